@@ -1,1 +1,38 @@
-//! core
+//! Vellum: a virtual-memory manager of the class of Linux's `mm/`, to be embedded in kernels, hypervisors and unikernels.
+//!
+//! The embedder implements one trait, [`Machine`], and gets address spaces ([`Space`]) with map, unmap, protect, remap,
+//! advise, fork and faults, objects to map ([`Object`]), physical memory, and TLB shootdown. The crate is `no_std`, has no
+//! `static` and uses no global allocator: all memory comes from the frames the machine gives.
+//!
+//! Begin with [`Vm::new`]; the guide for embedders and `examples/embed.rs` show the rest. The inside is described in
+//! `docs/ARCHITECTURE.md`; the lock order in the module `space`.
+
+#![no_std]
+
+#[cfg(test)]
+extern crate std;
+
+pub mod arch;
+mod cpu;
+pub mod cpuset;
+mod error;
+mod machine;
+pub mod object;
+pub mod ops;
+pub mod phys;
+pub mod space;
+pub mod stat;
+pub mod sync;
+#[cfg(test)]
+mod testing;
+mod tlb;
+mod vm;
+
+pub use cpuset::CpuSet;
+pub use error::{BootError, Error};
+pub use machine::{Asid, Machine, MemoryRange, RootLoad, Touch};
+pub use object::{Backing, IoError, Object};
+pub use phys::{Kind, Pfn};
+pub use space::{MapEntry, Rss, SmapsEntry, Space};
+pub use stat::{Event, Totals};
+pub use vm::Vm;

@@ -1,0 +1,30 @@
+//! The simulated processor: physical memory, and for each CPU an MMU with a TLB and paging-structure caches.
+//!
+//! **Modelled.** Translations come only from the bytes of the tables, read through [`Arch`](vellum::arch::Arch), so any
+//! number of levels and entries works. What a CPU caches is *really stale* until the core invalidates it: a TLB hit
+//! never looks at memory, and a walk through a cached upper entry never looks at the levels above it. Accessed and
+//! dirty bits are set, or their absence faults, as [`Semantics`](vellum::arch::Semantics) says; the setting is one
+//! atomic compare-exchange of the entry. A fault drops what is cached for its address (Intel SDM volume 3A, section
+//! 4.10.4.1), so a retry sees the tables. Speculative fills are made on demand with [`Mmu::speculate`].
+//!
+//! **Checked at each use** (see [`Invariant`]): the frame reached is not free, each table read is a table, and, where
+//! operations are atomic between accesses, a cached translation says nothing that the tables do not say.
+//!
+//! **Not modelled.** Huge pages (the core has none yet), global entries, memory types, protection keys, accessed bits
+//! of upper entries, and the processor's memory order: user bytes are read and written by host atomics.
+
+mod check;
+mod config;
+mod counters;
+mod memory;
+mod mmu;
+mod tlb;
+mod violation;
+mod walk;
+
+pub use config::MachineConfig;
+pub use counters::{CpuCounters, MmuCounters};
+pub use memory::{HostMemory, NoHostMemory};
+pub use mmu::{Bus, Checks, Fault, FaultReason, Mmu, Translated};
+pub use violation::{FrameKinds, Invariant, Violation, ViolationLog};
+pub use walk::walk_tables;

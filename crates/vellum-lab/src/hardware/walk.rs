@@ -1,0 +1,84 @@
+//! Table entries: reading them on the way to an address, and setting their accessed and dirty bits.
+
+use super::memory::HostMemory;
+use super::mmu::FaultReason;
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
+use vellum::arch::{Arch, Entry, PageBits, index};
+use vellum::ops::Access;
+use vellum::phys::Pfn;
+
+/// A leaf entry found by a walk.
+pub(super) struct Leaf {
+    pub(super) table: Pfn,
+    pub(super) word: u64,
+    pub(super) pfn: Pfn,
+    pub(super) bits: PageBits,
+    /// The walk began at a cached table.
+    pub(super) shortened: bool,
+}
+
+/// Whether a translation with `bits` allows `access`.
+pub(super) fn permits(bits: PageBits, access: Access) -> bool {
+    bits.has(match access {
+        Access::Read => PageBits::READ,
+        Access::Write => PageBits::WRITE,
+        Access::Execute => PageBits::EXECUTE,
+    })
+}
+
+/// The accessed and dirty bits that `access` adds to an entry with `bits`, if the hardware may set them.
+pub(super) fn bits_to_set<A: Arch>(bits: PageBits, access: Access) -> Result<PageBits, FaultReason> {
+    let mut add = PageBits::NONE;
+    if !bits.has(PageBits::ACCESSED) {
+        if !A::SEMANTICS.hardware_accessed {
+            return Err(FaultReason::NotAccessed);
+        }
+        add = add | PageBits::ACCESSED;
+    }
+    if access == Access::Write && !bits.has(PageBits::DIRTY) {
+        if !A::SEMANTICS.hardware_dirty {
+            return Err(FaultReason::NotDirty);
+        }
+        add = add | PageBits::DIRTY;
+    }
+    Ok(add)
+}
+
+/// Writes `bits` into the entry a walk found, unless it has changed since: whether that succeeded.
+pub(super) fn commit<A: Arch>(memory: &HostMemory<A>, leaf: &Leaf, address: u64, bits: PageBits) -> bool {
+    if bits == leaf.bits {
+        return true;
+    }
+    // Only the bits that differ, so that what the common terms do not express stays.
+    let new = leaf.word ^ A::page(leaf.pfn, leaf.bits) ^ A::page(leaf.pfn, bits);
+    let slot = memory.word(leaf.table, index::<A>(address, 0));
+    slot.is_some_and(|slot| slot.compare_exchange(leaf.word, new, AcqRel, Relaxed).is_ok())
+}
+
+/// What a processor does that marks its cached entry dirty without a walk that could fault: the mark reaches the
+/// tables if they still name the frame.
+pub(super) fn dirty_blindly<A: Arch>(memory: &HostMemory<A>, root: Pfn, address: u64, pfn: Pfn) {
+    while let Some(leaf) = find_leaf(memory, root, address) {
+        if leaf.pfn != pfn || commit(memory, &leaf, address, leaf.bits | PageBits::DIRTY) {
+            return;
+        }
+    }
+}
+
+fn find_leaf<A: Arch>(memory: &HostMemory<A>, root: Pfn, address: u64) -> Option<Leaf> {
+    let mut table = root;
+    for level in (0..A::LEVELS).rev() {
+        let word = memory.word(table, index::<A>(address, level))?.load(Acquire);
+        match A::decode(word, level) {
+            Entry::Table(next) if level > 0 => table = next,
+            Entry::Page(pfn, bits) if level == 0 => return Some(Leaf { table, word, pfn, bits, shortened: false }),
+            _ => return None,
+        }
+    }
+    None
+}
+
+/// What the tables under `root` say about `address` now; nothing is cached or set.
+pub fn walk_tables<A: Arch>(memory: &HostMemory<A>, root: Pfn, address: u64) -> Option<(Pfn, PageBits)> {
+    find_leaf(memory, root, address).map(|leaf| (leaf.pfn, leaf.bits))
+}

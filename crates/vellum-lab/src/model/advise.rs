@@ -1,0 +1,112 @@
+//! Advice and population.
+
+use super::area::{Area, ReadOrder};
+use super::{Model, Quirk, SpaceId};
+use vellum::Error;
+use vellum::ops::{Access, Advice, Sharing};
+
+impl Model {
+    /// Gives advice on a range. With a hole in it nothing changes (Linux applies it around the hole).
+    ///
+    /// # Errors
+    /// Those of Linux's `madvise`; [`Error::Unsupported`] for advice the core does not know yet.
+    pub fn advise(&mut self, space: SpaceId, start: u64, length: u64, advice: Advice) -> Result<(), Error> {
+        if !self.limits.is_aligned(start) {
+            return Err(Error::Unaligned { what: "address", value: start });
+        }
+        if length == 0 {
+            return Ok(());
+        }
+        if !is_supported(advice) {
+            return Err(Error::Unsupported { what: "advice" });
+        }
+        let end = self.end_of(start, length)?;
+        self.check_each(space, start, end, |attributes, _| match advice {
+            Advice::WipeOnFork if attributes.object.is_some() => {
+                Err(Error::Invalid { what: "only private anonymous memory can be wiped on fork" })
+            }
+            _ => Ok(()),
+        })?;
+        match advice {
+            Advice::DontNeed => self.drop_contents(space, start, end),
+            Advice::PopulateRead => return self.populate(space, start, length, Access::Read),
+            Advice::PopulateWrite => return self.populate(space, start, length, Access::Write),
+            _ => self.space_mut(space).areas.update(start, end, |attributes| match advice {
+                Advice::Normal => attributes.order = ReadOrder::Normal,
+                Advice::Sequential => attributes.order = ReadOrder::Sequential,
+                Advice::Random => attributes.order = ReadOrder::Random,
+                Advice::DontFork => attributes.dont_fork = true,
+                Advice::DoFork => attributes.dont_fork = false,
+                Advice::WipeOnFork => attributes.wipe_on_fork = true,
+                Advice::KeepOnFork => attributes.wipe_on_fork = false,
+                _ => {}
+            }),
+        }
+        Ok(())
+    }
+
+    fn drop_contents(&mut self, space: SpaceId, start: u64, end: u64) {
+        if self.quirk != Some(Quirk::KeepOnDontNeed) {
+            let (first, last) = (self.limits.page(start), self.limits.page(end));
+            self.space_mut(space).drop_pages(first, last);
+        }
+    }
+
+    /// Faults every page of a range in. A hole is noticed first; pages before one that fails stay populated.
+    ///
+    /// # Errors
+    /// For a hole, or a page that may not be accessed so, or one beyond the end of its object.
+    pub fn populate(&mut self, space: SpaceId, start: u64, length: u64, access: Access) -> Result<(), Error> {
+        if !self.limits.is_aligned(start) {
+            return Err(Error::Unaligned { what: "address", value: start });
+        }
+        if length == 0 {
+            return Err(Error::ZeroLength { what: "range" });
+        }
+        let end = self.end_of(start, length)?;
+        self.check_each(space, start, end, |_, _| Ok(()))?;
+        for area in self.space(space).areas.within(start, end) {
+            if !self.limits.allows(area.attributes.prot, access) {
+                return Err(Error::AccessDenied { address: area.start });
+            }
+            self.populate_area(space, area, access)?;
+        }
+        Ok(())
+    }
+
+    fn populate_area(&mut self, space: SpaceId, area: Area, access: Access) -> Result<(), Error> {
+        let size = self.limits.page_size();
+        let mut end = area.end;
+        if let Some(object) = area.attributes.object {
+            let length = self.object_pages(object) << self.limits.page_shift;
+            let offset = area.attributes.offset(area.start);
+            end = end.min(area.start + length.saturating_sub(offset));
+        }
+        if access == Access::Write && area.attributes.sharing == Sharing::Private {
+            for address in (area.start..end).step_by(size as usize) {
+                self.own_page(space, address, &area.attributes);
+            }
+        }
+        if end < area.end {
+            return Err(Error::Io { index: self.limits.page(area.attributes.offset(end)) });
+        }
+        Ok(())
+    }
+}
+
+fn is_supported(advice: Advice) -> bool {
+    matches!(
+        advice,
+        Advice::Normal
+            | Advice::Sequential
+            | Advice::Random
+            | Advice::WillNeed
+            | Advice::DontNeed
+            | Advice::PopulateRead
+            | Advice::PopulateWrite
+            | Advice::DontFork
+            | Advice::DoFork
+            | Advice::WipeOnFork
+            | Advice::KeepOnFork
+    )
+}

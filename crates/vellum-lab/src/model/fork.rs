@@ -1,0 +1,30 @@
+//! Fork.
+
+use super::space::SpaceState;
+use super::{Model, Quirk, SpaceId};
+
+impl Model {
+    /// A child of `parent`: it gets every area but those advised otherwise, and sees private pages as they are now.
+    pub fn fork(&mut self, parent: SpaceId) -> SpaceId {
+        let quirk = self.quirk;
+        let shift = self.limits.page_shift;
+        let parent = self.space(parent);
+        let mut child = SpaceState::new(parent.stack_limit);
+        child.brk = parent.brk;
+        for area in parent.areas.iter().filter(|area| !area.attributes.dont_fork) {
+            child.areas.insert(area.start, area.end, area.attributes);
+        }
+        for (&page, contents) in &parent.pages {
+            let area = child.areas.find(page << shift);
+            let is_inherited = area.is_some_and(|area| match quirk {
+                Some(Quirk::ForgetWipeOnFork) => true,
+                Some(Quirk::LoseAtFork) => false,
+                _ => !area.attributes.wipe_on_fork,
+            });
+            if is_inherited {
+                child.pages.insert(page, contents.clone());
+            }
+        }
+        self.add_space(child)
+    }
+}

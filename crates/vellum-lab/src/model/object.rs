@@ -1,0 +1,88 @@
+//! Memory objects: shared memory and files.
+
+use super::{Model, ObjectId};
+use rustc_hash::FxHashMap;
+
+/// What a page of an untouched file holds: called with the page index and the page, zeroed, to fill in.
+pub type Fill = Box<dyn Fn(u64, &mut [u8])>;
+
+/// One object. Pages are kept once they have been looked at.
+pub(super) struct ObjectState {
+    length: u64,
+    fill: Option<Fill>,
+    pages: FxHashMap<u64, ObjectPage>,
+}
+
+struct ObjectPage {
+    bytes: Box<[u8]>,
+    is_written: bool,
+}
+
+impl ObjectState {
+    /// Number of pages, the last perhaps partly used.
+    pub(super) fn page_count(&self, page_shift: u32) -> u64 {
+        self.length.div_ceil(1 << page_shift)
+    }
+
+    fn page(&mut self, index: u64, page_size: u64) -> &mut ObjectPage {
+        let (length, fill) = (self.length, &self.fill);
+        self.pages.entry(index).or_insert_with(|| {
+            let mut bytes = vec![0; page_size as usize].into_boxed_slice();
+            if let Some(fill) = fill {
+                fill(index, &mut bytes);
+                let used = length.saturating_sub(index * page_size).min(page_size);
+                bytes[used as usize..].fill(0);
+            }
+            ObjectPage { bytes, is_written: false }
+        })
+    }
+
+    /// The contents of page `index`, and whether anything was stored there.
+    pub(super) fn read(&mut self, index: u64, page_size: u64) -> (&[u8], bool) {
+        let page = self.page(index, page_size);
+        (&page.bytes, page.is_written)
+    }
+
+    pub(super) fn write(&mut self, index: u64, page_size: u64, offset: usize, bytes: &[u8]) {
+        let page = self.page(index, page_size);
+        page.bytes[offset..offset + bytes.len()].copy_from_slice(bytes);
+        page.is_written = true;
+    }
+}
+
+impl Model {
+    /// Shared memory of `pages` pages that read as zero.
+    pub fn shared_memory(&mut self, pages: u64) -> ObjectId {
+        let length = pages << self.limits.page_shift;
+        self.add_object(ObjectState { length, fill: None, pages: FxHashMap::default() })
+    }
+
+    /// A file of `length` bytes; beyond its end the last page reads as zero whatever `fill` does.
+    /// A length that does not fit 62 bits stands for a file without end.
+    pub fn file(&mut self, length: u64, fill: Fill) -> ObjectId {
+        let length = length.min(1 << 62);
+        self.add_object(ObjectState { length, fill: Some(fill), pages: FxHashMap::default() })
+    }
+
+    /// Number of pages of an object.
+    pub fn object_pages(&self, object: ObjectId) -> u64 {
+        self.objects[&object].page_count(self.limits.page_shift)
+    }
+
+    /// The pages of an object that were stored to, by index.
+    pub fn written_pages(&self, object: ObjectId) -> Vec<(u64, &[u8])> {
+        let pages = self.objects[&object].pages.iter().filter(|(_, page)| page.is_written);
+        pages.map(|(&index, page)| (index, &*page.bytes)).collect()
+    }
+
+    fn add_object(&mut self, object: ObjectState) -> ObjectId {
+        let id = ObjectId(self.next_object);
+        self.next_object += 1;
+        self.objects.insert(id, object);
+        id
+    }
+
+    pub(super) fn object_mut(&mut self, object: ObjectId) -> &mut ObjectState {
+        self.objects.get_mut(&object).expect("objects live as long as the model")
+    }
+}

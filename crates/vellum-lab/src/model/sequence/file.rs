@@ -1,0 +1,62 @@
+//! Files whose contents are known, and what was written back to them.
+
+use rustc_hash::FxHashMap;
+use std::sync::{Mutex, PoisonError};
+use vellum::{Backing, IoError};
+
+/// A file in memory: a pattern, overlaid with what was written.
+#[derive(Debug)]
+pub struct PatternFile {
+    number: u64,
+    length: u64,
+    written: Mutex<FxHashMap<u64, Box<[u8]>>>,
+}
+
+impl PatternFile {
+    /// File `number`, of `length` bytes.
+    pub fn new(number: u64, length: u64) -> Self {
+        PatternFile { number, length, written: Mutex::default() }
+    }
+
+    /// Its number.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// How many bytes of page `index` lie before the end.
+    pub fn used_bytes(&self, index: u64, page_size: usize) -> usize {
+        self.length.saturating_sub(index * page_size as u64).min(page_size as u64) as usize
+    }
+
+    /// What page `index` holds now.
+    pub fn page(&self, index: u64, page: &mut [u8]) {
+        match self.written.lock().unwrap_or_else(PoisonError::into_inner).get(&index) {
+            Some(written) => page.copy_from_slice(written),
+            None => fill(self.number, index, page),
+        }
+    }
+}
+
+/// The pattern of page `index` of file `number`.
+pub fn fill(number: u64, index: u64, page: &mut [u8]) {
+    let start = (number * 101 + index * 37) as u8;
+    for (offset, byte) in page.iter_mut().enumerate() {
+        *byte = start.wrapping_add(offset as u8) | 1;
+    }
+}
+
+impl Backing for PatternFile {
+    fn length(&self) -> u64 {
+        self.length
+    }
+
+    fn read(&self, index: u64, page: &mut [u8]) -> Result<(), IoError> {
+        self.page(index, page);
+        Ok(())
+    }
+
+    fn write(&self, index: u64, page: &[u8]) -> Result<(), IoError> {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner).insert(index, page.into());
+        Ok(())
+    }
+}

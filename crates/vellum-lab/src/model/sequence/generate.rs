@@ -1,0 +1,244 @@
+//! Random sequences from a seed.
+
+use super::op::{Access, Advice, Goal, How, Length, Op, Put, Rights, Spot, What};
+
+/// A small deterministic generator of random numbers (SplitMix64).
+#[derive(Clone, Debug)]
+pub struct Random(u64);
+
+impl Random {
+    /// The generator of a seed.
+    pub fn new(seed: u64) -> Random {
+        Random(seed)
+    }
+
+    /// 64 random bits.
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut word = self.0;
+        word = (word ^ word >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        word = (word ^ word >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        word ^ word >> 31
+    }
+
+    /// A number below `end`, which is not 0.
+    pub fn below(&mut self, end: u64) -> u64 {
+        self.next() % end
+    }
+
+    /// Whether an event of `percent` probability happens.
+    pub fn percent(&mut self, percent: u64) -> bool {
+        self.below(100) < percent
+    }
+
+    /// One of some values.
+    pub fn pick<T: Copy>(&mut self, values: &[T]) -> T {
+        values[self.below(values.len() as u64) as usize]
+    }
+}
+
+/// Makes the operations of one sequence: remembers where it has mapped, so that most of what follows meets a mapping.
+struct Generator {
+    random: Random,
+    pool: u64,
+    ranges: Vec<(Spot, Length)>,
+}
+
+/// `count` operations on a pool of `pool` pages.
+pub fn sequence(seed: u64, count: usize, pool: usize) -> Vec<Op> {
+    let mut generator = Generator { random: Random::new(seed), pool: pool as u64, ranges: Vec::new() };
+    (0..count).map(|_| generator.op()).collect()
+}
+
+const ADVICE: [Advice; 16] = [
+    Advice::DontNeed,
+    Advice::DontNeed,
+    Advice::DontNeed,
+    Advice::WipeOnFork,
+    Advice::WipeOnFork,
+    Advice::KeepOnFork,
+    Advice::DontFork,
+    Advice::DontFork,
+    Advice::DoFork,
+    Advice::PopulateRead,
+    Advice::PopulateWrite,
+    Advice::WillNeed,
+    Advice::Normal,
+    Advice::Sequential,
+    Advice::Random,
+    Advice::Collapse,
+];
+
+impl Generator {
+    fn op(&mut self) -> Op {
+        let (cpu, space) = (self.random.below(3) as u8, self.space());
+        match self.random.below(1000) {
+            0..12 => Op::CreateSpace,
+            12..25 => Op::DropSpace { space },
+            25..75 => Op::Fork { cpu, space },
+            75..225 => self.map(cpu, space),
+            225..285 => self.on_range(|at, length, _| Op::Unmap { cpu, space, at, length }),
+            285..355 => self.on_range(|at, length, random| {
+                let rights = rights(random);
+                Op::Protect { cpu, space, at, length, rights }
+            }),
+            355..430 => self.remap(cpu, space),
+            430..510 => self.on_range(|at, length, random| {
+                let advice = random.pick(&ADVICE);
+                Op::Advise { cpu, space, at, length, advice }
+            }),
+            510..525 => self.on_range(|at, length, random| {
+                let access = random.pick(&[Access::Read, Access::Write, Access::Execute]);
+                Op::PopulateRange { cpu, space, at, length, access }
+            }),
+            525..745 => self.on_bytes(|at, offset, bytes| Op::Store { cpu, space, at, offset, bytes }),
+            745..880 => self.on_bytes(|at, offset, bytes| Op::Load { cpu, space, at, offset, bytes }),
+            880..900 => Op::Fetch { cpu, space, at: self.touched_spot() },
+            900..912 => Op::BrkBase { space, at: self.spot(), offset: self.odd_offset() },
+            912..936 => Op::Brk { cpu, space, at: self.spot(), offset: self.odd_offset() },
+            936..942 => Op::StackLimit { space, pages: self.random.pick(&[0, 1, 4, 16, 300, 2048]) },
+            942..952 => Op::ReplaceObject { object: self.random.below(4) as u8 },
+            952..962 => Op::WriteBack { object: self.random.below(4) as u8 },
+            962..972 => Op::Lazy { cpu },
+            972..980 => Op::Idle { cpu },
+            980..992 => Op::Speculate { cpu, at: self.touched_spot() },
+            _ => Op::Quiesce { cpu },
+        }
+    }
+
+    fn space(&mut self) -> u8 {
+        if self.random.percent(55) { 0 } else { self.random.below(4) as u8 }
+    }
+
+    fn spot(&mut self) -> Spot {
+        match self.random.below(100) {
+            0..88 => Spot::Pool(self.random.below(self.pool) as u16),
+            88..98 => Spot::Answer { back: self.random.below(3) as u8, page: self.random.below(4) as u8 },
+            _ => Spot::Raw(self.random.pick(&[0, 0x800, 0x1000, 1 << 46, 1 << 47, 1 << 63, u64::MAX, u64::MAX - 0xfff])),
+        }
+    }
+
+    fn length(&mut self, at: Spot) -> Length {
+        match self.random.below(100) {
+            0..78 => Length::Pages(1 + self.random.below(6) as u16),
+            78..92 => {
+                let from = if let Spot::Pool(index) = at { u64::from(index) } else { 0 };
+                Length::To((from + 1 + self.random.below(self.pool - from)) as u16 % self.pool as u16)
+            }
+            92..96 => Length::Pages(self.random.pick(&[0, 16, 64, 512, 513])),
+            96..98 => Length::Bytes(self.random.pick(&[1, 0xfff, 0x1001, 0x2fff])),
+            _ => Length::Bytes(self.random.pick(&[0, u64::MAX, 1 << 63, 1 << 47, 1 << 40])),
+        }
+    }
+
+    /// A range mapped earlier, or a part of one, or any.
+    fn range(&mut self) -> (Spot, Length) {
+        if self.ranges.is_empty() || self.random.percent(15) {
+            let at = self.spot();
+            return (at, self.length(at));
+        }
+        let (at, length) = self.random.pick(&self.ranges);
+        match (at, length) {
+            (Spot::Pool(index), Length::Pages(pages)) if pages > 1 && self.random.percent(60) => {
+                let skip = self.random.below(u64::from(pages)) as u16;
+                let left = 1 + self.random.below(u64::from(pages - skip)) as u16;
+                (Spot::Pool(index.saturating_add(skip)), Length::Pages(left))
+            }
+            (Spot::Answer { back, page }, Length::Pages(pages)) if pages > 1 => {
+                let skip = self.random.below(u64::from(pages)) as u8;
+                (Spot::Answer { back, page: page.saturating_add(skip) }, Length::Pages(1))
+            }
+            _ => (at, length),
+        }
+    }
+
+    fn touched_spot(&mut self) -> Spot {
+        let (at, length) = self.range();
+        match (at, length) {
+            (Spot::Pool(index), Length::Pages(pages @ 2..)) => {
+                Spot::Pool(index.saturating_add(self.random.below(u64::from(pages)) as u16))
+            }
+            (Spot::Pool(index), Length::To(end)) if end > index => {
+                Spot::Pool(index + self.random.below(u64::from(end - index)) as u16)
+            }
+            // Just below, where stacks grow.
+            (Spot::Pool(index), _) if self.random.percent(10) => Spot::Pool(index.saturating_sub(1)),
+            _ => at,
+        }
+    }
+
+    fn odd_offset(&mut self) -> u16 {
+        if self.random.percent(70) { 0 } else { self.random.below(4096) as u16 }
+    }
+
+    fn on_range(&mut self, make: impl FnOnce(Spot, Length, &mut Random) -> Op) -> Op {
+        let (at, length) = self.range();
+        let at = match at {
+            Spot::Pool(_) if self.random.percent(2) => Spot::Raw(0x40_0010),
+            at => at,
+        };
+        make(at, length, &mut self.random)
+    }
+
+    fn on_bytes(&mut self, make: impl FnOnce(Spot, u16, u16) -> Op) -> Op {
+        let at = self.touched_spot();
+        let (offset, bytes) = match self.random.below(10) {
+            0..5 => (self.random.below(4088) as u16, 1 + self.random.below(8) as u16),
+            5..8 => (0, 8),
+            8 => (4092, 1 + self.random.below(16) as u16),
+            _ => (0, 4096 + self.random.below(8192) as u16),
+        };
+        make(at, offset, bytes)
+    }
+
+    fn map(&mut self, cpu: u8, space: u8) -> Op {
+        let at = self.spot();
+        let length = self.length(at);
+        let put = match self.random.below(10) {
+            0..6 => Put::Exactly,
+            6 => Put::IfFree,
+            7 => Put::Hinted,
+            _ => Put::AnyPlace,
+        };
+        let kept = if put == Put::AnyPlace { Spot::Answer { back: 0, page: 0 } } else { at };
+        self.ranges.push((kept, length));
+        if self.ranges.len() > 6 {
+            self.ranges.remove(0);
+        }
+        let random = &mut self.random;
+        let (object, page) = (random.below(4) as u8, random.below(4) as u8);
+        let what = match random.below(100) {
+            0..50 => What::PrivateZero,
+            50..62 => What::SharedZero,
+            62..80 => What::ObjectPrivate(object, page),
+            80..99 => What::ObjectShared(object, page),
+            _ => What::ObjectRaw(object, random.pick(&[1, 0x800, u64::MAX - 0xfff, 1 << 62, 1 << 63])),
+        };
+        let how = match random.below(20) {
+            0..3 => How::GrowsDown,
+            3 => How::NoReserve,
+            4..6 => How::Populate,
+            _ => How::Plain,
+        };
+        let most = if random.percent(90) { Rights::AllRights } else { rights(random) };
+        let rights = rights(random);
+        Op::Map { cpu, space, at, length, put, rights, most, what, how }
+    }
+
+    fn remap(&mut self, cpu: u8, space: u8) -> Op {
+        let (at, length) = self.range();
+        let new_length = if self.random.percent(40) { length } else { self.length(at) };
+        let goal = match self.random.below(10) {
+            0..3 => Goal::Stay,
+            3..6 => Goal::Wander,
+            _ => Goal::MoveTo(self.spot()),
+        };
+        let keep_old = self.random.percent(15);
+        let new_length = if keep_old && self.random.percent(80) { length } else { new_length };
+        Op::Remap { cpu, space, at, length, new_length, goal, keep_old }
+    }
+}
+
+fn rights(random: &mut Random) -> Rights {
+    if random.percent(50) { Rights::ReadWrite } else { random.pick(&Rights::ALL) }
+}

@@ -1,0 +1,248 @@
+//! Random sequences of operations, on the core and on the model, compared result by result.
+//!
+//! The core runs on the deterministic machine, its users through the simulated MMUs, on one to three CPUs and in one to
+//! four spaces. After each operation the results are compared (values and errors); every few operations, and at the
+//! end, all mappings, resident pages, counts and the bytes of resident pages, and the core audits itself. At the end
+//! everything is loaded once, everything is dropped, and every frame must be free again.
+//!
+//! A sequence comes from a seed. One that fails is shrunk, and printed so that it can be pasted into a test:
+//!
+//! ```no_run
+//! use vellum::arch::X86_64;
+//! use vellum_lab::model::sequence::{Settings, paste::*, run};
+//!
+//! run::<X86_64>(&[Store { cpu: 0, space: 0, at: Pool(3), offset: 0, bytes: 1 }], &Settings::default()).unwrap();
+//! ```
+//!
+//! Not compared: when the zero page or pages around a fault are mapped, `rss` of files and shared memory beyond what the
+//! audit recounts, and what happens when memory ends (see the allocation-failure tests).
+
+mod check;
+mod file;
+mod generate;
+mod op;
+mod pool;
+mod shrink;
+mod step;
+mod world;
+
+pub use file::PatternFile;
+pub use generate::Random;
+pub use op::Op;
+pub use pool::Pool;
+
+/// Everything a printed operation consists of.
+pub mod paste {
+    pub use super::op::Access::*;
+    pub use super::op::Advice::{
+        Collapse, DoFork, DontFork, DontNeed, KeepOnFork, Normal, PopulateRead, PopulateWrite, Random, Sequential,
+        WillNeed, WipeOnFork,
+    };
+    pub use super::op::Goal::*;
+    pub use super::op::How::*;
+    pub use super::op::Length::*;
+    pub use super::op::Op::*;
+    pub use super::op::Put::*;
+    pub use super::op::Rights::*;
+    pub use super::op::Spot::*;
+    pub use super::op::What::*;
+}
+
+use crate::hardware::MachineConfig;
+use crate::hosted::Hosted;
+use crate::model::Quirk;
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Once;
+use vellum::arch::Arch;
+use world::World;
+
+/// How sequences are run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// CPUs of the machine.
+    pub cpus: usize,
+    /// Frames of the machine.
+    pub frames: u64,
+    /// The whole state is compared after so many operations.
+    pub check_every: usize,
+    /// A mistake the model is to make.
+    pub quirk: Option<Quirk>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings { cpus: 2, frames: 2048, check_every: 8, quirk: None }
+    }
+}
+
+/// What sequences have done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Sequences.
+    pub sequences: u64,
+    /// Operations on mappings that succeeded on both sides.
+    pub succeeded: u64,
+    /// Operations on mappings that failed alike.
+    pub refused: u64,
+    /// Stores and fetches that succeeded.
+    pub accesses: u64,
+    /// Accesses that faulted alike.
+    pub faulted: u64,
+    /// Loads whose bytes were compared.
+    pub loads_checked: u64,
+}
+
+impl Stats {
+    fn count(&mut self, succeeded: bool) {
+        *(if succeeded { &mut self.succeeded } else { &mut self.refused }) += 1;
+    }
+
+    fn count_access(&mut self, succeeded: bool) {
+        *(if succeeded { &mut self.accesses } else { &mut self.faulted }) += 1;
+    }
+
+    fn add(&mut self, other: &Stats) {
+        self.sequences += other.sequences;
+        self.succeeded += other.succeeded;
+        self.refused += other.refused;
+        self.accesses += other.accesses;
+        self.faulted += other.faulted;
+        self.loads_checked += other.loads_checked;
+    }
+}
+
+impl fmt::Display for Stats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Stats { sequences, succeeded, refused, accesses, faulted, loads_checked } = self;
+        write!(
+            f,
+            "{sequences} sequences: {succeeded} operations, {refused} refused alike; {accesses} stores and fetches, \
+             {loads_checked} loads checked, {faulted} faulted alike"
+        )
+    }
+}
+
+/// A sequence on which core and model differ.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The operation after which they differ; the number of operations if at the end.
+    pub at: usize,
+    /// How.
+    pub wrong: String,
+}
+
+/// Runs one sequence on both sides.
+///
+/// # Errors
+/// Where and how they differ; a panic of the core counts as that.
+pub fn run<A: Arch>(ops: &[Op], settings: &Settings) -> Result<Stats, Failure> {
+    let at = Cell::new(0);
+    let failure = |wrong| Failure { at: at.get(), wrong };
+    match quietly(|| run_steps::<A>(ops, settings, &at)) {
+        Ok(result) => result.map_err(failure),
+        Err(panic) => Err(failure(format!("panic: {panic}"))),
+    }
+}
+
+fn run_steps<A: Arch>(ops: &[Op], settings: &Settings, at: &Cell<usize>) -> Result<Stats, String> {
+    let config = MachineConfig::new(settings.cpus, settings.frames);
+    let files = world::files::<A>();
+    let hosted = Hosted::<A>::new(&config).map_err(|error| error.to_string())?;
+    let mut world = World::new(&hosted, &files, settings).map_err(|error| error.to_string())?;
+    for (index, op) in ops.iter().enumerate() {
+        at.set(index);
+        world.step(op)?;
+        if (index + 1) % settings.check_every == 0 {
+            world.check()?;
+        }
+    }
+    at.set(ops.len());
+    world.check()?;
+    world.load_everything()?;
+    world.check()?;
+    let stats = world.finish()?;
+    Ok(Stats { sequences: 1, ..stats })
+}
+
+/// A failing sequence, made short.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The seed it came from.
+    pub seed: u64,
+    /// The architecture.
+    pub arch: &'static str,
+    /// How it was run.
+    pub settings: Settings,
+    /// The operations that are left.
+    pub ops: Vec<Op>,
+    /// What is wrong at the end of them.
+    pub failure: Failure,
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Report { seed, arch, settings, ops, failure } = self;
+        writeln!(f, "seed {seed} on {arch}, {settings:?}: {} operations are enough:", ops.len())?;
+        for (index, op) in ops.iter().enumerate() {
+            writeln!(f, "    {op:?},{}", if index == failure.at { " // here" } else { "" })?;
+        }
+        write!(f, "{}", failure.wrong)
+    }
+}
+
+/// Runs the sequences of `seeds`, up to the first that fails, which is shrunk.
+///
+/// # Errors
+/// The short form of the failing sequence.
+pub fn run_seeds<A: Arch>(seeds: std::ops::Range<u64>, quirk: Option<Quirk>) -> Result<Stats, Box<Report>> {
+    let pool = Pool::of::<A>(vellum::space::stack_guard_pages::<A>()).count();
+    let mut total = Stats::default();
+    for seed in seeds {
+        let mut random = Random::new(seed ^ 0x5eed);
+        let length = 20 + random.below(41) as usize;
+        let cpus = 1 + random.below(3) as usize;
+        let settings = Settings { cpus, quirk, ..Settings::default() };
+        let ops = generate::sequence(seed, length, pool);
+        match run::<A>(&ops, &settings) {
+            Ok(stats) => total.add(&stats),
+            Err(failure) => return Err(Box::new(report::<A>(seed, ops, &settings, &failure))),
+        }
+    }
+    Ok(total)
+}
+
+/// Shrinks a failing sequence.
+fn report<A: Arch>(seed: u64, ops: Vec<Op>, settings: &Settings, failure: &Failure) -> Report {
+    let settings = Settings { check_every: 1, ..*settings };
+    let fails = |ops: &[Op]| run::<A>(ops, &settings).is_err();
+    let up_to = &ops[..ops.len().min(failure.at + 1)];
+    let ops = if fails(up_to) { shrink::shrink(up_to, fails) } else { ops };
+    let failure = run::<A>(&ops, &settings).err().unwrap_or_else(|| failure.clone());
+    Report { seed, arch: A::NAME, settings, ops, failure }
+}
+
+thread_local! {
+    static IS_QUIET: Cell<bool> = const { Cell::new(false) };
+    static PANIC: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+/// Runs `work`, catching a panic without printing it: what it said.
+fn quietly<R>(work: impl FnOnce() -> R) -> Result<R, String> {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let loud = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if IS_QUIET.get() {
+                PANIC.with_borrow_mut(|said| *said = info.to_string());
+            } else {
+                loud(info);
+            }
+        }));
+    });
+    let was_quiet = IS_QUIET.replace(true);
+    let result = catch_unwind(AssertUnwindSafe(work));
+    IS_QUIET.set(was_quiet);
+    result.map_err(|_| PANIC.take())
+}

@@ -1,0 +1,192 @@
+//! The core on the deterministic machine and the model, side by side.
+
+use super::file::{PatternFile, fill};
+use super::op::Spot;
+use super::pool::Pool;
+use super::{Settings, Stats};
+use crate::det::Det;
+use crate::hosted::Hosted;
+use crate::model::oracle::Oracle;
+use crate::model::{Limits, Model, ObjectId, SpaceId};
+use rustc_hash::FxHashMap;
+use std::mem::ManuallyDrop;
+use vellum::arch::Arch;
+use vellum::space::stack_guard_pages;
+use vellum::{Error, Object, Space};
+
+/// Most spaces alive at once.
+pub(super) const SPACES_MAX: usize = 4;
+
+/// A space of the core and its model. Not dropped on the way out of a failure: the core may be in any state then.
+pub(super) struct Pair<'h, A: Arch> {
+    pub(super) core: ManuallyDrop<Space<'h, Det<A>>>,
+    pub(super) model: SpaceId,
+}
+
+/// An object of the core and its model.
+pub(super) struct ObjectPair<'h, A: Arch> {
+    pub(super) core: ManuallyDrop<Object<'h, Det<A>>>,
+    pub(super) model: ObjectId,
+    is_file: bool,
+}
+
+/// Both sides.
+pub(super) struct World<'h, A: Arch> {
+    pub(super) hosted: &'h Hosted<A>,
+    files: &'h [PatternFile],
+    files_used: usize,
+    pub(super) oracle: Oracle,
+    pub(super) pool: Pool,
+    /// Addresses the core chose, oldest first.
+    pub(super) answers: Vec<u64>,
+    pub(super) spaces: Vec<Pair<'h, A>>,
+    pub(super) objects: Vec<ObjectPair<'h, A>>,
+    /// Files in use or used: their models.
+    file_models: Vec<(usize, ObjectId)>,
+    /// Which identity of the core stands for which object of the model.
+    pub(super) identities: FxHashMap<u64, ObjectId>,
+    pub(super) cpus: usize,
+    /// Makes stored bytes differ.
+    pub(super) stamp: u8,
+    pub(super) stats: Stats,
+}
+
+/// The files every sequence finds; the last ones take the place of the first when those are replaced.
+pub(super) fn files<A: Arch>() -> Vec<PatternFile> {
+    let page = 1 << A::PAGE_SHIFT;
+    (0..8).map(|number| PatternFile::new(number, if number % 2 == 0 { 2 * page + 10 } else { 9 * page })).collect()
+}
+
+impl<'h, A: Arch> World<'h, A> {
+    pub(super) fn new(hosted: &'h Hosted<A>, files: &'h [PatternFile], settings: &Settings) -> Result<Self, Error> {
+        let guard_pages = stack_guard_pages::<A>();
+        let limits = Limits::of::<A>(guard_pages);
+        let model = settings.quirk.map_or_else(|| Model::new(limits), |quirk| Model::with_quirk(limits, quirk));
+        let mut world = World {
+            hosted,
+            files,
+            files_used: 0,
+            oracle: Oracle::with_model(model),
+            pool: Pool::of::<A>(guard_pages),
+            answers: Vec::new(),
+            spaces: Vec::new(),
+            objects: Vec::new(),
+            file_models: Vec::new(),
+            identities: FxHashMap::default(),
+            cpus: settings.cpus,
+            stamp: 0,
+            stats: Stats::default(),
+        };
+        world.create_space()?;
+        for number in 0..4 {
+            let object = if number % 2 == 0 { world.new_memory(4 + 8 * number)? } else { world.new_file()? };
+            world.objects.extend(object);
+        }
+        Ok(world)
+    }
+
+    pub(super) fn model(&mut self) -> &mut Model {
+        &mut self.oracle.model
+    }
+
+    pub(super) fn create_space(&mut self) -> Result<(), Error> {
+        let core = ManuallyDrop::new(self.hosted.vm().create_space()?);
+        let model = self.model().create_space();
+        self.spaces.push(Pair { core, model });
+        Ok(())
+    }
+
+    /// Ends a space, unless it is the only one.
+    pub(super) fn drop_space(&mut self, index: usize) {
+        if self.spaces.len() > 1 {
+            let pair = self.spaces.swap_remove(index);
+            self.model().drop_space(pair.model);
+            drop(ManuallyDrop::into_inner(pair.core));
+        }
+    }
+
+    fn new_memory(&mut self, pages: u64) -> Result<Option<ObjectPair<'h, A>>, Error> {
+        let core = ManuallyDrop::new(self.hosted.vm().shared_memory(pages)?);
+        let model = self.model().shared_memory(pages);
+        self.identities.insert(core.id(), model);
+        Ok(Some(ObjectPair { core, model, is_file: false }))
+    }
+
+    fn new_file(&mut self) -> Result<Option<ObjectPair<'h, A>>, Error> {
+        let Some(file) = self.files.get(self.files_used) else { return Ok(None) };
+        let core = ManuallyDrop::new(self.hosted.vm().file(file)?);
+        let number = file.number();
+        let model = self.model().file(core.length(), Box::new(move |index, page| fill(number, index, page)));
+        self.file_models.push((self.files_used, model));
+        self.files_used += 1;
+        self.identities.insert(core.id(), model);
+        Ok(Some(ObjectPair { core, model, is_file: true }))
+    }
+
+    /// Gives up the handle of an object, whose mappings stay, and puts a new object in its place.
+    pub(super) fn replace_object(&mut self, index: usize) -> Result<(), Error> {
+        let new = if self.objects[index].is_file { self.new_file()? } else { self.new_memory(6)? };
+        if let Some(new) = new {
+            let old = std::mem::replace(&mut self.objects[index], new);
+            drop(ManuallyDrop::into_inner(old.core));
+        }
+        Ok(())
+    }
+
+    /// The space a number of an operation stands for.
+    pub(super) fn space_index(&self, number: u8) -> usize {
+        number as usize % self.spaces.len()
+    }
+
+    pub(super) fn cpu(&self, number: u8) -> usize {
+        number as usize % self.cpus
+    }
+
+    pub(super) fn address(&self, spot: Spot) -> u64 {
+        self.pool.address(spot, &self.answers)
+    }
+
+    /// Every page worth looking at.
+    pub(super) fn pages_of_interest(&self) -> Vec<u64> {
+        let page = 1 << A::PAGE_SHIFT;
+        let recent = self.answers.iter().rev().take(8);
+        let mut pages: Vec<u64> = self.pool.pages().to_vec();
+        pages.extend(recent.flat_map(|&answer| (0..4).map(move |number| answer.wrapping_add(number * page))));
+        pages.retain(|&address| address < A::USER_END);
+        pages.sort_unstable();
+        pages.dedup();
+        pages
+    }
+
+    /// Ends everything. What was stored to files must have reached them.
+    pub(super) fn finish(mut self) -> Result<Stats, String> {
+        for pair in self.spaces.drain(..) {
+            drop(ManuallyDrop::into_inner(pair.core));
+        }
+        for pair in self.objects.drain(..) {
+            drop(ManuallyDrop::into_inner(pair.core));
+        }
+        for round in 0..2 * self.cpus {
+            self.hosted.on(round % self.cpus, || self.hosted.vm().quiesce());
+        }
+        self.check_machine()?;
+        self.check_files()?;
+        self.check_all_free()?;
+        self.stats.loads_checked = self.oracle.loads_checked;
+        Ok(self.stats)
+    }
+
+    fn check_files(&self) -> Result<(), String> {
+        let mut page = vec![0; 1 << A::PAGE_SHIFT];
+        for &(file, model) in &self.file_models {
+            for (index, expected) in self.oracle.model.written_pages(model) {
+                self.files[file].page(index, &mut page);
+                let used = self.files[file].used_bytes(index, page.len());
+                if page[..used] != expected[..used] {
+                    return Err(format!("I-DIRTY: stores to page {index} of file {file} did not reach it"));
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,221 @@
+//! Walks, accessed and dirty bits, permissions, and staleness.
+
+use crate::board::{ASID, Board, FIRST, SECOND, full, read_only};
+use std::sync::atomic::Ordering::Relaxed;
+use vellum::arch::{Arch, PageBits, Tiny, X86_64};
+use vellum::ops::Access::{Execute, Read, Write};
+use vellum::phys::Kind;
+use vellum::{Asid, RootLoad};
+use vellum_lab::hardware::{Checks, FaultReason, walk_tables};
+
+crate::on_each_arch! {
+    walk_then_hit
+    permissions
+    prot_none_is_not_present
+    tlb_is_stale_until_the_page_is_invalidated
+    tlb_is_stale_until_the_asid_is_invalidated
+    upper_entries_are_stale_until_invalidated
+    a_fault_forgets_its_address
+    clean_store_walks_again
+    root_loads
+    identifiers_are_apart
+    nothing_without_a_root
+    speculation_fills
+}
+
+fn walk_then_hit<A: Arch>() {
+    let mut board = Board::<A>::new(Checks::ALL);
+    let pfn = board.map_fresh(FIRST, full());
+    assert_eq!(board.reach(FIRST + 123, Read), Ok(pfn));
+    assert_eq!(board.reach(FIRST, Write), Ok(pfn));
+    assert_eq!(board.reach(SECOND, Read), Err(FaultReason::NotPresent));
+    assert_eq!(walk_tables(&board.memory, board.root, FIRST), Some((pfn, full())));
+    let counters = board.mmu.counters();
+    assert_eq!((counters.hits, counters.misses, counters.walks, counters.faults), (1, 2, 2, 1));
+    assert!(board.violations().is_empty());
+}
+
+fn permissions<A: Arch>() {
+    let mut board = Board::<A>::new(Checks::ALL);
+    let data = board.map_fresh(FIRST, read_only());
+    let text = board.map_fresh(SECOND, read_only() | PageBits::EXECUTE);
+    for _ in 0..2 {
+        // Once by a walk, once with the entry cached.
+        assert_eq!(board.reach(FIRST, Write), Err(FaultReason::Protection));
+        assert_eq!(board.reach(FIRST, Execute), Err(FaultReason::Protection));
+        assert_eq!(board.reach(FIRST, Read), Ok(data));
+        assert_eq!(board.reach(SECOND, Execute), Ok(text));
+    }
+    assert!(board.violations().is_empty());
+}
+
+fn prot_none_is_not_present<A: Arch>() {
+    let mut board = Board::<A>::new(Checks::ALL);
+    let pfn = board.map_fresh(FIRST, PageBits::ACCESSED);
+    assert_eq!(board.reach(FIRST, Read), Err(FaultReason::NotPresent));
+    board.map(FIRST, pfn, read_only());
+    assert_eq!(board.reach(FIRST, Read), Ok(pfn));
+}
+
+fn tlb_is_stale_until_the_page_is_invalidated<A: Arch>() {
+    let mut board = Board::<A>::new(Checks::NONE);
+    let (old, neighbour) = (board.map_fresh(FIRST, full()), board.map_fresh(SECOND, full()));
+    assert_eq!((board.reach(FIRST, Read), board.reach(SECOND, Read)), (Ok(old), Ok(neighbour)));
+    let (new, new_neighbour) = (board.map_fresh(FIRST, full()), board.map_fresh(SECOND, full()));
+    board.mmu.invalidate_page(Asid(ASID.0 + 1), FIRST);
+    assert_eq!(board.reach(FIRST, Write), Ok(old));
+    board.mmu.invalidate_page(ASID, FIRST);
+    assert_eq!((board.reach(FIRST, Read), board.reach(SECOND, Read)), (Ok(new), Ok(neighbour)));
+    board.mmu.invalidate_page(ASID, SECOND);
+    assert_eq!(board.reach(SECOND, Read), Ok(new_neighbour));
+}
+
+fn tlb_is_stale_until_the_asid_is_invalidated<A: Arch>() {
+    let mut board = Board::<A>::new(Checks::NONE);
+    let old = board.map_fresh(FIRST, full());
+    assert_eq!(board.reach(FIRST, Read), Ok(old));
+    let new = board.map_fresh(FIRST, full());
+    board.mmu.invalidate_asid(Asid(ASID.0 + 1));
+    assert_eq!(board.reach(FIRST, Read), Ok(old));
+    board.mmu.invalidate_asid(ASID);
+    assert_eq!(board.reach(FIRST, Read), Ok(new));
+}
+
+fn upper_entries_are_stale_until_invalidated<A: Arch>() {
+    let mut board = Board::<A>::new(Checks::NONE);
+    board.map_fresh(FIRST, full());
+    let old = board.map_fresh(SECOND, full());
+    assert!(board.access(FIRST, Read).is_ok());
+    // The leaf table is replaced; the CPU still knows the old one, and walks it for a page it has not cached.
+    let old_slot = board.slot(FIRST, 1).swap(0, Relaxed);
+    let new = board.map_fresh(SECOND, full());
+    assert_ne!(board.slot(FIRST, 1).load(Relaxed), old_slot);
+    assert_eq!(board.reach(SECOND, Read), Ok(old));
+    board.mmu.invalidate_page(ASID, SECOND);
+    assert_eq!(board.reach(SECOND, Read), Ok(new));
+}
+
+fn a_fault_forgets_its_address<A: Arch>() {
+    let mut board = Board::<A>::new(Checks::ALL);
+    let pfn = board.map_fresh(FIRST, read_only());
+    assert_eq!(board.reach(FIRST, Read), Ok(pfn));
+    // The tables allow more than is cached: one spurious fault, then the walk sees it.
+    board.map(FIRST, pfn, full());
+    assert_eq!(board.reach(FIRST, Write), Err(FaultReason::Protection));
+    assert_eq!(board.reach(FIRST, Write), Ok(pfn));
+    assert!(board.violations().is_empty());
+}
+
+fn clean_store_walks_again<A: Arch>() {
+    let mut board = Board::<A>::new(Checks::NONE);
+    let clean = full().without(PageBits::DIRTY);
+    let pfn = board.map_fresh(FIRST, clean);
+    assert_eq!(board.reach(FIRST, Read), Ok(pfn));
+    if A::SEMANTICS.hardware_dirty {
+        // The cached entry allows the store, but is clean; the tables have changed.
+        board.map(FIRST, pfn, read_only());
+        assert_eq!(board.reach(FIRST, Write), Err(FaultReason::Protection));
+        board.map(FIRST, pfn, clean);
+        assert_eq!(board.reach(FIRST, Read), Ok(pfn));
+        assert_eq!(board.reach(FIRST, Write), Ok(pfn));
+        assert!(board.bits(FIRST).has(PageBits::DIRTY));
+        // A dirty entry is not looked up again.
+        board.map(FIRST, pfn, PageBits::NONE);
+        assert_eq!(board.reach(FIRST, Write), Ok(pfn));
+    } else {
+        assert_eq!(board.reach(FIRST, Write), Err(FaultReason::NotDirty));
+        board.map(FIRST, pfn, full());
+        assert_eq!(board.reach(FIRST, Write), Ok(pfn));
+    }
+}
+
+#[test]
+fn hardware_sets_accessed_and_dirty_and_keeps_the_rest() {
+    let mut board = Board::<X86_64>::new(Checks::ALL);
+    let bits = PageBits::READ | PageBits::WRITE | PageBits::EXCLUSIVE;
+    let pfn = board.map_fresh(FIRST, bits);
+    // A bit the common terms know nothing of.
+    board.slot(FIRST, 0).fetch_or(1 << 58, Relaxed);
+    assert_eq!(board.reach(FIRST, Read), Ok(pfn));
+    assert_eq!(board.bits(FIRST), bits | PageBits::ACCESSED);
+    assert_eq!(board.reach(FIRST, Write), Ok(pfn));
+    assert_eq!(board.bits(FIRST), bits | PageBits::ACCESSED | PageBits::DIRTY);
+    assert_ne!(board.slot(FIRST, 0).load(Relaxed) & 1 << 58, 0);
+    assert!(board.violations().is_empty());
+}
+
+#[test]
+fn without_hardware_bits_software_must_set_them() {
+    let mut board = Board::<Tiny>::new(Checks::ALL);
+    let pfn = board.map_fresh(FIRST, PageBits::READ | PageBits::WRITE);
+    assert_eq!(board.reach(FIRST, Read), Err(FaultReason::NotAccessed));
+    board.map(FIRST, pfn, PageBits::READ | PageBits::WRITE | PageBits::ACCESSED);
+    assert_eq!(board.reach(FIRST, Write), Err(FaultReason::NotDirty));
+    assert_eq!(board.reach(FIRST, Read), Ok(pfn));
+}
+
+fn root_loads<A: Arch>() {
+    let mut board = Board::<A>::new(Checks::NONE);
+    let old = board.map_fresh(FIRST, full());
+    assert_eq!(board.reach(FIRST, Read), Ok(old));
+    let new = board.map_fresh(FIRST, full());
+    let load = |keep_entries| RootLoad { root: board.root, asid: ASID, keep_entries };
+    let (keep, drop) = (load(true), load(false));
+    board.mmu.load_root(keep);
+    assert_eq!(board.reach(FIRST, Read), Ok(old));
+    board.mmu.load_root(RootLoad { asid: Asid(ASID.0 + 1), ..drop });
+    assert_eq!(board.reach(FIRST, Read), Ok(new));
+    board.mmu.load_root(keep);
+    assert_eq!(board.reach(FIRST, Read), Ok(old));
+    board.mmu.load_root(drop);
+    assert_eq!(board.reach(FIRST, Read), Ok(new));
+}
+
+fn identifiers_are_apart<A: Arch>() {
+    let mut board = Board::<A>::new(Checks::ALL);
+    let here = board.map_fresh(FIRST, full());
+    let (first_root, second_root) = (board.root, board.frame(Kind::Table));
+    board.root = second_root;
+    let (there, neighbour) = (board.map_fresh(FIRST, full()), board.map_fresh(SECOND, full()));
+    let loads = [(first_root, ASID), (second_root, Asid(ASID.0 + 1))];
+    for (root, asid) in loads.into_iter().cycle().take(4) {
+        board.mmu.load_root(RootLoad { root, asid, keep_entries: true });
+        assert_eq!(board.reach(FIRST, Read), Ok(if root == first_root { here } else { there }));
+    }
+    assert_eq!(board.reach(SECOND, Read), Ok(neighbour));
+    board.mmu.load_root(RootLoad { root: first_root, asid: ASID, keep_entries: true });
+    assert_eq!(board.reach(SECOND, Read), Err(FaultReason::NotPresent));
+    assert!(board.violations().is_empty());
+}
+
+fn nothing_without_a_root<A: Arch>() {
+    let mut board = Board::<A>::new(Checks::ALL);
+    board.map_fresh(FIRST, full());
+    assert_eq!(board.reach(1 << 62, Read), Err(FaultReason::NoTranslation));
+    assert!(board.access(FIRST, Read).is_ok());
+    board.mmu.unload_root();
+    assert_eq!(board.reach(FIRST, Read), Err(FaultReason::NoTranslation));
+    assert!(!board.speculate(FIRST));
+}
+
+fn speculation_fills<A: Arch>() {
+    let mut board = Board::<A>::new(Checks::NONE);
+    let old = board.map_fresh(FIRST, full());
+    assert!(board.speculate(FIRST));
+    assert!(!board.speculate(SECOND));
+    board.map(FIRST, board.frame(Kind::Anonymous), full());
+    assert_eq!(board.reach(FIRST, Read), Ok(old));
+}
+
+#[test]
+fn capacity_is_bounded() {
+    let mut board = Board::<X86_64>::new(Checks::NONE);
+    let pfn = board.map_fresh(FIRST, full());
+    // All in one set of the TLB, which has four ways.
+    let stride = 256 << X86_64::PAGE_SHIFT;
+    for place in 0..6 {
+        board.map(FIRST + place * stride, pfn, full());
+        assert_eq!(board.reach(FIRST + place * stride, Read), Ok(pfn));
+    }
+    assert_eq!(board.mmu.counters().evictions, 2);
+}

@@ -1,0 +1,218 @@
+//! The core on the deterministic machine and on threads, with user accesses through simulated MMUs.
+
+use std::sync::Barrier;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
+use vellum::arch::{Arch, Prot, Tiny, X86_64, X86_64La57};
+use vellum::ops::{FaultKind, MapRequest, Place};
+use vellum_lab::det::FailurePlan;
+use vellum_lab::hardware::MachineConfig;
+use vellum_lab::hosted::Hosted;
+use vellum_lab::recorder::{self, Summary};
+use vellum_lab::threads::{Mmus, ThreadHost};
+
+const PAGE: u64 = 4096;
+
+/// Runs a generic test on each architecture.
+macro_rules! on_each_arch {
+    ($($name:ident)*) => {
+        $(mod $name {
+            use super::*;
+            #[test]
+            fn x86_64() {
+                super::$name::<X86_64>();
+            }
+            #[test]
+            fn x86_64_la57() {
+                super::$name::<X86_64La57>();
+            }
+            #[test]
+            fn tiny() {
+                super::$name::<Tiny>();
+            }
+        })*
+    };
+}
+
+on_each_arch! {
+    bytes_go_through_faults
+    denied_and_missing_pages_are_segv
+    unmap_interrupts_who_may_hold_translations
+    lazy_cpus_flush_when_they_come_back
+    more_spaces_than_identifiers
+    exhausted_memory_is_an_error
+    recorded_faults
+    threads_share_a_space
+}
+
+fn hosted<A: Arch>(cpus: usize) -> Hosted<A> {
+    Hosted::new(&MachineConfig::new(cpus, 1024)).expect("a machine")
+}
+
+fn bytes_go_through_faults<A: Arch>() {
+    let hosted = hosted::<A>(2);
+    let space = hosted.vm().create_space().expect("a space");
+    let address = space.map(&MapRequest::anonymous(3 * PAGE, Prot::READ_WRITE)).expect("room");
+    assert_eq!(hosted.load(0, &space, address, 4), Ok(vec![0; 4]));
+    // Across a page end, over the zero page and nothing.
+    let across = address + PAGE - 3;
+    hosted.store(1, &space, across, b"hello").expect("mapped");
+    assert_eq!(hosted.load(0, &space, across, 5).expect("mapped"), b"hello");
+    hosted.store(0, &space, across + 1, b"u").expect("mapped");
+    assert_eq!(hosted.load(1, &space, across, 5).expect("mapped"), b"hullo");
+    hosted.audit_tlbs();
+    assert_eq!(hosted.take_violations(), []);
+    let kinds: Vec<FaultKind> = hosted.latency().iter().map(|(kind, _)| kind).collect();
+    assert!(kinds.contains(&FaultKind::Zero) && kinds.contains(&FaultKind::Anonymous), "{kinds:?}");
+    assert!(hosted.machine().total_counters().mmu.hits > 0);
+}
+
+fn denied_and_missing_pages_are_segv<A: Arch>() {
+    let hosted = hosted::<A>(2);
+    let space = hosted.vm().create_space().expect("a space");
+    let address = space.map(&MapRequest::anonymous(2 * PAGE, Prot::READ_WRITE)).expect("room");
+    hosted.store(0, &space, address, &[1; 2 * PAGE as usize]).expect("mapped");
+    assert!(hosted.execute(0, &space, address, 4).is_err_and(|error| error.is_segv()));
+    hosted.on(1, || space.protect(address, PAGE, Prot::READ)).expect("mapped");
+    assert!(hosted.store(0, &space, address, &[2]).is_err_and(|error| error.is_segv()));
+    assert_eq!(hosted.load(0, &space, address, 1), Ok(vec![1]));
+    hosted.on(1, || space.protect(address, PAGE, Prot::NONE)).expect("mapped");
+    assert!(hosted.load(0, &space, address, 1).is_err_and(|error| error.is_segv()));
+    hosted.on(1, || space.protect(address, PAGE, Prot::READ_WRITE)).expect("mapped");
+    hosted.store(0, &space, address, &[3]).expect("allowed again");
+    assert!(hosted.load(0, &space, A::USER_END, 1).is_err_and(|error| error.is_segv()));
+    assert!(hosted.load(0, &space, u64::MAX, 2).is_err_and(|error| error.is_segv()));
+    hosted.audit_tlbs();
+    assert_eq!(hosted.take_violations(), []);
+}
+
+fn unmap_interrupts_who_may_hold_translations<A: Arch>() {
+    let hosted = hosted::<A>(3);
+    let space = hosted.vm().create_space().expect("a space");
+    let address = space.map(&MapRequest::anonymous(2 * PAGE, Prot::READ_WRITE)).expect("room");
+    for cpu in 0..2 {
+        hosted.store(cpu, &space, address, &[7]).expect("mapped");
+    }
+    let before = hosted.machine().total_counters().interrupts_sent;
+    hosted.on(0, || space.unmap(address, PAGE)).expect("mapped");
+    let counters = [1, 2].map(|cpu| hosted.machine().counters(cpu).interrupts_received);
+    assert!(counters[0] > 0, "CPU 1 ran in the space");
+    assert_eq!(counters[1], 0, "CPU 2 did not");
+    assert!(hosted.machine().total_counters().interrupts_sent > before);
+    for cpu in 0..3 {
+        assert!(hosted.load(cpu, &space, address, 1).is_err_and(|error| error.is_segv()));
+    }
+    hosted.audit_tlbs();
+    assert_eq!(hosted.take_violations(), []);
+}
+
+fn lazy_cpus_flush_when_they_come_back<A: Arch>() {
+    let hosted = hosted::<A>(2);
+    let space = hosted.vm().create_space().expect("a space");
+    let address = space.map(&MapRequest::anonymous(2 * PAGE, Prot::READ_WRITE)).expect("room");
+    for cpu in 0..2 {
+        hosted.store(cpu, &space, address, &[7; 2 * PAGE as usize]).expect("mapped");
+    }
+    hosted.enter_lazy(1);
+    hosted.on(0, || space.protect(address, PAGE, Prot::READ)).expect("mapped");
+    assert_eq!(hosted.machine().counters(1).interrupts_received, 0);
+    assert!(hosted.store(1, &space, address, &[8]).is_err_and(|error| error.is_segv()));
+    hosted.store(1, &space, address + PAGE, &[8]).expect("mapped");
+    hosted.audit_tlbs();
+    assert_eq!(hosted.take_violations(), []);
+}
+
+fn more_spaces_than_identifiers<A: Arch>() {
+    let hosted = hosted::<A>(2);
+    let spaces: Vec<_> = (0..A::ASIDS + 2).map(|_| hosted.vm().create_space().expect("a space")).collect();
+    let at = |space: &vellum::Space<'_, _>| {
+        space.map(&MapRequest::anonymous(PAGE, Prot::READ_WRITE).at(Place::Fixed(16 * PAGE))).expect("room")
+    };
+    let addresses: Vec<u64> = spaces.iter().map(at).collect();
+    for round in 0..6u8 {
+        for (number, space) in spaces.iter().enumerate() {
+            let value = [number as u8, round];
+            let cpu = (number + round as usize) % 2;
+            hosted.store(cpu, space, addresses[number], &value).expect("mapped");
+            assert_eq!(hosted.load(1 - cpu, space, addresses[number], 2).expect("mapped"), value);
+            hosted.speculate(cpu, addresses[number]);
+        }
+    }
+    hosted.audit_tlbs();
+    drop(spaces);
+    hosted.audit_tlbs();
+    assert_eq!(hosted.take_violations(), []);
+}
+
+fn exhausted_memory_is_an_error<A: Arch>() {
+    let hosted = hosted::<A>(1);
+    let space = hosted.vm().create_space().expect("a space");
+    let address = space.map(&MapRequest::anonymous(PAGE, Prot::READ_WRITE)).expect("room");
+    hosted.machine().set_failure_plan(FailurePlan::From(0));
+    assert!(hosted.store(0, &space, address, &[1]).is_err_and(|error| error.is_out_of_memory()));
+    assert!(hosted.machine().allocation_failures() > 0);
+    hosted.machine().set_failure_plan(FailurePlan::Never);
+    hosted.store(0, &space, address, &[1]).expect("memory again");
+    assert!(hosted.machine().allocations() > 0);
+    assert_eq!(hosted.take_violations(), []);
+}
+
+fn recorded_faults<A: Arch>() {
+    let hosted = Hosted::<A, true>::new(&MachineConfig::new(2, 1024)).expect("a machine");
+    let space = hosted.vm().create_space().expect("a space");
+    let address = space.map(&MapRequest::anonymous(4 * PAGE, Prot::READ_WRITE)).expect("room");
+    for (cpu, page) in [(0, 0), (1, 1)] {
+        hosted.store(cpu, &space, address + page * PAGE, &[1]).expect("mapped");
+    }
+    recorder::start();
+    for (cpu, page) in [(0, 2), (1, 3)] {
+        hosted.store(cpu, &space, address + page * PAGE, &[1]).expect("mapped");
+    }
+    let summary = Summary::of(&recorder::stop());
+    assert_eq!(summary.cpus.keys().copied().collect::<Vec<_>>(), [0, 1]);
+    for cpu in summary.cpus.values() {
+        assert!(cpu.modifies > 0 && !cpu.lines_written.is_empty());
+    }
+    // Both pages hang in one leaf table.
+    assert!(!summary.lines_written_by_several(|line| format!("{line:#x}")).is_empty());
+}
+
+fn threads_share_a_space<A: Arch>() {
+    const CPUS: usize = 3;
+    let host = ThreadHost::<A>::new(&MachineConfig::new(CPUS, 4096), Mmus::Simulated).expect("a machine");
+    host.machine().check_frames(true);
+    let main = host.enter(0);
+    let space = host.vm().create_space().expect("a space");
+    let address = space.map(&MapRequest::anonymous(8 * PAGE, Prot::READ_WRITE)).expect("room");
+    let (ready, stop) = (Barrier::new(CPUS), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        for cpu in 1..CPUS {
+            let (host, space, ready, stop) = (&host, &space, &ready, &stop);
+            scope.spawn(move || {
+                let thread = host.enter(cpu);
+                let own = address + cpu as u64 * PAGE;
+                ready.wait();
+                let mut value = 0u64;
+                while !stop.load(Relaxed) {
+                    value += 1;
+                    thread.store(space, own, &value.to_ne_bytes()).expect("mapped");
+                    // Pages that the main thread maps and unmaps.
+                    _ = thread.store(space, address + 4 * PAGE + value % 4 * PAGE, &[1]);
+                    assert_eq!(thread.load(space, own, 8).expect("mapped"), value.to_ne_bytes());
+                }
+            });
+        }
+        ready.wait();
+        for _ in 0..500 {
+            space.unmap(address + 4 * PAGE, 4 * PAGE).expect("mapped");
+            let again = MapRequest::anonymous(4 * PAGE, Prot::READ_WRITE).at(Place::Fixed(address + 4 * PAGE));
+            space.map(&again).expect("room");
+            main.store(&space, address + 5 * PAGE, &[2]).expect("mapped");
+        }
+        stop.store(true, Relaxed);
+        main.idle();
+    });
+    assert_eq!(host.machine().take_violations(), []);
+    assert!(host.machine().total_counters().interrupts_sent > 0);
+    drop(space);
+}

@@ -1,0 +1,221 @@
+//! The processor: formats of entries, shape of the tables, and its semantics as data.
+//!
+//! Levels count from the bottom: level 0 holds the entries of pages, level `LEVELS - 1` is the root.
+//! A *slot* is one entry of a table; a slot of level 0 spans one page.
+
+mod tiny;
+mod x86_64;
+
+pub use tiny::Tiny;
+pub use x86_64::{X86_64, X86_64La57};
+
+use crate::phys::Pfn;
+use bits::flags;
+
+mod bits {
+    /// Declares a small set-of-flags type; keeps the core free of dependencies.
+    macro_rules! flags {
+        ($(#[$meta:meta])* $name:ident: $repr:ty { $($(#[$doc:meta])* $flag:ident = $value:expr;)* }) => {
+            $(#[$meta])*
+            #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
+            pub struct $name(pub(crate) $repr);
+            impl $name {
+                /// No flag.
+                pub const NONE: $name = $name(0);
+                $($(#[$doc])* pub const $flag: $name = $name($value);)*
+                /// Whether every flag of `other` is set.
+                #[inline(always)]
+                pub const fn has(self, other: $name) -> bool { self.0 & other.0 == other.0 }
+                /// Whether any flag of `other` is set.
+                #[inline(always)]
+                pub const fn has_any(self, other: $name) -> bool { self.0 & other.0 != 0 }
+                /// The flags of both.
+                #[inline(always)]
+                pub const fn with(self, other: $name) -> $name { $name(self.0 | other.0) }
+                /// These flags less those of `other`.
+                #[inline(always)]
+                pub const fn without(self, other: $name) -> $name { $name(self.0 & !other.0) }
+                /// The raw bits.
+                pub const fn raw(self) -> $repr { self.0 }
+            }
+            impl core::ops::BitOr for $name {
+                type Output = $name;
+                fn bitor(self, other: $name) -> $name { self.with(other) }
+            }
+            impl core::fmt::Debug for $name {
+                fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+                    let mut first = true;
+                    $(if $name::$flag.0 != 0 && self.has($name::$flag) {
+                        if !first { f.write_str("|")?; }
+                        first = false;
+                        f.write_str(stringify!($flag))?;
+                    })*
+                    if first { f.write_str("-")?; }
+                    Ok(())
+                }
+            }
+        };
+    }
+    pub(crate) use flags;
+}
+pub(crate) use bits::flags as flag_set;
+
+flags! {
+    /// Access rights of a mapping.
+    Prot: u8 {
+        /// Loads are allowed.
+        READ = 1;
+        /// Stores are allowed; on every architecture here this implies loads.
+        WRITE = 2;
+        /// Instruction fetches are allowed.
+        EXECUTE = 4;
+    }
+}
+
+impl Prot {
+    /// Loads and stores.
+    pub const READ_WRITE: Prot = Prot(3);
+}
+
+flags! {
+    /// What a page entry says beside its frame, in terms common to all architectures.
+    PageBits: u16 {
+        /// Loads are allowed.
+        READ = 1;
+        /// Stores are allowed.
+        WRITE = 2;
+        /// Instruction fetches are allowed.
+        EXECUTE = 4;
+        /// The page was accessed.
+        ACCESSED = 8;
+        /// The page was stored to through this entry.
+        DIRTY = 16;
+        /// Software: the anonymous page belongs to this entry alone, so a write fault may reuse it.
+        EXCLUSIVE = 32;
+        /// Software: the frame is not counted as mapped (the zero page).
+        SPECIAL = 64;
+    }
+}
+
+impl PageBits {
+    /// The access rights among the bits.
+    #[inline(always)]
+    pub const fn prot(self) -> Prot {
+        Prot((self.0 & 7) as u8)
+    }
+
+    /// The bits which grant `prot`.
+    #[inline(always)]
+    pub const fn of(prot: Prot) -> PageBits {
+        PageBits(prot.0 as u16)
+    }
+}
+
+/// A table entry in terms common to all architectures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// Nothing: what the slot shows is said by its attribute class.
+    Empty,
+    /// A lower table (levels above 0 only).
+    Table(Pfn),
+    /// A page. Without any of READ, WRITE, EXECUTE the hardware sees it as not present (`PROT_NONE`).
+    Page(Pfn, PageBits),
+}
+
+/// How translations of removed entries are invalidated on other CPUs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shootdown {
+    /// By interrupting each CPU that may hold them; per-CPU address-space identifiers with generations.
+    Interrupt,
+    /// By a broadcast instruction; global address-space identifiers with rollover.
+    Broadcast,
+}
+
+/// What the processor promises and requires, as data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Semantics {
+    /// How other CPUs' translations are invalidated. With [`Shootdown::Interrupt`] a flush also serialises walkers
+    /// that have interrupts off.
+    pub shootdown: Shootdown,
+    /// A store through a cached clean entry walks the tables again, and faults if the entry is gone.
+    pub clean_store_rewalks: bool,
+    /// Hardware sets the accessed bit; otherwise an access through an entry without it faults.
+    pub hardware_accessed: bool,
+    /// Hardware sets the dirty bit; otherwise a store through a clean writable entry faults.
+    pub hardware_dirty: bool,
+    /// Changing a valid entry's frame or size needs an invalid entry and a flush in between.
+    pub break_before_make: bool,
+    /// Entries of two sizes for one address in a TLB are an error.
+    pub mixed_sizes_fault: bool,
+    /// A write to a page may be denied by an upper-level entry.
+    pub upper_write_protect: bool,
+}
+
+/// A processor's paging formats. All functions are pure.
+pub trait Arch: Copy + Send + Sync + 'static {
+    /// The name the command uses.
+    const NAME: &'static str;
+    /// log2 of the page size in bytes.
+    const PAGE_SHIFT: u32;
+    /// Number of table levels, 2 to [`LEVELS_MAX`].
+    const LEVELS: usize;
+    /// First address user mappings may have (Linux's `mmap_min_addr`); page-aligned.
+    const USER_START: u64;
+    /// End of the user range, exclusive; page-aligned.
+    const USER_END: u64;
+    /// Address-space identifiers the core uses per CPU; 1 means that each switch flushes.
+    const ASIDS: usize;
+    /// The processor's semantics.
+    const SEMANTICS: Semantics;
+
+    /// log2 of the number of entries of a table of `level`.
+    fn index_bits(level: usize) -> u32;
+
+    /// log2 of the bytes one slot of `level` spans.
+    fn shift(level: usize) -> u32;
+
+    /// The entry of a page at level 0.
+    fn page(pfn: Pfn, bits: PageBits) -> u64;
+
+    /// The entry which names a lower table.
+    fn table(pfn: Pfn) -> u64;
+
+    /// What `word` says at `level`. The word 0 is [`Entry::Empty`] on every architecture.
+    fn decode(word: u64, level: usize) -> Entry;
+
+    /// The lower table a non-leaf entry names, if it does; the quick form of [`Arch::decode`] for descents.
+    fn table_of(word: u64) -> Option<Pfn>;
+
+    /// The frame of a level 0 word known to be a page.
+    fn pfn(word: u64) -> Pfn;
+
+    /// The bits of a level 0 word known to be a page.
+    fn page_bits(word: u64) -> PageBits;
+
+    /// A level 0 word known to be a page, without WRITE and EXCLUSIVE: what fork leaves on both sides.
+    fn shared_copy(word: u64) -> u64;
+
+    /// The canonical form check: whether `address` can be translated at all.
+    fn is_canonical(address: u64) -> bool;
+}
+
+/// The largest number of table levels of any architecture.
+pub const LEVELS_MAX: usize = 5;
+
+/// Number of entries of a table of `level`.
+#[inline(always)]
+pub fn entries<A: Arch>(level: usize) -> usize {
+    1 << A::index_bits(level)
+}
+
+/// The slot of a table of `level` that covers `address`.
+#[inline(always)]
+pub fn index<A: Arch>(address: u64, level: usize) -> usize {
+    (address >> A::shift(level)) as usize & (entries::<A>(level) - 1)
+}
+
+/// log2 of the frames a table of `level` occupies.
+#[inline(always)]
+pub fn table_order<A: Arch>(level: usize) -> u8 {
+    (A::index_bits(level) + 3).saturating_sub(A::PAGE_SHIFT) as u8
+}

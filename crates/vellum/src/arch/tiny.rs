@@ -1,0 +1,82 @@
+//! A processor that exists only here: three levels of four entries, no hardware accessed or dirty bits.
+//!
+//! Its spaces have 64 pages, so that explorations can be exhaustive, and its format shares nothing with x86-64's, so
+//! that a core which assumes that format does not get far.
+
+use super::{Arch, Entry, PageBits, Semantics, Shootdown};
+use crate::phys::Pfn;
+
+const VALID: u64 = 1 << 63;
+const LEAF: u64 = 1 << 62;
+const BITS: u64 = 0x7f;
+const BITS_SHIFT: u32 = 48;
+const FRAME: u64 = (1 << 40) - 1;
+
+/// The toy processor.
+#[derive(Clone, Copy, Debug)]
+pub struct Tiny;
+
+impl Arch for Tiny {
+    const NAME: &'static str = "tiny";
+    const PAGE_SHIFT: u32 = 12;
+    const LEVELS: usize = 3;
+    const USER_START: u64 = 0x1000;
+    const USER_END: u64 = 64 << 12;
+    const ASIDS: usize = 2;
+    const SEMANTICS: Semantics = Semantics {
+        shootdown: Shootdown::Interrupt,
+        clean_store_rewalks: true,
+        hardware_accessed: false,
+        hardware_dirty: false,
+        break_before_make: false,
+        mixed_sizes_fault: true,
+        upper_write_protect: false,
+    };
+
+    #[inline(always)]
+    fn index_bits(_level: usize) -> u32 {
+        2
+    }
+    #[inline(always)]
+    fn shift(level: usize) -> u32 {
+        12 + 2 * level as u32
+    }
+    #[inline(always)]
+    fn page(pfn: Pfn, bits: PageBits) -> u64 {
+        VALID | LEAF | (bits.0 as u64) << BITS_SHIFT | pfn.0
+    }
+    #[inline(always)]
+    fn table(pfn: Pfn) -> u64 {
+        VALID | pfn.0
+    }
+    #[inline(always)]
+    fn decode(word: u64, level: usize) -> Entry {
+        if word & VALID == 0 {
+            Entry::Empty
+        } else if level > 0 {
+            Entry::Table(Pfn(word & FRAME))
+        } else {
+            Entry::Page(Pfn(word & FRAME), Self::page_bits(word))
+        }
+    }
+    #[inline(always)]
+    fn table_of(word: u64) -> Option<Pfn> {
+        (word & (VALID | LEAF) == VALID).then(|| Pfn(word & FRAME))
+    }
+    #[inline(always)]
+    fn pfn(word: u64) -> Pfn {
+        Pfn(word & FRAME)
+    }
+    #[inline(always)]
+    fn page_bits(word: u64) -> PageBits {
+        PageBits((word >> BITS_SHIFT & BITS) as u16)
+    }
+    #[inline(always)]
+    fn shared_copy(word: u64) -> u64 {
+        word & !(((PageBits::WRITE.0 | PageBits::EXCLUSIVE.0) as u64) << BITS_SHIFT)
+    }
+    #[inline(always)]
+    fn is_canonical(address: u64) -> bool {
+        address < 64 << 12
+    }
+}

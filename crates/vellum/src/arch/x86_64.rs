@@ -1,0 +1,133 @@
+//! x86-64 long mode with 4 or 5 levels and process-context identifiers.
+//!
+//! Formats: Intel SDM volume 3A, chapter 4 ("Paging"), tables 4-15 to 4-20; AMD APM volume 2, section 5.3.
+
+use super::{Arch, Entry, PageBits, Semantics, Shootdown};
+use crate::phys::Pfn;
+
+const PRESENT: u64 = 1 << 0;
+const WRITE: u64 = 1 << 1;
+const USER: u64 = 1 << 2;
+const ACCESSED: u64 = 1 << 5;
+const DIRTY: u64 = 1 << 6;
+/// Without PRESENT: a page that no access may use. (With PRESENT this bit means "global", which user pages never are.)
+const PROT_NONE: u64 = 1 << 8;
+const EXCLUSIVE: u64 = 1 << 9;
+const SPECIAL: u64 = 1 << 10;
+const NO_EXECUTE: u64 = 1 << 63;
+const FRAME: u64 = 0x000f_ffff_ffff_f000;
+
+/// x86-64 with 4 levels: 47 bits of user addresses.
+#[derive(Clone, Copy, Debug)]
+pub struct X86_64;
+
+/// x86-64 with 5 levels (LA57): 56 bits of user addresses.
+#[derive(Clone, Copy, Debug)]
+pub struct X86_64La57;
+
+const SEMANTICS: Semantics = Semantics {
+    shootdown: Shootdown::Interrupt,
+    clean_store_rewalks: true,
+    hardware_accessed: true,
+    hardware_dirty: true,
+    break_before_make: false,
+    mixed_sizes_fault: false,
+    upper_write_protect: true,
+};
+
+#[inline(always)]
+fn page(pfn: Pfn, bits: PageBits) -> u64 {
+    let mut word = pfn.0 << 12;
+    word |= if bits.has_any(PageBits::READ | PageBits::WRITE | PageBits::EXECUTE) { PRESENT | USER } else { PROT_NONE };
+    word |= if bits.has(PageBits::WRITE) { WRITE } else { 0 };
+    word |= if bits.has(PageBits::EXECUTE) { 0 } else { NO_EXECUTE };
+    word |= if bits.has(PageBits::ACCESSED) { ACCESSED } else { 0 };
+    word |= if bits.has(PageBits::DIRTY) { DIRTY } else { 0 };
+    word |= if bits.has(PageBits::EXCLUSIVE) { EXCLUSIVE } else { 0 };
+    word | if bits.has(PageBits::SPECIAL) { SPECIAL } else { 0 }
+}
+
+#[inline(always)]
+fn page_bits(word: u64) -> PageBits {
+    let mut bits = PageBits::NONE;
+    let mut add = |mask: u64, flag: PageBits| {
+        if word & mask != 0 {
+            bits = bits | flag;
+        }
+    };
+    add(PRESENT, PageBits::READ);
+    if word & PRESENT != 0 {
+        add(WRITE, PageBits::WRITE);
+    }
+    add(ACCESSED, PageBits::ACCESSED);
+    add(DIRTY, PageBits::DIRTY);
+    add(EXCLUSIVE, PageBits::EXCLUSIVE);
+    add(SPECIAL, PageBits::SPECIAL);
+    if word & (PRESENT | NO_EXECUTE) == PRESENT { bits | PageBits::EXECUTE } else { bits }
+}
+
+macro_rules! x86 {
+    ($name:ident, $text:literal, $levels:literal, $bits:literal) => {
+        impl Arch for $name {
+            const NAME: &'static str = $text;
+            const PAGE_SHIFT: u32 = 12;
+            const LEVELS: usize = $levels;
+            const USER_START: u64 = 0x1_0000;
+            // The last page stays free, as in Linux: a SYSCALL there would return to a non-canonical address.
+            const USER_END: u64 = (1 << $bits) - 0x1000;
+            const ASIDS: usize = 6;
+            const SEMANTICS: Semantics = SEMANTICS;
+
+            #[inline(always)]
+            fn index_bits(_level: usize) -> u32 {
+                9
+            }
+            #[inline(always)]
+            fn shift(level: usize) -> u32 {
+                12 + 9 * level as u32
+            }
+            #[inline(always)]
+            fn page(pfn: Pfn, bits: PageBits) -> u64 {
+                page(pfn, bits)
+            }
+            #[inline(always)]
+            fn table(pfn: Pfn) -> u64 {
+                pfn.0 << 12 | PRESENT | WRITE | USER | ACCESSED
+            }
+            #[inline(always)]
+            fn decode(word: u64, level: usize) -> Entry {
+                if word & (PRESENT | PROT_NONE) == 0 {
+                    Entry::Empty
+                } else if level > 0 {
+                    Entry::Table(Self::pfn(word))
+                } else {
+                    Entry::Page(Self::pfn(word), page_bits(word))
+                }
+            }
+            #[inline(always)]
+            fn table_of(word: u64) -> Option<Pfn> {
+                (word & PRESENT != 0).then(|| Self::pfn(word))
+            }
+            #[inline(always)]
+            fn pfn(word: u64) -> Pfn {
+                Pfn((word & FRAME) >> 12)
+            }
+            #[inline(always)]
+            fn page_bits(word: u64) -> PageBits {
+                page_bits(word)
+            }
+            #[inline(always)]
+            fn shared_copy(word: u64) -> u64 {
+                word & !(WRITE | EXCLUSIVE)
+            }
+            #[inline(always)]
+            fn is_canonical(address: u64) -> bool {
+                let top = (address as i64) >> $bits;
+                top == 0 || top == -1
+            }
+        }
+    };
+}
+
+x86!(X86_64, "x86_64", 4, 47);
+x86!(X86_64La57, "x86_64-la57", 5, 56);

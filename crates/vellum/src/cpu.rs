@@ -1,0 +1,128 @@
+//! One CPU's state, and being inside the core on it.
+
+use crate::machine::Machine;
+use crate::phys::CpuLists;
+use crate::stat::{Counters, Event};
+#[cfg(debug_assertions)]
+use crate::sync::HeldLocks;
+use crate::sync::{Deferred, LocalEpoch};
+use crate::tlb::{CpuTlb, GatherBuffer};
+use crate::vm::Vm;
+use core::cell::UnsafeCell;
+use core::marker::PhantomData;
+
+/// What belongs to one CPU. Written by that CPU with pre-emption off, except where a field's type says otherwise.
+#[repr(C, align(64))]
+pub(crate) struct Cpu<M: Machine> {
+    /// Announcement for read-copy-update; first, and with the head of the frame list on one line: both are touched by
+    /// every fault.
+    pub(crate) epoch: LocalEpoch<M>,
+    pub(crate) lists: CpuLists<M>,
+    pub(crate) counters: Counters<M>,
+    pub(crate) tlb: CpuTlb<M>,
+    /// Page tables waiting for a grace period.
+    pub(crate) dead_tables: Deferred<M>,
+    /// Slab objects waiting for a grace period.
+    pub(crate) dead_objects: Deferred<M>,
+    pub(crate) gather: GatherBuffer<M>,
+    #[cfg(debug_assertions)]
+    held: UnsafeCell<HeldLocks>,
+    _owner: UnsafeCell<()>,
+}
+
+// SAFETY: `held` is accessed only by the CPU itself with pre-emption off; everything else is atomic.
+unsafe impl<M: Machine> Sync for Cpu<M> {}
+
+impl<M: Machine> Cpu<M> {
+    pub(crate) fn new() -> Self {
+        Cpu {
+            epoch: LocalEpoch::new(),
+            lists: CpuLists::new(),
+            counters: Counters::new(),
+            tlb: CpuTlb::new(),
+            dead_tables: Deferred::new(),
+            dead_objects: Deferred::new(),
+            gather: GatherBuffer::new(),
+            #[cfg(debug_assertions)]
+            held: UnsafeCell::new(HeldLocks::default()),
+            _owner: UnsafeCell::new(()),
+        }
+    }
+}
+
+/// Being inside the core: pre-emption is off and a read-side section is open, so that page tables and objects reached
+/// from shared state stay allocated while this lives. Nothing sleeps while one exists.
+pub(crate) struct Cx<'vm, M: Machine> {
+    vm: &'vm Vm<M>,
+    cpu: &'vm Cpu<M>,
+    number: usize,
+    _not_send: PhantomData<*const ()>,
+}
+
+impl<'vm, M: Machine> Cx<'vm, M> {
+    /// Enters the core on the current CPU. One atomic read-modify-write.
+    #[inline(always)]
+    pub(crate) fn enter(vm: &'vm Vm<M>) -> Self {
+        vm.machine().disable_preemption();
+        let number = vm.machine().current_cpu();
+        let cpu = vm.cpu(number);
+        cpu.epoch.enter(vm.epoch());
+        Cx { vm, cpu, number, _not_send: PhantomData }
+    }
+
+    /// The context of an interrupt handler: no read-side section is opened, and none closed at its end, since the
+    /// handler follows no pointer to anything that is freed by grace periods. (It may have interrupted a section.)
+    pub(crate) fn interrupt(vm: &'vm Vm<M>) -> core::mem::ManuallyDrop<Self> {
+        let number = vm.machine().current_cpu();
+        core::mem::ManuallyDrop::new(Cx {
+            vm,
+            cpu: vm.cpu(number),
+            number,
+           
+            _not_send: PhantomData,
+        })
+    }
+
+    #[inline(always)]
+    pub(crate) fn vm(&self) -> &'vm Vm<M> {
+        self.vm
+    }
+
+    #[inline(always)]
+    pub(crate) fn cpu(&self) -> &'vm Cpu<M> {
+        self.cpu
+    }
+
+    /// The number of the current CPU.
+    #[inline(always)]
+    pub(crate) fn number(&self) -> usize {
+        self.number
+    }
+
+    /// Counts an event.
+    #[inline(always)]
+    pub(crate) fn count(&self, event: Event, times: u64) {
+        self.cpu.counters.add(event, times);
+    }
+
+/*PUT*/
+
+    #[cfg(debug_assertions)]
+    pub(crate) fn held_locks<R>(&self, with: impl FnOnce(&mut HeldLocks) -> R) -> R {
+        // SAFETY: only this CPU accesses its list, pre-emption is off, and `with` cannot re-enter.
+        with(unsafe { &mut *self.cpu.held.get() })
+    }
+}
+
+impl<M: Machine> Drop for Cx<'_, M> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        #[cfg(debug_assertions)]
+        self.held_locks(|held| assert_eq!(held.count(), 0, "the core is left with a lock held"));
+        self.cpu.epoch.exit();
+        if self.cpu.dead_tables.len() + self.cpu.dead_objects.len() >= crate::vm::DEAD_BATCH {
+            self.free_dead();
+        }
+        self.vm.machine().enable_preemption();
+/*DROP*/    }
+}

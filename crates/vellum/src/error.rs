@@ -1,0 +1,146 @@
+//! Errors, each with its operands.
+
+use core::fmt;
+
+/// Why an operation did nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Error {
+    /// An address or offset is not a multiple of the page size.
+    Unaligned {
+        /// What it is: "address", "offset", …
+        what: &'static str,
+        /// Its value.
+        value: u64,
+    },
+    /// A length is zero.
+    ZeroLength {
+        /// What it is the length of.
+        what: &'static str,
+    },
+    /// A range wraps around, or leaves the user part of the address space.
+    OutOfRange {
+        /// First address.
+        start: u64,
+        /// Length in bytes.
+        length: u64,
+    },
+    /// An address below the lowest one that may be mapped.
+    TooLow {
+        /// The address.
+        address: u64,
+    },
+    /// The range is not mapped where it must be.
+    NotMapped {
+        /// First address without a mapping.
+        address: u64,
+    },
+    /// The range is mapped where it must not be.
+    Exists {
+        /// First address that is mapped.
+        address: u64,
+    },
+    /// No gap of that size is left in the address space.
+    NoAddressSpace {
+        /// Length in bytes.
+        length: u64,
+    },
+    /// Physical memory is exhausted.
+    OutOfMemory,
+    /// The object's access rights do not allow the mapping or protection.
+    AccessDenied {
+        /// First address concerned.
+        address: u64,
+    },
+    /// Two arguments contradict each other, or one is not a known value.
+    Invalid {
+        /// What is wrong.
+        what: &'static str,
+    },
+    /// Known, and not built yet.
+    Unsupported {
+        /// What is asked for.
+        what: &'static str,
+    },
+    /// The backing of a file failed to read or write.
+    Io {
+        /// Page index in the file.
+        index: u64,
+    },
+}
+
+impl Error {
+    /// The number Linux would return, positive.
+    pub fn errno(self) -> i32 {
+        match self {
+            Error::Unaligned { .. } | Error::ZeroLength { .. } | Error::Invalid { .. } => 22,
+            Error::Unsupported { .. } => 22,
+            Error::OutOfRange { .. } | Error::NotMapped { .. } => 12,
+            Error::NoAddressSpace { .. } | Error::OutOfMemory => 12,
+            Error::TooLow { .. } => 1,
+            Error::Exists { .. } => 17,
+            Error::AccessDenied { .. } => 13,
+            Error::Io { .. } => 5,
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Error::Unaligned { what, value } => write!(f, "{what} {value:#x} is not page-aligned"),
+            Error::ZeroLength { what } => write!(f, "the {what} has length zero"),
+            Error::OutOfRange { start, length } => {
+                write!(f, "range at {start:#x} of {length:#x} bytes leaves the user address space")
+            }
+            Error::TooLow { address } => write!(f, "address {address:#x} is below the lowest that may be mapped"),
+            Error::NotMapped { address } => write!(f, "nothing is mapped at {address:#x}"),
+            Error::Exists { address } => write!(f, "something is already mapped at {address:#x}"),
+            Error::NoAddressSpace { length } => write!(f, "no free range of {length:#x} bytes is left"),
+            Error::OutOfMemory => f.write_str("out of physical memory"),
+            Error::AccessDenied { address } => write!(f, "the object does not allow that access at {address:#x}"),
+            Error::Invalid { what } => write!(f, "invalid: {what}"),
+            Error::Unsupported { what } => write!(f, "not supported yet: {what}"),
+            Error::Io { index } => write!(f, "I/O error at page {index} of the file"),
+        }
+    }
+}
+
+impl core::error::Error for Error {}
+
+/// Why a [`Vm`](crate::Vm) could not be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BootError {
+    /// The machine has no CPU, or more than [`CPUS_MAX`](crate::cpuset::CPUS_MAX).
+    CpuCount {
+        /// The count it gave.
+        count: usize,
+    },
+    /// A memory range overlaps the one before it, or is out of order, or wraps.
+    BadRange {
+        /// Its place in [`Machine::memory`](crate::Machine::memory).
+        index: usize,
+    },
+    /// A memory range names a node above [`NODES_MAX`](crate::phys::NODES_MAX).
+    BadNode {
+        /// Its place in [`Machine::memory`](crate::Machine::memory).
+        index: usize,
+    },
+    /// Too little memory for the core's own structures.
+    TooLittleMemory {
+        /// Frames the machine has.
+        frames: u64,
+    },
+}
+
+impl fmt::Display for BootError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            BootError::CpuCount { count } => write!(f, "a machine cannot have {count} CPUs"),
+            BootError::BadRange { index } => write!(f, "memory range {index} overlaps, wraps or is out of order"),
+            BootError::BadNode { index } => write!(f, "memory range {index} names a node that cannot exist"),
+            BootError::TooLittleMemory { frames } => write!(f, "{frames} frames are too little memory to start with"),
+        }
+    }
+}
+
+impl core::error::Error for BootError {}

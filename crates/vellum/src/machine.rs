@@ -1,0 +1,157 @@
+//! What the embedder supplies: memory, processors, the primitive flush steps.
+//!
+//! Everything else is the core's. A [`Machine`] is a value, not a global: one binary may hold several.
+
+use crate::arch::Arch;
+use crate::cpuset::CpuSet;
+use crate::phys::Pfn;
+use core::sync::atomic::AtomicU32;
+
+/// A contiguous range of usable physical memory on one NUMA node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemoryRange {
+    /// First frame of the range.
+    pub start: Pfn,
+    /// Length in frames; may be zero.
+    pub frames: u64,
+    /// NUMA node, from 0; at most [`crate::phys::NODES_MAX`] nodes.
+    pub node: u8,
+}
+
+/// What one access to shared state does; see [`Machine::observe`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Touch {
+    /// A load.
+    Load,
+    /// A plain store.
+    Store,
+    /// An atomic read-modify-write.
+    Modify,
+}
+
+/// An address-space identifier as the hardware knows it: what tags TLB entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Asid(pub u16);
+
+/// A page-table root to load on the current CPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RootLoad {
+    /// Frame of the root table.
+    pub root: Pfn,
+    /// Tag for the entries filled from it.
+    pub asid: Asid,
+    /// Whether entries tagged with `asid` that the CPU still holds are valid for `root`.
+    pub keep_entries: bool,
+}
+
+/// The hardware and host environment of one Vellum instance.
+///
+/// Contract common to all methods: callable from any CPU, without locks of the core held unless stated, and never
+/// calling back into the core except as stated.
+///
+/// # Safety
+/// The core trusts the implementation with its memory. [`Machine::frame`] must return, for each frame of
+/// [`Machine::memory`], a pointer valid for reads and writes of one page that nothing else uses, stable for the life
+/// of the machine, aligned to the page size, with the pages of consecutive frames of one range consecutive in memory;
+/// [`Machine::current_cpu`] must be below [`Machine::cpu_count`] and, between [`Machine::disable_preemption`] and
+/// [`Machine::enable_preemption`], return the same value, which no other thread of execution gets meanwhile.
+pub unsafe trait Machine: Sized + Send + Sync + 'static {
+    /// The processor's formats and semantics.
+    type Arch: Arch;
+
+    /// Number of CPUs, 1 to [`crate::cpuset::CPUS_MAX`]; constant.
+    fn cpu_count(&self) -> usize;
+
+    /// The ranges of memory the core may use, disjoint and in ascending order; constant.
+    fn memory(&self) -> &[MemoryRange];
+
+    /// The direct map: where frame `pfn` lies in the core's address space.
+    fn frame(&self, pfn: Pfn) -> *mut u8;
+
+    /// The CPU this code runs on.
+    fn current_cpu(&self) -> usize;
+
+    /// The NUMA node whose memory CPU `cpu` prefers; constant. A node without memory, or above
+    /// [`crate::phys::NODES_MAX`], stands for the nearest one by number that has some.
+    fn node_of_cpu(&self, cpu: usize) -> u8 {
+        let _ = cpu;
+        0
+    }
+
+    /// Keeps the caller on its CPU, and others off it, until the matching [`Machine::enable_preemption`].
+    /// Flush interrupts stay enabled. Not nested by the core.
+    fn disable_preemption(&self);
+
+    /// Ends what [`Machine::disable_preemption`] began.
+    fn enable_preemption(&self);
+
+    /// Fills the part of a new root table outside the user range (the kernel's half); `table` has the architecture's
+    /// number of root entries, all zero. The default leaves them empty.
+    fn prepare_root(&self, table: &mut [u64]) {
+        let _ = table;
+    }
+
+    /// Loads a page-table root on the current CPU. Pre-emption is off.
+    fn load_root(&self, load: RootLoad);
+
+    /// Loads a root without user mappings on the current CPU, which leaves the space it was in. Pre-emption is off.
+    fn unload_root(&self);
+
+    /// Invalidates this CPU's entries for one page of `asid`, and its paging-structure caches for that address.
+    fn invalidate_page(&self, asid: Asid, address: u64);
+
+    /// Invalidates all entries and paging-structure caches of `asid` on this CPU.
+    fn invalidate_asid(&self, asid: Asid);
+
+    /// Interrupts each CPU of `cpus` (never the current one), which must then call
+    /// [`crate::Vm::handle_interrupt`]. Does not wait. May be called with table locks held.
+    fn send_interrupt(&self, cpus: &CpuSet);
+
+    /// Begins invalidating a range on all CPUs, on architectures whose flush is a broadcast; otherwise unused.
+    fn broadcast_invalidate(&self, asid: Asid, start: u64, pages: u64) {
+        let _ = (asid, start, pages);
+    }
+
+    /// Waits until the broadcasts this CPU began have completed everywhere.
+    fn broadcast_wait(&self) {}
+
+    /// Waits a short while for `word` to differ from `seen`; may return early, must not sleep (table locks may be
+    /// held). Every wait of the core on another CPU goes through here or [`Machine::sleep`].
+    fn wait_change(&self, word: &AtomicU32, seen: u32);
+
+    /// Sleeps until `word` may differ from `seen` or [`Machine::wake`] was called on it; may return early.
+    /// No lock is held and pre-emption is on.
+    fn sleep(&self, word: &AtomicU32, seen: u32) {
+        self.wait_change(word, seen);
+    }
+
+    /// Wakes the sleepers on `word`. May be called with locks held.
+    fn wake(&self, word: &AtomicU32) {
+        let _ = word;
+    }
+
+    /// Monotonic time in nanoseconds.
+    fn now(&self) -> u64;
+
+    /// Clears one page. The default writes zeroes; an embedder may use what its processor does best.
+    ///
+    /// # Safety
+    /// `page` is valid for writes of a page and nothing else accesses it.
+    unsafe fn clear_page(&self, page: *mut u8) {
+        // SAFETY: the caller's contract.
+        unsafe { core::ptr::write_bytes(page, 0, 1 << <Self::Arch as Arch>::PAGE_SHIFT) }
+    }
+
+    /// Whether the next allocation of `1 << order` frames may be tried: false makes it fail. For failure injection.
+    #[inline(always)]
+    fn allow_allocation(&self, order: u8) -> bool {
+        let _ = order;
+        true
+    }
+
+    /// Told of each access to shared state, before it happens; compiles to nothing unless overridden.
+    #[inline(always)]
+    fn observe(address: usize, touch: Touch) {
+        let _ = (address, touch);
+    }
+}

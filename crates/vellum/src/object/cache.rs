@@ -1,0 +1,118 @@
+//! The page cache: which frame shows which page of an object.
+//!
+//! A slot of the radix tree holds a frame number + 1. The cache holds one reference to each of its frames. Lookups
+//! take no lock; what they find may be removed and reused at any moment, so they take a reference unless there is
+//! none, and then look at the slot again (F3).
+//!
+//! Lock `O` (`Rank::Object`) protects what is in the cache; it is never held during I/O.
+
+use super::page::{is_up_to_date, release};
+use super::radix::{Reserve, Tree};
+use crate::cpu::Cx;
+use crate::error::Error;
+use crate::machine::Machine;
+use crate::phys::Pfn;
+use crate::sync::{AtomicU64, Rank, RawLock};
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+
+/// The cached pages of one object.
+pub(crate) struct Cache<M> {
+    lock: RawLock<M>,
+    /// O: how many there are.
+    pages: AtomicU64<M>,
+    /// Written under O.
+    tree: Tree<M>,
+}
+
+impl<M: Machine> Cache<M> {
+    pub(super) const fn new() -> Self {
+        Cache { lock: RawLock::new(), pages: AtomicU64::new(0), tree: Tree::new() }
+    }
+
+    /// Number of pages cached.
+    pub(crate) fn len(&self) -> u64 {
+        self.pages.load(Relaxed)
+    }
+
+    /// The frame of page `index`, with a reference for the caller, if it is there and its contents are.
+    #[inline]
+    pub(crate) fn lookup(&self, cx: &Cx<'_, M>, index: u64) -> Option<Pfn> {
+        let pfn = self.find(cx, index)?;
+        if is_up_to_date(cx.vm().physical().frame(pfn)) {
+            return Some(pfn);
+        }
+        release(cx, pfn);
+        None
+    }
+
+    /// Whether page `index` is there, or being read.
+    pub(super) fn has(&self, cx: &Cx<'_, M>, index: u64) -> bool {
+        self.tree.slot(cx, index).is_some_and(|slot| slot.load(Relaxed) != 0)
+    }
+
+    /// As [`Cache::lookup`], also when the contents are still being read.
+    pub(super) fn find(&self, cx: &Cx<'_, M>, index: u64) -> Option<Pfn> {
+        let slot = self.tree.slot(cx, index)?;
+        loop {
+            let word = slot.load(Acquire);
+            let pfn = Pfn(word.checked_sub(1)?);
+            if !cx.vm().physical().frame(pfn).try_get() {
+                // Freed, so it has left the slot: its removal comes before the last reference is dropped.
+                continue;
+            }
+            if slot.load(Acquire) == word {
+                return Some(pfn);
+            }
+            release(cx, pfn);
+        }
+    }
+
+    /// Makes `pfn` page `index`, unless there is one. The frame that is page `index` afterwards, with a reference for
+    /// the caller. `pfn` has two references already, the caller's and the cache's, which remain the caller's where
+    /// another frame is returned.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`]; nothing has changed.
+    pub(super) fn insert(&self, cx: &Cx<'_, M>, index: u64, pfn: Pfn) -> Result<Pfn, Error> {
+        let mut reserve = Reserve::new(cx);
+        loop {
+            reserve.fill(self.tree.missing(cx, index))?;
+            let guard = self.lock.lock(cx, Rank::Object);
+            if reserve.len() < self.tree.missing(cx, index) {
+                // The tree has grown since; it does so only so often.
+                continue;
+            }
+            let slot = self.tree.make_slot(cx, &guard, index, &mut reserve);
+            if let Some(winner) = slot.load(Relaxed).checked_sub(1) {
+                // The cache's reference pins it, as nothing is removed while the lock is held.
+                cx.vm().physical().frame(Pfn(winner)).get();
+                return Ok(Pfn(winner));
+            }
+            slot.store(pfn.0 + 1, Release);
+            self.pages.add_owned(1);
+            return Ok(pfn);
+        }
+    }
+
+    /// Removes `pfn`, if it is page `index`: the cache's reference is the caller's then.
+    pub(super) fn remove(&self, cx: &Cx<'_, M>, index: u64, pfn: Pfn) -> bool {
+        let _guard = self.lock.lock(cx, Rank::Object);
+        let Some(slot) = self.tree.slot(cx, index).filter(|slot| slot.load(Relaxed) == pfn.0 + 1) else { return false };
+        slot.store(0, Release);
+        self.pages.add_owned(1u64.wrapping_neg());
+        true
+    }
+
+    /// The first page at or above `from`, without a reference.
+    pub(super) fn next(&self, cx: &Cx<'_, M>, from: u64) -> Option<(u64, Pfn)> {
+        self.tree.next(cx, from).map(|(index, word)| (index, Pfn(word - 1)))
+    }
+
+    /// Frees a few pages of an object that nobody refers to any more; false when there are none left.
+    pub(super) fn prune(&self, cx: &Cx<'_, M>) -> bool {
+        self.tree.prune(cx, |word| {
+            self.pages.add_owned(1u64.wrapping_neg());
+            release(cx, Pfn(word - 1));
+        })
+    }
+}

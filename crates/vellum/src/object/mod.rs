@@ -1,0 +1,334 @@
+//! What a mapping shows beside private anonymous memory: shared memory, and files through a page cache.
+//!
+//! An object is counted by its handles ([`Object`]) and by the attribute classes that name it. What it consists of is
+//! an [`Inner`] in a slab, freed a grace period after the last reference was dropped, so that a fault may look a page up
+//! ([`Inner::lookup`]) with nothing but a class it has read optimistically. Dropping the last reference does not destroy
+//! the object, since that sleeps: [`Cx::put_object`] notes it, and the operation ends with [`Vm::reap_objects`].
+//!
+//! | file | what |
+//! |---|---|
+//! | `radix` | the tree, lockless for readers |
+//! | `cache` | pages in it, with their references |
+//! | `page` | getting a page: adding, reading, waiting |
+//! | `writeback` | bringing stores to the backing |
+//! | `registry` | all objects of an instance, and those to be destroyed |
+
+mod cache;
+mod page;
+mod radix;
+mod registry;
+#[cfg(test)]
+mod tests;
+mod writeback;
+
+pub(crate) use cache::Cache;
+pub(crate) use page::{PageError, get_page, is_dirty, mark_dirty, read_ahead, release, rss_kind};
+pub(crate) use registry::Objects;
+
+use crate::arch::Arch;
+use crate::cpu::Cx;
+use crate::error::Error;
+use crate::machine::Machine;
+use crate::phys::Pfn;
+use crate::sync::AtomicU64;
+use crate::vm::Vm;
+use core::fmt;
+use core::ptr::NonNull;
+use core::sync::atomic::Ordering::{AcqRel, Relaxed};
+use registry::Links;
+use writeback::SleepLock;
+
+/// A file, or whatever else pages can be read from and written to; what the embedder implements.
+///
+/// The methods may sleep, and are called without a lock of the core held. They must not wait for an operation on the
+/// same object; and [`Backing::write`] not for one that unmaps or drops, since such a one waits until the objects
+/// whose end has begun have been written.
+pub trait Backing: Send + Sync {
+    /// Length in bytes. It may grow; pages beyond an end that has moved down are no longer written.
+    fn length(&self) -> u64;
+
+    /// Fills `page`, which is one page long, with page `index`. Of the last page, what lies beyond the end is ignored.
+    ///
+    /// # Errors
+    /// [`IoError`]: the fault which wanted the page fails, and the next one tries again.
+    fn read(&self, index: u64, page: &mut [u8]) -> Result<(), IoError>;
+
+    /// Stores page `index`; of the last page, what lies beyond the end is zero, and to be ignored.
+    ///
+    /// # Errors
+    /// [`IoError`]: the page stays dirty, unless the object is at its end.
+    fn write(&self, index: u64, page: &[u8]) -> Result<(), IoError>;
+}
+
+/// A [`Backing`] failed to read or write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IoError;
+
+impl fmt::Display for IoError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("input or output failed")
+    }
+}
+
+impl core::error::Error for IoError {}
+
+/// The first 16 bytes of what is freed by grace periods: [`Cx::retire`] writes there while readers may still look at
+/// the rest.
+#[repr(transparent)]
+pub(crate) struct RetireLink<M>([AtomicU64<M>; 2]);
+
+/// Where the pages of an object come from.
+enum Source {
+    /// Zeroes, on first use; that many pages.
+    SharedMemory(u64),
+    /// A backing which outlives every reference to the object.
+    File(NonNull<dyn Backing>),
+}
+
+/// An object, by identity.
+#[repr(C)]
+pub(crate) struct Inner<M> {
+    /// While anything refers to the object: not used. Then the next to be destroyed, then the next retired.
+    link: RetireLink<M>,
+    /// Handles and classes that refer to it; never leaves 0 again.
+    references: AtomicU64<M>,
+    /// Constant.
+    id: u64,
+    /// Constant.
+    source: Source,
+    cache: Cache<M>,
+    /// Held while dirty pages are written, so that an older state of a page never overtakes a newer one.
+    writing: SleepLock<M>,
+    /// Under the lock of [`Objects`].
+    links: Links<M>,
+}
+
+// SAFETY: all fields are atomics or constant, and a backing is `Send` and `Sync` itself.
+unsafe impl<M> Send for Inner<M> {}
+// SAFETY: as above.
+unsafe impl<M> Sync for Inner<M> {}
+
+const INNER_BYTES: usize = size_of::<Inner<()>>();
+const _: () = assert!(INNER_BYTES <= 128 && !core::mem::needs_drop::<Inner<()>>());
+
+impl<M: Machine> Inner<M> {
+    /// One more reference. The caller has one, or a class that has.
+    pub(crate) fn get(&self) {
+        self.references.fetch_add(1, Relaxed);
+    }
+
+    /// One more reference, unless the object is dead: for objects found in a class that was read without a lock.
+    pub(crate) fn try_get(&self) -> bool {
+        let mut seen = self.references.load(Relaxed);
+        while seen != 0 {
+            match self.references.compare_exchange(seen, seen + 1, AcqRel) {
+                Ok(_) => return true,
+                Err(now) => seen = now,
+            }
+        }
+        false
+    }
+
+    /// One reference less; whether it was the last. Then the caller must [`destroy`] the object, outside the core.
+    /// Inside it, [`Cx::put_object`] helps.
+    #[must_use = "whoever drops the last reference destroys the object"]
+    fn put(&self) -> bool {
+        self.references.fetch_sub(1, AcqRel) == 1
+    }
+
+    /// The identity, never used again.
+    pub(crate) fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Whether it shows a file; else it is shared memory.
+    pub(crate) fn is_file(&self) -> bool {
+        matches!(self.source, Source::File(_))
+    }
+
+    /// Length in bytes.
+    pub(crate) fn length(&self) -> u64 {
+        match self.source {
+            Source::SharedMemory(pages) => pages << M::Arch::PAGE_SHIFT,
+            Source::File(_) => self.backing().map_or(0, |backing| backing.length()),
+        }
+    }
+
+    /// Length in pages, the last of which may be used in part.
+    pub(crate) fn pages(&self) -> u64 {
+        self.length().div_ceil(1 << M::Arch::PAGE_SHIFT)
+    }
+
+    /// Pages held in memory.
+    pub(crate) fn cached_pages(&self) -> u64 {
+        self.cache.len()
+    }
+
+    /// The frame of page `index` with a reference for the caller, if it is cached and up to date. The quick path of a
+    /// fault, which may have the object from a class it read without a lock.
+    #[inline]
+    pub(crate) fn lookup(&self, cx: &Cx<'_, M>, index: u64) -> Option<Pfn> {
+        self.cache.lookup(cx, index)
+    }
+
+    /// Calls `visit` with each cached page, in order. At quiescence.
+    pub(crate) fn for_each_page(&self, cx: &Cx<'_, M>, mut visit: impl FnMut(u64, Pfn)) {
+        let mut from = Some(0);
+        while let Some((index, pfn)) = from.and_then(|from| self.cache.next(cx, from)) {
+            visit(index, pfn);
+            from = index.checked_add(1);
+        }
+    }
+
+    fn cache(&self) -> &Cache<M> {
+        &self.cache
+    }
+
+    /// The backing, of a file. For those who have a reference to the object, or destroy it.
+    fn backing(&self) -> Option<&dyn Backing> {
+        match self.source {
+            Source::SharedMemory(_) => None,
+            // SAFETY: references belong to handles of objects and spaces, whose lifetime is that of the borrow which
+            // `file` was given; the operation that drops the last one destroys the object before it returns.
+            Source::File(backing) => Some(unsafe { backing.as_ref() }),
+        }
+    }
+}
+
+/// Creates shared memory of `pages` pages; see [`Vm::shared_memory`].
+pub(crate) fn shared_memory<M: Machine>(vm: &Vm<M>, pages: u64) -> Result<Object<'_, M>, Error> {
+    let shift = M::Arch::PAGE_SHIFT;
+    if pages >> (63 - shift) != 0 {
+        return Err(Error::OutOfRange { start: 0, length: pages.saturating_mul(1 << shift) });
+    }
+    create(vm, Source::SharedMemory(pages))
+}
+
+/// Creates an object which shows a file; see [`Vm::file`].
+pub(crate) fn file<'vm, M: Machine>(vm: &'vm Vm<M>, backing: &'vm dyn Backing) -> Result<Object<'vm, M>, Error> {
+    let backing = NonNull::from(backing);
+    // SAFETY: the types differ in the lifetime only, and `Inner::backing` says why that is kept.
+    let backing = unsafe { core::mem::transmute::<NonNull<dyn Backing + 'vm>, NonNull<dyn Backing>>(backing) };
+    create(vm, Source::File(backing))
+}
+
+fn create<M: Machine>(vm: &Vm<M>, source: Source) -> Result<Object<'_, M>, Error> {
+    let cx = Cx::enter(vm);
+    let inner = cx.slab_alloc(INNER_BYTES)?.cast::<Inner<M>>();
+    let value = Inner {
+        link: RetireLink([const { AtomicU64::new(0) }; 2]),
+        references: AtomicU64::new(1),
+        id: vm.next_id(),
+        source,
+        cache: Cache::new(),
+        writing: SleepLock::new(),
+        links: Links::new(),
+    };
+    // SAFETY: the slab object is large enough, aligned, and nobody else's.
+    unsafe { inner.write(value) };
+    vm.objects().add(&cx, inner);
+    Ok(Object { vm, inner })
+}
+
+/// Ends an object whose last reference is gone: writes dirty pages of a file back, counting failures
+/// ([`Event::WriteBackError`](crate::stat::Event::WriteBackError)), and frees everything. Sleeps: without a [`Cx`].
+///
+/// To be called once, by whom [`Inner::put`] has said so.
+fn destroy<M: Machine>(vm: &Vm<M>, inner: NonNull<Inner<M>>) {
+    /// Nodes of the cache freed before the core is left for a moment.
+    const NODES: usize = 8;
+    {
+        // SAFETY: the object is freed below, and by nobody else.
+        let inner = unsafe { inner.as_ref() };
+        debug_assert_eq!(inner.references.load(Relaxed), 0, "an object is destroyed while it is referred to");
+        writeback::write_back_last(vm, inner);
+        let prune = || {
+            let cx = Cx::enter(vm);
+            (0..NODES).all(|_| inner.cache.prune(&cx))
+        };
+        while prune() {}
+        debug_assert_eq!(inner.cached_pages(), 0, "pages left in the cache of a dead object");
+    }
+    let cx = Cx::enter(vm);
+    vm.objects().remove(&cx, inner);
+    cx.retire(inner.cast(), INNER_BYTES);
+}
+
+/// The identity of an object named by a class that was read within the section of `cx`, or is held.
+pub(crate) fn id<M: Machine>(_cx: &Cx<'_, M>, object: NonNull<Inner<M>>) -> u64 {
+    // SAFETY: an object outlives the classes that name it by a grace period, and so the section.
+    unsafe { object.as_ref() }.id()
+}
+
+/// Shared memory or a file, to be mapped: [`Vm::shared_memory`], [`Vm::file`].
+///
+/// A counted handle. Mappings keep the object too; when the last of both is gone, dirty pages of a file are written
+/// back and the memory is freed, by the operation that unmaps or drops it.
+pub struct Object<'vm, M: Machine> {
+    vm: &'vm Vm<M>,
+    inner: NonNull<Inner<M>>,
+}
+
+// SAFETY: a handle is a counted pointer to an `Inner`, which is `Send` and `Sync`.
+unsafe impl<M: Machine> Send for Object<'_, M> {}
+// SAFETY: as above.
+unsafe impl<M: Machine> Sync for Object<'_, M> {}
+
+impl<'vm, M: Machine> Object<'vm, M> {
+    /// The identity, which [`Space::maps`](crate::Space::maps) shows too.
+    pub fn id(&self) -> u64 {
+        self.inner().id()
+    }
+
+    /// Length in bytes.
+    pub fn length(&self) -> u64 {
+        self.inner().length()
+    }
+
+    /// Pages held in memory.
+    pub fn cached_pages(&self) -> u64 {
+        self.inner().cached_pages()
+    }
+
+    /// Writes the dirty pages of a file to its backing; how many. Stores through mappings count once the mapping was
+    /// removed or made read-only. Shared memory has nowhere to go: 0.
+    ///
+    /// # Errors
+    /// [`Error::Io`] with the first page that could not be written; the others were, and those that were not stay dirty.
+    /// [`Error::OutOfMemory`] if there is no frame left to copy pages to while they are written.
+    pub fn write_back(&self) -> Result<u64, Error> {
+        writeback::write_back(self.vm, self.inner())
+    }
+
+    /// What the handle refers to, and keeps.
+    pub(crate) fn inner_pointer(&self) -> NonNull<Inner<M>> {
+        self.inner
+    }
+
+    /// What the handle refers to.
+    pub(crate) fn inner(&self) -> &Inner<M> {
+        // SAFETY: the handle has a reference.
+        unsafe { self.inner.as_ref() }
+    }
+}
+
+impl<M: Machine> Clone for Object<'_, M> {
+    fn clone(&self) -> Self {
+        self.inner().get();
+        Object { vm: self.vm, inner: self.inner }
+    }
+}
+
+impl<M: Machine> Drop for Object<'_, M> {
+    fn drop(&mut self) {
+        if self.inner().put() {
+            destroy(self.vm, self.inner);
+        }
+    }
+}
+
+impl<M: Machine> fmt::Debug for Object<'_, M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Object").field("id", &self.id()).field("length", &self.length()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,236 @@
+//! Getting a page of an object, and what the descriptor of a cached page says.
+//!
+//! | where | what | written by |
+//! |---|---|---|
+//! | `words[0]` | address of the object's [`Inner`] | who adds the page |
+//! | `words[1]` | index in the object | who adds the page |
+//! | `words[2]` | [`DIRTY`]; [`SHARED_MEMORY`] | anyone with a reference or a mapping, atomically; who adds the page |
+//! | `halves[0]` | [`READING`] → [`UP_TO_DATE`] or [`FAILED`] | who adds the page |
+//!
+//! A page of a file enters the cache *before* it is read, marked [`READING`]: so it is read once however many CPUs want
+//! it, and what was read can never replace something newer. The others sleep on the mark. A page that could not be
+//! read leaves the cache before they are woken, and each of them reports the error.
+
+use super::{Backing, Inner, IoError};
+use crate::cpu::Cx;
+use crate::machine::Machine;
+use crate::phys::{AllocFlags, Frame, Kind, Pfn, Physical};
+use crate::space::RssKind;
+use crate::vm::Vm;
+use core::ptr::NonNull;
+use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+
+/// In `words[2]`: the page was stored to since it was read or written back.
+const DIRTY: u64 = 1;
+/// In `words[2]`: the page is of shared memory, not of a file.
+const SHARED_MEMORY: u64 = 2;
+
+/// In `halves[0]`: the contents are being read.
+const READING: u32 = 1;
+/// The contents are there.
+const UP_TO_DATE: u32 = 2;
+/// The contents could not be read, and the page has left the cache.
+const FAILED: u32 = 3;
+
+/// Why there is no page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PageError {
+    /// Physical memory is exhausted.
+    OutOfMemory,
+    /// The backing could not read it.
+    Io {
+        /// The page.
+        index: u64,
+    },
+    /// The object is shorter.
+    BeyondEnd {
+        /// The page.
+        index: u64,
+    },
+}
+
+/// Notes that the cached page of `frame` was stored to: called for each dirty entry that is removed or made clean, and
+/// for stores by the core itself, while the caller still has a mapping or a reference.
+#[inline(always)]
+pub(crate) fn mark_dirty<M: Machine>(frame: &Frame<M>) {
+    // An exchange also where the mark is set: it orders the store to the page before a write-back that clears the mark.
+    frame.words[2].fetch_or(DIRTY, AcqRel);
+}
+
+/// Whether the cached page of `frame` was stored to.
+#[inline(always)]
+pub(crate) fn is_dirty<M: Machine>(frame: &Frame<M>) -> bool {
+    frame.words[2].load(Acquire) & DIRTY != 0
+}
+
+/// What a cached page counts as where it is mapped.
+#[inline(always)]
+pub(crate) fn rss_kind<M: Machine>(frame: &Frame<M>) -> RssKind {
+    if frame.words[2].load(Relaxed) & SHARED_MEMORY != 0 { RssKind::SharedMemory } else { RssKind::File }
+}
+
+/// Clears the mark; whether it was set.
+pub(super) fn take_dirty<M: Machine>(frame: &Frame<M>) -> bool {
+    frame.words[2].fetch_and(!DIRTY, AcqRel) & DIRTY != 0
+}
+
+/// Whether the contents of a cached page are there.
+#[inline(always)]
+pub(super) fn is_up_to_date<M: Machine>(frame: &Frame<M>) -> bool {
+    frame.halves[0].load(Acquire) == UP_TO_DATE
+}
+
+/// Drops a reference to a page, freeing it if that was the last.
+pub(crate) fn release<M: Machine>(cx: &Cx<'_, M>, pfn: Pfn) {
+    if cx.vm().physical().frame(pfn).put() {
+        cx.free_frame(pfn);
+    }
+}
+
+/// The frame of page `index`, with a reference for the caller, and whether it had to be read from the backing (a major
+/// fault). Sleeps for I/O: called without a [`Cx`], and with a reference to the object.
+///
+/// # Errors
+/// [`PageError`]; the cache is as before.
+pub(crate) fn get_page<M: Machine>(
+    vm: &Vm<M>,
+    object: NonNull<Inner<M>>,
+    index: u64,
+) -> Result<(Pfn, bool), PageError> {
+    // SAFETY: the caller has a reference.
+    let inner = unsafe { object.as_ref() };
+    let found = inner.cache().find(&Cx::enter(vm), index);
+    if let Some(pfn) = found {
+        return wait(vm, index, pfn).map(|pfn| (pfn, false));
+    }
+    if index >= inner.pages() {
+        return Err(PageError::BeyondEnd { index });
+    }
+    let added = add_page(vm, inner, index)?;
+    match (added, inner.backing()) {
+        (Added::Ours(pfn), Some(backing)) => read(vm, inner, backing, index, pfn).map(|()| (pfn, true)),
+        (Added::Ours(pfn), None) => Ok((pfn, false)),
+        (Added::Other(pfn), _) => wait(vm, index, pfn).map(|pfn| (pfn, false)),
+    }
+}
+
+/// Reads the pages of a file from `first` on that are not cached, up to `count` and its end, as far as memory and
+/// the backing allow; how many. Sleeps for I/O: called as [`get_page`].
+pub(crate) fn read_ahead<M: Machine>(vm: &Vm<M>, object: NonNull<Inner<M>>, first: u64, count: u64) -> u64 {
+    // SAFETY: the caller has a reference.
+    let inner = unsafe { object.as_ref() };
+    if !inner.is_file() {
+        return 0;
+    }
+    let end = first.saturating_add(count).min(inner.pages());
+    let mut reads = 0;
+    for index in first..end {
+        let is_cached = inner.cache().has(&Cx::enter(vm), index);
+        if is_cached {
+            continue;
+        }
+        let Ok((pfn, was_read)) = get_page(vm, object, index) else { break };
+        release(&Cx::enter(vm), pfn);
+        reads += was_read as u64;
+    }
+    reads
+}
+
+/// Which frame has become the page.
+enum Added {
+    /// The new one.
+    Ours(Pfn),
+    /// One that somebody else had added.
+    Other(Pfn),
+}
+
+/// Allocates page `index`, zeroed, and adds it to the cache; a file's is to be read then.
+fn add_page<M: Machine>(vm: &Vm<M>, inner: &Inner<M>, index: u64) -> Result<Added, PageError> {
+    let (flags, state) = if inner.is_file() { (0, READING) } else { (SHARED_MEMORY, UP_TO_DATE) };
+    let cx = Cx::enter(vm);
+    let pfn = cx.alloc_zeroed(0, AllocFlags::NONE).map_err(|_| PageError::OutOfMemory)?;
+    let frame = vm.physical().frame(pfn);
+    frame.set_kind(Kind::File, 0);
+    frame.words[0].store(core::ptr::from_ref(inner).expose_provenance() as u64, Relaxed);
+    frame.words[1].store(index, Relaxed);
+    frame.words[2].store(flags, Relaxed);
+    frame.halves[0].store(state, Relaxed);
+    // The caller's reference and the cache's.
+    frame.set_counts(2, 0);
+    let result = inner.cache().insert(&cx, index, pfn);
+    if result == Ok(pfn) {
+        return Ok(Added::Ours(pfn));
+    }
+    frame.set_counts(0, 0);
+    cx.free_frame(pfn);
+    result.map(Added::Other).map_err(|_| PageError::OutOfMemory)
+}
+
+/// Waits until the contents of `pfn`, to which the caller has a reference, are there; or drops that reference.
+fn wait<M: Machine>(vm: &Vm<M>, index: u64, pfn: Pfn) -> Result<Pfn, PageError> {
+    let state = &vm.physical().frame(pfn).halves[0];
+    loop {
+        match state.load(Acquire) {
+            READING => vm.machine().sleep(state.as_core(), READING),
+            UP_TO_DATE => return Ok(pfn),
+            _ => {
+                release(&Cx::enter(vm), pfn);
+                return Err(PageError::Io { index });
+            }
+        }
+    }
+}
+
+/// Reads the contents of a page that is marked [`READING`]; if that fails, takes it out of the cache and drops the
+/// caller's reference.
+fn read<M: Machine>(
+    vm: &Vm<M>,
+    inner: &Inner<M>,
+    backing: &dyn Backing,
+    index: u64,
+    pfn: Pfn,
+) -> Result<(), PageError> {
+    let mut reading = Reading { vm, inner, index, pfn, outcome: FAILED };
+    fill(vm, backing, index, pfn).map_err(|IoError| PageError::Io { index })?;
+    reading.outcome = UP_TO_DATE;
+    Ok(())
+}
+
+/// A page being read. Ends on every way out, so that nobody waits for a backing that has panicked.
+struct Reading<'a, M: Machine> {
+    vm: &'a Vm<M>,
+    inner: &'a Inner<M>,
+    index: u64,
+    pfn: Pfn,
+    outcome: u32,
+}
+
+impl<M: Machine> Drop for Reading<'_, M> {
+    fn drop(&mut self) {
+        let cx = Cx::enter(self.vm);
+        let state = &self.vm.physical().frame(self.pfn).halves[0];
+        let is_removed = self.outcome == FAILED && self.inner.cache().remove(&cx, self.index, self.pfn);
+        state.store(self.outcome, Release);
+        self.vm.machine().wake(state.as_core());
+        if is_removed {
+            release(&cx, self.pfn);
+            release(&cx, self.pfn);
+        }
+    }
+}
+
+fn fill<M: Machine>(vm: &Vm<M>, backing: &dyn Backing, index: u64, pfn: Pfn) -> Result<(), IoError> {
+    // SAFETY: the frame is a page long, and initialised since it was cleared. The caller has a reference, and nobody
+    // else accesses the contents of a page before it is up to date.
+    let page = unsafe { core::slice::from_raw_parts_mut(vm.machine().frame(pfn), Physical::<M>::PAGE) };
+    backing.read(index, page)?;
+    clear_tail::<M>(backing, index, page);
+    Ok(())
+}
+
+/// Clears what of page `index` lies beyond the end of the file.
+pub(super) fn clear_tail<M: Machine>(backing: &dyn Backing, index: u64, page: &mut [u8]) {
+    let start = index.saturating_mul(Physical::<M>::PAGE as u64);
+    let valid = backing.length().saturating_sub(start).min(page.len() as u64);
+    page[valid as usize..].fill(0);
+}

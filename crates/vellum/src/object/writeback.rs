@@ -1,0 +1,238 @@
+//! Bringing what was stored to cached pages of a file to its backing.
+//!
+//! A page's dirty mark is cleared *before* its contents are taken, so a store that comes later is marked again. What is
+//! written is a copy: the backing gets a page that does not change under its hands while users store to the original
+//! (E15). Only when the object is at its end, and nobody else has a way to its pages, the page itself is handed out,
+//! so that freeing memory needs none.
+//!
+//! One CPU writes an object back at a time, holding its [`SleepLock`]: two states of one page reach the backing in
+//! order, and whoever returns knows that what was dirty before it began has been written.
+
+use super::Inner;
+use super::page::{clear_tail, is_dirty, mark_dirty, release, take_dirty};
+use super::{Backing, IoError};
+use crate::cpu::Cx;
+use crate::error::Error;
+use crate::machine::Machine;
+use crate::phys::{AllocFlags, Pfn, Physical};
+use crate::stat::Event;
+use crate::sync::AtomicU32;
+use crate::vm::Vm;
+use core::sync::atomic::Ordering::{Acquire, Release};
+
+/// Dirty pages collected at a time.
+const BATCH: usize = 16;
+/// Cached pages looked at before the core is left for a moment.
+const SCAN: usize = 1024;
+
+/// What a pass over an object has done.
+#[derive(Default)]
+struct Outcome {
+    written: u64,
+    failed: u64,
+    first_failed: Option<u64>,
+}
+
+/// See [`super::Object::write_back`].
+pub(super) fn write_back<M: Machine>(vm: &Vm<M>, inner: &Inner<M>) -> Result<u64, Error> {
+    let Some(backing) = inner.backing() else { return Ok(0) };
+    let _writing = inner.writing.lock(vm);
+    let mut copy = None;
+    let outcome = each_dirty(vm, inner, |index, pfn| {
+        let copy = match &copy {
+            Some(copy) => copy,
+            None => copy.insert(CopyFrame::new(vm)?),
+        };
+        Ok(write_if_dirty(vm, backing, index, pfn, || copy.fill_from(pfn)))
+    })?;
+    match outcome.first_failed {
+        Some(index) => Err(Error::Io { index }),
+        None => Ok(outcome.written),
+    }
+}
+
+/// Writes back what is dirty in an object that nobody refers to any more, counting failures.
+pub(super) fn write_back_last<M: Machine>(vm: &Vm<M>, inner: &Inner<M>) {
+    let Some(backing) = inner.backing() else { return };
+    let outcome = each_dirty(vm, inner, |index, pfn| {
+        // SAFETY: the frame is a page long and was initialised when it was cleared or read; neither handles nor
+        // mappings lead to it any more, so that its contents are this operation's alone.
+        let page = || unsafe { core::slice::from_raw_parts_mut(vm.machine().frame(pfn), Physical::<M>::PAGE) };
+        Ok(write_if_dirty(vm, backing, index, pfn, page))
+    });
+    let failed = outcome.map_or(0, |outcome| outcome.failed);
+    if failed > 0 {
+        Cx::enter(vm).count(Event::WriteBackError, failed);
+    }
+}
+
+/// Calls `write` with each page that is dirty, in order; it says whether it has written the page.
+fn each_dirty<M: Machine>(
+    vm: &Vm<M>,
+    inner: &Inner<M>,
+    mut write: impl FnMut(u64, Pfn) -> Result<Result<bool, IoError>, Error>,
+) -> Result<Outcome, Error> {
+    let mut outcome = Outcome::default();
+    let mut from = Some(0);
+    while let Some(first) = from {
+        let mut batch = Batch::collect(vm, inner, first);
+        from = batch.following;
+        let written_before = outcome.written;
+        for &(index, pfn) in batch.pages() {
+            match write(index, pfn)? {
+                Ok(was_dirty) => outcome.written += was_dirty as u64,
+                Err(IoError) => {
+                    outcome.failed += 1;
+                    outcome.first_failed.get_or_insert(index);
+                }
+            }
+        }
+        batch.written = outcome.written - written_before;
+    }
+    Ok(outcome)
+}
+
+/// Writes page `index` if it is dirty; whether it was. `contents` gives them, which can change until it is called.
+fn write_if_dirty<'a, M: Machine>(
+    vm: &Vm<M>,
+    backing: &dyn Backing,
+    index: u64,
+    pfn: Pfn,
+    contents: impl FnOnce() -> &'a mut [u8],
+) -> Result<bool, IoError> {
+    let frame = vm.physical().frame(pfn);
+    if !take_dirty(frame) {
+        return Ok(false);
+    }
+    if index >= backing.length().div_ceil(Physical::<M>::PAGE as u64) {
+        // The file has become shorter: there is nowhere to write it.
+        return Ok(false);
+    }
+    let page = contents();
+    clear_tail::<M>(backing, index, page);
+    backing.write(index, page).inspect_err(|_| mark_dirty(frame))?;
+    Ok(true)
+}
+
+/// Some dirty pages, each with a reference. Dropping it gives those back and counts what was written.
+struct Batch<'vm, M: Machine> {
+    vm: &'vm Vm<M>,
+    pages: [(u64, Pfn); BATCH],
+    count: usize,
+    /// Where to go on; `None` at the end.
+    following: Option<u64>,
+    written: u64,
+}
+
+impl<'vm, M: Machine> Batch<'vm, M> {
+    /// The first dirty pages at or above `from`.
+    fn collect(vm: &'vm Vm<M>, inner: &Inner<M>, from: u64) -> Self {
+        let mut batch = Batch { vm, pages: [(0, Pfn(0)); BATCH], count: 0, following: Some(from), written: 0 };
+        let cx = Cx::enter(vm);
+        for _ in 0..SCAN {
+            let Some((index, pfn)) = batch.following.and_then(|from| inner.cache().next(&cx, from)) else {
+                batch.following = None;
+                break;
+            };
+            if is_dirty(vm.physical().frame(pfn))
+                && let Some(pfn) = inner.cache().lookup(&cx, index)
+            {
+                batch.pages[batch.count] = (index, pfn);
+                batch.count += 1;
+            }
+            batch.following = index.checked_add(1);
+            if batch.count == BATCH {
+                break;
+            }
+        }
+        batch
+    }
+
+    fn pages(&self) -> &[(u64, Pfn)] {
+        &self.pages[..self.count]
+    }
+}
+
+impl<M: Machine> Drop for Batch<'_, M> {
+    fn drop(&mut self) {
+        let cx = Cx::enter(self.vm);
+        cx.count(Event::PageOut, self.written);
+        for &(_, pfn) in self.pages() {
+            release(&cx, pfn);
+        }
+    }
+}
+
+/// A frame that pages are copied to, to be written from there.
+struct CopyFrame<'vm, M: Machine> {
+    vm: &'vm Vm<M>,
+    pfn: Pfn,
+}
+
+impl<'vm, M: Machine> CopyFrame<'vm, M> {
+    fn new(vm: &'vm Vm<M>) -> Result<Self, Error> {
+        let pfn = Cx::enter(vm).alloc_zeroed(0, AllocFlags::RESERVE)?;
+        Ok(CopyFrame { vm, pfn })
+    }
+
+    /// Copies the contents of `source`, which users may be storing to.
+    fn fill_from(&self, source: Pfn) -> &mut [u8] {
+        let words = Physical::<M>::PAGE / size_of::<u64>();
+        let (from, to) = (self.vm.machine().frame(source), self.vm.machine().frame(self.pfn));
+        for word in 0..words {
+            // SAFETY: both frames are a page long and page-aligned. `to` is this value's alone, `from` is memory that
+            // others store to at any time, hence the volatile access; the caller has a reference to it.
+            unsafe { to.cast::<u64>().add(word).write(from.cast::<u64>().add(word).read_volatile()) };
+        }
+        // SAFETY: the frame is a page long, initialised, and this value's alone.
+        unsafe { core::slice::from_raw_parts_mut(to, Physical::<M>::PAGE) }
+    }
+}
+
+impl<M: Machine> Drop for CopyFrame<'_, M> {
+    fn drop(&mut self) {
+        Cx::enter(self.vm).free_frame(self.pfn);
+    }
+}
+
+/// A lock that is held across I/O; taken outside the core, where there is no other lock.
+pub(super) struct SleepLock<M>(AtomicU32<M>);
+
+const FREE: u32 = 0;
+const HELD: u32 = 1;
+/// Held, and somebody may be asleep for it.
+const AWAITED: u32 = 2;
+
+impl<M: Machine> SleepLock<M> {
+    pub(super) const fn new() -> Self {
+        SleepLock(AtomicU32::new(FREE))
+    }
+
+    /// Whether nobody holds it.
+    pub(super) fn is_free(&self) -> bool {
+        self.0.load(Acquire) == FREE
+    }
+
+    pub(super) fn lock<'a>(&'a self, vm: &'a Vm<M>) -> SleepGuard<'a, M> {
+        if self.0.compare_exchange(FREE, HELD, Acquire).is_err() {
+            while self.0.swap(AWAITED, Acquire) != FREE {
+                vm.machine().sleep(self.0.as_core(), AWAITED);
+            }
+        }
+        SleepGuard { lock: self, vm }
+    }
+}
+
+/// Proof that a [`SleepLock`] is held.
+pub(super) struct SleepGuard<'a, M: Machine> {
+    lock: &'a SleepLock<M>,
+    vm: &'a Vm<M>,
+}
+
+impl<M: Machine> Drop for SleepGuard<'_, M> {
+    fn drop(&mut self) {
+        if self.lock.0.swap(FREE, Release) == AWAITED {
+            self.vm.machine().wake(self.lock.0.as_core());
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! Advice about a range.
+
+use super::range::checked;
+use super::{Access, FaultError};
+use crate::arch::Arch;
+use crate::cpu::Cx;
+use crate::error::Error;
+use crate::machine::Machine;
+use crate::object;
+use crate::space::apply::{ClassChange, Fold, PageChange};
+use crate::space::claim::Claim;
+use crate::space::{Attributes, ClassFlags, ClassId, Space, Spares};
+
+/// What a program says about a range, with `madvise`'s names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Advice {
+    /// Takes [`Advice::Sequential`] and [`Advice::Random`] back.
+    Normal,
+    /// It will be read in order.
+    Sequential,
+    /// It will be read out of order.
+    Random,
+    /// It will be used soon: pages of files are read.
+    WillNeed,
+    /// Its pages can go now: private ones are lost, and read as at first.
+    DontNeed,
+    /// Fault all of it in for loads.
+    PopulateRead,
+    /// Fault all of it in for stores.
+    PopulateWrite,
+    /// Children of fork do not get it.
+    DontFork,
+    /// Takes [`Advice::DontFork`] back.
+    DoFork,
+    /// Children of fork get it empty; private anonymous memory only.
+    WipeOnFork,
+    /// Takes [`Advice::WipeOnFork`] back.
+    KeepOnFork,
+    /// Not supported yet: pages may be dropped until they are stored to again.
+    Free,
+    /// Not supported yet: age the pages.
+    Cold,
+    /// Not supported yet: write the pages out.
+    PageOut,
+    /// Not supported yet: use huge pages.
+    HugePage,
+    /// Not supported yet: do not use huge pages.
+    NoHugePage,
+    /// Not supported yet: collapse to huge pages now.
+    Collapse,
+    /// Not supported yet: punch a hole into the object.
+    Remove,
+    /// Not supported yet: merge equal pages.
+    Mergeable,
+    /// Not supported yet: do not merge equal pages.
+    Unmergeable,
+}
+
+impl Advice {
+    /// The name in `madvise`'s manual.
+    fn name(self) -> &'static str {
+        match self {
+            Advice::Free => "MADV_FREE",
+            Advice::Cold => "MADV_COLD",
+            Advice::PageOut => "MADV_PAGEOUT",
+            Advice::HugePage => "MADV_HUGEPAGE",
+            Advice::NoHugePage => "MADV_NOHUGEPAGE",
+            Advice::Collapse => "MADV_COLLAPSE",
+            Advice::Remove => "MADV_REMOVE",
+            Advice::Mergeable => "MADV_MERGEABLE",
+            Advice::Unmergeable => "MADV_UNMERGEABLE",
+            _ => "this advice",
+        }
+    }
+}
+
+impl<M: Machine> Space<'_, M> {
+    /// Takes advice about a range, as `madvise` does. A range of length zero is fine and means nothing.
+    ///
+    /// May sleep, may read files ([`Advice::WillNeed`], [`Advice::PopulateRead`]), allocates.
+    ///
+    /// # Errors
+    /// [`Error::Unaligned`], [`Error::OutOfRange`]; [`Error::NotMapped`] if the range has a hole; [`Error::Invalid`] if
+    /// the advice does not fit a mapping; [`Error::Unsupported`] for what is not built yet; [`Error::OutOfMemory`];
+    /// those of [`Space::populate`]. Nothing is changed then, but that populating may have got part of the way.
+    pub fn advise(&self, start: u64, length: u64, advice: Advice) -> Result<(), Error> {
+        super::range::aligned::<M::Arch>("address", start)?;
+        if length == 0 {
+            return Ok(());
+        }
+        let (none, order) = (ClassFlags::NONE, ClassFlags::SEQUENTIAL | ClassFlags::RANDOM);
+        match advice {
+            Advice::Normal => self.set_flags(start, length, none, order, advice),
+            Advice::Sequential => self.set_flags(start, length, ClassFlags::SEQUENTIAL, order, advice),
+            Advice::Random => self.set_flags(start, length, ClassFlags::RANDOM, order, advice),
+            Advice::DontFork => self.set_flags(start, length, ClassFlags::DONT_FORK, none, advice),
+            Advice::DoFork => self.set_flags(start, length, none, ClassFlags::DONT_FORK, advice),
+            Advice::WipeOnFork => self.set_flags(start, length, ClassFlags::WIPE_ON_FORK, none, advice),
+            Advice::KeepOnFork => self.set_flags(start, length, none, ClassFlags::WIPE_ON_FORK, advice),
+            Advice::DontNeed => self.dont_need(start, length),
+            Advice::WillNeed => self.will_need(start, length),
+            Advice::PopulateRead => self.populate(start, length, Access::Read),
+            Advice::PopulateWrite => self.populate(start, length, Access::Write),
+            _ => Err(Error::Unsupported { what: advice.name() }),
+        }
+    }
+
+    fn set_flags(
+        &self,
+        start: u64,
+        length: u64,
+        set: ClassFlags,
+        clear: ClassFlags,
+        advice: Advice,
+    ) -> Result<(), Error> {
+        let may = |attributes: &Attributes<M>, _| {
+            if advice == Advice::WipeOnFork && (attributes.object.is_some() || !attributes.is_private()) {
+                return Err(Error::Invalid { what: "only private anonymous memory can be wiped on fork" });
+            }
+            Ok(())
+        };
+        self.change(start, length, &may, &|attributes| attributes.with_flags(set, clear), PageChange::Keep)
+    }
+
+    fn dont_need(&self, start: u64, length: u64) -> Result<(), Error> {
+        let (start, end) = checked::<M::Arch>(start, length)?;
+        let mut claim = Claim::acquire(self.vm(), self.inner(), start, end);
+        let hole = self.first_hole(start, end);
+        if hole.is_none() {
+            // No class changes, so there are no edges to prepare: slots cut by the range have no pages.
+            claim.apply(self.vm(), ClassChange::Keep, PageChange::Zap, Spares::default(), Fold::Whole);
+        }
+        claim.release();
+        hole.map_or(Ok(()), |address| Err(Error::NotMapped { address }))
+    }
+
+    /// The first address of the claimed range that is not mapped.
+    pub(super) fn first_hole(&self, start: u64, end: u64) -> Option<u64> {
+        let mut here = start;
+        while here < end {
+            let span = self.inner().span_at(&Cx::enter(self.vm()), here, end);
+            if span.class == ClassId::NONE {
+                return Some(here);
+            }
+            here = span.end;
+        }
+        None
+    }
+
+    /// Reads the pages of files in the range into their caches.
+    fn will_need(&self, start: u64, length: u64) -> Result<(), Error> {
+        let (start, end) = checked::<M::Arch>(start, length)?;
+        let mut here = start;
+        while here < end {
+            let (next, wanted) = {
+                let cx = Cx::enter(self.vm());
+                let span = self.inner().span_at(&cx, here, end);
+                if span.class == ClassId::NONE {
+                    return Err(Error::NotMapped { address: here });
+                }
+                let attributes = cx.attributes(span.class);
+                // SAFETY: the object's memory stays allocated within the read-side section.
+                let object = attributes.object.filter(|object| unsafe { object.as_ref() }.try_get());
+                (span.end.min(end), object.map(|object| (object, attributes.delta)))
+            };
+            if let Some((object, delta)) = wanted {
+                let first = (here >> M::Arch::PAGE_SHIFT).wrapping_sub(delta);
+                object::read_ahead(self.vm(), object, first, (next - here) >> M::Arch::PAGE_SHIFT);
+                Cx::enter(self.vm()).put_object(object);
+            }
+            here = next;
+        }
+        Ok(())
+    }
+}
+
+impl From<FaultError> for Error {
+    fn from(error: FaultError) -> Self {
+        match error {
+            FaultError::Segv { address, denied: false } => Error::NotMapped { address },
+            FaultError::Segv { address, denied: true } => Error::AccessDenied { address },
+            FaultError::Bus { index, .. } => Error::Io { index },
+            FaultError::OutOfMemory { .. } => Error::OutOfMemory,
+        }
+    }
+}

@@ -1,0 +1,551 @@
+//! Page faults.
+//!
+//! Plan: descend without a lock and read class, entry and sequence count. Prepare: allocate, clear, copy or read a page on
+//! private state. Commit: take the leaf's lock, and install only if the leaf is not stale and neither its classes nor
+//! the entry have changed; else drop what was prepared and begin again. No lock of the space is taken.
+
+use crate::arch::{Arch, PageBits, Prot};
+use crate::cpu::Cx;
+use crate::error::Error;
+use crate::machine::Machine;
+use crate::object::{self, PageError};
+use crate::phys::{AllocFlags, Kind, Pfn};
+use crate::space::apply::{readable, rss_kind};
+use crate::space::table::{Locked, Table};
+use crate::space::{Attributes, ClassId, Inner, RssKind, Space};
+use crate::stat::Event;
+use crate::tlb::Flush;
+use core::ptr::NonNull;
+use core::sync::atomic::Ordering::{Relaxed, SeqCst};
+
+/// What an instruction wanted to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// A load.
+    Read,
+    /// A store.
+    Write,
+    /// An instruction fetch.
+    Execute,
+}
+
+impl Access {
+    #[inline(always)]
+    fn right(self) -> Prot {
+        match self {
+            Access::Read => Prot::READ,
+            Access::Write => Prot::WRITE,
+            Access::Execute => Prot::EXECUTE,
+        }
+    }
+
+    /// Whether an entry with `bits` allows the access.
+    #[inline(always)]
+    pub(crate) fn is_allowed(self, bits: PageBits) -> bool {
+        bits.prot().has(self.right())
+    }
+}
+
+/// How a fault was resolved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FaultKind {
+    /// A fresh page of anonymous memory.
+    Anonymous,
+    /// The zero page, for a load of untouched anonymous memory.
+    Zero,
+    /// A private copy of a page shared with others or with a file.
+    Copied,
+    /// The page that was there, now writable: it had no other user.
+    Reused,
+    /// A page of a file or of shared memory.
+    File,
+    /// Nothing was to be done: another CPU did it, or the CPU's translation was out of date.
+    Spurious,
+}
+
+/// Why a fault could not be resolved: what the program gets for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FaultError {
+    /// A segmentation fault.
+    Segv {
+        /// The address accessed.
+        address: u64,
+        /// Something is mapped there (`SEGV_ACCERR`), else not (`SEGV_MAPERR`).
+        denied: bool,
+    },
+    /// A bus error: the object has no such page, or it cannot be read.
+    Bus {
+        /// The address accessed.
+        address: u64,
+        /// Page index in the object.
+        index: u64,
+    },
+    /// No memory is left.
+    OutOfMemory {
+        /// The address accessed.
+        address: u64,
+    },
+}
+
+impl core::fmt::Display for FaultError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match *self {
+            FaultError::Segv { address, denied: false } => write!(f, "segmentation fault: nothing at {address:#x}"),
+            FaultError::Segv { address, denied: true } => write!(f, "segmentation fault: no right at {address:#x}"),
+            FaultError::Bus { address, index } => write!(f, "bus error at {address:#x}: no page {index} in the object"),
+            FaultError::OutOfMemory { address } => write!(f, "out of memory for a fault at {address:#x}"),
+        }
+    }
+}
+
+impl core::error::Error for FaultError {}
+
+/// What one try came to.
+enum Step<M> {
+    Done(FaultKind),
+    /// Something changed meanwhile.
+    Retry,
+    /// A fork has copied the table and not flushed yet.
+    AwaitFork(u32),
+    /// Nothing is mapped, but a stack above may grow.
+    Grow,
+    /// The page must be read first, which sleeps. The object comes with a reference.
+    Read(NonNull<object::Inner<M>>, u64),
+}
+
+/// A page of an object, with a reference, fetched before the try that needs it.
+struct Fetched {
+    object: u64,
+    index: u64,
+    pfn: Pfn,
+}
+
+/// What a try has found out.
+struct Plan<'a, M> {
+    leaf: Table<'a, M>,
+    index: usize,
+    /// Of the leaf's classes.
+    sequence: u32,
+    attributes: Attributes<M>,
+    /// The entry.
+    word: u64,
+    /// Rounded down to a page.
+    address: u64,
+    access: Access,
+}
+
+impl<M> Plan<'_, M> {
+    /// Page index in the object, or anonymous offset.
+    #[inline(always)]
+    fn offset(&self, page_shift: u32) -> u64 {
+        (self.address >> page_shift).wrapping_sub(self.attributes.delta)
+    }
+}
+
+impl<M: Machine> Space<'_, M> {
+    /// Resolves the page fault of an access to `address` by a program of this space; the access is then to be repeated.
+    ///
+    /// Context: pre-emptible. Takes the lock of one page table at a time, never one of the space. Allocates; sleeps for
+    /// the I/O of a file, and while a fork of the space in progress has copied that part.
+    ///
+    /// # Errors
+    /// [`FaultError`]; nothing has changed then.
+    pub fn fault(&self, address: u64, access: Access) -> Result<FaultKind, FaultError> {
+        let mut fetched = None;
+        let result = self.fault_with(address, access, &mut fetched);
+        if let Some(page) = fetched {
+            object::release(&Cx::enter(self.vm()), page.pfn);
+        }
+        result
+    }
+
+    #[inline(always)]
+    fn fault_with(
+        &self,
+        address: u64,
+        access: Access,
+        fetched: &mut Option<Fetched>,
+    ) -> Result<FaultKind, FaultError> {
+        let mut is_major = false;
+        loop {
+            let step = {
+                let cx = Cx::enter(self.vm());
+                let step = try_fault(&cx, self.inner(), address, access, fetched)?;
+                if let Step::Done(kind) = step {
+                    count(&cx, kind, is_major);
+                    return Ok(kind);
+                }
+                step
+            };
+            match step {
+                Step::Done(kind) => return Ok(kind),
+                Step::Retry => Cx::enter(self.vm()).count(Event::FaultRetry, 1),
+                Step::AwaitFork(stamp) => self.await_fork(stamp),
+                Step::Grow => {
+                    if !self.grow_stack(address)? {
+                        return Err(FaultError::Segv { address, denied: false });
+                    }
+                }
+                Step::Read(object, index) => {
+                    let (page, was_read) = self.fetch(address, object, index)?;
+                    is_major |= was_read;
+                    if let Some(other) = fetched.replace(page) {
+                        object::release(&Cx::enter(self.vm()), other.pfn);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Reads page `index` of `object`, whose reference is dropped.
+    #[cold]
+    fn fetch(
+        &self,
+        address: u64,
+        object: NonNull<object::Inner<M>>,
+        index: u64,
+    ) -> Result<(Fetched, bool), FaultError> {
+        let page = object::get_page(self.vm(), object, index);
+        Cx::enter(self.vm()).put_object(object);
+        match page {
+            Ok((pfn, was_read)) => Ok((Fetched { object: object.as_ptr().addr() as u64, index, pfn }, was_read)),
+            Err(PageError::OutOfMemory) => Err(FaultError::OutOfMemory { address }),
+            Err(PageError::Io { index } | PageError::BeyondEnd { index }) => Err(FaultError::Bus { address, index }),
+        }
+    }
+
+    /// Sleeps until fork number `stamp` has flushed.
+    #[cold]
+    fn await_fork(&self, stamp: u32) {
+        let done = &self.inner().fork_done;
+        let seen = done.load(SeqCst);
+        if seen < stamp {
+            self.vm().machine().sleep(done.as_core(), seen);
+        }
+    }
+}
+
+fn count<M: Machine>(cx: &Cx<'_, M>, kind: FaultKind, is_major: bool) {
+    cx.count(Event::Fault, 1);
+    let event = match kind {
+        FaultKind::Anonymous => Event::AnonymousFault,
+        FaultKind::Zero => Event::ZeroFault,
+        FaultKind::Copied => Event::CopyFault,
+        FaultKind::Reused => Event::ReuseFault,
+        FaultKind::File => Event::FileFault,
+        FaultKind::Spurious => Event::SpuriousFault,
+    };
+    cx.count(event, 1);
+    if is_major {
+        cx.count(Event::MajorFault, 1);
+    }
+}
+
+/// One try.
+#[inline(always)]
+fn try_fault<M: Machine>(
+    cx: &Cx<'_, M>,
+    space: &Inner<M>,
+    address: u64,
+    access: Access,
+    fetched: &mut Option<Fetched>,
+) -> Result<Step<M>, FaultError> {
+    if !(M::Arch::USER_START..M::Arch::USER_END).contains(&address) {
+        return Err(FaultError::Segv { address, denied: false });
+    }
+    let table = space.lowest(cx, address);
+    let Some(sequence) = table.sequence() else { return Ok(Step::Retry) };
+    let index = table.index(address);
+    let class = table.class(cx, index);
+    if class == ClassId::NONE {
+        return Ok(if table.sequence_is(sequence) { Step::Grow } else { Step::Retry });
+    }
+    let attributes = cx.attributes(class);
+    let page = address >> M::Arch::PAGE_SHIFT << M::Arch::PAGE_SHIFT;
+    if !readable(attributes.prot).has(access.right()) {
+        let denied = Err(FaultError::Segv { address, denied: true });
+        return if table.sequence_is(sequence) { denied } else { Ok(Step::Retry) };
+    }
+    if table.level > 0 {
+        return add_table(cx, space, table, address, class);
+    }
+    let word = table.entry(index);
+    // Read after the entry: an entry that a fork made read-only comes with the stamp.
+    let stamp = table.fork_stamp();
+    if space.fork_pending(stamp) {
+        return Ok(Step::AwaitFork(stamp));
+    }
+    let plan = Plan { leaf: table, index, sequence, attributes, word, address: page, access };
+    let step = if word != 0 {
+        present(cx, space, &plan)
+    } else if let Some(object) = attributes.object {
+        absent_object(cx, space, &plan, object, fetched)
+    } else {
+        absent_anonymous(cx, space, &plan)
+    };
+    step.map_err(|error| match error {
+        PageError::OutOfMemory => FaultError::OutOfMemory { address },
+        PageError::Io { index } | PageError::BeyondEnd { index } => FaultError::Bus { address, index },
+    })
+}
+
+/// Makes the next lower table on the way to `address`.
+#[cold]
+fn add_table<M: Machine>(
+    cx: &Cx<'_, M>,
+    space: &Inner<M>,
+    table: Table<'_, M>,
+    address: u64,
+    class: ClassId,
+) -> Result<Step<M>, FaultError> {
+    let stamp = table.fork_stamp();
+    if space.fork_pending(stamp) {
+        return Ok(Step::AwaitFork(stamp));
+    }
+    match space.make_child(cx, table, address, class) {
+        Ok(_) => Ok(Step::Retry),
+        Err(_) => Err(FaultError::OutOfMemory { address }),
+    }
+}
+
+/// Takes the leaf's lock, if everything is as planned.
+#[inline(always)]
+fn commit<'a, M: Machine>(cx: &'a Cx<'_, M>, space: &Inner<M>, plan: &Plan<'a, M>) -> Option<Locked<'a, M>> {
+    let locked = plan.leaf.lock(cx, space, plan.address)?;
+    let as_planned = plan.leaf.sequence() == Some(plan.sequence)
+        && plan.leaf.entry(plan.index) == plan.word
+        && !space.fork_pending(plan.leaf.fork_stamp());
+    as_planned.then_some(locked)
+}
+
+/// The bits of an entry that grants what the class does; WRITE only if `writable`.
+#[inline(always)]
+fn bits_for(prot: Prot, writable: bool, access: Access) -> PageBits {
+    let rights = readable(prot);
+    let rights = if writable { rights } else { rights.without(Prot::WRITE) };
+    let dirty = if access == Access::Write { PageBits::DIRTY } else { PageBits::NONE };
+    PageBits::of(rights) | PageBits::ACCESSED | dirty
+}
+
+/// Private anonymous memory that nothing was stored to.
+#[inline(always)]
+fn absent_anonymous<M: Machine>(
+    cx: &Cx<'_, M>,
+    space: &Inner<M>,
+    plan: &Plan<'_, M>,
+) -> Result<Step<M>, PageError> {
+    if plan.access != Access::Write {
+        let bits = bits_for(plan.attributes.prot, false, plan.access) | PageBits::SPECIAL;
+        let Some(locked) = commit(cx, space, plan) else { return Ok(Step::Retry) };
+        locked.install(plan.index, M::Arch::page(cx.vm().zero_page(), bits));
+        return Ok(Step::Done(FaultKind::Zero));
+    }
+    let pfn = fresh_page(cx, space, plan)?;
+    let bits = bits_for(plan.attributes.prot, true, plan.access) | PageBits::EXCLUSIVE;
+    let Some(locked) = commit(cx, space, plan) else {
+        drop_fresh(cx, pfn);
+        return Ok(Step::Retry);
+    };
+    locked.install(plan.index, M::Arch::page(pfn, bits));
+    drop(locked);
+    space.add_rss(cx, RssKind::Anonymous, 1);
+    Ok(Step::Done(FaultKind::Anonymous))
+}
+
+/// A cleared anonymous page for the plan's address, with the reference and the mapping it is going to have.
+#[inline(always)]
+fn fresh_page<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, plan: &Plan<'_, M>) -> Result<Pfn, PageError> {
+    let pfn = new_page(cx, space, plan)?;
+    // SAFETY: the frame was just allocated and nobody else has it.
+    unsafe { cx.vm().machine().clear_page(cx.vm().machine().frame(pfn)) };
+    Ok(pfn)
+}
+
+/// As [`fresh_page`], with whatever contents.
+#[inline(always)]
+fn new_page<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, plan: &Plan<'_, M>) -> Result<Pfn, PageError> {
+    let pfn = cx.alloc_frame(0, AllocFlags::NONE).map_err(|_: Error| PageError::OutOfMemory)?;
+    let frame = cx.vm().physical().frame(pfn);
+    frame.set_kind(Kind::Anonymous, 0);
+    // The page's name for reverse mappings: who made it, and where. Neither fork nor remap changes it.
+    frame.words[0].store(space.id(), Relaxed);
+    frame.words[1].store(plan.offset(M::Arch::PAGE_SHIFT), Relaxed);
+    frame.set_counts(1, 1);
+    Ok(pfn)
+}
+
+/// Frees a page from [`new_page`] that was not installed.
+#[cold]
+fn drop_fresh<M: Machine>(cx: &Cx<'_, M>, pfn: Pfn) {
+    cx.vm().physical().frame(pfn).set_counts(0, 0);
+    cx.free_frame(pfn);
+}
+
+/// A page of an object that is not mapped here yet.
+fn absent_object<M: Machine>(
+    cx: &Cx<'_, M>,
+    space: &Inner<M>,
+    plan: &Plan<'_, M>,
+    object: NonNull<object::Inner<M>>,
+    fetched: &mut Option<Fetched>,
+) -> Result<Step<M>, PageError> {
+    let index = plan.offset(M::Arch::PAGE_SHIFT);
+    let Some(pfn) = find_page(cx, object, index, fetched) else {
+        // SAFETY: found in a class within this read-side section, so its memory is there; it may be dying.
+        let has_reference = unsafe { object.as_ref() }.try_get();
+        return Ok(if has_reference { Step::Read(object, index) } else { Step::Retry });
+    };
+    let step = if plan.access == Access::Write && plan.attributes.is_private() {
+        copy_to(cx, space, plan, pfn)
+    } else {
+        Ok(map_page(cx, space, plan, pfn))
+    };
+    match step {
+        // The reference of the lookup has become the mapping's.
+        Ok(Step::Done(FaultKind::File)) => {}
+        _ => object::release(cx, pfn),
+    }
+    step
+}
+
+/// The page with a reference: fetched before, or in the cache.
+fn find_page<M: Machine>(
+    cx: &Cx<'_, M>,
+    object: NonNull<object::Inner<M>>,
+    index: u64,
+    fetched: &mut Option<Fetched>,
+) -> Option<Pfn> {
+    let object_address = object.as_ptr().addr() as u64;
+    match fetched.take_if(|page| page.object == object_address && page.index == index) {
+        Some(page) => Some(page.pfn),
+        // SAFETY: found in a class within this read-side section.
+        None => unsafe { object.as_ref() }.lookup(cx, index),
+    }
+}
+
+/// Maps the object's own page. The caller's reference goes to the mapping.
+fn map_page<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, plan: &Plan<'_, M>, pfn: Pfn) -> Step<M> {
+    // A page of a shared mapping becomes writable by a store, so that the store is noticed.
+    let bits = bits_for(plan.attributes.prot, plan.access == Access::Write, plan.access);
+    let Some(locked) = commit(cx, space, plan) else { return Step::Retry };
+    cx.vm().physical().frame(pfn).add_mapping_of_reference();
+    locked.install(plan.index, M::Arch::page(pfn, bits));
+    drop(locked);
+    space.add_rss(cx, rss_kind(cx, pfn), 1);
+    Step::Done(FaultKind::File)
+}
+
+/// Installs a private copy of page `source`, to which the caller has a reference, where nothing or that page was.
+fn copy_to<M: Machine>(
+    cx: &Cx<'_, M>,
+    space: &Inner<M>,
+    plan: &Plan<'_, M>,
+    source: Pfn,
+) -> Result<Step<M>, PageError> {
+    let pfn = new_page(cx, space, plan)?;
+    let machine = cx.vm().machine();
+    let bytes = 1usize << M::Arch::PAGE_SHIFT;
+    // SAFETY: the target was just allocated and nobody else has it; the source stays allocated by the reference. Who
+    // shares the source may store to it meanwhile only through a shared mapping, where any mix is as good.
+    unsafe { core::ptr::copy_nonoverlapping(machine.frame(source).cast_const(), machine.frame(pfn), bytes) };
+    Ok(if replace(cx, space, plan, pfn) { Step::Done(FaultKind::Copied) } else { Step::Retry })
+}
+
+/// Installs the fresh page `pfn`, writable, in place of what the plan saw, whose translations are flushed before the
+/// new entry appears: no CPU may see stores to the new page while another still loads from the old (D9).
+fn replace<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, plan: &Plan<'_, M>, pfn: Pfn) -> bool {
+    let Some(locked) = commit(cx, space, plan) else {
+        drop_fresh(cx, pfn);
+        return false;
+    };
+    if plan.word != 0 {
+        remove(cx, space, plan, &locked);
+    }
+    let bits = bits_for(plan.attributes.prot, true, plan.access) | PageBits::EXCLUSIVE;
+    locked.install(plan.index, M::Arch::page(pfn, bits));
+    drop(locked);
+    space.add_rss(cx, RssKind::Anonymous, 1);
+    true
+}
+
+/// Removes and flushes the entry the plan saw.
+fn remove<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, plan: &Plan<'_, M>, locked: &Locked<'_, M>) {
+    let word = locked.take(plan.index);
+    cx.flush(space.id(), space.tlb(), Flush { start: plan.address, pages: 1, tables_freed: false });
+    if M::Arch::page_bits(word).has(PageBits::SPECIAL) {
+        return;
+    }
+    let old = M::Arch::pfn(word);
+    space.add_rss(cx, rss_kind(cx, old), -1);
+    if cx.vm().physical().frame(old).drop_mapping() {
+        cx.free_frame(old);
+    }
+}
+
+/// A page is there, and did not allow the access, or no longer did when the CPU looked.
+fn present<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, plan: &Plan<'_, M>) -> Result<Step<M>, PageError> {
+    let bits = M::Arch::page_bits(plan.word);
+    if plan.access != Access::Write {
+        let writable = bits.has(PageBits::WRITE);
+        return Ok(grant(cx, space, plan, bits | bits_for(plan.attributes.prot, writable, plan.access)));
+    }
+    let granted = bits_for(plan.attributes.prot, true, plan.access);
+    if !plan.attributes.is_private() || bits.has(PageBits::EXCLUSIVE) {
+        return Ok(grant(cx, space, plan, bits | granted));
+    }
+    if bits.has(PageBits::SPECIAL) {
+        let pfn = fresh_page(cx, space, plan)?;
+        let done = replace(cx, space, plan, pfn);
+        return Ok(if done { Step::Done(FaultKind::Anonymous) } else { Step::Retry });
+    }
+    let source = M::Arch::pfn(plan.word);
+    let frame = cx.vm().physical().frame(source);
+    if frame.kind() == Kind::Anonymous && frame.references() == 1 {
+        return Ok(reuse(cx, space, plan, bits | granted | PageBits::EXCLUSIVE));
+    }
+    if !frame.try_get() {
+        return Ok(Step::Retry);
+    }
+    // From here on the frame cannot become another page. If it did before, the entry has changed and the commit fails.
+    let step = copy_to(cx, space, plan, source);
+    if frame.put() {
+        cx.free_frame(source);
+    }
+    step
+}
+
+/// Gives the entry the rights `bits`; spurious if it has them.
+fn grant<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, plan: &Plan<'_, M>, bits: PageBits) -> Step<M> {
+    let word = M::Arch::page(M::Arch::pfn(plan.word), bits);
+    let kind = if bits.without(M::Arch::page_bits(plan.word)).has(PageBits::WRITE) {
+        FaultKind::Reused
+    } else {
+        FaultKind::Spurious
+    };
+    if word != plan.word {
+        let Some(locked) = commit(cx, space, plan) else { return Step::Retry };
+        if locked.update(plan.index, |old| if old == plan.word { word } else { old }).0 != plan.word {
+            return Step::Retry;
+        }
+    }
+    // The CPU may still have the translation that did not allow it (A14).
+    cx.flush_spurious(space.id(), plan.address);
+    Step::Done(kind)
+}
+
+/// Makes an anonymous page, whose only user the entry seems to be, writable and exclusive.
+fn reuse<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, plan: &Plan<'_, M>, bits: PageBits) -> Step<M> {
+    let pfn = M::Arch::pfn(plan.word);
+    let word = M::Arch::page(pfn, bits);
+    let Some(locked) = commit(cx, space, plan) else { return Step::Retry };
+    // Under the lock the entry's own reference pins the frame, and nobody can take another from the entry.
+    if cx.vm().physical().frame(pfn).references() != 1 {
+        return Step::Retry;
+    }
+    if locked.update(plan.index, |old| if old == plan.word { word } else { old }).0 != plan.word {
+        return Step::Retry;
+    }
+    drop(locked);
+    cx.flush_spurious(space.id(), plan.address);
+    Step::Done(FaultKind::Reused)
+}

@@ -1,0 +1,255 @@
+//! Fork: a snapshot of a space.
+//!
+//! Fork claims the whole space, so no range operation runs beside it. It copies table by table, under one table lock at a
+//! time; private pages lose the right to be written on both sides, without a flush. Each table it has copied is stamped
+//! with the fork's number, and a fault that would change a stamped table waits until fork has flushed, once, at the
+//! end. So no thread can store to a copied page *through a fault* and then to one not yet copied; and what a thread
+//! stores to a copied page through a translation it still has, before the flush reaches its CPU, goes to the page that
+//! both sides share. The child therefore is the parent as it was at one moment: that of the flush. (D10)
+
+use crate::arch::{Arch, PageBits, index};
+use crate::cpu::Cx;
+use crate::error::Error;
+use crate::machine::Machine;
+use crate::phys::{Kind, Pfn};
+use crate::space::claim::Claim;
+use crate::space::table::{Locked, Table};
+use crate::space::{Attributes, ClassFlags, ClassId, Inner, RssKind, Runs, Space, Spares};
+use crate::stat::Event;
+use crate::tlb::Flush;
+use crate::vm::Vm;
+use core::sync::atomic::Ordering::{Relaxed, SeqCst};
+
+impl<'vm, M: Machine> Space<'vm, M> {
+    /// A copy of the space, as `fork` makes it: private memory is shared until one side stores to it; mappings advised
+    /// [`DontFork`](super::Advice::DontFork) are left out.
+    ///
+    /// The copy is one moment's state, also while other threads run in the space; their faults in parts already copied
+    /// wait. Sleeps while a range operation is under way; allocates the child's page tables.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`]: there is no child then, and the space is as before.
+    pub fn fork(&self) -> Result<Space<'vm, M>, Error> {
+        let child = self.vm().create_space()?;
+        let parent = self.inner();
+        let claim = Claim::acquire(self.vm(), parent, M::Arch::USER_START, M::Arch::USER_END);
+        let number = parent.fork_begun.load(Relaxed) + 1;
+        parent.fork_begun.store(number, Relaxed);
+        let mut fork = Fork { vm: self.vm(), parent, child: child.inner(), number, changed: false };
+        let last = index::<M::Arch>(M::Arch::USER_END - 1, M::Arch::LEVELS - 1);
+        let copied = fork.upper(parent.root(), child.inner().root(), M::Arch::LEVELS - 1, 0, last);
+        if fork.changed {
+            let cx = Cx::enter(self.vm());
+            cx.flush(parent.id(), parent.tlb(), Flush { start: 0, pages: u64::MAX, tables_freed: false });
+        }
+        parent.fork_done.store(number, SeqCst);
+        self.vm().machine().wake(parent.fork_done.as_core());
+        for (from, to) in [(&parent.brk_base, &child.inner().brk_base), (&parent.brk_end, &child.inner().brk_end)] {
+            to.store(from.load(Relaxed), Relaxed);
+        }
+        child.inner().stack_limit.store(parent.stack_limit.load(Relaxed), Relaxed);
+        claim.release();
+        copied.map(|()| child)
+    }
+}
+
+/// A fork in progress.
+struct Fork<'a, M: Machine> {
+    vm: &'a Vm<M>,
+    parent: &'a Inner<M>,
+    child: &'a Inner<M>,
+    number: u32,
+    /// Whether an entry of the parent lost a right.
+    changed: bool,
+}
+
+/// What the child gets of a mapping.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Inherit {
+    Nothing,
+    /// The mapping, without pages: it gets them by faults.
+    Mapping,
+    /// The mapping and its anonymous pages; `all` if all its pages are anonymous.
+    Pages { all: bool },
+}
+
+fn inherit<M: Machine>(cx: &Cx<'_, M>, class: ClassId) -> Inherit {
+    if class == ClassId::NONE {
+        return Inherit::Nothing;
+    }
+    let attributes: Attributes<M> = cx.attributes(class);
+    if attributes.flags.has(ClassFlags::DONT_FORK) {
+        Inherit::Nothing
+    } else if attributes.flags.has(ClassFlags::WIPE_ON_FORK) || !attributes.is_private() {
+        Inherit::Mapping
+    } else {
+        Inherit::Pages { all: attributes.object.is_none() }
+    }
+}
+
+impl<M: Machine> Fork<'_, M> {
+    /// Copies the upper table in frame `from` to the one in frame `to`, both of `level`, up to slot `last`; `base` is the
+    /// first address. Tables stay where they are: the claim sees to that in the parent, and nobody knows the child.
+    fn upper(&mut self, from: Pfn, to: Pfn, level: usize, base: u64, last: usize) -> Result<(), Error> {
+        {
+            let cx = Cx::enter(self.vm);
+            self.upper_classes(&cx, Table::at(&cx, from, level), Table::at(&cx, to, level), base, last)?;
+        }
+        for index in 0..=last {
+            let cx = Cx::enter(self.vm);
+            let (table, copy) = (Table::at(&cx, from, level), Table::at(&cx, to, level));
+            let Some(below) = table.child(&cx, index) else { continue };
+            // A table that a fault made behind `upper_classes` cannot be: it would have waited for this fork.
+            let address = base + ((index as u64) << M::Arch::shift(level));
+            if below.level == 0 {
+                self.leaf(&cx, below, copy, address)?;
+            } else {
+                let fresh = Table::allocate(&cx, level - 1, ClassId::NONE)?;
+                self.hang(&cx, copy, index, fresh, address);
+                let (below, fresh) = (below.pfn, fresh.pfn);
+                drop(cx);
+                self.upper(below, fresh, level - 1, address, last_slot::<M::Arch>(level - 1))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives the child's table the classes of the parent's slots that have no lower table.
+    fn upper_classes<'a>(
+        &self,
+        cx: &'a Cx<'_, M>,
+        table: Table<'a, M>,
+        copy: Table<'a, M>,
+        base: u64,
+        last: usize,
+    ) -> Result<(), Error> {
+        let Some(locked) = table.lock(cx, self.parent, base) else { return Ok(()) };
+        locked.set_fork_stamp(self.number);
+        let Some(target) = copy.lock(cx, self.child, base) else { return Ok(()) };
+        let runs = table.runs(cx);
+        let mut slot = 0;
+        while slot <= last {
+            let (class, end) = runs.run(slot, last + 1);
+            let end = (slot + 1..end).find(|&next| (table.entry(next) == 0) != (table.entry(slot) == 0)).unwrap_or(end);
+            if table.entry(slot) == 0 && inherit(cx, class) != Inherit::Nothing {
+                self.set_class(cx, &target, slot, end - 1, class)?;
+            }
+            slot = end;
+        }
+        Ok(())
+    }
+
+    /// Sets and counts the class of slots of the child that had none.
+    fn set_class(
+        &self,
+        cx: &Cx<'_, M>,
+        target: &Locked<'_, M>,
+        low: usize,
+        high: usize,
+        class: ClassId,
+    ) -> Result<(), Error> {
+        let mut spares = Spares::default();
+        let table = target.table;
+        if Runs::needs_spare(cx, table.frame, table.len(), low, high) {
+            spares.add(Runs::allocate_spare(cx, table.len())?);
+        }
+        cx.retain_class(class, (high - low + 1) as u64);
+        target.set_class(cx, low, high, class, &mut spares);
+        spares.free(cx);
+        Ok(())
+    }
+
+    /// Puts a table of the child into its slot.
+    fn hang(&self, cx: &Cx<'_, M>, copy: Table<'_, M>, index: usize, fresh: Table<'_, M>, address: u64) {
+        if let Some(locked) = copy.lock(cx, self.child, address) {
+            locked.install(index, M::Arch::table(fresh.pfn));
+        }
+    }
+
+    /// Copies the leaf `leaf` into slot of the child's table `copy` that covers `address`.
+    fn leaf<'a>(
+        &mut self,
+        cx: &'a Cx<'_, M>,
+        leaf: Table<'a, M>,
+        copy: Table<'a, M>,
+        address: u64,
+    ) -> Result<(), Error> {
+        let fresh = Table::allocate(cx, 0, ClassId::NONE)?;
+        let copied = self.leaf_slots(cx, leaf, fresh, address);
+        // Also after a failure: the child's end frees what is there.
+        self.hang(cx, copy, copy.index(address), fresh, address);
+        copied
+    }
+
+    fn leaf_slots<'a>(
+        &mut self,
+        cx: &'a Cx<'_, M>,
+        leaf: Table<'a, M>,
+        fresh: Table<'a, M>,
+        address: u64,
+    ) -> Result<(), Error> {
+        let Some(locked) = leaf.lock(cx, self.parent, address) else { return Ok(()) };
+        locked.set_fork_stamp(self.number);
+        let Some(target) = fresh.lock(cx, self.child, address) else { return Ok(()) };
+        let runs = leaf.runs(cx);
+        let mut slot = 0;
+        let mut pages = 0;
+        while slot < leaf.len() {
+            let (class, end) = runs.run(slot, leaf.len());
+            let inherited = inherit(cx, class);
+            if inherited != Inherit::Nothing {
+                self.set_class(cx, &target, slot, end - 1, class)?;
+            }
+            if let Inherit::Pages { all } = inherited {
+                let copied = if all {
+                    self.pages::<true>(cx, &locked, fresh, slot, end)
+                } else {
+                    self.pages::<false>(cx, &locked, fresh, slot, end)
+                };
+                target.add_used(copied as i64);
+                pages += copied;
+            }
+            slot = end;
+        }
+        self.child.add_rss(cx, RssKind::Anonymous, pages as i64);
+        cx.count(Event::ForkPage, pages);
+        Ok(())
+    }
+
+    /// Shares the anonymous pages of `low..high` with the child; how many. `ALL`: no page of an object is among them.
+    #[inline(always)]
+    fn pages<const ALL: bool>(
+        &mut self,
+        cx: &Cx<'_, M>,
+        locked: &Locked<'_, M>,
+        fresh: Table<'_, M>,
+        low: usize,
+        high: usize,
+    ) -> u64 {
+        let mut copied = 0;
+        for index in low..high {
+            let word = locked.table.slot(index).load(Relaxed);
+            if word == 0 || M::Arch::page_bits(word).has(PageBits::SPECIAL) {
+                continue;
+            }
+            let frame = cx.vm().physical().frame(M::Arch::pfn(word));
+            if !ALL && frame.kind() != Kind::Anonymous {
+                continue;
+            }
+            frame.add_mapping();
+            let mut shared = M::Arch::shared_copy(word);
+            if shared != word {
+                shared = locked.update(index, M::Arch::shared_copy).1;
+                self.changed = true;
+            }
+            fresh.slot(index).store(shared, Relaxed);
+            copied += 1;
+        }
+        copied
+    }
+}
+
+/// The last slot of a table of `level` that is not the root.
+fn last_slot<A: Arch>(level: usize) -> usize {
+    crate::arch::entries::<A>(level) - 1
+}

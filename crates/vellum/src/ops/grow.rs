@@ -1,0 +1,104 @@
+//! Growing a stack: a fault below a grows-down mapping extends it.
+
+use super::FaultError;
+use crate::arch::Arch;
+use crate::cpu::Cx;
+use crate::error::Error;
+use crate::machine::Machine;
+use crate::space::apply::{ClassChange, Fold, PageChange};
+use crate::space::claim::Claim;
+use crate::space::split::Holes;
+use crate::space::{ClassFlags, ClassId, Space, stack_guard_pages};
+use core::sync::atomic::Ordering::Relaxed;
+
+impl<M: Machine> Space<'_, M> {
+    /// Extends the grows-down mapping above `address` down to its page, if there is one that may grow so far: within
+    /// the stack limit, and with the guard gap between it and what is mapped below. Whether the address is mapped now.
+    #[cold]
+    pub(super) fn grow_stack(&self, address: u64) -> Result<bool, FaultError> {
+        let limit = self.inner().stack_limit.load(Relaxed);
+        let page = address >> M::Arch::PAGE_SHIFT << M::Arch::PAGE_SHIFT;
+        let Some(bottom) = self.stack_above(page, limit) else { return Ok(false) };
+        if bottom == page {
+            return Ok(true);
+        }
+        let mut claim = Claim::acquire(self.vm(), self.inner(), page, bottom + (1 << M::Arch::PAGE_SHIFT));
+        let result = self.grow_claimed(&mut claim, limit);
+        claim.release();
+        result.map_err(|_| FaultError::OutOfMemory { address })
+    }
+
+    /// The first mapped address at or above `page`, if what is mapped there grows down and ends within `limit` bytes
+    /// from `page`; `page` itself if it is mapped by now.
+    fn stack_above(&self, page: u64, limit: u64) -> Option<u64> {
+        let high = page.saturating_add(limit).min(M::Arch::USER_END);
+        let cx = Cx::enter(self.vm());
+        let bottom = self.inner().first_mapped(&cx, page, high)?;
+        let class = self.inner().span_at(&cx, bottom, high).class;
+        if bottom == page {
+            return Some(page);
+        }
+        if class == ClassId::NONE || !cx.attributes(class).flags.has(ClassFlags::GROWS_DOWN) {
+            return None;
+        }
+        // The limit is on the whole mapping: look for its end.
+        let mut here = bottom;
+        while here < high {
+            let span = self.inner().span_at(&cx, here, high);
+            if span.class != class {
+                return Some(bottom);
+            }
+            here = span.end;
+        }
+        (here.min(high) - page < limit || here == M::Arch::USER_END).then_some(bottom)
+    }
+
+    /// Extends the mapping at the end of the claimed range over all of it.
+    fn grow_claimed(&self, claim: &mut Claim<'_, M>, limit: u64) -> Result<bool, Error> {
+        let page = claim.start;
+        let class = {
+            let cx = Cx::enter(self.vm());
+            let bottom = self.inner().first_mapped(&cx, page, claim.end);
+            let class = match bottom {
+                // Somebody else was faster, with this or with something else.
+                Some(bottom) if bottom == page => return Ok(true),
+                Some(bottom) => self.inner().span_at(&cx, bottom, claim.end).class,
+                None => ClassId::NONE,
+            };
+            if class == ClassId::NONE || !cx.attributes(class).flags.has(ClassFlags::GROWS_DOWN) || !self.has_gap(&cx, page) {
+                return Ok(false);
+            }
+            class
+        };
+        debug_assert!(claim.end - page <= limit.saturating_add(1 << M::Arch::PAGE_SHIFT));
+        match claim.split(self.vm(), Holes::Cut) {
+            Ok(spares) => {
+                claim.apply(self.vm(), ClassChange::Set(class), PageChange::Keep, spares, Fold::Whole);
+                Cx::enter(self.vm()).count(crate::stat::Event::StackGrowth, 1);
+                Ok(true)
+            }
+            Err(error) => {
+                claim.tidy(&Cx::enter(self.vm()));
+                Err(error)
+            }
+        }
+    }
+
+    /// Whether the guard gap below `page` is free, but for another part of a stack.
+    fn has_gap(&self, cx: &Cx<'_, M>, page: u64) -> bool {
+        let low = page.saturating_sub(stack_guard_pages::<M::Arch>() << M::Arch::PAGE_SHIFT).max(M::Arch::USER_START);
+        if low >= page {
+            return true;
+        }
+        let mut here = low;
+        while let Some(mapped) = self.inner().first_mapped(cx, here, page) {
+            let span = self.inner().span_at(cx, mapped, page);
+            let attributes = cx.attributes(span.class);
+            if attributes.prot != crate::arch::Prot::NONE && !attributes.flags.has(ClassFlags::GROWS_DOWN) {
+                return false;
+            }
+            here = span.end;
+        }
+        true
+    }
+}

@@ -1,0 +1,301 @@
+//! Mapping memory.
+
+use super::range::{aligned, checked, page, rounded};
+use crate::arch::{Arch, Prot, flag_set};
+use crate::cpu::Cx;
+use crate::error::Error;
+use crate::machine::Machine;
+use crate::object::Object;
+use crate::ops::Access;
+use crate::space::apply::{ClassChange, Fold, PageChange};
+use crate::space::claim::Claim;
+use crate::space::split::Holes;
+use crate::space::{Attributes, ClassFlags, Space};
+
+/// Where a mapping goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Wherever there is room.
+    Anywhere,
+    /// At this address, rounded down to a page, if there is room; else anywhere.
+    Hint(u64),
+    /// Exactly there, replacing what is mapped (`MAP_FIXED`).
+    Fixed(u64),
+    /// Exactly there, or not at all (`MAP_FIXED_NOREPLACE`).
+    FixedNoReplace(u64),
+}
+
+/// Who sees stores to a mapping of an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sharing {
+    /// Only the space: a page is copied when it is first stored to.
+    Private,
+    /// Everybody who maps the object.
+    Shared,
+}
+
+/// What a mapping shows.
+#[derive(Debug)]
+pub enum Source<'a, 'vm, M: Machine> {
+    /// Private memory that reads as zero at first.
+    Anonymous,
+    /// Memory shared with future children, that reads as zero at first.
+    SharedAnonymous,
+    /// An object from `offset` bytes on, a multiple of the page size.
+    Object {
+        /// The object.
+        object: &'a Object<'vm, M>,
+        /// Where in it the mapping begins.
+        offset: u64,
+        /// Who sees stores.
+        sharing: Sharing,
+    },
+}
+
+impl<M: Machine> Clone for Source<'_, '_, M> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<M: Machine> Copy for Source<'_, '_, M> {}
+
+flag_set! {
+    /// Further properties of a new mapping.
+    MapFlags: u8 {
+        /// Extends downwards by faults below it (`MAP_GROWSDOWN`); private anonymous memory only.
+        GROWS_DOWN = 1;
+        /// No memory is reserved for it (`MAP_NORESERVE`).
+        NO_RESERVE = 2;
+        /// Fault all of it in at once (`MAP_POPULATE`); a failure of that is not reported.
+        POPULATE = 4;
+    }
+}
+
+/// A mapping to be made; see [`Space::map`].
+#[derive(Debug)]
+pub struct MapRequest<'a, 'vm, M: Machine> {
+    /// Length in bytes, rounded up to pages; not zero.
+    pub length: u64,
+    /// Access rights.
+    pub prot: Prot,
+    /// The most that [`Space::protect`] may grant later; for a file what it was opened for.
+    pub max_prot: Prot,
+    /// Where it goes.
+    pub place: Place,
+    /// What it shows.
+    pub source: Source<'a, 'vm, M>,
+    /// Further properties.
+    pub flags: MapFlags,
+}
+
+impl<M: Machine> Clone for MapRequest<'_, '_, M> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<M: Machine> Copy for MapRequest<'_, '_, M> {}
+
+impl<'a, 'vm, M: Machine> MapRequest<'a, 'vm, M> {
+    fn new(length: u64, prot: Prot, source: Source<'a, 'vm, M>) -> Self {
+        MapRequest { length, prot, max_prot: Prot(7), place: Place::Anywhere, source, flags: MapFlags::NONE }
+    }
+
+    /// Private memory, anywhere.
+    pub fn anonymous(length: u64, prot: Prot) -> Self {
+        Self::new(length, prot, Source::Anonymous)
+    }
+
+    /// Memory shared with future children, anywhere.
+    pub fn shared(length: u64, prot: Prot) -> Self {
+        Self::new(length, prot, Source::SharedAnonymous)
+    }
+
+    /// An object from `offset` bytes on, anywhere.
+    pub fn object(object: &'a Object<'vm, M>, offset: u64, sharing: Sharing, length: u64, prot: Prot) -> Self {
+        Self::new(length, prot, Source::Object { object, offset, sharing })
+    }
+
+    /// The same at another place.
+    pub fn at(mut self, place: Place) -> Self {
+        self.place = place;
+        self
+    }
+
+    /// The same with `flags` besides.
+    pub fn with(mut self, flags: MapFlags) -> Self {
+        self.flags = self.flags | flags;
+        self
+    }
+
+    /// What the mapping's slots will say, but for the difference of addresses and offsets; and the offset in pages.
+    fn attributes(&self, object: Option<&Object<'vm, M>>) -> Result<(Attributes<M>, u64), Error> {
+        if self.prot.without(self.max_prot) != Prot::NONE {
+            return Err(Error::AccessDenied { address: 0 });
+        }
+        let (offset, is_shared) = match self.source {
+            Source::Anonymous => (0, false),
+            Source::SharedAnonymous => (0, true),
+            Source::Object { offset, sharing, .. } => (aligned::<M::Arch>("offset", offset)?, sharing == Sharing::Shared),
+        };
+        if self.flags.has(MapFlags::GROWS_DOWN) && !matches!(self.source, Source::Anonymous) {
+            return Err(Error::Invalid { what: "only private anonymous memory can grow down" });
+        }
+        if offset.checked_add(self.length).is_none_or(|end| end > i64::MAX as u64) {
+            return Err(Error::Invalid { what: "the mapping reaches beyond the largest offset" });
+        }
+        let flag = |on: bool, flag: ClassFlags| if on { flag } else { ClassFlags::NONE };
+        let flags = flag(self.flags.has(MapFlags::GROWS_DOWN), ClassFlags::GROWS_DOWN)
+            | flag(self.flags.has(MapFlags::NO_RESERVE), ClassFlags::NO_RESERVE)
+            | flag(is_shared, ClassFlags::SHARED);
+        let object = object.map(|object| object.inner_pointer());
+        let attributes = Attributes { prot: self.prot, max_prot: self.max_prot, flags, object, delta: 0 };
+        Ok((attributes, offset >> M::Arch::PAGE_SHIFT))
+    }
+}
+
+impl<'vm, M: Machine> Space<'vm, M> {
+    /// Makes a mapping, as `mmap` does; its address.
+    ///
+    /// May sleep while another operation works on the same range. Allocates page tables at the edges of the range, not
+    /// for its inside.
+    ///
+    /// # Errors
+    /// Nothing is changed by: [`Error::ZeroLength`], [`Error::Unaligned`], [`Error::OutOfRange`], [`Error::TooLow`],
+    /// [`Error::Invalid`]; [`Error::AccessDenied`] if `prot` exceeds `max_prot`; [`Error::Exists`] for
+    /// [`Place::FixedNoReplace`]; [`Error::NoAddressSpace`]; [`Error::OutOfMemory`].
+    pub fn map(&self, request: &MapRequest<'_, 'vm, M>) -> Result<u64, Error> {
+        if request.length == 0 {
+            return Err(Error::ZeroLength { what: "mapping" });
+        }
+        let length = rounded::<M::Arch>(0, request.length)?;
+        let made;
+        let object = match request.source {
+            Source::Anonymous => None,
+            Source::Object { object, .. } => Some(object),
+            Source::SharedAnonymous => {
+                made = self.vm().shared_memory(length >> M::Arch::PAGE_SHIFT)?;
+                Some(&made)
+            }
+        };
+        let (attributes, offset) = request.attributes(object)?;
+        let address = match request.place {
+            Place::Fixed(address) => self.map_fixed(address, length, attributes, offset, true)?,
+            Place::FixedNoReplace(address) => self.map_fixed(address, length, attributes, offset, false)?,
+            Place::Hint(hint) => match self.map_at_hint(hint & !(page::<M::Arch>() - 1), length, attributes, offset)? {
+                Some(address) => address,
+                None => self.map_anywhere(length, attributes, offset)?,
+            },
+            Place::Anywhere => self.map_anywhere(length, attributes, offset)?,
+        };
+        if request.flags.has(MapFlags::POPULATE) {
+            let access = if request.prot.has(Prot::WRITE) { Access::Write } else { Access::Read };
+            let _ = self.populate(address, length, access);
+        }
+        Ok(address)
+    }
+
+    fn map_fixed(
+        &self,
+        address: u64,
+        length: u64,
+        attributes: Attributes<M>,
+        offset: u64,
+        replace: bool,
+    ) -> Result<u64, Error> {
+        let (start, end) = checked::<M::Arch>(address, length)?;
+        if start < M::Arch::USER_START {
+            return Err(Error::TooLow { address });
+        }
+        let claim = Claim::acquire(self.vm(), self.inner(), start, end);
+        if !replace {
+            let cx = Cx::enter(self.vm());
+            if let Some(address) = self.inner().first_mapped(&cx, start, end) {
+                drop(cx);
+                claim.release();
+                return Err(Error::Exists { address });
+            }
+        }
+        self.map_claimed(claim, attributes, offset)
+    }
+
+    /// Maps at `hint` if that is legal and free.
+    fn map_at_hint(
+        &self,
+        hint: u64,
+        length: u64,
+        attributes: Attributes<M>,
+        offset: u64,
+    ) -> Result<Option<u64>, Error> {
+        if hint < M::Arch::USER_START || hint.checked_add(length).is_none_or(|end| end > M::Arch::USER_END) {
+            return Ok(None);
+        }
+        self.map_if_free(hint, length, attributes, offset)
+    }
+
+    fn map_anywhere(&self, length: u64, attributes: Attributes<M>, offset: u64) -> Result<u64, Error> {
+        loop {
+            let found = {
+                let cx = Cx::enter(self.vm());
+                self.inner().choose(&cx, length)
+            };
+            let address = found.ok_or(Error::NoAddressSpace { length })?;
+            if let Some(address) = self.map_if_free(address, length, attributes, offset)? {
+                let cx = Cx::enter(self.vm());
+                self.inner().note_mapped(&cx, address + length);
+                return Ok(address);
+            }
+        }
+    }
+
+    /// Maps at `address` unless something is there, or a stack too close above.
+    fn map_if_free(
+        &self,
+        address: u64,
+        length: u64,
+        attributes: Attributes<M>,
+        offset: u64,
+    ) -> Result<Option<u64>, Error> {
+        let claim = Claim::acquire(self.vm(), self.inner(), address, address + length);
+        let is_free = {
+            let cx = Cx::enter(self.vm());
+            self.inner().gap(&cx, length, address, address + length) == Some(address)
+        };
+        if !is_free {
+            claim.release();
+            return Ok(None);
+        }
+        self.map_claimed(claim, attributes, offset).map(Some)
+    }
+
+    /// Maps the whole claimed range, and ends the claim.
+    fn map_claimed(&self, mut claim: Claim<'_, M>, attributes: Attributes<M>, offset: u64) -> Result<u64, Error> {
+        let start = claim.start;
+        let delta = if attributes.object.is_some() { (start >> M::Arch::PAGE_SHIFT).wrapping_sub(offset) } else { 0 };
+        let prepared = {
+            let cx = Cx::enter(self.vm());
+            cx.intern(&Attributes { delta, ..attributes })
+        };
+        let result = prepared.and_then(|class| match claim.split(self.vm(), Holes::Cut) {
+            Ok(spares) => {
+                claim.apply(self.vm(), ClassChange::Set(class), PageChange::Zap, spares, Fold::Whole);
+                Ok((class, start))
+            }
+            Err(error) => {
+                let cx = Cx::enter(self.vm());
+                cx.release_class(class, 1);
+                claim.tidy(&cx);
+                Err(error)
+            }
+        });
+        let result = result.map(|(class, start)| {
+            if class.is_stored() {
+                Cx::enter(self.vm()).release_class(class, 1);
+            }
+            start
+        });
+        claim.release();
+        result
+    }
+}

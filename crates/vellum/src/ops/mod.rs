@@ -1,0 +1,25 @@
+//! The operations on an address space, one a file, with Linux's semantics and errors.
+//!
+//! Range operations (map, unmap, protect, remap, advise, fork) exclude each other by *claims* (see
+//! [`crate::space`]); faults take no claim. Each operation that may be slow reads optimistically, prepares on private
+//! state without a lock, and commits under a leaf lock after checking that what it read still holds.
+
+mod advise;
+mod brk;
+mod fault;
+mod fork;
+mod grow;
+mod holds;
+mod map;
+mod populate;
+mod protect;
+mod range;
+mod remap;
+mod translate;
+mod unmap;
+
+pub use advise::Advice;
+pub use fault::{Access, FaultError, FaultKind};
+pub use map::{MapFlags, MapRequest, Place, Sharing, Source};
+pub use remap::{RemapPlace, RemapRequest};
+pub use translate::Translation;

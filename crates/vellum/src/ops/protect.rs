@@ -1,0 +1,89 @@
+//! Changing access rights.
+
+use super::holds::Holds;
+use super::range::checked;
+use crate::arch::Prot;
+use crate::cpu::Cx;
+use crate::error::Error;
+use crate::machine::Machine;
+use crate::space::apply::{ClassChange, Fold, PageChange};
+use crate::space::claim::Claim;
+use crate::space::split::Holes;
+use crate::space::{Attributes, ClassId, Space};
+
+impl<M: Machine> Space<'_, M> {
+    /// Gives a range the access rights `prot`, as `mprotect` does. When it returns no CPU can use a right that was taken
+    /// away.
+    ///
+    /// May sleep while another operation works on the same range; allocates as [`Space::unmap`] does.
+    ///
+    /// # Errors
+    /// [`Error::Unaligned`], [`Error::ZeroLength`], [`Error::OutOfRange`]; [`Error::NotMapped`] if the range has a hole;
+    /// [`Error::AccessDenied`] if a mapping's `max_prot` does not allow it; [`Error::OutOfMemory`]. Nothing is changed
+    /// then, unlike in Linux, which changes what lies before the hole.
+    pub fn protect(&self, start: u64, length: u64, prot: Prot) -> Result<(), Error> {
+        if prot.without(Prot(7)) != Prot::NONE {
+            return Err(Error::Invalid { what: "unknown access rights" });
+        }
+        let may = |attributes: &Attributes<M>, address| {
+            if prot.without(attributes.max_prot) == Prot::NONE { Ok(()) } else { Err(Error::AccessDenied { address }) }
+        };
+        self.change(start, length, &may, &|attributes| attributes.with_prot(prot), PageChange::Reprotect(prot))
+    }
+
+    /// Changes what the classes of a range say, if `may` lets it for each mapping, and the range has no hole.
+    pub(super) fn change(
+        &self,
+        start: u64,
+        length: u64,
+        may: &dyn Fn(&Attributes<M>, u64) -> Result<(), Error>,
+        change: &dyn Fn(Attributes<M>) -> Attributes<M>,
+        pages: PageChange,
+    ) -> Result<(), Error> {
+        let (start, end) = checked::<M::Arch>(start, length)?;
+        let mut claim = Claim::acquire(self.vm(), self.inner(), start, end);
+        let mut holds = Holds::new();
+        let prepared = self.hold_changed(&mut holds, start, end, may, change);
+        let result = match prepared.and_then(|()| claim.split(self.vm(), Holes::Leave)) {
+            Ok(spares) => {
+                claim.apply(self.vm(), ClassChange::Map(change), pages, spares, Fold::Whole);
+                Ok(())
+            }
+            Err(error) => {
+                claim.tidy(&Cx::enter(self.vm()));
+                Err(error)
+            }
+        };
+        holds.release(&Cx::enter(self.vm()));
+        claim.release();
+        result
+    }
+
+    /// Checks each mapping of the claimed range and holds the class it will have.
+    fn hold_changed(
+        &self,
+        holds: &mut Holds<M>,
+        start: u64,
+        end: u64,
+        may: &dyn Fn(&Attributes<M>, u64) -> Result<(), Error>,
+        change: &dyn Fn(Attributes<M>) -> Attributes<M>,
+    ) -> Result<(), Error> {
+        let mut here = start;
+        let mut last = ClassId::NONE;
+        while here < end {
+            let cx = Cx::enter(self.vm());
+            let span = self.inner().span_at(&cx, here, end);
+            if span.class == ClassId::NONE {
+                return Err(Error::NotMapped { address: here });
+            }
+            if span.class != last {
+                let attributes = cx.attributes(span.class);
+                may(&attributes, here)?;
+                holds.add(&cx, cx.intern(&change(attributes))?)?;
+                last = span.class;
+            }
+            here = span.end;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,37 @@
+//! Checking ranges of addresses that callers give.
+
+use crate::arch::Arch;
+use crate::error::Error;
+
+/// Bytes of a page.
+#[inline(always)]
+pub(crate) const fn page<A: Arch>() -> u64 {
+    1 << A::PAGE_SHIFT
+}
+
+/// `value`, if it is a multiple of the page size.
+pub(crate) fn aligned<A: Arch>(what: &'static str, value: u64) -> Result<u64, Error> {
+    if value & (page::<A>() - 1) == 0 { Ok(value) } else { Err(Error::Unaligned { what, value }) }
+}
+
+/// `length` rounded up to pages.
+pub(crate) fn rounded<A: Arch>(start: u64, length: u64) -> Result<u64, Error> {
+    match length.checked_add(page::<A>() - 1) {
+        Some(length) => Ok(length & !(page::<A>() - 1)),
+        None => Err(Error::OutOfRange { start, length }),
+    }
+}
+
+/// First address and end of the range of `length` bytes at `start`, in whole pages, inside the user range. A range
+/// that begins below [`Arch::USER_START`] is cut there: nothing is ever mapped below.
+pub(crate) fn checked<A: Arch>(start: u64, length: u64) -> Result<(u64, u64), Error> {
+    aligned::<A>("address", start)?;
+    if length == 0 {
+        return Err(Error::ZeroLength { what: "range" });
+    }
+    let bytes = rounded::<A>(start, length)?;
+    match start.checked_add(bytes) {
+        Some(end) if end <= A::USER_END => Ok((start, end)),
+        _ => Err(Error::OutOfRange { start, length }),
+    }
+}

@@ -1,0 +1,33 @@
+//! Looking an address up without locks.
+
+use crate::arch::{Arch, Entry, PageBits};
+use crate::cpu::Cx;
+use crate::machine::Machine;
+use crate::phys::Pfn;
+use crate::space::Space;
+
+/// What an address translates to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Translation {
+    /// The frame.
+    pub pfn: Pfn,
+    /// What the entry grants and says.
+    pub bits: PageBits,
+}
+
+impl<M: Machine> Space<'_, M> {
+    /// What `address` translates to at this moment; `None` if no page is there. Takes no lock and never faults: the
+    /// answer may be out of date when it arrives, unless the caller excludes changes.
+    #[inline]
+    pub fn translate(&self, address: u64) -> Option<Translation> {
+        if address >= M::Arch::USER_END {
+            return None;
+        }
+        let cx = Cx::enter(self.vm());
+        let table = self.inner().lowest(&cx, address);
+        match M::Arch::decode(table.entry(table.index(address)), table.level) {
+            Entry::Page(pfn, bits) => Some(Translation { pfn, bits }),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! Unmapping memory.
+
+use super::range::checked;
+use crate::cpu::Cx;
+use crate::error::Error;
+use crate::machine::Machine;
+use crate::space::apply::{ClassChange, Fold, PageChange};
+use crate::space::claim::Claim;
+use crate::space::split::Holes;
+use crate::space::{ClassId, Space};
+
+impl<M: Machine> Space<'_, M> {
+    /// Removes all mappings of a range, as `munmap` does; holes in it are fine. When it returns no CPU can reach what was
+    /// there, and page tables that became empty are on their way to be freed.
+    ///
+    /// May sleep while another operation works on the same range, and when it ends the last use of a modified file. Allocates page tables if the range cuts a
+    /// large mapping.
+    ///
+    /// # Errors
+    /// [`Error::Unaligned`], [`Error::ZeroLength`], [`Error::OutOfRange`]; [`Error::OutOfMemory`] for the tables at the
+    /// edges. Nothing is changed then.
+    pub fn unmap(&self, start: u64, length: u64) -> Result<(), Error> {
+        let (start, end) = checked::<M::Arch>(start, length)?;
+        let mut claim = Claim::acquire(self.vm(), self.inner(), start, end);
+        let result = match claim.split(self.vm(), Holes::Leave) {
+            Ok(spares) => {
+                claim.apply(self.vm(), ClassChange::Set(ClassId::NONE), PageChange::Zap, spares, Fold::Whole);
+                Ok(())
+            }
+            Err(error) => {
+                claim.tidy(&Cx::enter(self.vm()));
+                Err(error)
+            }
+        };
+        claim.release();
+        self.inner().note_unmapped(&Cx::enter(self.vm()), start);
+        result
+    }
+}

@@ -1,0 +1,240 @@
+//! The buddy allocator: one zone per node, free blocks of `1 << 0` to `1 << ORDER_MAX` frames.
+//!
+//! A block is aligned to its size. Its first frame is [`Kind::Free`] with its order and is on the list of that order;
+//! the others are [`Kind::Tail`], and stay so while the block is allocated whole. A freed block merges with its buddy
+//! as long as that is free, of the same order, and in the same memory range (only within a range are pages consecutive
+//! in the direct map).
+//!
+//! Lock: `Rank::Zone`, one per zone. [`ZoneLists`] is the proof that it is held, or that the zone is not shared yet.
+
+use super::list::LinkedList;
+use super::memmap::MemoryMap;
+use super::{Frame, Kind, ORDER_MAX, ORDERS, Pfn, Physical};
+use crate::cpu::Cx;
+use crate::machine::Machine;
+use crate::sync::{AtomicU64, Guard, Rank, RawLock};
+use core::sync::atomic::Ordering::Relaxed;
+
+/// The free memory of one node.
+#[repr(align(64))]
+pub(super) struct Zone<M> {
+    lock: RawLock<M>,
+    /// Free frames; written under the lock.
+    free: AtomicU64<M>,
+    /// Under the lock.
+    lists: [LinkedList<M>; ORDERS],
+    /// Frames of the node, and those of them which ever were the allocator's; constant, as are the watermarks.
+    present: u64,
+    managed: u64,
+    watermarks: Watermarks,
+}
+
+/// Numbers of free frames at which something changes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Watermarks {
+    /// Ordinary allocations leave this many.
+    pub(super) min: u64,
+    /// Below this, memory is to be reclaimed.
+    pub(super) low: u64,
+    /// Up to this.
+    pub(super) high: u64,
+}
+
+impl Watermarks {
+    /// As Linux's `min_free_kbytes`: 4 √KiB, within 128 KiB and 64 MiB; on small machines at most a 32nd of the memory.
+    fn of(managed: u64, page_bytes: usize) -> Self {
+        let page_kib = (page_bytes as u64 / 1024).max(1);
+        let kib = (managed.saturating_mul(page_kib).saturating_mul(16)).isqrt().clamp(128, 65536);
+        let min = (kib / page_kib).min(managed / 32);
+        Watermarks { min, low: min + (min / 4).max(1), high: min + (min / 2).max(2) }
+    }
+}
+
+impl<M: Machine> Zone<M> {
+    pub(super) const fn new() -> Self {
+        Zone {
+            lock: RawLock::new(),
+            free: AtomicU64::new(0),
+            lists: [const { LinkedList::new() }; ORDERS],
+            present: 0,
+            managed: 0,
+            watermarks: Watermarks { min: 0, low: 0, high: 0 },
+        }
+    }
+
+    /// Notes, at boot, a range of `present` frames of which `managed` become free.
+    pub(super) fn grow(&mut self, present: u64, managed: u64) {
+        self.present += present;
+        self.managed += managed;
+    }
+
+    pub(super) fn set_watermarks(&mut self, page_bytes: usize) {
+        self.watermarks = Watermarks::of(self.managed, page_bytes);
+    }
+
+    pub(super) fn watermarks(&self) -> Watermarks {
+        self.watermarks
+    }
+
+    pub(super) fn present(&self) -> u64 {
+        self.present
+    }
+
+    pub(super) fn managed(&self) -> u64 {
+        self.managed
+    }
+
+    /// Free frames at this moment.
+    pub(super) fn free(&self) -> u64 {
+        self.free.load(Relaxed)
+    }
+
+    /// The list of the free blocks of `order`, for [`super::audit`] at quiescence.
+    pub(super) fn list(&self, order: u8) -> &LinkedList<M> {
+        &self.lists[order as usize]
+    }
+}
+
+impl<M: Machine> Physical<M> {
+    /// Locks the free lists of `node`.
+    pub(super) fn lock_zone<'a>(&'a self, cx: &'a Cx<'_, M>, node: u8) -> ZoneLists<'a, M, Guard<'a, M>> {
+        let zone = self.zone(node);
+        let proof = zone.lock.lock(cx, Rank::Zone);
+        ZoneLists { zone, map: &self.map, node: node % super::NODES_MAX as u8, _proof: proof }
+    }
+}
+
+/// Exclusive access to a zone's free lists; `P` is what makes it so.
+pub(super) struct ZoneLists<'a, M: Machine, P> {
+    zone: &'a Zone<M>,
+    map: &'a MemoryMap<M>,
+    node: u8,
+    _proof: P,
+}
+
+impl<'a, M: Machine> ZoneLists<'a, M, ()> {
+    /// Access at boot, before the zone is shared.
+    pub(super) fn exclusive(zone: &'a mut Zone<M>, map: &'a MemoryMap<M>) -> Self {
+        ZoneLists { zone, map, node: 0, _proof: () }
+    }
+}
+
+impl<M: Machine, P> ZoneLists<'_, M, P> {
+    /// Takes a block of `order`, if at least `floor` frames stay free. Its kind is then [`Kind::Allocated`].
+    pub(super) fn take(&mut self, order: u8, floor: u64) -> Option<Pfn> {
+        if self.zone.free() < floor.saturating_add(1 << order) {
+            return None;
+        }
+        let (block, mut at) = self.take_smallest(order)?;
+        while at > order {
+            at -= 1;
+            self.insert(block.offset(1 << at), at);
+        }
+        self.map.frame(block).set_kind(Kind::Allocated, order);
+        Some(block)
+    }
+
+    /// Takes up to `wanted` single frames as long as `floor` frames stay free, making them [`Kind::Cached`] and passing
+    /// each run of them to `each`; how many. Small blocks go first, and blocks as large as the rest of `wanted` allows
+    /// go whole.
+    pub(super) fn take_singles(&mut self, wanted: u64, floor: u64, mut each: impl FnMut(Pfn, &[Frame<M>])) -> u64 {
+        let wanted = wanted.min(self.zone.free().saturating_sub(floor));
+        let mut left = wanted;
+        while left > 0 {
+            let Some((block, mut at)) = self.take_smallest(0) else { break };
+            while 1 << at > left {
+                at -= 1;
+                self.insert(block.offset(1 << at), at);
+            }
+            let frames = self.map.block(block, at);
+            frames[0].set_kind(Kind::Tail, 0);
+            for frame in frames {
+                frame.change_kind(Kind::Tail, Kind::Cached);
+            }
+            each(block, frames);
+            left -= 1 << at;
+        }
+        wanted - left
+    }
+
+    /// Frees a block of `order`, merging it with its buddies. Nobody else knows its frames any more.
+    pub(super) fn put(&mut self, block: Pfn, order: u8) {
+        let (mut block, mut order) = (block, order);
+        while order < ORDER_MAX {
+            let buddy = Pfn(block.0 ^ 1 << order);
+            let Some(other) = self.map.get(buddy).filter(|other| other.is_free_block(order, self.node)) else { break };
+            let lower = Pfn(block.0.min(buddy.0));
+            let upper = self.map.frame(lower.offset(1 << order));
+            if upper.is_range_start() {
+                break;
+            }
+            self.unlink(other, order);
+            upper.set_kind(Kind::Tail, 0);
+            block = lower;
+            order += 1;
+        }
+        self.insert(block, order);
+    }
+
+    /// Frees single frames, as [`ZoneLists::put`]. Buddies among them are merged before they come near the lists, as
+    /// digits carry: what was freed in sequence costs little more than a comparison each.
+    pub(super) fn put_singles(&mut self, frames: impl Iterator<Item = Pfn>) {
+        // The pending block of each order, as frame number + 1.
+        let mut pending = [0; ORDERS];
+        for pfn in frames {
+            let (mut block, mut order) = (pfn, 0);
+            loop {
+                let other = core::mem::replace(&mut pending[order as usize], 0);
+                if other == 0 {
+                    break;
+                }
+                let other = Pfn(other - 1);
+                match self.merge(other, block, order) {
+                    Some(merged) => (block, order) = (merged, order + 1),
+                    None => {
+                        self.put(other, order);
+                        break;
+                    }
+                }
+            }
+            pending[order as usize] = block.0 + 1;
+        }
+        for (order, &block) in pending.iter().enumerate().filter(|(_, block)| **block != 0) {
+            self.put(Pfn(block - 1), order as u8);
+        }
+    }
+
+    /// The block made of two which are on no list, if they are buddies.
+    fn merge(&self, one: Pfn, other: Pfn, order: u8) -> Option<Pfn> {
+        if one.0 ^ other.0 != 1 << order || order == ORDER_MAX {
+            return None;
+        }
+        let upper = self.map.frame(one.max(other));
+        if upper.is_range_start() {
+            return None;
+        }
+        upper.set_kind(Kind::Tail, 0);
+        Some(one.min(other))
+    }
+
+    /// Puts a free block on its list as it is.
+    pub(super) fn insert(&mut self, block: Pfn, order: u8) {
+        self.map.frame(block).set_kind(Kind::Free, order);
+        self.zone.lists[order as usize].push(self.map, block);
+        self.zone.free.add_owned(1 << order);
+    }
+
+    /// Takes the first of the smallest blocks of at least `order` off its list; the block and its order.
+    fn take_smallest(&mut self, order: u8) -> Option<(Pfn, u8)> {
+        let found = (order..=ORDER_MAX).find_map(|at| Some((self.zone.lists[at as usize].first()?, at)))?;
+        let frame = self.map.frame(found.0);
+        debug_assert!(frame.is_free_block(found.1, frame.node()), "{:?} is on a list of free blocks", found.0);
+        self.unlink(frame, found.1);
+        Some(found)
+    }
+
+    fn unlink(&mut self, frame: &Frame<M>, order: u8) {
+        self.zone.lists[order as usize].remove(self.map, frame);
+        self.zone.free.add_owned((1u64 << order).wrapping_neg());
+    }
+}

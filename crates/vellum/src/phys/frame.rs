@@ -1,0 +1,256 @@
+//! The frame descriptor: 64 bytes, one cache line, for each frame of memory.
+//!
+//! What the words mean depends on the frame's [`Kind`]:
+//!
+//! | word | free, cached | anonymous, file | table (see `space::table`) | slab |
+//! |---|---|---|---|---|
+//! | `counts` | 0 | references (low half), mappings (high half) | 0 | 0 |
+//! | `state` | kind, order, node | kind, order, node | kind, order, node | kind, order, node |
+//! | `lock` | – | folio lock | table lock | – |
+//! | `link` | next on the list | – | next while retired | next partial slab |
+//! | `words[0]` | previous (buddy) | owner: space id, or object | header | previous partial slab |
+//! | `words[1]` | – | offset in the owner, pages | classes of the slots | size class |
+//! | `words[2]` | – | flags: dirty, up to date | classes | free list |
+//! | `words[3]` | – | – | classes | objects in use, objects ever used |
+//! | `halves` | audit tally | – | sequence, claim | audit tally |
+
+use crate::machine::Machine;
+use crate::sync::{AtomicU32, AtomicU64, RawLock};
+use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+
+/// A page frame number: a physical address divided by the page size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Pfn(pub u64);
+
+impl Pfn {
+    /// The frame `count` further.
+    #[inline(always)]
+    pub(crate) fn offset(self, count: u64) -> Pfn {
+        Pfn(self.0 + count)
+    }
+}
+
+/// What a frame is used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Kind {
+    /// Not usable memory: a hole between ranges.
+    Absent = 0,
+    /// The first frame of a free block in the buddy allocator.
+    Free,
+    /// A further frame of a free block, or of an allocated block of order above 0.
+    Tail,
+    /// Free, on a CPU's list.
+    Cached,
+    /// Allocated, with no further meaning yet.
+    Allocated,
+    /// A page table.
+    Table,
+    /// The side array of a page table with many classes.
+    ClassArray,
+    /// Anonymous memory.
+    Anonymous,
+    /// The page cache of a file or shared-memory object.
+    File,
+    /// Objects of a slab cache.
+    Slab,
+    /// The core's own: descriptors, per-CPU state, the zero page.
+    Reserved,
+}
+
+impl Kind {
+    const ALL: [Kind; 11] = [
+        Kind::Absent,
+        Kind::Free,
+        Kind::Tail,
+        Kind::Cached,
+        Kind::Allocated,
+        Kind::Table,
+        Kind::ClassArray,
+        Kind::Anonymous,
+        Kind::File,
+        Kind::Slab,
+        Kind::Reserved,
+    ];
+
+    /// Number of kinds.
+    pub(crate) const COUNT: usize = Kind::ALL.len();
+
+    /// Whether a frame of this kind has an owner outside the allocator, who may free it.
+    pub(crate) const fn is_owned(self) -> bool {
+        !matches!(self, Kind::Absent | Kind::Free | Kind::Tail | Kind::Cached | Kind::Reserved)
+    }
+}
+
+/// The descriptor. Fields by owner: `L` written by whoever owns the frame's list or block (allocator locks, CPU
+/// ownership), `T` under the table lock, `A` atomically by anyone who holds a reference.
+#[repr(C, align(64))]
+pub struct Frame<M> {
+    /// A: references (low 32 bits) and mappings (high 32 bits; each mapping holds a reference).
+    counts: AtomicU64<M>,
+    /// L: kind (bits 0-7), order (8-15), node (16-23), first frame of a memory range (24).
+    state: AtomicU32<M>,
+    /// The folio lock, or the table lock.
+    pub(crate) lock: RawLock<M>,
+    /// L: next element of whatever list the frame is on, as frame number + 1; 0 ends it.
+    pub(crate) link: AtomicU64<M>,
+    /// By kind, see the table above.
+    pub(crate) words: [AtomicU64<M>; 4],
+    /// Tables: the sequence count of the classes, and the claim.
+    pub(crate) halves: [AtomicU32<M>; 2],
+}
+
+const _: () = assert!(size_of::<Frame<()>>() == 64 && align_of::<Frame<()>>() == 64);
+
+/// In `state`: kind and order, what [`Frame::set_kind`] changes.
+const KIND_AND_ORDER: u32 = 0x0000_ffff;
+/// In `state`: the node.
+const NODE: u32 = 0x00ff_0000;
+/// In `state`: the frame is the first of a memory range, so no block extends across its lower edge.
+const RANGE_START: u32 = 1 << 24;
+
+const ONE_REFERENCE: u64 = 1;
+const ONE_MAPPING: u64 = 1 << 32;
+
+impl<M: Machine> Frame<M> {
+    /// What the frame is used for.
+    #[inline(always)]
+    pub fn kind(&self) -> Kind {
+        let kind = (self.state.load(Relaxed) & 0xff) as usize;
+        Kind::ALL.get(kind).copied().unwrap_or(Kind::Reserved)
+    }
+
+    /// The order of the block this frame begins.
+    #[inline(always)]
+    pub fn order(&self) -> u8 {
+        (self.state.load(Relaxed) >> 8) as u8
+    }
+
+    /// The NUMA node.
+    #[inline(always)]
+    pub fn node(&self) -> u8 {
+        (self.state.load(Relaxed) >> 16) as u8
+    }
+
+    /// Sets kind and order, keeping the rest.
+    #[inline(always)]
+    pub(crate) fn set_kind(&self, kind: Kind, order: u8) {
+        let rest = self.state.load(Relaxed) & !KIND_AND_ORDER;
+        self.state.store(kind as u32 | (order as u32) << 8 | rest, Relaxed);
+    }
+
+    /// Gives the frame, at boot, the node it has for good; it is not [`Kind::Absent`] any more.
+    pub(super) fn set_present(&self, node: u8, is_range_start: bool) {
+        let start = if is_range_start { RANGE_START } else { 0 };
+        self.state.store(Kind::Reserved as u32 | (node as u32) << 16 | start, Relaxed);
+    }
+
+    /// Whether the frame is the first of a memory range.
+    pub(super) fn is_range_start(&self) -> bool {
+        self.state.load(Relaxed) & RANGE_START != 0
+    }
+
+    /// Whether the frame begins a free block of `order` on `node`.
+    #[inline(always)]
+    pub(super) fn is_free_block(&self, order: u8, node: u8) -> bool {
+        let block = Kind::Free as u32 | (order as u32) << 8 | (node as u32) << 16;
+        self.state.load(Relaxed) & (KIND_AND_ORDER | NODE) == block
+    }
+
+    /// Changes a single frame's kind from one known to another: one instruction.
+    #[inline(always)]
+    pub(super) fn change_kind(&self, from: Kind, to: Kind) {
+        debug_assert_eq!(self.kind(), from, "kind of a frame on a list");
+        self.state.store(self.state.load(Relaxed) ^ (from as u32 ^ to as u32), Relaxed);
+    }
+
+    /// Makes a single frame of `home` (from [`single_on_node`]) a cached one; whether it is such a frame.
+    #[inline(always)]
+    pub(super) fn make_cached(&self, home: u32) -> bool {
+        let state = self.state.load(Relaxed);
+        let is_home = state & (NODE | 0xff00) == home;
+        if is_home {
+            self.state.store(state & !KIND_AND_ORDER | Kind::Cached as u32, Relaxed);
+        }
+        is_home
+    }
+
+    /// References held, those of mappings included.
+    #[inline(always)]
+    pub fn references(&self) -> u32 {
+        self.counts.load(Acquire) as u32
+    }
+
+    /// Page-table entries which show the frame.
+    #[inline(always)]
+    pub fn mappings(&self) -> u32 {
+        (self.counts.load(Acquire) >> 32) as u32
+    }
+
+    /// The raw counts word, which tables use otherwise.
+    #[inline(always)]
+    pub(crate) fn counts(&self) -> &AtomicU64<M> {
+        &self.counts
+    }
+
+    /// Gives a frame nobody else knows its first references and mappings.
+    #[inline(always)]
+    pub(crate) fn set_counts(&self, references: u32, mappings: u32) {
+        self.counts.store(references as u64 | (mappings as u64) << 32, Release);
+    }
+
+    /// One more mapping, with its reference. The caller holds a reference, or a lock that pins one.
+    #[inline(always)]
+    pub(crate) fn add_mapping(&self) {
+        self.counts.fetch_add(ONE_MAPPING + ONE_REFERENCE, Relaxed);
+    }
+
+    /// One more mapping, to which the caller gives the reference he holds.
+    #[inline(always)]
+    pub(crate) fn add_mapping_of_reference(&self) {
+        self.counts.fetch_add(ONE_MAPPING, Relaxed);
+    }
+
+    /// One mapping less; its reference stays with the caller.
+    #[inline(always)]
+    pub(crate) fn remove_mapping(&self) {
+        self.counts.fetch_sub(ONE_MAPPING, AcqRel);
+    }
+
+    /// One mapping and its reference less; whether that was the last reference.
+    #[inline(always)]
+    pub(crate) fn drop_mapping(&self) -> bool {
+        self.counts.fetch_sub(ONE_MAPPING + ONE_REFERENCE, AcqRel) as u32 == 1
+    }
+
+    /// One more reference. The caller holds one, or a lock that pins one.
+    #[inline(always)]
+    pub(crate) fn get(&self) {
+        self.counts.fetch_add(ONE_REFERENCE, Relaxed);
+    }
+
+    /// One more reference, unless there is none: for lockless lookups, which must check afterwards that the frame is
+    /// still what they looked for (F3).
+    #[inline(always)]
+    pub(crate) fn try_get(&self) -> bool {
+        let mut seen = self.counts.load(Relaxed);
+        while seen as u32 != 0 {
+            match self.counts.compare_exchange(seen, seen + ONE_REFERENCE, AcqRel) {
+                Ok(_) => return true,
+                Err(now) => seen = now,
+            }
+        }
+        false
+    }
+
+    /// One reference less; whether it was the last, so that the caller must free the frame.
+    #[inline(always)]
+    pub(crate) fn put(&self) -> bool {
+        self.counts.fetch_sub(ONE_REFERENCE, AcqRel) as u32 == 1
+    }
+}
+
+/// What [`Frame::make_cached`] compares with: a single frame on `node`.
+pub(super) const fn single_on_node(node: u8) -> u32 {
+    (node as u32) << 16
+}

@@ -1,0 +1,337 @@
+//! Changing all slots of a claimed, prepared range: the commit of a range operation. Cannot fail.
+//!
+//! Each leaf passes from the old state to the new under its lock, classes and entries together, so that nobody sees a
+//! replaced mapping as a hole. Locks are held for one table at a time.
+
+use super::claim::Claim;
+use super::table::{Locked, Table};
+use super::{Attributes, ClassFlags, ClassId, Inner, RssKind, Spares};
+use crate::arch::{Arch, PageBits, Prot};
+use crate::cpu::Cx;
+use crate::machine::Machine;
+use crate::object;
+use crate::phys::{Kind, Pfn};
+use crate::stat::Event;
+use crate::tlb::Gather;
+use crate::vm::Vm;
+
+/// What happens to the classes of the slots.
+pub(crate) enum ClassChange<'f, M> {
+    /// They stay.
+    Keep,
+    /// All become this one.
+    Set(ClassId),
+    /// Each mapped one becomes what the function makes of it; a class the operation holds. Idempotent.
+    Map(&'f dyn Fn(Attributes<M>) -> Attributes<M>),
+}
+
+/// What happens to the pages.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PageChange {
+    /// They stay.
+    Keep,
+    /// They are unmapped, and freed if nothing else uses them.
+    Zap,
+    /// Their rights follow the new class.
+    Reprotect(Prot),
+}
+
+/// Which tables that are empty afterwards are given back.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fold {
+    /// None.
+    Nothing,
+    /// Those below the claimed one.
+    Below,
+    /// Also the claimed one and those above it: for the last step of an operation.
+    Whole,
+}
+
+/// Addresses handled within one read-side section, as a multiple of what a lowest table covers: the time during which
+/// pre-emption is off.
+const TABLES_PER_SECTION: u64 = 64;
+
+impl<M: Machine> Claim<'_, M> {
+    /// Changes the whole range, flushes, and frees what was removed and became empty.
+    pub(crate) fn apply(
+        &mut self,
+        vm: &Vm<M>,
+        classes: ClassChange<'_, M>,
+        pages: PageChange,
+        mut spares: Spares,
+        fold: Fold,
+    ) {
+        let section = TABLES_PER_SECTION << (M::Arch::shift(0) + M::Arch::index_bits(0));
+        let mut start = self.start;
+        loop {
+            let cx = Cx::enter(vm);
+            let end = (start & !(section - 1)).saturating_add(section).min(self.end);
+            let end = self.skip_ahead(&cx, start, end);
+            let mut gather = Gather::new(&cx, self.space.id(), self.space.tlb());
+            Change { cx: &cx, space: self.space, classes: &classes, pages, fold, spares: &mut spares }.table(
+                self.table(&cx),
+                start,
+                end - 1,
+                &mut gather,
+            );
+            if end == self.end {
+                if fold == Fold::Whole {
+                    self.fold(&cx, &mut gather);
+                }
+                gather.finish();
+                spares.free(&cx);
+                return;
+            }
+            start = end;
+        }
+    }
+
+    /// Where there are no lower tables, a section may be longer: the first address behind `end` below which work is.
+    fn skip_ahead(&self, cx: &Cx<'_, M>, start: u64, end: u64) -> u64 {
+        let table = self.space.lowest(cx, start);
+        let slot_end = (start & !(table.span() - 1)).saturating_add(table.span());
+        if table.level > 0 { end.max(slot_end).min(self.end) } else { end }
+    }
+}
+
+/// One range operation's commit.
+struct Change<'a, 'c, 's, M: Machine> {
+    cx: &'a Cx<'c, M>,
+    space: &'a Inner<M>,
+    classes: &'s ClassChange<'s, M>,
+    pages: PageChange,
+    fold: Fold,
+    spares: &'s mut Spares,
+}
+
+impl<'a, M: Machine> Change<'a, '_, '_, M> {
+    /// Changes `first..=last`, which `table` covers.
+    fn table(&mut self, table: Table<'a, M>, first: u64, last: u64, gather: &mut Gather<'a, M>) {
+        if table.level == 0 {
+            return self.leaf(table, first, last, gather);
+        }
+        self.upper(table, first, last);
+        for index in table.index(first)..=table.index(last) {
+            let Some(child) = table.child(self.cx, index) else { continue };
+            let base = table.base(first) + ((index as u64) << M::Arch::shift(table.level));
+            let (low, high) = (first.max(base), last.min(base + (table.span() - 1)));
+            self.table(child, low, high, gather);
+            if self.fold == Fold::Nothing {
+                continue;
+            }
+            super::fold::fold_child(self.cx, self.space, &table, &child, low, self.spares, gather);
+        }
+    }
+
+    /// Changes the classes of the slots of an upper table that have no lower one.
+    fn upper(&mut self, table: Table<'a, M>, first: u64, last: u64) {
+        let Some(locked) = table.lock(self.cx, self.space, first) else { return };
+        let (low, high) = (table.index(first), table.index(last));
+        match self.classes {
+            ClassChange::Keep => {}
+            ClassChange::Set(new) => {
+                let mut changed = 0;
+                for index in (low..=high).filter(|&index| table.entry(index) == 0) {
+                    self.cx.release_class(table.class(self.cx, index), 1);
+                    changed += 1;
+                }
+                self.cx.retain_class(*new, changed);
+                locked.set_class(self.cx, low, high, *new, self.spares);
+            }
+            ClassChange::Map(change) => self.map_upper(&locked, low, high, *change),
+        }
+    }
+
+    /// Maps the classes of the childless slots of `low..=high`; a slot with a child, whose class says nothing, goes
+    /// along with its neighbour so that runs stay whole.
+    fn map_upper(
+        &mut self,
+        locked: &Locked<'a, M>,
+        low: usize,
+        high: usize,
+        change: &dyn Fn(Attributes<M>) -> Attributes<M>,
+    ) {
+        let table = locked.table;
+        let mut index = low;
+        while index <= high {
+            if table.entry(index) != 0 {
+                index += 1;
+                continue;
+            }
+            let class = table.class(self.cx, index);
+            let mut end = index;
+            let mut slots = 0;
+            while end <= high && (table.entry(end) != 0 || table.class(self.cx, end) == class) {
+                slots += u64::from(table.entry(end) == 0);
+                end += 1;
+            }
+            self.recount(locked, index, end - 1, class, slots, change);
+            index = end;
+        }
+    }
+
+    /// Gives the run `low..=high` of `class` its new class; `slots` of them count.
+    fn recount(
+        &mut self,
+        locked: &Locked<'a, M>,
+        low: usize,
+        high: usize,
+        class: ClassId,
+        slots: u64,
+        change: &dyn Fn(Attributes<M>) -> Attributes<M>,
+    ) {
+        if class == ClassId::NONE {
+            return;
+        }
+        let new = self.cx.known_class(&change(self.cx.attributes(class)));
+        if new != class {
+            self.cx.retain_class(new, slots);
+            locked.set_class(self.cx, low, high, new, self.spares);
+            self.cx.release_class(class, slots);
+        }
+    }
+
+    /// Changes slots of a leaf.
+    fn leaf(&mut self, table: Table<'a, M>, first: u64, last: u64, gather: &mut Gather<'a, M>) {
+        let Some(locked) = table.lock(self.cx, self.space, first) else { return };
+        let (low, high) = (table.index(first), table.index(last));
+        if self.pages != PageChange::Keep && table.used() > 0 {
+            match self.pages {
+                PageChange::Reprotect(prot) => self.reprotect(&locked, low, high, first, prot, gather),
+                _ => zap(self.cx, self.space, &locked, low, high, first, gather),
+            }
+        }
+        let len = table.len();
+        match self.classes {
+            ClassChange::Keep => {}
+            ClassChange::Set(new) => {
+                self.cx.retain_class(*new, (high - low + 1) as u64);
+                let runs = table.runs(self.cx);
+                let mut index = low;
+                while index <= high {
+                    let (class, end) = runs.run(index, high + 1);
+                    self.cx.release_class(class, (end - index) as u64);
+                    index = end;
+                }
+                locked.set_class(self.cx, low, high, *new, self.spares);
+            }
+            ClassChange::Map(change) => {
+                let mut index = low;
+                while index <= high {
+                    let (class, end) = table.runs(self.cx).run(index, (high + 1).min(len));
+                    self.recount(&locked, index, end - 1, class, (end - index) as u64, *change);
+                    index = end;
+                }
+            }
+        }
+    }
+
+    /// Gives the pages of `low..=high` the rights `prot`, as far as faults need not intervene: a store to a page that
+    /// is shared with others, or that is clean in a shared mapping, is left to fault.
+    fn reprotect(
+        &mut self,
+        locked: &Locked<'a, M>,
+        low: usize,
+        high: usize,
+        first: u64,
+        prot: Prot,
+        gather: &mut Gather<'a, M>,
+    ) {
+        let runs = locked.table.runs(self.cx);
+        let (mut shared, mut run_end) = (false, low);
+        for index in low..=high {
+            if index == run_end {
+                let (class, end) = runs.run(index, high + 1);
+                shared = class != ClassId::NONE && !self.cx.attributes(class).is_private();
+                run_end = end;
+            }
+            if locked.table.entry(index) == 0 {
+                continue;
+            }
+            let (old, new) = locked.update(index, |word| {
+                let bits = M::Arch::page_bits(word);
+                let writable = bits.has(PageBits::EXCLUSIVE) || (shared && bits.has(PageBits::DIRTY));
+                let rights = if writable { prot } else { prot.without(Prot::WRITE) };
+                M::Arch::page(M::Arch::pfn(word), bits.without(PageBits::of(Prot(7))) | PageBits::of(readable(rights)))
+            });
+            let (old, new) = (M::Arch::page_bits(old).prot(), M::Arch::page_bits(new).prot());
+            if old.without(new) != Prot::NONE {
+                gather.touch(first + (((index - low) as u64) << M::Arch::PAGE_SHIFT));
+            }
+        }
+    }
+}
+
+/// What the entry of a page grants for rights `prot`: no architecture here has pages that can be written but not read.
+#[inline(always)]
+pub(crate) fn readable(prot: Prot) -> Prot {
+    if prot.has(Prot::WRITE) { prot | Prot::READ } else { prot }
+}
+
+/// Which count a page belongs to, by what its frame is used for.
+#[inline(always)]
+pub(crate) fn rss_kind<M: Machine>(cx: &Cx<'_, M>, pfn: Pfn) -> RssKind {
+    let frame = cx.vm().physical().frame(pfn);
+    if frame.kind() == Kind::Anonymous { RssKind::Anonymous } else { object::rss_kind(frame) }
+}
+
+/// Unmaps the pages of `low..=high` of a locked leaf; `first` is the address of slot `low`.
+pub(crate) fn zap<'a, M: Machine>(
+    cx: &'a Cx<'_, M>,
+    space: &Inner<M>,
+    locked: &Locked<'a, M>,
+    low: usize,
+    high: usize,
+    first: u64,
+    gather: &mut Gather<'a, M>,
+) {
+    let mut gone = [0i64; 3];
+    let mut dirty_file = false;
+    for index in low..=high {
+        if locked.table.entry(index) == 0 {
+            continue;
+        }
+        if gather.is_full() {
+            gather.finish();
+        }
+        let address = first + (((index - low) as u64) << M::Arch::PAGE_SHIFT);
+        let word = locked.take(index);
+        let bits = M::Arch::page_bits(word);
+        if bits.has(PageBits::SPECIAL) {
+            gather.touch(address);
+            continue;
+        }
+        let pfn = M::Arch::pfn(word);
+        let kind = rss_kind(cx, pfn);
+        if kind != RssKind::Anonymous && bits.has(PageBits::DIRTY) {
+            object::mark_dirty(cx.vm().physical().frame(pfn));
+            dirty_file = true;
+        }
+        gone[kind as usize] += 1;
+        gather.add(pfn, address);
+    }
+    for (kind, pages) in [RssKind::Anonymous, RssKind::File, RssKind::SharedMemory].into_iter().zip(gone) {
+        if pages != 0 {
+            space.add_rss(cx, kind, -pages);
+            cx.count(Event::Unmapped, pages as u64);
+        }
+    }
+    if dirty_file {
+        // Before the lock goes, so that a cleaner which finds no entry knows that nobody stores any more (B2).
+        gather.finish();
+    }
+}
+
+impl<M> Attributes<M> {
+    /// These attributes with other rights.
+    pub(crate) fn with_prot(mut self, prot: Prot) -> Self {
+        self.prot = prot;
+        self
+    }
+
+    /// These attributes with flags set and others cleared.
+    pub(crate) fn with_flags(mut self, set: ClassFlags, clear: ClassFlags) -> Self {
+        self.flags = self.flags.without(clear) | set;
+        self
+    }
+}

@@ -1,0 +1,199 @@
+//! Claims: how range operations exclude each other, and leave faults alone.
+//!
+//! Guarantee: between [`Claim::acquire`] and [`Claim::release`] no other range operation overlaps the range, and the
+//! structure of the tree there changes only by faults, which may put a table where there was none. No lock is held, so
+//! the operation may allocate, do I/O and sleep.
+//!
+//! A claim is a word in the descriptor of the lowest table that covers the range: the first and the last slot concerned.
+//! A table has one claim at a time. To acquire: write the word under the table's lock, then look at the tables above;
+//! if one has a claim on the way down to here, withdraw and wait for it. Then wait until no table below, in the range,
+//! has a claim. Of two operations on overlapping ranges one stands above the other or both at one table. At one table the
+//! lock decides. Otherwise each writes its own word and then reads the other's, all sequentially consistent, so at least
+//! one sees the other; the lower withdraws, the upper waits. Nobody waits while another waits for him.
+
+use super::Inner;
+use super::table::Table;
+use crate::arch::Arch;
+use crate::cpu::Cx;
+use crate::machine::Machine;
+use crate::phys::Pfn;
+use crate::stat::Event;
+use crate::vm::Vm;
+use core::sync::atomic::Ordering::SeqCst;
+
+const HELD: u32 = 1 << 31;
+
+/// A claimed range. Must be released; see the module's documentation.
+pub(crate) struct Claim<'s, M: Machine> {
+    vm: &'s Vm<M>,
+    pub(crate) space: &'s Inner<M>,
+    table: Pfn,
+    level: usize,
+    pub(crate) start: u64,
+    /// Exclusive.
+    pub(crate) end: u64,
+}
+
+/// Somebody else's claim, to be waited for.
+struct Conflict {
+    table: Pfn,
+    seen: u32,
+}
+
+fn encode(first: usize, last: usize) -> u32 {
+    HELD | (first as u32) << 15 | last as u32
+}
+
+fn covers(claim: u32, index: usize) -> bool {
+    let (first, last) = ((claim >> 15 & 0x7fff) as usize, (claim & 0x7fff) as usize);
+    claim & HELD != 0 && (first..=last).contains(&index)
+}
+
+impl<'s, M: Machine> Claim<'s, M> {
+    /// Claims `start..end`, not empty. Sleeps while another operation has a claim that overlaps.
+    pub(crate) fn acquire(vm: &'s Vm<M>, space: &'s Inner<M>, start: u64, end: u64) -> Self {
+        let claim = loop {
+            let conflict = {
+                let cx = Cx::enter(vm);
+                match Self::try_acquire(&cx, space, start, end) {
+                    Ok(Some((table, level))) => break Claim { vm, space, table, level, start, end },
+                    Ok(None) => continue,
+                    Err(conflict) => {
+                        cx.count(Event::ClaimWait, 1);
+                        conflict
+                    }
+                }
+            };
+            wait(vm, conflict);
+        };
+        if claim.level > 0 {
+            claim.drain();
+        }
+        claim
+    }
+
+    /// One try: the table claimed, nothing if the tree changed meanwhile, or the claim in the way.
+    fn try_acquire(
+        cx: &Cx<'_, M>,
+        space: &Inner<M>,
+        start: u64,
+        end: u64,
+    ) -> Result<Option<(Pfn, usize)>, Conflict> {
+        let table = space.covering(cx, start, end - 1);
+        let (first, last) = (table.index(start), table.index(end - 1));
+        {
+            let Some(_locked) = table.lock(cx, space, start) else { return Ok(None) };
+            if first == last && table.level > 0 && table.child(cx, first).is_some() {
+                return Ok(None);
+            }
+            let seen = table.claim().load(SeqCst);
+            if seen != 0 {
+                return Err(Conflict { table: table.pfn, seen });
+            }
+            table.claim().swap(encode(first, last), SeqCst);
+        }
+        match claim_above(cx, space, &table, start) {
+            None => Ok(Some((table.pfn, table.level))),
+            Some(conflict) => {
+                clear(cx.vm(), table.pfn);
+                Err(conflict)
+            }
+        }
+    }
+
+    /// Waits until no table below has a claim in the range.
+    fn drain(&self) {
+        loop {
+            let conflict = {
+                let cx = Cx::enter(self.vm);
+                claim_below(&cx, &self.table(&cx), self.start, self.end - 1)
+            };
+            match conflict {
+                None => return,
+                Some(conflict) => wait(self.vm, conflict),
+            }
+        }
+    }
+
+    /// A part of the claimed range, to work on; the claim itself stays with the whole.
+    pub(crate) fn part(&self, start: u64, end: u64) -> Self {
+        Claim { vm: self.vm, space: self.space, table: self.table, level: self.level, start, end }
+    }
+
+    /// The claimed table.
+    pub(crate) fn table<'a>(&self, cx: &'a Cx<'_, M>) -> Table<'a, M> {
+        Table::at(cx, self.table, self.level)
+    }
+
+    /// Moves the claim to the parent of its table, which is about to be unlinked, if nobody has a claim there or above.
+    /// The parent, with the new claim on it.
+    pub(crate) fn move_up<'a>(&mut self, cx: &'a Cx<'_, M>) -> Option<Table<'a, M>> {
+        let parent = self.space.table_at(cx, self.start, self.level + 1);
+        debug_assert!(parent.level == self.level + 1);
+        let index = parent.index(self.start);
+        {
+            let _locked = parent.lock(cx, self.space, self.start)?;
+            if parent.claim().load(SeqCst) != 0 {
+                return None;
+            }
+            parent.claim().swap(encode(index, index), SeqCst);
+        }
+        if claim_above(cx, self.space, &parent, self.start).is_some() {
+            clear(self.vm, parent.pfn);
+            return None;
+        }
+        (self.table, self.level) = (parent.pfn, parent.level);
+        Some(parent)
+    }
+
+    /// Ends the claim and wakes who waits for it.
+    pub(crate) fn release(self) {
+        clear(self.vm, self.table);
+    }
+}
+
+/// Clears the claim of a table that the caller claimed, which may have been unlinked since.
+pub(crate) fn clear<M: Machine>(vm: &Vm<M>, table: Pfn) {
+    let word = &vm.physical().frame(table).halves[1];
+    word.store(0, SeqCst);
+    vm.machine().wake(word.as_core());
+}
+
+fn wait<M: Machine>(vm: &Vm<M>, conflict: Conflict) {
+    // Frame descriptors are never freed; at worst the table is gone and the wait ends early.
+    vm.machine().sleep(vm.physical().frame(conflict.table).halves[1].as_core(), conflict.seen);
+}
+
+/// A claim of a table above `table` that covers the way to it.
+fn claim_above<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, table: &Table<'_, M>, address: u64) -> Option<Conflict> {
+    let mut above = space.root_table(cx);
+    while above.level > table.level {
+        let index = above.index(address);
+        let seen = above.claim().load(SeqCst);
+        if covers(seen, index) {
+            return Some(Conflict { table: above.pfn, seen });
+        }
+        above = above.child(cx, index)?;
+    }
+    None
+}
+
+/// A claim of a table below `table` within `first..=last`.
+fn claim_below<M: Machine>(cx: &Cx<'_, M>, table: &Table<'_, M>, first: u64, last: u64) -> Option<Conflict> {
+    if table.level == 0 {
+        return None;
+    }
+    for index in table.index(first)..=table.index(last) {
+        let Some(child) = table.child(cx, index) else { continue };
+        let seen = child.claim().load(SeqCst);
+        if seen != 0 {
+            return Some(Conflict { table: child.pfn, seen });
+        }
+        let base = table.base(first) + ((index as u64) << M::Arch::shift(table.level));
+        let end = base + (table.span() - 1);
+        if let Some(conflict) = claim_below(cx, &child, first.max(base), last.min(end)) {
+            return Some(conflict);
+        }
+    }
+    None
+}

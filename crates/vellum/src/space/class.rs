@@ -1,0 +1,388 @@
+//! Attribute classes: what a slot maps, without where.
+//!
+//! A class is an interned, immutable record of protection, flags, object and the difference between addresses and
+//! offsets in the object. Equal attributes have equal identities in the whole machine. The classes of plain private
+//! anonymous memory have identities which *are* their attributes: they need no record, no count and no lookup. Every
+//! other class is a counted record: the count is the number of slots of all tables that say it, plus what operations
+//! in progress hold. A record is reused after a grace period, so an identity read without a lock stays meaningful.
+
+use crate::arch::{Arch, Prot, flag_set};
+use crate::cpu::Cx;
+use crate::error::Error;
+use crate::machine::Machine;
+use crate::object;
+use crate::phys::{AllocFlags, Kind, Pfn};
+use crate::sync::{AtomicU32, AtomicU64, Rank, RawLock};
+use core::ptr::NonNull;
+use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+
+/// The identity of a class; 0 is "not mapped".
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct ClassId(pub(crate) u32);
+
+flag_set! {
+    /// Properties of a mapping beside its protection.
+    ClassFlags: u8 {
+        /// Extends downwards by faults below it.
+        GROWS_DOWN = 1;
+        /// No memory is reserved for it.
+        NO_RESERVE = 2;
+        /// Children of fork do not get it.
+        DONT_FORK = 4;
+        /// Children of fork get it empty.
+        WIPE_ON_FORK = 8;
+        /// Expected to be read in order.
+        SEQUENTIAL = 16;
+        /// Expected to be read out of order.
+        RANDOM = 32;
+        /// Stores go to the object.
+        SHARED = 64;
+    }
+}
+
+const PLAIN_FLAGS: u8 = 0x3f;
+/// First identity with a record.
+const STORED: u32 = 1024;
+
+/// What a class says.
+pub(crate) struct Attributes<M> {
+    pub(crate) prot: Prot,
+    /// The most that protect may grant.
+    pub(crate) max_prot: Prot,
+    pub(crate) flags: ClassFlags,
+    /// What is shown; `None` for private anonymous memory.
+    pub(crate) object: Option<NonNull<object::Inner<M>>>,
+    /// Page number of an address less this, wrapping, is the page's offset in the object, or its anonymous offset.
+    pub(crate) delta: u64,
+}
+
+impl<M> Clone for Attributes<M> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<M> Copy for Attributes<M> {}
+
+impl<M> PartialEq for Attributes<M> {
+    fn eq(&self, other: &Self) -> bool {
+        self.prot == other.prot
+            && self.max_prot == other.max_prot
+            && self.flags == other.flags
+            && self.object == other.object
+            && self.delta == other.delta
+    }
+}
+
+impl<M> Attributes<M> {
+    /// Whether stores stay in the space.
+    #[inline(always)]
+    pub(crate) fn is_private(&self) -> bool {
+        !self.flags.has(ClassFlags::SHARED)
+    }
+
+    /// The identity, if it needs no record.
+    #[inline(always)]
+    fn plain(&self) -> Option<ClassId> {
+        let plain = self.object.is_none() && self.delta == 0 && self.max_prot.0 == 7 && self.flags.0 & !PLAIN_FLAGS == 0;
+        plain.then(|| ClassId(1 + (self.prot.0 as u32 | (self.flags.0 as u32) << 3)))
+    }
+
+    fn bits(&self) -> u64 {
+        self.prot.0 as u64 | (self.max_prot.0 as u64) << 8 | (self.flags.0 as u64) << 16
+    }
+
+    fn hash(&self) -> usize {
+        let object = self.object.map_or(0, |object| object.as_ptr() as u64);
+        let mix = (self.bits() ^ object.rotate_left(20) ^ self.delta.rotate_left(40)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        (mix >> 40) as usize
+    }
+}
+
+impl ClassId {
+    /// Not mapped.
+    pub(crate) const NONE: ClassId = ClassId(0);
+
+    /// Whether the class has a record and is counted.
+    #[inline(always)]
+    pub(crate) fn is_stored(self) -> bool {
+        self.0 >= STORED
+    }
+}
+
+/// A counted class, one cache line.
+#[repr(C, align(64))]
+struct Record<M> {
+    bits: AtomicU64<M>,
+    object: AtomicU64<M>,
+    delta: AtomicU64<M>,
+    count: AtomicU64<M>,
+    /// Epoch in which it was given up.
+    epoch: AtomicU64<M>,
+    /// Next of the hash chain, or of the queue of records given up; identity, 0 ends it.
+    next: AtomicU32<M>,
+    linked: AtomicU32<M>,
+}
+
+/// The registry of counted classes.
+pub(crate) struct Classes<M> {
+    lock: RawLock<M>,
+    /// Frame + 1 of the top of the record tree, which is two levels of frame numbers + 1 above frames of records.
+    root: AtomicU64<M>,
+    /// Frame + 1 of the hash buckets.
+    buckets: AtomicU64<M>,
+    /// First identity never used.
+    fresh: AtomicU32<M>,
+    /// Queue of records given up: oldest and youngest.
+    queue_head: AtomicU32<M>,
+    queue_tail: AtomicU32<M>,
+    /// Records in use.
+    live: AtomicU64<M>,
+}
+
+impl<M: Machine> Classes<M> {
+    pub(crate) const fn new() -> Self {
+        Classes {
+            lock: RawLock::new(),
+            root: AtomicU64::new(0),
+            buckets: AtomicU64::new(0),
+            fresh: AtomicU32::new(STORED),
+            queue_head: AtomicU32::new(0),
+            queue_tail: AtomicU32::new(0),
+            live: AtomicU64::new(0),
+        }
+    }
+
+    /// Number of classes with a record.
+    pub(crate) fn live(&self) -> u64 {
+        self.live.load(Relaxed)
+    }
+}
+
+impl<M: Machine> Cx<'_, M> {
+    /// What class `id`, which is not [`ClassId::NONE`], says.
+    #[inline(always)]
+    pub(crate) fn attributes(&self, id: ClassId) -> Attributes<M> {
+        if id.is_stored() {
+            return self.stored_attributes(id);
+        }
+        let bits = id.0.wrapping_sub(1);
+        Attributes {
+            prot: Prot(bits as u8 & 7),
+            max_prot: Prot(7),
+            flags: ClassFlags((bits >> 3) as u8 & PLAIN_FLAGS),
+            object: None,
+            delta: 0,
+        }
+    }
+
+    fn stored_attributes(&self, id: ClassId) -> Attributes<M> {
+        let Some(record) = self.record(id) else {
+            // A torn read; the sequence count will say so.
+            return Attributes { prot: Prot::NONE, max_prot: Prot::NONE, flags: ClassFlags::NONE, object: None, delta: 0 };
+        };
+        let bits = record.bits.load(Relaxed);
+        Attributes {
+            prot: Prot(bits as u8 & 7),
+            max_prot: Prot((bits >> 8) as u8 & 7),
+            flags: ClassFlags((bits >> 16) as u8),
+            object: NonNull::new(core::ptr::with_exposed_provenance_mut(record.object.load(Relaxed) as usize)),
+            delta: record.delta.load(Relaxed),
+        }
+    }
+
+    /// The class with `attributes`, held once by the caller: every successful call wants a
+    /// [`Cx::release_class`] of 1. May allocate; takes the registry's lock for classes with a record.
+    pub(crate) fn intern(&self, attributes: &Attributes<M>) -> Result<ClassId, Error> {
+        if let Some(plain) = attributes.plain() {
+            return Ok(plain);
+        }
+        let classes = self.vm().classes();
+        let _guard = classes.lock.lock(self, Rank::Classes);
+        let buckets = self.buckets()?;
+        let bucket = &buckets[attributes.hash() % buckets.len()];
+        let mut id = ClassId(bucket.load(Relaxed));
+        while let Some(record) = self.record(id) {
+            if self.stored_attributes(id) == *attributes {
+                record.count.fetch_add(1, Relaxed);
+                return Ok(id);
+            }
+            id = ClassId(record.next.load(Relaxed));
+        }
+        let id = self.fresh_record()?;
+        let record = self.record(id).ok_or(Error::OutOfMemory)?;
+        record.bits.store(attributes.bits(), Relaxed);
+        record.object.store(attributes.object.map_or(0, |object| object.as_ptr().expose_provenance() as u64), Relaxed);
+        record.delta.store(attributes.delta, Relaxed);
+        record.count.store(1, Relaxed);
+        record.linked.store(1, Relaxed);
+        record.next.store(bucket.load(Relaxed), Relaxed);
+        bucket.store(id.0, Release);
+        classes.live.add_owned(1);
+        if let Some(object) = attributes.object {
+            // SAFETY: the caller holds a reference to the object it asks for.
+            unsafe { object.as_ref() }.get();
+        }
+        Ok(id)
+    }
+
+    /// The class with `attributes`, which exists: the caller holds it. Not held once more.
+    pub(crate) fn known_class(&self, attributes: &Attributes<M>) -> ClassId {
+        if let Some(plain) = attributes.plain() {
+            return plain;
+        }
+        match self.intern(attributes) {
+            Ok(id) => {
+                self.release_class(id, 1);
+                id
+            }
+            Err(_) => unreachable!("a held class needs no allocation"),
+        }
+    }
+
+    /// Counts `slots` more slots of class `id`, which the caller holds or sees counted under a table lock.
+    #[inline(always)]
+    pub(crate) fn retain_class(&self, id: ClassId, slots: u64) {
+        if id.is_stored()
+            && let Some(record) = self.record(id)
+        {
+            record.count.fetch_add(slots, Relaxed);
+        }
+    }
+
+    /// Counts `slots` fewer. A class without any is given up, and its object put.
+    #[inline(always)]
+    pub(crate) fn release_class(&self, id: ClassId, slots: u64) {
+        if id.is_stored() {
+            self.release_stored(id, slots);
+        }
+    }
+
+    fn release_stored(&self, id: ClassId, slots: u64) {
+        let Some(record) = self.record(id) else { return };
+        if record.count.fetch_sub(slots, AcqRel) != slots {
+            return;
+        }
+        let classes = self.vm().classes();
+        let object = {
+            let _guard = classes.lock.lock(self, Rank::Classes);
+            if record.count.load(Acquire) != 0 || record.linked.load(Relaxed) == 0 {
+                return;
+            }
+            self.unlink(id, record);
+            classes.live.add_owned(u64::MAX);
+            self.stored_attributes(id).object
+        };
+        if let Some(object) = object {
+            self.put_object(object);
+        }
+    }
+
+    /// Takes a record out of its hash chain and queues it for reuse.
+    fn unlink(&self, id: ClassId, record: &Record<M>) {
+        let classes = self.vm().classes();
+        let Ok(buckets) = self.buckets() else { return };
+        let bucket = &buckets[self.stored_attributes(id).hash() % buckets.len()];
+        let mut link = bucket;
+        while link.load(Relaxed) != id.0 {
+            let Some(previous) = self.record(ClassId(link.load(Relaxed))) else { return };
+            link = &previous.next;
+        }
+        link.store(record.next.load(Relaxed), Relaxed);
+        record.linked.store(0, Relaxed);
+        record.next.store(0, Relaxed);
+        record.epoch.store(self.vm().epoch().now(), Relaxed);
+        match self.record(ClassId(classes.queue_tail.load(Relaxed))) {
+            Some(last) => last.next.store(id.0, Relaxed),
+            None => classes.queue_head.store(id.0, Relaxed),
+        }
+        classes.queue_tail.store(id.0, Relaxed);
+    }
+
+    /// An unused record: the oldest given up whose grace period is over, else a new one. Under the lock.
+    fn fresh_record(&self) -> Result<ClassId, Error> {
+        let classes = self.vm().classes();
+        let oldest = ClassId(classes.queue_head.load(Relaxed));
+        if let Some(record) = self.record(oldest)
+            && record.epoch.load(Relaxed) + 2 <= self.vm().epoch().now()
+        {
+            classes.queue_head.store(record.next.load(Relaxed), Relaxed);
+            if classes.queue_tail.load(Relaxed) == oldest.0 {
+                classes.queue_tail.store(0, Relaxed);
+            }
+            return Ok(oldest);
+        }
+        let id = ClassId(classes.fresh.load(Relaxed));
+        self.grow(id)?;
+        classes.fresh.store(id.0 + 1, Relaxed);
+        Ok(id)
+    }
+
+    /// Makes sure that class `id` has memory for its record.
+    fn grow(&self, id: ClassId) -> Result<(), Error> {
+        let [top, middle, _] = Self::record_path(id);
+        let root = self.table_frame(&self.vm().classes().root)?;
+        let slot = root.get(top).ok_or(Error::OutOfMemory)?;
+        let middle_table = self.table_frame(slot)?;
+        self.table_frame(&middle_table[middle]).map(|_| ())
+    }
+
+    /// The frame `link` names, allocated if it names none yet, as words.
+    fn table_frame(&self, link: &AtomicU64<M>) -> Result<&[AtomicU64<M>], Error> {
+        if link.load(Relaxed) == 0 {
+            let pfn = self.alloc_zeroed(0, AllocFlags::NONE)?;
+            self.vm().physical().frame(pfn).set_kind(Kind::Reserved, 0);
+            link.store(pfn.0 + 1, Release);
+        }
+        Ok(self.words_of(link).unwrap_or(&[]))
+    }
+
+    fn words_of(&self, link: &AtomicU64<M>) -> Option<&[AtomicU64<M>]> {
+        let pfn = Pfn(link.load(Acquire).checked_sub(1)?);
+        let words = (1usize << M::Arch::PAGE_SHIFT) / 8;
+        // SAFETY: the registry's frames are never freed, hold words, and are accessed only atomically.
+        Some(unsafe { core::slice::from_raw_parts(self.vm().machine().frame(pfn).cast(), words) })
+    }
+
+    fn buckets(&self) -> Result<&[AtomicU32<M>], Error> {
+        let words = self.table_frame(&self.vm().classes().buckets)?;
+        // SAFETY: the frame is used as buckets only; two `u32`s fit each of its words.
+        Ok(unsafe { core::slice::from_raw_parts(words.as_ptr().cast(), words.len() * 2) })
+    }
+
+    /// Where the record of `id` lies: index in the root, in the middle table, in the frame of records.
+    fn record_path(id: ClassId) -> [usize; 3] {
+        let place = (id.0 - STORED) as usize;
+        let page = 1usize << M::Arch::PAGE_SHIFT;
+        let (records, words) = (page / size_of::<Record<M>>(), page / 8);
+        [place / records / words, place / records % words, place % records]
+    }
+
+    #[inline(always)]
+    fn record(&self, id: ClassId) -> Option<&Record<M>> {
+        if !id.is_stored() {
+            return None;
+        }
+        let [top, middle, place] = Self::record_path(id);
+        let middle_table = self.words_of(self.words_of(&self.vm().classes().root)?.get(top)?)?;
+        let pfn = Pfn(middle_table.get(middle)?.load(Acquire).checked_sub(1)?);
+        // SAFETY: a frame of records, zeroed when it was allocated and never freed; `place` is within it.
+        Some(unsafe { &*self.vm().machine().frame(pfn).cast::<Record<M>>().add(place) })
+    }
+
+    /// Calls `visit` with each counted class in use and its count. At quiescence.
+    pub(crate) fn each_class(&self, mut visit: impl FnMut(ClassId, u64)) {
+        for id in STORED..self.vm().classes().fresh.load(Relaxed) {
+            if let Some(record) = self.record(ClassId(id))
+                && record.linked.load(Relaxed) != 0
+            {
+                visit(ClassId(id), record.count.load(Relaxed));
+            }
+        }
+    }
+
+    /// The tally word of class `id` for the audit: unused while a class is linked.
+    pub(crate) fn class_tally(&self, id: ClassId) -> Option<&AtomicU64<M>> {
+        self.record(id).map(|record| &record.epoch)
+    }
+}

@@ -1,0 +1,310 @@
+//! An address space and the handle to it.
+
+use super::ClassId;
+use super::table::Table;
+use crate::arch::Arch;
+use crate::cpu::Cx;
+use crate::error::Error;
+use crate::machine::Machine;
+use crate::phys::{AllocFlags, Pfn};
+use crate::sync::{AtomicU32, AtomicU64, Rank, RawLock};
+use crate::tlb::SpaceTlb;
+use crate::vm::Vm;
+use core::ptr::NonNull;
+use core::sync::atomic::Ordering::{AcqRel, Relaxed, SeqCst};
+
+/// What a resident page counts as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RssKind {
+    Anonymous = 0,
+    File = 1,
+    SharedMemory = 2,
+}
+
+/// One CPU's part of a space, a cache line: written by that CPU alone.
+#[repr(C, align(64))]
+struct CpuLine<M> {
+    /// Resident pages by kind, gained less lost on this CPU.
+    rss: [AtomicU64<M>; 3],
+    /// Where this CPU looks for free addresses first.
+    cursor: AtomicU64<M>,
+}
+
+/// An address space. Fields: `H` written with the handle count, `R` under the registry's lock, `C` under a claim of
+/// the range they describe, unmarked ones never change.
+#[repr(C)]
+pub(crate) struct Inner<M: Machine> {
+    /// Written when the space is retired; nobody reads it before.
+    _retired: [u64; 2],
+    tlb: SpaceTlb<M>,
+    id: u64,
+    root: Pfn,
+    lines: NonNull<CpuLine<M>>,
+    /// Number of the last fork whose flush is complete; waited on by faults in copied leaves.
+    pub(crate) fork_done: AtomicU32<M>,
+    /// Number of the last fork begun; written under the root claim.
+    pub(crate) fork_begun: AtomicU32<M>,
+    /// Furthest a grows-down mapping may extend, in bytes.
+    pub(crate) stack_limit: AtomicU64<M>,
+    /// H: handles.
+    handles: AtomicU64<M>,
+    /// C: where the heap begins, and where it ends.
+    pub(crate) brk_base: AtomicU64<M>,
+    pub(crate) brk_end: AtomicU64<M>,
+    /// R: neighbours in the registry.
+    next: AtomicU64<M>,
+    previous: AtomicU64<M>,
+}
+
+/// The registry of all spaces, for audits.
+pub(crate) struct Spaces<M> {
+    lock: RawLock<M>,
+    head: AtomicU64<M>,
+    count: AtomicU64<M>,
+}
+
+impl<M: Machine> Spaces<M> {
+    pub(crate) const fn new() -> Self {
+        Spaces { lock: RawLock::new(), head: AtomicU64::new(0), count: AtomicU64::new(0) }
+    }
+
+    /// Calls `visit` with every space. At quiescence.
+    pub(crate) fn for_each(&self, mut visit: impl FnMut(&Inner<M>)) {
+        let mut next = self.head.load(Relaxed);
+        while let Some(space) = Inner::from_address(next) {
+            // SAFETY: spaces in the registry are alive, and nothing runs beside this.
+            let space = unsafe { space.as_ref() };
+            visit(space);
+            next = space.next.load(Relaxed);
+        }
+    }
+}
+
+/// A counted handle to an address space.
+///
+/// Cloning counts one more; the last drop ends the space: its memory is freed at once, every CPU that still has it
+/// loaded leaves it, so no user code may run in it then. Dropping may sleep when it ends the last use of a file with
+/// modified pages.
+pub struct Space<'vm, M: Machine> {
+    vm: &'vm Vm<M>,
+    inner: NonNull<Inner<M>>,
+}
+
+// SAFETY: the space is shared state that is accessed through atomics and locks, on any CPU.
+unsafe impl<M: Machine> Send for Space<'_, M> {}
+// SAFETY: as above.
+unsafe impl<M: Machine> Sync for Space<'_, M> {}
+
+impl<M: Machine> Clone for Space<'_, M> {
+    fn clone(&self) -> Self {
+        self.inner().handles.fetch_add(1, Relaxed);
+        Space { vm: self.vm, inner: self.inner }
+    }
+}
+
+impl<M: Machine> Drop for Space<'_, M> {
+    fn drop(&mut self) {
+        if self.inner().handles.fetch_sub(1, AcqRel) == 1 {
+            self.inner().end(self.vm);
+            self.free();
+        }
+    }
+}
+
+impl<M: Machine> core::fmt::Debug for Space<'_, M> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "Space({})", self.id())
+    }
+}
+
+impl<'vm, M: Machine> Space<'vm, M> {
+    /// A new space. See [`Vm::create_space`].
+    pub(crate) fn create(vm: &'vm Vm<M>) -> Result<Self, Error> {
+        let cx = Cx::enter(vm);
+        let inner = cx.slab_alloc(size_of::<Inner<M>>())?.cast::<Inner<M>>();
+        let give_back = |error| {
+            cx.slab_free(inner.cast(), size_of::<Inner<M>>());
+            error
+        };
+        let lines = Self::allocate_lines(&cx).map_err(give_back)?;
+        let root = Table::allocate(&cx, M::Arch::LEVELS - 1, ClassId::NONE);
+        let root = root.map_err(|error| {
+            Self::free_lines(&cx, lines);
+            give_back(error)
+        })?;
+        // SAFETY: the table is private to this function; it has that many entries.
+        vm.machine().prepare_root(unsafe {
+            core::slice::from_raw_parts_mut(vm.machine().frame(root.pfn).cast(), root.len())
+        });
+        // SAFETY: the allocation is large enough, aligned (slab objects are aligned to their size class) and unused.
+        unsafe { inner.write(Inner::new(vm.next_id(), root.pfn, lines)) };
+        // SAFETY: just written.
+        let space = unsafe { inner.as_ref() };
+        for cpu in 0..vm.cpu_count() {
+            space.line(vm, cpu).cursor.store(super::place::arena::<M::Arch>(cpu, vm.cpu_count()).0, Relaxed);
+        }
+        space.register(&cx);
+        Ok(Space { vm, inner })
+    }
+
+    fn lines_bytes(vm: &Vm<M>) -> usize {
+        vm.cpu_count() * size_of::<CpuLine<M>>()
+    }
+
+    fn allocate_lines(cx: &Cx<'_, M>) -> Result<NonNull<CpuLine<M>>, Error> {
+        let bytes = Self::lines_bytes(cx.vm());
+        if bytes <= crate::phys::SLAB_MAX {
+            return cx.slab_alloc(bytes).map(NonNull::cast);
+        }
+        let order = bytes.div_ceil(1 << M::Arch::PAGE_SHIFT).next_power_of_two().trailing_zeros() as u8;
+        let pfn = cx.alloc_zeroed(order, AllocFlags::NONE)?;
+        NonNull::new(cx.vm().machine().frame(pfn).cast()).ok_or(Error::OutOfMemory)
+    }
+
+    fn free_lines(cx: &Cx<'_, M>, lines: NonNull<CpuLine<M>>) {
+        let bytes = Self::lines_bytes(cx.vm());
+        if bytes <= crate::phys::SLAB_MAX {
+            cx.slab_free(lines.cast(), bytes);
+        } else {
+            if let Some(pfn) = cx.vm().physical().pfn_of(cx.vm().machine(), lines.cast()) {
+                cx.free_frame(pfn);
+            }
+        }
+    }
+
+    /// Frees the structure itself, after the end of the space.
+    fn free(&self) {
+        let cx = Cx::enter(self.vm);
+        self.inner().unregister(&cx);
+        Self::free_lines(&cx, self.inner().lines);
+        // Flush requests naming the space were all answered when its CPUs left it; lockless readers of the registry
+        // do not exist. The grace period is for those who compare generations.
+        cx.retire(self.inner.cast(), size_of::<Inner<M>>());
+    }
+
+    #[inline(always)]
+    pub(crate) fn inner(&self) -> &Inner<M> {
+        // SAFETY: a handle keeps the space allocated.
+        unsafe { self.inner.as_ref() }
+    }
+
+    /// The instance this space belongs to.
+    #[inline(always)]
+    pub fn vm(&self) -> &'vm Vm<M> {
+        self.vm
+    }
+
+    /// The space's identity, never used twice by one instance.
+    pub fn id(&self) -> u64 {
+        self.inner().id
+    }
+
+    /// The frame of the root table.
+    pub fn root(&self) -> Pfn {
+        self.inner().root
+    }
+
+    /// Sets how far grows-down mappings may extend, in bytes (`RLIMIT_STACK`); 8 MiB at first.
+    pub fn set_stack_limit(&self, bytes: u64) {
+        self.inner().stack_limit.store(bytes, Relaxed);
+    }
+}
+
+impl<M: Machine> Inner<M> {
+    fn new(id: u64, root: Pfn, lines: NonNull<CpuLine<M>>) -> Self {
+        Inner {
+            _retired: [0; 2],
+            tlb: SpaceTlb::new(),
+            id,
+            root,
+            lines,
+            fork_done: AtomicU32::new(0),
+            fork_begun: AtomicU32::new(0),
+            stack_limit: AtomicU64::new(8 << 20),
+            handles: AtomicU64::new(1),
+            brk_base: AtomicU64::new(0),
+            brk_end: AtomicU64::new(0),
+            next: AtomicU64::new(0),
+            previous: AtomicU64::new(0),
+        }
+    }
+
+    fn from_address(address: u64) -> Option<NonNull<Self>> {
+        NonNull::new(core::ptr::with_exposed_provenance_mut(address as usize))
+    }
+
+    fn register(&self, cx: &Cx<'_, M>) {
+        let spaces = cx.vm().spaces();
+        let _guard = spaces.lock.lock(cx, Rank::Spaces);
+        let address = (&raw const *self).expose_provenance() as u64;
+        let head = spaces.head.load(Relaxed);
+        self.next.store(head, Relaxed);
+        if let Some(head) = Self::from_address(head) {
+            // SAFETY: spaces in the registry are alive; their links are under its lock.
+            unsafe { head.as_ref() }.previous.store(address, Relaxed);
+        }
+        spaces.head.store(address, Relaxed);
+        spaces.count.add_owned(1);
+    }
+
+    fn unregister(&self, cx: &Cx<'_, M>) {
+        let spaces = cx.vm().spaces();
+        let _guard = spaces.lock.lock(cx, Rank::Spaces);
+        let (next, previous) = (self.next.load(Relaxed), self.previous.load(Relaxed));
+        match Self::from_address(previous) {
+            // SAFETY: as in `register`.
+            Some(space) => unsafe { space.as_ref() }.next.store(next, Relaxed),
+            None => spaces.head.store(next, Relaxed),
+        }
+        if let Some(space) = Self::from_address(next) {
+            // SAFETY: as in `register`.
+            unsafe { space.as_ref() }.previous.store(previous, Relaxed);
+        }
+        spaces.count.add_owned(u64::MAX);
+    }
+
+    #[inline(always)]
+    pub(crate) fn id(&self) -> u64 {
+        self.id
+    }
+
+    #[inline(always)]
+    pub(crate) fn root(&self) -> Pfn {
+        self.root
+    }
+
+    #[inline(always)]
+    pub(crate) fn tlb(&self) -> &SpaceTlb<M> {
+        &self.tlb
+    }
+
+    #[inline(always)]
+    fn line(&self, vm: &Vm<M>, cpu: usize) -> &CpuLine<M> {
+        debug_assert!(cpu < vm.cpu_count());
+        // SAFETY: the array has one line for each CPU and lives as long as the space.
+        unsafe { self.lines.add(cpu).as_ref() }
+    }
+
+    /// Counts `pages` more (or, negative, fewer) resident pages.
+    #[inline(always)]
+    pub(crate) fn add_rss(&self, cx: &Cx<'_, M>, kind: RssKind, pages: i64) {
+        self.line(cx.vm(), cx.number()).rss[kind as usize].add_owned(pages as u64);
+    }
+
+    /// Resident pages of one kind.
+    pub(crate) fn rss_of(&self, vm: &Vm<M>, kind: RssKind) -> u64 {
+        let sum = |sum: u64, cpu| sum.wrapping_add(self.line(vm, cpu).rss[kind as usize].load(Relaxed));
+        (0..vm.cpu_count()).fold(0, sum)
+    }
+
+    /// Where this CPU looks for free addresses first.
+    pub(crate) fn cursor(&self, cx: &Cx<'_, M>) -> &AtomicU64<M> {
+        &self.line(cx.vm(), cx.number()).cursor
+    }
+
+    /// Whether fork number `stamp` still has its flush before it.
+    #[inline(always)]
+    pub(crate) fn fork_pending(&self, stamp: u32) -> bool {
+        stamp != 0 && self.fork_done.load(SeqCst) < stamp
+    }
+}

@@ -1,0 +1,46 @@
+//! Address spaces: one radix tree each, which is the page table itself.
+//!
+//! * [`table`] – a page table and its descriptor; [`runs`] – the classes of its slots; [`class`] – what a class says.
+//! * [`walk`] – lockless descents; [`claim`] – how range operations exclude each other; [`split`] – tables at the edges
+//!   of a range; [`apply`] – changing the slots of a range; [`fold`] – giving empty tables back.
+//! * [`place`] – choosing addresses; [`query`] – what is mapped; [`handle`] – the public handle; [`teardown`] – the end.
+//!
+//! # Lock order
+//!
+//! Outermost first; a lock may be taken only while every lock held stands above it. Debug builds check it
+//! ([`crate::sync::Rank`] is the same list).
+//!
+//! ```text
+//! claim of a range (sleeps; no lock held while waiting)
+//!   object: the page cache's lock
+//!     table locks: upper tables before lower ones, on one level by address; a parent's before its fork's child
+//!       class registry
+//!         registries of spaces and objects
+//!           slab cache
+//!             buddy allocator of a node
+//!               flush mailbox of a CPU (its holder waits for nobody)
+//! ```
+//!
+//! Nothing sleeps with a lock held. A fault takes table locks only.
+
+pub(crate) mod apply;
+mod audit;
+pub(crate) mod claim;
+mod class;
+mod fold;
+mod handle;
+mod place;
+mod query;
+mod runs;
+pub(crate) mod shift;
+pub(crate) mod split;
+pub(crate) mod table;
+mod teardown;
+pub(crate) mod walk;
+
+pub(crate) use class::{Attributes, ClassFlags, ClassId, Classes};
+pub use handle::Space;
+pub(crate) use handle::{Inner, RssKind, Spaces};
+pub use place::stack_guard_pages;
+pub use query::{MapEntry, Rss, SmapsEntry};
+pub(crate) use runs::{Runs, Spares};

@@ -1,0 +1,201 @@
+//! What is mapped: the contents of `/proc/PID/maps` and `smaps`, and the resident set.
+
+use super::{ClassFlags, ClassId, Inner, RssKind, Space};
+use crate::arch::{Arch, PageBits, Prot};
+use crate::cpu::Cx;
+use crate::machine::Machine;
+use crate::object;
+use crate::phys::Kind;
+
+/// A mapped range: as many slots in a row as have one class, whatever calls made them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MapEntry {
+    /// First address.
+    pub start: u64,
+    /// End, exclusive.
+    pub end: u64,
+    /// Access rights.
+    pub prot: Prot,
+    /// Stores go to the object.
+    pub is_shared: bool,
+    /// Extends downwards by faults.
+    pub grows_down: bool,
+    /// No memory is reserved for it.
+    pub no_reserve: bool,
+    /// Children of fork do not get it.
+    pub dont_fork: bool,
+    /// Children of fork get it empty.
+    pub wipe_on_fork: bool,
+    /// Identity of the object shown, 0 for private anonymous memory.
+    pub object: u64,
+    /// Offset in the object of the first address, in bytes; 0 for private anonymous memory.
+    pub offset: u64,
+}
+
+/// A [`MapEntry`] and what of it is resident.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SmapsEntry {
+    /// The range.
+    pub map: MapEntry,
+    /// Resident pages; untouched anonymous memory that was read shows the zero page, which does not count.
+    pub resident: u64,
+    /// Resident pages that are private copies or anonymous.
+    pub anonymous: u64,
+    /// Resident pages modified through this mapping.
+    pub dirty: u64,
+    /// Resident pages mapped more than once.
+    pub shared: u64,
+    /// Resident pages accessed through this mapping.
+    pub referenced: u64,
+}
+
+/// Resident pages of a space.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rss {
+    /// Anonymous pages and private copies (`RssAnon`).
+    pub anonymous: u64,
+    /// Pages of files (`RssFile`).
+    pub file: u64,
+    /// Pages of shared memory (`RssShmem`).
+    pub shared_memory: u64,
+}
+
+impl Rss {
+    /// All resident pages (`VmRSS`).
+    pub fn total(&self) -> u64 {
+        self.anonymous + self.file + self.shared_memory
+    }
+}
+
+/// Length of the range read within one read-side section, in lowest tables.
+const TABLES_PER_SECTION: u64 = 64;
+
+impl<M: Machine> Space<'_, M> {
+    /// Calls `visit` for each mapped range in ascending order, neighbours of equal attributes joined.
+    ///
+    /// Reads without locks: beside concurrent changes each part is as it was at some moment, as `/proc/PID/maps` is.
+    /// `visit` must not call back into the instance.
+    pub fn maps(&self, visit: &mut dyn FnMut(&MapEntry)) {
+        self.each_range(&mut |_, map| visit(map));
+    }
+
+    /// As [`Space::maps`], with what is resident.
+    pub fn smaps(&self, visit: &mut dyn FnMut(&SmapsEntry)) {
+        self.each_range(&mut |_, map| {
+            let mut entry = SmapsEntry { map: *map, resident: 0, anonymous: 0, dirty: 0, shared: 0, referenced: 0 };
+            self.count_resident(&mut entry);
+            visit(&entry);
+        });
+    }
+
+    /// Resident pages. Exact while nothing changes them.
+    pub fn rss(&self) -> Rss {
+        let of = |kind| self.inner().rss_of(self.vm(), kind);
+        Rss {
+            anonymous: of(RssKind::Anonymous),
+            file: of(RssKind::File),
+            shared_memory: of(RssKind::SharedMemory),
+        }
+    }
+
+    /// Page tables of the space, the root included.
+    pub fn table_pages(&self) -> u64 {
+        let cx = Cx::enter(self.vm());
+        self.inner().count_tables(&cx)
+    }
+
+    fn each_range(&self, visit: &mut dyn FnMut(ClassId, &MapEntry)) {
+        let vm = self.vm();
+        let end = M::Arch::USER_END;
+        let section = TABLES_PER_SECTION << (M::Arch::shift(0) + M::Arch::index_bits(0));
+        let mut here = M::Arch::USER_START;
+        let mut open: Option<(ClassId, MapEntry)> = None;
+        while here < end {
+            let (class, map, next) = {
+                let cx = Cx::enter(vm);
+                let span = self.inner().span_at(&cx, here, here.saturating_add(section).min(end));
+                (span.class, describe(&cx, span.class, here), span.end.min(end))
+            };
+            match &mut open {
+                Some((last, map)) if *last == class && map.end == here => map.end = next,
+                _ => {
+                    if let Some((class, map)) = open.take() {
+                        visit(class, &map);
+                    }
+                    open = map.map(|map| (class, MapEntry { end: next, ..map }));
+                }
+            }
+            here = next;
+        }
+        if let Some((class, map)) = open {
+            visit(class, &map);
+        }
+    }
+
+    /// Counts the resident pages of `entry`'s range.
+    fn count_resident(&self, entry: &mut SmapsEntry) {
+        let mut here = entry.map.start;
+        while here < entry.map.end {
+            let cx = Cx::enter(self.vm());
+            let table = self.inner().lowest(&cx, here);
+            let table_end = table.base(here).saturating_add(table.span().saturating_mul(table.len() as u64));
+            let last = table_end.min(entry.map.end) - 1;
+            if table.level > 0 {
+                here = (here & !(table.span() - 1)).saturating_add(table.span());
+                continue;
+            }
+            for index in table.index(here)..=table.index(last) {
+                entry.add(&cx, table.entry(index));
+            }
+            here = last + 1;
+        }
+    }
+}
+
+impl SmapsEntry {
+    fn add<M: Machine>(&mut self, cx: &Cx<'_, M>, word: u64) {
+        if word == 0 || M::Arch::page_bits(word).has(PageBits::SPECIAL) {
+            return;
+        }
+        let (frame, bits) = (cx.vm().physical().frame(M::Arch::pfn(word)), M::Arch::page_bits(word));
+        self.resident += 1;
+        self.anonymous += u64::from(frame.kind() == Kind::Anonymous);
+        self.dirty += u64::from(bits.has(PageBits::DIRTY));
+        self.shared += u64::from(frame.mappings() > 1);
+        self.referenced += u64::from(bits.has(PageBits::ACCESSED));
+    }
+}
+
+/// The range of `class` that begins at `start`; `None` if nothing is mapped.
+fn describe<M: Machine>(cx: &Cx<'_, M>, class: ClassId, start: u64) -> Option<MapEntry> {
+    if class == ClassId::NONE {
+        return None;
+    }
+    let attributes = cx.attributes(class);
+    let page = start >> M::Arch::PAGE_SHIFT;
+    Some(MapEntry {
+        start,
+        end: start,
+        prot: attributes.prot,
+        is_shared: !attributes.is_private(),
+        grows_down: attributes.flags.has(ClassFlags::GROWS_DOWN),
+        no_reserve: attributes.flags.has(ClassFlags::NO_RESERVE),
+        dont_fork: attributes.flags.has(ClassFlags::DONT_FORK),
+        wipe_on_fork: attributes.flags.has(ClassFlags::WIPE_ON_FORK),
+        object: attributes.object.map_or(0, object_id),
+        offset: attributes.object.map_or(0, |_| page.wrapping_sub(attributes.delta) << M::Arch::PAGE_SHIFT),
+    })
+}
+
+impl<M: Machine> Inner<M> {
+    pub(crate) fn count_tables(&self, cx: &Cx<'_, M>) -> u64 {
+        let mut count = 0;
+        self.each_table(cx, &mut |_, _| count += 1);
+        count
+    }
+}
+
+fn object_id<M: Machine>(object: core::ptr::NonNull<object::Inner<M>>) -> u64 {
+    // SAFETY: found in a class within the read-side section the caller is in, so its memory is still there.
+    unsafe { object.as_ref() }.id()
+}

@@ -1,0 +1,261 @@
+//! The classes of a table's slots, stored in 24 bytes of its descriptor or in a side array.
+//!
+//! `words[3]` says which: its top 16 bits are the number of runs, 1 to 4, or [`SIDE`]. Inline, the run identities are
+//! the four halves of `words[1]` and `words[2]`, and the starts of the second to fourth run the low three quarters of
+//! `words[3]`. With a side array, the low 48 bits are the frame of an array of one `u32` a slot.
+//!
+//! Readers without the lock may see the words of two states mixed: the result is then some wrong class, which the
+//! sequence count exposes; the side array's address is in one word with its mark, so no stray pointer is followed.
+
+use super::ClassId;
+use crate::arch::LEVELS_MAX;
+use crate::cpu::Cx;
+use crate::error::Error;
+use crate::machine::Machine;
+use crate::phys::{AllocFlags, Frame, Kind, Pfn};
+use crate::sync::AtomicU32;
+use core::sync::atomic::Ordering::Relaxed;
+
+const INLINE: usize = 4;
+const SIDE: u64 = 0xffff;
+const COUNT_SHIFT: u32 = 48;
+const UNIFORM: u64 = 1 << COUNT_SHIFT;
+const PFN: u64 = (1 << COUNT_SHIFT) - 1;
+
+/// A run of slots with one class, as (first slot, class).
+type Run = (usize, ClassId);
+
+/// Side arrays prepared for an operation's edge tables: at most one for each table on the paths to its two ends.
+#[derive(Default)]
+pub(crate) struct Spares {
+    frames: [Option<Pfn>; 2 * LEVELS_MAX],
+}
+
+impl Spares {
+    fn take(&mut self) -> Option<Pfn> {
+        self.frames.iter_mut().find_map(Option::take)
+    }
+
+    /// Adds one more. There is room for one a table on the two paths.
+    pub(crate) fn add(&mut self, pfn: Pfn) {
+        if let Some(place) = self.frames.iter_mut().find(|place| place.is_none()) {
+            *place = Some(pfn);
+        }
+    }
+
+    /// Frees what was not used.
+    pub(crate) fn free<M: Machine>(&mut self, cx: &Cx<'_, M>) {
+        while let Some(pfn) = self.take() {
+            cx.free_frame(pfn);
+        }
+    }
+}
+
+/// The operations on the class words of a table's descriptor.
+pub(crate) struct Runs;
+
+/// A copy of the inline words, or the address of the side array.
+pub(crate) enum RunsView<'a, M> {
+    Inline { runs: [Run; INLINE], count: usize, len: usize },
+    Side(&'a [AtomicU32<M>]),
+}
+
+impl Runs {
+    /// Makes all slots `class`; for a table nobody else knows.
+    #[inline(always)]
+    pub(crate) fn init<M: Machine>(frame: &Frame<M>, class: ClassId) {
+        frame.words[1].store(class.0 as u64, Relaxed);
+        frame.words[3].store(UNIFORM, Relaxed);
+    }
+
+    /// The one class of all slots. Under the lock.
+    #[inline(always)]
+    pub(crate) fn uniform<M: Machine>(frame: &Frame<M>) -> Option<ClassId> {
+        (frame.words[3].load(Relaxed) == UNIFORM).then(|| ClassId(frame.words[1].load(Relaxed) as u32))
+    }
+
+    /// The class of slot `index`.
+    #[inline(always)]
+    pub(crate) fn class_at<M: Machine>(cx: &Cx<'_, M>, frame: &Frame<M>, index: usize) -> ClassId {
+        if frame.words[3].load(Relaxed) == UNIFORM {
+            return ClassId(frame.words[1].load(Relaxed) as u32);
+        }
+        Self::view(cx, frame, usize::MAX).class(index)
+    }
+
+    /// All runs; `len` is the number of slots.
+    pub(crate) fn view<'a, M: Machine>(cx: &'a Cx<'_, M>, frame: &'a Frame<M>, len: usize) -> RunsView<'a, M> {
+        let word = frame.words[3].load(Relaxed);
+        if word >> COUNT_SHIFT == SIDE {
+            return RunsView::Side(side_array(cx, Pfn(word & PFN)));
+        }
+        let (low, high) = (frame.words[1].load(Relaxed), frame.words[2].load(Relaxed));
+        let class = |word: u64, half: u32| ClassId((word >> (32 * half)) as u32);
+        let start = |place: u32| (word >> (16 * place)) as usize & 0xffff;
+        let runs =
+            [(0, class(low, 0)), (start(0), class(low, 1)), (start(1), class(high, 0)), (start(2), class(high, 1))];
+        RunsView::Inline { runs, count: ((word >> COUNT_SHIFT) as usize).clamp(1, INLINE), len }
+    }
+
+    /// Whether changing the class of `low..=high`, run by run, may need a side array the table does not have yet.
+    pub(crate) fn needs_spare<M: Machine>(cx: &Cx<'_, M>, frame: &Frame<M>, len: usize, low: usize, high: usize) -> bool {
+        match Self::view(cx, frame, len) {
+            RunsView::Side(_) => false,
+            RunsView::Inline { runs, count, .. } => {
+                let is_start = |slot: usize| slot == len || runs[..count].iter().any(|run| run.0 == slot);
+                count + usize::from(!is_start(low)) + usize::from(!is_start(high + 1)) > INLINE
+            }
+        }
+    }
+
+    /// A side array for [`Runs::set`], not yet in use.
+    pub(crate) fn allocate_spare<M: Machine>(cx: &Cx<'_, M>, len: usize) -> Result<Pfn, Error> {
+        let page = 1usize << <M::Arch as crate::arch::Arch>::PAGE_SHIFT;
+        let order = (len * 4).div_ceil(page).next_power_of_two().trailing_zeros() as u8;
+        let pfn = cx.alloc_frame(order, AllocFlags::NONE)?;
+        cx.vm().physical().frame(pfn).set_kind(Kind::ClassArray, order);
+        Ok(pfn)
+    }
+
+    /// Makes the slots `low..=high` of `class`. Under the lock, with the sequence odd. When the runs no longer fit, the
+    /// side array is taken from `spares`; without one the change is not possible, and the caller has made sure it is.
+    pub(crate) fn set<M: Machine>(
+        cx: &Cx<'_, M>,
+        frame: &Frame<M>,
+        len: usize,
+        low: usize,
+        high: usize,
+        class: ClassId,
+        spares: &mut Spares,
+    ) {
+        match Self::view(cx, frame, len) {
+            RunsView::Side(array) => {
+                array[low..=high].iter().for_each(|slot| slot.store(class.0, Relaxed));
+                Self::shrink(cx, frame, array, len);
+            }
+            RunsView::Inline { runs, count, .. } => {
+                let (next, fresh) = replace(&runs[..count], len, low, high, class);
+                if fresh <= INLINE {
+                    encode(frame, &next[..fresh]);
+                } else if let Some(pfn) = spares.take() {
+                    Self::spill(cx, frame, pfn, &next[..fresh], len);
+                } else {
+                    debug_assert!(false, "no side array was prepared");
+                }
+            }
+        }
+    }
+
+    /// Moves the runs into the side array `pfn`.
+    fn spill<M: Machine>(cx: &Cx<'_, M>, frame: &Frame<M>, pfn: Pfn, runs: &[Run], len: usize) {
+        let array = &side_array(cx, pfn)[..len];
+        for (place, &(start, class)) in runs.iter().enumerate() {
+            let end = runs.get(place + 1).map_or(len, |next| next.0);
+            array[start..end].iter().for_each(|slot| slot.store(class.0, Relaxed));
+        }
+        frame.words[3].store(SIDE << COUNT_SHIFT | pfn.0, core::sync::atomic::Ordering::Release);
+    }
+
+    /// Goes back to inline runs when they fit; the side array is freed after a grace period.
+    fn shrink<M: Machine>(cx: &Cx<'_, M>, frame: &Frame<M>, array: &[AtomicU32<M>], len: usize) {
+        let mut runs = [(0, ClassId::NONE); INLINE];
+        let mut count = 0;
+        for (slot, class) in array[..len].iter().enumerate() {
+            let class = ClassId(class.load(Relaxed));
+            if count == 0 || runs[count - 1].1 != class {
+                if count == INLINE {
+                    return;
+                }
+                runs[count] = (slot, class);
+                count += 1;
+            }
+        }
+        let side = Pfn(frame.words[3].load(Relaxed) & PFN);
+        encode(frame, &runs[..count]);
+        cx.retire_table(side);
+    }
+
+    /// Frees the side array of a table which no reader can reach.
+    pub(crate) fn clear<M: Machine>(cx: &Cx<'_, M>, frame: &Frame<M>) {
+        let word = frame.words[3].load(Relaxed);
+        if word >> COUNT_SHIFT == SIDE {
+            frame.words[3].store(UNIFORM, Relaxed);
+            cx.free_frame(Pfn(word & PFN));
+        }
+    }
+
+    /// The frame of the side array, if there is one.
+    pub(crate) fn side<M: Machine>(frame: &Frame<M>) -> Option<Pfn> {
+        let word = frame.words[3].load(Relaxed);
+        (word >> COUNT_SHIFT == SIDE).then_some(Pfn(word & PFN))
+    }
+}
+
+impl<M: Machine> RunsView<'_, M> {
+    /// The class of slot `index`.
+    pub(crate) fn class(&self, index: usize) -> ClassId {
+        match self {
+            RunsView::Side(array) => array.get(index).map_or(ClassId::NONE, |slot| ClassId(slot.load(Relaxed))),
+            RunsView::Inline { runs, count, .. } => {
+                runs[..*count].iter().rev().find(|run| run.0 <= index).map_or(ClassId::NONE, |run| run.1)
+            }
+        }
+    }
+
+    /// The class of slot `index` and the end, exclusive, of the run of that class from there, at most `limit`.
+    pub(crate) fn run(&self, index: usize, limit: usize) -> (ClassId, usize) {
+        let class = self.class(index);
+        let end = match self {
+            RunsView::Side(array) => (index + 1..limit.min(array.len()))
+                .find(|&slot| array[slot].load(Relaxed) != class.0)
+                .unwrap_or(limit.min(array.len())),
+            RunsView::Inline { runs, count, len } => {
+                runs[..*count].iter().map(|run| run.0).find(|&start| start > index).unwrap_or(*len)
+            }
+        };
+        (class, end.min(limit).max(index + 1))
+    }
+}
+
+/// The runs after `low..=high` became `class`, neighbours of one class merged.
+fn replace(runs: &[Run], len: usize, low: usize, high: usize, class: ClassId) -> ([Run; INLINE + 3], usize) {
+    let mut next = [(0, ClassId::NONE); INLINE + 3];
+    let mut count = 0;
+    let mut push = |start: usize, class: ClassId| {
+        if count == 0 || next[count - 1].1 != class {
+            next[count] = (start, class);
+            count += 1;
+        }
+    };
+    let mut placed = false;
+    for (place, &(start, old)) in runs.iter().enumerate() {
+        let end = runs.get(place + 1).map_or(len, |run| run.0);
+        if start < low {
+            push(start, old);
+        }
+        if !placed && end > low {
+            push(low, class);
+            placed = true;
+        }
+        if end > high + 1 {
+            push(start.max(high + 1), old);
+        }
+    }
+    (next, count)
+}
+
+fn encode<M: Machine>(frame: &Frame<M>, runs: &[Run]) {
+    let class = |place: usize| runs.get(place).map_or(0, |run| run.1.0 as u64);
+    let start = |place: usize| runs.get(place).map_or(0, |run| run.0 as u64);
+    frame.words[1].store(class(0) | class(1) << 32, Relaxed);
+    frame.words[2].store(class(2) | class(3) << 32, Relaxed);
+    frame.words[3].store((runs.len() as u64) << COUNT_SHIFT | start(1) | start(2) << 16 | start(3) << 32, Relaxed);
+}
+
+fn side_array<'a, M: Machine>(cx: &'a Cx<'_, M>, pfn: Pfn) -> &'a [AtomicU32<M>] {
+    let page = 1usize << <M::Arch as crate::arch::Arch>::PAGE_SHIFT;
+    let bytes = page << cx.vm().physical().frame(pfn).order();
+    // SAFETY: the frames of a side array hold `u32`s which are accessed only atomically; whoever reaches it is in a
+    // read-side section or holds the table's lock, and it is freed after a grace period.
+    unsafe { core::slice::from_raw_parts(cx.vm().machine().frame(pfn).cast(), bytes / 4) }
+}

@@ -1,0 +1,209 @@
+//! Moving the pages of a range to another place.
+//!
+//! Leaf by leaf: under the locks of both leaves the entries move, the classes of both places change, and the old
+//! translations are flushed before the locks go (B7, B8). So at any moment a page is at one of the two places, and a fault
+//! finds the class that belongs to it.
+
+use super::table::{Locked, Table};
+use super::{ClassId, Inner, Spares};
+use crate::arch::Arch;
+use crate::cpu::Cx;
+use crate::error::Error;
+use crate::machine::Machine;
+use crate::stat::Event;
+use crate::tlb::Flush;
+use crate::vm::Vm;
+
+/// A move of `length` bytes from `old` to `new`, within a claim of both.
+#[derive(Clone, Copy)]
+pub(crate) struct Shift {
+    pub(crate) old: u64,
+    pub(crate) new: u64,
+    pub(crate) length: u64,
+    /// What the old range is.
+    pub(crate) class: ClassId,
+    /// What it is to be.
+    pub(crate) old_class: ClassId,
+    /// What the new range is to be.
+    pub(crate) new_class: ClassId,
+}
+
+/// A part of a move in one leaf on each side.
+#[derive(Clone, Copy)]
+struct Piece {
+    old: u64,
+    new: u64,
+    length: u64,
+}
+
+impl<M: Machine> Inner<M> {
+    /// Makes the leaves at the new place for all pages that are at the old one now.
+    pub(crate) fn make_leaves(&self, vm: &Vm<M>, shift: &Shift) -> Result<(), Error> {
+        let mut done = 0;
+        while done < shift.length {
+            let cx = Cx::enter(vm);
+            let (piece, has_leaf) = self.piece(&cx, shift, done);
+            if has_leaf {
+                self.make_leaf(&cx, piece.new)?;
+            }
+            done += piece.length;
+        }
+        Ok(())
+    }
+
+    /// Moves all pages and changes the classes of both places; or, if there is no memory for a table at the new place,
+    /// nothing.
+    pub(crate) fn shift_pages(
+        &self,
+        vm: &Vm<M>,
+        shift: &Shift,
+        spares: &mut Spares,
+        target_spares: &mut Spares,
+    ) -> Result<(), Error> {
+        let mut done = 0;
+        while done < shift.length {
+            let cx = Cx::enter(vm);
+            let (piece, has_leaf) = self.piece(&cx, shift, done);
+            if has_leaf {
+                // There already, but for a page that was faulted in since the move was prepared.
+                if let Err(error) = self.make_leaf(&cx, piece.new) {
+                    drop(cx);
+                    self.shift_back(vm, shift, done, spares, target_spares);
+                    return Err(error);
+                }
+                self.shift_piece(&cx, piece, shift.old_class, shift.new_class, spares, target_spares);
+            } else if !self.retire_slots(&cx, piece, shift, spares) {
+                // A fault has made a table there just now.
+                continue;
+            }
+            done += piece.length;
+        }
+        Ok(())
+    }
+
+    /// Undoes the first `done` bytes of a move.
+    fn shift_back(
+        &self,
+        vm: &Vm<M>,
+        shift: &Shift,
+        done: u64,
+        spares: &mut Spares,
+        target_spares: &mut Spares,
+    ) {
+        let mut back = 0;
+        while back < done {
+            let cx = Cx::enter(vm);
+            let (piece, has_leaf) = self.piece(&cx, shift, back);
+            if has_leaf {
+                let reverse = Piece { old: piece.new, new: piece.old, length: piece.length };
+                self.shift_piece(&cx, reverse, ClassId::NONE, shift.class, target_spares, spares);
+            } else {
+                let undo = Shift { old_class: shift.class, ..*shift };
+                self.retire_slots(&cx, piece, &undo, spares);
+            }
+            back += piece.length;
+        }
+    }
+
+    /// The part of the move that begins `done` bytes from the start, and whether its source has a leaf. Without one it
+    /// is the rest of an upper slot, with the slots behind it that have none either.
+    fn piece(&self, cx: &Cx<'_, M>, shift: &Shift, done: u64) -> (Piece, bool) {
+        let (old, new, left) = (shift.old + done, shift.new + done, shift.length - done);
+        let table = self.lowest(cx, old);
+        let slot_end = |address: u64, shift: u32| ((address >> shift) + 1) << shift;
+        if table.level > 0 {
+            let length = (slot_end(old, M::Arch::shift(table.level)) - old).min(left);
+            return (Piece { old, new, length }, false);
+        }
+        let leaf_shift = M::Arch::shift(0) + M::Arch::index_bits(0);
+        let length = (slot_end(old, leaf_shift) - old).min(slot_end(new, leaf_shift) - new).min(left);
+        (Piece { old, new, length }, true)
+    }
+
+    fn make_leaf(&self, cx: &Cx<'_, M>, address: u64) -> Result<(), Error> {
+        loop {
+            let table = self.lowest(cx, address);
+            if table.level == 0 {
+                return Ok(());
+            }
+            let class = table.class(cx, table.index(address));
+            self.make_child(cx, table, address, class)?;
+        }
+    }
+
+    /// Gives upper slots without a lower table, and so without pages, the old place's new class. False if one has got a
+    /// lower table.
+    fn retire_slots(&self, cx: &Cx<'_, M>, piece: Piece, shift: &Shift, spares: &mut Spares) -> bool {
+        let table = self.lowest(cx, piece.old);
+        if table.level == 0 {
+            return false;
+        }
+        let Some(locked) = table.lock(cx, self, piece.old) else { return false };
+        let index = table.index(piece.old);
+        if table.entry(index) != 0 {
+            return false;
+        }
+        set_class(cx, &locked, index, index, shift.old_class, spares);
+        true
+    }
+
+    /// Moves one piece, whose leaves exist.
+    fn shift_piece(
+        &self,
+        cx: &Cx<'_, M>,
+        piece: Piece,
+        old_class: ClassId,
+        new_class: ClassId,
+        spares: &mut Spares,
+        target_spares: &mut Spares,
+    ) {
+        let (source, target) = (self.lowest(cx, piece.old), self.lowest(cx, piece.new));
+        let one_leaf = source.pfn == target.pfn;
+        // Two leaves are locked in the order of their addresses.
+        let (first, second) = if piece.old < piece.new { (piece.old, piece.new) } else { (piece.new, piece.old) };
+        let at = |address: u64| -> Table<'_, M> { if address == piece.old { source } else { target } };
+        let Some(lower) = at(first).lock(cx, self, first) else { return };
+        let upper = if one_leaf { None } else { at(second).lock(cx, self, second) };
+        let (from, to) = match &upper {
+            None => (&lower, &lower),
+            Some(upper) if piece.old < piece.new => (&lower, upper),
+            Some(upper) => (upper, &lower),
+        };
+        let pages = piece.length >> M::Arch::PAGE_SHIFT;
+        let (low, target_low) = (source.index(piece.old), target.index(piece.new));
+        let mut moved = 0;
+        for page in 0..pages as usize {
+            if source.entry(low + page) != 0 {
+                let word = from.take(low + page);
+                to.install(target_low + page, word);
+                moved += 1;
+            }
+        }
+        if moved > 0 {
+            cx.flush(self.id(), self.tlb(), Flush { start: piece.old, pages, tables_freed: false });
+            cx.count(Event::MovedPage, moved);
+        }
+        set_class(cx, from, low, low + pages as usize - 1, old_class, spares);
+        set_class(cx, to, target_low, target_low + pages as usize - 1, new_class, target_spares);
+    }
+}
+
+/// Sets and counts the class of slots without lower tables.
+fn set_class<M: Machine>(
+    cx: &Cx<'_, M>,
+    locked: &Locked<'_, M>,
+    low: usize,
+    high: usize,
+    class: ClassId,
+    spares: &mut Spares,
+) {
+    cx.retain_class(class, (high - low + 1) as u64);
+    let runs = locked.table.runs(cx);
+    let mut slot = low;
+    while slot <= high {
+        let (old, end) = runs.run(slot, high + 1);
+        cx.release_class(old, (end - slot) as u64);
+        slot = end;
+    }
+    locked.set_class(cx, low, high, class, spares);
+}

@@ -1,0 +1,268 @@
+//! A page table and its descriptor.
+//!
+//! The entries are what the hardware walks; the descriptor, in the metadata of the table's frame, says the rest:
+//!
+//! | where | what | protected by |
+//! |---|---|---|
+//! | `counts` | 0, so that no lockless lookup of a page that was here takes a reference | – |
+//! | `lock` | the table lock, T | – |
+//! | `words[0]` | used slots (bits 0-15), level (16-23), stale (24), the last fork that copied the table (32-63) | T |
+//! | `words[1..4]` | classes of the slots, see [`super::runs`] | T, read optimistically under the sequence |
+//! | `halves[0]` | sequence count of the classes: odd while they change | T |
+//! | `halves[1]` | claim: slots claimed by a range operation, see [`super::claim`] | T to set, owner to clear |
+//!
+//! *Used* slots are those with an entry. A table is freed when it has none, all its slots are of one class, and that
+//! class has been written to the slot which named it. It is marked stale first, under its own lock and its parent's;
+//! whoever takes a table's lock checks that mark (B16).
+
+use super::runs::{Runs, RunsView, Spares};
+use super::{ClassId, Inner};
+use crate::arch::{Arch, entries, index, table_order};
+use crate::cpu::Cx;
+use crate::error::Error;
+use crate::machine::Machine;
+use crate::phys::{AllocFlags, Frame, Kind, Pfn};
+use crate::stat::Event;
+use crate::sync::{AtomicU32, AtomicU64, Guard, Rank};
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
+use core::sync::atomic::fence;
+
+const USED: u64 = 0xffff;
+const LEVEL_SHIFT: u32 = 16;
+const STALE: u64 = 1 << 24;
+const FORK_SHIFT: u32 = 32;
+
+/// A live table reached within `'a`, the read-side section or claim that keeps it allocated.
+pub(crate) struct Table<'a, M> {
+    pub(crate) pfn: Pfn,
+    pub(crate) frame: &'a Frame<M>,
+    slots: *const AtomicU64<M>,
+    pub(crate) level: usize,
+}
+
+impl<M> Clone for Table<'_, M> {
+    #[inline(always)]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<M> Copy for Table<'_, M> {}
+
+/// A table whose lock is held and which is not stale.
+pub(crate) struct Locked<'a, M: Machine> {
+    pub(crate) table: Table<'a, M>,
+    _guard: Guard<'a, M>,
+}
+
+impl<M: Machine> core::ops::Deref for Locked<'_, M> {
+    type Target = Frame<M>;
+    fn deref(&self) -> &Frame<M> {
+        self.table.frame
+    }
+}
+
+impl<'a, M: Machine> Table<'a, M> {
+    /// The table in frame `pfn`, of `level`.
+    #[inline(always)]
+    pub(crate) fn at(cx: &'a Cx<'_, M>, pfn: Pfn, level: usize) -> Self {
+        let frame = cx.vm().physical().frame(pfn);
+        Table { pfn, frame, slots: cx.vm().machine().frame(pfn).cast(), level }
+    }
+
+    /// Allocates an empty table of `level` whose slots are all of `class`. Nobody else knows it yet.
+    pub(crate) fn allocate(cx: &'a Cx<'_, M>, level: usize, class: ClassId) -> Result<Self, Error> {
+        let pfn = match table_order::<M::Arch>(level) {
+            0 => cx.alloc_table_frame()?,
+            order => cx.alloc_zeroed(order, AllocFlags::NONE)?,
+        };
+        let table = Table::at(cx, pfn, level);
+        table.frame.set_kind(Kind::Table, table_order::<M::Arch>(level));
+        table.frame.words[0].store((level as u64) << LEVEL_SHIFT, Relaxed);
+        table.frame.halves[0].store(0, Relaxed);
+        table.frame.halves[1].store(0, Relaxed);
+        Runs::init(table.frame, class);
+        cx.count(Event::TableAlloc, 1);
+        Ok(table)
+    }
+
+    /// Gives back a table that never became visible.
+    pub(crate) fn discard(self, cx: &Cx<'_, M>) {
+        Runs::clear(cx, self.frame);
+        cx.count(Event::TableFree, 1);
+        cx.free_table_frame(self.pfn);
+    }
+
+    /// The slot `index`.
+    #[inline(always)]
+    pub(crate) fn slot(&self, index: usize) -> &'a AtomicU64<M> {
+        debug_assert!(index < entries::<M::Arch>(self.level));
+        // SAFETY: the frame holds a table of that many entries, kept allocated for `'a`, accessed only atomically;
+        // `AtomicU64` is transparent over the processor's.
+        unsafe { &*self.slots.add(index) }
+    }
+
+    /// Loads the entry of slot `index`.
+    #[inline(always)]
+    pub(crate) fn entry(&self, index: usize) -> u64 {
+        self.slot(index).load(Acquire)
+    }
+
+    /// The lower table that slot `index` names, if it does.
+    #[inline(always)]
+    pub(crate) fn child(&self, cx: &'a Cx<'_, M>, index: usize) -> Option<Table<'a, M>> {
+        debug_assert!(self.level > 0);
+        M::Arch::table_of(self.entry(index)).map(|pfn| Table::at(cx, pfn, self.level - 1))
+    }
+
+    /// The index of the slot covering `address`.
+    #[inline(always)]
+    pub(crate) fn index(&self, address: u64) -> usize {
+        index::<M::Arch>(address, self.level)
+    }
+
+    /// Bytes a slot spans.
+    #[inline(always)]
+    pub(crate) fn span(&self) -> u64 {
+        1 << M::Arch::shift(self.level)
+    }
+
+    /// First address the table covers, given one it covers.
+    #[inline(always)]
+    pub(crate) fn base(&self, address: u64) -> u64 {
+        let bits = M::Arch::shift(self.level) + M::Arch::index_bits(self.level);
+        if bits >= 64 { 0 } else { address >> bits << bits }
+    }
+
+    /// Number of slots.
+    #[inline(always)]
+    pub(crate) fn len(&self) -> usize {
+        entries::<M::Arch>(self.level)
+    }
+
+    /// Takes the lock, unless the table is stale. `address` is one it covers, for the lock order.
+    #[inline(always)]
+    pub(crate) fn lock(&self, cx: &'a Cx<'_, M>, space: &Inner<M>, address: u64) -> Option<Locked<'a, M>> {
+        let rank = Rank::Table((M::Arch::LEVELS - self.level) as u8, self.base(address), space.id());
+        let guard = self.frame.lock.lock(cx, rank);
+        if self.frame.words[0].load(Relaxed) & STALE != 0 {
+            return None;
+        }
+        Some(Locked { table: *self, _guard: guard })
+    }
+
+    /// The sequence count of the classes, to be compared later; `None` while they change.
+    #[inline(always)]
+    pub(crate) fn sequence(&self) -> Option<u32> {
+        let now = self.frame.halves[0].load(Acquire);
+        (now & 1 == 0).then_some(now)
+    }
+
+    /// Whether nothing that was read since `sequence` can have changed.
+    #[inline(always)]
+    pub(crate) fn sequence_is(&self, sequence: u32) -> bool {
+        fence(Acquire);
+        self.frame.halves[0].load(Relaxed) == sequence
+    }
+
+    /// The class of slot `index`, read without a lock: to be confirmed by the sequence or the lock.
+    #[inline(always)]
+    pub(crate) fn class(&self, cx: &Cx<'_, M>, index: usize) -> ClassId {
+        Runs::class_at(cx, self.frame, index)
+    }
+
+    /// The classes as runs, read without a lock.
+    pub(crate) fn runs(&self, cx: &'a Cx<'_, M>) -> RunsView<'a, M> {
+        Runs::view(cx, self.frame, self.len())
+    }
+
+    /// The claim word.
+    pub(crate) fn claim(&self) -> &'a AtomicU32<M> {
+        &self.frame.halves[1]
+    }
+
+    /// Number of slots with an entry.
+    #[inline(always)]
+    pub(crate) fn used(&self) -> usize {
+        (self.frame.words[0].load(Relaxed) & USED) as usize
+    }
+
+    /// Number of the fork that last copied this table.
+    #[inline(always)]
+    pub(crate) fn fork_stamp(&self) -> u32 {
+        (self.frame.words[0].load(Relaxed) >> FORK_SHIFT) as u32
+    }
+}
+
+impl<'a, M: Machine> Locked<'a, M> {
+    /// Changes the number of used slots.
+    #[inline(always)]
+    pub(crate) fn add_used(&self, change: i64) {
+        let header = &self.table.frame.words[0];
+        let word = header.load(Relaxed);
+        header.store(word & !USED | (word.wrapping_add(change as u64) & USED), Relaxed);
+    }
+
+    /// Writes an entry into an empty slot: nothing else writes there, the lock being held.
+    #[inline(always)]
+    pub(crate) fn install(&self, index: usize, word: u64) {
+        debug_assert!(self.table.entry(index) == 0);
+        self.table.slot(index).store(word, Release);
+        self.add_used(1);
+    }
+
+    /// Removes the entry of a slot; what it was, with what the hardware noted up to then.
+    #[inline(always)]
+    pub(crate) fn take(&self, index: usize) -> u64 {
+        let word = self.table.slot(index).swap(0, SeqCst);
+        self.add_used(-1);
+        word
+    }
+
+    /// Replaces the entry of a slot by what `change` makes of it, never losing what the hardware sets meanwhile; the
+    /// old and the new word.
+    #[inline(always)]
+    pub(crate) fn update(&self, index: usize, mut change: impl FnMut(u64) -> u64) -> (u64, u64) {
+        let slot = self.table.slot(index);
+        let mut old = slot.load(Relaxed);
+        loop {
+            let new = change(old);
+            if new == old {
+                return (old, new);
+            }
+            match slot.compare_exchange(old, new, SeqCst) {
+                Ok(_) => return (old, new),
+                Err(now) => old = now,
+            }
+        }
+    }
+
+    /// Sets the class of the slots `low..=high`. `spares` has a side array for when the runs no longer fit the
+    /// descriptor; see [`Runs::needs_spare`].
+    pub(crate) fn set_class(&self, cx: &Cx<'_, M>, low: usize, high: usize, class: ClassId, spares: &mut Spares) {
+        let sequence = &self.table.frame.halves[0];
+        sequence.add_owned(1);
+        fence(Release);
+        Runs::set(cx, self.table.frame, self.table.len(), low, high, class, spares);
+        sequence.store(sequence.load(Relaxed).wrapping_add(1), Release);
+    }
+
+    /// The one class of all slots, if they have one.
+    #[inline(always)]
+    pub(crate) fn uniform_class(&self) -> Option<ClassId> {
+        Runs::uniform(self.table.frame)
+    }
+
+    /// Notes that fork number `stamp` has copied this table.
+    pub(crate) fn set_fork_stamp(&self, stamp: u32) {
+        let header = &self.table.frame.words[0];
+        let rest = header.load(Relaxed) & ((1 << FORK_SHIFT) - 1);
+        header.store(rest | (stamp as u64) << FORK_SHIFT, Relaxed);
+    }
+
+    /// Marks the table unlinked for good.
+    pub(crate) fn set_stale(&self) {
+        let header = &self.table.frame.words[0];
+        header.store(header.load(Relaxed) | STALE, Relaxed);
+    }
+}

@@ -1,0 +1,128 @@
+//! Event counters with Linux's names, one set per CPU.
+
+use crate::machine::Machine;
+use crate::sync::AtomicU64;
+use core::sync::atomic::Ordering::Relaxed;
+
+macro_rules! events {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {
+        /// Something that is counted.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(usize)]
+        pub enum Event {
+            $($(#[$doc])* $variant,)*
+        }
+
+        impl Event {
+            /// All events, in the order of the enumeration.
+            pub const ALL: &'static [Event] = &[$(Event::$variant,)*];
+
+            /// The name the counter has in reports.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Event::$variant => $name,)*
+                }
+            }
+        }
+    };
+}
+
+// The first eight are those of a fault: one cache line.
+events! {
+    /// Page faults of every kind.
+    Fault = "pgfault",
+    /// Faults that mapped a fresh anonymous page.
+    AnonymousFault = "pgfault_anon",
+    /// Read faults that mapped the zero page.
+    ZeroFault = "pgfault_zero",
+    /// Write faults that copied a shared page.
+    CopyFault = "pgfault_copy",
+    /// Write faults that reused an exclusive page.
+    ReuseFault = "pgfault_reuse",
+    /// Faults that mapped a page-cache page.
+    FileFault = "pgfault_file",
+    /// Frames allocated.
+    Alloc = "pgalloc",
+    /// Frames freed.
+    Free = "pgfree",
+    /// Faults that read from a backing.
+    MajorFault = "pgmajfault",
+    /// Faults that found nothing to do.
+    SpuriousFault = "pgfault_spurious",
+    /// Faults whose commit found the state changed.
+    FaultRetry = "pgfault_retry",
+    /// Refills of a CPU's list of free frames.
+    Refill = "pcp_refill",
+    /// Page tables allocated.
+    TableAlloc = "pgtable_alloc",
+    /// Page tables freed, in a live space or at its end.
+    TableFree = "pgtable_free",
+    /// Shootdowns that had to reach other CPUs.
+    RemoteFlush = "nr_tlb_remote_flush",
+    /// Flush interrupts this CPU received.
+    RemoteFlushReceived = "nr_tlb_remote_flush_received",
+    /// Interrupts sent for flushes: one per target.
+    InterruptSent = "nr_tlb_ipi_sent",
+    /// Whole address spaces flushed locally.
+    LocalFlushAll = "nr_tlb_local_flush_all",
+    /// Single pages flushed locally.
+    LocalFlushOne = "nr_tlb_local_flush_one",
+    /// Gathers finished with a flush: batches.
+    FlushBatch = "nr_tlb_flush_batch",
+    /// Lazy CPUs a flush left alone.
+    LazySkipped = "nr_tlb_lazy_skipped",
+    /// Pages read from a backing.
+    PageIn = "pgpgin",
+    /// Pages written to a backing.
+    PageOut = "pgpgout",
+    /// Dirty pages lost because their backing failed to write them when their object ended.
+    WriteBackError = "writeback_errors",
+    /// Pages of dead or unmapped mappings that were freed.
+    Unmapped = "pgunmap",
+    /// Page-table entries copied by fork.
+    ForkPage = "pgfork",
+    /// Page-table entries moved by remap.
+    MovedPage = "pgmove",
+    /// Grows-down mappings extended.
+    StackGrowth = "stack_grow",
+    /// Range operations that waited for another one's claim.
+    ClaimWait = "claim_wait",
+}
+
+/// Number of different events.
+pub const EVENTS: usize = Event::ALL.len();
+
+/// One CPU's counters; written by that CPU alone.
+#[repr(C, align(64))]
+pub(crate) struct Counters<M>([AtomicU64<M>; EVENTS]);
+
+impl<M: Machine> Counters<M> {
+    pub(crate) const fn new() -> Self {
+        Counters([const { AtomicU64::new(0) }; EVENTS])
+    }
+
+    #[inline(always)]
+    pub(crate) fn add(&self, event: Event, count: u64) {
+        self.0[event as usize].add_owned(count);
+    }
+
+    pub(crate) fn get(&self, event: Event) -> u64 {
+        self.0[event as usize].load(Relaxed)
+    }
+}
+
+/// The counters of a whole machine at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Totals(pub(crate) [u64; EVENTS]);
+
+impl Totals {
+    /// How often `event` happened.
+    pub fn get(&self, event: Event) -> u64 {
+        self.0[event as usize]
+    }
+
+    /// All counters with their names.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        Event::ALL.iter().map(|&event| (event.name(), self.get(event)))
+    }
+}

@@ -1,0 +1,64 @@
+//! The spinlock.
+//!
+//! Held only with pre-emption off (a [`Cx`] is needed to take it), never across anything that sleeps. A waiter serves
+//! its own flush mailbox, so that a holder which waits for this CPU's acknowledgement gets it (J13).
+
+use super::{AtomicU32, order::Rank};
+use crate::cpu::Cx;
+use crate::machine::Machine;
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+
+/// A lock without data, four bytes, embedded where it protects.
+#[repr(transparent)]
+pub(crate) struct RawLock<M>(AtomicU32<M>);
+
+impl<M: Machine> RawLock<M> {
+    pub(crate) const fn new() -> Self {
+        RawLock(AtomicU32::new(0))
+    }
+
+    /// Takes the lock. One atomic read-modify-write when it is free.
+    #[inline(always)]
+    pub(crate) fn lock<'l>(&'l self, cx: &'l Cx<'_, M>, rank: Rank) -> Guard<'l, M> {
+        #[cfg(debug_assertions)]
+        cx.held_locks(|held| held.acquire(rank));
+        if self.0.compare_exchange(0, 1, Acquire).is_err() {
+            self.lock_contended(cx, rank);
+        }
+        Guard { lock: self, cx, rank }
+    }
+
+    #[cold]
+    fn lock_contended(&self, cx: &Cx<'_, M>, rank: Rank) {
+        loop {
+            while self.0.load(Relaxed) != 0 {
+                // Whoever holds a mailbox's lock waits for nobody, and serving takes such a lock itself.
+                if rank != Rank::Mailbox {
+                    cx.serve_mailbox();
+                }
+                cx.vm().machine().wait_change(self.0.as_core(), 1);
+            }
+            if self.0.compare_exchange(0, 1, Acquire).is_ok() {
+                return;
+            }
+        }
+    }
+}
+
+/// Proof that a [`RawLock`] is held; dropping it releases.
+pub(crate) struct Guard<'l, M: Machine> {
+    lock: &'l RawLock<M>,
+    #[allow(dead_code)]
+    cx: &'l Cx<'l, M>,
+    #[allow(dead_code)]
+    rank: Rank,
+}
+
+impl<M: Machine> Drop for Guard<'_, M> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        #[cfg(debug_assertions)]
+        self.cx.held_locks(|held| held.release(self.rank));
+        self.lock.0.store(0, Release);
+    }
+}

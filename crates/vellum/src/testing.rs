@@ -1,0 +1,148 @@
+//! A machine for unit tests: memory from the host, CPUs that are whatever thread says it is one.
+
+use crate::arch::{Arch, X86_64};
+use crate::cpuset::CpuSet;
+use crate::machine::{Asid, Machine, MemoryRange, RootLoad};
+use crate::phys::Pfn;
+use core::cell::Cell;
+use core::marker::PhantomData;
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::alloc::{Layout, alloc, dealloc};
+use std::vec::Vec;
+
+std::thread_local! {
+    static CPU: Cell<usize> = const { Cell::new(0) };
+}
+
+/// From now on the current thread is CPU `cpu` of whatever machine it uses. Two threads must not be the same CPU of
+/// one machine at a time.
+pub(crate) fn become_cpu(cpu: usize) {
+    CPU.set(cpu);
+}
+
+/// A host-backed machine. Its ranges lie apart in memory, full of rubbish at first. Invalidations do nothing and
+/// interrupts are not delivered.
+pub(crate) struct TestMachine<A = X86_64> {
+    ranges: Vec<MemoryRange>,
+    /// Where each range's pages begin.
+    pages: Vec<*mut u8>,
+    storage: *mut u8,
+    layout: Layout,
+    /// Node of each CPU; its length is the number of CPUs.
+    nodes: Vec<u8>,
+    /// Allocations allowed before one fails; `u64::MAX` for no failure.
+    allowed: AtomicU64,
+    _arch: PhantomData<fn(A)>,
+}
+
+// SAFETY: the pointers are to memory the machine owns, and are never changed.
+unsafe impl<A> Send for TestMachine<A> {}
+// SAFETY: as above.
+unsafe impl<A> Sync for TestMachine<A> {}
+
+impl<A: Arch> TestMachine<A> {
+    /// One CPU and one range of `frames` frames.
+    pub(crate) fn new(frames: u64) -> Self {
+        Self::with(&[(0x100, frames, 0)], &[0])
+    }
+
+    /// Ranges as (first frame, frames, node), and the node of each CPU.
+    pub(crate) fn with(ranges: &[(u64, u64, u8)], nodes: &[u8]) -> Self {
+        let page = 1usize << A::PAGE_SHIFT;
+        // A page between ranges, so that they are not neighbours in memory even if their numbers are.
+        let size = ranges.iter().map(|range| (range.1 as usize + 1) * page).sum::<usize>() + page;
+        let layout = Layout::from_size_align(size, page).expect("a layout");
+        // SAFETY: the size is not zero.
+        let storage = unsafe { alloc(layout) };
+        assert!(!storage.is_null(), "the host has no memory left");
+        // SAFETY: the memory was just allocated, with that size.
+        unsafe { storage.write_bytes(0xcc, size) };
+        let mut next = storage;
+        let pages = ranges.iter().map(|range| {
+            let begin = next;
+            next = next.wrapping_add((range.1 as usize + 1) * page);
+            begin
+        });
+        TestMachine {
+            pages: pages.collect(),
+            ranges: ranges
+                .iter()
+                .map(|&(start, frames, node)| MemoryRange { start: Pfn(start), frames, node })
+                .collect(),
+            storage,
+            layout,
+            nodes: nodes.to_vec(),
+            allowed: AtomicU64::new(u64::MAX),
+            _arch: PhantomData,
+        }
+    }
+
+    /// Lets `count` more allocations be tried and makes all further ones fail; `u64::MAX` for no failure.
+    pub(crate) fn allow_allocations(&self, count: u64) {
+        self.allowed.store(count, Relaxed);
+    }
+}
+
+impl<A> Drop for TestMachine<A> {
+    fn drop(&mut self) {
+        // SAFETY: allocated in `with`, with this layout.
+        unsafe { dealloc(self.storage, self.layout) };
+    }
+}
+
+// SAFETY: each range has its own part of one page-aligned allocation; threads are CPUs as `become_cpu` demands.
+unsafe impl<A: Arch> Machine for TestMachine<A> {
+    type Arch = A;
+
+    fn cpu_count(&self) -> usize {
+        self.nodes.len()
+    }
+
+    fn memory(&self) -> &[MemoryRange] {
+        &self.ranges
+    }
+
+    fn frame(&self, pfn: Pfn) -> *mut u8 {
+        let place = self.ranges.iter().position(|range| pfn.0.wrapping_sub(range.start.0) < range.frames);
+        let place = place.unwrap_or_else(|| panic!("{pfn:?} is not a frame of the machine"));
+        self.pages[place].wrapping_add(((pfn.0 - self.ranges[place].start.0) as usize) << A::PAGE_SHIFT)
+    }
+
+    fn current_cpu(&self) -> usize {
+        CPU.get()
+    }
+
+    fn node_of_cpu(&self, cpu: usize) -> u8 {
+        self.nodes[cpu]
+    }
+
+    fn disable_preemption(&self) {}
+
+    fn enable_preemption(&self) {}
+
+    fn load_root(&self, _load: RootLoad) {}
+
+    fn unload_root(&self) {}
+
+    fn invalidate_page(&self, _asid: Asid, _address: u64) {}
+
+    fn invalidate_asid(&self, _asid: Asid) {}
+
+    fn send_interrupt(&self, _cpus: &CpuSet) {}
+
+    fn wait_change(&self, _word: &AtomicU32, _seen: u32) {
+        std::thread::yield_now();
+    }
+
+    fn now(&self) -> u64 {
+        0
+    }
+
+    fn allow_allocation(&self, _order: u8) -> bool {
+        let left = self.allowed.load(Relaxed);
+        if left != u64::MAX {
+            self.allowed.store(left.saturating_sub(1), Relaxed);
+        }
+        left > 0
+    }
+}

@@ -1,0 +1,102 @@
+//! Collecting what an operation removes, so that one flush serves many pages.
+//!
+//! Order, never varied: entries are cleared, translations flushed, then frames are freed and tables retired (B1). A
+//! gathered frame keeps its mapping count and reference until after the flush (B3).
+
+use super::{Flush, SpaceTlb};
+use crate::arch::Arch;
+use crate::cpu::Cx;
+use crate::machine::Machine;
+use crate::phys::Pfn;
+use crate::stat::Event;
+use crate::sync::AtomicU64;
+use core::sync::atomic::Ordering::Relaxed;
+
+/// Frames a gather holds before it must flush.
+const CAPACITY: usize = 510;
+
+/// A CPU's room for one gather. Owned by the gather in progress; no gather outlives its [`Cx`].
+#[repr(C, align(64))]
+pub(crate) struct GatherBuffer<M>([AtomicU64<M>; CAPACITY]);
+
+impl<M: Machine> GatherBuffer<M> {
+    pub(crate) const fn new() -> Self {
+        GatherBuffer([const { AtomicU64::new(0) }; CAPACITY])
+    }
+}
+
+/// What one operation removed from one space and has not yet flushed.
+///
+/// At most one per CPU at a time. [`Gather::finish`] must be called before the operation ends; dropping does it.
+pub(crate) struct Gather<'a, M: Machine> {
+    cx: &'a Cx<'a, M>,
+    space: u64,
+    tlb: &'a SpaceTlb<M>,
+    frames: usize,
+    /// Head of the chain of unlinked tables, as frame number + 1.
+    tables: u64,
+    start: u64,
+    end: u64,
+}
+
+impl<'a, M: Machine> Gather<'a, M> {
+    pub(crate) fn new(cx: &'a Cx<'a, M>, space: u64, tlb: &'a SpaceTlb<M>) -> Self {
+        Gather { cx, space, tlb, frames: 0, tables: 0, start: u64::MAX, end: 0 }
+    }
+
+    /// Notes that the translation of `address` must be flushed.
+    #[inline(always)]
+    pub(crate) fn touch(&mut self, address: u64) {
+        self.start = self.start.min(address);
+        self.end = self.end.max(address + (1 << M::Arch::PAGE_SHIFT));
+    }
+
+    /// Whether another frame needs a flush first; see [`Gather::finish`].
+    #[inline(always)]
+    pub(crate) fn is_full(&self) -> bool {
+        self.frames == CAPACITY
+    }
+
+    /// Adds a frame which was mapped at `address`: its mapping is dropped after the flush. The gather is not full.
+    #[inline(always)]
+    pub(crate) fn add(&mut self, pfn: Pfn, address: u64) {
+        self.cx.cpu().gather.0[self.frames].store(pfn.0, Relaxed);
+        self.frames += 1;
+        self.touch(address);
+    }
+
+    /// Adds a table, unlinked and empty, that covered `address`.
+    pub(crate) fn add_table(&mut self, pfn: Pfn, address: u64) {
+        self.cx.vm().physical().frame(pfn).link.store(self.tables, Relaxed);
+        self.tables = pfn.0 + 1;
+        self.touch(address);
+    }
+
+    /// Flushes, then frees. Leaves the gather empty and usable.
+    pub(crate) fn finish(&mut self) {
+        if self.end == 0 {
+            return;
+        }
+        let pages = (self.end - self.start) >> M::Arch::PAGE_SHIFT;
+        self.cx.flush(self.space, self.tlb, Flush { start: self.start, pages, tables_freed: self.tables != 0 });
+        self.cx.count(Event::FlushBatch, 1);
+        for index in 0..self.frames {
+            let pfn = Pfn(self.cx.cpu().gather.0[index].load(Relaxed));
+            if self.cx.vm().physical().frame(pfn).drop_mapping() {
+                self.cx.free_frame(pfn);
+            }
+        }
+        while self.tables != 0 {
+            let pfn = Pfn(self.tables - 1);
+            self.tables = self.cx.vm().physical().frame(pfn).link.load(Relaxed);
+            self.cx.retire_table(pfn);
+        }
+        (self.frames, self.start, self.end) = (0, u64::MAX, 0);
+    }
+}
+
+impl<M: Machine> Drop for Gather<'_, M> {
+    fn drop(&mut self) {
+        self.finish();
+    }
+}

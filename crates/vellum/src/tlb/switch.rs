@@ -1,0 +1,98 @@
+//! Loading a space on a CPU, leaving it, and lazy mode.
+
+use super::{asid, slot_count};
+use crate::cpu::Cx;
+use crate::machine::{Machine, RootLoad};
+use crate::space::{Inner, Space};
+use crate::stat::Event;
+use crate::vm::Vm;
+use core::sync::atomic::Ordering::{Relaxed, SeqCst};
+
+impl<M: Machine> Vm<M> {
+    /// Makes `space` the one the current CPU runs user code in, or detaches the CPU from any space.
+    ///
+    /// The space must live until the CPU leaves it: dropping its last handle makes all CPUs leave it, so no user code
+    /// may run in it then. Neither sleeps nor allocates. Cost: the root is not reloaded if it is loaded already.
+    pub fn switch_to(&self, space: Option<&Space<'_, M>>) {
+        let cx = Cx::enter(self);
+        cx.while_busy(|| match space {
+            None => cx.unload(),
+            Some(space) => cx.load(space.inner()),
+        });
+    }
+
+    /// The current CPU keeps its root loaded and runs no user code until the next [`Vm::switch_to`].
+    pub fn enter_lazy(&self) {
+        let cx = Cx::enter(self);
+        cx.cpu().tlb.lazy.store(1, SeqCst);
+    }
+}
+
+impl<M: Machine> Cx<'_, M> {
+    /// Leaves the loaded space, if there is one. The handler is kept out.
+    pub(super) fn unload(&self) {
+        let tlb = &self.cpu().tlb;
+        if tlb.loaded.load(Relaxed) == 0 {
+            return;
+        }
+        self.vm().machine().unload_root();
+        // SAFETY: the loaded space is alive, see `flush_whole`; .
+        let space = unsafe { &*tlb.loaded_tlb_pointer() };
+        space.cpus.remove(self.number());
+        tlb.loaded.store(0, Relaxed);
+        tlb.lazy.store(0, Relaxed);
+    }
+
+    fn load(&self, space: &Inner<M>) {
+        let tlb = &self.cpu().tlb;
+        if tlb.loaded.load(Relaxed) == space.id() {
+            // Leaving lazy mode: flushes may have passed this CPU by (J4). SeqCst: the flag is cleared before the
+            // generation is read, as a flusher increments it before it reads the flag.
+            tlb.lazy.swap(0, SeqCst);
+            let slot = tlb.current.load(Relaxed) as usize;
+            if tlb.slots[slot].generation.load(Relaxed) != space.tlb().generation.load(SeqCst) {
+                self.flush_whole(tlb, slot);
+            }
+            return;
+        }
+        self.unload_quietly();
+        space.tlb().cpus.insert(self.number());
+        let slot = self.choose_slot(space.id());
+        let entry = &tlb.slots[slot];
+        let generation = space.tlb().generation.load(SeqCst);
+        // An identity is never given out twice, so an equal one is the same space (J5).
+        let keep_entries = entry.space.load(Relaxed) == space.id() && entry.generation.load(Relaxed) == generation;
+        self.vm().machine().load_root(RootLoad { root: space.root(), asid: asid(slot), keep_entries });
+        if !keep_entries {
+            self.count(Event::LocalFlushAll, 1);
+        }
+        entry.space.store(space.id(), Relaxed);
+        entry.generation.store(generation, Relaxed);
+        tlb.current.store(slot as u32, Relaxed);
+        tlb.loaded_tlb.store((&raw const *space.tlb()).expose_provenance() as u64, Relaxed);
+        tlb.loaded.store(space.id(), Relaxed);
+        tlb.lazy.store(0, SeqCst);
+    }
+
+    /// Leaves the loaded space for another, whose root is loaded at once.
+    fn unload_quietly(&self) {
+        let tlb = &self.cpu().tlb;
+        if tlb.loaded.load(Relaxed) != 0 {
+            // SAFETY: as in `unload`.
+            unsafe { &*tlb.loaded_tlb_pointer() }.cpus.remove(self.number());
+            tlb.loaded.store(0, Relaxed);
+        }
+    }
+
+    /// The identifier for space `id`: the one it had, else the next in turn.
+    fn choose_slot(&self, id: u64) -> usize {
+        let tlb = &self.cpu().tlb;
+        let count = slot_count::<M::Arch>();
+        if let Some(slot) = tlb.slots[..count].iter().position(|slot| slot.space.load(Relaxed) == id) {
+            return slot;
+        }
+        let victim = tlb.victim.load(Relaxed) as usize % count;
+        tlb.victim.store(victim as u32 + 1, Relaxed);
+        victim
+    }
+}
