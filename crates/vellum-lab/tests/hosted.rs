@@ -1,8 +1,7 @@
 //! The core on the deterministic machine and on threads, with user accesses through simulated MMUs.
 
-use std::sync::Barrier;
-use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use vellum::arch::{Arch, Prot, Tiny, X86_64, X86_64La57};
 use vellum::ops::{FaultKind, MapRequest, Place};
 use vellum_lab::det::FailurePlan;
@@ -184,14 +183,15 @@ fn threads_share_a_space<A: Arch>() {
     let main = host.enter(0);
     let space = host.vm().create_space().expect("a space");
     let address = space.map(&MapRequest::anonymous(8 * PAGE, Prot::READ_WRITE)).expect("room");
-    let (ready, stop) = (Barrier::new(CPUS), AtomicBool::new(false));
+    let (running, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
     std::thread::scope(|scope| {
         for cpu in 1..CPUS {
-            let (host, space, ready, stop) = (&host, &space, &ready, &stop);
+            let (host, space, running, stop) = (&host, &space, &running, &stop);
             scope.spawn(move || {
                 let thread = host.enter(cpu);
                 let own = address + cpu as u64 * PAGE;
-                ready.wait();
+                thread.store(space, own, &[0]).expect("mapped");
+                running.fetch_add(1, Relaxed);
                 let mut value = 0u64;
                 while !stop.load(Relaxed) {
                     value += 1;
@@ -202,8 +202,11 @@ fn threads_share_a_space<A: Arch>() {
                 }
             });
         }
-        ready.wait();
-        for _ in 0..500 {
+        while running.load(Relaxed) < CPUS - 1 {
+            main.poll();
+            std::thread::yield_now();
+        }
+        for _ in 0..100 {
             space.unmap(address + 4 * PAGE, 4 * PAGE).expect("mapped");
             let again = MapRequest::anonymous(4 * PAGE, Prot::READ_WRITE).at(Place::Fixed(address + 4 * PAGE));
             space.map(&again).expect("room");

@@ -33,6 +33,6 @@ pub use error::{BootError, Error};
 pub use machine::{Asid, Machine, MemoryRange, RootLoad, Touch};
 pub use object::{Backing, IoError, Object};
 pub use phys::{Kind, Pfn};
-pub use space::{MapEntry, Rss, SmapsEntry, Space};
+pub use space::{Audit, AuditError, MapEntry, Rss, SmapsEntry, Space};
 pub use stat::{Event, Totals};
-pub use vm::Vm;
+pub use vm::{MemoryUsage, Vm};

@@ -15,6 +15,23 @@ use core::sync::atomic::Ordering::Relaxed;
 /// How many things may wait for a grace period on a CPU before leaving the core tries to free them.
 pub(crate) const DEAD_BATCH: u64 = 32;
 
+/// What frames are used for; see [`Vm::usage`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MemoryUsage {
+    /// Free.
+    pub free: u64,
+    /// Page tables, and what belongs to them.
+    pub tables: u64,
+    /// Anonymous memory.
+    pub anonymous: u64,
+    /// Caches of files and shared memory.
+    pub file: u64,
+    /// The core's own objects.
+    pub slab: u64,
+    /// Descriptors and other memory of the core that is never freed.
+    pub reserved: u64,
+}
+
 /// One instance of the memory manager: a machine's memory, and the address spaces and objects that use it.
 ///
 /// Handles ([`Space`], [`Object`]) borrow it. A kernel keeps it in a static or in boot memory; a hosted program may
@@ -116,6 +133,29 @@ impl<M: Machine> Vm<M> {
     /// What frame `pfn` is used for now; `None` outside the machine's memory.
     pub fn frame_kind(&self, pfn: Pfn) -> Option<Kind> {
         self.physical.get(pfn).map(|frame| frame.kind())
+    }
+
+    /// What the machine's frames are used for at this moment. Takes time in proportion to memory.
+    pub fn usage(&self) -> MemoryUsage {
+        let mut usage = MemoryUsage::default();
+        self.physical.for_each_frame(|_, frame| {
+            let frames = 1u64 << frame.order();
+            match frame.kind() {
+                Kind::Absent | Kind::Tail => {}
+                Kind::Free | Kind::Cached => usage.free += frames,
+                Kind::Table | Kind::ClassArray => usage.tables += frames,
+                Kind::Anonymous => usage.anonymous += frames,
+                Kind::File => usage.file += frames,
+                Kind::Slab | Kind::Allocated => usage.slab += frames,
+                Kind::Reserved => usage.reserved += frames,
+            }
+        });
+        usage
+    }
+
+    /// Free frames at this moment.
+    pub fn free_frames(&self) -> u64 {
+        self.physical.free_pages(self)
     }
 
     /// Frees what waits for grace periods, as far as they can end now, on the current CPU. Not needed for progress.

@@ -21,6 +21,7 @@ mod maps;
 mod object;
 pub mod oracle;
 mod remap;
+pub mod sequence;
 mod space;
 
 pub use access::Fault;

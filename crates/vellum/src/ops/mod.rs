@@ -15,6 +15,8 @@ mod populate;
 mod protect;
 mod range;
 mod remap;
+#[cfg(test)]
+mod tests;
 mod translate;
 mod unmap;
 

@@ -1,6 +1,6 @@
 //! How much memory is free, at this moment, by node.
 
-use super::{NODES_MAX, Physical};
+use super::{Frame, NODES_MAX, Pfn, Physical};
 use crate::machine::Machine;
 use crate::vm::Vm;
 
@@ -52,5 +52,13 @@ impl<M: Machine> Physical<M> {
     /// Frames that can be allocated at most.
     pub(crate) fn managed_pages(&self) -> u64 {
         self.zones.iter().map(|zone| zone.managed()).sum()
+    }
+
+    /// Calls `visit` with the descriptor of every frame of the machine.
+    pub(crate) fn for_each_frame(&self, mut visit: impl FnMut(Pfn, &Frame<M>)) {
+        let mut frames = self.map.iter();
+        while let Some((pfn, frame)) = frames.next() {
+            visit(pfn, frame);
+        }
     }
 }

@@ -1,1 +1,313 @@
-//! Recounting.
+//! Recounting everything at quiescence: what the structures say against what is there.
+
+use super::table::Table;
+use super::{Attributes, ClassId, Inner, RssKind};
+use crate::arch::{Arch, Entry, PageBits, entries, index};
+use crate::cpu::Cx;
+use crate::machine::Machine;
+use crate::phys::{Frame, Kind, Pfn, PhysAuditError};
+use crate::space::apply::rss_kind;
+use crate::vm::Vm;
+use core::fmt;
+use core::sync::atomic::Ordering::Relaxed;
+
+/// What an audit found wrong first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuditError {
+    /// Physical memory.
+    Physical(PhysAuditError),
+    /// An entry names a frame that is not what the entry says.
+    Entry {
+        /// The space.
+        space: u64,
+        /// The address.
+        address: u64,
+        /// The frame the entry names.
+        frame: Pfn,
+        /// What the frame is used for.
+        found: Kind,
+    },
+    /// An entry grants more than its mapping, or says a page is exclusive that is not.
+    Rights {
+        /// The space.
+        space: u64,
+        /// The address.
+        address: u64,
+        /// What the entry says.
+        found: PageBits,
+    },
+    /// A table's number of used slots is wrong.
+    UsedSlots {
+        /// The space.
+        space: u64,
+        /// An address the table covers.
+        address: u64,
+        /// What was counted.
+        counted: u64,
+        /// What the table says.
+        recorded: u64,
+    },
+    /// A table at rest is claimed or marked stale.
+    Busy {
+        /// The space.
+        space: u64,
+        /// An address the table covers.
+        address: u64,
+    },
+    /// A space's resident pages of one kind (0 anonymous, 1 file, 2 shared memory) are wrong.
+    Rss {
+        /// The space.
+        space: u64,
+        /// The kind.
+        kind: u8,
+        /// What was counted.
+        counted: u64,
+        /// What the space says.
+        recorded: u64,
+    },
+    /// A frame's mappings are not as many as the entries that name it.
+    Mappings {
+        /// The frame.
+        frame: Pfn,
+        /// What was counted.
+        counted: u64,
+        /// What the frame says.
+        recorded: u64,
+    },
+    /// A frame's references are not its mappings and its place in a cache.
+    References {
+        /// The frame.
+        frame: Pfn,
+        /// What was counted.
+        counted: u64,
+        /// What the frame says.
+        recorded: u64,
+    },
+    /// A class's count is not the number of slots that say it.
+    Class {
+        /// The class.
+        class: u32,
+        /// What was counted.
+        counted: u64,
+        /// What the class says.
+        recorded: u64,
+    },
+    /// More frames are page tables than spaces have and grace periods hold back.
+    LostTables {
+        /// Frames of tables in use or waiting.
+        counted: u64,
+        /// Frames that are tables.
+        recorded: u64,
+    },
+}
+
+impl fmt::Display for AuditError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            AuditError::Physical(error) => write!(f, "physical memory: {error}"),
+            other => write!(f, "audit: {other:?}"),
+        }
+    }
+}
+
+impl core::error::Error for AuditError {}
+
+/// What an audit counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Audit {
+    /// Address spaces.
+    pub spaces: u64,
+    /// Page tables in them.
+    pub tables: u64,
+    /// Entries that show pages, the zero page included.
+    pub mapped_pages: u64,
+    /// Objects.
+    pub objects: u64,
+    /// Pages in their caches.
+    pub cached_pages: u64,
+    /// Attribute classes with a record.
+    pub classes: u64,
+    /// Free frames.
+    pub free_frames: u64,
+}
+
+impl<M: Machine> Vm<M> {
+    /// Recounts everything: frames, free lists, tables, entries, resident pages, mapping and reference counts, classes,
+    /// caches.
+    ///
+    /// To be called at quiescence: no other CPU is inside the core, and no operation under way. Takes time in
+    /// proportion to memory. Neither sleeps nor allocates.
+    ///
+    /// # Errors
+    /// [`AuditError`], the first thing found wrong.
+    pub fn audit(&self) -> Result<Audit, AuditError> {
+        let physical = self.physical().audit(self).map_err(AuditError::Physical)?;
+        let cx = Cx::enter(self);
+        self.physical().for_each_frame(|_, frame| {
+            if let Some(tally) = tally(frame) {
+                tally.store(0, Relaxed);
+            }
+        });
+        cx.each_class(|class, _| class_tally(&cx, class, |tally| tally.store(0, Relaxed)));
+        let mut audit = Audit { free_frames: physical.free, ..Audit::default() };
+        let mut table_frames = 0;
+        let mut result = Ok(());
+        self.spaces().for_each(|space| {
+            audit.spaces += 1;
+            if result.is_ok() {
+                result = SpaceAudit { cx: &cx, space, audit: &mut audit, rss: [0; 3] }.run(&mut table_frames);
+            }
+        });
+        result?;
+        self.objects().for_each(&cx, |object| {
+            audit.objects += 1;
+            object.for_each_page(&cx, |_, pfn| {
+                audit.cached_pages += 1;
+                if let Some(tally) = tally(self.physical().frame(pfn)) {
+                    tally.add_owned(1 << 32);
+                }
+            });
+        });
+        self.check_frames()?;
+        check_classes(&cx, &mut audit)?;
+        let waiting: u64 = self.cpus().map(|cpu| cpu.dead_tables.len()).sum();
+        let recorded = physical.frames(Kind::Table);
+        if recorded > table_frames + waiting || recorded < table_frames {
+            return Err(AuditError::LostTables { counted: table_frames + waiting, recorded });
+        }
+        Ok(audit)
+    }
+
+    /// Compares each frame's counts with what was counted.
+    fn check_frames(&self) -> Result<(), AuditError> {
+        let mut result = Ok(());
+        self.physical().for_each_frame(|pfn, frame| {
+            let Some(counted) = tally(frame).map(|tally| tally.load(Relaxed)) else { return };
+            let (mapped, cached) = (counted & 0xffff_ffff, counted >> 32);
+            let (mappings, references) = (frame.mappings() as u64, frame.references() as u64);
+            if result.is_ok() && mappings != mapped {
+                result = Err(AuditError::Mappings { frame: pfn, counted: mapped, recorded: mappings });
+            }
+            if result.is_ok() && references != mapped + cached {
+                result = Err(AuditError::References { frame: pfn, counted: mapped + cached, recorded: references });
+            }
+        });
+        result
+    }
+}
+
+/// Where the audit counts what it finds of a frame that can be mapped: entries in the low half, cache places in the high.
+fn tally<M: Machine>(frame: &Frame<M>) -> Option<&crate::sync::AtomicU64<M>> {
+    matches!(frame.kind(), Kind::Anonymous | Kind::File).then(|| &frame.words[3])
+}
+
+fn class_tally<M: Machine>(cx: &Cx<'_, M>, class: ClassId, with: impl FnOnce(&crate::sync::AtomicU64<M>)) {
+    if let Some(tally) = cx.class_tally(class) {
+        with(tally);
+    }
+}
+
+fn check_classes<M: Machine>(cx: &Cx<'_, M>, audit: &mut Audit) -> Result<(), AuditError> {
+    let mut result = Ok(());
+    cx.each_class(|class, recorded| {
+        audit.classes += 1;
+        let counted = cx.class_tally(class).map_or(0, |tally| tally.load(Relaxed));
+        if result.is_ok() && counted != recorded {
+            result = Err(AuditError::Class { class: class.0, counted, recorded });
+        }
+    });
+    result
+}
+
+/// The recount of one space.
+struct SpaceAudit<'a, 'c, M: Machine> {
+    cx: &'a Cx<'c, M>,
+    space: &'a Inner<M>,
+    audit: &'a mut Audit,
+    rss: [u64; 3],
+}
+
+impl<M: Machine> SpaceAudit<'_, '_, M> {
+    fn run(mut self, table_frames: &mut u64) -> Result<(), AuditError> {
+        let mut result = Ok(());
+        self.space.each_table(self.cx, &mut |table, address| {
+            self.audit.tables += 1;
+            *table_frames += 1 << table.frame.order();
+            if result.is_ok() {
+                result = self.table(table, address);
+            }
+        });
+        result?;
+        for kind in [RssKind::Anonymous, RssKind::File, RssKind::SharedMemory] {
+            let recorded = self.space.rss_of(self.cx.vm(), kind);
+            let counted = self.rss[kind as usize];
+            if counted != recorded {
+                return Err(AuditError::Rss { space: self.space.id(), kind: kind as u8, counted, recorded });
+            }
+        }
+        Ok(())
+    }
+
+    fn table(&mut self, table: Table<'_, M>, address: u64) -> Result<(), AuditError> {
+        let space = self.space.id();
+        if table.frame.kind() != Kind::Table {
+            return Err(AuditError::Entry { space, address, frame: table.pfn, found: table.frame.kind() });
+        }
+        if table.claim().load(Relaxed) != 0 || table.is_stale() {
+            return Err(AuditError::Busy { space, address });
+        }
+        let is_root = table.level == M::Arch::LEVELS - 1;
+        let len = if is_root { index::<M::Arch>(M::Arch::USER_END - 1, table.level) + 1 } else { table.len() };
+        let runs = table.runs(self.cx);
+        let mut used = 0;
+        for slot in 0..len {
+            let word = table.entry(slot);
+            let class = runs.class(slot);
+            used += u64::from(word != 0);
+            if word == 0 || table.level == 0 {
+                class_tally(self.cx, class, |tally| tally.add_owned(1));
+            }
+            if word != 0 && table.level == 0 {
+                self.page(word, class, address + ((slot as u64) << M::Arch::shift(0)))?;
+            }
+        }
+        let recorded = table.used() as u64;
+        if used != recorded {
+            return Err(AuditError::UsedSlots { space, address, counted: used, recorded });
+        }
+        debug_assert_eq!(table.len(), entries::<M::Arch>(table.level));
+        Ok(())
+    }
+
+    fn page(&mut self, word: u64, class: ClassId, address: u64) -> Result<(), AuditError> {
+        let space = self.space.id();
+        let Entry::Page(pfn, bits) = M::Arch::decode(word, 0) else { return Ok(()) };
+        self.audit.mapped_pages += 1;
+        let frame = self.cx.vm().physical().get(pfn);
+        let found = frame.map_or(Kind::Absent, |frame| frame.kind());
+        let is_zero_page = bits.has(PageBits::SPECIAL) && pfn == self.cx.vm().zero_page();
+        let Some(frame) = frame.filter(|_| is_zero_page || matches!(found, Kind::Anonymous | Kind::File)) else {
+            return Err(AuditError::Entry { space, address, frame: pfn, found });
+        };
+        if class == ClassId::NONE || !self.is_allowed(self.cx.attributes(class), bits, frame, is_zero_page) {
+            return Err(AuditError::Rights { space, address, found: bits });
+        }
+        if !is_zero_page {
+            self.rss[rss_kind(self.cx, pfn) as usize] += 1;
+            if let Some(tally) = tally(frame) {
+                tally.add_owned(1);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether an entry grants no more than its class, and what it says of exclusiveness holds.
+    fn is_allowed(&self, attributes: Attributes<M>, bits: PageBits, frame: &Frame<M>, is_zero_page: bool) -> bool {
+        let granted = super::apply::readable(attributes.prot);
+        let within = bits.prot().without(granted | crate::arch::Prot::READ) == crate::arch::Prot::NONE;
+        let is_exclusive = bits.has(PageBits::EXCLUSIVE);
+        let lonely = !is_exclusive || (frame.kind() == Kind::Anonymous && frame.mappings() == 1 && !is_zero_page);
+        let private_write = attributes.is_private() && bits.has(PageBits::WRITE);
+        within && lonely && (!private_write || is_exclusive)
+    }
+}

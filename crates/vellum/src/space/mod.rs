@@ -38,6 +38,7 @@ pub(crate) mod table;
 mod teardown;
 pub(crate) mod walk;
 
+pub use audit::{Audit, AuditError};
 pub(crate) use class::{Attributes, ClassFlags, ClassId, Classes};
 pub use handle::Space;
 pub(crate) use handle::{Inner, RssKind, Spaces};

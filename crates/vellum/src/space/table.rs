@@ -181,6 +181,11 @@ impl<'a, M: Machine> Table<'a, M> {
         &self.frame.halves[1]
     }
 
+    /// Whether the table has been unlinked. For the audit; others take the lock.
+    pub(crate) fn is_stale(&self) -> bool {
+        self.frame.words[0].load(Relaxed) & STALE != 0
+    }
+
     /// Number of slots with an entry.
     #[inline(always)]
     pub(crate) fn used(&self) -> usize {

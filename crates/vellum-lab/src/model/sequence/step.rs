@@ -9,7 +9,7 @@ use std::fmt::Debug;
 use std::mem::ManuallyDrop;
 use vellum::Error;
 use vellum::arch::Arch;
-use vellum::ops::{Access, MapFlags, Place, RemapPlace, RemapRequest, Sharing};
+use vellum::ops::{Access, FaultError, MapFlags, Place, RemapPlace, RemapRequest, Sharing};
 
 /// More pages than this are not populated: it only takes time.
 const POPULATE_MAX: u64 = 64;
@@ -35,10 +35,11 @@ pub(super) fn is_same_error(core: Error, model: Error) -> bool {
 }
 
 fn is_same_fault(core: AccessError, model: Fault) -> bool {
-    match (core, model) {
-        (AccessError::Segv { address: a }, Fault::NotMapped { address: b } | Fault::Denied { address: b })
-        | (AccessError::Bus { address: a }, Fault::BeyondEnd { address: b, .. }) => a == b,
-        _ => false,
+    let AccessError::Fault(core) = core else { return false };
+    core == match model {
+        Fault::NotMapped { address } => FaultError::Segv { address, denied: false },
+        Fault::Denied { address } => FaultError::Segv { address, denied: true },
+        Fault::BeyondEnd { address, index } => FaultError::Bus { address, index },
     }
 }
 

@@ -1,0 +1,193 @@
+//! The operations on the test machine, one behaviour a test.
+
+use crate::arch::{Arch, Prot, Tiny, X86_64, X86_64La57};
+use crate::ops::{Access, Advice, FaultError, FaultKind, MapFlags, MapRequest, Place, RemapPlace, RemapRequest};
+use crate::testing::TestMachine;
+use crate::{Error, Space, Vm};
+use std::vec::Vec;
+
+const PAGE: u64 = 4096;
+
+fn vm<A: Arch>() -> Vm<TestMachine<A>> {
+    Vm::new(TestMachine::new(4096)).expect("a machine")
+}
+
+/// Stores one byte as a program would: by way of faults.
+fn store<A: Arch>(space: &Space<'_, TestMachine<A>>, address: u64, value: u8) -> Result<(), FaultError> {
+    loop {
+        match space.translate(address) {
+            Some(found) if found.bits.prot().has(Prot::WRITE) => {
+                let page = crate::Machine::frame(space.vm().machine(), found.pfn);
+                // SAFETY: a mapped frame of the machine; the test is its only user.
+                unsafe { page.add((address % PAGE) as usize).write(value) };
+                return Ok(());
+            }
+            _ => space.fault(address, Access::Write).map(|_| ())?,
+        }
+    }
+}
+
+fn load<A: Arch>(space: &Space<'_, TestMachine<A>>, address: u64) -> Result<u8, FaultError> {
+    loop {
+        match space.translate(address) {
+            Some(found) if found.bits.prot().has(Prot::READ) => {
+                let page = crate::Machine::frame(space.vm().machine(), found.pfn);
+                // SAFETY: as above.
+                return Ok(unsafe { page.add((address % PAGE) as usize).read() });
+            }
+            _ => space.fault(address, Access::Read).map(|_| ())?,
+        }
+    }
+}
+
+fn ranges<A: Arch>(space: &Space<'_, TestMachine<A>>) -> Vec<(u64, u64, Prot)> {
+    let mut all = Vec::new();
+    space.maps(&mut |map| all.push((map.start, map.end, map.prot)));
+    all
+}
+
+fn on_every_architecture(test: impl Fn(&dyn Scenario)) {
+    test(&Runner::<X86_64>(core::marker::PhantomData));
+    test(&Runner::<X86_64La57>(core::marker::PhantomData));
+    test(&Runner::<Tiny>(core::marker::PhantomData));
+}
+
+struct Runner<A>(core::marker::PhantomData<A>);
+
+trait Scenario {
+    fn run(&self);
+}
+
+impl<A: Arch> Scenario for Runner<A> {
+    fn run(&self) {
+        let vm = vm::<A>();
+        // A first space leaves slab pages behind, which are kept.
+        drop(vm.create_space().expect("a space"));
+        vm.quiesce();
+        let free = vm.free_frames();
+        {
+            let space = vm.create_space().expect("a space");
+            let at = space.map(&MapRequest::anonymous(5 * PAGE, Prot::READ_WRITE)).expect("a mapping");
+            assert_eq!(load(&space, at), Ok(0));
+            store(&space, at + PAGE, 7).expect("a store");
+            assert_eq!(space.rss().anonymous, 1);
+            let child = space.fork().expect("a child");
+            store(&child, at + PAGE, 8).expect("a store");
+            assert_eq!((load(&space, at + PAGE), load(&child, at + PAGE)), (Ok(7), Ok(8)));
+            assert_eq!(space.fault(at + PAGE, Access::Write), Ok(FaultKind::Reused));
+            space.protect(at + PAGE, PAGE, Prot::READ).expect("a change");
+            assert_eq!(store(&space, at + PAGE, 9), Err(FaultError::Segv { address: at + PAGE, denied: true }));
+            assert_eq!(ranges(&space).len(), 3);
+            space.protect(at, 5 * PAGE, Prot::READ_WRITE).expect("a change");
+            assert_eq!(ranges(&space).len(), 1);
+            space.unmap(at + 2 * PAGE, PAGE).expect("a hole");
+            assert_eq!(space.protect(at, 5 * PAGE, Prot::READ), Err(Error::NotMapped { address: at + 2 * PAGE }));
+            space.unmap(at, 2 * PAGE).expect("no error");
+            assert_eq!(space.rss().anonymous, 0);
+            vm.audit().expect("a clean audit");
+        }
+        vm.quiesce();
+        assert_eq!(vm.free_frames(), free, "{}", A::NAME);
+        vm.audit().expect("a clean audit");
+    }
+}
+
+#[test]
+fn a_space_lives_and_dies() {
+    on_every_architecture(|scenario| scenario.run());
+}
+
+#[test]
+fn a_moved_page_keeps_its_contents() {
+    let vm = vm::<X86_64>();
+    let space = vm.create_space().expect("a space");
+    let at = space.map(&MapRequest::anonymous(600 * PAGE, Prot::READ_WRITE)).expect("a mapping");
+    for page in (0..600).step_by(7) {
+        store(&space, at + page * PAGE, page as u8).expect("a store");
+    }
+    let grown = RemapRequest {
+        old: at,
+        old_length: 600 * PAGE,
+        new_length: 900 * PAGE,
+        place: RemapPlace::Fixed(at + (1 << 32) + 100 * PAGE),
+        keep_old: false,
+    };
+    let new = space.remap(&grown).expect("a move");
+    for page in (0..600).step_by(7) {
+        assert_eq!(load(&space, new + page * PAGE), Ok(page as u8));
+    }
+    assert_eq!(ranges(&space), [(new, new + 900 * PAGE, Prot::READ_WRITE)]);
+    assert!(load(&space, at).is_err());
+    vm.audit().expect("a clean audit");
+    space.unmap(new, 900 * PAGE).expect("no error");
+    vm.audit().expect("a clean audit");
+    assert_eq!(space.table_pages(), 1);
+}
+
+#[test]
+fn shared_memory_is_shared() {
+    let vm = vm::<X86_64>();
+    let space = vm.create_space().expect("a space");
+    let at = space.map(&MapRequest::shared(4 * PAGE, Prot::READ_WRITE)).expect("a mapping");
+    let child = space.fork().expect("a child");
+    store(&child, at, 3).expect("a store");
+    assert_eq!(load(&space, at), Ok(3));
+    space.advise(at, 4 * PAGE, Advice::DontNeed).expect("no error");
+    assert_eq!(load(&space, at), Ok(3));
+    vm.audit().expect("a clean audit");
+    drop(child);
+    drop(space);
+    vm.quiesce();
+    vm.audit().expect("a clean audit");
+}
+
+#[test]
+fn a_terabyte_costs_a_few_slots() {
+    let vm = vm::<X86_64>();
+    let space = vm.create_space().expect("a space");
+    let request = MapRequest::anonymous((1 << 40) + PAGE, Prot::NONE).with(MapFlags::NO_RESERVE);
+    let at = space.map(&request).expect("a reservation");
+    assert!(space.table_pages() < 10);
+    space.protect(at + (1 << 39), PAGE, Prot::READ_WRITE).expect("a change");
+    store(&space, at + (1 << 39), 1).expect("a store");
+    assert_eq!(ranges(&space).len(), 3);
+    vm.audit().expect("a clean audit");
+    space.unmap(at, (1 << 40) + PAGE).expect("no error");
+    assert_eq!((ranges(&space).len(), space.table_pages()), (0, 1));
+    vm.audit().expect("a clean audit");
+}
+
+#[test]
+fn a_stack_grows_and_keeps_its_distance() {
+    let vm = vm::<X86_64>();
+    let space = vm.create_space().expect("a space");
+    let top = 1u64 << 40;
+    let stack = MapRequest::anonymous(PAGE, Prot::READ_WRITE).with(MapFlags::GROWS_DOWN);
+    space.map(&stack.at(Place::Fixed(top - PAGE))).expect("a stack");
+    store(&space, top - 100 * PAGE, 1).expect("growth");
+    assert_eq!(ranges(&space), [(top - 100 * PAGE, top, Prot::READ_WRITE)]);
+    space.map(&MapRequest::anonymous(PAGE, Prot::READ).at(Place::Fixed(top - 400 * PAGE))).expect("a mapping");
+    assert!(store(&space, top - 200 * PAGE, 1).is_err());
+    store(&space, top - 143 * PAGE, 1).expect("growth up to the gap");
+    assert!(store(&space, top - 144 * PAGE, 1).is_err());
+    vm.audit().expect("a clean audit");
+}
+
+#[test]
+fn many_classes_in_one_leaf_spill_and_return() {
+    let vm = vm::<X86_64>();
+    let space = vm.create_space().expect("a space");
+    let at = 1u64 << 40;
+    space.map(&MapRequest::anonymous(512 * PAGE, Prot::READ_WRITE).at(Place::Fixed(at))).expect("a mapping");
+    for page in (0..512).step_by(2) {
+        space.protect(at + page * PAGE, PAGE, Prot::READ).expect("a change");
+    }
+    assert_eq!(ranges(&space).len(), 512);
+    vm.audit().expect("a clean audit");
+    space.protect(at, 512 * PAGE, Prot::READ).expect("a change");
+    assert_eq!(ranges(&space).len(), 1);
+    space.unmap(at, 512 * PAGE).expect("no error");
+    assert_eq!(space.table_pages(), 1);
+    vm.quiesce();
+    vm.audit().expect("a clean audit");
+}
