@@ -197,7 +197,7 @@ fn remapping_resizes_moves_and_keeps() {
     assert_eq!(grown, Ok(BASE));
     model.map(space, &MapRequest::anonymous(BASE + 6 * PAGE, PAGE, Prot::READ), None).unwrap();
     let full = model.remap(space, &remap(BASE, 6, 7, RemapPlace::InPlace), None);
-    assert_eq!(full, Err(Refusal::Error(Error::NoAddressSpace { length: 7 * PAGE })));
+    assert_eq!(full, Err(Refusal::Error(Error::Exists { address: BASE + 6 * PAGE })));
     let moved = model.remap(space, &remap(BASE, 6, 7, RemapPlace::MayMove), Some(2 * BASE));
     assert_eq!(moved, Ok(2 * BASE));
     assert_eq!(byte(&mut model, space, 2 * BASE + PAGE), 8);

@@ -189,6 +189,11 @@ impl Model {
         self.judge_place(space, length, chosen)
     }
 
+    /// Whether a new mapping of `length` bytes has a legal place at all.
+    pub fn has_room(&self, space: SpaceId, length: u64) -> bool {
+        self.space(space).areas.has_room(length, &self.limits)
+    }
+
     /// Whether the system under test chose a legal place.
     pub(super) fn judge_place(&self, space: SpaceId, length: u64, chosen: Option<u64>) -> Result<u64, Refusal> {
         let areas = &self.space(space).areas;

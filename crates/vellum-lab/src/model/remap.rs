@@ -7,14 +7,16 @@ use vellum::Error;
 use vellum::ops::{RemapPlace, RemapRequest, Sharing};
 
 impl Model {
-    /// Moves, grows or shrinks a mapping, all of which must be one area. `chosen` is the address that the system
+    /// Moves, grows or shrinks a mapping, all of which must be one area; the first address where it is not is said to be
+    /// not mapped (Linux says `EFAULT`). What cannot grow in place because something is there fails with
+    /// [`Error::Exists`] (Linux says `ENOMEM`). `chosen` is the address that the system
     /// under test answered, looked at where the request leaves the choice open.
     ///
     /// # Errors
     /// The error the request must fail with (those of Linux's `mremap`), or what is wrong with the choice.
     pub fn remap(&mut self, space: SpaceId, request: &RemapRequest, chosen: Option<u64>) -> Result<u64, Refusal> {
         let (old_length, new_length) = self.check_remap(request)?;
-        let area = self.area_to_remap(space, request.old, old_length)?;
+        let area = self.area_to_remap(space, request, (old_length, new_length))?;
         let old = request.old;
         if let RemapPlace::Fixed(new) = request.place {
             self.move_mapping(space, area, old_length, new, new_length, request.keep_old);
@@ -31,13 +33,15 @@ impl Model {
             }
             return Ok(old);
         }
-        if old_length > 0 && self.may_grow_in_place(space, area, old + old_length, old + new_length) {
-            let attributes = area.attributes;
-            self.space_mut(space).areas.insert(old + old_length, old + new_length, attributes);
-            return Ok(old);
-        }
-        if request.place == RemapPlace::InPlace {
-            return Err(Error::NoAddressSpace { length: new_length }.into());
+        if old_length > 0 {
+            match self.check_growth(space, area, old_length, new_length) {
+                Ok(()) => {
+                    self.space_mut(space).areas.insert(old + old_length, old + new_length, area.attributes);
+                    return Ok(old);
+                }
+                Err(error) if request.place == RemapPlace::InPlace => return Err(error.into()),
+                Err(_) => {}
+            }
         }
         let new = self.judge_place(space, new_length, chosen)?;
         self.move_mapping(space, area, old_length, new, new_length, false);
@@ -50,11 +54,11 @@ impl Model {
         if !limits.is_aligned(request.old) {
             return Err(Error::Unaligned { what: "address", value: request.old });
         }
-        let round = |length| limits.round_up(length).ok_or(Error::OutOfRange { start: request.old, length });
-        let (old_length, new_length) = (round(request.old_length)?, round(request.new_length)?);
-        if new_length == 0 {
+        if request.new_length == 0 {
             return Err(Error::ZeroLength { what: "new length" });
         }
+        let round = |length| limits.round_up(length).ok_or(Error::OutOfRange { start: request.old, length });
+        let (old_length, new_length) = (round(request.old_length)?, round(request.new_length)?);
         if request.keep_old && (old_length != new_length || request.place == RemapPlace::InPlace) {
             return Err(Error::Invalid { what: "keeping the old mapping means moving without resizing" });
         }
@@ -64,29 +68,42 @@ impl Model {
                 return Err(Error::Invalid { what: "old and new range overlap" });
             }
         }
-        if !limits.fits(request.old, old_length) {
+        if !limits.fits(request.old, old_length.max(limits.page_size())) {
             return Err(Error::OutOfRange { start: request.old, length: request.old_length });
+        }
+        if request.place == RemapPlace::InPlace && old_length > 0 && !limits.fits(request.old, new_length) {
+            return Err(Error::OutOfRange { start: request.old, length: request.new_length });
         }
         Ok((old_length, new_length))
     }
 
     /// The area that holds all of the old range, cut to begin there.
-    fn area_to_remap(&self, space: SpaceId, old: u64, old_length: u64) -> Result<Area, Error> {
-        let areas = &self.space(space).areas;
-        let area = areas.find(old).ok_or(Error::NotMapped { address: old })?;
+    fn area_to_remap(&self, space: SpaceId, request: &RemapRequest, lengths: (u64, u64)) -> Result<Area, Error> {
+        let (old, (old_length, new_length)) = (request.old, lengths);
+        let area = self.space(space).areas.find(old).ok_or(Error::NotMapped { address: old })?;
+        if old_length > area.end - old {
+            return Err(Error::NotMapped { address: area.end });
+        }
         if old_length == 0 && area.attributes.sharing == Sharing::Private {
             return Err(Error::Invalid { what: "a private mapping cannot be duplicated" });
         }
-        if old_length > area.end - old {
-            let hole = areas.first_hole(old, old + old_length);
-            let what = "the range spans several mappings";
-            return Err(hole.map_or(Error::Invalid { what }, |address| Error::NotMapped { address }));
+        let end = area.attributes.offset(old).checked_add(new_length);
+        if area.attributes.object.is_some() && end.is_none_or(|end| end > i64::MAX as u64) {
+            return Err(Error::Invalid { what: "the mapping reaches beyond the largest offset" });
         }
         Ok(Area { start: old, ..area })
     }
 
-    fn may_grow_in_place(&self, space: SpaceId, area: Area, old_end: u64, new_end: u64) -> bool {
-        area.end == old_end && new_end <= self.limits.user_end && self.space(space).areas.is_free(old_end, new_end)
+    /// Whether the mapping can be extended behind its end.
+    fn check_growth(&self, space: SpaceId, area: Area, old_length: u64, new_length: u64) -> Result<(), Error> {
+        let (start, end) = (area.start + old_length, area.start.saturating_add(new_length));
+        if end > self.limits.user_end {
+            return Err(Error::OutOfRange { start: area.start, length: new_length });
+        }
+        match self.space(space).areas.first_mapped(start, end) {
+            Some(address) => Err(Error::Exists { address }),
+            None => Ok(()),
+        }
     }
 
     /// Moves the pages of an old range, beginning at `area.start`, to a new one and maps that like the old.
@@ -98,6 +115,8 @@ impl Model {
         let loses = self.quirk == Some(Quirk::LoseAtRemap);
         let old_end = self.limits.page(old + moved);
         let mut attributes = area.attributes;
+        // Only one of two copies can be the stack. (In Linux both say so.)
+        attributes.grows_down &= !keep_old;
         attributes.difference = attributes.difference.wrapping_add(old).wrapping_sub(new);
         let state = self.space_mut(space);
         for (page, contents) in state.take_pages(from, old_end) {

@@ -149,6 +149,8 @@ pub struct Semantics {
     pub mixed_sizes_fault: bool,
     /// A write to a page may be denied by an upper-level entry.
     pub upper_write_protect: bool,
+    /// A page that can be executed can be read.
+    pub execute_implies_read: bool,
 }
 
 /// A processor's paging formats. All functions are pure.

@@ -31,6 +31,7 @@ impl Arch for Tiny {
         break_before_make: false,
         mixed_sizes_fault: true,
         upper_write_protect: false,
+        execute_implies_read: false,
     };
 
     #[inline(always)]

@@ -33,6 +33,7 @@ const SEMANTICS: Semantics = Semantics {
     break_before_make: false,
     mixed_sizes_fault: false,
     upper_write_protect: true,
+    execute_implies_read: true,
 };
 
 #[inline(always)]

@@ -1,8 +1,7 @@
 //! The heap that grows at its end.
 
 use super::range::{aligned, page};
-use super::{MapRequest, Place};
-use crate::arch::{Arch, Prot};
+use crate::arch::Arch;
 use crate::error::Error;
 use crate::machine::Machine;
 use crate::space::Space;
@@ -33,7 +32,7 @@ impl<M: Machine> Space<'_, M> {
     /// Context and allocation as [`Space::map`] and [`Space::unmap`]. Callers serialise their calls for one space.
     ///
     /// # Errors
-    /// [`Error::Invalid`] below the base or without one; [`Error::Exists`] if something is in the way;
+    /// [`Error::Invalid`] below the base or without one; [`Error::Exists`] if something is in the way, or a stack would be too close;
     /// [`Error::OutOfRange`]; [`Error::OutOfMemory`]. Nothing is changed then.
     pub fn brk(&self, end: u64) -> Result<u64, Error> {
         let inner = self.inner();
@@ -50,8 +49,7 @@ impl<M: Machine> Space<'_, M> {
         let up = |address: u64| (address + page::<M::Arch>() - 1) & !(page::<M::Arch>() - 1);
         let (old_top, new_top) = (up(old), up(end));
         if new_top > old_top {
-            let request = MapRequest::anonymous(new_top - old_top, Prot::READ_WRITE);
-            self.map(&request.at(Place::FixedNoReplace(old_top)))?;
+            self.map_heap(old_top, new_top - old_top)?;
         } else if new_top < old_top {
             self.unmap(new_top, old_top - new_top)?;
         }

@@ -149,7 +149,7 @@ impl<M: Machine> Space<'_, M> {
     /// the I/O of a file, and while a fork of the space in progress has copied that part.
     ///
     /// # Errors
-    /// [`FaultError`]; nothing has changed then.
+    /// [`FaultError`]; nothing has changed then, but that a stack may have grown which does not allow the access.
     pub fn fault(&self, address: u64, access: Access) -> Result<FaultKind, FaultError> {
         let mut fetched = None;
         let result = self.fault_with(address, access, &mut fetched);
@@ -262,7 +262,7 @@ fn try_fault<M: Machine>(
     }
     let attributes = cx.attributes(class);
     let page = address >> M::Arch::PAGE_SHIFT << M::Arch::PAGE_SHIFT;
-    if !readable(attributes.prot).has(access.right()) {
+    if !readable::<M::Arch>(attributes.prot).has(access.right()) {
         let denied = Err(FaultError::Segv { address, denied: true });
         return if table.sequence_is(sequence) { denied } else { Ok(Step::Retry) };
     }
@@ -320,8 +320,8 @@ fn commit<'a, M: Machine>(cx: &'a Cx<'_, M>, space: &Inner<M>, plan: &Plan<'a, M
 
 /// The bits of an entry that grants what the class does; WRITE only if `writable`.
 #[inline(always)]
-fn bits_for(prot: Prot, writable: bool, access: Access) -> PageBits {
-    let rights = readable(prot);
+fn bits_for<A: Arch>(prot: Prot, writable: bool, access: Access) -> PageBits {
+    let rights = readable::<A>(prot);
     let rights = if writable { rights } else { rights.without(Prot::WRITE) };
     let dirty = if access == Access::Write { PageBits::DIRTY } else { PageBits::NONE };
     PageBits::of(rights) | PageBits::ACCESSED | dirty
@@ -335,13 +335,13 @@ fn absent_anonymous<M: Machine>(
     plan: &Plan<'_, M>,
 ) -> Result<Step<M>, PageError> {
     if plan.access != Access::Write {
-        let bits = bits_for(plan.attributes.prot, false, plan.access) | PageBits::SPECIAL;
+        let bits = bits_for::<M::Arch>(plan.attributes.prot, false, plan.access) | PageBits::SPECIAL;
         let Some(locked) = commit(cx, space, plan) else { return Ok(Step::Retry) };
         locked.install(plan.index, M::Arch::page(cx.vm().zero_page(), bits));
         return Ok(Step::Done(FaultKind::Zero));
     }
     let pfn = fresh_page(cx, space, plan)?;
-    let bits = bits_for(plan.attributes.prot, true, plan.access) | PageBits::EXCLUSIVE;
+    let bits = bits_for::<M::Arch>(plan.attributes.prot, true, plan.access) | PageBits::EXCLUSIVE;
     let Some(locked) = commit(cx, space, plan) else {
         drop_fresh(cx, pfn);
         return Ok(Step::Retry);
@@ -426,7 +426,7 @@ fn find_page<M: Machine>(
 /// Maps the object's own page. The caller's reference goes to the mapping.
 fn map_page<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, plan: &Plan<'_, M>, pfn: Pfn) -> Step<M> {
     // A page of a shared mapping becomes writable by a store, so that the store is noticed.
-    let bits = bits_for(plan.attributes.prot, plan.access == Access::Write, plan.access);
+    let bits = bits_for::<M::Arch>(plan.attributes.prot, plan.access == Access::Write, plan.access);
     let Some(locked) = commit(cx, space, plan) else { return Step::Retry };
     cx.vm().physical().frame(pfn).add_mapping_of_reference();
     locked.install(plan.index, M::Arch::page(pfn, bits));
@@ -461,7 +461,7 @@ fn replace<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, plan: &Plan<'_, M>, pfn
     if plan.word != 0 {
         remove(cx, space, plan, &locked);
     }
-    let bits = bits_for(plan.attributes.prot, true, plan.access) | PageBits::EXCLUSIVE;
+    let bits = bits_for::<M::Arch>(plan.attributes.prot, true, plan.access) | PageBits::EXCLUSIVE;
     locked.install(plan.index, M::Arch::page(pfn, bits));
     drop(locked);
     space.add_rss(cx, RssKind::Anonymous, 1);
@@ -487,9 +487,9 @@ fn present<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, plan: &Plan<'_, M>) -> 
     let bits = M::Arch::page_bits(plan.word);
     if plan.access != Access::Write {
         let writable = bits.has(PageBits::WRITE);
-        return Ok(grant(cx, space, plan, bits | bits_for(plan.attributes.prot, writable, plan.access)));
+        return Ok(grant(cx, space, plan, bits | bits_for::<M::Arch>(plan.attributes.prot, writable, plan.access)));
     }
-    let granted = bits_for(plan.attributes.prot, true, plan.access);
+    let granted = bits_for::<M::Arch>(plan.attributes.prot, true, plan.access);
     if !plan.attributes.is_private() || bits.has(PageBits::EXCLUSIVE) {
         return Ok(grant(cx, space, plan, bits | granted));
     }

@@ -42,15 +42,15 @@ impl<M: Machine> Space<'_, M> {
             return None;
         }
         // The limit is on the whole mapping: look for its end.
-        let mut here = bottom;
-        while here < high {
-            let span = self.inner().span_at(&cx, here, high);
+        let mut end = bottom;
+        while end < M::Arch::USER_END && end - page <= limit {
+            let span = self.inner().span_at(&cx, end, high.saturating_add(1));
             if span.class != class {
-                return Some(bottom);
+                break;
             }
-            here = span.end;
+            end = span.end;
         }
-        (here.min(high) - page < limit || here == M::Arch::USER_END).then_some(bottom)
+        (end - page <= limit).then_some(bottom)
     }
 
     /// Extends the mapping at the end of the claimed range over all of it.

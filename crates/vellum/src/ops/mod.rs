@@ -17,6 +17,8 @@ mod range;
 mod remap;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod stress;
 mod translate;
 mod unmap;
 

@@ -1,7 +1,7 @@
 //! Changing access rights.
 
 use super::holds::Holds;
-use super::range::checked;
+use super::range::{aligned, checked};
 use crate::arch::Prot;
 use crate::cpu::Cx;
 use crate::error::Error;
@@ -13,17 +13,20 @@ use crate::space::{Attributes, ClassId, Space};
 
 impl<M: Machine> Space<'_, M> {
     /// Gives a range the access rights `prot`, as `mprotect` does. When it returns no CPU can use a right that was taken
-    /// away.
+    /// away. A range of length zero is fine and means nothing.
     ///
     /// May sleep while another operation works on the same range; allocates as [`Space::unmap`] does.
     ///
     /// # Errors
-    /// [`Error::Unaligned`], [`Error::ZeroLength`], [`Error::OutOfRange`]; [`Error::NotMapped`] if the range has a hole;
+    /// [`Error::Unaligned`], [`Error::OutOfRange`]; [`Error::NotMapped`] if the range has a hole;
     /// [`Error::AccessDenied`] if a mapping's `max_prot` does not allow it; [`Error::OutOfMemory`]. Nothing is changed
     /// then, unlike in Linux, which changes what lies before the hole.
     pub fn protect(&self, start: u64, length: u64, prot: Prot) -> Result<(), Error> {
         if prot.without(Prot(7)) != Prot::NONE {
             return Err(Error::Invalid { what: "unknown access rights" });
+        }
+        if length == 0 {
+            return aligned::<M::Arch>("address", start).map(|_| ());
         }
         let may = |attributes: &Attributes<M>, address| {
             if prot.without(attributes.max_prot) == Prot::NONE { Ok(()) } else { Err(Error::AccessDenied { address }) }

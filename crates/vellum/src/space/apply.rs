@@ -252,7 +252,7 @@ impl<'a, M: Machine> Change<'a, '_, '_, M> {
                 let bits = M::Arch::page_bits(word);
                 let writable = bits.has(PageBits::EXCLUSIVE) || (shared && bits.has(PageBits::DIRTY));
                 let rights = if writable { prot } else { prot.without(Prot::WRITE) };
-                M::Arch::page(M::Arch::pfn(word), bits.without(PageBits::of(Prot(7))) | PageBits::of(readable(rights)))
+                M::Arch::page(M::Arch::pfn(word), bits.without(PageBits::of(Prot(7))) | PageBits::of(readable::<M::Arch>(rights)))
             });
             let (old, new) = (M::Arch::page_bits(old).prot(), M::Arch::page_bits(new).prot());
             if old.without(new) != Prot::NONE {
@@ -262,10 +262,12 @@ impl<'a, M: Machine> Change<'a, '_, '_, M> {
     }
 }
 
-/// What the entry of a page grants for rights `prot`: no architecture here has pages that can be written but not read.
+/// What the entry of a page grants for rights `prot`: no architecture here has pages that can be written but not read,
+/// and some have none that can be executed but not read.
 #[inline(always)]
-pub(crate) fn readable(prot: Prot) -> Prot {
-    if prot.has(Prot::WRITE) { prot | Prot::READ } else { prot }
+pub(crate) fn readable<A: Arch>(prot: Prot) -> Prot {
+    let implies = if A::SEMANTICS.execute_implies_read { Prot::WRITE | Prot::EXECUTE } else { Prot::WRITE };
+    if prot.has_any(implies) { prot | Prot::READ } else { prot }
 }
 
 /// Which count a page belongs to, by what its frame is used for.

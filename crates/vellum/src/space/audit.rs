@@ -303,8 +303,8 @@ impl<M: Machine> SpaceAudit<'_, '_, M> {
 
     /// Whether an entry grants no more than its class, and what it says of exclusiveness holds.
     fn is_allowed(&self, attributes: Attributes<M>, bits: PageBits, frame: &Frame<M>, is_zero_page: bool) -> bool {
-        let granted = super::apply::readable(attributes.prot);
-        let within = bits.prot().without(granted | crate::arch::Prot::READ) == crate::arch::Prot::NONE;
+        let granted = super::apply::readable::<M::Arch>(attributes.prot);
+        let within = bits.prot().without(granted) == crate::arch::Prot::NONE;
         let is_exclusive = bits.has(PageBits::EXCLUSIVE);
         let lonely = !is_exclusive || (frame.kind() == Kind::Anonymous && frame.mappings() == 1 && !is_zero_page);
         let private_write = attributes.is_private() && bits.has(PageBits::WRITE);

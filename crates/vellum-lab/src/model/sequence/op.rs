@@ -49,13 +49,12 @@ pub enum Rights {
 
 impl Rights {
     /// All of them.
-    pub const ALL: [Rights; 7] = [
+    pub const ALL: [Rights; 6] = [
         Rights::ReadWrite,
         Rights::ReadOnly,
         Rights::AllRights,
         Rights::NoRights,
         Rights::ReadExecute,
-        Rights::ExecuteOnly,
         Rights::WriteOnly,
     ];
 

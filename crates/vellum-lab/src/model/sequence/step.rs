@@ -248,6 +248,13 @@ impl<'h, A: Arch> World<'h, A> {
         let pair = &self.spaces[self.space_index(space)];
         let (core, space) = (self.hosted.on(self.cpu(cpu), || pair.core.remap(request)), pair.model);
         let model = self.model().remap(space, request, core.ok());
+        if let (Err(Error::NoAddressSpace { length }), Err(Refusal::Error(_))) = (core, model)
+            && !self.model().has_room(space, length)
+        {
+            // Two things are wrong; the core looks for room first.
+            self.stats.count(false);
+            return Ok(());
+        }
         self.agree_on_place(core, model, !matches!(request.place, RemapPlace::Fixed(_)))
     }
 

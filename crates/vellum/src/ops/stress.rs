@@ -1,0 +1,99 @@
+//! Random operations on one space by several threads at once; the audit at the end is the oracle.
+
+use crate::arch::{Arch, Prot, Tiny, X86_64};
+use crate::ops::{Access, Advice, MapRequest, Place, RemapPlace, RemapRequest};
+use crate::testing::{TestMachine, become_cpu};
+use crate::{Space, Vm};
+
+const THREADS: usize = 4;
+
+/// A small generator (SplitMix64), so that a seed reproduces each thread's choices.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mix = self.0;
+        mix = (mix ^ mix >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mix = (mix ^ mix >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mix ^ mix >> 31) % bound
+    }
+}
+
+/// One random operation on `pages` pages from `base` on. Errors are as good as successes here.
+fn step<A: Arch>(space: &Space<'_, TestMachine<A>>, random: &mut Random, base: u64, pages: u64) {
+    let page = 1u64 << A::PAGE_SHIFT;
+    let start = random.below(pages);
+    let longest = if random.below(8) == 0 { pages } else { 4 };
+    let length = (1 + random.below(longest)).min(pages - start) * page;
+    let at = base + start * page;
+    let prot = [Prot::READ_WRITE, Prot::READ, Prot::NONE, Prot::READ_WRITE][random.below(4) as usize];
+    match random.below(16) {
+        0 | 1 => drop(space.map(&MapRequest::anonymous(length, prot).at(Place::Fixed(at)))),
+        2 => drop(space.map(&MapRequest::shared(length, prot).at(Place::Fixed(at)))),
+        3 | 4 => drop(space.unmap(at, length)),
+        5 | 6 => drop(space.protect(at, length, prot)),
+        7 => drop(space.advise(at, length, Advice::DontNeed)),
+        8 => drop(space.advise(at, length, Advice::DontFork)),
+        9 => drop(space.fork()),
+        10 => {
+            let new = base + random.below(pages) * page;
+            let place = RemapPlace::Fixed(new.min(base + pages * page - length));
+            let keep_old = random.below(4) == 0;
+            drop(space.remap(&RemapRequest { old: at, old_length: length, new_length: length, place, keep_old }));
+        }
+        11 => {
+            if let Ok(found) = space.map(&MapRequest::anonymous(length, prot)) {
+                drop(space.fault(found, Access::Write));
+                space.unmap(found, length).expect("what was just mapped can be unmapped");
+            }
+        }
+        _ => {
+            let access = if random.below(3) == 0 { Access::Read } else { Access::Write };
+            for here in (at..at + length).step_by(page as usize) {
+                drop(space.fault(here, access));
+            }
+        }
+    }
+}
+
+fn stress<A: Arch>(seed: u64, steps: u64, base: u64, pages: u64) {
+    let vm = Vm::new(TestMachine::<A>::with(&[(0x100, 60_000, 0)], &[0; THREADS])).expect("a machine");
+    let space = vm.create_space().expect("a space");
+    std::thread::scope(|scope| {
+        for cpu in 0..THREADS {
+            let space = &space;
+            scope.spawn(move || {
+                become_cpu(cpu);
+                let mut random = Random(seed + cpu as u64);
+                for _ in 0..steps {
+                    step(space, &mut random, base, pages);
+                }
+            });
+        }
+    });
+    become_cpu(0);
+    vm.audit().unwrap_or_else(|error| panic!("{} with seed {seed}: {error}", A::NAME));
+    drop(space);
+    vm.quiesce();
+    let audit = vm.audit().unwrap_or_else(|error| panic!("{} with seed {seed}, after the end: {error}", A::NAME));
+    assert_eq!((audit.spaces, audit.tables, audit.mapped_pages, audit.classes, audit.objects), (0, 0, 0, 0, 0));
+}
+
+#[test]
+fn threads_in_one_leaf() {
+    stress::<X86_64>(1, 2_000, 1 << 40, 64);
+}
+
+#[test]
+fn threads_across_tables_of_three_levels() {
+    // The range straddles a slot of level 2, so claims stand at different levels.
+    stress::<X86_64>(2, 1_000, (1 << 39) - (700 << 12), 1_600);
+}
+
+#[test]
+fn threads_in_a_tiny_space() {
+    for seed in 0..8 {
+        stress::<Tiny>(100 + 10 * seed, 600, 0x1000, 40);
+    }
+}
