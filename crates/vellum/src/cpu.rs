@@ -1,15 +1,18 @@
 //! One CPU's state, and being inside the core on it.
 
 use crate::machine::Machine;
+use crate::object::{self, Dying};
 use crate::phys::CpuLists;
 use crate::stat::{Counters, Event};
 #[cfg(debug_assertions)]
 use crate::sync::HeldLocks;
-use crate::sync::{Deferred, LocalEpoch};
+use crate::sync::{AtomicU64, Deferred, LocalEpoch};
 use crate::tlb::{CpuTlb, GatherBuffer};
 use crate::vm::Vm;
 use core::cell::UnsafeCell;
+use core::ptr::NonNull;
 use core::marker::PhantomData;
+use core::sync::atomic::Ordering::Relaxed;
 
 /// What belongs to one CPU. Written by that CPU with pre-emption off, except where a field's type says otherwise.
 #[repr(C, align(64))]
@@ -18,6 +21,8 @@ pub(crate) struct Cpu<M: Machine> {
     /// every fault.
     pub(crate) epoch: LocalEpoch<M>,
     pub(crate) lists: CpuLists<M>,
+    /// How many things wait for a grace period.
+    pub(crate) dead: AtomicU64<M>,
     pub(crate) counters: Counters<M>,
     pub(crate) tlb: CpuTlb<M>,
     /// Page tables waiting for a grace period.
@@ -38,6 +43,7 @@ impl<M: Machine> Cpu<M> {
         Cpu {
             epoch: LocalEpoch::new(),
             lists: CpuLists::new(),
+            dead: AtomicU64::new(0),
             counters: Counters::new(),
             tlb: CpuTlb::new(),
             dead_tables: Deferred::new(),
@@ -56,6 +62,8 @@ pub(crate) struct Cx<'vm, M: Machine> {
     vm: &'vm Vm<M>,
     cpu: &'vm Cpu<M>,
     number: usize,
+    /// Objects whose last reference went inside; destroyed as soon as the core has been left.
+    dying: Dying<M>,
     _not_send: PhantomData<*const ()>,
 }
 
@@ -67,7 +75,7 @@ impl<'vm, M: Machine> Cx<'vm, M> {
         let number = vm.machine().current_cpu();
         let cpu = vm.cpu(number);
         cpu.epoch.enter(vm.epoch());
-        Cx { vm, cpu, number, _not_send: PhantomData }
+        Cx { vm, cpu, number, dying: Dying::new(), _not_send: PhantomData }
     }
 
     /// The context of an interrupt handler: no read-side section is opened, and none closed at its end, since the
@@ -78,7 +86,7 @@ impl<'vm, M: Machine> Cx<'vm, M> {
             vm,
             cpu: vm.cpu(number),
             number,
-           
+            dying: Dying::new(),
             _not_send: PhantomData,
         })
     }
@@ -105,7 +113,11 @@ impl<'vm, M: Machine> Cx<'vm, M> {
         self.cpu.counters.add(event, times);
     }
 
-/*PUT*/
+    /// Drops a reference to an object. If it was the last, the object is destroyed when the core is left, which may
+    /// sleep.
+    pub(crate) fn put_object(&self, object: NonNull<object::Inner<M>>) {
+        self.dying.put(object);
+    }
 
     #[cfg(debug_assertions)]
     pub(crate) fn held_locks<R>(&self, with: impl FnOnce(&mut HeldLocks) -> R) -> R {
@@ -120,9 +132,10 @@ impl<M: Machine> Drop for Cx<'_, M> {
         #[cfg(debug_assertions)]
         self.held_locks(|held| assert_eq!(held.count(), 0, "the core is left with a lock held"));
         self.cpu.epoch.exit();
-        if self.cpu.dead_tables.len() + self.cpu.dead_objects.len() >= crate::vm::DEAD_BATCH {
+        if self.cpu.dead.load(Relaxed) >= crate::vm::DEAD_BATCH {
             self.free_dead();
         }
         self.vm.machine().enable_preemption();
-/*DROP*/    }
+        self.dying.destroy(self.vm);
+    }
 }

@@ -216,6 +216,7 @@ impl<M: Machine> Vm<M> {
 impl<M: Machine> Cx<'_, M> {
     /// Retires a slab object whose first 16 bytes no reader looks at: it is freed after a grace period.
     pub(crate) fn retire(&self, object: NonNull<u8>, size: usize) {
+        self.cpu().dead.add_owned(1);
         let link = object.cast::<[u64; 2]>();
         self.cpu().dead_objects.push(object.as_ptr().expose_provenance() as u64, self.vm().epoch().now(), |next| {
             // SAFETY: the first 16 bytes of a retired object are this CPU's, by the caller's promise.
@@ -225,6 +226,7 @@ impl<M: Machine> Cx<'_, M> {
 
     /// Retires a page table, all empty, which no entry and no paging-structure cache names any more.
     pub(crate) fn retire_table(&self, pfn: Pfn) {
+        self.cpu().dead.add_owned(1);
         let frame = self.vm().physical().frame(pfn);
         self.cpu().dead_tables.push(pfn.0 + 1, self.vm().epoch().now(), |next| frame.link.store(next, Relaxed));
     }
@@ -242,6 +244,9 @@ impl<M: Machine> Cx<'_, M> {
                 self.free_dead_objects(head);
             }
         }
+        // While a grace period cannot end, try again only after as many more.
+        let waiting = self.cpu().dead_tables.len() + self.cpu().dead_objects.len();
+        self.cpu().dead.store(waiting % DEAD_BATCH, Relaxed);
     }
 
     fn free_dead_tables(&self, head: u64) {

@@ -78,7 +78,8 @@ impl Prot {
 }
 
 flags! {
-    /// What a page entry says beside its frame, in terms common to all architectures.
+    /// What a page entry says beside its frame, in terms common to all architectures. (The values are those of x86-64's
+    /// bits where it has them, which makes its conversions cheap; nothing else depends on that.)
     PageBits: u16 {
         /// Loads are allowed.
         READ = 1;
@@ -87,13 +88,13 @@ flags! {
         /// Instruction fetches are allowed.
         EXECUTE = 4;
         /// The page was accessed.
-        ACCESSED = 8;
+        ACCESSED = 0x20;
         /// The page was stored to through this entry.
-        DIRTY = 16;
+        DIRTY = 0x40;
         /// Software: the anonymous page belongs to this entry alone, so a write fault may reuse it.
-        EXCLUSIVE = 32;
+        EXCLUSIVE = 0x200;
         /// Software: the frame is not counted as mapped (the zero page).
-        SPECIAL = 64;
+        SPECIAL = 0x400;
     }
 }
 

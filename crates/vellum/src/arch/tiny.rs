@@ -8,7 +8,7 @@ use crate::phys::Pfn;
 
 const VALID: u64 = 1 << 63;
 const LEAF: u64 = 1 << 62;
-const BITS: u64 = 0x7f;
+const BITS: u64 = 0x7ff;
 const BITS_SHIFT: u32 = 48;
 const FRAME: u64 = (1 << 40) - 1;
 

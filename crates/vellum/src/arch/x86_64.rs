@@ -36,35 +36,27 @@ const SEMANTICS: Semantics = Semantics {
     execute_implies_read: true,
 };
 
+/// The bits which stand at the same place in [`PageBits`].
+const SAME: u64 = PRESENT | WRITE | ACCESSED | DIRTY | EXCLUSIVE | SPECIAL;
+const _: () = assert!(PageBits::READ.0 as u64 == PRESENT && PageBits::WRITE.0 as u64 == WRITE);
+const _: () = assert!(PageBits::ACCESSED.0 as u64 == ACCESSED && PageBits::DIRTY.0 as u64 == DIRTY);
+const _: () = assert!(PageBits::EXCLUSIVE.0 as u64 == EXCLUSIVE && PageBits::SPECIAL.0 as u64 == SPECIAL);
+
 #[inline(always)]
 fn page(pfn: Pfn, bits: PageBits) -> u64 {
-    let mut word = pfn.0 << 12;
-    word |= if bits.has_any(PageBits::READ | PageBits::WRITE | PageBits::EXECUTE) { PRESENT | USER } else { PROT_NONE };
-    word |= if bits.has(PageBits::WRITE) { WRITE } else { 0 };
-    word |= if bits.has(PageBits::EXECUTE) { 0 } else { NO_EXECUTE };
-    word |= if bits.has(PageBits::ACCESSED) { ACCESSED } else { 0 };
-    word |= if bits.has(PageBits::DIRTY) { DIRTY } else { 0 };
-    word |= if bits.has(PageBits::EXCLUSIVE) { EXCLUSIVE } else { 0 };
-    word | if bits.has(PageBits::SPECIAL) { SPECIAL } else { 0 }
+    let access = if bits.has_any(PageBits::READ | PageBits::WRITE | PageBits::EXECUTE) {
+        PRESENT | USER
+    } else {
+        PROT_NONE
+    };
+    let no_execute = if bits.has(PageBits::EXECUTE) { 0 } else { NO_EXECUTE };
+    pfn.0 << 12 | bits.0 as u64 & SAME | access | no_execute
 }
 
 #[inline(always)]
 fn page_bits(word: u64) -> PageBits {
-    let mut bits = PageBits::NONE;
-    let mut add = |mask: u64, flag: PageBits| {
-        if word & mask != 0 {
-            bits = bits | flag;
-        }
-    };
-    add(PRESENT, PageBits::READ);
-    if word & PRESENT != 0 {
-        add(WRITE, PageBits::WRITE);
-    }
-    add(ACCESSED, PageBits::ACCESSED);
-    add(DIRTY, PageBits::DIRTY);
-    add(EXCLUSIVE, PageBits::EXCLUSIVE);
-    add(SPECIAL, PageBits::SPECIAL);
-    if word & (PRESENT | NO_EXECUTE) == PRESENT { bits | PageBits::EXECUTE } else { bits }
+    let execute = (!word >> 63 & word & PRESENT) * PageBits::EXECUTE.0 as u64;
+    PageBits((word & SAME | execute) as u16)
 }
 
 macro_rules! x86 {

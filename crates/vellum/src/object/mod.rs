@@ -3,7 +3,7 @@
 //! An object is counted by its handles ([`Object`]) and by the attribute classes that name it. What it consists of is
 //! an [`Inner`] in a slab, freed a grace period after the last reference was dropped, so that a fault may look a page up
 //! ([`Inner::lookup`]) with nothing but a class it has read optimistically. Dropping the last reference does not destroy
-//! the object, since that sleeps: [`Cx::put_object`] notes it, and the operation ends with [`Vm::reap_objects`].
+//! the object, since that sleeps: inside the core, a [`Dying`] keeps it until the core is left.
 //!
 //! | file | what |
 //! |---|---|
@@ -11,7 +11,7 @@
 //! | `cache` | pages in it, with their references |
 //! | `page` | getting a page: adding, reading, waiting |
 //! | `writeback` | bringing stores to the backing |
-//! | `registry` | all objects of an instance, and those to be destroyed |
+//! | `registry` | all objects of an instance |
 
 mod cache;
 mod page;
@@ -22,7 +22,7 @@ mod tests;
 mod writeback;
 
 pub(crate) use cache::Cache;
-pub(crate) use page::{PageError, get_page, is_dirty, mark_dirty, read_ahead, release, rss_kind};
+pub(crate) use page::{PageError, get_page, mark_dirty, read_ahead, release, rss_kind};
 pub(crate) use registry::Objects;
 
 use crate::arch::Arch;
@@ -32,8 +32,9 @@ use crate::machine::Machine;
 use crate::phys::Pfn;
 use crate::sync::AtomicU64;
 use crate::vm::Vm;
+use core::cell::Cell;
 use core::fmt;
-use core::ptr::NonNull;
+use core::ptr::{NonNull, with_exposed_provenance_mut};
 use core::sync::atomic::Ordering::{AcqRel, Relaxed};
 use registry::Links;
 use writeback::SleepLock;
@@ -41,8 +42,7 @@ use writeback::SleepLock;
 /// A file, or whatever else pages can be read from and written to; what the embedder implements.
 ///
 /// The methods may sleep, and are called without a lock of the core held. They must not wait for an operation on the
-/// same object; and [`Backing::write`] not for one that unmaps or drops, since such a one waits until the objects
-/// whose end has begun have been written.
+/// same object.
 pub trait Backing: Send + Sync {
     /// Length in bytes. It may grow; pages beyond an end that has moved down are no longer written.
     fn length(&self) -> u64;
@@ -130,9 +130,9 @@ impl<M: Machine> Inner<M> {
     }
 
     /// One reference less; whether it was the last. Then the caller must [`destroy`] the object, outside the core.
-    /// Inside it, [`Cx::put_object`] helps.
+    /// Inside it, [`Dying::put`] helps.
     #[must_use = "whoever drops the last reference destroys the object"]
-    fn put(&self) -> bool {
+    pub(crate) fn put(&self) -> bool {
         self.references.fetch_sub(1, AcqRel) == 1
     }
 
@@ -234,7 +234,7 @@ fn create<M: Machine>(vm: &Vm<M>, source: Source) -> Result<Object<'_, M>, Error
 /// ([`Event::WriteBackError`](crate::stat::Event::WriteBackError)), and frees everything. Sleeps: without a [`Cx`].
 ///
 /// To be called once, by whom [`Inner::put`] has said so.
-fn destroy<M: Machine>(vm: &Vm<M>, inner: NonNull<Inner<M>>) {
+pub(crate) fn destroy<M: Machine>(vm: &Vm<M>, inner: NonNull<Inner<M>>) {
     /// Nodes of the cache freed before the core is left for a moment.
     const NODES: usize = 8;
     {
@@ -254,10 +254,46 @@ fn destroy<M: Machine>(vm: &Vm<M>, inner: NonNull<Inner<M>>) {
     cx.retire(inner.cast(), INNER_BYTES);
 }
 
-/// The identity of an object named by a class that was read within the section of `cx`, or is held.
-pub(crate) fn id<M: Machine>(_cx: &Cx<'_, M>, object: NonNull<Inner<M>>) -> u64 {
-    // SAFETY: an object outlives the classes that name it by a grace period, and so the section.
-    unsafe { object.as_ref() }.id()
+/// Objects whose last reference was dropped inside the core, part of a [`Cx`]. They are destroyed when that has ended,
+/// by the same operation and nobody else: a backing need not live longer than the handle whose operation unmapped it.
+pub(crate) struct Dying<M>(Cell<Option<NonNull<Inner<M>>>>);
+
+impl<M: Machine> Dying<M> {
+    /// None yet.
+    #[inline(always)]
+    pub(crate) const fn new() -> Self {
+        Dying(Cell::new(None))
+    }
+
+    /// Drops a reference to an object; if it was the last, the object is destroyed later. Any lock may be held.
+    pub(crate) fn put(&self, object: NonNull<Inner<M>>) {
+        // SAFETY: the caller's reference keeps the object; the last one passes to the list.
+        let inner = unsafe { object.as_ref() };
+        if inner.put() {
+            let next = self.0.get().map_or(0, |head| head.as_ptr().expose_provenance() as u64);
+            inner.link.0[0].store(next, Relaxed);
+            self.0.set(Some(object));
+        }
+    }
+
+    /// Destroys what there is; called outside the core, with pre-emption on.
+    #[inline(always)]
+    pub(crate) fn destroy(&self, vm: &Vm<M>) {
+        if self.0.get().is_some() {
+            self.destroy_all(vm);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn destroy_all(&self, vm: &Vm<M>) {
+        while let Some(object) = self.0.take() {
+            // SAFETY: what is on the list is not freed yet.
+            let next = unsafe { object.as_ref() }.link.0[0].load(Relaxed);
+            self.0.set(NonNull::new(with_exposed_provenance_mut(next as usize)));
+            destroy(vm, object);
+        }
+    }
 }
 
 /// Shared memory or a file, to be mapped: [`Vm::shared_memory`], [`Vm::file`].

@@ -59,7 +59,7 @@ pub(crate) fn mark_dirty<M: Machine>(frame: &Frame<M>) {
 
 /// Whether the cached page of `frame` was stored to.
 #[inline(always)]
-pub(crate) fn is_dirty<M: Machine>(frame: &Frame<M>) -> bool {
+pub(super) fn is_dirty<M: Machine>(frame: &Frame<M>) -> bool {
     frame.words[2].load(Acquire) & DIRTY != 0
 }
 
@@ -167,7 +167,7 @@ fn add_page<M: Machine>(vm: &Vm<M>, inner: &Inner<M>, index: u64) -> Result<Adde
 }
 
 /// Waits until the contents of `pfn`, to which the caller has a reference, are there; or drops that reference.
-fn wait<M: Machine>(vm: &Vm<M>, index: u64, pfn: Pfn) -> Result<Pfn, PageError> {
+pub(super) fn wait<M: Machine>(vm: &Vm<M>, index: u64, pfn: Pfn) -> Result<Pfn, PageError> {
     let state = &vm.physical().frame(pfn).halves[0];
     loop {
         match state.load(Acquire) {

@@ -145,8 +145,8 @@ impl<M: Machine> Tree<M> {
             let mut node = self.root(cx).filter(|root| root.covers(index))?;
             loop {
                 let (shift, first) = (node.shift(), (index >> node.shift()) as usize % SLOTS);
-                let words = (first..SLOTS).map(|place| (place, node.slots[place].load(Acquire)));
-                let Some((place, word)) = words.filter(|&(_, word)| word != 0).next() else {
+                let mut words = (first..SLOTS).map(|place| (place, node.slots[place].load(Acquire)));
+                let Some((place, word)) = words.find(|&(_, word)| word != 0) else {
                     // Nothing more below this node: on with what follows it.
                     let following = (index >> shift >> SLOT_BITS) + 1;
                     if following > u64::MAX >> shift >> SLOT_BITS {

@@ -1,18 +1,11 @@
-//! The list of all objects, for the audit, and those that are to be destroyed.
-//!
-//! The last reference to an object may be dropped under locks, by the release of a class. Destroying it sleeps, so it
-//! waits on a stack for the end of the operation. That operation must not return before the object is destroyed: its
-//! backing may be gone then. Whoever destroys objects therefore holds a lock, and who finds it held waits, lest its own
-//! object be among those.
+//! The list of all objects, for the audit.
 
-use super::writeback::SleepLock;
-use super::{Inner, destroy};
+use super::Inner;
 use crate::cpu::Cx;
 use crate::machine::Machine;
 use crate::sync::{AtomicU64, Rank, RawLock};
-use crate::vm::Vm;
-use core::ptr::{NonNull, with_exposed_provenance, with_exposed_provenance_mut};
-use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
+use core::ptr::{NonNull, with_exposed_provenance};
+use core::sync::atomic::Ordering::Relaxed;
 
 /// All objects of an instance, in a doubly linked list. Lock: `Rank::Objects`.
 pub(crate) struct Objects<M> {
@@ -21,10 +14,6 @@ pub(crate) struct Objects<M> {
     head: AtomicU64<M>,
     /// Under the lock: number of objects.
     count: AtomicU64<M>,
-    /// Address of the last object whose last reference is gone, 0 if there is none; chained through their links.
-    dying: AtomicU64<M>,
-    /// Held while such objects are destroyed.
-    reaping: SleepLock<M>,
 }
 
 /// An object's place in the list: addresses, 0 at the ends.
@@ -41,16 +30,11 @@ impl<M: Machine> Links<M> {
 
 impl<M: Machine> Objects<M> {
     pub(crate) const fn new() -> Self {
-        Objects {
-            lock: RawLock::new(),
-            head: AtomicU64::new(0),
-            count: AtomicU64::new(0),
-            dying: AtomicU64::new(0),
-            reaping: SleepLock::new(),
-        }
+        Objects { lock: RawLock::new(), head: AtomicU64::new(0), count: AtomicU64::new(0) }
     }
 
     /// Number of objects.
+    #[cfg(test)]
     pub(crate) fn len(&self) -> u64 {
         self.count.load(Relaxed)
     }
@@ -94,52 +78,6 @@ impl<M: Machine> Objects<M> {
             object.links.previous.store(previous, Relaxed);
         }
         self.count.add_owned(1u64.wrapping_neg());
-    }
-}
-
-impl<M: Machine> Cx<'_, M> {
-    /// Drops a reference to an object. If it was the last, the operation must call [`Vm::reap_objects`] before it
-    /// returns. Any lock may be held.
-    pub(crate) fn put_object(&self, object: NonNull<Inner<M>>) {
-        // SAFETY: the caller's reference keeps the object, which is retired only after it has gone through `dying`.
-        let inner = unsafe { object.as_ref() };
-        if !inner.put() {
-            return;
-        }
-        let dying = &self.vm().objects().dying;
-        let address = object.as_ptr().expose_provenance() as u64;
-        let mut head = dying.load(Relaxed);
-        loop {
-            inner.link.0[0].store(head, Relaxed);
-            match dying.compare_exchange(head, address, AcqRel) {
-                Ok(_) => return,
-                Err(now) => head = now,
-            }
-        }
-    }
-}
-
-impl<M: Machine> Vm<M> {
-    /// Destroys the objects whose last reference [`Cx::put_object`] has dropped. Sleeps: called outside the core, at the
-    /// end of each operation that may have released a class.
-    #[inline]
-    pub(crate) fn reap_objects(&self) {
-        let objects = self.objects();
-        // In this order: whoever empties the stack has taken the lock before.
-        if objects.dying.load(Acquire) != 0 || !objects.reaping.is_free() {
-            self.reap_objects_slow();
-        }
-    }
-
-    #[cold]
-    fn reap_objects_slow(&self) {
-        let _reaping = self.objects().reaping.lock(self);
-        let mut next = self.objects().dying.swap(0, AcqRel);
-        while let Some(object) = NonNull::new(with_exposed_provenance_mut::<Inner<M>>(next as usize)) {
-            // SAFETY: what was on the stack is destroyed here, and not before.
-            next = unsafe { object.as_ref() }.link.0[0].load(Relaxed);
-            destroy(self, object);
-        }
     }
 }
 

@@ -1,1 +1,696 @@
-//! To come.
+//! Tests of objects on a host-backed machine: the tree against a model, then pages, files, and threads.
+
+mod lookup;
+
+use super::page::{PageError, get_page, is_dirty, mark_dirty, read_ahead, release, wait};
+use super::radix::{Reserve, Tree};
+use super::{Backing, Dying, Inner, IoError, Object};
+use crate::cpu::Cx;
+use crate::error::Error;
+use crate::machine::Machine;
+use crate::phys::{Kind, Pfn};
+use crate::stat::Event;
+use crate::sync::{Rank, RawLock};
+use crate::testing::{TestMachine, become_cpu};
+use crate::vm::Vm;
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering::SeqCst};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Barrier, Mutex};
+use std::time::Duration;
+use std::vec::Vec;
+use std::{thread, vec};
+
+type TestVm = Vm<TestMachine>;
+
+const PAGE: usize = 4096;
+const NEVER: u64 = u64::MAX;
+const CPUS: usize = 4;
+
+fn boot(frames: u64) -> TestVm {
+    become_cpu(0);
+    Vm::new(TestMachine::with(&[(0x100, frames, 0)], &[0; CPUS])).expect("a machine that boots")
+}
+
+/// Nothing of the objects is left, and nothing else is broken.
+fn check_empty(vm: &TestVm) {
+    for cpu in 0..CPUS {
+        become_cpu(cpu);
+        vm.quiesce();
+    }
+    become_cpu(0);
+    assert_eq!(vm.objects().len(), 0);
+    let audit = vm.physical().audit(vm).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(audit.frames(Kind::File) + audit.frames(Kind::Allocated), 0);
+    // A class of slabs keeps one that is empty, and this uses two.
+    assert!(audit.frames(Kind::Slab) <= 2, "{} slabs left", audit.frames(Kind::Slab));
+}
+
+fn frames(vm: &TestVm, kind: Kind) -> u64 {
+    vm.physical().audit(vm).unwrap_or_else(|error| panic!("{error}")).frames(kind)
+}
+
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound
+    }
+}
+
+/// A file in memory that can fail, and notes what is done to it.
+struct TestFile {
+    data: Mutex<Vec<u8>>,
+    reads: AtomicU64,
+    bad_read: AtomicU64,
+    bad_write: AtomicU64,
+    writes: Mutex<Vec<u64>>,
+}
+
+impl TestFile {
+    fn new(bytes: usize) -> Self {
+        TestFile {
+            data: Mutex::new((0..bytes).map(|at| byte_of(at / PAGE)).collect()),
+            reads: AtomicU64::new(0),
+            bad_read: AtomicU64::new(NEVER),
+            bad_write: AtomicU64::new(NEVER),
+            writes: Mutex::new(vec![]),
+        }
+    }
+}
+
+fn byte_of(page: usize) -> u8 {
+    (page % 251) as u8 + 1
+}
+
+impl Backing for TestFile {
+    fn length(&self) -> u64 {
+        self.data.lock().unwrap().len() as u64
+    }
+
+    fn read(&self, index: u64, page: &mut [u8]) -> Result<(), IoError> {
+        thread::yield_now();
+        // Careless about what lies beyond the end.
+        page.fill(0xee);
+        if self.bad_read.load(SeqCst) == index {
+            return Err(IoError);
+        }
+        self.reads.fetch_add(1, SeqCst);
+        let data = self.data.lock().unwrap();
+        let start = index as usize * PAGE;
+        let end = data.len().min(start + PAGE);
+        page[..end - start].copy_from_slice(&data[start..end]);
+        Ok(())
+    }
+
+    fn write(&self, index: u64, page: &[u8]) -> Result<(), IoError> {
+        thread::yield_now();
+        if self.bad_write.load(SeqCst) == index {
+            return Err(IoError);
+        }
+        let mut data = self.data.lock().unwrap();
+        let start = index as usize * PAGE;
+        let end = data.len().min(start + PAGE);
+        assert!(page[end - start..].iter().all(|&byte| byte == 0), "rubbish beyond the end");
+        data[start..end].copy_from_slice(&page[..end - start]);
+        self.writes.lock().unwrap().push(index);
+        Ok(())
+    }
+}
+
+fn get(vm: &TestVm, object: &Object<'_, TestMachine>, index: u64) -> Result<(Pfn, bool), PageError> {
+    get_page(vm, object.inner_pointer(), index)
+}
+
+fn lookup(vm: &TestVm, object: &Object<'_, TestMachine>, index: u64) -> Option<Pfn> {
+    object.inner().lookup(&Cx::enter(vm), index)
+}
+
+fn drop_page(vm: &TestVm, pfn: Pfn) {
+    release(&Cx::enter(vm), pfn);
+}
+
+fn contents(vm: &TestVm, pfn: Pfn) -> Vec<u8> {
+    // SAFETY: the tests have a reference to the page, and do not write to it meanwhile.
+    unsafe { core::slice::from_raw_parts(vm.machine().frame(pfn), PAGE).to_vec() }
+}
+
+/// Stores a byte at each end of the page, as a user would.
+fn store(vm: &TestVm, object: &Object<'_, TestMachine>, index: u64, byte: u8) {
+    let (pfn, _) = get(vm, object, index).expect("a page");
+    for at in [0, PAGE - 1] {
+        // SAFETY: the tests have a reference to the page; what races with this reads it by volatile accesses.
+        unsafe { vm.machine().frame(pfn).add(at).write_volatile(byte) };
+    }
+    mark_dirty(vm.physical().frame(pfn));
+    drop_page(vm, pfn);
+}
+
+#[test]
+fn tree_agrees_with_a_model() {
+    let vm = boot(8192);
+    let cx = Cx::enter(&vm);
+    let (tree, lock) = (Tree::<TestMachine>::new(), RawLock::new());
+    let (mut model, mut random) = (BTreeMap::new(), Random(0x9e37_79b9));
+    for step in 1..3000u64 {
+        let index = match step % 5 {
+            0 => random.next(),
+            1 => u64::MAX - random.below(300),
+            _ => random.next() >> (random.below(10) * 6 + 3),
+        };
+        let mut reserve = Reserve::new(&cx);
+        let missing = tree.missing(&cx, index);
+        reserve.fill(missing + 2).expect("memory");
+        tree.make_slot(&cx, &lock.lock(&cx, Rank::Object), index, &mut reserve).store(step, SeqCst);
+        assert_eq!(reserve.len(), 2, "{missing} nodes were said to be missing for {index:#x}");
+        assert_eq!(tree.missing(&cx, index), 0);
+        model.insert(index, step);
+        let other = random.next() >> random.below(64);
+        for probe in [index, index ^ 1, index.wrapping_add(64), other] {
+            let found = tree.slot(&cx, probe).map_or(0, |slot| slot.load(SeqCst));
+            assert_eq!(found, model.get(&probe).copied().unwrap_or(0), "at {probe:#x}");
+            let following = model.range(probe..).next().map(|(&index, &word)| (index, word));
+            assert_eq!(tree.next(&cx, probe), following, "from {probe:#x}");
+        }
+    }
+    let (mut left, mut nodes): (BTreeSet<u64>, _) = (model.values().copied().collect(), 0);
+    while tree.prune(&cx, |word| assert!(left.remove(&word), "{word} is given twice")) {
+        nodes += 1;
+    }
+    assert!(left.is_empty() && nodes > model.len() / 64);
+    drop(cx);
+    check_empty(&vm);
+}
+
+#[test]
+fn tree_holds_the_highest_index_from_the_start() {
+    let vm = boot(512);
+    let cx = Cx::enter(&vm);
+    let (tree, lock) = (Tree::<TestMachine>::new(), RawLock::new());
+    assert_eq!(tree.next(&cx, 0), None);
+    assert!(!tree.prune(&cx, |_| ()));
+    for (index, missing) in [(u64::MAX, 11), (0, 10), (63, 0), (64, 1)] {
+        assert_eq!(tree.missing(&cx, index), missing);
+        let mut reserve = Reserve::new(&cx);
+        reserve.fill(missing).expect("memory");
+        tree.make_slot(&cx, &lock.lock(&cx, Rank::Object), index, &mut reserve).store(index | 1, SeqCst);
+    }
+    assert_eq!(tree.next(&cx, 1), Some((63, 63)));
+    assert_eq!(tree.next(&cx, 65), Some((u64::MAX, u64::MAX)));
+    while tree.prune(&cx, |_| ()) {}
+    drop(cx);
+    check_empty(&vm);
+}
+
+#[test]
+fn shared_memory_is_zero_then_what_was_stored() {
+    let vm = boot(2048);
+    let object = vm.shared_memory(1 << 50).expect("an object");
+    assert_eq!((object.length(), object.cached_pages()), (1 << 62, 0));
+    let mut random = Random(77);
+    let mut model = BTreeMap::new();
+    for step in 0..1500 {
+        let index = random.next() >> (14 + random.below(44));
+        assert_eq!(lookup(&vm, &object, index).map(|pfn| drop_page(&vm, pfn)).is_some(), model.contains_key(&index));
+        let (pfn, was_read) = get(&vm, &object, index).expect("a page");
+        assert!(!was_read);
+        assert_eq!(contents(&vm, pfn)[0], model.get(&index).copied().unwrap_or(0));
+        assert_eq!(vm.physical().frame(pfn).references(), 2);
+        drop_page(&vm, pfn);
+        store(&vm, &object, index, step as u8);
+        model.insert(index, step as u8);
+        if model.len() == 400 {
+            break;
+        }
+    }
+    let mut found = vec![];
+    object.inner().for_each_page(&Cx::enter(&vm), |index, pfn| found.push((index, contents(&vm, pfn)[PAGE - 1])));
+    assert_eq!(found, model.into_iter().collect::<Vec<_>>());
+    assert_eq!(object.cached_pages(), found.len() as u64);
+    assert_eq!(object.write_back(), Ok(0));
+    assert_eq!(get(&vm, &object, 1 << 50), Err(PageError::BeyondEnd { index: 1 << 50 }));
+    drop(object);
+    check_empty(&vm);
+}
+
+#[test]
+fn sizes_that_do_not_fit_are_refused() {
+    let vm = boot(64);
+    assert!(matches!(vm.shared_memory(1 << 51), Err(Error::OutOfRange { .. })));
+    assert!(matches!(vm.shared_memory(u64::MAX), Err(Error::OutOfRange { length: u64::MAX, .. })));
+    let object = vm.shared_memory((1 << 51) - 1).expect("an object");
+    drop_page(&vm, get(&vm, &object, (1 << 51) - 2).expect("the last page").0);
+    let empty = vm.shared_memory(0).expect("an object");
+    assert_eq!(get(&vm, &empty, 0), Err(PageError::BeyondEnd { index: 0 }));
+    drop((object, empty));
+    check_empty(&vm);
+}
+
+#[test]
+fn each_failing_allocation_leaves_everything_as_it_was() {
+    let vm = boot(256);
+    let file = TestFile::new(1 << 20);
+    for index in [0, 5, 64, 200] {
+        let object = vm.file(&file).expect("an object");
+        drop_page(&vm, get(&vm, &object, 7).expect("a page").0);
+        let before = (object.cached_pages(), frames(&vm, Kind::File), file.reads.load(SeqCst));
+        let mut failures = 0;
+        loop {
+            vm.machine().allow_allocations(failures);
+            let result = get(&vm, &object, index);
+            vm.machine().allow_allocations(u64::MAX);
+            let Err(error) = result else { break };
+            assert_eq!(error, PageError::OutOfMemory);
+            assert_eq!((object.cached_pages(), frames(&vm, Kind::File), file.reads.load(SeqCst)), before);
+            assert_eq!(lookup(&vm, &object, index), None);
+            failures += 1;
+        }
+        // The page, and the nodes that the tree lacked.
+        assert_eq!(failures, if index < 64 { 1 } else { 3 });
+        let pfn = lookup(&vm, &object, index).expect("the page");
+        drop_page(&vm, pfn);
+        drop_page(&vm, pfn);
+        drop(object);
+        check_empty(&vm);
+    }
+    vm.machine().allow_allocations(0);
+    assert_eq!(vm.file(&file).err(), Some(Error::OutOfMemory));
+    vm.machine().allow_allocations(u64::MAX);
+    check_empty(&vm);
+}
+
+#[test]
+fn memory_that_ends_is_all_given_back() {
+    let vm = boot(128);
+    let object = vm.shared_memory(1 << 30).expect("an object");
+    let failed = (0..).map(|step| step * 1000).find(|&index| match get(&vm, &object, index) {
+        Ok((pfn, _)) => {
+            drop_page(&vm, pfn);
+            false
+        }
+        Err(error) => error == PageError::OutOfMemory,
+    });
+    let failed = failed.expect("an end of memory");
+    assert_eq!(object.cached_pages(), failed / 1000);
+    drop(object);
+    check_empty(&vm);
+}
+
+#[test]
+fn file_pages_are_read_once_and_end_in_zeroes() {
+    let vm = boot(512);
+    let file = TestFile::new(5 * PAGE + 100);
+    let object = vm.file(&file).expect("an object");
+    assert_eq!(object.length(), 5 * PAGE as u64 + 100);
+    for index in [0, 5, 3, 0, 5] {
+        let is_first = lookup(&vm, &object, index).map(|pfn| drop_page(&vm, pfn)).is_none();
+        let (pfn, was_read) = get(&vm, &object, index).expect("a page");
+        assert_eq!(was_read, is_first);
+        let page = contents(&vm, pfn);
+        let valid = if index == 5 { 100 } else { PAGE };
+        assert!(page[..valid].iter().all(|&byte| byte == byte_of(index as usize)));
+        assert!(page[valid..].iter().all(|&byte| byte == 0), "rubbish beyond the end");
+        let frame = vm.physical().frame(pfn);
+        assert_eq!((frame.kind(), frame.references(), is_dirty(frame)), (Kind::File, 2, false));
+        assert_eq!(super::rss_kind(frame), crate::space::RssKind::File);
+        drop_page(&vm, pfn);
+    }
+    assert_eq!(file.reads.load(SeqCst), 3);
+    assert_eq!(get(&vm, &object, 6), Err(PageError::BeyondEnd { index: 6 }));
+    assert_eq!(read_ahead(&vm, object.inner_pointer(), 2, u64::MAX), 2);
+    assert_eq!((object.cached_pages(), file.reads.load(SeqCst)), (5, 5));
+    assert_eq!(object.write_back(), Ok(0));
+    file.data.lock().unwrap().resize(7 * PAGE, 9);
+    drop_page(&vm, get(&vm, &object, 6).expect("a page of the longer file").0);
+    drop(object);
+    check_empty(&vm);
+}
+
+#[test]
+fn a_failing_read_leaves_nothing() {
+    let vm = boot(256);
+    let file = TestFile::new(4 * PAGE);
+    let object = vm.file(&file).expect("an object");
+    file.bad_read.store(2, SeqCst);
+    for _ in 0..3 {
+        assert_eq!(get(&vm, &object, 2), Err(PageError::Io { index: 2 }));
+        assert_eq!((object.cached_pages(), lookup(&vm, &object, 2)), (0, None));
+        assert_eq!(frames(&vm, Kind::File), 0);
+    }
+    assert_eq!(read_ahead(&vm, object.inner_pointer(), 0, 4), 2);
+    file.bad_read.store(NEVER, SeqCst);
+    let (pfn, was_read) = get(&vm, &object, 2).expect("a page");
+    assert!(was_read);
+    drop_page(&vm, pfn);
+    drop(object);
+    check_empty(&vm);
+}
+
+#[test]
+fn write_back_writes_what_is_dirty() {
+    let vm = boot(1024);
+    let file = TestFile::new(199 * PAGE + 10);
+    let object = vm.file(&file).expect("an object");
+    read_ahead(&vm, object.inner_pointer(), 0, 200);
+    let dirty: Vec<u64> = (0..200).filter(|index| index % 3 == 1 || *index > 180).collect();
+    for &index in &dirty {
+        store(&vm, &object, index, 0xd1);
+    }
+    let used = frames(&vm, Kind::File);
+    assert_eq!(object.write_back(), Ok(dirty.len() as u64));
+    assert_eq!(*file.writes.lock().unwrap(), dirty);
+    assert_eq!(vm.totals().get(Event::PageOut), dirty.len() as u64);
+    assert_eq!((frames(&vm, Kind::File), frames(&vm, Kind::Allocated)), (used, 0));
+    for index in 0..200 {
+        let expected = if dirty.contains(&index) { 0xd1 } else { byte_of(index as usize) };
+        assert_eq!(file.data.lock().unwrap()[index as usize * PAGE], expected);
+    }
+    assert_eq!(object.write_back(), Ok(0));
+    // With no memory for a copy; the reserve is for that.
+    vm.machine().allow_allocations(0);
+    store(&vm, &object, 4, 0xd2);
+    assert_eq!(object.write_back(), Ok(1));
+    drop(object);
+    vm.machine().allow_allocations(u64::MAX);
+    assert_eq!(file.data.lock().unwrap()[4 * PAGE], 0xd2);
+    check_empty(&vm);
+}
+
+#[test]
+fn a_failing_write_keeps_the_page_dirty_and_spares_the_others() {
+    let vm = boot(256);
+    let file = TestFile::new(8 * PAGE);
+    let object = vm.file(&file).expect("an object");
+    for index in 0..8 {
+        store(&vm, &object, index, 0xaa);
+    }
+    file.bad_write.store(3, SeqCst);
+    assert_eq!(object.write_back(), Err(Error::Io { index: 3 }));
+    assert_eq!(file.writes.lock().unwrap().len(), 7);
+    assert_eq!(object.write_back(), Err(Error::Io { index: 3 }));
+    file.bad_write.store(NEVER, SeqCst);
+    assert_eq!(object.write_back(), Ok(1));
+    assert_eq!(file.writes.lock().unwrap().last(), Some(&3));
+    // At the end of the object failures are counted.
+    store(&vm, &object, 3, 0xbb);
+    store(&vm, &object, 4, 0xbb);
+    file.bad_write.store(3, SeqCst);
+    drop(object);
+    assert_eq!(vm.totals().get(Event::WriteBackError), 1);
+    let data = file.data.lock().unwrap().clone();
+    assert_eq!((data[3 * PAGE], data[4 * PAGE]), (0xaa, 0xbb));
+    check_empty(&vm);
+}
+
+#[test]
+fn a_page_beyond_a_new_end_is_not_written() {
+    let vm = boot(256);
+    let file = TestFile::new(4 * PAGE);
+    let object = vm.file(&file).expect("an object");
+    for index in 0..4 {
+        store(&vm, &object, index, 7);
+    }
+    file.data.lock().unwrap().truncate(2 * PAGE + 1);
+    assert_eq!(object.write_back(), Ok(3));
+    drop(object);
+    check_empty(&vm);
+}
+
+#[test]
+fn an_object_lives_until_its_last_reference() {
+    let vm = boot(256);
+    let file = TestFile::new(2 * PAGE);
+    let object = vm.file(&file).expect("an object");
+    let (id, inner) = (object.id(), object.inner_pointer());
+    let other = object.clone();
+    assert_ne!(vm.shared_memory(1).expect("an object").id(), id);
+    store(&vm, &object, 1, 0x77);
+    object.inner().get();
+    drop((object, other));
+    let mut ids = vec![];
+    vm.objects().for_each(&Cx::enter(&vm), |object| ids.push(object.id()));
+    assert_eq!(ids, [id]);
+    let dying = Dying::new();
+    {
+        let cx = Cx::enter(&vm);
+        dying.put(inner);
+        // SAFETY: the object is not destroyed yet.
+        let inner = unsafe { inner.as_ref() };
+        assert!(!inner.try_get());
+        release(&cx, inner.lookup(&cx, 1).expect("a page, until it is destroyed"));
+    }
+    assert!(file.writes.lock().unwrap().is_empty());
+    dying.destroy(&vm);
+    assert_eq!(*file.writes.lock().unwrap(), [1]);
+    check_empty(&vm);
+}
+
+/// Runs `body` on each CPU at once.
+fn on_all_cpus(body: impl Fn(usize) + Sync) {
+    let barrier = Barrier::new(CPUS);
+    thread::scope(|scope| {
+        for cpu in 0..CPUS {
+            let (barrier, body) = (&barrier, &body);
+            scope.spawn(move || {
+                become_cpu(cpu);
+                barrier.wait();
+                body(cpu);
+            });
+        }
+    });
+}
+
+#[test]
+fn threads_get_the_same_pages_and_read_them_once() {
+    let vm = boot(4096);
+    let file = TestFile::new(700 * PAGE);
+    let (object, memory) = (vm.file(&file).expect("an object"), vm.shared_memory(1 << 40).expect("an object"));
+    let majors = AtomicU64::new(0);
+    on_all_cpus(|cpu| {
+        let mut random = Random(cpu as u64 + 1);
+        for step in 0..4000u64 {
+            let index = random.below(700.min(step / 2 + 5));
+            let (pfn, was_read) = get(&vm, &object, index).expect("a page");
+            majors.fetch_add(was_read as u64, SeqCst);
+            assert_eq!(contents(&vm, pfn)[17], byte_of(index as usize));
+            assert_eq!(lookup(&vm, &object, index), Some(pfn));
+            drop_page(&vm, pfn);
+            drop_page(&vm, pfn);
+            let index = (step % 600).pow(4);
+            let (pfn, _) = get(&vm, &memory, index).expect("a page");
+            // SAFETY: the word of this CPU is written by it alone.
+            unsafe { vm.machine().frame(pfn).cast::<u64>().add(cpu).write_volatile(index + 1) };
+            drop_page(&vm, pfn);
+        }
+    });
+    assert_eq!(majors.load(SeqCst), object.cached_pages());
+    assert_eq!(file.reads.load(SeqCst), object.cached_pages());
+    assert_eq!(memory.cached_pages(), 600);
+    memory.inner().for_each_page(&Cx::enter(&vm), |index, pfn| {
+        let page = contents(&vm, pfn);
+        assert!((0..CPUS).all(|cpu| page[cpu * 8..][..8] == (index + 1).to_le_bytes()));
+    });
+    drop((object, memory));
+    check_empty(&vm);
+}
+
+#[test]
+fn threads_survive_reads_that_fail() {
+    let vm = boot(512);
+    let file = TestFile::new(64 * PAGE);
+    let object = vm.file(&file).expect("an object");
+    on_all_cpus(|cpu| {
+        let mut random = Random(cpu as u64 + 91);
+        for _ in 0..3000 {
+            file.bad_read.store(random.below(64), SeqCst);
+            let index = random.below(64);
+            match get(&vm, &object, index) {
+                Ok((pfn, _)) => {
+                    assert_eq!(contents(&vm, pfn)[PAGE - 1], byte_of(index as usize));
+                    drop_page(&vm, pfn);
+                }
+                Err(error) => assert_eq!(error, PageError::Io { index }),
+            }
+        }
+    });
+    drop(object);
+    check_empty(&vm);
+}
+
+#[test]
+fn nobody_waits_for_a_read_that_panicked() {
+    struct Panicking(Barrier);
+    impl Backing for Panicking {
+        fn length(&self) -> u64 {
+            PAGE as u64
+        }
+        fn read(&self, _: u64, _: &mut [u8]) -> Result<(), IoError> {
+            self.0.wait();
+            panic!("as the test wants");
+        }
+        fn write(&self, _: u64, _: &[u8]) -> Result<(), IoError> {
+            Ok(())
+        }
+    }
+    let vm = boot(256);
+    let file = Panicking(Barrier::new(2));
+    let object = vm.file(&file).expect("an object");
+    thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            become_cpu(1);
+            let _ = get(&vm, &object, 0);
+        });
+        while object.cached_pages() == 0 {
+            thread::yield_now();
+        }
+        assert_eq!(lookup(&vm, &object, 0), None);
+        let waiter = scope.spawn(|| {
+            become_cpu(2);
+            let pfn = object.inner().cache().find(&Cx::enter(&vm), 0).expect("the page being read");
+            file.0.wait();
+            wait(&vm, 0, pfn)
+        });
+        assert_eq!(waiter.join().expect("a result"), Err(PageError::Io { index: 0 }));
+        assert!(reader.join().is_err());
+    });
+    assert_eq!(object.cached_pages(), 0);
+    drop(object);
+    check_empty(&vm);
+}
+
+#[test]
+fn stores_that_race_with_write_back_reach_the_file() {
+    let vm = boot(512);
+    let file = TestFile::new(32 * PAGE);
+    let object = vm.file(&file).expect("an object");
+    on_all_cpus(|cpu| {
+        for round in 0..400u64 {
+            match cpu {
+                0 | 1 => drop(object.write_back().expect("no error")),
+                // Each page has one writer, which stores rising numbers.
+                _ => store(&vm, &object, (round * 2 + cpu as u64) % 32, (round / 16) as u8),
+            }
+        }
+    });
+    object.write_back().expect("no error");
+    let data = file.data.lock().unwrap().clone();
+    object.inner().for_each_page(&Cx::enter(&vm), |index, pfn| {
+        assert_eq!(data[index as usize * PAGE..][..PAGE], contents(&vm, pfn), "page {index}");
+    });
+    drop(object);
+    check_empty(&vm);
+}
+
+#[test]
+fn lookups_race_with_the_end_of_objects() {
+    const ROUNDS: u64 = 3000;
+    let vm = boot(2048);
+    let current = AtomicPtr::<Inner<TestMachine>>::new(core::ptr::null_mut());
+    let is_over = AtomicBool::new(false);
+    on_all_cpus(|cpu| {
+        if cpu > 0 {
+            while !is_over.load(SeqCst) {
+                let cx = Cx::enter(&vm);
+                // SAFETY: objects are freed by grace periods, and the pointer is cleared before their last reference goes.
+                let Some(inner) = (unsafe { current.load(SeqCst).as_ref() }) else { continue };
+                let id = inner.id();
+                for index in [0, 1, 70] {
+                    let Some(pfn) = inner.lookup(&cx, index) else { continue };
+                    assert_eq!(contents(&vm, pfn)[0], (id + index) as u8);
+                    release(&cx, pfn);
+                }
+            }
+            return;
+        }
+        for round in 0..ROUNDS {
+            let object = vm.shared_memory(100).expect("an object");
+            for index in 0..=70 * (round % 2) {
+                store(&vm, &object, index, (object.id() + index) as u8);
+            }
+            current.store(object.inner_pointer().as_ptr(), SeqCst);
+            if round % 16 == 0 {
+                thread::yield_now();
+            }
+            current.store(core::ptr::null_mut(), SeqCst);
+            drop(object);
+        }
+        is_over.store(true, SeqCst);
+    });
+    check_empty(&vm);
+}
+
+#[test]
+fn write_backs_of_one_object_do_not_overtake_each_other() {
+    /// A file whose first write takes long.
+    struct Slow {
+        file: TestFile,
+        state: AtomicU64,
+    }
+    impl Backing for Slow {
+        fn length(&self) -> u64 {
+            self.file.length()
+        }
+        fn read(&self, index: u64, page: &mut [u8]) -> Result<(), IoError> {
+            self.file.read(index, page)
+        }
+        fn write(&self, index: u64, page: &[u8]) -> Result<(), IoError> {
+            if self.state.compare_exchange(0, 1, SeqCst, SeqCst).is_ok() {
+                while self.state.load(SeqCst) == 1 {
+                    thread::yield_now();
+                }
+            }
+            self.file.write(index, page)
+        }
+    }
+    let vm = boot(256);
+    let file = Slow { file: TestFile::new(PAGE), state: AtomicU64::new(0) };
+    let object = vm.file(&file).expect("an object");
+    store(&vm, &object, 0, 1);
+    thread::scope(|scope| {
+        let write_back = |cpu| {
+            become_cpu(cpu);
+            object.write_back()
+        };
+        let first = scope.spawn(move || write_back(1));
+        while file.state.load(SeqCst) == 0 {
+            thread::yield_now();
+        }
+        store(&vm, &object, 0, 2);
+        let second = scope.spawn(move || write_back(2));
+        thread::sleep(Duration::from_millis(30));
+        let is_early = second.is_finished();
+        file.state.store(2, SeqCst);
+        assert_eq!((first.join().expect("a result"), second.join().expect("a result")), (Ok(1), Ok(1)));
+        assert!(!is_early, "the second returns while the first still writes");
+    });
+    assert_eq!(file.file.data.lock().unwrap()[0], 2);
+    drop(object);
+    check_empty(&vm);
+}
+
+#[test]
+fn several_objects_die_at_once() {
+    let vm = boot(512);
+    let files: Vec<TestFile> = (0..5).map(|_| TestFile::new(PAGE)).collect();
+    let dying = Dying::new();
+    for file in &files {
+        let object = vm.file(file).expect("an object");
+        store(&vm, &object, 0, 1);
+        object.inner().get();
+        dying.put(object.inner_pointer());
+        object.inner().get();
+        let pointer = object.inner_pointer();
+        drop(object);
+        dying.put(pointer);
+    }
+    assert_eq!(vm.objects().len(), 5);
+    dying.destroy(&vm);
+    assert!(files.iter().all(|file| *file.writes.lock().unwrap() == [0]));
+    check_empty(&vm);
+}

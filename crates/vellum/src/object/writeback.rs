@@ -39,9 +39,9 @@ pub(super) fn write_back<M: Machine>(vm: &Vm<M>, inner: &Inner<M>) -> Result<u64
     let _writing = inner.writing.lock(vm);
     let mut copy = None;
     let outcome = each_dirty(vm, inner, |index, pfn| {
-        let copy = match &copy {
+        let copy = match &mut copy {
             Some(copy) => copy,
-            None => copy.insert(CopyFrame::new(vm)?),
+            none => none.insert(CopyFrame::new(vm)?),
         };
         Ok(write_if_dirty(vm, backing, index, pfn, || copy.fill_from(pfn)))
     })?;
@@ -176,7 +176,7 @@ impl<'vm, M: Machine> CopyFrame<'vm, M> {
     }
 
     /// Copies the contents of `source`, which users may be storing to.
-    fn fill_from(&self, source: Pfn) -> &mut [u8] {
+    fn fill_from(&mut self, source: Pfn) -> &mut [u8] {
         let words = Physical::<M>::PAGE / size_of::<u64>();
         let (from, to) = (self.vm.machine().frame(source), self.vm.machine().frame(self.pfn));
         for word in 0..words {
@@ -208,12 +208,7 @@ impl<M: Machine> SleepLock<M> {
         SleepLock(AtomicU32::new(FREE))
     }
 
-    /// Whether nobody holds it.
-    pub(super) fn is_free(&self) -> bool {
-        self.0.load(Acquire) == FREE
-    }
-
-    pub(super) fn lock<'a>(&'a self, vm: &'a Vm<M>) -> SleepGuard<'a, M> {
+    fn lock<'a>(&'a self, vm: &'a Vm<M>) -> SleepGuard<'a, M> {
         if self.0.compare_exchange(FREE, HELD, Acquire).is_err() {
             while self.0.swap(AWAITED, Acquire) != FREE {
                 vm.machine().sleep(self.0.as_core(), AWAITED);
@@ -224,7 +219,7 @@ impl<M: Machine> SleepLock<M> {
 }
 
 /// Proof that a [`SleepLock`] is held.
-pub(super) struct SleepGuard<'a, M: Machine> {
+struct SleepGuard<'a, M: Machine> {
     lock: &'a SleepLock<M>,
     vm: &'a Vm<M>,
 }

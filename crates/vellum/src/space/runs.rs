@@ -97,13 +97,16 @@ impl Runs {
         RunsView::Inline { runs, count: ((word >> COUNT_SHIFT) as usize).clamp(1, INLINE), len }
     }
 
-    /// Whether changing the class of `low..=high`, run by run, may need a side array the table does not have yet.
+    /// Whether changing the class of `low..=high`, at once or part by part from one end to the other, may need a side
+    /// array the table does not have yet.
     pub(crate) fn needs_spare<M: Machine>(cx: &Cx<'_, M>, frame: &Frame<M>, len: usize, low: usize, high: usize) -> bool {
         match Self::view(cx, frame, len) {
             RunsView::Side(_) => false,
             RunsView::Inline { runs, count, .. } => {
                 let is_start = |slot: usize| slot == len || runs[..count].iter().any(|run| run.0 == slot);
-                count + usize::from(!is_start(low)) + usize::from(!is_start(high + 1)) > INLINE
+                // The third is the border between the parts done and those to do.
+                let border = usize::from(low < high);
+                count + usize::from(!is_start(low)) + usize::from(!is_start(high + 1)) + border > INLINE
             }
         }
     }
@@ -140,7 +143,7 @@ impl Runs {
                 } else if let Some(pfn) = spares.take() {
                     Self::spill(cx, frame, pfn, &next[..fresh], len);
                 } else {
-                    debug_assert!(false, "no side array was prepared");
+                    debug_assert!(false, "no side array for slots {low}..={high} of {len}: {:?} {class:?}", &runs[..count]);
                 }
             }
         }
@@ -156,14 +159,15 @@ impl Runs {
         frame.words[3].store(SIDE << COUNT_SHIFT | pfn.0, core::sync::atomic::Ordering::Release);
     }
 
-    /// Goes back to inline runs when they fit; the side array is freed after a grace period.
+    /// Goes back to inline runs when there are few, so that what the operation in progress still does fits too; the side
+    /// array is freed after a grace period.
     fn shrink<M: Machine>(cx: &Cx<'_, M>, frame: &Frame<M>, array: &[AtomicU32<M>], len: usize) {
-        let mut runs = [(0, ClassId::NONE); INLINE];
+        let mut runs = [(0, ClassId::NONE); INLINE / 2];
         let mut count = 0;
         for (slot, class) in array[..len].iter().enumerate() {
             let class = ClassId(class.load(Relaxed));
             if count == 0 || runs[count - 1].1 != class {
-                if count == INLINE {
+                if count == runs.len() {
                     return;
                 }
                 runs[count] = (slot, class);

@@ -2,10 +2,12 @@
 
 use super::table::Table;
 use super::{ClassId, Inner};
-use crate::arch::Arch;
+use crate::arch::{Arch, index};
 use crate::cpu::Cx;
 use crate::error::Error;
 use crate::machine::Machine;
+use crate::sync::AtomicU64;
+use core::sync::atomic::Ordering::Acquire;
 
 impl<M: Machine> Inner<M> {
     /// The root table.
@@ -14,17 +16,22 @@ impl<M: Machine> Inner<M> {
         Table::at(cx, self.root(), M::Arch::LEVELS - 1)
     }
 
-    /// The lowest table that covers `address`.
+    /// The lowest table that covers `address`. The descent every operation begins with: it touches entries only, no
+    /// descriptor.
     #[inline(always)]
     pub(crate) fn lowest<'a>(&self, cx: &'a Cx<'_, M>, address: u64) -> Table<'a, M> {
-        let mut table = self.root_table(cx);
-        while table.level > 0 {
-            match table.child(cx, table.index(address)) {
-                Some(child) => table = child,
+        let machine = cx.vm().machine();
+        let (mut pfn, mut level) = (self.root(), M::Arch::LEVELS - 1);
+        while level > 0 {
+            let slots = machine.frame(pfn).cast_const().cast::<AtomicU64<M>>();
+            // SAFETY: `pfn` is a live table of `level`, as in `Table::slot`.
+            let word = unsafe { &*slots.add(index::<M::Arch>(address, level)) }.load(Acquire);
+            match M::Arch::table_of(word) {
+                Some(below) => (pfn, level) = (below, level - 1),
                 None => break,
             }
         }
-        table
+        Table::at(cx, pfn, level)
     }
 
     /// The lowest table that covers both addresses.

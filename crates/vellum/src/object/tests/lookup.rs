@@ -1,0 +1,121 @@
+//! A lookup that is overtaken between loading a slot and taking the reference (F3), at the exact place.
+
+use crate::arch::X86_64;
+use crate::cpu::Cx;
+use crate::cpuset::CpuSet;
+use crate::machine::{Asid, Machine, MemoryRange, RootLoad, Touch};
+use crate::object::page::{get_page, release};
+use crate::phys::Pfn;
+use crate::testing::{TestMachine, become_cpu};
+use crate::vm::Vm;
+use core::cell::RefCell;
+use core::sync::atomic::AtomicU32;
+use std::boxed::Box;
+use std::thread;
+
+/// Address of a word, and what to do.
+type Hook = (usize, Box<dyn FnOnce()>);
+
+std::thread_local! {
+    /// What to do before this thread next modifies the word at that address.
+    static HOOK: RefCell<Option<Hook>> = const { RefCell::new(None) };
+}
+
+/// A machine that lets a test act between two accesses to shared state.
+struct Hooked(TestMachine);
+
+// SAFETY: all that matters is the inner machine's.
+unsafe impl Machine for Hooked {
+    type Arch = X86_64;
+
+    fn cpu_count(&self) -> usize {
+        self.0.cpu_count()
+    }
+    fn memory(&self) -> &[MemoryRange] {
+        self.0.memory()
+    }
+    fn frame(&self, pfn: Pfn) -> *mut u8 {
+        self.0.frame(pfn)
+    }
+    fn current_cpu(&self) -> usize {
+        self.0.current_cpu()
+    }
+    fn disable_preemption(&self) {}
+    fn enable_preemption(&self) {}
+    fn load_root(&self, _: RootLoad) {}
+    fn unload_root(&self) {}
+    fn invalidate_page(&self, _: Asid, _: u64) {}
+    fn invalidate_asid(&self, _: Asid) {}
+    fn send_interrupt(&self, _: &CpuSet) {}
+    fn wait_change(&self, word: &AtomicU32, seen: u32) {
+        self.0.wait_change(word, seen);
+    }
+    fn now(&self) -> u64 {
+        0
+    }
+    fn observe(address: usize, touch: Touch) {
+        let due = |hook: &mut Hook| hook.0 == address && touch == Touch::Modify;
+        let hook = HOOK.with_borrow_mut(|hook| hook.take_if(due));
+        if let Some((_, act)) = hook {
+            act();
+        }
+    }
+}
+
+fn boot() -> &'static Vm<Hooked> {
+    become_cpu(0);
+    let machine = Hooked(TestMachine::with(&[(0x100, 256, 0)], &[0, 0]));
+    Box::leak(Box::new(Vm::new(machine).expect("a machine that boots")))
+}
+
+/// Runs `act` as CPU 1 just before this CPU modifies the counts of `pfn`.
+fn before_reference(vm: &'static Vm<Hooked>, pfn: Pfn, act: impl FnOnce() + Send + 'static) {
+    let counts = core::ptr::from_ref(vm.physical().frame(pfn).counts()).addr();
+    let act = move || {
+        let other = thread::spawn(|| {
+            become_cpu(1);
+            act();
+        });
+        other.join().expect("no panic");
+    };
+    HOOK.set(Some((counts, Box::new(act))));
+}
+
+#[test]
+fn a_frame_reused_by_another_object_is_not_returned() {
+    let vm = boot();
+    let object = vm.shared_memory(8).expect("an object");
+    let (pfn, _) = get_page(vm, object.inner_pointer(), 3).expect("a page");
+    release(&Cx::enter(vm), pfn);
+    let other = vm.shared_memory(8).expect("an object");
+    let other_pointer = other.inner_pointer();
+    let cx = Cx::enter(vm);
+    // SAFETY: the object is freed after the section.
+    let inner = unsafe { object.inner_pointer().as_ref() };
+    let reuser = other.clone();
+    before_reference(vm, pfn, move || {
+        drop(object);
+        let (reused, _) = get_page(vm, reuser.inner_pointer(), 3).expect("a page");
+        assert_eq!(reused, pfn, "the test wants the same frame");
+        release(&Cx::enter(vm), reused);
+    });
+    assert_eq!(inner.lookup(&cx, 3), None);
+    assert_eq!(vm.physical().frame(pfn).references(), 1);
+    // SAFETY: `other` keeps it.
+    assert_eq!(unsafe { other_pointer.as_ref() }.lookup(&cx, 3), Some(pfn));
+    release(&cx, pfn);
+}
+
+#[test]
+fn a_frame_that_was_freed_gets_no_reference() {
+    let vm = boot();
+    let object = vm.shared_memory(8).expect("an object");
+    let (pfn, _) = get_page(vm, object.inner_pointer(), 3).expect("a page");
+    release(&Cx::enter(vm), pfn);
+    let cx = Cx::enter(vm);
+    // SAFETY: the object is freed after the section.
+    let inner = unsafe { object.inner_pointer().as_ref() };
+    before_reference(vm, pfn, move || drop(object));
+    assert_eq!(inner.lookup(&cx, 3), None);
+    assert_eq!(vm.physical().frame(pfn).references(), 0);
+}
