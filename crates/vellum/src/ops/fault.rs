@@ -206,7 +206,11 @@ impl<M: Machine> Space<'_, M> {
         index: u64,
     ) -> Result<(Fetched, bool), FaultError> {
         let page = object::get_page(self.vm(), object, index);
-        Cx::enter(self.vm()).put_object(object);
+        let cx = Cx::enter(self.vm());
+        cx.put_object(object);
+        if matches!(page, Ok((_, true))) {
+            cx.count(Event::PageIn, 1);
+        }
         match page {
             Ok((pfn, was_read)) => Ok((Fetched { object: object.as_ptr().addr() as u64, index, pfn }, was_read)),
             Err(PageError::OutOfMemory) => Err(FaultError::OutOfMemory { address }),

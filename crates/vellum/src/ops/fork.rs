@@ -47,6 +47,8 @@ impl<'vm, M: Machine> Space<'vm, M> {
         for (from, to) in [(&parent.brk_base, &child.inner().brk_base), (&parent.brk_end, &child.inner().brk_end)] {
             to.store(from.load(Relaxed), Relaxed);
         }
+        let (low, high) = parent.stacks();
+        child.inner().note_stack(low, high);
         child.inner().stack_limit.store(parent.stack_limit.load(Relaxed), Relaxed);
         claim.release();
         copied.map(|()| child)
@@ -154,7 +156,7 @@ impl<M: Machine> Fork<'_, M> {
             spares.add(Runs::allocate_spare(cx, table.len())?);
         }
         cx.retain_class(class, (high - low + 1) as u64);
-        target.set_class(cx, low, high, class, &mut spares);
+        target.set_class(cx, low, high, class, Some(&mut spares));
         spares.free(cx);
         Ok(())
     }

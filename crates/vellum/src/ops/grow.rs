@@ -73,6 +73,7 @@ impl<M: Machine> Space<'_, M> {
         debug_assert!(claim.end - page <= limit.saturating_add(1 << M::Arch::PAGE_SHIFT));
         match claim.split(self.vm(), Holes::Cut) {
             Ok(spares) => {
+                self.inner().note_stack(page, claim.end);
                 claim.apply(self.vm(), ClassChange::Set(class), PageChange::Keep, spares, Fold::Whole);
                 Cx::enter(self.vm()).count(crate::stat::Event::StackGrowth, 1);
                 Ok(true)

@@ -235,6 +235,17 @@ impl<'vm, M: Machine> Space<'vm, M> {
     }
 
     fn map_anywhere(&self, length: u64, attributes: Attributes<M>, offset: u64) -> Result<u64, Error> {
+        {
+            let cx = Cx::enter(self.vm());
+            let class = |start| cx.intern(&placed::<M>(attributes, start, offset));
+            if !attributes.flags.has(ClassFlags::GROWS_DOWN)
+                && let Some((address, class)) = self.inner().map_at_cursor(&cx, length, class)?
+            {
+                cx.release_class(class, 1);
+                self.inner().note_mapped(&cx, address + length);
+                return Ok(address);
+            }
+        }
         loop {
             let found = {
                 let cx = Cx::enter(self.vm());
@@ -281,11 +292,13 @@ impl<'vm, M: Machine> Space<'vm, M> {
     /// Maps the whole claimed range, and ends the claim.
     fn map_claimed(&self, mut claim: Claim<'_, M>, attributes: Attributes<M>, offset: u64) -> Result<u64, Error> {
         let start = claim.start;
-        let delta = if attributes.object.is_some() { (start >> M::Arch::PAGE_SHIFT).wrapping_sub(offset) } else { 0 };
         let prepared = {
             let cx = Cx::enter(self.vm());
-            cx.intern(&Attributes { delta, ..attributes })
+            cx.intern(&placed(attributes, start, offset))
         };
+        if attributes.flags.has(ClassFlags::GROWS_DOWN) {
+            self.inner().note_stack(start, claim.end);
+        }
         let result = prepared.and_then(|class| match claim.split(self.vm(), Holes::Cut) {
             Ok(spares) => {
                 claim.apply(self.vm(), ClassChange::Set(class), PageChange::Zap, spares, Fold::Whole);
@@ -307,4 +320,11 @@ impl<'vm, M: Machine> Space<'vm, M> {
         claim.release();
         result
     }
+}
+
+/// `attributes` of a mapping at `start` that shows its object from page `offset` on.
+#[inline(always)]
+fn placed<M: Machine>(attributes: Attributes<M>, start: u64, offset: u64) -> Attributes<M> {
+    let delta = if attributes.object.is_some() { (start >> M::Arch::PAGE_SHIFT).wrapping_sub(offset) } else { 0 };
+    Attributes { delta, ..attributes }
 }

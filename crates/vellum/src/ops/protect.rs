@@ -8,6 +8,7 @@ use crate::error::Error;
 use crate::machine::Machine;
 use crate::space::apply::{ClassChange, Fold, PageChange};
 use crate::space::claim::Claim;
+use crate::space::leaf::{Short, Simple};
 use crate::space::split::Holes;
 use crate::space::{Attributes, ClassId, Space};
 
@@ -44,6 +45,9 @@ impl<M: Machine> Space<'_, M> {
         pages: PageChange,
     ) -> Result<(), Error> {
         let (start, end) = checked::<M::Arch>(start, length)?;
+        if self.change_in_leaf(start, end, may, change, pages)? {
+            return Ok(());
+        }
         let mut claim = Claim::acquire(self.vm(), self.inner(), start, end);
         let mut holds = Holds::new();
         let prepared = self.hold_changed(&mut holds, start, end, may, change);
@@ -60,6 +64,31 @@ impl<M: Machine> Space<'_, M> {
         holds.release(&Cx::enter(self.vm()));
         claim.release();
         result
+    }
+
+    /// The short way; whether it was taken.
+    #[inline(always)]
+    fn change_in_leaf(
+        &self,
+        start: u64,
+        end: u64,
+        may: &dyn Fn(&Attributes<M>, u64) -> Result<(), Error>,
+        change: &dyn Fn(Attributes<M>) -> Attributes<M>,
+        pages: PageChange,
+    ) -> Result<bool, Error> {
+        let cx = Cx::enter(self.vm());
+        let mut held = ClassId::NONE;
+        let short = self.inner().change_in_leaf(&cx, start, end, |old| {
+            if old == ClassId::NONE {
+                return Err(Error::NotMapped { address: start });
+            }
+            let attributes = cx.attributes(old);
+            may(&attributes, start)?;
+            held = cx.intern(&change(attributes))?;
+            Ok(Some(Simple { class: held, pages }))
+        })?;
+        cx.release_class(held, 1);
+        Ok(short != Short::No)
     }
 
     /// Checks each mapping of the claimed range and holds the class it will have.

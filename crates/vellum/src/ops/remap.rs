@@ -318,6 +318,9 @@ impl<'vm, M: Machine> Space<'vm, M> {
         }
         self.check_offset(&cx, class, request.old, new_length)?;
         let distance = (new >> M::Arch::PAGE_SHIFT).wrapping_sub(request.old >> M::Arch::PAGE_SHIFT);
+        if attributes.flags.has(ClassFlags::GROWS_DOWN) {
+            self.inner().note_stack(new, new + new_length);
+        }
         let delta = attributes.delta.wrapping_add(distance);
         let flags = if request.keep_old { attributes.flags.without(ClassFlags::GROWS_DOWN) } else { attributes.flags };
         let moved = cx.intern(&Attributes { delta, flags, ..attributes })?;

@@ -6,6 +6,7 @@ use crate::error::Error;
 use crate::machine::Machine;
 use crate::space::apply::{ClassChange, Fold, PageChange};
 use crate::space::claim::Claim;
+use crate::space::leaf::{Short, Simple};
 use crate::space::split::Holes;
 use crate::space::{ClassId, Space};
 
@@ -21,6 +22,9 @@ impl<M: Machine> Space<'_, M> {
     /// edges. Nothing is changed then.
     pub fn unmap(&self, start: u64, length: u64) -> Result<(), Error> {
         let (start, end) = checked::<M::Arch>(start, length)?;
+        if self.unmap_in_leaf(start, end) {
+            return Ok(());
+        }
         let mut claim = Claim::acquire(self.vm(), self.inner(), start, end);
         let result = match claim.split(self.vm(), Holes::Leave) {
             Ok(spares) => {
@@ -35,5 +39,23 @@ impl<M: Machine> Space<'_, M> {
         claim.release();
         self.inner().note_unmapped(&Cx::enter(self.vm()), start);
         result
+    }
+
+    /// The short way.
+    #[inline(always)]
+    fn unmap_in_leaf(&self, start: u64, end: u64) -> bool {
+        let short = {
+            let cx = Cx::enter(self.vm());
+            let unmapped = |_| Ok(Some(Simple { class: ClassId::NONE, pages: PageChange::Zap }));
+            let short = self.inner().change_in_leaf(&cx, start, end, unmapped).unwrap_or(Short::No);
+            if short != Short::No {
+                self.inner().note_unmapped(&cx, start);
+            }
+            short
+        };
+        if short == Short::Emptied {
+            self.inner().fold_leaf(self.vm(), start, end);
+        }
+        short != Short::No
     }
 }

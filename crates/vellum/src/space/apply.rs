@@ -68,7 +68,17 @@ impl<M: Machine> Claim<'_, M> {
             let end = (start & !(section - 1)).saturating_add(section).min(self.end);
             let end = self.skip_ahead(&cx, start, end);
             let mut gather = Gather::new(&cx, self.space.id(), self.space.tlb());
-            Change { cx: &cx, space: self.space, classes: &classes, pages, fold, spares: &mut spares }.table(
+            let mut change = Change {
+                cx: &cx,
+                space: self.space,
+                start: self.start,
+                end: self.end,
+                classes: &classes,
+                pages,
+                fold,
+                spares: &mut spares,
+            };
+            change.table(
                 self.table(&cx),
                 start,
                 end - 1,
@@ -98,6 +108,9 @@ impl<M: Machine> Claim<'_, M> {
 struct Change<'a, 'c, 's, M: Machine> {
     cx: &'a Cx<'c, M>,
     space: &'a Inner<M>,
+    /// The whole range, of which a section is being changed.
+    start: u64,
+    end: u64,
     classes: &'s ClassChange<'s, M>,
     pages: PageChange,
     fold: Fold,
@@ -110,7 +123,12 @@ impl<'a, M: Machine> Change<'a, '_, '_, M> {
         if table.level == 0 {
             return self.leaf(table, first, last, gather);
         }
-        self.upper(table, first, last);
+        // The classes of an upper table change once, for all sections: half-changed it might need more runs than
+        // before or after.
+        if first == table.base(first).max(self.start) {
+            let end = table.base(first).saturating_add(table.span().saturating_mul(table.len() as u64));
+            self.upper(table, first, self.end.min(end) - 1);
+        }
         for index in table.index(first)..=table.index(last) {
             let Some(child) = table.child(self.cx, index) else { continue };
             let base = table.base(first) + ((index as u64) << M::Arch::shift(table.level));
@@ -136,7 +154,7 @@ impl<'a, M: Machine> Change<'a, '_, '_, M> {
                     changed += 1;
                 }
                 self.cx.retain_class(*new, changed);
-                locked.set_class(self.cx, low, high, *new, self.spares);
+                locked.set_class(self.cx, low, high, *new, Some(self.spares));
             }
             ClassChange::Map(change) => self.map_upper(&locked, low, high, *change),
         }
@@ -186,7 +204,7 @@ impl<'a, M: Machine> Change<'a, '_, '_, M> {
         let new = self.cx.known_class(&change(self.cx.attributes(class)));
         if new != class {
             self.cx.retain_class(new, slots);
-            locked.set_class(self.cx, low, high, new, self.spares);
+            locked.set_class(self.cx, low, high, new, Some(self.spares));
             self.cx.release_class(class, slots);
         }
     }
@@ -197,7 +215,7 @@ impl<'a, M: Machine> Change<'a, '_, '_, M> {
         let (low, high) = (table.index(first), table.index(last));
         if self.pages != PageChange::Keep && table.used() > 0 {
             match self.pages {
-                PageChange::Reprotect(prot) => self.reprotect(&locked, low, high, first, prot, gather),
+                PageChange::Reprotect(prot) => reprotect(self.cx, &locked, low, high, first, prot, gather),
                 _ => zap(self.cx, self.space, &locked, low, high, first, gather),
             }
         }
@@ -213,7 +231,7 @@ impl<'a, M: Machine> Change<'a, '_, '_, M> {
                     self.cx.release_class(class, (end - index) as u64);
                     index = end;
                 }
-                locked.set_class(self.cx, low, high, *new, self.spares);
+                locked.set_class(self.cx, low, high, *new, Some(self.spares));
             }
             ClassChange::Map(change) => {
                 let mut index = low;
@@ -225,39 +243,39 @@ impl<'a, M: Machine> Change<'a, '_, '_, M> {
             }
         }
     }
+}
 
-    /// Gives the pages of `low..=high` the rights `prot`, as far as faults need not intervene: a store to a page that
-    /// is shared with others, or that is clean in a shared mapping, is left to fault.
-    fn reprotect(
-        &mut self,
-        locked: &Locked<'a, M>,
-        low: usize,
-        high: usize,
-        first: u64,
-        prot: Prot,
-        gather: &mut Gather<'a, M>,
-    ) {
-        let runs = locked.table.runs(self.cx);
-        let (mut shared, mut run_end) = (false, low);
-        for index in low..=high {
-            if index == run_end {
-                let (class, end) = runs.run(index, high + 1);
-                shared = class != ClassId::NONE && !self.cx.attributes(class).is_private();
-                run_end = end;
-            }
-            if locked.table.entry(index) == 0 {
-                continue;
-            }
-            let (old, new) = locked.update(index, |word| {
-                let bits = M::Arch::page_bits(word);
-                let writable = bits.has(PageBits::EXCLUSIVE) || (shared && bits.has(PageBits::DIRTY));
-                let rights = if writable { prot } else { prot.without(Prot::WRITE) };
-                M::Arch::page(M::Arch::pfn(word), bits.without(PageBits::of(Prot(7))) | PageBits::of(readable::<M::Arch>(rights)))
-            });
-            let (old, new) = (M::Arch::page_bits(old).prot(), M::Arch::page_bits(new).prot());
-            if old.without(new) != Prot::NONE {
-                gather.touch(first + (((index - low) as u64) << M::Arch::PAGE_SHIFT));
-            }
+/// Gives the pages of `low..=high` the rights `prot`, as far as faults need not intervene: a store to a page that is
+/// shared with others, or that is clean in a shared mapping, is left to fault. `first` is the address of slot `low`.
+pub(crate) fn reprotect<M: Machine>(
+    cx: &Cx<'_, M>,
+    locked: &Locked<'_, M>,
+    low: usize,
+    high: usize,
+    first: u64,
+    prot: Prot,
+    gather: &mut Gather<'_, M>,
+) {
+    let runs = locked.table.runs(cx);
+    let (mut shared, mut run_end) = (false, low);
+    for index in low..=high {
+        if index == run_end {
+            let (class, end) = runs.run(index, high + 1);
+            shared = class != ClassId::NONE && !cx.attributes(class).is_private();
+            run_end = end;
+        }
+        if locked.table.entry(index) == 0 {
+            continue;
+        }
+        let (old, new) = locked.update(index, |word| {
+            let bits = M::Arch::page_bits(word);
+            let writable = bits.has(PageBits::EXCLUSIVE) || (shared && bits.has(PageBits::DIRTY));
+            let rights = readable::<M::Arch>(if writable { prot } else { prot.without(Prot::WRITE) });
+            M::Arch::page(M::Arch::pfn(word), bits.without(PageBits::of(Prot(7))) | PageBits::of(rights))
+        });
+        let (old, new) = (M::Arch::page_bits(old).prot(), M::Arch::page_bits(new).prot());
+        if old.without(new) != Prot::NONE {
+            gather.touch(first + (((index - low) as u64) << M::Arch::PAGE_SHIFT));
         }
     }
 }

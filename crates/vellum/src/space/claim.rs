@@ -10,6 +10,9 @@
 //! has a claim. Of two operations on overlapping ranges one stands above the other or both at one table. At one table the
 //! lock decides. Otherwise each writes its own word and then reads the other's, all sequentially consistent, so at least
 //! one sees the other; the lower withdraws, the upper waits. Nobody waits while another waits for him.
+//!
+//! A short operation within one leaf holds the leaf's lock from beginning to end instead ([`super::leaf`]): it looks for
+//! claims after it has taken the lock, and who has claimed waits until he has seen each leaf's lock free.
 
 use super::Inner;
 use super::table::Table;
@@ -44,7 +47,8 @@ fn encode(first: usize, last: usize) -> u32 {
     HELD | (first as u32) << 15 | last as u32
 }
 
-fn covers(claim: u32, index: usize) -> bool {
+#[inline(always)]
+pub(super) fn covers(claim: u32, index: usize) -> bool {
     let (first, last) = ((claim >> 15 & 0x7fff) as usize, (claim & 0x7fff) as usize);
     claim & HELD != 0 && (first..=last).contains(&index)
 }
@@ -189,6 +193,8 @@ fn claim_below<M: Machine>(cx: &Cx<'_, M>, table: &Table<'_, M>, first: u64, las
         if seen != 0 {
             return Some(Conflict { table: child.pfn, seen });
         }
+        // Operations within one leaf hold its lock instead of a claim; see `super::leaf`.
+        child.frame.lock.wait_free(cx);
         let base = table.base(first) + ((index as u64) << M::Arch::shift(table.level));
         let end = base + (table.span() - 1);
         if let Some(conflict) = claim_below(cx, &child, first.max(base), last.min(end)) {

@@ -38,7 +38,7 @@ pub(crate) fn fold_child<'a, M: Machine>(
         if Runs::needs_spare(cx, parent.frame, parent.len(), index, index) {
             return false;
         }
-        upper.set_class(cx, index, index, class, spares);
+        upper.set_class(cx, index, index, class, Some(spares));
     }
     lower.set_stale();
     upper.take(index);

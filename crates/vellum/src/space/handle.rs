@@ -10,6 +10,7 @@ use crate::phys::{AllocFlags, Pfn};
 use crate::sync::{AtomicU32, AtomicU64, Rank, RawLock};
 use crate::tlb::SpaceTlb;
 use crate::vm::Vm;
+use core::marker::PhantomData;
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering::{AcqRel, Relaxed, SeqCst};
 
@@ -46,6 +47,9 @@ pub(crate) struct Inner<M: Machine> {
     pub(crate) fork_begun: AtomicU32<M>,
     /// Furthest a grows-down mapping may extend, in bytes.
     pub(crate) stack_limit: AtomicU64<M>,
+    /// Where grows-down mappings are or have been: lowest address, and end. Between operations within claims.
+    stack_low: AtomicU64<M>,
+    stack_high: AtomicU64<M>,
     /// H: handles.
     handles: AtomicU64<M>,
     /// C: where the heap begins, and where it ends.
@@ -88,6 +92,8 @@ impl<M: Machine> Spaces<M> {
 pub struct Space<'vm, M: Machine> {
     vm: &'vm Vm<M>,
     inner: NonNull<Inner<M>>,
+    /// Invariant: a space maps files whose backings live for `'vm`, so it must not pass for one of a shorter lifetime.
+    _backings: PhantomData<fn(&'vm ()) -> &'vm ()>,
 }
 
 // SAFETY: the space is shared state that is accessed through atomics and locks, on any CPU.
@@ -98,7 +104,7 @@ unsafe impl<M: Machine> Sync for Space<'_, M> {}
 impl<M: Machine> Clone for Space<'_, M> {
     fn clone(&self) -> Self {
         self.inner().handles.fetch_add(1, Relaxed);
-        Space { vm: self.vm, inner: self.inner }
+        Space { vm: self.vm, inner: self.inner, _backings: PhantomData }
     }
 }
 
@@ -144,7 +150,7 @@ impl<'vm, M: Machine> Space<'vm, M> {
             space.line(vm, cpu).cursor.store(super::place::arena::<M::Arch>(cpu, vm.cpu_count()).0, Relaxed);
         }
         space.register(&cx);
-        Ok(Space { vm, inner })
+        Ok(Space { vm, inner, _backings: PhantomData })
     }
 
     fn lines_bytes(vm: &Vm<M>) -> usize {
@@ -221,6 +227,8 @@ impl<M: Machine> Inner<M> {
             fork_done: AtomicU32::new(0),
             fork_begun: AtomicU32::new(0),
             stack_limit: AtomicU64::new(8 << 20),
+            stack_low: AtomicU64::new(u64::MAX),
+            stack_high: AtomicU64::new(0),
             handles: AtomicU64::new(1),
             brk_base: AtomicU64::new(0),
             brk_end: AtomicU64::new(0),
@@ -306,5 +314,23 @@ impl<M: Machine> Inner<M> {
     #[inline(always)]
     pub(crate) fn fork_pending(&self, stamp: u32) -> bool {
         stamp != 0 && self.fork_done.load(SeqCst) < stamp
+    }
+
+    /// Notes that a grows-down mapping covers `start..end`.
+    pub(crate) fn note_stack(&self, start: u64, end: u64) {
+        let mut low = self.stack_low.load(Relaxed);
+        while start < low {
+            low = self.stack_low.compare_exchange(low, start, SeqCst).err().unwrap_or(start);
+        }
+        let mut high = self.stack_high.load(Relaxed);
+        while end > high {
+            high = self.stack_high.compare_exchange(high, end, SeqCst).err().unwrap_or(end);
+        }
+    }
+
+    /// Where grows-down mappings are or have been.
+    #[inline(always)]
+    pub(crate) fn stacks(&self) -> (u64, u64) {
+        (self.stack_low.load(Relaxed), self.stack_high.load(Relaxed))
     }
 }

@@ -3,6 +3,7 @@
 //! * [`table`] – a page table and its descriptor; [`runs`] – the classes of its slots; [`class`] – what a class says.
 //! * [`walk`] – lockless descents; [`claim`] – how range operations exclude each other; [`split`] – tables at the edges
 //!   of a range; [`apply`] – changing the slots of a range; [`fold`] – giving empty tables back.
+//! * [`leaf`] – the short way for a range within one leaf; [`shift`] – moving pages.
 //! * [`place`] – choosing addresses; [`query`] – what is mapped; [`handle`] – the public handle; [`teardown`] – the end.
 //!
 //! # Lock order
@@ -29,6 +30,7 @@ pub(crate) mod claim;
 mod class;
 mod fold;
 mod handle;
+pub(crate) mod leaf;
 mod place;
 mod query;
 mod runs;

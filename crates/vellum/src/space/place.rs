@@ -75,7 +75,8 @@ impl<M: Machine> Inner<M> {
             } else if span.end < wanted {
                 here = span.end;
             } else {
-                match self.stack_within(cx, wanted, guard) {
+                let stack = if self.is_near_stack(start, wanted) { self.stack_within(cx, wanted, guard) } else { None };
+                match stack {
                     None => return Some(start),
                     Some(stack) => (start, here) = (stack, stack),
                 }
@@ -108,6 +109,12 @@ impl<M: Machine> Inner<M> {
             here = span.end;
         }
         None
+    }
+
+    /// Where this CPU would map next.
+    #[inline(always)]
+    pub(crate) fn arena_cursor(&self, cx: &Cx<'_, M>) -> u64 {
+        self.cursor(cx).load(Relaxed)
     }
 
     /// A place for `length` bytes: in this CPU's arena from its cursor on, else anywhere in it, else anywhere.

@@ -22,8 +22,30 @@ const COUNT_SHIFT: u32 = 48;
 const UNIFORM: u64 = 1 << COUNT_SHIFT;
 const PFN: u64 = (1 << COUNT_SHIFT) - 1;
 
-/// A run of slots with one class, as (first slot, class).
-type Run = (usize, ClassId);
+/// A run of slots with one class: first slot in the high half, class in the low.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Run(u64);
+
+impl Run {
+    #[inline(always)]
+    fn new(start: usize, class: ClassId) -> Run {
+        Run((start as u64) << 32 | class.0 as u64)
+    }
+    #[inline(always)]
+    fn start(self) -> usize {
+        (self.0 >> 32) as usize
+    }
+    #[inline(always)]
+    fn class(self) -> ClassId {
+        ClassId(self.0 as u32)
+    }
+}
+
+impl core::fmt::Debug for Run {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "{}: {:?}", self.start(), self.class())
+    }
+}
 
 /// Side arrays prepared for an operation's edge tables: at most one for each table on the paths to its two ends.
 #[derive(Default)]
@@ -90,10 +112,12 @@ impl Runs {
             return RunsView::Side(side_array(cx, Pfn(word & PFN)));
         }
         let (low, high) = (frame.words[1].load(Relaxed), frame.words[2].load(Relaxed));
-        let class = |word: u64, half: u32| ClassId((word >> (32 * half)) as u32);
-        let start = |place: u32| (word >> (16 * place)) as usize & 0xffff;
-        let runs =
-            [(0, class(low, 0)), (start(0), class(low, 1)), (start(1), class(high, 0)), (start(2), class(high, 1))];
+        let runs = [
+            Run(low & 0xffff_ffff),
+            Run((word & 0xffff) << 32 | low >> 32),
+            Run((word >> 16 & 0xffff) << 32 | high & 0xffff_ffff),
+            Run((word >> 32 & 0xffff) << 32 | high >> 32),
+        ];
         RunsView::Inline { runs, count: ((word >> COUNT_SHIFT) as usize).clamp(1, INLINE), len }
     }
 
@@ -103,7 +127,7 @@ impl Runs {
         match Self::view(cx, frame, len) {
             RunsView::Side(_) => false,
             RunsView::Inline { runs, count, .. } => {
-                let is_start = |slot: usize| slot == len || runs[..count].iter().any(|run| run.0 == slot);
+                let is_start = |slot: usize| slot == len || runs[..count].iter().any(|run| run.start() == slot);
                 // The third is the border between the parts done and those to do.
                 let border = usize::from(low < high);
                 count + usize::from(!is_start(low)) + usize::from(!is_start(high + 1)) + border > INLINE
@@ -129,7 +153,7 @@ impl Runs {
         low: usize,
         high: usize,
         class: ClassId,
-        spares: &mut Spares,
+        spares: Option<&mut Spares>,
     ) {
         match Self::view(cx, frame, len) {
             RunsView::Side(array) => {
@@ -140,7 +164,7 @@ impl Runs {
                 let (next, fresh) = replace(&runs[..count], len, low, high, class);
                 if fresh <= INLINE {
                     encode(frame, &next[..fresh]);
-                } else if let Some(pfn) = spares.take() {
+                } else if let Some(pfn) = spares.and_then(Spares::take) {
                     Self::spill(cx, frame, pfn, &next[..fresh], len);
                 } else {
                     debug_assert!(false, "no side array for slots {low}..={high} of {len}: {:?} {class:?}", &runs[..count]);
@@ -152,9 +176,9 @@ impl Runs {
     /// Moves the runs into the side array `pfn`.
     fn spill<M: Machine>(cx: &Cx<'_, M>, frame: &Frame<M>, pfn: Pfn, runs: &[Run], len: usize) {
         let array = &side_array(cx, pfn)[..len];
-        for (place, &(start, class)) in runs.iter().enumerate() {
-            let end = runs.get(place + 1).map_or(len, |next| next.0);
-            array[start..end].iter().for_each(|slot| slot.store(class.0, Relaxed));
+        for (place, run) in runs.iter().enumerate() {
+            let end = runs.get(place + 1).map_or(len, |next| next.start());
+            array[run.start()..end].iter().for_each(|slot| slot.store(run.class().0, Relaxed));
         }
         frame.words[3].store(SIDE << COUNT_SHIFT | pfn.0, core::sync::atomic::Ordering::Release);
     }
@@ -162,15 +186,15 @@ impl Runs {
     /// Goes back to inline runs when there are few, so that what the operation in progress still does fits too; the side
     /// array is freed after a grace period.
     fn shrink<M: Machine>(cx: &Cx<'_, M>, frame: &Frame<M>, array: &[AtomicU32<M>], len: usize) {
-        let mut runs = [(0, ClassId::NONE); INLINE / 2];
+        let mut runs = [Run(0); INLINE / 2];
         let mut count = 0;
         for (slot, class) in array[..len].iter().enumerate() {
             let class = ClassId(class.load(Relaxed));
-            if count == 0 || runs[count - 1].1 != class {
+            if count == 0 || runs[count - 1].class() != class {
                 if count == runs.len() {
                     return;
                 }
-                runs[count] = (slot, class);
+                runs[count] = Run::new(slot, class);
                 count += 1;
             }
         }
@@ -201,7 +225,7 @@ impl<M: Machine> RunsView<'_, M> {
         match self {
             RunsView::Side(array) => array.get(index).map_or(ClassId::NONE, |slot| ClassId(slot.load(Relaxed))),
             RunsView::Inline { runs, count, .. } => {
-                runs[..*count].iter().rev().find(|run| run.0 <= index).map_or(ClassId::NONE, |run| run.1)
+                runs[..*count].iter().rev().find(|run| run.start() <= index).map_or(ClassId::NONE, |run| run.class())
             }
         }
     }
@@ -214,7 +238,7 @@ impl<M: Machine> RunsView<'_, M> {
                 .find(|&slot| array[slot].load(Relaxed) != class.0)
                 .unwrap_or(limit.min(array.len())),
             RunsView::Inline { runs, count, len } => {
-                runs[..*count].iter().map(|run| run.0).find(|&start| start > index).unwrap_or(*len)
+                runs[..*count].iter().map(|run| run.start()).find(|&start| start > index).unwrap_or(*len)
             }
         };
         (class, end.min(limit).max(index + 1))
@@ -222,35 +246,40 @@ impl<M: Machine> RunsView<'_, M> {
 }
 
 /// The runs after `low..=high` became `class`, neighbours of one class merged.
+#[inline(always)]
 fn replace(runs: &[Run], len: usize, low: usize, high: usize, class: ClassId) -> ([Run; INLINE + 3], usize) {
-    let mut next = [(0, ClassId::NONE); INLINE + 3];
+    let mut next = [Run(0); INLINE + 3];
     let mut count = 0;
-    let mut push = |start: usize, class: ClassId| {
-        if count == 0 || next[count - 1].1 != class {
-            next[count] = (start, class);
+    let mut last = None;
+    let mut push = |run: Run| {
+        if last != Some(run.class()) {
+            next[count] = run;
             count += 1;
+            last = Some(run.class());
         }
     };
     let mut placed = false;
-    for (place, &(start, old)) in runs.iter().enumerate() {
-        let end = runs.get(place + 1).map_or(len, |run| run.0);
-        if start < low {
-            push(start, old);
+    for (place, &old) in runs.iter().enumerate() {
+        let end = runs.get(place + 1).map_or(len, |run| run.start());
+        if old.start() < low {
+            push(old);
         }
         if !placed && end > low {
-            push(low, class);
+            push(Run::new(low, class));
             placed = true;
         }
         if end > high + 1 {
-            push(start.max(high + 1), old);
+            push(Run::new(old.start().max(high + 1), old.class()));
         }
     }
     (next, count)
 }
 
+#[inline(always)]
 fn encode<M: Machine>(frame: &Frame<M>, runs: &[Run]) {
-    let class = |place: usize| runs.get(place).map_or(0, |run| run.1.0 as u64);
-    let start = |place: usize| runs.get(place).map_or(0, |run| run.0 as u64);
+    let run = |place: usize| runs.get(place).map_or(0, |run| run.0);
+    let class = |place: usize| run(place) & 0xffff_ffff;
+    let start = |place: usize| run(place) >> 32;
     frame.words[1].store(class(0) | class(1) << 32, Relaxed);
     frame.words[2].store(class(2) | class(3) << 32, Relaxed);
     frame.words[3].store((runs.len() as u64) << COUNT_SHIFT | start(1) | start(2) << 16 | start(3) << 32, Relaxed);

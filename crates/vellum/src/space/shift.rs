@@ -205,5 +205,5 @@ fn set_class<M: Machine>(
         cx.release_class(old, (end - slot) as u64);
         slot = end;
     }
-    locked.set_class(cx, low, high, class, spares);
+    locked.set_class(cx, low, high, class, Some(spares));
 }

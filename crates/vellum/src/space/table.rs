@@ -244,7 +244,15 @@ impl<'a, M: Machine> Locked<'a, M> {
 
     /// Sets the class of the slots `low..=high`. `spares` has a side array for when the runs no longer fit the
     /// descriptor; see [`Runs::needs_spare`].
-    pub(crate) fn set_class(&self, cx: &Cx<'_, M>, low: usize, high: usize, class: ClassId, spares: &mut Spares) {
+    #[inline]
+    pub(crate) fn set_class(
+        &self,
+        cx: &Cx<'_, M>,
+        low: usize,
+        high: usize,
+        class: ClassId,
+        spares: Option<&mut Spares>,
+    ) {
         let sequence = &self.table.frame.halves[0];
         sequence.add_owned(1);
         fence(Release);

@@ -6,7 +6,7 @@
 use super::{AtomicU32, order::Rank};
 use crate::cpu::Cx;
 use crate::machine::Machine;
-use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use core::sync::atomic::Ordering::{Relaxed, Release, SeqCst};
 
 /// A lock without data, four bytes, embedded where it protects.
 #[repr(transparent)]
@@ -17,15 +17,25 @@ impl<M: Machine> RawLock<M> {
         RawLock(AtomicU32::new(0))
     }
 
-    /// Takes the lock. One atomic read-modify-write when it is free.
+    /// Takes the lock. One atomic read-modify-write when it is free, sequentially consistent: what the holder loads so
+    /// afterwards is ordered against whoever looks whether the lock is held ([`RawLock::wait_free`]).
     #[inline(always)]
     pub(crate) fn lock<'l>(&'l self, cx: &'l Cx<'_, M>, rank: Rank) -> Guard<'l, M> {
         #[cfg(debug_assertions)]
         cx.held_locks(|held| held.acquire(rank));
-        if self.0.compare_exchange(0, 1, Acquire).is_err() {
+        if self.0.compare_exchange(0, 1, SeqCst).is_err() {
             self.lock_contended(cx, rank);
         }
         Guard { lock: self, cx, rank }
+    }
+
+    /// Waits until the lock is free for a moment. Who takes it afterwards sees what the caller stored, sequentially
+    /// consistent, before.
+    pub(crate) fn wait_free(&self, cx: &Cx<'_, M>) {
+        while self.0.load(SeqCst) != 0 {
+            cx.serve_mailbox();
+            cx.vm().machine().wait_change(self.0.as_core(), 1);
+        }
     }
 
     #[cold]
@@ -38,7 +48,7 @@ impl<M: Machine> RawLock<M> {
                 }
                 cx.vm().machine().wait_change(self.0.as_core(), 1);
             }
-            if self.0.compare_exchange(0, 1, Acquire).is_ok() {
+            if self.0.compare_exchange(0, 1, SeqCst).is_ok() {
                 return;
             }
         }

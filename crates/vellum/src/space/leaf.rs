@@ -1,0 +1,175 @@
+//! The short way: an operation on a range within one leaf and of one class.
+//!
+//! It holds the leaf's lock from beginning to end instead of a claim. After it has taken the lock it looks for claims on
+//! the leaf and on the way to it; if there is one, or the range is not that simple, nothing is done here and the
+//! operation takes the long way.
+
+use super::apply::{PageChange, reprotect, zap};
+use super::claim::{Claim, covers};
+use super::table::{Locked, Table};
+use super::{ClassId, Inner, Runs, stack_guard_pages};
+use crate::arch::{Arch, LEVELS_MAX, index};
+use crate::cpu::Cx;
+use crate::error::Error;
+use crate::machine::Machine;
+use crate::phys::Pfn;
+use crate::sync::AtomicU64;
+use crate::tlb::Gather;
+use crate::vm::Vm;
+use core::sync::atomic::Ordering::{Acquire, SeqCst};
+
+/// The way from the root to a leaf: the tables of each level.
+struct Path([Pfn; LEVELS_MAX]);
+
+/// What to do with a range that is all of one class.
+pub(crate) struct Simple {
+    /// The class it gets, held by the caller.
+    pub(crate) class: ClassId,
+    /// What happens to its pages.
+    pub(crate) pages: PageChange,
+}
+
+/// What came of the short way.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Short {
+    /// Done.
+    Done,
+    /// Done, and the leaf is empty now: [`Inner::fold_leaf`] gives it back.
+    Emptied,
+    /// Nothing done: take the long way.
+    No,
+}
+
+impl<M: Machine> Inner<M> {
+    /// The leaf that covers `address`, and the way to it.
+    #[inline(always)]
+    fn leaf_path<'a>(&self, cx: &'a Cx<'_, M>, address: u64) -> Option<(Table<'a, M>, Path)> {
+        let machine = cx.vm().machine();
+        let mut path = Path([self.root(); LEVELS_MAX]);
+        let mut pfn = self.root();
+        for level in (1..M::Arch::LEVELS).rev() {
+            path.0[level] = pfn;
+            let slots = machine.frame(pfn).cast_const().cast::<AtomicU64<M>>();
+            // SAFETY: `pfn` is a live table of `level`, as in `Table::slot`.
+            let word = unsafe { &*slots.add(index::<M::Arch>(address, level)) }.load(Acquire);
+            pfn = M::Arch::table_of(word)?;
+        }
+        Some((Table::at(cx, pfn, 0), path))
+    }
+
+    /// Locks the leaf, unless somebody has claimed it or a slot on the way to it.
+    #[inline(always)]
+    fn lock_unclaimed<'a>(
+        &self,
+        cx: &'a Cx<'_, M>,
+        leaf: Table<'a, M>,
+        path: &Path,
+        address: u64,
+    ) -> Option<Locked<'a, M>> {
+        let locked = leaf.lock(cx, self, address)?;
+        if leaf.claim().load(SeqCst) != 0 {
+            return None;
+        }
+        for level in 1..M::Arch::LEVELS {
+            let claim = cx.vm().physical().frame(path.0[level]).halves[1].load(SeqCst);
+            if claim != 0 && covers(claim, index::<M::Arch>(address, level)) {
+                return None;
+            }
+        }
+        Some(locked)
+    }
+
+    /// Tries `start..end` the short way. `decide` says what to do with a range of the class it is given, or that the
+    /// operation fails; it is called with the leaf's lock held.
+    #[inline(always)]
+    pub(crate) fn change_in_leaf(
+        &self,
+        cx: &Cx<'_, M>,
+        start: u64,
+        end: u64,
+        decide: impl FnOnce(ClassId) -> Result<Option<Simple>, Error>,
+    ) -> Result<Short, Error> {
+        let leaf_shift = M::Arch::shift(0) + M::Arch::index_bits(0);
+        if start >> leaf_shift != (end - 1) >> leaf_shift {
+            return Ok(Short::No);
+        }
+        let Some((leaf, path)) = self.leaf_path(cx, start) else { return Ok(Short::No) };
+        let Some(locked) = self.lock_unclaimed(cx, leaf, &path, start) else { return Ok(Short::No) };
+        self.change_locked(cx, &locked, start, end, decide)
+    }
+
+    #[inline(always)]
+    fn change_locked(
+        &self,
+        cx: &Cx<'_, M>,
+        locked: &Locked<'_, M>,
+        start: u64,
+        end: u64,
+        decide: impl FnOnce(ClassId) -> Result<Option<Simple>, Error>,
+    ) -> Result<Short, Error> {
+        let leaf = locked.table;
+        let (low, high) = (leaf.index(start), leaf.index(end - 1));
+        let (class, run_end) = leaf.runs(cx).run(low, high + 1);
+        if run_end <= high || Runs::needs_spare(cx, leaf.frame, leaf.len(), low, high) {
+            return Ok(Short::No);
+        }
+        let Some(simple) = decide(class)? else { return Ok(Short::No) };
+        if simple.pages != PageChange::Keep && leaf.used() > 0 {
+            let mut gather = Gather::new(cx, self.id(), self.tlb());
+            match simple.pages {
+                PageChange::Reprotect(prot) => reprotect(cx, locked, low, high, start, prot, &mut gather),
+                _ => zap(cx, self, locked, low, high, start, &mut gather),
+            }
+            // Under the lock, in place of a claim: nobody may map the range anew before.
+            gather.finish();
+        }
+        if simple.class != class {
+            let slots = (high - low + 1) as u64;
+            cx.retain_class(simple.class, slots);
+            locked.set_class(cx, low, high, simple.class, None);
+            cx.release_class(class, slots);
+        }
+        let is_empty = simple.pages == PageChange::Zap && leaf.used() == 0 && locked.uniform_class().is_some();
+        Ok(if is_empty { Short::Emptied } else { Short::Done })
+    }
+
+    /// Maps `length` bytes at this CPU's cursor, the short way, if there is room in one leaf: the address.
+    #[inline(always)]
+    pub(crate) fn map_at_cursor(
+        &self,
+        cx: &Cx<'_, M>,
+        length: u64,
+        class: impl FnOnce(u64) -> Result<ClassId, Error>,
+    ) -> Result<Option<(u64, ClassId)>, Error> {
+        let start = self.arena_cursor(cx);
+        let Some(end) = start.checked_add(length).filter(|&end| end <= M::Arch::USER_END) else { return Ok(None) };
+        if self.is_near_stack(start, end) {
+            return Ok(None);
+        }
+        let mut held = ClassId::NONE;
+        let short = self.change_in_leaf(cx, start, end, |old| {
+            if old != ClassId::NONE {
+                return Ok(None);
+            }
+            held = class(start)?;
+            Ok(Some(Simple { class: held, pages: PageChange::Keep }))
+        })?;
+        Ok((short != Short::No).then_some((start, held)))
+    }
+
+    /// Whether a grows-down mapping may begin within the guard gap behind `end`.
+    #[inline(always)]
+    pub(crate) fn is_near_stack(&self, start: u64, end: u64) -> bool {
+        let (low, high) = self.stacks();
+        let guard = stack_guard_pages::<M::Arch>() << M::Arch::PAGE_SHIFT;
+        end.saturating_add(guard) > low && start < high
+    }
+
+    /// Gives back the leaf, and what is above it, if it is still empty.
+    #[cold]
+    pub(crate) fn fold_leaf(&self, vm: &Vm<M>, start: u64, end: u64) {
+        let mut claim = Claim::acquire(vm, self, start, end);
+        claim.fold_now(&Cx::enter(vm));
+        claim.release();
+    }
+}
