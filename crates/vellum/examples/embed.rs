@@ -25,7 +25,7 @@ static MEMORY: Memory = Memory(UnsafeCell::new([0; FRAMES * PAGE]));
 
 /// What a kernel asks its processor for. This one notes it.
 #[derive(Default)]
-struct Toy {
+pub struct Toy {
     root: AtomicU64,
     invalidations: AtomicU32,
 }

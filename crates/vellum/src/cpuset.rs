@@ -2,7 +2,7 @@
 
 use crate::machine::Machine;
 use crate::sync::AtomicU64;
-use core::sync::atomic::Ordering::{Relaxed, SeqCst};
+use core::sync::atomic::Ordering::SeqCst;
 
 /// The largest number of CPUs a machine may have.
 pub const CPUS_MAX: usize = 256;
@@ -78,8 +78,18 @@ impl<M: Machine> SharedCpuSet<M> {
         self.0[cpu / 64].fetch_and(!(1 << (cpu % 64)), SeqCst);
     }
 
-    pub(crate) fn contains(&self, cpu: usize) -> bool {
-        self.0[cpu / 64].load(Relaxed) & (1 << (cpu % 64)) != 0
+    /// The members at this moment among the first `cpus` CPUs other than `cpu`; `None` if there are none.
+    #[inline(always)]
+    pub(crate) fn others(&self, cpu: usize, cpus: usize) -> Option<CpuSet> {
+        let is_other = |word: usize| {
+            let own = if cpu / 64 == word { 1 << (cpu % 64) } else { 0 };
+            self.0[word].load(SeqCst) & !own != 0
+        };
+        (0..cpus.div_ceil(64)).any(is_other).then(|| {
+            let mut set = self.snapshot(cpus);
+            set.remove(cpu);
+            set
+        })
     }
 
     /// The members at this moment among the first `cpus` CPUs.

@@ -120,7 +120,7 @@ impl<M: Machine> Space<'_, M> {
             }
             Ok(())
         };
-        self.change(start, length, &may, &|attributes| attributes.with_flags(set, clear), PageChange::Keep)
+        self.change(start, length, may, |attributes| attributes.with_flags(set, clear), PageChange::Keep)
     }
 
     fn dont_need(&self, start: u64, length: u64) -> Result<(), Error> {

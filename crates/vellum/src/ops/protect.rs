@@ -32,7 +32,7 @@ impl<M: Machine> Space<'_, M> {
         let may = |attributes: &Attributes<M>, address| {
             if prot.without(attributes.max_prot) == Prot::NONE { Ok(()) } else { Err(Error::AccessDenied { address }) }
         };
-        self.change(start, length, &may, &|attributes| attributes.with_prot(prot), PageChange::Reprotect(prot))
+        self.change(start, length, may, |attributes| attributes.with_prot(prot), PageChange::Reprotect(prot))
     }
 
     /// Changes what the classes of a range say, if `may` lets it for each mapping, and the range has no hole.
@@ -40,14 +40,27 @@ impl<M: Machine> Space<'_, M> {
         &self,
         start: u64,
         length: u64,
+        may: impl Fn(&Attributes<M>, u64) -> Result<(), Error>,
+        change: impl Fn(Attributes<M>) -> Attributes<M>,
+        pages: PageChange,
+    ) -> Result<(), Error> {
+        let (start, end) = checked::<M::Arch>(start, length)?;
+        if self.change_in_leaf(start, end, &may, &change, pages)? {
+            return Ok(());
+        }
+        self.change_claimed(start, end, &may, &change, pages)
+    }
+
+    /// The long way.
+    #[inline(never)]
+    fn change_claimed(
+        &self,
+        start: u64,
+        end: u64,
         may: &dyn Fn(&Attributes<M>, u64) -> Result<(), Error>,
         change: &dyn Fn(Attributes<M>) -> Attributes<M>,
         pages: PageChange,
     ) -> Result<(), Error> {
-        let (start, end) = checked::<M::Arch>(start, length)?;
-        if self.change_in_leaf(start, end, may, change, pages)? {
-            return Ok(());
-        }
         let mut claim = Claim::acquire(self.vm(), self.inner(), start, end);
         let mut holds = Holds::new();
         let prepared = self.hold_changed(&mut holds, start, end, may, change);
@@ -72,8 +85,8 @@ impl<M: Machine> Space<'_, M> {
         &self,
         start: u64,
         end: u64,
-        may: &dyn Fn(&Attributes<M>, u64) -> Result<(), Error>,
-        change: &dyn Fn(Attributes<M>) -> Attributes<M>,
+        may: &impl Fn(&Attributes<M>, u64) -> Result<(), Error>,
+        change: &impl Fn(Attributes<M>) -> Attributes<M>,
         pages: PageChange,
     ) -> Result<bool, Error> {
         let cx = Cx::enter(self.vm());
@@ -87,7 +100,9 @@ impl<M: Machine> Space<'_, M> {
             held = cx.intern(&change(attributes))?;
             Ok(Some(Simple { class: held, pages }))
         })?;
-        cx.release_class(held, 1);
+        if short != Short::No {
+            cx.release_class(held, 1);
+        }
         Ok(short != Short::No)
     }
 

@@ -12,7 +12,7 @@ use crate::machine::Machine;
 use crate::object;
 use crate::phys::{Kind, Pfn};
 use crate::stat::Event;
-use crate::tlb::Gather;
+use crate::tlb::{Flush, Gather};
 use crate::vm::Vm;
 
 /// What happens to the classes of the slots.
@@ -215,7 +215,11 @@ impl<'a, M: Machine> Change<'a, '_, '_, M> {
         let (low, high) = (table.index(first), table.index(last));
         if self.pages != PageChange::Keep && table.used() > 0 {
             match self.pages {
-                PageChange::Reprotect(prot) => reprotect(self.cx, &locked, low, high, first, prot, gather),
+                PageChange::Reprotect(prot) => {
+                    if let Some(flush) = reprotect(self.cx, &locked, (low, high), first, prot) {
+                        gather.touch_range(flush);
+                    }
+                }
                 _ => zap(self.cx, self.space, &locked, low, high, first, gather),
             }
         }
@@ -247,37 +251,46 @@ impl<'a, M: Machine> Change<'a, '_, '_, M> {
 
 /// Gives the pages of `low..=high` the rights `prot`, as far as faults need not intervene: a store to a page that is
 /// shared with others, or that is clean in a shared mapping, is left to fault. `first` is the address of slot `low`.
+/// What has to be flushed for it, if anything.
+#[inline(always)]
 pub(crate) fn reprotect<M: Machine>(
     cx: &Cx<'_, M>,
     locked: &Locked<'_, M>,
-    low: usize,
-    high: usize,
+    (low, high): (usize, usize),
     first: u64,
     prot: Prot,
-    gather: &mut Gather<'_, M>,
-) {
-    let runs = locked.table.runs(cx);
-    let (mut shared, mut run_end) = (false, low);
+) -> Option<Flush> {
+    let mut is_shared = None;
+    let mut lost: Option<(usize, usize)> = None;
     for index in low..=high {
-        if index == run_end {
-            let (class, end) = runs.run(index, high + 1);
-            shared = class != ClassId::NONE && !cx.attributes(class).is_private();
-            run_end = end;
-        }
         if locked.table.entry(index) == 0 {
             continue;
         }
         let (old, new) = locked.update(index, |word| {
             let bits = M::Arch::page_bits(word);
-            let writable = bits.has(PageBits::EXCLUSIVE) || (shared && bits.has(PageBits::DIRTY));
-            let rights = readable::<M::Arch>(if writable { prot } else { prot.without(Prot::WRITE) });
+            let may_write = bits.has(PageBits::EXCLUSIVE)
+                || (bits.has(PageBits::DIRTY)
+                    && !bits.has(PageBits::SPECIAL)
+                    && *is_shared.get_or_insert_with(|| shows_shared(cx, locked, index)));
+            let rights = readable::<M::Arch>(if may_write { prot } else { prot.without(Prot::WRITE) });
             M::Arch::page(M::Arch::pfn(word), bits.without(PageBits::of(Prot(7))) | PageBits::of(rights))
         });
-        let (old, new) = (M::Arch::page_bits(old).prot(), M::Arch::page_bits(new).prot());
-        if old.without(new) != Prot::NONE {
-            gather.touch(first + (((index - low) as u64) << M::Arch::PAGE_SHIFT));
+        if M::Arch::page_bits(old).prot().without(M::Arch::page_bits(new).prot()) != Prot::NONE {
+            lost = Some((lost.map_or(index, |lost| lost.0), index));
         }
+        is_shared = None;
     }
+    lost.map(|(from, to)| Flush {
+        start: first + (((from - low) as u64) << M::Arch::PAGE_SHIFT),
+        pages: (to - from + 1) as u64,
+        tables_freed: false,
+    })
+}
+
+/// Whether the mapping at slot `index` is a shared one.
+fn shows_shared<M: Machine>(cx: &Cx<'_, M>, locked: &Locked<'_, M>, index: usize) -> bool {
+    let class = locked.table.class(cx, index);
+    class != ClassId::NONE && !cx.attributes(class).is_private()
 }
 
 /// What the entry of a page grants for rights `prot`: no architecture here has pages that can be written but not read,

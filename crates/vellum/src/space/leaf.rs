@@ -109,25 +109,30 @@ impl<M: Machine> Inner<M> {
     ) -> Result<Short, Error> {
         let leaf = locked.table;
         let (low, high) = (leaf.index(start), leaf.index(end - 1));
-        let (class, run_end) = leaf.runs(cx).run(low, high + 1);
-        if run_end <= high || Runs::needs_spare(cx, leaf.frame, leaf.len(), low, high) {
-            return Ok(Short::No);
-        }
+        let Some((class, place)) = Runs::common(cx, leaf.frame, low, high) else { return Ok(Short::No) };
         let Some(simple) = decide(class)? else { return Ok(Short::No) };
-        if simple.pages != PageChange::Keep && leaf.used() > 0 {
-            let mut gather = Gather::new(cx, self.id(), self.tlb());
-            match simple.pages {
-                PageChange::Reprotect(prot) => reprotect(cx, locked, low, high, start, prot, &mut gather),
-                _ => zap(cx, self, locked, low, high, start, &mut gather),
-            }
-            // Under the lock, in place of a claim: nobody may map the range anew before.
-            gather.finish();
-        }
         if simple.class != class {
+            if !locked.set_common_class(cx, (low, high), simple.class, place) {
+                cx.release_class(simple.class, 1);
+                return Ok(Short::No);
+            }
             let slots = (high - low + 1) as u64;
             cx.retain_class(simple.class, slots);
-            locked.set_class(cx, low, high, simple.class, None);
             cx.release_class(class, slots);
+        }
+        // The flush comes under the lock, in place of a claim: nobody may map the range anew before.
+        match simple.pages {
+            PageChange::Keep => {}
+            _ if leaf.used() == 0 => {}
+            PageChange::Reprotect(prot) => {
+                if let Some(flush) = reprotect(cx, locked, (low, high), start, prot) {
+                    cx.flush(self.id(), self.tlb(), flush);
+                }
+            }
+            PageChange::Zap => {
+                let mut gather = Gather::new(cx, self.id(), self.tlb());
+                zap(cx, self, locked, low, high, start, &mut gather);
+            }
         }
         let is_empty = simple.pages == PageChange::Zap && leaf.used() == 0 && locked.uniform_class().is_some();
         Ok(if is_empty { Short::Emptied } else { Short::Done })

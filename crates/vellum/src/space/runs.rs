@@ -2,7 +2,8 @@
 //!
 //! `words[3]` says which: its top 16 bits are the number of runs, 1 to 4, or [`SIDE`]. Inline, the run identities are
 //! the four halves of `words[1]` and `words[2]`, and the starts of the second to fourth run the low three quarters of
-//! `words[3]`. With a side array, the low 48 bits are the frame of an array of one `u32` a slot.
+//! `words[3]`, [`NO_RUN`] for those there are not. With a side array, the low 48 bits are the frame of an array of one
+//! `u32` a slot, and `words[2]` is the number of borders between runs, so that the way back is found without a search.
 //!
 //! Readers without the lock may see the words of two states mixed: the result is then some wrong class, which the
 //! sequence count exposes; the side array's address is in one word with its mark, so no stray pointer is followed.
@@ -19,7 +20,9 @@ use core::sync::atomic::Ordering::Relaxed;
 const INLINE: usize = 4;
 const SIDE: u64 = 0xffff;
 const COUNT_SHIFT: u32 = 48;
-const UNIFORM: u64 = 1 << COUNT_SHIFT;
+/// The start of a run that there is not: beyond every slot.
+const NO_RUN: u64 = 0xffff;
+const UNIFORM: u64 = 1 << COUNT_SHIFT | NO_RUN << 32 | NO_RUN << 16 | NO_RUN;
 const PFN: u64 = (1 << COUNT_SHIFT) - 1;
 
 /// A run of slots with one class: first slot in the high half, class in the low.
@@ -99,10 +102,80 @@ impl Runs {
     /// The class of slot `index`.
     #[inline(always)]
     pub(crate) fn class_at<M: Machine>(cx: &Cx<'_, M>, frame: &Frame<M>, index: usize) -> ClassId {
-        if frame.words[3].load(Relaxed) == UNIFORM {
+        let word = frame.words[3].load(Relaxed);
+        if word == UNIFORM {
             return ClassId(frame.words[1].load(Relaxed) as u32);
         }
-        Self::view(cx, frame, usize::MAX).class(index)
+        if word >> COUNT_SHIFT == SIDE {
+            return ClassId(side_array(cx, Pfn(word & PFN))[index].load(Relaxed));
+        }
+        inline_class(frame, locate(word, index).0)
+    }
+
+    /// The class of the slots `low..=high`, if they have one in common, and where its run lies.
+    #[inline(always)]
+    pub(crate) fn common<M: Machine>(
+        cx: &Cx<'_, M>,
+        frame: &Frame<M>,
+        low: usize,
+        high: usize,
+    ) -> Option<(ClassId, Place)> {
+        let word = frame.words[3].load(Relaxed);
+        if word >> COUNT_SHIFT == SIDE {
+            let array = side_array(cx, Pfn(word & PFN));
+            let class = array[low].load(Relaxed);
+            let is_common = array[low + 1..=high].iter().all(|slot| slot.load(Relaxed) == class);
+            return is_common.then_some((ClassId(class), Place { run: 0, start: 0, end: 0 }));
+        }
+        let (run, start, end) = locate(word, low);
+        (high < end).then(|| (inline_class(frame, run), Place { run, start, end }))
+    }
+
+    /// Makes the slots `low..=high`, which are of one class and lie at `place`, of another class `class`, if that needs
+    /// no side array; whether it did. Under the lock, with the sequence odd.
+    #[inline(always)]
+    pub(crate) fn set_common<M: Machine>(
+        cx: &Cx<'_, M>,
+        frame: &Frame<M>,
+        len: usize,
+        (low, high): (usize, usize),
+        class: ClassId,
+        place: Place,
+    ) -> bool {
+        let word = frame.words[3].load(Relaxed);
+        if word >> COUNT_SHIFT == SIDE {
+            Self::set_side(cx, frame, Pfn(word & PFN), len, (low, high), class);
+            return true;
+        }
+        let count = (word >> COUNT_SHIFT) as usize;
+        let runs = inline_runs(frame, word);
+        let Place { run, start, end } = place;
+        let end = end.min(len);
+        let old = inline_class(frame, run);
+        let joins_previous = low == start && run > 0 && runs[run - 1].class() == class;
+        let joins_next = high + 1 == end && run + 1 < count && runs[run + 1].class() == class;
+        let mut next = [Run(0); INLINE + 3];
+        next[..run].copy_from_slice(&runs[..run]);
+        let mut fresh = run;
+        let mut push = |run: Run| {
+            next[fresh] = run;
+            fresh += 1;
+        };
+        if low > start {
+            push(Run::new(start, old));
+        }
+        if !joins_previous {
+            push(Run::new(low, class));
+        }
+        if high + 1 < end {
+            push(Run::new(high + 1, old));
+        }
+        runs[run + 1 + usize::from(joins_next)..count].iter().for_each(|&run| push(run));
+        if fresh > INLINE {
+            return false;
+        }
+        encode(frame, &next[..fresh]);
+        true
     }
 
     /// All runs; `len` is the number of slots.
@@ -111,13 +184,7 @@ impl Runs {
         if word >> COUNT_SHIFT == SIDE {
             return RunsView::Side(side_array(cx, Pfn(word & PFN)));
         }
-        let (low, high) = (frame.words[1].load(Relaxed), frame.words[2].load(Relaxed));
-        let runs = [
-            Run(low & 0xffff_ffff),
-            Run((word & 0xffff) << 32 | low >> 32),
-            Run((word >> 16 & 0xffff) << 32 | high & 0xffff_ffff),
-            Run((word >> 32 & 0xffff) << 32 | high >> 32),
-        ];
+        let runs = inline_runs(frame, word);
         RunsView::Inline { runs, count: ((word >> COUNT_SHIFT) as usize).clamp(1, INLINE), len }
     }
 
@@ -156,9 +223,9 @@ impl Runs {
         spares: Option<&mut Spares>,
     ) {
         match Self::view(cx, frame, len) {
-            RunsView::Side(array) => {
-                array[low..=high].iter().for_each(|slot| slot.store(class.0, Relaxed));
-                Self::shrink(cx, frame, array, len);
+            RunsView::Side(_) => {
+                let side = Pfn(frame.words[3].load(Relaxed) & PFN);
+                Self::set_side(cx, frame, side, len, (low, high), class);
             }
             RunsView::Inline { runs, count, .. } => {
                 let (next, fresh) = replace(&runs[..count], len, low, high, class);
@@ -173,6 +240,29 @@ impl Runs {
         }
     }
 
+    /// Makes the slots `low..=high` of `class` in the side array.
+    fn set_side<M: Machine>(
+        cx: &Cx<'_, M>,
+        frame: &Frame<M>,
+        side: Pfn,
+        len: usize,
+        (low, high): (usize, usize),
+        class: ClassId,
+    ) {
+        let array = &side_array(cx, side)[..len];
+        let is_border = |slot: usize| {
+            slot > 0 && slot < len && array[slot - 1].load(Relaxed) != array[slot].load(Relaxed)
+        };
+        let before = (low..=high + 1).filter(|&slot| is_border(slot)).count();
+        array[low..=high].iter().for_each(|slot| slot.store(class.0, Relaxed));
+        let after = usize::from(is_border(low)) + usize::from(is_border(high + 1));
+        let borders = frame.words[2].load(Relaxed) + after as u64 - before as u64;
+        frame.words[2].store(borders, Relaxed);
+        if borders < INLINE as u64 / 2 {
+            Self::shrink(cx, frame, array, side);
+        }
+    }
+
     /// Moves the runs into the side array `pfn`.
     fn spill<M: Machine>(cx: &Cx<'_, M>, frame: &Frame<M>, pfn: Pfn, runs: &[Run], len: usize) {
         let array = &side_array(cx, pfn)[..len];
@@ -180,25 +270,23 @@ impl Runs {
             let end = runs.get(place + 1).map_or(len, |next| next.start());
             array[run.start()..end].iter().for_each(|slot| slot.store(run.class().0, Relaxed));
         }
+        frame.words[2].store(runs.len() as u64 - 1, Relaxed);
         frame.words[3].store(SIDE << COUNT_SHIFT | pfn.0, core::sync::atomic::Ordering::Release);
     }
 
     /// Goes back to inline runs when there are few, so that what the operation in progress still does fits too; the side
     /// array is freed after a grace period.
-    fn shrink<M: Machine>(cx: &Cx<'_, M>, frame: &Frame<M>, array: &[AtomicU32<M>], len: usize) {
-        let mut runs = [Run(0); INLINE / 2];
+    #[cold]
+    fn shrink<M: Machine>(cx: &Cx<'_, M>, frame: &Frame<M>, array: &[AtomicU32<M>], side: Pfn) {
+        let mut runs = [Run(0); INLINE];
         let mut count = 0;
-        for (slot, class) in array[..len].iter().enumerate() {
+        for (slot, class) in array.iter().enumerate() {
             let class = ClassId(class.load(Relaxed));
             if count == 0 || runs[count - 1].class() != class {
-                if count == runs.len() {
-                    return;
-                }
                 runs[count] = Run::new(slot, class);
                 count += 1;
             }
         }
-        let side = Pfn(frame.words[3].load(Relaxed) & PFN);
         encode(frame, &runs[..count]);
         cx.retire_table(side);
     }
@@ -245,6 +333,47 @@ impl<M: Machine> RunsView<'_, M> {
     }
 }
 
+/// Where a run lies: its number, first slot and end. The end of the last one is [`NO_RUN`].
+#[derive(Clone, Copy)]
+pub(crate) struct Place {
+    run: usize,
+    start: usize,
+    end: usize,
+}
+
+/// The inline run that holds slot `index`, by its `words[3]`: number, first slot, end.
+#[inline(always)]
+fn locate(word: u64, index: usize) -> (usize, usize, usize) {
+    let start = |place: u32| (word >> (16 * place)) as usize & NO_RUN as usize;
+    let (second, third, fourth) = (start(0), start(1), start(2));
+    if index < second {
+        (0, 0, second)
+    } else if index < third {
+        (1, second, third)
+    } else if index < fourth {
+        (2, third, fourth)
+    } else {
+        (3, fourth, NO_RUN as usize)
+    }
+}
+
+/// The class of inline run `run`.
+#[inline(always)]
+fn inline_class<M: Machine>(frame: &Frame<M>, run: usize) -> ClassId {
+    ClassId((frame.words[1 + run / 2].load(Relaxed) >> (32 * (run % 2))) as u32)
+}
+
+#[inline(always)]
+fn inline_runs<M: Machine>(frame: &Frame<M>, word: u64) -> [Run; INLINE] {
+    let (low, high) = (frame.words[1].load(Relaxed), frame.words[2].load(Relaxed));
+    [
+        Run(low & 0xffff_ffff),
+        Run((word & 0xffff) << 32 | low >> 32),
+        Run((word >> 16 & 0xffff) << 32 | high & 0xffff_ffff),
+        Run((word >> 32 & 0xffff) << 32 | high >> 32),
+    ]
+}
+
 /// The runs after `low..=high` became `class`, neighbours of one class merged.
 #[inline(always)]
 fn replace(runs: &[Run], len: usize, low: usize, high: usize, class: ClassId) -> ([Run; INLINE + 3], usize) {
@@ -279,7 +408,7 @@ fn replace(runs: &[Run], len: usize, low: usize, high: usize, class: ClassId) ->
 fn encode<M: Machine>(frame: &Frame<M>, runs: &[Run]) {
     let run = |place: usize| runs.get(place).map_or(0, |run| run.0);
     let class = |place: usize| run(place) & 0xffff_ffff;
-    let start = |place: usize| run(place) >> 32;
+    let start = |place: usize| runs.get(place).map_or(NO_RUN, |run| run.0 >> 32);
     frame.words[1].store(class(0) | class(1) << 32, Relaxed);
     frame.words[2].store(class(2) | class(3) << 32, Relaxed);
     frame.words[3].store((runs.len() as u64) << COUNT_SHIFT | start(1) | start(2) << 16 | start(3) << 32, Relaxed);

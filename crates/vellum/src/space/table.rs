@@ -15,7 +15,7 @@
 //! class has been written to the slot which named it. It is marked stale first, under its own lock and its parent's;
 //! whoever takes a table's lock checks that mark (B16).
 
-use super::runs::{Runs, RunsView, Spares};
+use super::runs::{Place, Runs, RunsView, Spares};
 use super::{ClassId, Inner};
 use crate::arch::{Arch, entries, index, table_order};
 use crate::cpu::Cx;
@@ -258,6 +258,25 @@ impl<'a, M: Machine> Locked<'a, M> {
         fence(Release);
         Runs::set(cx, self.table.frame, self.table.len(), low, high, class, spares);
         sequence.store(sequence.load(Relaxed).wrapping_add(1), Release);
+    }
+
+    /// Sets the class of the slots `low..=high`, which have one in common; whether that was possible without a side
+    /// array.
+    #[inline(always)]
+    pub(crate) fn set_common_class(
+        &self,
+        cx: &Cx<'_, M>,
+        slots: (usize, usize),
+        class: ClassId,
+        place: Place,
+    ) -> bool {
+        let sequence = &self.table.frame.halves[0];
+        let before = sequence.load(Relaxed);
+        sequence.store(before.wrapping_add(1), Relaxed);
+        fence(Release);
+        let fits = Runs::set_common(cx, self.table.frame, self.table.len(), slots, class, place);
+        sequence.store(before.wrapping_add(2), Release);
+        fits
     }
 
     /// The one class of all slots, if they have one.

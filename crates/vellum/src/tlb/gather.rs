@@ -51,6 +51,12 @@ impl<'a, M: Machine> Gather<'a, M> {
         self.end = self.end.max(address + (1 << M::Arch::PAGE_SHIFT));
     }
 
+    /// Notes that the translations of a range must be flushed.
+    pub(crate) fn touch_range(&mut self, range: Flush) {
+        self.start = self.start.min(range.start);
+        self.end = self.end.max(range.start + (range.pages << M::Arch::PAGE_SHIFT));
+    }
+
     /// Whether another frame needs a flush first; see [`Gather::finish`].
     #[inline(always)]
     pub(crate) fn is_full(&self) -> bool {

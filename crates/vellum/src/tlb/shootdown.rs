@@ -26,8 +26,7 @@ impl<M: Machine> Cx<'_, M> {
     /// before. May be called with table locks held; waits for other CPUs, serving this one's mailbox.
     pub(crate) fn flush(&self, space: u64, tlb: &SpaceTlb<M>, what: Flush) {
         let generation = tlb.generation.fetch_add(1, SeqCst) + 1;
-        let mut targets = tlb.cpus.snapshot(self.vm().cpu_count());
-        targets.remove(self.number());
+        let targets = tlb.cpus.others(self.number(), self.vm().cpu_count());
         let request = Request {
             space,
             start: what.start,
@@ -36,10 +35,10 @@ impl<M: Machine> Cx<'_, M> {
             last: generation,
             detach: false,
         };
-        if targets.is_empty() {
+        let Some(mut targets) = targets else {
             self.serve_request(request);
             return;
-        }
+        };
         if !what.tables_freed {
             self.drop_lazy(&mut targets);
         }

@@ -1,0 +1,134 @@
+//! The guide for embedders says nothing that does not compile: its code is taken, line by line, from the example and
+//! from this file.
+
+#[path = "../examples/embed.rs"]
+#[allow(dead_code)]
+mod embed;
+
+use vellum::arch::Prot;
+use vellum::ops::{Access, FaultError, MapFlags, MapRequest, Place, Sharing};
+use vellum::{Backing, Error, IoError, Machine, Object, Space, Vm};
+
+const GUIDE: &str = include_str!("../../../docs/EMBEDDING.md");
+const SOURCES: [&str; 2] = [include_str!("../examples/embed.rs"), include_str!("guide.rs")];
+
+/// The lines of a text without their indentation, blank ones left out.
+fn lines(text: &str) -> Vec<&str> {
+    text.lines().map(str::trim).filter(|line| !line.is_empty()).collect()
+}
+
+/// The blocks of Rust in the guide.
+fn blocks() -> Vec<Vec<&'static str>> {
+    let parts = GUIDE.split("```rust\n").skip(1);
+    parts.map(|part| lines(part.split("```").next().unwrap_or_default())).collect()
+}
+
+#[test]
+fn the_guides_code_is_compiled_somewhere() {
+    let sources = SOURCES.map(lines);
+    let blocks = blocks();
+    assert!(blocks.len() >= 8, "the guide has {} blocks of code", blocks.len());
+    for block in blocks {
+        // An ellipsis stands for lines left out.
+        for passage in block.split(|line| *line == "// …") {
+            let is_there = |source: &Vec<&str>| source.windows(passage.len()).any(|window| window == passage);
+            assert!(passage.is_empty() || sources.iter().any(is_there), "not from a source: {passage:#?}");
+        }
+    }
+}
+
+/// What a program gets for a fault that cannot be resolved.
+#[derive(Debug, PartialEq, Eq)]
+enum Signal {
+    SegmentationFault { address: u64, code: i32 },
+    BusError { address: u64 },
+    Kill,
+}
+
+/// The page-fault exception: `address` is in CR2, `code` on the stack. Interrupts are on again.
+fn page_fault<M: Machine>(space: &Space<'_, M>, address: u64, code: u64) -> Result<(), Signal> {
+    let access = match (code & 1 << 4 != 0, code & 1 << 1 != 0) {
+        (true, _) => Access::Execute,
+        (_, true) => Access::Write,
+        _ => Access::Read,
+    };
+    match space.fault(address, access) {
+        Ok(_) => Ok(()),
+        Err(FaultError::Segv { address, denied }) => {
+            Err(Signal::SegmentationFault { address, code: if denied { 2 } else { 1 } })
+        }
+        Err(FaultError::Bus { address, .. }) => Err(Signal::BusError { address }),
+        Err(FaultError::OutOfMemory { .. }) => Err(Signal::Kill),
+    }
+}
+
+/// The flush interrupt, on the CPU that was interrupted.
+fn flush_interrupt<M: Machine>(vm: &Vm<M>) {
+    vm.handle_interrupt();
+}
+
+/// The scheduler has chosen what runs next on this CPU: a program, or nothing.
+fn switch<M: Machine>(vm: &Vm<M>, next: Option<&Space<'_, M>>) {
+    match next {
+        Some(space) => vm.switch_to(Some(space)),
+        None => vm.enter_lazy(),
+    }
+}
+
+/// The system call `munmap`.
+fn sys_munmap<M: Machine>(space: &Space<'_, M>, address: u64, length: u64) -> i64 {
+    match space.unmap(address, length) {
+        Ok(()) => 0,
+        Err(error) => -i64::from(error.errno()),
+    }
+}
+
+/// A file in memory.
+struct RomFile(&'static [u8]);
+
+impl Backing for RomFile {
+    fn length(&self) -> u64 {
+        self.0.len() as u64
+    }
+    fn read(&self, index: u64, page: &mut [u8]) -> Result<(), IoError> {
+        let start = index as usize * page.len();
+        let rest = self.0.get(start..).ok_or(IoError)?;
+        let count = rest.len().min(page.len());
+        page[..count].copy_from_slice(&rest[..count]);
+        Ok(())
+    }
+    fn write(&self, _index: u64, _page: &[u8]) -> Result<(), IoError> {
+        Err(IoError)
+    }
+}
+
+/// Maps a program's text, and a stack that grows.
+fn load_program<'vm, M: Machine>(space: &Space<'vm, M>, text: &Object<'vm, M>) -> Result<(), Error> {
+    let code = MapRequest::object(text, 0, Sharing::Private, text.length(), Prot::READ | Prot::EXECUTE);
+    space.map(&code.at(Place::FixedNoReplace(0x40_0000)))?;
+    let stack = MapRequest::anonymous(0x2000, Prot::READ_WRITE).with(MapFlags::GROWS_DOWN);
+    space.map(&stack.at(Place::FixedNoReplace(0x7fff_0000_0000)))?;
+    Ok(())
+}
+
+#[test]
+fn a_program_runs_with_the_guides_glue() {
+    static ROM: RomFile = RomFile(b"text");
+    let vm = Vm::new(embed::Toy::default()).expect("the toy is large enough");
+    let text = vm.file(&ROM).expect("there is memory");
+    let space = vm.create_space().expect("there is memory");
+    switch(&vm, Some(&space));
+    load_program(&space, &text).expect("it is a program");
+    assert_eq!(page_fault(&space, 0x40_0000, 1 << 4), Ok(()));
+    assert_eq!(page_fault(&space, 0x7ffe_ffff_fff8, 1 << 1), Ok(()), "the stack grows");
+    let denied = Signal::SegmentationFault { address: 0x40_0000, code: 2 };
+    assert_eq!(page_fault(&space, 0x40_0000, 1 << 1), Err(denied));
+    let nothing = Signal::SegmentationFault { address: 0x1000_0000, code: 1 };
+    assert_eq!(page_fault(&space, 0x1000_0000, 0), Err(nothing));
+    flush_interrupt(&vm);
+    assert_eq!(sys_munmap(&space, 0x40_0000, 1), 0);
+    assert_eq!(sys_munmap(&space, 0x40_0001, 1), -22);
+    switch(&vm, None);
+    drop((space, text));
+    assert!(vm.audit().is_ok());
+}
