@@ -103,6 +103,12 @@ impl ClassId {
     /// Not mapped.
     pub(crate) const NONE: ClassId = ClassId(0);
 
+    /// This class, one without a record, with other rights.
+    #[inline(always)]
+    pub(crate) fn plain_with_prot(self, prot: Prot) -> ClassId {
+        ClassId((self.0 - 1 & !7 | prot.0 as u32) + 1)
+    }
+
     /// Whether the class has a record and is counted.
     #[inline(always)]
     pub(crate) fn is_stored(self) -> bool {
@@ -193,10 +199,16 @@ impl<M: Machine> Cx<'_, M> {
 
     /// The class with `attributes`, held once by the caller: every successful call wants a
     /// [`Cx::release_class`] of 1. May allocate; takes the registry's lock for classes with a record.
+    #[inline(always)]
     pub(crate) fn intern(&self, attributes: &Attributes<M>) -> Result<ClassId, Error> {
-        if let Some(plain) = attributes.plain() {
-            return Ok(plain);
+        match attributes.plain() {
+            Some(plain) => Ok(plain),
+            None => self.intern_stored(attributes),
         }
+    }
+
+    #[inline(never)]
+    fn intern_stored(&self, attributes: &Attributes<M>) -> Result<ClassId, Error> {
         let classes = self.vm().classes();
         let _guard = classes.lock.lock(self, Rank::Classes);
         let buckets = self.buckets()?;

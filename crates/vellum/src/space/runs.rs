@@ -147,34 +147,9 @@ impl Runs {
             Self::set_side(cx, frame, Pfn(word & PFN), len, (low, high), class);
             return true;
         }
-        let count = (word >> COUNT_SHIFT) as usize;
-        let runs = inline_runs(frame, word);
-        let Place { run, start, end } = place;
-        let end = end.min(len);
-        let old = inline_class(frame, run);
-        let joins_previous = low == start && run > 0 && runs[run - 1].class() == class;
-        let joins_next = high + 1 == end && run + 1 < count && runs[run + 1].class() == class;
-        let mut next = [Run(0); INLINE + 3];
-        next[..run].copy_from_slice(&runs[..run]);
-        let mut fresh = run;
-        let mut push = |run: Run| {
-            next[fresh] = run;
-            fresh += 1;
-        };
-        if low > start {
-            push(Run::new(start, old));
-        }
-        if !joins_previous {
-            push(Run::new(low, class));
-        }
-        if high + 1 < end {
-            push(Run::new(high + 1, old));
-        }
-        runs[run + 1 + usize::from(joins_next)..count].iter().for_each(|&run| push(run));
-        if fresh > INLINE {
-            return false;
-        }
-        encode(frame, &next[..fresh]);
+        let inline = Inline::load(frame, word);
+        let Some(next) = inline.replaced(len, (low, high), class, place) else { return false };
+        next.store(frame);
         true
     }
 
@@ -372,6 +347,86 @@ fn inline_runs<M: Machine>(frame: &Frame<M>, word: u64) -> [Run; INLINE] {
         Run((word >> 16 & 0xffff) << 32 | high & 0xffff_ffff),
         Run((word >> 32 & 0xffff) << 32 | high >> 32),
     ]
+}
+
+/// The inline runs as two rows of lanes: the classes, 32 bits each, and the starts, 16 bits each, of which the first
+/// is 0 and those beyond `count` are [`NO_RUN`].
+struct Inline {
+    classes: u128,
+    starts: u64,
+    count: u32,
+}
+
+impl Inline {
+    #[inline(always)]
+    fn load<M: Machine>(frame: &Frame<M>, word: u64) -> Self {
+        let (low, high) = (frame.words[1].load(Relaxed), frame.words[2].load(Relaxed));
+        Inline {
+            classes: low as u128 | (high as u128) << 64,
+            starts: word << 16,
+            count: (word >> COUNT_SHIFT) as u32,
+        }
+    }
+
+    #[inline(always)]
+    fn store<M: Machine>(&self, frame: &Frame<M>) {
+        frame.words[1].store(self.classes as u64, Relaxed);
+        frame.words[2].store((self.classes >> 64) as u64, Relaxed);
+        frame.words[3].store((self.count as u64) << COUNT_SHIFT | self.starts >> 16, Relaxed);
+    }
+
+    #[inline(always)]
+    fn class(&self, run: u32) -> u32 {
+        (self.classes >> (32 * run)) as u32
+    }
+
+    /// The runs after the slots `low..=high`, a part of the run at `place`, became `class`; `None` if there is no room.
+    #[inline(always)]
+    fn replaced(&self, len: usize, (low, high): (usize, usize), class: ClassId, place: Place) -> Option<Inline> {
+        let (run, end) = (place.run as u32, place.end.min(len));
+        let old = self.class(run);
+        let keeps_left = low > place.start;
+        let keeps_right = high + 1 < end;
+        let joins_left = !keeps_left && run > 0 && self.class(run.wrapping_sub(1)) == class.0;
+        let joins_right = !keeps_right && run + 1 < self.count && self.class(run + 1) == class.0;
+        // The lanes that take the place of the run's: what is left of it before, the new part, what is left behind.
+        let (mut classes, mut starts, mut fresh) = (0u128, 0u64, 0u32);
+        let mut push = |start: usize, class: u32| {
+            classes |= (class as u128) << (32 * fresh);
+            starts |= (start as u64) << (16 * fresh);
+            fresh += 1;
+        };
+        if keeps_left {
+            push(place.start, old);
+        }
+        if !joins_left {
+            push(low, class.0);
+        }
+        if keeps_right {
+            push(high + 1, old);
+        }
+        let gone = run + 1 + u32::from(joins_right);
+        let rest = self.count - gone;
+        let count = run + fresh + rest;
+        if count > INLINE as u32 {
+            return None;
+        }
+        let lanes = |row: u64, from: u32| row.checked_shr(16 * from).unwrap_or(0);
+        let wide = |row: u128, from: u32| row.checked_shr(32 * from).unwrap_or(0);
+        let behind = run + fresh;
+        let place_narrow = |row: u64, at: u32| row.checked_shl(16 * at).unwrap_or(0);
+        let place_wide = |row: u128, at: u32| row.checked_shl(32 * at).unwrap_or(0);
+        Some(Inline {
+            classes: self.classes & !place_wide(u128::MAX, run)
+                | place_wide(classes, run)
+                | place_wide(wide(self.classes, gone), behind),
+            starts: self.starts & !place_narrow(u64::MAX, run)
+                | place_narrow(starts, run)
+                | place_narrow(lanes(self.starts, gone), behind)
+                | place_narrow(u64::MAX, count),
+            count,
+        })
+    }
 }
 
 /// The runs after `low..=high` became `class`, neighbours of one class merged.

@@ -122,6 +122,7 @@ impl<M: Machine> Cx<'_, M> {
     }
 
     /// Runs `body` while interrupts leave the CPU's TLB state alone, then serves what came meanwhile.
+    #[inline(always)]
     pub(super) fn while_busy(&self, body: impl FnOnce()) {
         let busy = &self.cpu().tlb.busy;
         busy.store(1, Relaxed);
@@ -130,6 +131,7 @@ impl<M: Machine> Cx<'_, M> {
         self.serve_mailbox();
     }
 
+    #[inline]
     fn serve_request_busy(&self, request: Request) {
         let tlb = &self.cpu().tlb;
         let loaded = tlb.loaded.load(Relaxed);
