@@ -5,6 +5,8 @@
 //! `words[3]`, [`NO_RUN`] for those there are not. With a side array, the low 48 bits are the frame of an array of one
 //! `u32` a slot, and `words[2]` is the number of borders between runs, so that the way back is found without a search.
 //!
+//! Neighbouring runs may have one class.
+//!
 //! Readers without the lock may see the words of two states mixed: the result is then some wrong class, which the
 //! sequence count exposes; the side array's address is in one word with its mark, so no stray pointer is followed.
 
@@ -96,7 +98,12 @@ impl Runs {
     /// The one class of all slots. Under the lock.
     #[inline(always)]
     pub(crate) fn uniform<M: Machine>(frame: &Frame<M>) -> Option<ClassId> {
-        (frame.words[3].load(Relaxed) == UNIFORM).then(|| ClassId(frame.words[1].load(Relaxed) as u32))
+        let word = frame.words[3].load(Relaxed);
+        let first = inline_class(frame, 0);
+        let is_uniform = word == UNIFORM
+            || word >> COUNT_SHIFT != SIDE
+                && (1..(word >> COUNT_SHIFT) as usize).all(|run| inline_class(frame, run) == first);
+        is_uniform.then_some(first)
     }
 
     /// The class of slot `index`.
@@ -147,10 +154,15 @@ impl Runs {
             Self::set_side(cx, frame, Pfn(word & PFN), len, (low, high), class);
             return true;
         }
-        let inline = Inline::load(frame, word);
-        let Some(next) = inline.replaced(len, (low, high), class, place) else { return false };
-        next.store(frame);
-        true
+        if (Inline { frame, word }).replace(len, (low, high), class, place) {
+            return true;
+        }
+        // Neighbours of one class may have been left apart.
+        let (next, fresh) = replace(&inline_runs(frame, word)[..(word >> COUNT_SHIFT) as usize], len, low, high, class);
+        if fresh <= INLINE {
+            encode(frame, &next[..fresh]);
+        }
+        fresh <= INLINE
     }
 
     /// All runs; `len` is the number of slots.
@@ -349,83 +361,78 @@ fn inline_runs<M: Machine>(frame: &Frame<M>, word: u64) -> [Run; INLINE] {
     ]
 }
 
-/// The inline runs as two rows of lanes: the classes, 32 bits each, and the starts, 16 bits each, of which the first
-/// is 0 and those beyond `count` are [`NO_RUN`].
-struct Inline {
-    classes: u128,
-    starts: u64,
-    count: u32,
+/// The inline runs, to be changed: the starts of the second to fourth, 16 bits each, with the count above them.
+struct Inline<'a, M> {
+    frame: &'a Frame<M>,
+    word: u64,
 }
 
-impl Inline {
+impl<M: Machine> Inline<'_, M> {
     #[inline(always)]
-    fn load<M: Machine>(frame: &Frame<M>, word: u64) -> Self {
-        let (low, high) = (frame.words[1].load(Relaxed), frame.words[2].load(Relaxed));
-        Inline {
-            classes: low as u128 | (high as u128) << 64,
-            starts: word << 16,
-            count: (word >> COUNT_SHIFT) as u32,
+    fn count(&self) -> usize {
+        (self.word >> COUNT_SHIFT) as usize
+    }
+
+    /// Makes the slots `low..=high`, a part of the run at `place`, of `class`; whether there was room. A run which is
+    /// changed as a whole is not joined with its neighbours, since what changes once often changes back.
+    #[inline(always)]
+    fn replace(&self, len: usize, (low, high): (usize, usize), class: ClassId, place: Place) -> bool {
+        let Place { run, start, .. } = place;
+        let behind = high + 1;
+        let is_first = low == start;
+        let is_last = behind == place.end.min(len);
+        if is_first && is_last {
+            self.set_class(run, class);
+        } else if is_first && run > 0 && inline_class(self.frame, run - 1) == class {
+            self.set_start(run, behind);
+        } else if is_last && run + 1 < self.count() && inline_class(self.frame, run + 1) == class {
+            self.set_start(run + 1, low);
+        } else {
+            return self.insert((low, behind), class, (run, is_first, is_last));
         }
+        true
     }
 
     #[inline(always)]
-    fn store<M: Machine>(&self, frame: &Frame<M>) {
-        frame.words[1].store(self.classes as u64, Relaxed);
-        frame.words[2].store((self.classes >> 64) as u64, Relaxed);
-        frame.words[3].store((self.count as u64) << COUNT_SHIFT | self.starts >> 16, Relaxed);
+    fn set_class(&self, run: usize, class: ClassId) {
+        let word = &self.frame.words[1 + run / 2];
+        let shift = 32 * (run % 2);
+        word.store(word.load(Relaxed) & !(0xffff_ffff << shift) | (class.0 as u64) << shift, Relaxed);
     }
 
+    /// Moves the start of a run other than the first.
     #[inline(always)]
-    fn class(&self, run: u32) -> u32 {
-        (self.classes >> (32 * run)) as u32
+    fn set_start(&self, run: usize, start: usize) {
+        let shift = 16 * (run - 1);
+        self.frame.words[3].store(self.word & !(NO_RUN << shift) | (start as u64) << shift, Relaxed);
     }
 
-    /// The runs after the slots `low..=high`, a part of the run at `place`, became `class`; `None` if there is no room.
-    #[inline(always)]
-    fn replaced(&self, len: usize, (low, high): (usize, usize), class: ClassId, place: Place) -> Option<Inline> {
-        let (run, end) = (place.run as u32, place.end.min(len));
-        let old = self.class(run);
-        let keeps_left = low > place.start;
-        let keeps_right = high + 1 < end;
-        let joins_left = !keeps_left && run > 0 && self.class(run.wrapping_sub(1)) == class.0;
-        let joins_right = !keeps_right && run + 1 < self.count && self.class(run + 1) == class.0;
-        // The lanes that take the place of the run's: what is left of it before, the new part, what is left behind.
-        let (mut classes, mut starts, mut fresh) = (0u128, 0u64, 0u32);
-        let mut push = |start: usize, class: u32| {
-            classes |= (class as u128) << (32 * fresh);
-            starts |= (start as u64) << (16 * fresh);
+    /// Splits run `run` for a new one: three runs of one, or two where the new one is the first or last part.
+    fn insert(
+        &self,
+        (low, behind): (usize, usize),
+        class: ClassId,
+        (run, is_first, is_last): (usize, bool, bool),
+    ) -> bool {
+        let runs = inline_runs(self.frame, self.word);
+        let count = self.count();
+        let old = runs[run];
+        let added = 2 - usize::from(is_first) - usize::from(is_last);
+        if count + added > INLINE {
+            return false;
+        }
+        let mut next = [Run(0); INLINE];
+        next[..=run].copy_from_slice(&runs[..=run]);
+        let mut fresh = run + usize::from(!is_first);
+        next[fresh] = Run::new(low, class);
+        fresh += 1;
+        if !is_last {
+            next[fresh] = Run::new(behind, old.class());
             fresh += 1;
-        };
-        if keeps_left {
-            push(place.start, old);
         }
-        if !joins_left {
-            push(low, class.0);
-        }
-        if keeps_right {
-            push(high + 1, old);
-        }
-        let gone = run + 1 + u32::from(joins_right);
-        let rest = self.count - gone;
-        let count = run + fresh + rest;
-        if count > INLINE as u32 {
-            return None;
-        }
-        let lanes = |row: u64, from: u32| row.checked_shr(16 * from).unwrap_or(0);
-        let wide = |row: u128, from: u32| row.checked_shr(32 * from).unwrap_or(0);
-        let behind = run + fresh;
-        let place_narrow = |row: u64, at: u32| row.checked_shl(16 * at).unwrap_or(0);
-        let place_wide = |row: u128, at: u32| row.checked_shl(32 * at).unwrap_or(0);
-        Some(Inline {
-            classes: self.classes & !place_wide(u128::MAX, run)
-                | place_wide(classes, run)
-                | place_wide(wide(self.classes, gone), behind),
-            starts: self.starts & !place_narrow(u64::MAX, run)
-                | place_narrow(starts, run)
-                | place_narrow(lanes(self.starts, gone), behind)
-                | place_narrow(u64::MAX, count),
-            count,
-        })
+        next[fresh..fresh + count - run - 1].copy_from_slice(&runs[run + 1..count]);
+        encode(self.frame, &next[..count + added]);
+        true
     }
 }
 
