@@ -139,3 +139,35 @@ impl<M: Machine> Drop for Cx<'_, M> {
         self.dying.destroy(self.vm);
     }
 }
+
+/// Being inside the core only to look: pre-emption is off and a read-side section is open, but nothing is locked,
+/// allocated, retired or put.
+pub(crate) struct Reader<'vm, M: Machine> {
+    vm: &'vm Vm<M>,
+    cpu: &'vm Cpu<M>,
+    _not_send: PhantomData<*const ()>,
+}
+
+impl<'vm, M: Machine> Reader<'vm, M> {
+    /// Enters the core. One atomic read-modify-write.
+    #[inline(always)]
+    pub(crate) fn enter(vm: &'vm Vm<M>) -> Self {
+        vm.machine().disable_preemption();
+        let cpu = vm.cpu(vm.machine().current_cpu());
+        cpu.epoch.enter(vm.epoch());
+        Reader { vm, cpu, _not_send: PhantomData }
+    }
+
+    #[inline(always)]
+    pub(crate) fn vm(&self) -> &'vm Vm<M> {
+        self.vm
+    }
+}
+
+impl<M: Machine> Drop for Reader<'_, M> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        self.cpu.epoch.exit();
+        self.vm.machine().enable_preemption();
+    }
+}

@@ -37,6 +37,29 @@ fn the_guides_code_is_compiled_somewhere() {
     }
 }
 
+#[test]
+fn the_guides_errnos_are_those_of_the_errors() {
+    let errors = [
+        ("`Unaligned`", Error::Unaligned { what: "address", value: 1 }),
+        ("`ZeroLength`", Error::ZeroLength { what: "mapping" }),
+        ("`Invalid`", Error::Invalid { what: "place" }),
+        ("`Unsupported`", Error::Unsupported { what: "advice" }),
+        ("`OutOfRange`", Error::OutOfRange { start: 0, length: 1 }),
+        ("`NotMapped`", Error::NotMapped { address: 0 }),
+        ("`NoAddressSpace`", Error::NoAddressSpace { length: 1 }),
+        ("`OutOfMemory`", Error::OutOfMemory),
+        ("`Exists`", Error::Exists { address: 0 }),
+        ("`AccessDenied`", Error::AccessDenied { address: 0 }),
+        ("`TooLow`", Error::TooLow { address: 0 }),
+        ("`Io`", Error::Io { index: 0 }),
+    ];
+    for (name, error) in errors {
+        let row = GUIDE.lines().find(|line| line.starts_with("| `") && line.contains(name) && line.contains("`E"));
+        let row = row.unwrap_or_else(|| panic!("{name} is not in the table"));
+        assert!(row.ends_with(&format!(" {} |", error.errno())), "{name} is {}: {row}", error.errno());
+    }
+}
+
 /// What a program gets for a fault that cannot be resolved.
 #[derive(Debug, PartialEq, Eq)]
 enum Signal {

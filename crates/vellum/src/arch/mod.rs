@@ -198,6 +198,10 @@ pub trait Arch: Copy + Send + Sync + 'static {
     /// A level 0 word known to be a page, without WRITE and EXCLUSIVE: what fork leaves on both sides.
     fn shared_copy(word: u64) -> u64;
 
+    /// The bits of a level 0 word which say the access rights: words of pages that differ in nothing but READ, WRITE and
+    /// EXECUTE differ in nothing but these.
+    const RIGHTS: u64;
+
     /// The canonical form check: whether `address` can be translated at all.
     fn is_canonical(address: u64) -> bool;
 }

@@ -34,6 +34,8 @@ impl Arch for Tiny {
         execute_implies_read: false,
     };
 
+    const RIGHTS: u64 = 7 << BITS_SHIFT;
+
     #[inline(always)]
     fn index_bits(_level: usize) -> u32 {
         2

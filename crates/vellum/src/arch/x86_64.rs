@@ -70,6 +70,7 @@ macro_rules! x86 {
             const USER_END: u64 = (1 << $bits) - 0x1000;
             const ASIDS: usize = 6;
             const SEMANTICS: Semantics = SEMANTICS;
+            const RIGHTS: u64 = PRESENT | WRITE | USER | PROT_NONE | NO_EXECUTE;
 
             #[inline(always)]
             fn index_bits(_level: usize) -> u32 {
@@ -99,7 +100,7 @@ macro_rules! x86 {
             }
             #[inline(always)]
             fn table_of(word: u64) -> Option<Pfn> {
-                (word & PRESENT != 0).then(|| Self::pfn(word))
+                if word & PRESENT != 0 { Some(Self::pfn(word)) } else { None }
             }
             #[inline(always)]
             fn pfn(word: u64) -> Pfn {

@@ -1,7 +1,7 @@
 //! Looking an address up without locks.
 
 use crate::arch::{Arch, Entry, PageBits};
-use crate::cpu::Cx;
+use crate::cpu::Reader;
 use crate::machine::Machine;
 use crate::phys::Pfn;
 use crate::space::Space;
@@ -23,9 +23,8 @@ impl<M: Machine> Space<'_, M> {
         if address >= M::Arch::USER_END {
             return None;
         }
-        let cx = Cx::enter(self.vm());
-        let table = self.inner().lowest(&cx, address);
-        match M::Arch::decode(table.entry(table.index(address)), table.level) {
+        let word = self.inner().page_entry(&Reader::enter(self.vm()), address);
+        match M::Arch::decode(word, 0) {
             Entry::Page(pfn, bits) => Some(Translation { pfn, bits }),
             _ => None,
         }

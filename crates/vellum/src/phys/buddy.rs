@@ -7,13 +7,17 @@
 //!
 //! Lock: `Rank::Zone`, one per zone. [`ZoneLists`] is the proof that it is held, or that the zone is not shared yet.
 
-use super::list::LinkedList;
+use super::frame::set_singles;
+use super::list::{LinkedList, Stack};
 use super::memmap::MemoryMap;
 use super::{Frame, Kind, ORDER_MAX, ORDERS, Pfn, Physical};
 use crate::cpu::Cx;
 use crate::machine::Machine;
 use crate::sync::{AtomicU64, Guard, Rank, RawLock};
 use core::sync::atomic::Ordering::Relaxed;
+
+/// The smallest order of blocks that are worth being cut into single frames while there are larger ones.
+const WORTH: u8 = 3;
 
 /// The free memory of one node.
 #[repr(align(64))]
@@ -125,7 +129,8 @@ impl<M: Machine, P> ZoneLists<'_, M, P> {
         if self.zone.free() < floor.saturating_add(1 << order) {
             return None;
         }
-        let (block, mut at) = self.take_smallest(order)?;
+        let (block, mut at) = self.smallest(order)?;
+        self.unlink(self.map.frame(block), at);
         while at > order {
             at -= 1;
             self.insert(block.offset(1 << at), at);
@@ -134,106 +139,98 @@ impl<M: Machine, P> ZoneLists<'_, M, P> {
         Some(block)
     }
 
-    /// Takes up to `wanted` single frames as long as `floor` frames stay free, making them [`Kind::Cached`] and passing
-    /// each run of them to `each`; how many. Small blocks go first, and blocks as large as the rest of `wanted` allows
-    /// go whole.
-    pub(super) fn take_singles(&mut self, wanted: u64, floor: u64, mut each: impl FnMut(Pfn, &[Frame<M>])) -> u64 {
+    /// Takes up to `wanted` single frames as long as `floor` frames stay free, making them [`Kind::Cached`] and putting
+    /// them on `stack`, whence each block's come in ascending order; how many. The smallest blocks that are worth it go
+    /// first. At most one is split: more would leave fragments where the next batch begins.
+    pub(super) fn take_singles(&mut self, wanted: u64, floor: u64, stack: &Stack<M>) -> u64 {
         let wanted = wanted.min(self.zone.free().saturating_sub(floor));
         let mut left = wanted;
         while left > 0 {
-            let Some((block, mut at)) = self.take_smallest(0) else { break };
-            while 1 << at > left {
+            let fits = left.ilog2() as u8;
+            let worth = WORTH.min(fits);
+            let Some((block, mut at)) = self.smallest(worth).or_else(|| self.largest(worth)) else { break };
+            if at > fits && left < wanted {
+                break;
+            }
+            self.unlink(self.map.frame(block), at);
+            while at > fits {
                 at -= 1;
                 self.insert(block.offset(1 << at), at);
             }
-            let frames = self.map.block(block, at);
-            frames[0].set_kind(Kind::Tail, 0);
-            for frame in frames {
-                frame.change_kind(Kind::Tail, Kind::Cached);
-            }
-            each(block, frames);
+            self.cut(block, at, stack);
             left -= 1 << at;
         }
         wanted - left
     }
 
+    /// Makes a block, which is on no list, single frames on `stack`.
+    #[inline(always)]
+    fn cut(&self, block: Pfn, order: u8, stack: &Stack<M>) {
+        let frames = self.map.block(block, order);
+        let mut next = block.0 + 1;
+        set_singles(frames, Kind::Cached, self.node, |frame| {
+            next += 1;
+            frame.link.store(next, Relaxed);
+        });
+        stack.push_chain(block, &frames[frames.len() - 1], 1 << order);
+    }
+
     /// Frees a block of `order`, merging it with its buddies. Nobody else knows its frames any more.
     pub(super) fn put(&mut self, block: Pfn, order: u8) {
-        let (mut block, mut order) = (block, order);
+        self.zone.free.add_owned(1 << order);
+        // A block that merges stays within its section.
+        let section = self.map.section(block);
+        let (mut block, mut order, mut frame) = (block, order, self.map.frame(block));
         while order < ORDER_MAX {
             let buddy = Pfn(block.0 ^ 1 << order);
-            let Some(other) = self.map.get(buddy).filter(|other| other.is_free_block(order, self.node)) else { break };
-            let lower = Pfn(block.0.min(buddy.0));
-            let upper = self.map.frame(lower.offset(1 << order));
-            if upper.is_range_start() {
+            let Some(other) = section.get(buddy).filter(|other| other.is_free_block(order, self.node)) else { break };
+            let is_upper = buddy < block;
+            if !(if is_upper { frame } else { other }).make_upper_half() {
                 break;
             }
-            self.unlink(other, order);
-            upper.set_kind(Kind::Tail, 0);
-            block = lower;
+            self.zone.lists[order as usize].remove(self.map, other);
+            if is_upper {
+                (block, frame) = (buddy, other);
+            }
             order += 1;
         }
-        self.insert(block, order);
+        frame.set_kind(Kind::Free, order);
+        self.zone.lists[order as usize].push(self.map, block, frame);
     }
 
-    /// Frees single frames, as [`ZoneLists::put`]. Buddies among them are merged before they come near the lists, as
-    /// digits carry: what was freed in sequence costs little more than a comparison each.
-    pub(super) fn put_singles(&mut self, frames: impl Iterator<Item = Pfn>) {
-        // The pending block of each order, as frame number + 1.
-        let mut pending = [0; ORDERS];
-        for pfn in frames {
-            let (mut block, mut order) = (pfn, 0);
-            loop {
-                let other = core::mem::replace(&mut pending[order as usize], 0);
-                if other == 0 {
-                    break;
-                }
-                let other = Pfn(other - 1);
-                match self.merge(other, block, order) {
-                    Some(merged) => (block, order) = (merged, order + 1),
-                    None => {
-                        self.put(other, order);
-                        break;
-                    }
-                }
-            }
-            pending[order as usize] = block.0 + 1;
+    /// Frees consecutive frames, as few blocks. They are all [`Kind::Tail`], and of one memory range of this node.
+    pub(super) fn put_run(&mut self, first: Pfn, frames: u64) {
+        let (mut at, end) = (first.0, first.0 + frames);
+        while at < end {
+            let order = at.trailing_zeros().min((end - at).ilog2()).min(ORDER_MAX as u32) as u8;
+            self.put(Pfn(at), order);
+            at += 1 << order;
         }
-        for (order, &block) in pending.iter().enumerate().filter(|(_, block)| **block != 0) {
-            self.put(Pfn(block - 1), order as u8);
-        }
-    }
-
-    /// The block made of two which are on no list, if they are buddies.
-    fn merge(&self, one: Pfn, other: Pfn, order: u8) -> Option<Pfn> {
-        if one.0 ^ other.0 != 1 << order || order == ORDER_MAX {
-            return None;
-        }
-        let upper = self.map.frame(one.max(other));
-        if upper.is_range_start() {
-            return None;
-        }
-        upper.set_kind(Kind::Tail, 0);
-        Some(one.min(other))
     }
 
     /// Puts a free block on its list as it is.
     pub(super) fn insert(&mut self, block: Pfn, order: u8) {
-        self.map.frame(block).set_kind(Kind::Free, order);
-        self.zone.lists[order as usize].push(self.map, block);
+        let frame = self.map.frame(block);
+        frame.set_kind(Kind::Free, order);
+        self.zone.lists[order as usize].push(self.map, block, frame);
         self.zone.free.add_owned(1 << order);
     }
 
-    /// Takes the first of the smallest blocks of at least `order` off its list; the block and its order.
-    fn take_smallest(&mut self, order: u8) -> Option<(Pfn, u8)> {
-        let found = (order..=ORDER_MAX).find_map(|at| Some((self.zone.lists[at as usize].first()?, at)))?;
-        let frame = self.map.frame(found.0);
-        debug_assert!(frame.is_free_block(found.1, frame.node()), "{:?} is on a list of free blocks", found.0);
-        self.unlink(frame, found.1);
-        Some(found)
+    /// The first of the smallest blocks of at least `order`; the block and its order.
+    #[inline(always)]
+    fn smallest(&self, order: u8) -> Option<(Pfn, u8)> {
+        (order..=ORDER_MAX).find_map(|at| Some((self.zone.lists[at as usize].first()?, at)))
     }
 
+    /// The first of the largest blocks below `order`; the block and its order.
+    fn largest(&self, order: u8) -> Option<(Pfn, u8)> {
+        (0..order).rev().find_map(|at| Some((self.zone.lists[at as usize].first()?, at)))
+    }
+
+    /// Takes a free block off its list.
+    #[inline(always)]
     fn unlink(&mut self, frame: &Frame<M>, order: u8) {
+        debug_assert!(frame.is_free_block(order, self.node), "what is on a list of free blocks");
         self.zone.lists[order as usize].remove(self.map, frame);
         self.zone.free.add_owned((1u64 << order).wrapping_neg());
     }

@@ -132,6 +132,12 @@ impl<M: Machine> Frame<M> {
         (self.state.load(Relaxed) >> 16) as u8
     }
 
+    /// Whether the frame is of `kind`: quicker than comparing [`Frame::kind`].
+    #[inline(always)]
+    pub(crate) fn is_kind(&self, kind: Kind) -> bool {
+        self.state.load(Relaxed) as u8 == kind as u8
+    }
+
     /// Sets kind and order, keeping the rest.
     #[inline(always)]
     pub(crate) fn set_kind(&self, kind: Kind, order: u8) {
@@ -146,6 +152,7 @@ impl<M: Machine> Frame<M> {
     }
 
     /// Whether the frame is the first of a memory range.
+    #[inline(always)]
     pub(super) fn is_range_start(&self) -> bool {
         self.state.load(Relaxed) & RANGE_START != 0
     }
@@ -155,6 +162,16 @@ impl<M: Machine> Frame<M> {
     pub(super) fn is_free_block(&self, order: u8, node: u8) -> bool {
         let block = Kind::Free as u32 | (order as u32) << 8 | (node as u32) << 16;
         self.state.load(Relaxed) & (KIND_AND_ORDER | NODE) == block
+    }
+
+    /// Makes the first frame of a block the middle of one of twice the size, unless a memory range begins there.
+    #[inline(always)]
+    pub(super) fn make_upper_half(&self) -> bool {
+        let state = self.state.load(Relaxed);
+        if state & RANGE_START == 0 {
+            self.state.store(state & !KIND_AND_ORDER | Kind::Tail as u32, Relaxed);
+        }
+        state & RANGE_START == 0
     }
 
     /// Changes a single frame's kind from one known to another: one instruction.
@@ -211,12 +228,6 @@ impl<M: Machine> Frame<M> {
         self.counts.fetch_add(ONE_MAPPING, Relaxed);
     }
 
-    /// One mapping less; its reference stays with the caller.
-    #[inline(always)]
-    pub(crate) fn remove_mapping(&self) {
-        self.counts.fetch_sub(ONE_MAPPING, AcqRel);
-    }
-
     /// One mapping and its reference less; whether that was the last reference.
     #[inline(always)]
     pub(crate) fn drop_mapping(&self) -> bool {
@@ -253,4 +264,20 @@ impl<M: Machine> Frame<M> {
 /// What [`Frame::make_cached`] compares with: a single frame on `node`.
 pub(super) const fn single_on_node(node: u8) -> u32 {
     (node as u32) << 16
+}
+
+/// Makes frames single ones of `kind`, passing each to `also`: one store each. They are of one memory range on `node`.
+#[inline(always)]
+pub(super) fn set_singles<M: Machine>(frames: &[Frame<M>], kind: Kind, node: u8, mut also: impl FnMut(&Frame<M>)) {
+    let Some(first) = frames.first() else { return };
+    let (state, start) = (kind as u32 | single_on_node(node), first.state.load(Relaxed) & RANGE_START);
+    let mut change = |frame: &Frame<M>| {
+        debug_assert_eq!(frame.node(), node, "node of a frame of the range");
+        frame.state.store(state, Relaxed);
+        also(frame);
+    };
+    let (eights, rest) = frames.as_chunks::<8>();
+    eights.iter().for_each(|eight| eight.iter().for_each(&mut change));
+    rest.iter().for_each(&mut change);
+    first.state.store(state | start, Relaxed);
 }

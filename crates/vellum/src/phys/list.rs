@@ -25,10 +25,10 @@ impl<M: Machine> LinkedList<M> {
         self.length.load(Relaxed)
     }
 
-    /// Puts a frame at the front.
-    pub(super) fn push(&self, map: &MemoryMap<M>, pfn: Pfn) {
+    /// Puts a frame, whose descriptor is `frame`, at the front.
+    #[inline(always)]
+    pub(super) fn push(&self, map: &MemoryMap<M>, pfn: Pfn, frame: &Frame<M>) {
         let next = self.head.load(Relaxed);
-        let frame = map.frame(pfn);
         frame.link.store(next, Relaxed);
         frame.words[0].store(0, Relaxed);
         if next != 0 {
@@ -39,6 +39,7 @@ impl<M: Machine> LinkedList<M> {
     }
 
     /// Takes out a frame that is on the list.
+    #[inline(always)]
     pub(super) fn remove(&self, map: &MemoryMap<M>, frame: &Frame<M>) {
         let (next, previous) = (frame.link.load(Relaxed), frame.words[0].load(Relaxed));
         match previous {
@@ -82,18 +83,11 @@ impl<M: Machine> Stack<M> {
         self.length.add_owned(1);
     }
 
-    /// Puts frames with consecutive numbers from `pfn` on top, the first uppermost.
-    pub(super) fn push_run(&self, pfn: Pfn, frames: &[Frame<M>]) {
-        let mut number = pfn.0 + 1;
-        for frame in frames {
-            number += 1;
-            frame.link.store(number, Relaxed);
-        }
-        if let Some(last) = frames.last() {
-            last.link.store(self.head.load(Relaxed), Relaxed);
-            self.head.store(pfn.0 + 1, Relaxed);
-            self.length.add_owned(frames.len() as u64);
-        }
+    /// Puts `count` frames on top which are linked already: the first is `pfn`, the last is `last`.
+    pub(super) fn push_chain(&self, pfn: Pfn, last: &Frame<M>, count: u64) {
+        last.link.store(self.head.load(Relaxed), Relaxed);
+        self.head.store(pfn.0 + 1, Relaxed);
+        self.length.add_owned(count);
     }
 
     /// Takes off the frame on top, which is `first`.

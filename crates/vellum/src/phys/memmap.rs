@@ -25,6 +25,26 @@ struct Span {
     frames: u32,
 }
 
+/// One section, for several lookups.
+pub(super) struct Section<'a, M> {
+    base: *const Frame<M>,
+    first: u64,
+    frames: u64,
+    _map: &'a MemoryMap<M>,
+}
+
+impl<'a, M: Machine> Section<'a, M> {
+    /// The descriptor of any frame number, if it is one of this section.
+    #[inline(always)]
+    pub(super) fn get(&self, pfn: Pfn) -> Option<&'a Frame<M>> {
+        if pfn.0.wrapping_sub(self.first) >= self.frames {
+            return None;
+        }
+        // SAFETY: the frame is within the section's span, so its array has the descriptor.
+        Some(unsafe { &*self.base.wrapping_add(pfn.0 as usize) })
+    }
+}
+
 /// The table of sections.
 pub(super) struct MemoryMap<M> {
     /// Biased by `first`, as are the pointers it leads to.
@@ -99,6 +119,30 @@ impl<M: Machine> MemoryMap<M> {
         debug_assert!(order <= ORDER_MAX && self.get(pfn.offset((1 << order) - 1)).is_some());
         // SAFETY: a block does not extend across sections, so its descriptors lie in one array.
         unsafe { core::slice::from_raw_parts(self.frame(pfn), 1 << order) }
+    }
+
+    /// Passes the descriptors of consecutive frames of the machine to `each`, in ascending order and as few slices.
+    pub(super) fn each_part(&self, pfn: Pfn, frames: u64, mut each: impl FnMut(Pfn, &[Frame<M>])) {
+        let (mut pfn, end) = (pfn, pfn.0 + frames);
+        while pfn.0 < end {
+            let section_end = ((pfn.0 >> SECTION_SHIFT) + 1) << SECTION_SHIFT;
+            let count = section_end.min(end) - pfn.0;
+            debug_assert!(self.get(pfn.offset(count - 1)).is_some());
+            // SAFETY: these frames exist and are of one section, so their descriptors lie in one array.
+            each(pfn, unsafe { core::slice::from_raw_parts(self.frame(pfn), count as usize) });
+            pfn = pfn.offset(count);
+        }
+    }
+
+    /// Where the descriptors of the section of `pfn` lie, which is a frame of the machine.
+    #[inline(always)]
+    pub(super) fn section(&self, pfn: Pfn) -> Section<'_, M> {
+        debug_assert!(self.get(pfn).is_some(), "{pfn:?} is not a frame of this machine");
+        let section = pfn.0 >> SECTION_SHIFT;
+        // SAFETY: the section is in the tables, see `frame`.
+        let (base, span) =
+            unsafe { (*self.bases.wrapping_add(section as usize), *self.spans.add((section - self.first) as usize)) };
+        Section { base, first: (section << SECTION_SHIFT) + span.first as u64, frames: span.frames as u64, _map: self }
     }
 
     /// See [`super::Physical::get`].

@@ -1,9 +1,9 @@
 //! Physical memory: frame descriptors, the buddy allocator of each node, the free lists of each CPU, slab caches.
 //!
 //! From the bottom: `memmap` finds a frame's descriptor; `buddy` keeps free blocks per node, under `Rank::Zone`;
-//! `percpu` keeps single free frames per CPU, without a lock, and is where allocations enter; `slab` cuts frames
-//! into small objects, under `Rank::Slab`; `boot` carves the core's own structures from the machine's memory and
-//! hands over the rest; `audit` recounts everything.
+//! `percpu` keeps single free frames per CPU, without a lock, and is where allocations enter; `run` frees many frames
+//! at once; `slab` cuts frames into small objects, under `Rank::Slab`; `boot` carves the core's own structures from the
+//! machine's memory and hands over the rest; `audit` recounts everything.
 //!
 //! No global allocator and no infallible allocation: running out of memory is [`Error::OutOfMemory`](crate::Error),
 //! and leaves everything as it was.
@@ -15,6 +15,7 @@ mod frame;
 mod list;
 mod memmap;
 mod percpu;
+mod run;
 mod slab;
 mod stats;
 #[cfg(test)]
@@ -24,6 +25,7 @@ pub use audit::{FrameList, PhysAudit, PhysAuditError};
 pub(crate) use boot::BootMemory;
 pub use frame::{Frame, Kind, Pfn};
 pub(crate) use percpu::CpuLists;
+pub(crate) use run::FreeBatch;
 pub(crate) use slab::SLAB_MAX;
 pub use stats::NodeStats;
 

@@ -208,10 +208,12 @@ impl<M: Machine> Cx<'_, M> {
     fn alloc_from_zones(&self, order: u8, flags: AllocFlags) -> Option<Pfn> {
         let physical = self.vm().physical();
         let home = (self.cpu().lists.home.load(Relaxed) >> 16) as u8;
-        let pfn = physical.nodes_near(home).find_map(|node| {
+        let ordinary = |node| {
             let floor = physical.zone(node).watermarks().min;
             self.alloc_from_zone(node, order, floor, physical.batch as u64)
-        });
+        };
+        // The nearest node with memory, then the others.
+        let pfn = ordinary(home).or_else(|| physical.nodes_near(home).skip(1).find_map(ordinary));
         // What comes out of the reserve is for the caller alone: one frame, not a batch.
         let from_reserve = || physical.nodes_near(home).find_map(|node| self.alloc_from_zone(node, order, 0, 1));
         if flags.has(AllocFlags::RESERVE) { pfn.or_else(from_reserve) } else { pfn }
@@ -228,8 +230,7 @@ impl<M: Machine> Cx<'_, M> {
             self.count(Event::Alloc, 1 << order);
             return Some(pfn);
         }
-        let stack = &self.cpu().lists.frames;
-        let taken = lists.take_singles(batch, floor, |pfn, frames| stack.push_run(pfn, frames));
+        let taken = lists.take_singles(batch, floor, &self.cpu().lists.frames);
         drop(lists);
         self.count(Event::Refill, (taken > 0) as u64);
         self.pop_frame()
@@ -253,24 +254,56 @@ impl<M: Machine> Cx<'_, M> {
         }
     }
 
-    /// Gives up to `count` frames of a stack back, taking a lock once for each run of frames of one node.
+    /// Gives up to `count` frames of a stack back, taking a lock once for each sequence of frames of one node.
     fn drain(&self, stack: &Stack<M>, count: u64) {
         let physical = self.vm().physical();
         let mut left = count.min(stack.len());
         while left > 0 {
             let Some(first) = stack.first() else { return };
             let node = physical.frame(first).node();
-            let run = core::iter::from_fn(|| {
-                let pfn = stack.first().filter(|_| left > 0)?;
-                let frame = physical.frame(pfn);
-                (frame.node() == node).then(|| {
-                    stack.pop(frame);
-                    left -= 1;
-                    pfn
-                })
-            });
-            physical.lock_zone(self, node).put_singles(run);
+            let mut lists = physical.lock_zone(self, node);
+            while left > 0
+                && let Some(first) = stack.first()
+                && let frame = physical.frame(first)
+                && frame.node() == node
+            {
+                let (lowest, frames) = self.pop_run(stack, first, frame, left);
+                left -= frames;
+                match frames {
+                    1 => lists.put(lowest, 0),
+                    _ => lists.put_run(lowest, frames),
+                }
+            }
         }
+    }
+
+    /// Takes the frames on top of a stack whose numbers are consecutive, upwards or downwards, `first` being the one
+    /// uppermost on the stack and at most `limit` in all: the lowest, and how many. All are of one memory range, and
+    /// [`Kind::Tail`] now.
+    #[inline(always)]
+    fn pop_run(&self, stack: &Stack<M>, first: Pfn, frame: &Frame<M>, limit: u64) -> (Pfn, u64) {
+        let physical = self.vm().physical();
+        let take = |frame: &Frame<M>| {
+            stack.pop(frame);
+            frame.change_kind(Kind::Cached, Kind::Tail);
+        };
+        take(frame);
+        let (mut start, mut end) = (first, first.offset(1));
+        while end.0 - start.0 < limit
+            && let Some(pfn) = stack.first()
+        {
+            let frame = physical.frame(pfn);
+            // What is not the first of a range is of the same one as its lower neighbour.
+            if pfn == end && !frame.is_range_start() {
+                end = end.offset(1);
+            } else if pfn.offset(1) == start && !physical.frame(start).is_range_start() {
+                start = pfn;
+            } else {
+                break;
+            }
+            take(frame);
+        }
+        (start, end.0 - start.0)
     }
 
     /// Finds out, on first use, whose frames this CPU keeps, and how many.
@@ -286,7 +319,7 @@ impl<M: Machine> Cx<'_, M> {
 
 /// In debug builds: the frame is one that its owner may free.
 #[inline(always)]
-fn check_owned<M: Machine>(pfn: Pfn, frame: &Frame<M>) {
+pub(super) fn check_owned<M: Machine>(pfn: Pfn, frame: &Frame<M>) {
     debug_assert!(frame.kind().is_owned(), "{pfn:?} is freed while it is {:?}", frame.kind());
     debug_assert!(
         !matches!(frame.kind(), Kind::Anonymous | Kind::File) || frame.references() == 0,

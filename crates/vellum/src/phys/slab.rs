@@ -106,7 +106,7 @@ impl<M: Machine> Cx<'_, M> {
         let cache = &vm.physical().slabs.classes[class];
         let guard = cache.lock.lock(self, Rank::Slab);
         if slab.is_full() {
-            cache.partial.push(&vm.physical().map, pfn);
+            cache.partial.push(&vm.physical().map, pfn, frame);
         }
         slab.put(object);
         let is_empty = slab.in_use() == 0;
@@ -128,7 +128,7 @@ impl<M: Machine> Cx<'_, M> {
         let cache = &physical.slabs.classes[class];
         let _guard = cache.lock.lock(self, Rank::Slab);
         if let Some(pfn) = fresh {
-            cache.partial.push(&physical.map, pfn);
+            cache.partial.push(&physical.map, pfn, physical.frame(pfn));
             cache.empty.add_owned(1);
         }
         let pfn = cache.partial.first()?;

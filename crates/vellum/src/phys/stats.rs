@@ -25,6 +25,7 @@ pub struct NodeStats {
 
 impl<M: Machine> Physical<M> {
     /// The memory of `node`; all zero for a node that does not exist.
+    #[allow(dead_code)]
     pub(crate) fn node_stats(&self, vm: &Vm<M>, node: u8) -> NodeStats {
         if node as usize >= NODES_MAX {
             return NodeStats::default();
@@ -50,15 +51,13 @@ impl<M: Machine> Physical<M> {
     }
 
     /// Frames that can be allocated at most.
+    #[cfg(test)]
     pub(crate) fn managed_pages(&self) -> u64 {
         self.zones.iter().map(|zone| zone.managed()).sum()
     }
 
     /// Calls `visit` with the descriptor of every frame of the machine.
     pub(crate) fn for_each_frame(&self, mut visit: impl FnMut(Pfn, &Frame<M>)) {
-        let mut frames = self.map.iter();
-        while let Some((pfn, frame)) = frames.next() {
-            visit(pfn, frame);
-        }
+        self.map.iter().for_each(|(pfn, frame)| visit(pfn, frame));
     }
 }

@@ -316,7 +316,8 @@ fn lists_are_refilled_and_drained_in_batches() {
     let vm = boot(&[(0, 4096, 0)], &[0]);
     let cx = Cx::enter(&vm);
     let pfns: Vec<Pfn> = (0..320).filter_map(|_| cx.alloc_frame(0, NONE).ok()).collect();
-    assert_eq!(vm.totals().get(Event::Refill), 10);
+    // A scrap of fewer than 32 frames may be a batch of its own.
+    assert!((10..=11).contains(&vm.totals().get(Event::Refill)));
     for &pfn in &pfns {
         cx.free_frame(pfn);
         assert!(cx.cpu().lists.len() <= 96);
@@ -367,6 +368,166 @@ fn injected_failures_concern_all_but_the_reserve() {
     assert!(cx.slab_alloc(64).is_ok() && cx.slab_alloc(64).is_ok() && cx.slab_alloc(64).is_err());
     drop(cx);
     audit(&vm);
+}
+
+#[test]
+fn a_refill_hands_frames_out_upwards() {
+    let vm = boot(&[(0, 4096, 0)], &[0]);
+    let cx = Cx::enter(&vm);
+    // What lies about in small blocks comes first.
+    let scraps = (vm.physical().zone(0).free() % 1024) as usize;
+    let pfns: Vec<Pfn> = (0..scraps + 1024).filter_map(|_| cx.alloc_frame(0, NONE).ok()).collect();
+    let breaks = pfns.windows(2).filter(|pair| pair[0].0 + 1 != pair[1].0).count();
+    assert!(breaks <= 16, "{breaks} breaks");
+    drop(cx);
+    audit(&vm);
+}
+
+/// Frees single frames through a batch, in the given sequence.
+fn free_batch(vm: &TestVm, pfns: impl IntoIterator<Item = Pfn>) {
+    let cx = Cx::enter(vm);
+    let mut batch = FreeBatch::new(&cx);
+    pfns.into_iter().for_each(|pfn| batch.add(pfn));
+}
+
+#[test]
+fn runs_merge_back_whatever_their_sequence() {
+    // Neighbouring ranges of one node and of two, the end of a section, frame 0, a hole.
+    let ranges = [(0, 3000, 0), (3000, 1096, 0), (4096, 1000, 1), ((1 << 15) - 700, 1400, 1)];
+    for sequence in 0..6 {
+        let vm = boot(&ranges, &[0]);
+        let at_first = blocks(&vm);
+        let mut pfns: Vec<Pfn> = {
+            let cx = Cx::enter(&vm);
+            core::iter::from_fn(|| cx.alloc_frame(0, RESERVE).ok()).collect()
+        };
+        assert_eq!(pfns.len() as u64, vm.physical().managed_pages());
+        pfns.sort();
+        let mut random = Random(sequence + 1);
+        match sequence {
+            0 => {}
+            1 => pfns.reverse(),
+            2 => (1..pfns.len()).for_each(|index| pfns.swap(index, random.below(index as u64 + 1) as usize)),
+            3 => pfns.sort_by_key(|pfn| (pfn.0 % 2, pfn.0)),
+            4 => pfns.sort_by_key(|pfn| (pfn.0 / 100 % 3, pfn.0)),
+            _ => pfns.sort_by_key(|pfn| (pfn.0 / 9, u64::MAX - pfn.0)),
+        }
+        for part in pfns.chunks(1777) {
+            free_batch(&vm, part.iter().copied());
+            audit(&vm);
+        }
+        drain(&vm);
+        assert_eq!(blocks(&vm), at_first, "sequence {sequence}");
+        assert_eq!(vm.totals().get(Event::Alloc), vm.totals().get(Event::Free));
+        audit(&vm);
+    }
+}
+
+#[test]
+fn random_runs_agree_with_a_set() {
+    let vm = boot(&[(3, 3000, 0), (3003, 1024, 0), (4027, 1500, 1), ((1 << 15) - 900, 2500, 1)], &[0, 1]);
+    let at_first = blocks(&vm);
+    let free_at_first = vm.physical().free_pages(&vm);
+    let mut random = Random(0x5851_f42d_4c95_7f2d);
+    let mut singles: BTreeSet<u64> = BTreeSet::new();
+    let mut larger: BTreeMap<u64, u8> = BTreeMap::new();
+    for step in 0..6_000 {
+        become_cpu((step / 50) % 2);
+        let cx = Cx::enter(&vm);
+        match random.below(6) {
+            0..=1 => {
+                for _ in 0..random.below(500) {
+                    let Ok(pfn) = cx.alloc_frame(0, if random.below(9) == 0 { RESERVE } else { NONE }) else { break };
+                    let frame = vm.physical().frame(pfn);
+                    assert_eq!((frame.kind(), frame.order()), (Kind::Allocated, 0));
+                    assert!(singles.insert(pfn.0), "{pfn:?} is in use");
+                    frame.set_kind([Kind::Anonymous, Kind::File, Kind::Allocated][step % 3], 0);
+                }
+            }
+            2 => {
+                let order = 1 + random.below(10) as u8;
+                if let Ok(pfn) = cx.alloc_frame(order, NONE) {
+                    assert!(singles.range(pfn.0..pfn.0 + (1 << order)).next().is_none(), "{pfn:?} is in use");
+                    larger.insert(pfn.0, order);
+                }
+            }
+            3 => {
+                if let Some((&start, _)) = larger.range(random.below(1 << 15)..).next() {
+                    larger.remove(&start);
+                    cx.free_frame(Pfn(start));
+                }
+            }
+            4 => {
+                // A run as it comes, straight to the buddy allocators.
+                let Some(&start) = singles.range(random.below(1 << 15)..).next() else { continue };
+                let limit = 1 + random.below(800);
+                let run: Vec<u64> = (start..start + limit).take_while(|pfn| singles.contains(pfn)).collect();
+                run.iter().for_each(|pfn| assert!(singles.remove(pfn)));
+                cx.free_run(Pfn(start), run.len() as u64);
+            }
+            _ => {
+                let begin = random.below(1 << 15);
+                let mut some: Vec<u64> = singles.range(begin..).take(random.below(600) as usize).copied().collect();
+                some.retain(|_| random.below(20) > 0);
+                if random.below(2) == 0 {
+                    some.reverse();
+                }
+                some.iter().for_each(|pfn| assert!(singles.remove(pfn)));
+                free_batch(&vm, some.into_iter().map(Pfn));
+            }
+        }
+        drop(cx);
+        if step % 100 == 0 {
+            let audit = audit(&vm);
+            let in_use = singles.len() as u64 + larger.values().map(|&order| 1 << order).sum::<u64>();
+            let kinds = [Kind::Anonymous, Kind::File, Kind::Allocated];
+            assert_eq!(kinds.iter().map(|&kind| audit.frames(kind)).sum::<u64>(), in_use);
+        }
+    }
+    free_batch(&vm, singles.into_iter().map(Pfn));
+    larger.keys().for_each(|&pfn| Cx::enter(&vm).free_frame(Pfn(pfn)));
+    assert_eq!(audit(&vm).free, free_at_first);
+    for cpu in [0, 1] {
+        become_cpu(cpu);
+        drain(&vm);
+    }
+    assert_eq!(blocks(&vm), at_first);
+    assert_eq!(vm.totals().get(Event::Alloc), vm.totals().get(Event::Free));
+    audit(&vm);
+}
+
+#[test]
+fn cpus_free_runs_at_once() {
+    const CPUS: usize = 4;
+    let vm = boot(&[(0, 4000, 0), (4000, 3000, 1)], &[0, 1, 0, 1]);
+    let at_first = blocks(&vm);
+    std::thread::scope(|scope| {
+        for cpu in 0..CPUS {
+            let vm = &vm;
+            scope.spawn(move || {
+                become_cpu(cpu);
+                let mut random = Random(cpu as u64 + 11);
+                let mut frames: Vec<Pfn> = Vec::new();
+                for _ in 0..600 {
+                    let cx = Cx::enter(vm);
+                    let wanted = random.below(400);
+                    frames.extend((0..wanted).map_while(|_| cx.alloc_frame(0, NONE).ok()));
+                    let larger = cx.alloc_frame(random.below(7) as u8, NONE);
+                    drop(cx);
+                    if random.below(2) == 0 {
+                        frames.sort();
+                    }
+                    let kept = random.below(frames.len() as u64 + 1) as usize;
+                    free_batch(vm, frames.drain(kept..));
+                    larger.into_iter().for_each(|pfn| Cx::enter(vm).free_frame(pfn));
+                }
+                free_batch(vm, frames);
+                drain(vm);
+            });
+        }
+    });
+    assert_eq!(blocks(&vm), at_first);
+    assert_eq!(audit(&vm).frames(Kind::Allocated), 0);
 }
 
 #[test]
@@ -516,6 +677,59 @@ mod detected {
     #[should_panic(expected = "is freed while it is Tail")]
     fn a_part_of_a_block_freed() {
         with_frame(4, |cx, pfn| cx.free_frame(pfn.offset(3)));
+    }
+
+    /// Takes 16 consecutive frames, one by one.
+    fn with_run(act: impl FnOnce(&Cx<'_, TestMachine>, Pfn)) {
+        let vm = boot(&[(0, 4096, 0)], &[0]);
+        let cx = Cx::enter(&vm);
+        let mut pfns: Vec<Pfn> = core::iter::from_fn(|| cx.alloc_frame(0, NONE).ok()).collect();
+        pfns.sort();
+        let run = pfns.windows(16).find(|run| run[0].0 + 15 == run[15].0).expect("a run");
+        act(&cx, run[0]);
+    }
+
+    #[test]
+    #[should_panic(expected = "is freed while it is")]
+    fn a_run_freed_twice() {
+        with_run(|cx, pfn| {
+            cx.free_run(pfn, 16);
+            cx.free_run(pfn, 16);
+        });
+    }
+
+    #[test]
+    #[should_panic(expected = "is freed while it is Cached")]
+    fn a_run_with_a_free_frame() {
+        with_run(|cx, pfn| {
+            cx.free_frame(pfn.offset(9));
+            let mut batch = FreeBatch::new(cx);
+            (0..16).for_each(|index| batch.add(pfn.offset(index)));
+            batch.finish();
+        });
+    }
+
+    #[test]
+    #[should_panic(expected = "is freed as a single frame")]
+    fn a_run_with_a_block() {
+        with_frame(4, |cx, pfn| cx.free_run(pfn, 16));
+    }
+
+    #[test]
+    #[should_panic(expected = "is freed while it is referred to")]
+    fn a_run_with_references() {
+        with_run(|cx, pfn| {
+            let frame = cx.vm().physical().frame(pfn.offset(15));
+            frame.set_kind(Kind::Anonymous, 0);
+            frame.set_counts(1, 0);
+            cx.free_run(pfn, 16);
+        });
+    }
+
+    #[test]
+    #[should_panic(expected = "is not a frame of this machine")]
+    fn a_run_beyond_memory() {
+        with_frame(0, |cx, _| cx.free_run(Pfn(1 << 30), 16));
     }
 
     #[test]

@@ -260,8 +260,9 @@ pub(crate) fn reprotect<M: Machine>(
     first: u64,
     prot: Prot,
 ) -> Option<Flush> {
-    let mut is_shared = None;
-    let mut lost: Option<(usize, usize)> = None;
+    let rights = |prot: Prot| M::Arch::page(Pfn(0), PageBits::of(readable::<M::Arch>(prot))) & M::Arch::RIGHTS;
+    let (full, read_only) = (rights(prot), rights(prot.without(Prot::WRITE)));
+    let (mut lost_first, mut lost_end) = (usize::MAX, 0);
     for index in low..=high {
         if locked.table.entry(index) == 0 {
             continue;
@@ -269,20 +270,17 @@ pub(crate) fn reprotect<M: Machine>(
         let (old, new) = locked.update(index, |word| {
             let bits = M::Arch::page_bits(word);
             let may_write = bits.has(PageBits::EXCLUSIVE)
-                || (bits.has(PageBits::DIRTY)
-                    && !bits.has(PageBits::SPECIAL)
-                    && *is_shared.get_or_insert_with(|| shows_shared(cx, locked, index)));
-            let rights = readable::<M::Arch>(if may_write { prot } else { prot.without(Prot::WRITE) });
-            M::Arch::page(M::Arch::pfn(word), bits.without(PageBits::of(Prot(7))) | PageBits::of(rights))
+                || (bits.has(PageBits::DIRTY) && full != read_only && shows_shared(cx, locked, index));
+            word & !M::Arch::RIGHTS | if may_write { full } else { read_only }
         });
         if M::Arch::page_bits(old).prot().without(M::Arch::page_bits(new).prot()) != Prot::NONE {
-            lost = Some((lost.map_or(index, |lost| lost.0), index));
+            lost_first = lost_first.min(index);
+            lost_end = index + 1;
         }
-        is_shared = None;
     }
-    lost.map(|(from, to)| Flush {
-        start: first + (((from - low) as u64) << M::Arch::PAGE_SHIFT),
-        pages: (to - from + 1) as u64,
+    (lost_first < lost_end).then(|| Flush {
+        start: first + (((lost_first - low) as u64) << M::Arch::PAGE_SHIFT),
+        pages: (lost_end - lost_first) as u64,
         tables_freed: false,
     })
 }

@@ -7,7 +7,7 @@ use crate::arch::{Arch, PageBits, index, table_order};
 use crate::cpu::Cx;
 use crate::machine::Machine;
 use crate::object;
-use crate::phys::Kind;
+use crate::phys::{FreeBatch, Kind};
 use crate::stat::Event;
 use crate::vm::Vm;
 use core::sync::atomic::Ordering::Relaxed;
@@ -16,7 +16,8 @@ use core::sync::atomic::Ordering::Relaxed;
 const TABLES_PER_SECTION: usize = 64;
 
 /// The end of a space in progress.
-struct Teardown {
+struct Teardown<'a, M: Machine> {
+    freed: FreeBatch<'a, M>,
     /// Resident pages that went, by kind.
     gone: [u64; 3],
     tables: u64,
@@ -35,7 +36,8 @@ impl<M: Machine> Inner<M> {
         }
         loop {
             let cx = Cx::enter(vm);
-            let mut teardown = Teardown { gone: [0; 3], tables: 0, budget: TABLES_PER_SECTION };
+            let mut teardown =
+                Teardown { freed: FreeBatch::new(&cx), gone: [0; 3], tables: 0, budget: TABLES_PER_SECTION };
             let root = self.root_table(&cx);
             let last = index::<M::Arch>(M::Arch::USER_END - 1, root.level);
             let done = teardown.slots(&cx, root, last);
@@ -50,10 +52,10 @@ impl<M: Machine> Inner<M> {
     }
 }
 
-impl Teardown {
+impl<M: Machine> Teardown<'_, M> {
     /// Ends what the slots up to `last` of `table` name; whether nothing was left for lack of budget. Where it stopped
     /// is kept in the claim word, which nobody claims any more.
-    fn slots<M: Machine>(&mut self, cx: &Cx<'_, M>, table: Table<'_, M>, last: usize) -> bool {
+    fn slots(&mut self, cx: &Cx<'_, M>, table: Table<'_, M>, last: usize) -> bool {
         let runs = table.runs(cx);
         // Slots below the cursor were dealt with in an earlier section.
         let first = table.frame.halves[1].load(Relaxed) as usize;
@@ -79,7 +81,7 @@ impl Teardown {
     }
 
     /// Unmaps the pages of a leaf.
-    fn pages<M: Machine>(&mut self, cx: &Cx<'_, M>, leaf: Table<'_, M>) {
+    fn pages(&mut self, cx: &Cx<'_, M>, leaf: Table<'_, M>) {
         let mut left = leaf.used();
         let mut index = 0;
         while left > 0 {
@@ -89,16 +91,16 @@ impl Teardown {
                 continue;
             }
             left -= 1;
-            self.page::<M>(cx, word);
+            self.page(cx, word);
         }
     }
 
     /// Drops one mapping.
     #[inline(always)]
-    fn page<M: Machine>(&mut self, cx: &Cx<'_, M>, word: u64) {
+    fn page(&mut self, cx: &Cx<'_, M>, word: u64) {
         let pfn = M::Arch::pfn(word);
         let frame = cx.vm().physical().frame(pfn);
-        if frame.kind() == Kind::Anonymous {
+        if frame.is_kind(Kind::Anonymous) {
             self.gone[RssKind::Anonymous as usize] += 1;
         } else {
             let bits = M::Arch::page_bits(word);
@@ -111,12 +113,12 @@ impl Teardown {
             }
         }
         if frame.drop_mapping() {
-            cx.free_frame(pfn);
+            self.freed.add(pfn);
         }
     }
 
     /// Gives up the classes of a leaf's slots.
-    fn classes<M: Machine>(&mut self, cx: &Cx<'_, M>, leaf: &Table<'_, M>) {
+    fn classes(&mut self, cx: &Cx<'_, M>, leaf: &Table<'_, M>) {
         let runs = leaf.runs(cx);
         let mut slot = 0;
         while slot < leaf.len() {
@@ -127,14 +129,14 @@ impl Teardown {
     }
 
     /// Frees a table, which may still hold entries.
-    fn free_table<M: Machine>(&mut self, cx: &Cx<'_, M>, table: Table<'_, M>) {
+    fn free_table(&mut self, cx: &Cx<'_, M>, table: Table<'_, M>) {
         Runs::clear(cx, table.frame);
         debug_assert_eq!(table.frame.order(), table_order::<M::Arch>(table.level));
         cx.free_frame(table.pfn);
         self.tables += 1;
     }
 
-    fn account<M: Machine>(&mut self, cx: &Cx<'_, M>, space: &Inner<M>) {
+    fn account(&mut self, cx: &Cx<'_, M>, space: &Inner<M>) {
         for (kind, pages) in [RssKind::Anonymous, RssKind::File, RssKind::SharedMemory].into_iter().zip(self.gone) {
             space.add_rss(cx, kind, -(pages as i64));
         }

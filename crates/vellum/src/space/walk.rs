@@ -3,7 +3,7 @@
 use super::table::Table;
 use super::{ClassId, Inner};
 use crate::arch::{Arch, index};
-use crate::cpu::Cx;
+use crate::cpu::{Cx, Reader};
 use crate::error::Error;
 use crate::machine::Machine;
 use crate::sync::AtomicU64;
@@ -32,6 +32,25 @@ impl<M: Machine> Inner<M> {
             }
         }
         Table::at(cx, pfn, level)
+    }
+
+    /// The entry of the page at `address`, 0 if there is none.
+    #[inline(always)]
+    pub(crate) fn page_entry(&self, reader: &Reader<'_, M>, address: u64) -> u64 {
+        let mut pfn = self.root();
+        for level in (0..M::Arch::LEVELS).rev() {
+            let slots = reader.vm().machine().frame(pfn).cast_const().cast::<AtomicU64<M>>();
+            // SAFETY: `pfn` is a live table of `level`, as in `Table::slot`.
+            let word = unsafe { &*slots.add(index::<M::Arch>(address, level)) }.load(Acquire);
+            if level == 0 {
+                return word;
+            }
+            match M::Arch::table_of(word) {
+                Some(below) => pfn = below,
+                None => return 0,
+            }
+        }
+        0
     }
 
     /// The lowest table that covers both addresses.

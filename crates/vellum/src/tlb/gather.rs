@@ -7,7 +7,7 @@ use super::{Flush, SpaceTlb};
 use crate::arch::Arch;
 use crate::cpu::Cx;
 use crate::machine::Machine;
-use crate::phys::Pfn;
+use crate::phys::{FreeBatch, Pfn};
 use crate::stat::Event;
 use crate::sync::AtomicU64;
 use core::sync::atomic::Ordering::Relaxed;
@@ -86,12 +86,14 @@ impl<'a, M: Machine> Gather<'a, M> {
         let pages = (self.end - self.start) >> M::Arch::PAGE_SHIFT;
         self.cx.flush(self.space, self.tlb, Flush { start: self.start, pages, tables_freed: self.tables != 0 });
         self.cx.count(Event::FlushBatch, 1);
-        for index in 0..self.frames {
-            let pfn = Pfn(self.cx.cpu().gather.0[index].load(Relaxed));
+        let mut freed = FreeBatch::new(self.cx);
+        for entry in &self.cx.cpu().gather.0[..self.frames] {
+            let pfn = Pfn(entry.load(Relaxed));
             if self.cx.vm().physical().frame(pfn).drop_mapping() {
-                self.cx.free_frame(pfn);
+                freed.add(pfn);
             }
         }
+        drop(freed);
         while self.tables != 0 {
             let pfn = Pfn(self.tables - 1);
             self.tables = self.cx.vm().physical().frame(pfn).link.load(Relaxed);
