@@ -33,6 +33,13 @@ impl<M: Machine> Space<'_, M> {
         if self.protect_plain(start, end, prot)? {
             return Ok(());
         }
+        self.protect_other(start, end, prot)
+    }
+
+    /// Everything but the shortest way.
+    #[cold]
+    #[inline(never)]
+    fn protect_other(&self, start: u64, end: u64, prot: Prot) -> Result<(), Error> {
         let may = |attributes: &Attributes<M>, address| {
             if prot.without(attributes.max_prot) == Prot::NONE { Ok(()) } else { Err(Error::AccessDenied { address }) }
         };

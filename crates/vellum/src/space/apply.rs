@@ -263,16 +263,20 @@ pub(crate) fn reprotect<M: Machine>(
     let rights = |prot: Prot| M::Arch::page(Pfn(0), PageBits::of(readable::<M::Arch>(prot))) & M::Arch::RIGHTS;
     let (full, read_only) = (rights(prot), rights(prot.without(Prot::WRITE)));
     let (mut lost_first, mut lost_end) = (usize::MAX, 0);
-    for index in low..=high {
+    for index in low..high + 1 {
         if locked.table.entry(index) == 0 {
             continue;
         }
-        let (old, new) = locked.update(index, |word| {
-            let bits = M::Arch::page_bits(word);
-            let may_write = bits.has(PageBits::EXCLUSIVE)
-                || (bits.has(PageBits::DIRTY) && full != read_only && shows_shared(cx, locked, index));
-            word & !M::Arch::RIGHTS | if may_write { full } else { read_only }
-        });
+        let (old, new) = locked.update(
+            index,
+            #[inline(always)]
+            |word| {
+                let bits = M::Arch::page_bits(word);
+                let may_write = bits.has(PageBits::EXCLUSIVE)
+                    || (bits.has(PageBits::DIRTY) && full != read_only && shows_shared(cx, locked, index));
+                word & !M::Arch::RIGHTS | if may_write { full } else { read_only }
+            },
+        );
         if M::Arch::page_bits(old).prot().without(M::Arch::page_bits(new).prot()) != Prot::NONE {
             lost_first = lost_first.min(index);
             lost_end = index + 1;
@@ -286,6 +290,8 @@ pub(crate) fn reprotect<M: Machine>(
 }
 
 /// Whether the mapping at slot `index` is a shared one.
+#[cold]
+#[inline(never)]
 fn shows_shared<M: Machine>(cx: &Cx<'_, M>, locked: &Locked<'_, M>, index: usize) -> bool {
     let class = locked.table.class(cx, index);
     class != ClassId::NONE && !cx.attributes(class).is_private()
