@@ -148,12 +148,10 @@ impl<'a, M: Machine> Change<'a, '_, '_, M> {
         match self.classes {
             ClassChange::Keep => {}
             ClassChange::Set(new) => {
-                let mut changed = 0;
-                for index in (low..=high).filter(|&index| table.entry(index) == 0) {
-                    self.cx.release_class(table.class(self.cx, index), 1);
-                    changed += 1;
-                }
-                self.cx.retain_class(*new, changed);
+                let childless = || (low..=high).filter(|&index| table.entry(index) == 0);
+                // First the new, lest a class that stays is given up in between.
+                self.cx.retain_class(*new, childless().count() as u64);
+                childless().for_each(|index| self.cx.release_class(table.class(self.cx, index), 1));
                 locked.set_class(self.cx, low, high, *new, Some(self.spares));
             }
             ClassChange::Map(change) => self.map_upper(&locked, low, high, *change),

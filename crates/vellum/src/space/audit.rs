@@ -148,7 +148,11 @@ impl<M: Machine> Vm<M> {
                 tally.store(0, Relaxed);
             }
         });
-        cx.each_class(|class, _| class_tally(&cx, class, |tally| tally.store(0, Relaxed)));
+        cx.each_class(|class, _| {
+            if let Some(tally) = cx.class_tally(class) {
+                tally.store(0, Relaxed);
+            }
+        });
         let mut audit = Audit { free_frames: physical.free, ..Audit::default() };
         let mut table_frames = 0;
         let mut result = Ok(());
@@ -199,12 +203,6 @@ impl<M: Machine> Vm<M> {
 /// Where the audit counts what it finds of a frame that can be mapped: entries in the low half, cache places in the high.
 fn tally<M: Machine>(frame: &Frame<M>) -> Option<&crate::sync::AtomicU64<M>> {
     matches!(frame.kind(), Kind::Anonymous | Kind::File).then(|| &frame.words[3])
-}
-
-fn class_tally<M: Machine>(cx: &Cx<'_, M>, class: ClassId, with: impl FnOnce(&crate::sync::AtomicU64<M>)) {
-    if let Some(tally) = cx.class_tally(class) {
-        with(tally);
-    }
 }
 
 fn check_classes<M: Machine>(cx: &Cx<'_, M>, audit: &mut Audit) -> Result<(), AuditError> {
@@ -264,8 +262,9 @@ impl<M: Machine> SpaceAudit<'_, '_, M> {
             let word = table.entry(slot);
             let class = runs.class(slot);
             used += u64::from(word != 0);
-            if word == 0 || table.level == 0 {
-                class_tally(self.cx, class, |tally| tally.add_owned(1));
+            if class.is_stored() && (word == 0 || table.level == 0) {
+                let dead = AuditError::Class { class: class.0, counted: 1, recorded: 0 };
+                self.cx.class_tally(class).ok_or(dead)?.add_owned(1);
             }
             if word != 0 && table.level == 0 {
                 self.page(word, class, address + ((slot as u64) << M::Arch::shift(0)))?;

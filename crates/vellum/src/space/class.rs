@@ -393,8 +393,9 @@ impl<M: Machine> Cx<'_, M> {
         }
     }
 
-    /// The tally word of class `id` for the audit: unused while a class is linked.
+    /// The tally word of class `id` for the audit, unused while a class is linked: `None` for one that is not, or has
+    /// no record.
     pub(crate) fn class_tally(&self, id: ClassId) -> Option<&AtomicU64<M>> {
-        self.record(id).map(|record| &record.epoch)
+        self.record(id).filter(|record| record.linked.load(Relaxed) != 0).map(|record| &record.epoch)
     }
 }
