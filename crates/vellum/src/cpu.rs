@@ -10,8 +10,8 @@ use crate::sync::{AtomicU64, Deferred, LocalEpoch};
 use crate::tlb::{CpuTlb, GatherBuffer};
 use crate::vm::Vm;
 use core::cell::UnsafeCell;
-use core::ptr::NonNull;
 use core::marker::PhantomData;
+use core::ptr::NonNull;
 use core::sync::atomic::Ordering::Relaxed;
 
 /// What belongs to one CPU. Written by that CPU with pre-emption off, except where a field's type says otherwise.

@@ -8,6 +8,8 @@
 //! `docs/ARCHITECTURE.md`; the lock order in the module `space`.
 
 #![no_std]
+// The modules' documentation is for readers of the source too, and links to what is private.
+#![allow(rustdoc::private_intra_doc_links)]
 
 #[cfg(test)]
 extern crate std;

@@ -5,7 +5,7 @@ use crate::cpuset::CPUS_MAX;
 use crate::error::{BootError, Error};
 use crate::machine::Machine;
 use crate::object::{self, Object, Objects};
-use crate::phys::{AllocFlags, BootMemory, Kind, Pfn, Physical};
+use crate::phys::{BootMemory, Kind, Pfn, Physical};
 use crate::space::{Classes, Space, Spaces};
 use crate::stat::{EVENTS, Event, Totals};
 use crate::sync::{AtomicU64, GlobalEpoch};
@@ -270,10 +270,5 @@ impl<M: Machine> Cx<'_, M> {
             next = following;
             self.slab_free(object, size as usize);
         }
-    }
-
-    /// Allocates a frame for the kernel's own use, zeroed.
-    pub(crate) fn alloc_zeroed_frame(&self) -> Result<Pfn, Error> {
-        self.alloc_zeroed(0, AllocFlags::NONE)
     }
 }

@@ -28,6 +28,7 @@ mod bits {
                 pub const fn has(self, other: $name) -> bool { self.0 & other.0 == other.0 }
                 /// Whether any flag of `other` is set.
                 #[inline(always)]
+                #[allow(dead_code, reason = "some sets are never asked")]
                 pub const fn has_any(self, other: $name) -> bool { self.0 & other.0 != 0 }
                 /// The flags of both.
                 #[inline(always)]
@@ -36,6 +37,7 @@ mod bits {
                 #[inline(always)]
                 pub const fn without(self, other: $name) -> $name { $name(self.0 & !other.0) }
                 /// The raw bits.
+                #[allow(dead_code, reason = "some sets are never asked")]
                 pub const fn raw(self) -> $repr { self.0 }
             }
             impl core::ops::BitOr for $name {

@@ -64,7 +64,7 @@ impl Arch for Tiny {
     }
     #[inline(always)]
     fn table_of(word: u64) -> Option<Pfn> {
-        (word & (VALID | LEAF) == VALID).then(|| Pfn(word & FRAME))
+        if word & (VALID | LEAF) == VALID { Some(Pfn(word & FRAME)) } else { None }
     }
     #[inline(always)]
     fn pfn(word: u64) -> Pfn {

@@ -44,11 +44,8 @@ const _: () = assert!(PageBits::EXCLUSIVE.0 as u64 == EXCLUSIVE && PageBits::SPE
 
 #[inline(always)]
 fn page(pfn: Pfn, bits: PageBits) -> u64 {
-    let access = if bits.has_any(PageBits::READ | PageBits::WRITE | PageBits::EXECUTE) {
-        PRESENT | USER
-    } else {
-        PROT_NONE
-    };
+    let access =
+        if bits.has_any(PageBits::READ | PageBits::WRITE | PageBits::EXECUTE) { PRESENT | USER } else { PROT_NONE };
     let no_execute = if bits.has(PageBits::EXECUTE) { 0 } else { NO_EXECUTE };
     pfn.0 << 12 | bits.0 as u64 & SAME | access | no_execute
 }

@@ -160,12 +160,7 @@ impl<M: Machine> Space<'_, M> {
     }
 
     #[inline(always)]
-    fn fault_with(
-        &self,
-        address: u64,
-        access: Access,
-        fetched: &mut Option<Fetched>,
-    ) -> Result<FaultKind, FaultError> {
+    fn fault_with(&self, address: u64, access: Access, fetched: &mut Option<Fetched>) -> Result<FaultKind, FaultError> {
         let mut is_major = false;
         loop {
             let step = {
@@ -333,11 +328,7 @@ fn bits_for<A: Arch>(prot: Prot, writable: bool, access: Access) -> PageBits {
 
 /// Private anonymous memory that nothing was stored to.
 #[inline(always)]
-fn absent_anonymous<M: Machine>(
-    cx: &Cx<'_, M>,
-    space: &Inner<M>,
-    plan: &Plan<'_, M>,
-) -> Result<Step<M>, PageError> {
+fn absent_anonymous<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, plan: &Plan<'_, M>) -> Result<Step<M>, PageError> {
     if plan.access != Access::Write {
         let bits = bits_for::<M::Arch>(plan.attributes.prot, false, plan.access) | PageBits::SPECIAL;
         let Some(locked) = commit(cx, space, plan) else { return Ok(Step::Retry) };

@@ -72,7 +72,9 @@ enum Inherit {
     /// The mapping, without pages: it gets them by faults.
     Mapping,
     /// The mapping and its anonymous pages; `all` if all its pages are anonymous.
-    Pages { all: bool },
+    Pages {
+        all: bool,
+    },
 }
 
 fn inherit<M: Machine>(cx: &Cx<'_, M>, class: ClassId) -> Inherit {

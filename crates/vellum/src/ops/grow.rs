@@ -65,7 +65,10 @@ impl<M: Machine> Space<'_, M> {
                 Some(bottom) => self.inner().span_at(&cx, bottom, claim.end).class,
                 None => ClassId::NONE,
             };
-            if class == ClassId::NONE || !cx.attributes(class).flags.has(ClassFlags::GROWS_DOWN) || !self.has_gap(&cx, page) {
+            if class == ClassId::NONE
+                || !cx.attributes(class).flags.has(ClassFlags::GROWS_DOWN)
+                || !self.has_gap(&cx, page)
+            {
                 return Ok(false);
             }
             class

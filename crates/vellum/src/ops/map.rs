@@ -137,7 +137,9 @@ impl<'a, 'vm, M: Machine> MapRequest<'a, 'vm, M> {
         let (offset, is_shared) = match self.source {
             Source::Anonymous => (0, false),
             Source::SharedAnonymous => (0, true),
-            Source::Object { offset, sharing, .. } => (aligned::<M::Arch>("offset", offset)?, sharing == Sharing::Shared),
+            Source::Object { offset, sharing, .. } => {
+                (aligned::<M::Arch>("offset", offset)?, sharing == Sharing::Shared)
+            }
         };
         if self.flags.has(MapFlags::GROWS_DOWN) && !matches!(self.source, Source::Anonymous) {
             return Err(Error::Invalid { what: "only private anonymous memory can grow down" });

@@ -16,9 +16,9 @@ mod protect;
 mod range;
 mod remap;
 #[cfg(test)]
-mod tests;
-#[cfg(test)]
 mod stress;
+#[cfg(test)]
+mod tests;
 mod translate;
 mod unmap;
 

@@ -12,6 +12,11 @@ use crate::space::leaf::{Short, Simple};
 use crate::space::split::Holes;
 use crate::space::{Attributes, ClassId, Space};
 
+/// Whether the mapping of these attributes at an address may be changed.
+type May<'a, M> = dyn Fn(&Attributes<M>, u64) -> Result<(), Error> + 'a;
+/// What attributes become.
+type Becomes<'a, M> = dyn Fn(Attributes<M>) -> Attributes<M> + 'a;
+
 impl<M: Machine> Space<'_, M> {
     /// Gives a range the access rights `prot`, as `mprotect` does. When it returns no CPU can use a right that was taken
     /// away. A range of length zero is fine and means nothing.
@@ -82,8 +87,8 @@ impl<M: Machine> Space<'_, M> {
         &self,
         start: u64,
         end: u64,
-        may: &dyn Fn(&Attributes<M>, u64) -> Result<(), Error>,
-        change: &dyn Fn(Attributes<M>) -> Attributes<M>,
+        may: &May<'_, M>,
+        change: &Becomes<'_, M>,
         pages: PageChange,
     ) -> Result<(), Error> {
         let mut claim = Claim::acquire(self.vm(), self.inner(), start, end);
@@ -137,8 +142,8 @@ impl<M: Machine> Space<'_, M> {
         holds: &mut Holds<M>,
         start: u64,
         end: u64,
-        may: &dyn Fn(&Attributes<M>, u64) -> Result<(), Error>,
-        change: &dyn Fn(Attributes<M>) -> Attributes<M>,
+        may: &May<'_, M>,
+        change: &Becomes<'_, M>,
     ) -> Result<(), Error> {
         let mut here = start;
         let mut last = ClassId::NONE;

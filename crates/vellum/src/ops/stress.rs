@@ -29,33 +29,35 @@ fn step<A: Arch>(space: &Space<'_, TestMachine<A>>, random: &mut Random, base: u
     let at = base + start * page;
     let prot = [Prot::READ_WRITE, Prot::READ, Prot::NONE, Prot::READ_WRITE][random.below(4) as usize];
     match random.below(16) {
-        0 | 1 => drop(space.map(&MapRequest::anonymous(length, prot).at(Place::Fixed(at)))),
-        2 => drop(space.map(&MapRequest::shared(length, prot).at(Place::Fixed(at)))),
-        3 | 4 => drop(space.unmap(at, length)),
-        5 | 6 => drop(space.protect(at, length, prot)),
-        7 => drop(space.advise(at, length, Advice::DontNeed)),
-        8 => drop(space.advise(at, length, Advice::DontFork)),
+        0 | 1 => ignore(space.map(&MapRequest::anonymous(length, prot).at(Place::Fixed(at)))),
+        2 => ignore(space.map(&MapRequest::shared(length, prot).at(Place::Fixed(at)))),
+        3 | 4 => ignore(space.unmap(at, length)),
+        5 | 6 => ignore(space.protect(at, length, prot)),
+        7 => ignore(space.advise(at, length, Advice::DontNeed)),
+        8 => ignore(space.advise(at, length, Advice::DontFork)),
         9 => drop(space.fork()),
         10 => {
             let new = base + random.below(pages) * page;
             let place = RemapPlace::Fixed(new.min(base + pages * page - length));
             let keep_old = random.below(4) == 0;
-            drop(space.remap(&RemapRequest { old: at, old_length: length, new_length: length, place, keep_old }));
+            ignore(space.remap(&RemapRequest { old: at, old_length: length, new_length: length, place, keep_old }));
         }
         11 => {
             if let Ok(found) = space.map(&MapRequest::anonymous(length, prot)) {
-                drop(space.fault(found, Access::Write));
+                ignore(space.fault(found, Access::Write));
                 space.unmap(found, length).expect("what was just mapped can be unmapped");
             }
         }
         _ => {
             let access = if random.below(3) == 0 { Access::Read } else { Access::Write };
             for here in (at..at + length).step_by(page as usize) {
-                drop(space.fault(here, access));
+                ignore(space.fault(here, access));
             }
         }
     }
 }
+
+fn ignore<T>(_: T) {}
 
 fn stress<A: Arch>(seed: u64, steps: u64, base: u64, pages: u64) {
     let vm = Vm::new(TestMachine::<A>::with(&[(0x100, 60_000, 0)], &[0; THREADS])).expect("a machine");

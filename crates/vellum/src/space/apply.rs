@@ -78,12 +78,7 @@ impl<M: Machine> Claim<'_, M> {
                 fold,
                 spares: &mut spares,
             };
-            change.table(
-                self.table(&cx),
-                start,
-                end - 1,
-                &mut gather,
-            );
+            change.table(self.table(&cx), start, end - 1, &mut gather);
             if end == self.end {
                 if fold == Fold::Whole {
                     self.fold(&cx, &mut gather);

@@ -77,12 +77,7 @@ impl<'s, M: Machine> Claim<'s, M> {
     }
 
     /// One try: the table claimed, nothing if the tree changed meanwhile, or the claim in the way.
-    fn try_acquire(
-        cx: &Cx<'_, M>,
-        space: &Inner<M>,
-        start: u64,
-        end: u64,
-    ) -> Result<Option<(Pfn, usize)>, Conflict> {
+    fn try_acquire(cx: &Cx<'_, M>, space: &Inner<M>, start: u64, end: u64) -> Result<Option<(Pfn, usize)>, Conflict> {
         let table = space.covering(cx, start, end - 1);
         let (first, last) = (table.index(start), table.index(end - 1));
         {

@@ -84,7 +84,8 @@ impl<M> Attributes<M> {
     /// The identity, if it needs no record.
     #[inline(always)]
     fn plain(&self) -> Option<ClassId> {
-        let plain = self.object.is_none() && self.delta == 0 && self.max_prot.0 == 7 && self.flags.0 & !PLAIN_FLAGS == 0;
+        let plain =
+            self.object.is_none() && self.delta == 0 && self.max_prot.0 == 7 && self.flags.0 & !PLAIN_FLAGS == 0;
         plain.then(|| ClassId(1 + (self.prot.0 as u32 | (self.flags.0 as u32) << 3)))
     }
 
@@ -94,7 +95,8 @@ impl<M> Attributes<M> {
 
     fn hash(&self) -> usize {
         let object = self.object.map_or(0, |object| object.as_ptr() as u64);
-        let mix = (self.bits() ^ object.rotate_left(20) ^ self.delta.rotate_left(40)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mix =
+            (self.bits() ^ object.rotate_left(20) ^ self.delta.rotate_left(40)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         (mix >> 40) as usize
     }
 }
@@ -106,7 +108,7 @@ impl ClassId {
     /// This class, one without a record, with other rights.
     #[inline(always)]
     pub(crate) fn plain_with_prot(self, prot: Prot) -> ClassId {
-        ClassId((self.0 - 1 & !7 | prot.0 as u32) + 1)
+        ClassId((((self.0 - 1) & !7) | prot.0 as u32) + 1)
     }
 
     /// Whether the class has a record and is counted.
@@ -142,8 +144,6 @@ pub(crate) struct Classes<M> {
     /// Queue of records given up: oldest and youngest.
     queue_head: AtomicU32<M>,
     queue_tail: AtomicU32<M>,
-    /// Records in use.
-    live: AtomicU64<M>,
 }
 
 impl<M: Machine> Classes<M> {
@@ -155,13 +155,7 @@ impl<M: Machine> Classes<M> {
             fresh: AtomicU32::new(STORED),
             queue_head: AtomicU32::new(0),
             queue_tail: AtomicU32::new(0),
-            live: AtomicU64::new(0),
         }
-    }
-
-    /// Number of classes with a record.
-    pub(crate) fn live(&self) -> u64 {
-        self.live.load(Relaxed)
     }
 }
 
@@ -185,7 +179,13 @@ impl<M: Machine> Cx<'_, M> {
     fn stored_attributes(&self, id: ClassId) -> Attributes<M> {
         let Some(record) = self.record(id) else {
             // A torn read; the sequence count will say so.
-            return Attributes { prot: Prot::NONE, max_prot: Prot::NONE, flags: ClassFlags::NONE, object: None, delta: 0 };
+            return Attributes {
+                prot: Prot::NONE,
+                max_prot: Prot::NONE,
+                flags: ClassFlags::NONE,
+                object: None,
+                delta: 0,
+            };
         };
         let bits = record.bits.load(Relaxed);
         Attributes {
@@ -230,7 +230,6 @@ impl<M: Machine> Cx<'_, M> {
         record.linked.store(1, Relaxed);
         record.next.store(bucket.load(Relaxed), Relaxed);
         bucket.store(id.0, Release);
-        classes.live.add_owned(1);
         if let Some(object) = attributes.object {
             // SAFETY: the caller holds a reference to the object it asks for.
             unsafe { object.as_ref() }.get();
@@ -282,7 +281,6 @@ impl<M: Machine> Cx<'_, M> {
                 return;
             }
             self.unlink(id, record);
-            classes.live.add_owned(u64::MAX);
             self.stored_attributes(id).object
         };
         if let Some(object) = object {

@@ -139,9 +139,8 @@ impl<'vm, M: Machine> Space<'vm, M> {
             give_back(error)
         })?;
         // SAFETY: the table is private to this function; it has that many entries.
-        vm.machine().prepare_root(unsafe {
-            core::slice::from_raw_parts_mut(vm.machine().frame(root.pfn).cast(), root.len())
-        });
+        vm.machine()
+            .prepare_root(unsafe { core::slice::from_raw_parts_mut(vm.machine().frame(root.pfn).cast(), root.len()) });
         // SAFETY: the allocation is large enough, aligned (slab objects are aligned to their size class) and unused.
         unsafe { inner.write(Inner::new(vm.next_id(), root.pfn, lines)) };
         // SAFETY: just written.

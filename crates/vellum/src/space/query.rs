@@ -91,11 +91,7 @@ impl<M: Machine> Space<'_, M> {
     /// Resident pages. Exact while nothing changes them.
     pub fn rss(&self) -> Rss {
         let of = |kind| self.inner().rss_of(self.vm(), kind);
-        Rss {
-            anonymous: of(RssKind::Anonymous),
-            file: of(RssKind::File),
-            shared_memory: of(RssKind::SharedMemory),
-        }
+        Rss { anonymous: of(RssKind::Anonymous), file: of(RssKind::File), shared_memory: of(RssKind::SharedMemory) }
     }
 
     /// Page tables of the space, the root included.

@@ -29,7 +29,7 @@ const PFN: u64 = (1 << COUNT_SHIFT) - 1;
 
 /// A run of slots with one class: first slot in the high half, class in the low.
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct Run(u64);
+pub(crate) struct Run(u64);
 
 impl Run {
     #[inline(always)]
@@ -177,7 +177,13 @@ impl Runs {
 
     /// Whether changing the class of `low..=high`, at once or part by part from one end to the other, may need a side
     /// array the table does not have yet.
-    pub(crate) fn needs_spare<M: Machine>(cx: &Cx<'_, M>, frame: &Frame<M>, len: usize, low: usize, high: usize) -> bool {
+    pub(crate) fn needs_spare<M: Machine>(
+        cx: &Cx<'_, M>,
+        frame: &Frame<M>,
+        len: usize,
+        low: usize,
+        high: usize,
+    ) -> bool {
         match Self::view(cx, frame, len) {
             RunsView::Side(_) => false,
             RunsView::Inline { runs, count, .. } => {
@@ -221,7 +227,11 @@ impl Runs {
                 } else if let Some(pfn) = spares.and_then(Spares::take) {
                     Self::spill(cx, frame, pfn, &next[..fresh], len);
                 } else {
-                    debug_assert!(false, "no side array for slots {low}..={high} of {len}: {:?} {class:?}", &runs[..count]);
+                    debug_assert!(
+                        false,
+                        "no side array for slots {low}..={high} of {len}: {:?} {class:?}",
+                        &runs[..count]
+                    );
                 }
             }
         }
@@ -237,9 +247,8 @@ impl Runs {
         class: ClassId,
     ) {
         let array = &side_array(cx, side)[..len];
-        let is_border = |slot: usize| {
-            slot > 0 && slot < len && array[slot - 1].load(Relaxed) != array[slot].load(Relaxed)
-        };
+        let is_border =
+            |slot: usize| slot > 0 && slot < len && array[slot - 1].load(Relaxed) != array[slot].load(Relaxed);
         let before = (low..=high + 1).filter(|&slot| is_border(slot)).count();
         array[low..=high].iter().for_each(|slot| slot.store(class.0, Relaxed));
         let after = usize::from(is_border(low)) + usize::from(is_border(high + 1));
@@ -285,12 +294,6 @@ impl Runs {
             frame.words[3].store(UNIFORM, Relaxed);
             cx.free_frame(Pfn(word & PFN));
         }
-    }
-
-    /// The frame of the side array, if there is one.
-    pub(crate) fn side<M: Machine>(frame: &Frame<M>) -> Option<Pfn> {
-        let word = frame.words[3].load(Relaxed);
-        (word >> COUNT_SHIFT == SIDE).then_some(Pfn(word & PFN))
     }
 }
 

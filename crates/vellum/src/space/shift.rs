@@ -82,14 +82,7 @@ impl<M: Machine> Inner<M> {
     }
 
     /// Undoes the first `done` bytes of a move.
-    fn shift_back(
-        &self,
-        vm: &Vm<M>,
-        shift: &Shift,
-        done: u64,
-        spares: &mut Spares,
-        target_spares: &mut Spares,
-    ) {
+    fn shift_back(&self, vm: &Vm<M>, shift: &Shift, done: u64, spares: &mut Spares, target_spares: &mut Spares) {
         let mut back = 0;
         while back < done {
             let cx = Cx::enter(vm);

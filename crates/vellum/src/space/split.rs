@@ -49,7 +49,11 @@ impl<M: Machine> Claim<'_, M> {
         while result.is_ok() && (left.is_some() || right.is_some()) {
             let (low, high) = (left.take(), right.take());
             if let Some(table) = high {
-                let first = if low.is_some() || table.base(self.start) != table.base(last) { 0 } else { table.index(self.start) };
+                let first = if low.is_some() || table.base(self.start) != table.base(last) {
+                    0
+                } else {
+                    table.index(self.start)
+                };
                 result = add(&table, first, table.index(last));
                 right = child_of(cx, &table, last);
                 if low.is_none() && first == table.index(self.start) && first != table.index(last) {
@@ -61,10 +65,7 @@ impl<M: Machine> Claim<'_, M> {
                 left = child_of(cx, &table, self.start);
             }
         }
-        result.map_err(|error| {
-            spares.free(cx);
-            error
-        })?;
+        result.inspect_err(|_| spares.free(cx))?;
         Ok(spares)
     }
 }

@@ -263,13 +263,7 @@ impl<'a, M: Machine> Locked<'a, M> {
     /// Sets the class of the slots `low..=high`, which have one in common; whether that was possible without a side
     /// array.
     #[inline(always)]
-    pub(crate) fn set_common_class(
-        &self,
-        cx: &Cx<'_, M>,
-        slots: (usize, usize),
-        class: ClassId,
-        place: Place,
-    ) -> bool {
+    pub(crate) fn set_common_class(&self, cx: &Cx<'_, M>, slots: (usize, usize), class: ClassId, place: Place) -> bool {
         let sequence = &self.table.frame.halves[0];
         let before = sequence.load(Relaxed);
         sequence.store(before.wrapping_add(1), Relaxed);

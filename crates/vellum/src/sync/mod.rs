@@ -10,9 +10,9 @@ mod rcu;
 
 pub use atomic::{AtomicU32, AtomicU64};
 pub(crate) use lock::{Guard, RawLock};
-pub(crate) use order::Rank;
 #[cfg(debug_assertions)]
 pub(crate) use order::HeldLocks;
+pub(crate) use order::Rank;
 pub(crate) use rcu::{Deferred, GlobalEpoch, LocalEpoch};
 
 #[allow(unused_imports)]

@@ -27,14 +27,8 @@ impl<M: Machine> Cx<'_, M> {
     pub(crate) fn flush(&self, space: u64, tlb: &SpaceTlb<M>, what: Flush) {
         let generation = tlb.generation.fetch_add(1, SeqCst) + 1;
         let targets = tlb.cpus.others(self.number(), self.vm().cpu_count());
-        let request = Request {
-            space,
-            start: what.start,
-            pages: what.pages,
-            first: generation,
-            last: generation,
-            detach: false,
-        };
+        let request =
+            Request { space, start: what.start, pages: what.pages, first: generation, last: generation, detach: false };
         let Some(mut targets) = targets else {
             self.serve_request(request);
             return;
