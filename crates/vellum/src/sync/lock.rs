@@ -6,6 +6,7 @@
 use super::{AtomicU32, order::Rank};
 use crate::cpu::Cx;
 use crate::machine::Machine;
+use core::marker::PhantomData;
 use core::sync::atomic::Ordering::{Relaxed, Release, SeqCst};
 
 /// A lock without data, four bytes, embedded where it protects.
@@ -26,7 +27,14 @@ impl<M: Machine> RawLock<M> {
         if self.0.compare_exchange(0, 1, SeqCst).is_err() {
             self.lock_contended(cx, rank);
         }
-        Guard { lock: self, cx, rank }
+        Guard {
+            lock: self,
+            #[cfg(debug_assertions)]
+            cx,
+            #[cfg(debug_assertions)]
+            rank,
+            _context: PhantomData,
+        }
     }
 
     /// Waits until the lock is free for a moment. Who takes it afterwards sees what the caller stored, sequentially
@@ -58,10 +66,12 @@ impl<M: Machine> RawLock<M> {
 /// Proof that a [`RawLock`] is held; dropping it releases.
 pub(crate) struct Guard<'l, M: Machine> {
     lock: &'l RawLock<M>,
-    #[allow(dead_code)]
+    #[cfg(debug_assertions)]
     cx: &'l Cx<'l, M>,
-    #[allow(dead_code)]
+    #[cfg(debug_assertions)]
     rank: Rank,
+    /// Pre-emption stays off while the lock is held.
+    _context: PhantomData<&'l Cx<'l, M>>,
 }
 
 impl<M: Machine> Drop for Guard<'_, M> {
