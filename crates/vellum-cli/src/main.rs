@@ -1,2 +1,50 @@
 //! The command `vellum`.
-fn main() {}
+//!
+//! Exit codes: 0 done; 1 the workload or the recorded program failed; 2 usage or bad input, with one line that says
+//! what is wrong.
+
+mod args;
+mod bench;
+mod output;
+mod progress;
+mod record;
+mod report;
+mod run;
+mod size;
+
+use args::{Cli, Command};
+use clap::Parser;
+use clap::error::ErrorKind;
+use std::process::ExitCode;
+
+/// The workload failed: an invariant broke, memory was exhausted, a program ended badly.
+const FAILED: u8 = 1;
+/// Usage or input is wrong.
+const BAD_INPUT: u8 = 2;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return bad_command_line(&error),
+    };
+    match cli.command {
+        None => run::bundled(),
+        Some(Command::Run(args)) => run::run(&args),
+        Some(Command::Record(args)) => record::run(&args),
+        Some(Command::Bench(args)) => bench::run(&args.names, args.json),
+    }
+}
+
+fn bad_command_line(error: &clap::Error) -> ExitCode {
+    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        return output::print(&error.to_string());
+    }
+    fail(BAD_INPUT, args::one_line(error))
+}
+
+/// Says why, on one line of standard error.
+fn fail(code: u8, why: impl std::fmt::Display) -> ExitCode {
+    let line = why.to_string();
+    eprintln!("vellum: {}", line.replace(['\n', '\r'], " "));
+    ExitCode::from(code)
+}

@@ -4,7 +4,7 @@
 use std::time::Instant;
 use vellum::arch::{Arch, Tiny, X86_64, X86_64La57};
 use vellum_lab::model::Quirk;
-use vellum_lab::model::sequence::run_seeds;
+use vellum_lab::model::sequence::{Length, Op, Rights, Settings, paste::*, run, run_seeds};
 
 /// Sequences in all; each test runs its part.
 const SEQUENCES: u64 = 20_400;
@@ -71,4 +71,78 @@ fn mistakes_are_noticed() {
     notices::<X86_64La57>(Quirk::ProtectOneLess);
     notices::<Tiny>(Quirk::LoseAtRemap);
     notices::<Tiny>(Quirk::WriteThroughPrivate);
+    notices::<Tiny>(Quirk::TornStore);
+}
+
+/// A private mapping of so many pages.
+fn mapping(at: u16, length: Length, rights: Rights) -> Op {
+    let (put, most, what, how) = (Exactly, AllRights, PrivateZero, Plain);
+    Map { cpu: 0, space: 0, at: Pool(at), length, put, rights, most, what, how }
+}
+
+/// The same, wherever there is room.
+fn anywhere(length: Length) -> Op {
+    let (put, most, what, how) = (AnyPlace, AllRights, PrivateZero, Plain);
+    Map { cpu: 0, space: 0, at: Pool(0), length, put, rights: ReadWrite, most, what, how }
+}
+
+fn agrees<A: Arch>(name: &str, ops: &[Op], settings: &Settings) {
+    let result = run::<A>(ops, settings);
+    assert!(result.is_ok(), "{name}: {result:?}");
+}
+
+/// The runs of classes in an upper table pass through states with more runs than before or after.
+#[test]
+fn changes_in_several_steps_have_room_for_runs() {
+    let settings = Settings { cpus: 1, check_every: 1, ..Settings::default() };
+    let across_the_root = [
+        mapping(53, Pages(4), ReadWrite),
+        anywhere(Pages(1)),
+        Unmap { cpu: 0, space: 0, at: Pool(52), length: Pages(6) },
+    ];
+    agrees::<X86_64>("unmap across root slots", &across_the_root, &settings);
+    let table_inside = [
+        anywhere(Pages(1)),
+        mapping(50, To(66), ReadWrite),
+        Store { cpu: 0, space: 0, at: Answer { back: 0, page: 0 }, offset: 0, bytes: 1 },
+        Advise { cpu: 0, space: 0, at: Mapped { area: 0, page: 0 }, length: Rest, advice: DontFork },
+    ];
+    agrees::<X86_64>("advise across a table", &table_inside, &settings);
+    let many_runs = [
+        mapping(26, Pages(1), ReadWrite),
+        mapping(39, Pages(1), ReadWrite),
+        anywhere(Pages(5)),
+        Protect { cpu: 0, space: 0, at: Mapped { area: 2, page: 1 }, length: Pages(1), rights: ReadWrite },
+        Advise { cpu: 0, space: 0, at: Mapped { area: 2, page: 2 }, length: Pages(2), advice: DontFork },
+        Protect { cpu: 0, space: 0, at: Mapped { area: 2, page: 0 }, length: Pages(3), rights: ReadOnly },
+    ];
+    agrees::<X86_64La57>("protect runs that merge and part", &many_runs, &settings);
+}
+
+/// Growing a moved mapping that fills an upper slot: the class is released and retained by its only user.
+#[test]
+fn a_class_survives_being_set_where_it_is() {
+    let settings = Settings { cpus: 1, check_every: 8, ..Settings::default() };
+    let wander = |length, new_length| Remap {
+        cpu: 0,
+        space: 0,
+        at: Mapped { area: 0, page: 0 },
+        length: Pages(length),
+        new_length: Pages(new_length),
+        goal: Wander,
+        keep_old: false,
+    };
+    let file = Map {
+        cpu: 0,
+        space: 0,
+        at: Pool(60),
+        length: Pages(1),
+        put: AnyPlace,
+        rights: ReadWrite,
+        most: AllRights,
+        what: ObjectShared(1, 2),
+        how: Plain,
+    };
+    let ops = [mapping(40, Pages(2), ReadWrite), wander(1, 4), wander(4, 6), Quiesce { cpu: 0 }, file];
+    agrees::<Tiny>("grow a moved mapping", &ops, &settings);
 }

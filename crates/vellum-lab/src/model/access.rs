@@ -60,8 +60,10 @@ impl Model {
     /// # Errors
     /// How the access must fail.
     pub fn store(&mut self, space: SpaceId, address: u64, bytes: &[u8]) -> Result<(), Fault> {
+        let is_torn = self.quirk == Some(Quirk::TornStore);
         self.each_page(address, bytes.len(), |model, address, from, to| {
             let attributes = model.touch(space, address, Access::Write)?;
+            let to = if is_torn && to - from > 1 { to - 1 } else { to };
             model.write(space, address, &attributes, &bytes[from..to]);
             Ok(())
         })

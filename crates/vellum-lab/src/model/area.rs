@@ -104,7 +104,7 @@ impl Areas {
         let first = self.find(start).map_or(start, |area| area.start);
         let parts = self.map.range(first..end.max(first));
         parts
-            .filter(|&(_, &(area_end, _))| area_end > start)
+            .filter(|&(_, &(area_end, _))| area_end > start && start < end)
             .map(|(&from, &(to, attributes))| Area { start: from.max(start), end: to.min(end), attributes })
             .collect()
     }

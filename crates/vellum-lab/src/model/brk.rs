@@ -47,8 +47,7 @@ impl Model {
             self.discard(space, new, old);
         } else if new > old {
             if !state.areas.is_legal(old, new, &limits) {
-                let address = state.areas.first_mapped(old, new).unwrap_or(new);
-                return Err(Error::Exists { address });
+                return Err(Error::Exists { address: old });
             }
             let request = MapRequest::anonymous(old, new - old, Prot::READ_WRITE);
             self.map(space, &request, None).map_err(|refusal| match refusal {

@@ -1,7 +1,6 @@
 //! The figures of an architecture that the rules depend on.
 
-use vellum::arch::{Arch, PageBits, Prot};
-use vellum::phys::Pfn;
+use vellum::arch::{Arch, Prot};
 
 /// Figures the rules depend on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,14 +22,13 @@ pub struct Limits {
 impl Limits {
     /// The limits of an architecture, with the guard gap the core uses on it.
     pub fn of<A: Arch>(stack_guard_pages: u64) -> Self {
-        let execute_only = A::page_bits(A::page(Pfn(1), PageBits::EXECUTE));
         Limits {
             page_shift: A::PAGE_SHIFT,
             user_start: A::USER_START,
             user_end: A::USER_END,
             stack_guard_pages,
             stack_limit: 8 << 20,
-            execute_is_readable: execute_only.has(PageBits::READ),
+            execute_is_readable: A::SEMANTICS.execute_implies_read,
         }
     }
 

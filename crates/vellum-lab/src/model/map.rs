@@ -233,7 +233,7 @@ impl Model {
     }
 
     /// Changes the access rights of a range. With a hole in it, or a part which does not allow those rights, nothing
-    /// changes (Linux changes what lies before it), and an empty range is an error (in Linux it is not).
+    /// changes (Linux changes what lies before it).
     ///
     /// # Errors
     /// Those of Linux's `mprotect`.
@@ -242,7 +242,7 @@ impl Model {
             return Err(Error::Unaligned { what: "address", value: start });
         }
         if length == 0 {
-            return Err(Error::ZeroLength { what: "range" });
+            return Ok(());
         }
         let end = self.end_of(start, length)?;
         self.check_each(space, start, end, |attributes, address| {

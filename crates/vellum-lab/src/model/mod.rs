@@ -59,6 +59,8 @@ pub enum Quirk {
     LoseAtRemap,
     /// Stores to private mappings of an object reach the object.
     WriteThroughPrivate,
+    /// The last of several bytes stored at once is not.
+    TornStore,
 }
 
 /// A set of address spaces and memory objects.

@@ -134,6 +134,10 @@ impl State {
         if text.starts_with(b"==") || text.starts_with(b"--") {
             return self.read_tool_line(text).map(|()| &b""[..]);
         }
+        // The scheduler's word on a signal, which it prints without a process number.
+        if text.starts_with(b"SCHEDSETJMP(line ") {
+            return Ok(b"");
+        }
         if let Some(body) = text.strip_prefix(b"SYSCALL[") {
             let (id, text) = call_id(body).ok_or_else(|| Reason::MalformedCall(excerpt(text)))?;
             return self.read_call(id, text);

@@ -19,8 +19,8 @@ pub(crate) struct Request {
     /// First and last generation the request covers: it is a step from `first - 1` to `last`.
     pub(crate) first: u64,
     pub(crate) last: u64,
-    /// Leave the space altogether: it is about to die.
-    pub(crate) detach: bool,
+    /// A space to leave altogether, because it is about to die; 0 for none.
+    pub(crate) detach: u64,
 }
 
 /// A CPU's mailbox, on lines of its own.
@@ -62,20 +62,21 @@ impl<M: Machine> Mailbox<M> {
         self.posted.load(Acquire) != self.served.load(Relaxed)
     }
 
-    /// Posts `request`; the ticket to wait for.
-    pub(crate) fn post(&self, cx: &Cx<'_, M>, request: Request) -> u32 {
+    /// Posts `request`; the ticket to wait for. `None` if the owner is to leave another space first: two dying spaces do
+    /// not fit, and the caller waits and tries again.
+    pub(crate) fn post(&self, cx: &Cx<'_, M>, request: Request) -> Option<u32> {
         let _guard = self.lock.lock(cx, Rank::Mailbox);
-        let merged = if self.full.load(Relaxed) == 0 { request } else { self.current().merge(request) };
+        let merged = if self.full.load(Relaxed) == 0 { request } else { self.current().merge(request)? };
         self.full.store(1, Relaxed);
         self.space.store(merged.space, Relaxed);
         self.start.store(merged.start, Relaxed);
         self.pages.store(merged.pages, Relaxed);
         self.first.store(merged.first, Relaxed);
         self.last.store(merged.last, Relaxed);
-        self.detach.store(merged.detach as u64, Relaxed);
+        self.detach.store(merged.detach, Relaxed);
         let ticket = self.posted.load(Relaxed).wrapping_add(1);
         self.posted.store(ticket, SeqCst);
-        ticket
+        Some(ticket)
     }
 
     /// Takes what is there, with the ticket that its service acknowledges.
@@ -108,19 +109,23 @@ impl<M: Machine> Mailbox<M> {
             pages: self.pages.load(Relaxed),
             first: self.first.load(Relaxed),
             last: self.last.load(Relaxed),
-            detach: self.detach.load(Relaxed) != 0,
+            detach: self.detach.load(Relaxed),
         }
     }
 }
 
 impl Request {
-    /// A request that does the work of both: of one space, everything of it; of two, everything of any.
-    fn merge(self, other: Request) -> Request {
-        let detach = self.detach || other.detach;
+    /// A request that does the work of both: of one space, everything of it; of two, everything of any. `None` if each
+    /// has a space to leave.
+    fn merge(self, other: Request) -> Option<Request> {
+        if self.detach != 0 && other.detach != 0 && self.detach != other.detach {
+            return None;
+        }
+        let detach = self.detach.max(other.detach);
         // Of two spaces at most one can be loaded here, and which one only the owner knows: space 0 stands for any.
         let space = if self.space == other.space { self.space } else { 0 };
         // Requests may be posted out of order; a gap in between makes the owner flush everything (J7).
         let (first, last) = (self.first.min(other.first), self.last.max(other.last));
-        Request { space, start: 0, pages: u64::MAX, first, last, detach }
+        Some(Request { space, start: 0, pages: u64::MAX, first, last, detach })
     }
 }

@@ -1,7 +1,7 @@
 //! Invalidating translations on every CPU that may hold them, and serving such requests.
 
 use super::mailbox::Request;
-use super::{CpuTlb, RANGE_MAX, SpaceTlb, asid};
+use super::{CpuTlb, RANGE_MAX, SLOTS_MAX, SpaceTlb, asid};
 use crate::arch::Arch;
 use crate::cpu::Cx;
 use crate::cpuset::CpuSet;
@@ -24,19 +24,27 @@ pub(crate) struct Flush {
 impl<M: Machine> Cx<'_, M> {
     /// Makes sure that no CPU uses a translation of `space` older than the entries are now. Entries were changed
     /// before. May be called with table locks held; waits for other CPUs, serving this one's mailbox.
+    #[inline(always)]
     pub(crate) fn flush(&self, space: u64, tlb: &SpaceTlb<M>, what: Flush) {
         let generation = tlb.generation.fetch_add(1, SeqCst) + 1;
-        let targets = tlb.cpus.others(self.number(), self.vm().cpu_count());
-        let request =
-            Request { space, start: what.start, pages: what.pages, first: generation, last: generation, detach: false };
-        let Some(mut targets) = targets else {
-            self.serve_request(request);
-            return;
-        };
+        match tlb.cpus.others(self.number(), self.vm().cpu_count()) {
+            None => self.while_busy(|| {
+                if self.cpu().tlb.loaded.load(Relaxed) == space {
+                    self.invalidate_loaded(what.start, what.pages, generation, generation);
+                }
+            }),
+            Some(targets) => self.flush_everywhere(space, targets, what, generation),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn flush_everywhere(&self, space: u64, mut targets: CpuSet, what: Flush, generation: u64) {
         if !what.tables_freed {
             self.drop_lazy(&mut targets);
         }
-        self.shoot(&targets, request);
+        let Flush { start, pages, .. } = what;
+        self.shoot(&targets, Request { space, start, pages, first: generation, last: generation, detach: 0 });
     }
 
     /// Takes the CPUs out of `targets` that are lazy: they compare generations before they run user code again.
@@ -54,7 +62,7 @@ impl<M: Machine> Cx<'_, M> {
         let generation = tlb.generation.fetch_add(1, SeqCst) + 1;
         let mut targets = tlb.cpus.snapshot(self.vm().cpu_count());
         targets.remove(self.number());
-        let request = Request { space, start: 0, pages: u64::MAX, first: generation, last: generation, detach: true };
+        let request = Request { space, start: 0, pages: u64::MAX, first: generation, last: generation, detach: space };
         self.shoot(&targets, request);
     }
 
@@ -65,12 +73,9 @@ impl<M: Machine> Cx<'_, M> {
             return;
         }
         let mut tickets = [0u32; crate::cpuset::CPUS_MAX];
-        // The handler is kept out while another mailbox's lock is held: it takes that of its own mailbox.
-        self.while_busy(|| {
-            for cpu in targets.iter() {
-                tickets[cpu] = self.vm().cpu(cpu).tlb.mailbox.post(self, request);
-            }
-        });
+        for cpu in targets.iter() {
+            tickets[cpu] = self.post(cpu, request);
+        }
         self.count(Event::RemoteFlush, 1);
         self.count(Event::InterruptSent, targets.len() as u64);
         self.vm().machine().send_interrupt(targets);
@@ -81,6 +86,21 @@ impl<M: Machine> Cx<'_, M> {
                 self.serve_mailbox();
                 mailbox.wait(self.vm().machine());
             }
+        }
+    }
+
+    /// Puts `request` into the mailbox of `cpu`; its ticket.
+    fn post(&self, cpu: usize, request: Request) -> u32 {
+        let mailbox = &self.vm().cpu(cpu).tlb.mailbox;
+        loop {
+            let mut ticket = None;
+            // The handler is kept out while another mailbox's lock is held: it takes that of its own mailbox.
+            self.while_busy(|| ticket = mailbox.post(self, request));
+            if let Some(ticket) = ticket {
+                return ticket;
+            }
+            // The dying space before this one has sent its interrupt, or is about to.
+            mailbox.wait(self.vm().machine());
         }
     }
 
@@ -129,23 +149,33 @@ impl<M: Machine> Cx<'_, M> {
     fn serve_request_busy(&self, request: Request) {
         let tlb = &self.cpu().tlb;
         let loaded = tlb.loaded.load(Relaxed);
-        if loaded == 0 || (request.space != 0 && request.space != loaded) {
+        if loaded == 0 || (request.space != 0 && request.space != loaded && request.detach != loaded) {
             return;
         }
-        if request.detach && request.space == loaded {
+        if request.detach == loaded {
             self.unload();
             return;
         }
-        let slot = tlb.current.load(Relaxed) as usize;
+        // A request merged from those of several spaces may concern the loaded one: everything goes.
+        let pages = if request.space == loaded { request.pages } else { u64::MAX };
+        let last = if request.space == loaded { request.last } else { u64::MAX };
+        self.invalidate_loaded(request.start, pages, request.first, last);
+    }
+
+    /// Invalidates `pages` pages of the loaded space here, for the step from generation `first - 1` to `last`; all of it
+    /// where this CPU is further behind (J7), or there are too many pages.
+    #[inline(always)]
+    fn invalidate_loaded(&self, start: u64, pages: u64, first: u64, last: u64) {
+        let tlb = &self.cpu().tlb;
+        let slot = tlb.current.load(Relaxed) as usize % SLOTS_MAX;
         let seen = tlb.slots[slot].generation.load(Relaxed);
-        let ranged = request.pages <= RANGE_MAX && request.space == loaded;
-        if ranged && request.first == seen + 1 {
-            for page in 0..request.pages {
-                self.vm().machine().invalidate_page(asid(slot), request.start + (page << M::Arch::PAGE_SHIFT));
+        if pages <= RANGE_MAX && first == seen + 1 {
+            for page in 0..pages {
+                self.vm().machine().invalidate_page(asid(slot), start + (page << M::Arch::PAGE_SHIFT));
             }
-            self.count(Event::LocalFlushOne, request.pages);
-            tlb.slots[slot].generation.store(request.last, Relaxed);
-        } else if request.space != loaded || seen < request.last {
+            self.count(Event::LocalFlushOne, pages);
+            tlb.slots[slot].generation.store(last, Relaxed);
+        } else if seen < last {
             self.flush_whole(tlb, slot);
         }
     }

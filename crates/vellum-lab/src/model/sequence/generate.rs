@@ -13,7 +13,7 @@ impl Random {
     }
 
     /// 64 random bits.
-    pub fn next(&mut self) -> u64 {
+    pub fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut word = self.0;
         word = (word ^ word >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -23,7 +23,7 @@ impl Random {
 
     /// A number below `end`, which is not 0.
     pub fn below(&mut self, end: u64) -> u64 {
-        self.next() % end
+        self.bits() % end
     }
 
     /// Whether an event of `percent` probability happens.
@@ -37,17 +37,19 @@ impl Random {
     }
 }
 
-/// Makes the operations of one sequence: remembers where it has mapped, so that most of what follows meets a mapping.
+/// Makes the operations of one sequence. Most name what is mapped when they run, so that they meet.
 struct Generator {
     random: Random,
     pool: u64,
-    ranges: Vec<(Spot, Length)>,
 }
 
 /// `count` operations on a pool of `pool` pages.
 pub fn sequence(seed: u64, count: usize, pool: usize) -> Vec<Op> {
-    let mut generator = Generator { random: Random::new(seed), pool: pool as u64, ranges: Vec::new() };
-    (0..count).map(|_| generator.op()).collect()
+    let mut generator = Generator { random: Random::new(seed), pool: pool as u64 };
+    // Nothing can be done before something is mapped.
+    let head = 1 + generator.random.below(3) as usize;
+    let first: Vec<Op> = (0..head).map(|_| generator.map(0, 0)).collect();
+    first.into_iter().chain((head..count).map(|_| generator.op())).collect()
 }
 
 const ADVICE: [Advice; 16] = [
@@ -93,7 +95,7 @@ impl Generator {
             }),
             525..745 => self.on_bytes(|at, offset, bytes| Op::Store { cpu, space, at, offset, bytes }),
             745..880 => self.on_bytes(|at, offset, bytes| Op::Load { cpu, space, at, offset, bytes }),
-            880..900 => Op::Fetch { cpu, space, at: self.touched_spot() },
+            880..900 => Op::Fetch { cpu, space, at: self.mapped_spot() },
             900..912 => Op::BrkBase { space, at: self.spot(), offset: self.odd_offset() },
             912..936 => Op::Brk { cpu, space, at: self.spot(), offset: self.odd_offset() },
             936..942 => Op::StackLimit { space, pages: self.random.pick(&[0, 1, 4, 16, 300, 2048]) },
@@ -101,7 +103,7 @@ impl Generator {
             952..962 => Op::WriteBack { object: self.random.below(4) as u8 },
             962..972 => Op::Lazy { cpu },
             972..980 => Op::Idle { cpu },
-            980..992 => Op::Speculate { cpu, at: self.touched_spot() },
+            980..992 => Op::Speculate { cpu, at: self.mapped_spot() },
             _ => Op::Quiesce { cpu },
         }
     }
@@ -112,59 +114,47 @@ impl Generator {
 
     fn spot(&mut self) -> Spot {
         match self.random.below(100) {
-            0..88 => Spot::Pool(self.random.below(self.pool) as u16),
-            88..98 => Spot::Answer { back: self.random.below(3) as u8, page: self.random.below(4) as u8 },
-            _ => Spot::Raw(self.random.pick(&[0, 0x800, 0x1000, 1 << 46, 1 << 47, 1 << 63, u64::MAX, u64::MAX - 0xfff])),
+            0..90 => Spot::Pool(self.random.below(self.pool) as u16),
+            90..98 => Spot::Answer { back: self.random.below(3) as u8, page: self.random.below(4) as u8 },
+            _ => {
+                Spot::Raw(self.random.pick(&[0, 0x800, 0x1000, 1 << 46, 1 << 47, 1 << 63, u64::MAX, u64::MAX - 0xfff]))
+            }
+        }
+    }
+
+    fn mapped_spot(&mut self) -> Spot {
+        match self.random.below(100) {
+            0..12 => self.spot(),
+            12..20 => Spot::Answer { back: self.random.below(2) as u8, page: self.random.below(4) as u8 },
+            _ => {
+                Spot::Mapped { area: self.random.below(12) as u8, page: self.random.pick(&[0, 0, 1, 2, 3, 5, 9, 600]) }
+            }
         }
     }
 
     fn length(&mut self, at: Spot) -> Length {
         match self.random.below(100) {
-            0..78 => Length::Pages(1 + self.random.below(6) as u16),
-            78..92 => {
-                let from = if let Spot::Pool(index) = at { u64::from(index) } else { 0 };
+            0..70 => Length::Pages(1 + self.random.below(6) as u16),
+            70..84 => {
+                let from = if let Spot::Pool(index) = at { u64::from(index).min(self.pool - 1) } else { 0 };
                 Length::To((from + 1 + self.random.below(self.pool - from)) as u16 % self.pool as u16)
             }
-            92..96 => Length::Pages(self.random.pick(&[0, 16, 64, 512, 513])),
-            96..98 => Length::Bytes(self.random.pick(&[1, 0xfff, 0x1001, 0x2fff])),
+            84..90 => Length::Rest,
+            90..95 => Length::Pages(self.random.pick(&[0, 16, 64, 512, 513])),
+            95..98 => Length::Bytes(self.random.pick(&[1, 0xfff, 0x1001, 0x2fff])),
             _ => Length::Bytes(self.random.pick(&[0, u64::MAX, 1 << 63, 1 << 47, 1 << 40])),
         }
     }
 
-    /// A range mapped earlier, or a part of one, or any.
+    /// A mapping, a part of one, or any range.
     fn range(&mut self) -> (Spot, Length) {
-        if self.ranges.is_empty() || self.random.percent(15) {
-            let at = self.spot();
-            return (at, self.length(at));
-        }
-        let (at, length) = self.random.pick(&self.ranges);
-        match (at, length) {
-            (Spot::Pool(index), Length::Pages(pages)) if pages > 1 && self.random.percent(60) => {
-                let skip = self.random.below(u64::from(pages)) as u16;
-                let left = 1 + self.random.below(u64::from(pages - skip)) as u16;
-                (Spot::Pool(index.saturating_add(skip)), Length::Pages(left))
-            }
-            (Spot::Answer { back, page }, Length::Pages(pages)) if pages > 1 => {
-                let skip = self.random.below(u64::from(pages)) as u8;
-                (Spot::Answer { back, page: page.saturating_add(skip) }, Length::Pages(1))
-            }
-            _ => (at, length),
-        }
-    }
-
-    fn touched_spot(&mut self) -> Spot {
-        let (at, length) = self.range();
-        match (at, length) {
-            (Spot::Pool(index), Length::Pages(pages @ 2..)) => {
-                Spot::Pool(index.saturating_add(self.random.below(u64::from(pages)) as u16))
-            }
-            (Spot::Pool(index), Length::To(end)) if end > index => {
-                Spot::Pool(index + self.random.below(u64::from(end - index)) as u16)
-            }
-            // Just below, where stacks grow.
-            (Spot::Pool(index), _) if self.random.percent(10) => Spot::Pool(index.saturating_sub(1)),
-            _ => at,
-        }
+        let at = self.mapped_spot();
+        let length = match self.random.below(100) {
+            0..30 => Length::Rest,
+            30..70 => Length::Pages(1 + self.random.below(2) as u16),
+            _ => self.length(at),
+        };
+        (at, length)
     }
 
     fn odd_offset(&mut self) -> u16 {
@@ -173,15 +163,12 @@ impl Generator {
 
     fn on_range(&mut self, make: impl FnOnce(Spot, Length, &mut Random) -> Op) -> Op {
         let (at, length) = self.range();
-        let at = match at {
-            Spot::Pool(_) if self.random.percent(2) => Spot::Raw(0x40_0010),
-            at => at,
-        };
+        let at = if self.random.percent(1) { Spot::Raw(0x40_0010) } else { at };
         make(at, length, &mut self.random)
     }
 
     fn on_bytes(&mut self, make: impl FnOnce(Spot, u16, u16) -> Op) -> Op {
-        let at = self.touched_spot();
+        let at = self.mapped_spot();
         let (offset, bytes) = match self.random.below(10) {
             0..5 => (self.random.below(4088) as u16, 1 + self.random.below(8) as u16),
             5..8 => (0, 8),
@@ -200,11 +187,6 @@ impl Generator {
             7 => Put::Hinted,
             _ => Put::AnyPlace,
         };
-        let kept = if put == Put::AnyPlace { Spot::Answer { back: 0, page: 0 } } else { at };
-        self.ranges.push((kept, length));
-        if self.ranges.len() > 6 {
-            self.ranges.remove(0);
-        }
         let random = &mut self.random;
         let (object, page) = (random.below(4) as u8, random.below(4) as u8);
         let what = match random.below(100) {
@@ -240,5 +222,5 @@ impl Generator {
 }
 
 fn rights(random: &mut Random) -> Rights {
-    if random.percent(50) { Rights::ReadWrite } else { random.pick(&Rights::ALL) }
+    if random.percent(70) { Rights::ReadWrite } else { random.pick(&Rights::ALL) }
 }

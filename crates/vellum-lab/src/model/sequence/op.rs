@@ -19,6 +19,13 @@ pub enum Spot {
         /// How many pages above it.
         page: u8,
     },
+    /// A page of a mapping of the space, both modulo their count.
+    Mapped {
+        /// Which mapping, by address.
+        area: u8,
+        /// Which page of it.
+        page: u16,
+    },
     /// Just this.
     Raw(u64),
 }
@@ -30,6 +37,8 @@ pub enum Length {
     Pages(u16),
     /// Up to that page of the pool; one page if it is not above.
     To(u16),
+    /// Up to the end of the mapping; one page if there is none.
+    Rest,
     /// So many bytes.
     Bytes(u64),
 }
@@ -49,12 +58,13 @@ pub enum Rights {
 
 impl Rights {
     /// All of them.
-    pub const ALL: [Rights; 6] = [
+    pub const ALL: [Rights; 7] = [
         Rights::ReadWrite,
         Rights::ReadOnly,
         Rights::AllRights,
         Rights::NoRights,
         Rights::ReadExecute,
+        Rights::ExecuteOnly,
         Rights::WriteOnly,
     ];
 

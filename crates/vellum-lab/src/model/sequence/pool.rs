@@ -1,13 +1,11 @@
 //! The addresses sequences play with: few, so that operations meet, and at the places where tables end.
 
-use super::op::{Length, Spot};
 use vellum::arch::Arch;
 
 /// Page addresses in ascending order.
 #[derive(Clone, Debug)]
 pub struct Pool {
     pages: Vec<u64>,
-    page_shift: u32,
 }
 
 impl Pool {
@@ -18,7 +16,7 @@ impl Pool {
         let mut pages = Vec::new();
         if A::USER_END >> A::PAGE_SHIFT <= 256 {
             pages.extend((0..=A::USER_END >> A::PAGE_SHIFT).map(|number| number * page));
-            return Pool { pages, page_shift: A::PAGE_SHIFT };
+            return Pool { pages };
         }
         let mut around = |center: u64, below: u64, above: u64| {
             pages.extend((0..below + above).map(|number| center + number * page - below * page));
@@ -35,7 +33,7 @@ impl Pool {
         around(A::USER_END, 5, 1);
         pages.sort_unstable();
         pages.dedup();
-        Pool { pages, page_shift: A::PAGE_SHIFT }
+        Pool { pages }
     }
 
     /// Number of pages.
@@ -48,29 +46,8 @@ impl Pool {
         &self.pages
     }
 
-    /// The address a spot stands for, given the addresses the core has chosen up to now.
-    pub fn address(&self, spot: Spot, answers: &[u64]) -> u64 {
-        match spot {
-            Spot::Pool(index) => self.pages[index as usize % self.pages.len()],
-            Spot::Answer { back, page } => match answers.len() {
-                0 => self.address(Spot::Pool(page.into()), answers),
-                count => {
-                    answers[count - 1 - back as usize % count].wrapping_add(u64::from(page) << self.page_shift)
-                }
-            },
-            Spot::Raw(address) => address,
-        }
-    }
-
-    /// The bytes a length stands for, from `start`.
-    pub fn bytes(&self, length: Length, start: u64) -> u64 {
-        match length {
-            Length::Pages(pages) => u64::from(pages) << self.page_shift,
-            Length::To(index) => match self.address(Spot::Pool(index), &[]).checked_sub(start) {
-                None | Some(0) => 1 << self.page_shift,
-                Some(bytes) => bytes,
-            },
-            Length::Bytes(bytes) => bytes,
-        }
+    /// Page `index`, modulo their count.
+    pub fn page(&self, index: u16) -> u64 {
+        self.pages[index as usize % self.pages.len()]
     }
 }

@@ -70,8 +70,17 @@ fn simpler(op: Op) -> Vec<Op> {
     }
     try_with(&|op| {
         for spot in op.spots_mut() {
-            if let Spot::Answer { page, .. } = spot {
-                *page = 0;
+            match spot {
+                Spot::Answer { page, .. } => *page = 0,
+                Spot::Mapped { page, .. } => *page = 0,
+                Spot::Pool(_) | Spot::Raw(_) => {}
+            }
+        }
+    });
+    try_with(&|op| {
+        for spot in op.spots_mut() {
+            if let Spot::Mapped { area, .. } = spot {
+                *area = 0;
             }
         }
     });

@@ -1,15 +1,14 @@
 //! Carrying one operation out on both sides, and comparing what they say.
 
 use super::op::{Advice, Goal, How, Length, Op, Put, Rights, Spot, What};
+use super::outcome::{Wrong, is_same_error, only_memory, settled};
 use super::world::{Pair, SPACES_MAX, World};
-use crate::access::AccessError;
-use crate::model::oracle::LoadError;
-use crate::model::{Fault, MapRequest, Refusal, Source, SpaceId};
+use crate::model::{MapRequest, Model, Refusal, Source, SpaceId};
 use std::fmt::Debug;
 use std::mem::ManuallyDrop;
 use vellum::Error;
 use vellum::arch::Arch;
-use vellum::ops::{Access, FaultError, MapFlags, Place, RemapPlace, RemapRequest, Sharing};
+use vellum::ops::{MapFlags, Place, RemapPlace, RemapRequest, Sharing};
 
 /// More pages than this are not populated: it only takes time.
 const POPULATE_MAX: u64 = 64;
@@ -25,29 +24,11 @@ struct Mapping {
     how: How,
 }
 
-/// Whether two errors are the same, and name the same address where that is determined.
-pub(super) fn is_same_error(core: Error, model: Error) -> bool {
-    match (core, model) {
-        (Error::NotMapped { address: a }, Error::NotMapped { address: b }) => a == b,
-        (Error::Exists { address: a }, Error::Exists { address: b }) => a == b,
-        _ => std::mem::discriminant(&core) == std::mem::discriminant(&model),
-    }
-}
-
-fn is_same_fault(core: AccessError, model: Fault) -> bool {
-    let AccessError::Fault(core) = core else { return false };
-    core == match model {
-        Fault::NotMapped { address } => FaultError::Segv { address, denied: false },
-        Fault::Denied { address } => FaultError::Segv { address, denied: true },
-        Fault::BeyondEnd { address, index } => FaultError::Bus { address, index },
-    }
-}
-
 impl<'h, A: Arch> World<'h, A> {
     /// Carries `op` out. What is wrong, if anything.
-    pub(super) fn step(&mut self, op: &Op) -> Result<(), String> {
+    pub(super) fn step(&mut self, op: &Op) -> Result<(), Wrong> {
         match *op {
-            Op::CreateSpace if self.spaces.len() < SPACES_MAX => self.create_space().map_err(|error| error.to_string()),
+            Op::CreateSpace if self.spaces.len() < SPACES_MAX => only_memory(self.create_space()),
             Op::DropSpace { space } => {
                 self.drop_space(self.space_index(space));
                 Ok(())
@@ -68,18 +49,20 @@ impl<'h, A: Arch> World<'h, A> {
                 })
             }
             Op::Remap { cpu, space, at, length, new_length, goal, keep_old } => {
-                let old = self.address(at);
+                let index = self.space_index(space);
+                let old = self.address(index, at);
                 let place = match goal {
                     Goal::Stay => RemapPlace::InPlace,
                     Goal::Wander => RemapPlace::MayMove,
-                    Goal::MoveTo(to) => RemapPlace::Fixed(self.address(to)),
+                    Goal::MoveTo(to) => RemapPlace::Fixed(self.address(index, to)),
                 };
-                let (old_length, new_length) = (self.pool.bytes(length, old), self.pool.bytes(new_length, old));
+                let old_length = self.bytes(index, length, old);
+                let new_length = self.bytes(index, new_length, old);
                 self.remap(cpu, space, &RemapRequest { old, old_length, new_length, place, keep_old })
             }
             Op::Advise { cpu, space, at, length, advice } => self.advise(cpu, space, at, length, advice),
             Op::PopulateRange { cpu, space, at, length, access } => {
-                if self.is_long(at, length) {
+                if self.is_long(space, at, length) {
                     return Ok(());
                 }
                 self.on_range(cpu, space, at, length, |pair, start, length| {
@@ -89,8 +72,9 @@ impl<'h, A: Arch> World<'h, A> {
             }
             Op::Store { cpu, space, at, offset, bytes } => self.store(cpu, space, at, offset, bytes),
             Op::Load { cpu, space, at, offset, bytes } => {
-                let address = self.address(at).wrapping_add(u64::from(offset));
-                self.load(self.cpu(cpu), self.space_index(space), address, bytes as usize)
+                let index = self.space_index(space);
+                let address = self.address(index, at).wrapping_add(u64::from(offset));
+                self.load(self.cpu(cpu), index, address, bytes as usize)
             }
             Op::Fetch { cpu, space, at } => self.fetch(cpu, space, at),
             _ => self.step_aside(op),
@@ -98,19 +82,20 @@ impl<'h, A: Arch> World<'h, A> {
     }
 
     /// The operations that are not about ranges.
-    fn step_aside(&mut self, op: &Op) -> Result<(), String> {
+    fn step_aside(&mut self, op: &Op) -> Result<(), Wrong> {
         match *op {
             Op::BrkBase { space, at, offset } => {
-                let base = self.address(at).wrapping_add(u64::from(offset));
+                let base = self.address(self.space_index(space), at).wrapping_add(u64::from(offset));
                 let pair = &self.spaces[self.space_index(space)];
-                let (core, space) = (pair.core.set_brk_base(base), pair.model);
+                let (core, space) = (settled(pair.core.set_brk_base(base))?, pair.model);
                 let model = self.model().set_brk_base(space, base);
                 self.agree(core, model)
             }
             Op::Brk { cpu, space, at, offset } => {
-                let end = self.address(at).wrapping_add(u64::from(offset));
+                let end = self.address(self.space_index(space), at).wrapping_add(u64::from(offset));
                 let pair = &self.spaces[self.space_index(space)];
                 let (core, space) = (self.hosted.on(self.cpu(cpu), || pair.core.brk(end)), pair.model);
+                let core = settled(core)?;
                 let model = self.model().brk(space, end);
                 self.agree(core, model)
             }
@@ -122,12 +107,10 @@ impl<'h, A: Arch> World<'h, A> {
                 self.model().set_stack_limit(space, bytes);
                 Ok(())
             }
-            Op::ReplaceObject { object } => {
-                self.replace_object(object as usize % self.objects.len()).map_err(|error| error.to_string())
-            }
+            Op::ReplaceObject { object } => only_memory(self.replace_object(object as usize % self.objects.len())),
             Op::WriteBack { object } => {
                 let written = self.objects[object as usize % self.objects.len()].core.write_back();
-                written.map(|_| ()).map_err(|error| format!("writing back: {error}"))
+                only_memory(written).map(|_| ())
             }
             Op::Lazy { cpu } => {
                 self.hosted.enter_lazy(self.cpu(cpu));
@@ -138,26 +121,26 @@ impl<'h, A: Arch> World<'h, A> {
                 Ok(())
             }
             Op::Speculate { cpu, at } => {
-                self.hosted.speculate(self.cpu(cpu), self.address(at));
+                self.hosted.speculate(self.cpu(cpu), self.address(0, at));
                 Ok(())
             }
             Op::Quiesce { cpu } => {
                 self.hosted.on(self.cpu(cpu), || self.hosted.vm().quiesce());
                 Ok(())
             }
-            _ => Err(format!("{op:?} is not carried out anywhere")),
+            _ => Err(Wrong::Differs(format!("{op:?} is not carried out anywhere"))),
         }
     }
 
     /// Compares the results of an operation.
-    fn agree<T: PartialEq + Debug>(&mut self, core: Result<T, Error>, model: Result<T, Error>) -> Result<(), String> {
+    fn agree<T: PartialEq + Debug>(&mut self, core: Result<T, Error>, model: Result<T, Error>) -> Result<(), Wrong> {
         let is_same = match (&core, &model) {
             (Ok(core), Ok(model)) => core == model,
             (Err(core), Err(model)) => is_same_error(*core, *model),
             _ => false,
         };
         self.stats.count(core.is_ok());
-        if is_same { Ok(()) } else { Err(format!("the core says {core:?}, the model {model:?}")) }
+        if is_same { Ok(()) } else { Err(Wrong::Differs(format!("the core says {core:?}, the model {model:?}"))) }
     }
 
     /// An operation on a range of one space, on both sides.
@@ -168,35 +151,38 @@ impl<'h, A: Arch> World<'h, A> {
         at: Spot,
         length: Length,
         run: impl FnOnce(&Pair<'h, A>, u64, u64) -> (Result<(), Error>, F),
-    ) -> Result<(), String>
+    ) -> Result<(), Wrong>
     where
         F: FnOnce(&mut World<'h, A>, SpaceId) -> Result<(), Error>,
     {
-        let start = self.address(at);
-        let length = self.pool.bytes(length, start);
-        let pair = &self.spaces[self.space_index(space)];
+        let index = self.space_index(space);
+        let start = self.address(index, at);
+        let length = self.bytes(index, length, start);
+        let pair = &self.spaces[index];
         let space = pair.model;
         let (core, model) = self.hosted.on(self.cpu(cpu), || run(pair, start, length));
+        let core = settled(core)?;
         let model = model(self, space);
         self.agree(core, model)
     }
 
-    fn is_long(&self, at: Spot, length: Length) -> bool {
-        self.pool.bytes(length, self.address(at)) >> A::PAGE_SHIFT > POPULATE_MAX
+    fn is_long(&self, space: u8, at: Spot, length: Length) -> bool {
+        let index = self.space_index(space);
+        self.bytes(index, length, self.address(index, at)) >> A::PAGE_SHIFT > POPULATE_MAX
     }
 
-    fn fork(&mut self, cpu: u8, space: u8) -> Result<(), String> {
+    fn fork(&mut self, cpu: u8, space: u8) -> Result<(), Wrong> {
         let pair = &self.spaces[self.space_index(space)];
         let (child, parent) = (self.hosted.on(self.cpu(cpu), || pair.core.fork()), pair.model);
-        let core = ManuallyDrop::new(child.map_err(|error| format!("fork: {error}"))?);
+        let core = ManuallyDrop::new(only_memory(child)?);
         let model = self.model().fork(parent);
         self.spaces.push(Pair { core, model });
         self.stats.count(true);
         Ok(())
     }
 
-    fn advise(&mut self, cpu: u8, space: u8, at: Spot, length: Length, advice: Advice) -> Result<(), String> {
-        if matches!(advice, Advice::PopulateRead | Advice::PopulateWrite) && self.is_long(at, length) {
+    fn advise(&mut self, cpu: u8, space: u8, at: Spot, length: Length, advice: Advice) -> Result<(), Wrong> {
+        if matches!(advice, Advice::PopulateRead | Advice::PopulateWrite) && self.is_long(space, at, length) {
             return Ok(());
         }
         self.on_range(cpu, space, at, length, |pair, start, length| {
@@ -205,9 +191,10 @@ impl<'h, A: Arch> World<'h, A> {
         })
     }
 
-    fn map(&mut self, cpu: u8, space: u8, mapping: &Mapping) -> Result<(), String> {
-        let address = self.address(mapping.at);
-        let length = self.pool.bytes(mapping.length, address);
+    fn map(&mut self, cpu: u8, space: u8, mapping: &Mapping) -> Result<(), Wrong> {
+        let index = self.space_index(space);
+        let address = self.address(index, mapping.at);
+        let length = self.bytes(index, mapping.length, address);
         let place = match mapping.put {
             Put::Exactly => Place::Fixed(address),
             Put::IfFree => Place::FixedNoReplace(address),
@@ -223,8 +210,9 @@ impl<'h, A: Arch> World<'h, A> {
         let (prot, max_prot) = (mapping.rights.prot(), mapping.most.prot());
         let (core_source, source) = self.sources(mapping.what);
         let request = vellum::ops::MapRequest { length, prot, max_prot, place, source: core_source, flags };
-        let pair = &self.spaces[self.space_index(space)];
+        let pair = &self.spaces[index];
         let (core, space) = (self.hosted.on(self.cpu(cpu), || pair.core.map(&request)), pair.model);
+        let core = settled(core)?;
         let model_request = MapRequest { length, prot, max_prot, place, source, flags };
         let model = self.model().map(space, &model_request, core.ok());
         self.agree_on_place(core, model, !matches!(mapping.put, Put::Exactly | Put::IfFree))
@@ -244,9 +232,10 @@ impl<'h, A: Arch> World<'h, A> {
         (core, Source::Object { object: object.model, offset, sharing })
     }
 
-    fn remap(&mut self, cpu: u8, space: u8, request: &RemapRequest) -> Result<(), String> {
+    fn remap(&mut self, cpu: u8, space: u8, request: &RemapRequest) -> Result<(), Wrong> {
         let pair = &self.spaces[self.space_index(space)];
         let (core, space) = (self.hosted.on(self.cpu(cpu), || pair.core.remap(request)), pair.model);
+        let core = settled(core)?;
         let model = self.model().remap(space, request, core.ok());
         if let (Err(Error::NoAddressSpace { length }), Err(Refusal::Error(_))) = (core, model)
             && !self.model().has_room(space, length)
@@ -264,13 +253,13 @@ impl<'h, A: Arch> World<'h, A> {
         core: Result<u64, Error>,
         model: Result<u64, Refusal>,
         was_free: bool,
-    ) -> Result<(), String> {
+    ) -> Result<(), Wrong> {
         let model = model.map_err(|refusal| match refusal {
             Refusal::Error(error) => Ok(error),
             Refusal::Placement { chosen, what } => Err(format!("the core chose {chosen:x?} ({core:?}): {what}")),
         });
         let model = match model {
-            Err(Err(wrong)) => return Err(wrong),
+            Err(Err(wrong)) => return Err(Wrong::Differs(wrong)),
             Err(Ok(error)) => Err(error),
             Ok(address) => Ok(address),
         };
@@ -281,59 +270,8 @@ impl<'h, A: Arch> World<'h, A> {
         }
         self.agree(core, model)
     }
-
-    fn store(&mut self, cpu: u8, space: u8, at: Spot, offset: u16, bytes: u16) -> Result<(), String> {
-        let address = self.address(at).wrapping_add(u64::from(offset));
-        self.stamp = self.stamp.wrapping_add(41);
-        let stamp = self.stamp;
-        let bytes: Vec<u8> = (0..bytes).map(|index| stamp.wrapping_add(index as u8) | 1).collect();
-        let pair = &self.spaces[self.space_index(space)];
-        let (core, space) = (self.hosted.store(self.cpu(cpu), &pair.core, address, &bytes), pair.model);
-        let model = self.model().store(space, address, &bytes);
-        self.agree_on_fault(core, model)
-    }
-
-    fn fetch(&mut self, cpu: u8, space: u8, at: Spot) -> Result<(), String> {
-        let address = self.address(at);
-        let pair = &self.spaces[self.space_index(space)];
-        let (core, space) = (self.hosted.execute(self.cpu(cpu), &pair.core, address, 1), pair.model);
-        let model = self.model().execute(space, address);
-        self.agree_on_fault(core, model)
-    }
-
-    /// Loads on both sides, and compares the bytes.
-    pub(super) fn load(&mut self, cpu: usize, index: usize, address: u64, count: usize) -> Result<(), String> {
-        let pair = &self.spaces[index];
-        let (core, space) = (self.hosted.load(cpu, &pair.core, address, count), pair.model);
-        match core {
-            Ok(got) => self.oracle.check_load(space, address, &got).map_err(|error| match error {
-                LoadError::Mismatch(mismatch) => mismatch.to_string(),
-                LoadError::Fault(fault) => format!("the load succeeds, the model says {fault:x?}"),
-            }),
-            Err(error) => {
-                let model = self.oracle.model.load(space, address, &mut vec![0; count]);
-                self.agree_on_fault(Err(error), model)
-            }
-        }
-    }
-
-    fn agree_on_fault(&mut self, core: Result<(), AccessError>, model: Result<(), Fault>) -> Result<(), String> {
-        let is_same = match (core, model) {
-            (Ok(()), Ok(())) => true,
-            (Err(core), Err(model)) => is_same_fault(core, model),
-            _ => false,
-        };
-        self.stats.count_access(core.is_ok());
-        if is_same { Ok(()) } else { Err(format!("the access: core {core:x?}, model {model:x?}")) }
-    }
-
-    /// Whether the core may be asked for an access at all.
-    pub(super) fn can_read(&self, index: usize, address: u64) -> bool {
-        let area = self.oracle.model.area_at(self.spaces[index].model, address);
-        area.is_some_and(|(_, _, attributes)| self.oracle.model.limits().allows(attributes.prot, Access::Read))
-    }
 }
 
-fn model_of<'w, A: Arch>(world: &'w mut World<'_, A>) -> &'w mut crate::model::Model {
+fn model_of<'w, A: Arch>(world: &'w mut World<'_, A>) -> &'w mut Model {
     world.model()
 }

@@ -1,7 +1,7 @@
 //! The core on the deterministic machine and the model, side by side.
 
 use super::file::{PatternFile, fill};
-use super::op::Spot;
+use super::op::{Length, Spot};
 use super::pool::Pool;
 use super::{Settings, Stats};
 use crate::det::Det;
@@ -11,6 +11,7 @@ use crate::model::{Limits, Model, ObjectId, SpaceId};
 use rustc_hash::FxHashMap;
 use std::mem::ManuallyDrop;
 use vellum::arch::Arch;
+use vellum::ops::Access;
 use vellum::space::stack_guard_pages;
 use vellum::{Error, Object, Space};
 
@@ -142,8 +143,43 @@ impl<'h, A: Arch> World<'h, A> {
         number as usize % self.cpus
     }
 
-    pub(super) fn address(&self, spot: Spot) -> u64 {
-        self.pool.address(spot, &self.answers)
+    /// The address a spot of space `space` stands for.
+    pub(super) fn address(&self, space: usize, spot: Spot) -> u64 {
+        match spot {
+            Spot::Pool(index) => self.pool.page(index),
+            Spot::Answer { back, page } => match self.answers.len() {
+                0 => self.pool.page(page.into()),
+                count => {
+                    let answer = self.answers[count - 1 - back as usize % count];
+                    answer.wrapping_add(u64::from(page) << A::PAGE_SHIFT)
+                }
+            },
+            Spot::Mapped { area, page } => {
+                let maps = self.oracle.model.maps(self.spaces[space].model);
+                let Some(line) = maps.get(area as usize % maps.len().max(1)) else { return self.pool.page(page) };
+                let pages = (line.end - line.start) >> A::PAGE_SHIFT;
+                line.start + ((u64::from(page) % pages) << A::PAGE_SHIFT)
+            }
+            Spot::Raw(address) => address,
+        }
+    }
+
+    /// The bytes that a length in space `space` stands for, from `start`.
+    pub(super) fn bytes(&self, space: usize, length: Length, start: u64) -> u64 {
+        let page = 1 << A::PAGE_SHIFT;
+        match length {
+            Length::Pages(pages) => u64::from(pages) << A::PAGE_SHIFT,
+            Length::To(index) => match self.pool.page(index).checked_sub(start) {
+                None | Some(0) => page,
+                Some(bytes) => bytes,
+            },
+            Length::Rest => {
+                let maps = self.oracle.model.maps(self.spaces[space].model);
+                let line = maps.iter().find(|line| (line.start..line.end).contains(&start));
+                line.map_or(page, |line| line.end - start)
+            }
+            Length::Bytes(bytes) => bytes,
+        }
     }
 
     /// Every page worth looking at.
@@ -166,14 +202,51 @@ impl<'h, A: Arch> World<'h, A> {
         for pair in self.objects.drain(..) {
             drop(ManuallyDrop::into_inner(pair.core));
         }
-        for round in 0..2 * self.cpus {
-            self.hosted.on(round % self.cpus, || self.hosted.vm().quiesce());
-        }
+        self.quiesce();
         self.check_machine()?;
         self.check_files()?;
         self.check_all_free()?;
         self.stats.loads_checked = self.oracle.loads_checked;
         Ok(self.stats)
+    }
+
+    /// Ends all grace periods.
+    pub(super) fn quiesce(&self) {
+        for round in 0..2 * self.cpus {
+            self.hosted.on(round % self.cpus, || self.hosted.vm().quiesce());
+        }
+    }
+
+    /// Populates what the last successful request to map could not.
+    pub(super) fn populate_again(&mut self) -> Result<(), String> {
+        for pair in &self.spaces {
+            for line in self.oracle.model.maps(pair.model) {
+                for address in (line.start..line.end).step_by(1 << A::PAGE_SHIFT).take(64) {
+                    if self.oracle.model.has_private_page(pair.model, address) {
+                        pair.core.populate(address, 1, Access::Write).map_err(|error| error.to_string())?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells the model of stacks that the core has grown for an access which then failed; whether there is one.
+    pub(super) fn adopt_growth(&mut self) -> bool {
+        let mut has_grown = false;
+        for pair in &self.spaces {
+            let mut starts = Vec::new();
+            pair.core.maps(&mut |entry| starts.extend(entry.grows_down.then_some(entry.start)));
+            for start in starts {
+                let is_new = self.oracle.model.is_free(pair.model, start, 1);
+                if is_new {
+                    has_grown = true;
+                    // Whether the access is allowed does not matter.
+                    let _ = self.oracle.model.touch(pair.model, start, Access::Read);
+                }
+            }
+        }
+        has_grown
     }
 
     fn check_files(&self) -> Result<(), String> {
