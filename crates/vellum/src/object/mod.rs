@@ -341,6 +341,11 @@ impl<'vm, M: Machine> Object<'vm, M> {
         self.inner
     }
 
+    /// The instance it belongs to.
+    pub(crate) fn vm(&self) -> &'vm Vm<M> {
+        self.vm
+    }
+
     /// What the handle refers to.
     pub(crate) fn inner(&self) -> &Inner<M> {
         // SAFETY: the handle has a reference.

@@ -11,7 +11,9 @@ use crate::machine::Machine;
 use crate::object::{self, PageError};
 use crate::phys::{AllocFlags, Kind, Pfn};
 use crate::space::apply::{readable, rss_kind};
+use crate::space::claim::{self, Conflict};
 use crate::space::table::{Locked, Table};
+use crate::space::walk::{Made, Maker};
 use crate::space::{Attributes, ClassId, Inner, RssKind, Space};
 use crate::stat::Event;
 use crate::tlb::Flush;
@@ -105,6 +107,10 @@ enum Step<M> {
     Done(FaultKind),
     /// Something changed meanwhile.
     Retry,
+    /// There is one more table on the way now.
+    Descend,
+    /// A table is needed where a range operation is being committed.
+    AwaitCommit(Conflict),
     /// A fork has copied the table and not flushed yet.
     AwaitFork(u32),
     /// Nothing is mapped, but a stack above may grow.
@@ -115,6 +121,7 @@ enum Step<M> {
 
 /// A page of an object, with a reference, fetched before the try that needs it.
 struct Fetched {
+    /// The object's identity: addresses are used again.
     object: u64,
     index: u64,
     pfn: Pfn,
@@ -175,6 +182,8 @@ impl<M: Machine> Space<'_, M> {
             match step {
                 Step::Done(kind) => return Ok(kind),
                 Step::Retry => Cx::enter(self.vm()).count(Event::FaultRetry, 1),
+                Step::Descend => {}
+                Step::AwaitCommit(conflict) => claim::wait(self.vm(), conflict),
                 Step::AwaitFork(stamp) => self.await_fork(stamp),
                 Step::Grow => {
                     if !self.grow_stack(address)? {
@@ -200,6 +209,8 @@ impl<M: Machine> Space<'_, M> {
         object: NonNull<object::Inner<M>>,
         index: u64,
     ) -> Result<(Fetched, bool), FaultError> {
+        // SAFETY: the reference that came with it.
+        let id = unsafe { object.as_ref() }.id();
         let page = object::get_page(self.vm(), object, index);
         let cx = Cx::enter(self.vm());
         cx.put_object(object);
@@ -207,7 +218,7 @@ impl<M: Machine> Space<'_, M> {
             cx.count(Event::PageIn, 1);
         }
         match page {
-            Ok((pfn, was_read)) => Ok((Fetched { object: object.as_ptr().addr() as u64, index, pfn }, was_read)),
+            Ok((pfn, was_read)) => Ok((Fetched { object: id, index, pfn }, was_read)),
             Err(PageError::OutOfMemory) => Err(FaultError::OutOfMemory { address }),
             Err(PageError::Io { index } | PageError::BeyondEnd { index }) => Err(FaultError::Bus { address, index }),
         }
@@ -297,12 +308,9 @@ fn add_table<M: Machine>(
     address: u64,
     class: ClassId,
 ) -> Result<Step<M>, FaultError> {
-    let stamp = table.fork_stamp();
-    if space.fork_pending(stamp) {
-        return Ok(Step::AwaitFork(stamp));
-    }
-    match space.make_child(cx, table, address, class) {
-        Ok(_) => Ok(Step::Retry),
+    match space.make_child(cx, table, address, class, Maker::Fault) {
+        Ok(Made::LookAgain) => Ok(Step::Descend),
+        Ok(Made::Wait(conflict)) => Ok(Step::AwaitCommit(conflict)),
         Err(_) => Err(FaultError::OutOfMemory { address }),
     }
 }
@@ -410,11 +418,11 @@ fn find_page<M: Machine>(
     index: u64,
     fetched: &mut Option<Fetched>,
 ) -> Option<Pfn> {
-    let object_address = object.as_ptr().addr() as u64;
-    match fetched.take_if(|page| page.object == object_address && page.index == index) {
+    // SAFETY: found in a class within this read-side section.
+    let object = unsafe { object.as_ref() };
+    match fetched.take_if(|page| page.object == object.id() && page.index == index) {
         Some(page) => Some(page.pfn),
-        // SAFETY: found in a class within this read-side section.
-        None => unsafe { object.as_ref() }.lookup(cx, index),
+        None => object.lookup(cx, index),
     }
 }
 

@@ -1,9 +1,9 @@
 //! Fork: a snapshot of a space.
 //!
 //! Fork claims the whole space, so no range operation runs beside it. It copies table by table, under one table lock at a
-//! time; private pages lose the right to be written on both sides, without a flush. Each table it has copied is stamped
-//! with the fork's number, and a fault that would change a stamped table waits until fork has flushed, once, at the
-//! end. So no thread can store to a copied page *through a fault* and then to one not yet copied; and what a thread
+//! time; private pages lose the right to be written on both sides, without a flush. Each leaf it has copied is stamped
+//! with the fork's number, and a fault that would change a stamped leaf, or needs a new table, waits until fork has
+//! flushed, once, at the end. So no thread can store to a copied page *through a fault* and then to one not yet copied; and what a thread
 //! stores to a copied page through a translation it still has, before the flush reaches its CPU, goes to the page that
 //! both sides share. The child therefore is the parent as it was at one moment: that of the flush. (D10)
 
@@ -33,6 +33,7 @@ impl<'vm, M: Machine> Space<'vm, M> {
         let child = self.vm().create_space()?;
         let parent = self.inner();
         let claim = Claim::acquire(self.vm(), parent, M::Arch::USER_START, M::Arch::USER_END);
+        claim.begin_commit();
         let number = parent.fork_begun.load(Relaxed) + 1;
         parent.fork_begun.store(number, Relaxed);
         let mut fork = Fork { vm: self.vm(), parent, child: child.inner(), number, changed: false };
@@ -103,7 +104,7 @@ impl<M: Machine> Fork<'_, M> {
             let cx = Cx::enter(self.vm);
             let (table, copy) = (Table::at(&cx, from, level), Table::at(&cx, to, level));
             let Some(below) = table.child(&cx, index) else { continue };
-            // A table that a fault made behind `upper_classes` cannot be: it would have waited for this fork.
+            // No fault has made one since `upper_classes`: it would have waited for the end of this fork.
             let address = base + ((index as u64) << M::Arch::shift(level));
             if below.level == 0 {
                 self.leaf(&cx, below, copy, address)?;
@@ -127,8 +128,7 @@ impl<M: Machine> Fork<'_, M> {
         base: u64,
         last: usize,
     ) -> Result<(), Error> {
-        let Some(locked) = table.lock(cx, self.parent, base) else { return Ok(()) };
-        locked.set_fork_stamp(self.number);
+        let Some(_locked) = table.lock(cx, self.parent, base) else { return Ok(()) };
         let Some(target) = copy.lock(cx, self.child, base) else { return Ok(()) };
         let runs = table.runs(cx);
         let mut slot = 0;

@@ -175,6 +175,9 @@ impl<'vm, M: Machine> Space<'vm, M> {
         let made;
         let object = match request.source {
             Source::Anonymous => None,
+            Source::Object { object, .. } if !core::ptr::eq(object.vm(), self.vm()) => {
+                return Err(Error::Invalid { what: "the object belongs to another instance" });
+            }
             Source::Object { object, .. } => Some(object),
             Source::SharedAnonymous => {
                 made = self.vm().shared_memory(length >> M::Arch::PAGE_SHIFT)?;

@@ -221,7 +221,7 @@ impl<'vm, M: Machine> Space<'vm, M> {
         let mut holds = Holds::new();
         let result = self.hold_moved(&mut holds, class, request, old_length, new, new_length).and_then(|moved| {
             let old_class = if request.keep_old { class } else { ClassId::NONE };
-            let shift = Shift { old, new, length: old_length.min(new_length), class, old_class, new_class: moved };
+            let shift = Shift { old, new, length: old_length.min(new_length), old_class, new_class: moved };
             self.shift_parts(hull, &shift, old_length, new_length)
         });
         if result.is_err() {
@@ -255,18 +255,12 @@ impl<'vm, M: Machine> Space<'vm, M> {
         }
         target.apply(vm, ClassChange::Set(ClassId::NONE), PageChange::Zap, first, Fold::Nothing);
         let (mut moving, mut moving_target) = (third, second);
-        let moved = match &source {
-            Some(_) => self.inner().shift_pages(vm, shift, &mut moving, &mut moving_target),
-            None => Ok(()),
-        };
-        if moved.is_ok() {
-            target.apply(vm, ClassChange::Set(shift.new_class), PageChange::Keep, moving_target, Fold::Below);
-        } else {
-            moving_target.free(&Cx::enter(vm));
+        if source.is_some() {
+            self.inner().shift_pages(vm, shift, &mut moving, &mut moving_target);
         }
+        target.apply(vm, ClassChange::Set(shift.new_class), PageChange::Keep, moving_target, Fold::Below);
         if let Some(source) = &mut source {
-            let gone = moved.is_ok() && shift.old_class == ClassId::NONE;
-            let (classes, pages) = match gone {
+            let (classes, pages) = match shift.old_class == ClassId::NONE {
                 true => (ClassChange::Set(ClassId::NONE), PageChange::Zap),
                 false => (ClassChange::Keep, PageChange::Keep),
             };
@@ -275,7 +269,7 @@ impl<'vm, M: Machine> Space<'vm, M> {
         let cx = Cx::enter(vm);
         moving.free(&cx);
         hull.fold_now(&cx);
-        moved
+        Ok(())
     }
 
     /// Cuts both ranges at their edges, and makes the leaves that the pages will need.
@@ -296,6 +290,7 @@ impl<'vm, M: Machine> Space<'vm, M> {
             edges.free(&Cx::enter(vm));
             spares[2] = Some(source.reserve_fully(vm)?);
             spares[3] = Some(source.reserve_fully(vm)?);
+            source.begin_commit();
             self.inner().make_leaves(vm, shift)?;
         }
         Ok(())

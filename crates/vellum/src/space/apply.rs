@@ -61,6 +61,7 @@ impl<M: Machine> Claim<'_, M> {
         mut spares: Spares,
         fold: Fold,
     ) {
+        self.begin_commit();
         let section = TABLES_PER_SECTION << (M::Arch::shift(0) + M::Arch::index_bits(0));
         let mut start = self.start;
         loop {

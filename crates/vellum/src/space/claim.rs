@@ -1,8 +1,8 @@
 //! Claims: how range operations exclude each other, and leave faults alone.
 //!
 //! Guarantee: between [`Claim::acquire`] and [`Claim::release`] no other range operation overlaps the range, and the
-//! structure of the tree there changes only by faults, which may put a table where there was none. No lock is held, so
-//! the operation may allocate, do I/O and sleep.
+//! structure of the tree there changes only by faults, which may put a table where there was none until the commit
+//! begins ([`Claim::begin_commit`]). No lock is held, so the operation may allocate, do I/O and sleep.
 //!
 //! A claim is a word in the descriptor of the lowest table that covers the range: the first and the last slot concerned.
 //! A table has one claim at a time. To acquire: write the word under the table's lock, then look at the tables above;
@@ -25,6 +25,8 @@ use crate::vm::Vm;
 use core::sync::atomic::Ordering::SeqCst;
 
 const HELD: u32 = 1 << 31;
+/// The range is being changed: no fault may make tables in it.
+const COMMITTING: u32 = 1 << 30;
 
 /// A claimed range. Must be released; see the module's documentation.
 pub(crate) struct Claim<'s, M: Machine> {
@@ -38,9 +40,20 @@ pub(crate) struct Claim<'s, M: Machine> {
 }
 
 /// Somebody else's claim, to be waited for.
-struct Conflict {
+#[derive(Clone, Copy)]
+pub(crate) struct Conflict {
     table: Pfn,
     seen: u32,
+}
+
+/// What stands above a table.
+enum Above {
+    /// No claim on the way.
+    Clear,
+    /// A claim.
+    Claimed(Conflict),
+    /// The way no longer leads to the table: it has been unlinked.
+    Unlinked,
 }
 
 fn encode(first: usize, last: usize) -> u32 {
@@ -49,7 +62,7 @@ fn encode(first: usize, last: usize) -> u32 {
 
 #[inline(always)]
 pub(super) fn covers(claim: u32, index: usize) -> bool {
-    let (first, last) = ((claim >> 15 & 0x7fff) as usize, (claim & 0x7fff) as usize);
+    let (first, last) = (((claim >> 15) & 0x7fff) as usize, (claim & 0x7fff) as usize);
     claim & HELD != 0 && (first..=last).contains(&index)
 }
 
@@ -92,12 +105,22 @@ impl<'s, M: Machine> Claim<'s, M> {
             table.claim().swap(encode(first, last), SeqCst);
         }
         match claim_above(cx, space, &table, start) {
-            None => Ok(Some((table.pfn, table.level))),
-            Some(conflict) => {
+            Above::Clear => Ok(Some((table.pfn, table.level))),
+            Above::Claimed(conflict) => {
                 clear(cx.vm(), table.pfn);
                 Err(conflict)
             }
+            Above::Unlinked => {
+                clear(cx.vm(), table.pfn);
+                Ok(None)
+            }
         }
+    }
+
+    /// From here on until the end of the claim, faults which would have to make a table in the range wait: what had no
+    /// table when the commit came to it has none until the end.
+    pub(crate) fn begin_commit(&self) {
+        self.vm.physical().frame(self.table).halves[1].fetch_or(COMMITTING, SeqCst);
     }
 
     /// Waits until no table below has a claim in the range.
@@ -135,9 +158,9 @@ impl<'s, M: Machine> Claim<'s, M> {
             if parent.claim().load(SeqCst) != 0 {
                 return None;
             }
-            parent.claim().swap(encode(index, index), SeqCst);
+            parent.claim().swap(encode(index, index) | COMMITTING, SeqCst);
         }
-        if claim_above(cx, self.space, &parent, self.start).is_some() {
+        if !matches!(claim_above(cx, self.space, &parent, self.start), Above::Clear) {
             clear(self.vm, parent.pfn);
             return None;
         }
@@ -158,23 +181,50 @@ pub(crate) fn clear<M: Machine>(vm: &Vm<M>, table: Pfn) {
     vm.machine().wake(word.as_core());
 }
 
-fn wait<M: Machine>(vm: &Vm<M>, conflict: Conflict) {
+/// Sleeps until the claim may be gone.
+pub(crate) fn wait<M: Machine>(vm: &Vm<M>, conflict: Conflict) {
     // Frame descriptors are never freed; at worst the table is gone and the wait ends early.
     vm.machine().sleep(vm.physical().frame(conflict.table).halves[1].as_core(), conflict.seen);
 }
 
-/// A claim of a table above `table` that covers the way to it.
-fn claim_above<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, table: &Table<'_, M>, address: u64) -> Option<Conflict> {
+/// What stands above `table` on the way to it.
+fn claim_above<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, table: &Table<'_, M>, address: u64) -> Above {
     let mut above = space.root_table(cx);
     while above.level > table.level {
         let index = above.index(address);
         let seen = above.claim().load(SeqCst);
         if covers(seen, index) {
+            return Above::Claimed(Conflict { table: above.pfn, seen });
+        }
+        match above.child(cx, index) {
+            Some(child) => above = child,
+            None => return Above::Unlinked,
+        }
+    }
+    if above.pfn == table.pfn { Above::Clear } else { Above::Unlinked }
+}
+
+/// The claim in whose range `address` is, if it is being committed: whoever holds the lock of the table `table` on the
+/// way there may not make a table below it. Sequentially consistent: an operation marks its claim before it takes the
+/// lock, so it either finds the table made, or is seen here.
+pub(crate) fn commit_above<M: Machine>(
+    cx: &Cx<'_, M>,
+    space: &Inner<M>,
+    table: &Table<'_, M>,
+    address: u64,
+) -> Option<Conflict> {
+    let mut above = space.root_table(cx);
+    loop {
+        let index = above.index(address);
+        let seen = above.claim().load(SeqCst);
+        if covers(seen, index) && seen & COMMITTING != 0 {
             return Some(Conflict { table: above.pfn, seen });
+        }
+        if above.level <= table.level {
+            return None;
         }
         above = above.child(cx, index)?;
     }
-    None
 }
 
 /// A claim of a table below `table` within `first..=last`.

@@ -5,6 +5,7 @@
 //! finds the class that belongs to it.
 
 use super::table::{Locked, Table};
+use super::walk::Maker;
 use super::{ClassId, Inner, Spares};
 use crate::arch::Arch;
 use crate::cpu::Cx;
@@ -20,8 +21,6 @@ pub(crate) struct Shift {
     pub(crate) old: u64,
     pub(crate) new: u64,
     pub(crate) length: u64,
-    /// What the old range is.
-    pub(crate) class: ClassId,
     /// What it is to be.
     pub(crate) old_class: ClassId,
     /// What the new range is to be.
@@ -37,7 +36,7 @@ struct Piece {
 }
 
 impl<M: Machine> Inner<M> {
-    /// Makes the leaves at the new place for all pages that are at the old one now.
+    /// Makes the leaves at the new place for all pages that are at the old one. The commit has begun, so no more come.
     pub(crate) fn make_leaves(&self, vm: &Vm<M>, shift: &Shift) -> Result<(), Error> {
         let mut done = 0;
         while done < shift.length {
@@ -51,50 +50,18 @@ impl<M: Machine> Inner<M> {
         Ok(())
     }
 
-    /// Moves all pages and changes the classes of both places; or, if there is no memory for a table at the new place,
-    /// nothing.
-    pub(crate) fn shift_pages(
-        &self,
-        vm: &Vm<M>,
-        shift: &Shift,
-        spares: &mut Spares,
-        target_spares: &mut Spares,
-    ) -> Result<(), Error> {
+    /// Moves all pages and changes the classes of both places. The commit has begun, and the leaves are there.
+    pub(crate) fn shift_pages(&self, vm: &Vm<M>, shift: &Shift, spares: &mut Spares, target_spares: &mut Spares) {
         let mut done = 0;
         while done < shift.length {
             let cx = Cx::enter(vm);
             let (piece, has_leaf) = self.piece(&cx, shift, done);
             if has_leaf {
-                // There already, but for a page that was faulted in since the move was prepared.
-                if let Err(error) = self.make_leaf(&cx, piece.new) {
-                    drop(cx);
-                    self.shift_back(vm, shift, done, spares, target_spares);
-                    return Err(error);
-                }
                 self.shift_piece(&cx, piece, shift.old_class, shift.new_class, spares, target_spares);
-            } else if !self.retire_slots(&cx, piece, shift, spares) {
-                // A fault has made a table there just now.
-                continue;
+            } else {
+                self.retire_slots(&cx, piece, shift, spares);
             }
             done += piece.length;
-        }
-        Ok(())
-    }
-
-    /// Undoes the first `done` bytes of a move.
-    fn shift_back(&self, vm: &Vm<M>, shift: &Shift, done: u64, spares: &mut Spares, target_spares: &mut Spares) {
-        let mut back = 0;
-        while back < done {
-            let cx = Cx::enter(vm);
-            let (piece, has_leaf) = self.piece(&cx, shift, back);
-            if has_leaf {
-                let reverse = Piece { old: piece.new, new: piece.old, length: piece.length };
-                self.shift_piece(&cx, reverse, ClassId::NONE, shift.class, target_spares, spares);
-            } else {
-                let undo = Shift { old_class: shift.class, ..*shift };
-                self.retire_slots(&cx, piece, &undo, spares);
-            }
-            back += piece.length;
         }
     }
 
@@ -120,24 +87,17 @@ impl<M: Machine> Inner<M> {
                 return Ok(());
             }
             let class = table.class(cx, table.index(address));
-            self.make_child(cx, table, address, class)?;
+            self.make_child(cx, table, address, class, Maker::Owner)?;
         }
     }
 
-    /// Gives upper slots without a lower table, and so without pages, the old place's new class. False if one has got a
-    /// lower table.
-    fn retire_slots(&self, cx: &Cx<'_, M>, piece: Piece, shift: &Shift, spares: &mut Spares) -> bool {
+    /// Gives an upper slot without a lower table, and so without pages, the old place's new class.
+    fn retire_slots(&self, cx: &Cx<'_, M>, piece: Piece, shift: &Shift, spares: &mut Spares) {
         let table = self.lowest(cx, piece.old);
-        if table.level == 0 {
-            return false;
-        }
-        let Some(locked) = table.lock(cx, self, piece.old) else { return false };
         let index = table.index(piece.old);
-        if table.entry(index) != 0 {
-            return false;
+        if let Some(locked) = table.lock(cx, self, piece.old) {
+            set_class(cx, &locked, index, index, shift.old_class, spares);
         }
-        set_class(cx, &locked, index, index, shift.old_class, spares);
-        true
     }
 
     /// Moves one piece, whose leaves exist.

@@ -6,6 +6,7 @@
 
 use super::claim::Claim;
 use super::table::Table;
+use super::walk::Maker;
 use super::{ClassId, Inner, Runs, Spares};
 use crate::arch::Arch;
 use crate::cpu::Cx;
@@ -103,6 +104,6 @@ fn split_at<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, address: u64, holes: H
         if class == ClassId::NONE && holes == Holes::Leave {
             return Ok(());
         }
-        space.make_child(cx, table, address, class)?;
+        space.make_child(cx, table, address, class, Maker::Owner)?;
     }
 }

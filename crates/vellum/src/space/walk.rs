@@ -1,5 +1,6 @@
 //! Lockless descents.
 
+use super::claim::{Conflict, commit_above};
 use super::table::Table;
 use super::{ClassId, Inner};
 use crate::arch::{Arch, index};
@@ -77,35 +78,50 @@ impl<M: Machine> Inner<M> {
         table
     }
 
-    /// The lower table of the slot of `table` covering `address`, made if there is none: all its slots get the class
-    /// the slot had. `None` if `table` has become stale, or the class is no longer `class`: look again.
+    /// Makes the lower table of the slot of `table` covering `address`, if it has none and is still of `class`: all its
+    /// slots get that class.
     ///
     /// Takes the table's lock; allocates.
-    pub(crate) fn make_child<'a>(
+    pub(crate) fn make_child(
         &self,
-        cx: &'a Cx<'_, M>,
-        table: Table<'a, M>,
+        cx: &Cx<'_, M>,
+        table: Table<'_, M>,
         address: u64,
         class: ClassId,
-    ) -> Result<Option<Table<'a, M>>, Error> {
+        maker: Maker,
+    ) -> Result<Made, Error> {
         let index = table.index(address);
         let child = Table::allocate(cx, table.level - 1, class)?;
         let Some(locked) = table.lock(cx, self, address) else {
             child.discard(cx);
-            return Ok(None);
+            return Ok(Made::LookAgain);
         };
-        if let Some(other) = table.child(cx, index) {
+        let commit = if maker == Maker::Fault { commit_above(cx, self, &table, address) } else { None };
+        if commit.is_some() || table.entry(index) != 0 || table.class(cx, index) != class {
             drop(locked);
             child.discard(cx);
-            return Ok(Some(other));
-        }
-        if table.class(cx, index) != class {
-            drop(locked);
-            child.discard(cx);
-            return Ok(None);
+            return Ok(commit.map_or(Made::LookAgain, Made::Wait));
         }
         cx.retain_class(class, child.len() as u64 - 1);
         locked.install(index, M::Arch::table(child.pfn));
-        Ok(Some(child))
+        Ok(Made::LookAgain)
     }
+}
+
+/// Who makes a table.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Maker {
+    /// A fault, which must not do so where a range operation is being committed.
+    Fault,
+    /// A range operation, in the range it has claimed.
+    Owner,
+}
+
+/// What came of making a table.
+#[derive(Clone, Copy)]
+pub(crate) enum Made {
+    /// There is one now, or something else has changed: descend anew.
+    LookAgain,
+    /// A range operation is being committed there: wait for its end.
+    Wait(Conflict),
 }

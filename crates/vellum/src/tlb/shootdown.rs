@@ -9,6 +9,7 @@ use crate::machine::Machine;
 use crate::stat::Event;
 use crate::vm::Vm;
 use core::sync::atomic::Ordering::{Relaxed, SeqCst};
+use core::sync::atomic::compiler_fence;
 
 /// What to flush.
 #[derive(Clone, Copy, Debug)]
@@ -118,16 +119,20 @@ impl<M: Machine> Cx<'_, M> {
         if tlb.busy.load(Relaxed) != 0 {
             return;
         }
-        tlb.busy.store(1, Relaxed);
+        // An interrupt between the last look at the mailbox and the end of `busy` does nothing: hence one look more.
         while tlb.mailbox.has_mail() {
+            tlb.busy.store(1, Relaxed);
+            compiler_fence(SeqCst);
             let (request, ticket) = tlb.mailbox.take(self);
             if let Some(request) = request {
                 self.count(Event::RemoteFlushReceived, 1);
                 self.serve_request_busy(request);
             }
             tlb.mailbox.acknowledge(ticket);
+            compiler_fence(SeqCst);
+            tlb.busy.store(0, Relaxed);
+            compiler_fence(SeqCst);
         }
-        tlb.busy.store(0, Relaxed);
     }
 
     /// Serves `request` on this CPU, with the handler kept out.
@@ -140,8 +145,11 @@ impl<M: Machine> Cx<'_, M> {
     pub(super) fn while_busy(&self, body: impl FnOnce()) {
         let busy = &self.cpu().tlb.busy;
         busy.store(1, Relaxed);
+        compiler_fence(SeqCst);
         body();
+        compiler_fence(SeqCst);
         busy.store(0, Relaxed);
+        compiler_fence(SeqCst);
         self.serve_mailbox();
     }
 
@@ -203,6 +211,11 @@ impl<M: Machine> Cx<'_, M> {
 }
 
 impl<M: Machine> CpuTlb<M> {
+    /// The part of the loaded space that concerns TLBs, if one is loaded.
+    pub(super) fn loaded_space(&self) -> Option<*const SpaceTlb<M>> {
+        (self.loaded.load(Relaxed) != 0).then(|| self.loaded_tlb_pointer())
+    }
+
     /// The part of the loaded space that concerns TLBs; valid while one is loaded.
     pub(super) fn loaded_tlb_pointer(&self) -> *const SpaceTlb<M> {
         core::ptr::with_exposed_provenance(self.loaded_tlb.load(Relaxed) as usize)

@@ -9,15 +9,16 @@ use crate::vm::Vm;
 use core::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 impl<M: Machine> Vm<M> {
-    /// Makes `space` the one the current CPU runs user code in, or detaches the CPU from any space.
+    /// Makes `space` the one the current CPU runs user code in, or detaches the CPU from any space, as it does when
+    /// `space` belongs to another instance.
     ///
     /// The space must live until the CPU leaves it: dropping its last handle makes all CPUs leave it, so no user code
     /// may run in it then. Neither sleeps nor allocates. Cost: the root is not reloaded if it is loaded already.
     pub fn switch_to(&self, space: Option<&Space<'_, M>>) {
         let cx = Cx::enter(self);
         cx.while_busy(|| match space {
-            None => cx.unload(),
-            Some(space) => cx.load(space.inner()),
+            Some(space) if core::ptr::eq(space.vm(), self) => cx.load(space.inner()),
+            _ => cx.unload(),
         });
     }
 
@@ -55,7 +56,9 @@ impl<M: Machine> Cx<'_, M> {
             }
             return;
         }
-        self.unload_quietly();
+        let previous = tlb.loaded_space();
+        // Before the CPU is a target: a flusher of the new space must not take the old one's laziness for it.
+        tlb.lazy.swap(0, SeqCst);
         space.tlb().cpus.insert(self.number());
         let slot = self.choose_slot(space.id());
         let entry = &tlb.slots[slot];
@@ -71,16 +74,10 @@ impl<M: Machine> Cx<'_, M> {
         tlb.current.store(slot as u32, Relaxed);
         tlb.loaded_tlb.store((&raw const *space.tlb()).expose_provenance() as u64, Relaxed);
         tlb.loaded.store(space.id(), Relaxed);
-        tlb.lazy.store(0, SeqCst);
-    }
-
-    /// Leaves the loaded space for another, whose root is loaded at once.
-    fn unload_quietly(&self) {
-        let tlb = &self.cpu().tlb;
-        if tlb.loaded.load(Relaxed) != 0 {
-            // SAFETY: as in `unload`.
-            unsafe { &*tlb.loaded_tlb_pointer() }.cpus.remove(self.number());
-            tlb.loaded.store(0, Relaxed);
+        if let Some(previous) = previous {
+            // Only now: until its root was replaced, the end of that space had to wait for this CPU.
+            // SAFETY: as in `unload`; the space cannot end while this CPU is in its set.
+            unsafe { &*previous }.cpus.remove(self.number());
         }
     }
 

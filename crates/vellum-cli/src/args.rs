@@ -1,0 +1,155 @@
+//! The command line.
+
+use crate::size;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// A virtual-memory manager: run, record and measure memory behaviour.
+///
+/// Without a command it replays the bundled trace of a real program.
+#[derive(Debug, Parser)]
+#[command(name = "vellum", version, disable_help_subcommand = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Replays a trace, or runs a built-in workload, and reports what the memory manager did.
+    Run(Box<RunArgs>),
+    /// Records a trace of a program with valgrind.
+    Record(RecordArgs),
+    /// Measures instructions and time of single operations.
+    Bench(BenchArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// A trace file (`-` for standard input), or a workload: fault-private, fault-shared, map-churn, protect-toggle,
+    /// fork-server, file-readers, stack-and-heap. The bundled trace if there is none.
+    pub target: Option<PathBuf>,
+    /// Simulated CPUs, 1 to 256 [a trace: 1; a workload: what the host has].
+    #[arg(long, value_parser = cpus)]
+    pub cpus: Option<usize>,
+    /// Simulated memory, 1M to 64G.
+    #[arg(long, default_value = "1G", value_parser = memory)]
+    pub memory: u64,
+    /// The processor.
+    #[arg(long, value_enum, default_value = "x86_64")]
+    pub arch: ArchName,
+    /// Runs a workload on the deterministic machine; traces always are.
+    #[arg(long)]
+    pub deterministic: bool,
+    /// Prints the report as one JSON document.
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub later: LaterArgs,
+}
+
+/// Options that are planned and not built yet.
+#[derive(Debug, Args)]
+pub struct LaterArgs {
+    #[arg(long, hide = true, num_args = 0..=1)]
+    swap: Option<Option<OsString>>,
+    #[arg(long, hide = true, num_args = 0..=1)]
+    thp: Option<Option<OsString>>,
+    #[arg(long, hide = true, num_args = 0..=1)]
+    batch: Option<Option<OsString>>,
+    #[arg(long, hide = true, num_args = 0..=1)]
+    nodes: Option<Option<OsString>>,
+    #[arg(long, hide = true, num_args = 0..=1)]
+    zswap: Option<Option<OsString>>,
+    #[arg(long, hide = true, num_args = 0..=1)]
+    machine: Option<Option<OsString>>,
+}
+
+impl LaterArgs {
+    /// The first one that was given.
+    pub fn given(&self) -> Option<&'static str> {
+        let all = [
+            (&self.swap, "--swap"),
+            (&self.thp, "--thp"),
+            (&self.batch, "--batch"),
+            (&self.nodes, "--nodes"),
+            (&self.zswap, "--zswap"),
+            (&self.machine, "--machine"),
+        ];
+        all.into_iter().find(|(value, _)| value.is_some()).map(|(_, name)| name)
+    }
+}
+
+/// Architectures that can be asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ArchName {
+    #[value(name = "x86_64")]
+    X86_64,
+    #[value(name = "x86_64-la57")]
+    X86_64La57,
+    #[value(name = "tiny", hide = true)]
+    Tiny,
+}
+
+#[derive(Debug, Args)]
+pub struct RecordArgs {
+    /// The file to write; forked children go beside it.
+    #[arg(short, long, default_value = "vellum.vtrace")]
+    pub output: PathBuf,
+    /// Keeps paths and process numbers as they are.
+    #[arg(long)]
+    pub unscrubbed: bool,
+    /// The program and its arguments.
+    #[arg(last = true, required = true)]
+    pub program: Vec<OsString>,
+}
+
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    /// The measurements to make; all if there is none.
+    pub names: Vec<String>,
+    /// Prints one JSON document.
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn cpus(text: &str) -> Result<usize, String> {
+    let count = text.parse().map_err(|_| "not a number from 1 to 256".to_string())?;
+    if (1..=vellum::cpuset::CPUS_MAX).contains(&count) { Ok(count) } else { Err("not from 1 to 256".into()) }
+}
+
+fn memory(text: &str) -> Result<u64, String> {
+    match size::parse(text)? {
+        ..0x10_0000 => Err("too little: at least 1M".into()),
+        0x10_0000_0001.. => Err("too much: at most 64G".into()),
+        bytes => Ok(bytes),
+    }
+}
+
+/// The first paragraph of what clap says, on one line.
+pub fn one_line(error: &clap::Error) -> String {
+    let text = error.to_string();
+    let lines = text.lines().map(str::trim).take_while(|line| !line.is_empty());
+    let line = lines.collect::<Vec<_>>().join(" ");
+    line.strip_prefix("error: ").unwrap_or(&line).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn errors_fit_one_line() {
+        for wrong in [&["vellum", "run", "--cpus", "0"][..], &["vellum", "fly"], &["vellum", "record"]] {
+            let line = one_line(&Cli::try_parse_from(wrong).unwrap_err());
+            assert!(!line.contains('\n') && line.len() > 10, "{line}");
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! The machine that is measured: as thin as a kernel's own, so that what is counted is the core.
+//!
+//! One host thread is CPU 0 of [`CPUS`]; the others never run. Frames are found by adding, as in a kernel's direct map;
+//! disabling pre-emption and invalidating are an increment each.
+
+use super::record;
+use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use vellum::arch::X86_64;
+use vellum::{Asid, CpuSet, Machine, MemoryRange, Pfn, RootLoad, Touch};
+
+/// CPUs of the machine: enough that what is kept for each CPU shows.
+pub const CPUS: usize = 4;
+/// Bytes of a page.
+pub const PAGE: usize = 4096;
+
+const PAGE_SHIFT: u32 = PAGE.trailing_zeros();
+const FIRST: u64 = 256;
+
+/// Whether [`clear`] is to be kept apart: inside the measured window.
+static APART: AtomicBool = AtomicBool::new(false);
+
+/// Sets whether pages are cleared by [`cleared_apart`] from now on.
+pub fn clear_apart(on: bool) {
+    APART.store(on, Relaxed);
+}
+
+/// Page-aligned memory of the host.
+pub struct Arena {
+    base: *mut u8,
+    layout: Layout,
+}
+
+// SAFETY: the arena is memory and its bounds; who uses which part of it is the users' affair, as with any memory.
+unsafe impl Send for Arena {}
+// SAFETY: as above.
+unsafe impl Sync for Arena {}
+
+impl Arena {
+    /// `pages` pages of zeroes.
+    pub fn new(pages: usize) -> Arena {
+        let layout = Layout::from_size_align(pages * PAGE, PAGE).expect("an arena has a legal size");
+        assert!(layout.size() > 0, "an arena has at least a page");
+        // SAFETY: the size is not zero.
+        let base = unsafe { alloc_zeroed(layout) };
+        if base.is_null() {
+            handle_alloc_error(layout);
+        }
+        Arena { base, layout }
+    }
+
+    /// The addresses of its pages.
+    pub fn pages(&self) -> impl Iterator<Item = usize> + use<> {
+        let base = self.base.expose_provenance();
+        (0..self.layout.size() / PAGE).map(move |page| base + page * PAGE)
+    }
+
+    /// Clears the page at `address`, one of [`Arena::pages`].
+    #[inline(always)]
+    pub fn clear_at(&self, address: usize) {
+        let offset = address.wrapping_sub(self.base.addr());
+        assert!(offset < self.layout.size() && offset.is_multiple_of(PAGE), "{address:#x} is no page of the arena");
+        // SAFETY: the page lies in the arena, whose memory is nobody's Rust object.
+        unsafe { clear(self.base.add(offset)) }
+    }
+}
+
+impl Drop for Arena {
+    fn drop(&mut self) {
+        // SAFETY: allocated in `new` with this layout.
+        unsafe { dealloc(self.base, self.layout) };
+    }
+}
+
+/// Clears a page.
+///
+/// # Safety
+/// `page` is valid for writes of a page that nothing else accesses.
+#[inline(always)]
+pub unsafe fn clear(page: *mut u8) {
+    if APART.load(Relaxed) {
+        // SAFETY: the caller's contract.
+        unsafe { cleared_apart(page) }
+    } else {
+        // SAFETY: the caller's contract.
+        unsafe { page.write_bytes(0, PAGE) }
+    }
+}
+
+/// Clears a page inside the measured window; the counting stops while this runs, which it knows by name.
+///
+/// # Safety
+/// As [`clear`].
+#[inline(never)]
+unsafe fn cleared_apart(page: *mut u8) {
+    // SAFETY: the caller's contract.
+    unsafe { page.write_bytes(0, PAGE) };
+    // Not the last call: a jump instead of a call and a return would not be seen as one.
+    std::hint::black_box(());
+}
+
+/// The machine. With `RECORD`, what the core touches is counted by [`record`].
+pub struct BenchMachine<const RECORD: bool> {
+    arena: Arena,
+    /// Where frame 0 would lie.
+    frame_zero: *mut u8,
+    ranges: [MemoryRange; 1],
+    cpu: AtomicUsize,
+    preemption: AtomicU32,
+    invalidations: AtomicU64,
+    root: AtomicU64,
+}
+
+// SAFETY: the pointer is to memory the machine owns, and never changed.
+unsafe impl<const RECORD: bool> Send for BenchMachine<RECORD> {}
+// SAFETY: as above.
+unsafe impl<const RECORD: bool> Sync for BenchMachine<RECORD> {}
+
+impl<const RECORD: bool> BenchMachine<RECORD> {
+    /// A machine of `frames` frames.
+    pub fn new(frames: usize) -> Self {
+        let arena = Arena::new(frames);
+        BenchMachine {
+            frame_zero: arena.base.wrapping_sub((FIRST as usize) << PAGE_SHIFT),
+            arena,
+            ranges: [MemoryRange { start: Pfn(FIRST), frames: frames as u64, node: 0 }],
+            cpu: AtomicUsize::new(0),
+            preemption: AtomicU32::new(0),
+            invalidations: AtomicU64::new(0),
+            root: AtomicU64::new(0),
+        }
+    }
+
+    #[inline(always)]
+    fn count_invalidation(&self) {
+        self.invalidations.store(self.invalidations.load(Relaxed) + 1, Relaxed);
+    }
+}
+
+// SAFETY: the frames are the arena's pages, consecutive and page-aligned, for the life of the machine; nothing else
+// uses them. One thread runs the machine, always as CPU 0.
+unsafe impl<const RECORD: bool> Machine for BenchMachine<RECORD> {
+    type Arch = X86_64;
+
+    fn cpu_count(&self) -> usize {
+        CPUS
+    }
+
+    fn memory(&self) -> &[MemoryRange] {
+        &self.ranges
+    }
+
+    #[inline(always)]
+    fn frame(&self, pfn: Pfn) -> *mut u8 {
+        debug_assert!(((pfn.0 - FIRST) as usize) << PAGE_SHIFT < self.arena.layout.size());
+        self.frame_zero.wrapping_add((pfn.0 as usize) << PAGE_SHIFT)
+    }
+
+    #[inline(always)]
+    fn current_cpu(&self) -> usize {
+        self.cpu.load(Relaxed)
+    }
+
+    #[inline(always)]
+    fn disable_preemption(&self) {
+        self.preemption.store(self.preemption.load(Relaxed) + 1, Relaxed);
+    }
+
+    #[inline(always)]
+    fn enable_preemption(&self) {
+        self.preemption.store(self.preemption.load(Relaxed).wrapping_sub(1), Relaxed);
+    }
+
+    fn load_root(&self, load: RootLoad) {
+        self.root.store(load.root.0, Relaxed);
+    }
+
+    fn unload_root(&self) {
+        self.root.store(0, Relaxed);
+    }
+
+    #[inline(always)]
+    fn invalidate_page(&self, _asid: Asid, _address: u64) {
+        self.count_invalidation();
+    }
+
+    #[inline(always)]
+    fn invalidate_asid(&self, _asid: Asid) {
+        self.count_invalidation();
+    }
+
+    fn send_interrupt(&self, cpus: &CpuSet) {
+        unreachable!("the other CPUs have nothing loaded, and {cpus:?} is interrupted");
+    }
+
+    fn wait_change(&self, word: &AtomicU32, seen: u32) {
+        unreachable!("there is nobody to change {:#x} from {seen}", word.as_ptr() as usize);
+    }
+
+    fn now(&self) -> u64 {
+        0
+    }
+
+    #[inline(always)]
+    unsafe fn clear_page(&self, page: *mut u8) {
+        // SAFETY: the caller's contract.
+        unsafe { clear(page) }
+    }
+
+    #[inline(always)]
+    fn observe(address: usize, touch: Touch) {
+        if RECORD {
+            record::observe(address, touch);
+        }
+    }
+}

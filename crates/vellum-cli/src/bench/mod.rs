@@ -1,0 +1,148 @@
+//! `vellum bench`: what the core's operations cost.
+//!
+//! Instructions are counted by callgrind in one run; pages being cleared are left out, since every memory manager does
+//! that alike. The time is the median of several runs outside callgrind, clearing included. Atomic read-modify-writes
+//! and cache lines written are those that go through `vellum::sync`, on a machine that records them: the CPU's own
+//! lines and the page-table entry count too. Everything an operation puts off is inside the window.
+
+mod callgrind;
+mod jobs;
+mod machine;
+#[cfg(target_arch = "x86_64")]
+mod peers;
+mod record;
+mod report;
+mod table;
+mod window;
+
+use report::Figures;
+use std::fmt;
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+use table::{BENCHES, Bench};
+use window::{Mode, Sums, Window};
+
+/// Runs for the time, of which the median counts.
+const TIMED_RUNS: usize = 5;
+
+/// Why nothing is reported.
+enum BenchError {
+    NoValgrind,
+    Callgrind(String),
+    UnknownName(String),
+}
+
+impl fmt::Display for BenchError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            BenchError::NoValgrind => f.write_str(
+                "vellum: valgrind, which counts the instructions, is not installed (Debian's package: valgrind)",
+            ),
+            BenchError::Callgrind(why) => write!(f, "vellum: callgrind failed: {why}"),
+            BenchError::UnknownName(name) => {
+                let names: Vec<_> = BENCHES.iter().map(|bench| bench.name).collect();
+                write!(f, "vellum: there is no bench called {name}; there are {}", names.join(", "))
+            }
+        }
+    }
+}
+
+impl BenchError {
+    fn exit_code(&self) -> ExitCode {
+        ExitCode::from(match self {
+            BenchError::Callgrind(_) => 1,
+            BenchError::NoValgrind | BenchError::UnknownName(_) => 2,
+        })
+    }
+}
+
+/// Measures the operations called `names`, or all, and prints a table, or a JSON document.
+pub fn run(names: &[String], json: bool) -> ExitCode {
+    let result = match std::env::var(callgrind::CHILD) {
+        Ok(job) => run_measured(&job),
+        Err(_) => measure_all(names, json),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            error.exit_code()
+        }
+    }
+}
+
+/// The part of the program that runs under callgrind.
+fn run_measured(job: &str) -> Result<(), BenchError> {
+    let unknown = || BenchError::UnknownName(job.to_string());
+    let measured = match job.strip_prefix("peer:") {
+        Some(name) => table::find(name).and_then(|bench| bench.peer),
+        None => table::find(job).map(|bench| bench.job),
+    };
+    measured.ok_or_else(unknown)?(&mut Window::new(Mode::Instructions));
+    Ok(())
+}
+
+fn measure_all(names: &[String], json: bool) -> Result<(), BenchError> {
+    let found = names.iter().map(|name| table::find(name).ok_or_else(|| BenchError::UnknownName(name.clone())));
+    let mut benches = found.collect::<Result<Vec<_>, _>>()?;
+    if benches.is_empty() {
+        benches = BENCHES.iter().collect();
+    }
+    let shows_progress = std::io::stderr().is_terminal();
+    let mut all = Vec::new();
+    for bench in benches {
+        if shows_progress {
+            eprint!("\r\x1b[K{}", bench.name);
+        }
+        let figures = measure(bench)?;
+        if shows_progress {
+            eprint!("\r\x1b[K");
+        }
+        if !json {
+            let head = if all.is_empty() { report::head() } else { String::new() };
+            print(&format!("{head}{}", report::row(&figures)));
+        }
+        all.push(figures);
+    }
+    if json {
+        print(&report::json(&all));
+    }
+    Ok(())
+}
+
+/// Prints; a reader who has gone away is no error.
+fn print(text: &str) {
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    let _ = std::io::stdout().flush();
+}
+
+fn measure(bench: &Bench) -> Result<Figures, BenchError> {
+    let instructions = callgrind::instructions(bench.name)? as f64;
+    let peer = bench.peer.map(|job| {
+        let instructions = callgrind::instructions(&format!("peer:{}", bench.name))? as f64;
+        Ok(instructions / sums(job, Mode::Time).repetitions as f64)
+    });
+    let recorded = sums(bench.recorded, Mode::Record);
+    let mut times = Vec::from_iter((0..TIMED_RUNS).map(|_| sums(bench.job, Mode::Time)));
+    times.sort_by_key(|sums| sums.nanoseconds);
+    let timed = times[TIMED_RUNS / 2];
+    let each = |sum: u64, sums: Sums| sum as f64 / sums.repetitions as f64;
+    let instructions = instructions / timed.repetitions as f64;
+    Ok(Figures {
+        name: bench.name,
+        unit: bench.unit,
+        repetitions: timed.repetitions,
+        instructions,
+        bar: bench.bar,
+        nanoseconds: each(timed.nanoseconds, timed),
+        atomics: each(recorded.modifies, recorded),
+        lines_written: each(recorded.lines_written, recorded),
+        peer: peer.transpose()?.map(|theirs: f64| theirs / instructions),
+    })
+}
+
+fn sums(job: fn(&mut Window), mode: Mode) -> Sums {
+    let mut window = Window::new(mode);
+    job(&mut window);
+    window.sums
+}

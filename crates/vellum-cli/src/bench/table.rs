@@ -1,0 +1,66 @@
+//! Which operations are measured, and what they are to cost.
+
+use super::jobs;
+#[cfg(target_arch = "x86_64")]
+use super::peers;
+use super::window::Window;
+
+/// An operation that is measured.
+pub struct Bench {
+    /// Its name.
+    pub name: &'static str,
+    /// What the figures are per.
+    pub unit: &'static str,
+    /// The most instructions it is to take.
+    pub bar: Option<u64>,
+    /// The job on the machine that is measured.
+    pub job: fn(&mut Window),
+    /// The job on the machine that records.
+    pub recorded: fn(&mut Window),
+    /// The job as others do it, if they can.
+    pub peer: Option<fn(&mut Window)>,
+}
+
+/// What [`Bench::peer`] measures.
+pub const PEER: &str = "memory_set+page_table_multiarch";
+
+macro_rules! benches {
+    ($($name:literal, $unit:literal, $bar:expr, $job:ident $(, $peer:ident)?;)*) => {
+        &[$(Bench {
+            name: $name,
+            unit: $unit,
+            bar: $bar,
+            job: jobs::$job::<false>,
+            recorded: jobs::$job::<true>,
+            peer: benches!(@peer $($peer)?),
+        }),*]
+    };
+    (@peer) => { None };
+    (@peer $peer:ident) => {{
+        #[cfg(target_arch = "x86_64")]
+        let peer: Option<fn(&mut Window)> = Some(peers::$peer);
+        #[cfg(not(target_arch = "x86_64"))]
+        let peer: Option<fn(&mut Window)> = None;
+        peer
+    }};
+}
+
+/// All of them.
+pub const BENCHES: &[Bench] = benches! {
+    "fault-anon", "fault", Some(400), fault_anon, fault_anon;
+    "zero-fault", "fault", None, zero_fault;
+    "cow-fault", "fault", None, cow_fault;
+    "populate-per-page", "page", None, populate, populate;
+    "map-unmap", "pair", Some(800), map_unmap, map_unmap;
+    "map-touch-unmap", "round", None, map_touch_unmap, map_touch_unmap;
+    "protect-toggle", "pair", Some(600), protect_toggle, protect_toggle;
+    "fork-per-page", "page", Some(60), fork;
+    "teardown-per-page", "page", Some(60), teardown, teardown;
+    "teardown-shared-per-page", "page", None, teardown_shared;
+    "translate", "call", Some(60), translate, translate;
+};
+
+/// The one called `name`.
+pub fn find(name: &str) -> Option<&'static Bench> {
+    BENCHES.iter().find(|bench| bench.name == name)
+}

@@ -1,0 +1,48 @@
+//! The report that ends a run.
+
+pub mod json;
+pub mod text;
+
+use vellum_lab::outcome::Outcome;
+
+/// What was run, on what, and what came of it.
+pub struct Report<'a> {
+    /// The workload's name, or the trace's.
+    pub workload: &'a str,
+    pub arch: &'a str,
+    pub cpus: usize,
+    pub memory_bytes: u64,
+    /// Whether a trace was replayed.
+    pub is_trace: bool,
+    pub outcome: &'a Outcome,
+}
+
+/// Bytes of a page of the architectures that can be run.
+const PAGE_BYTES: u64 = 4096;
+
+/// What is true of every replay.
+const NOT_MODELLED: &str = "what the kernel writes into buffers (read, recv, …) is not in a trace, and not modelled";
+
+impl Report<'_> {
+    fn counter(&self, name: &str) -> u64 {
+        self.outcome.counters.iter().find(|(known, _)| *known == name).map_or(0, |(_, count)| *count)
+    }
+
+    /// Every translation dropped on any CPU: single pages and whole address spaces.
+    fn flushes(&self) -> u64 {
+        self.counter("nr_tlb_local_flush_all") + self.counter("nr_tlb_local_flush_one")
+    }
+
+    fn notes(&self) -> impl Iterator<Item = &str> {
+        let note = self.is_trace.then_some(NOT_MODELLED);
+        self.outcome.warnings.iter().map(String::as_str).chain(note)
+    }
+
+    fn audit(&self) -> &str {
+        match &self.outcome.audit {
+            None => "not made",
+            Some(Ok(())) => "clean",
+            Some(Err(why)) => why,
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! `vellum run`: a trace or a workload, and the report on it.
+
+use crate::args::{ArchName, RunArgs};
+use crate::output::print;
+use crate::progress::Progress;
+use crate::report::{Report, json, text};
+use crate::{BAD_INPUT, FAILED, fail};
+use std::path::Path;
+use std::process::ExitCode;
+use vellum::arch::{Arch, X86_64, X86_64La57};
+use vellum_lab::outcome::{Outcome, RunError};
+use vellum_lab::replay::{ReplayOptions, replay};
+use vellum_lab::trace::TraceReader;
+use vellum_lab::workload::{Setting, Workload};
+
+/// The trace that is run when nothing is named.
+static BUNDLED: &[u8] = include_bytes!("../../../traces/sort.vtrace");
+const BUNDLED_NAME: &str = "sort.vtrace (bundled)";
+const BUNDLED_ACCESSES: u64 = 27_953_366;
+/// Bytes of a page of the architectures that can be run.
+const PAGE_BYTES: u64 = 4096;
+
+/// On what to run.
+struct Machine {
+    cpus: Option<usize>,
+    memory: u64,
+    arch: ArchName,
+}
+
+/// What to run.
+enum Source {
+    Trace { reader: TraceReader, name: String, accesses: Option<u64> },
+    Workload { workload: Workload, is_deterministic: bool },
+}
+
+/// Replays the bundled trace.
+pub fn bundled() -> ExitCode {
+    let machine = Machine { cpus: None, memory: 1 << 30, arch: ArchName::X86_64 };
+    bundled_source().map_or_else(|code| code, |source| execute(source, &machine, false))
+}
+
+/// Runs what the command line says.
+pub fn run(args: &RunArgs) -> ExitCode {
+    if let Some(option) = args.later.given() {
+        return fail(BAD_INPUT, format_args!("{option}: not supported yet"));
+    }
+    let source = match &args.target {
+        Some(target) => named_source(target, args.deterministic),
+        None => bundled_source(),
+    };
+    let machine = Machine { cpus: args.cpus, memory: args.memory, arch: args.arch };
+    source.map_or_else(|code| code, |source| execute(source, &machine, args.json))
+}
+
+fn bundled_source() -> Result<Source, ExitCode> {
+    let reader = TraceReader::from_reader(BUNDLED_NAME, Box::new(BUNDLED)).map_err(|error| fail(BAD_INPUT, error))?;
+    Ok(Source::Trace { reader, name: BUNDLED_NAME.into(), accesses: Some(BUNDLED_ACCESSES) })
+}
+
+fn named_source(target: &Path, is_deterministic: bool) -> Result<Source, ExitCode> {
+    if let Some(workload) = target.to_str().and_then(Workload::named) {
+        return Ok(Source::Workload { workload, is_deterministic });
+    }
+    if target.as_os_str() != "-" && !target.exists() {
+        let names: Vec<_> = Workload::ALL.iter().map(|workload| workload.name()).collect();
+        let (target, names) = (target.display(), names.join(", "));
+        return Err(fail(BAD_INPUT, format_args!("{target}: no such file, and no such workload ({names})")));
+    }
+    let reader = TraceReader::open(target).map_err(|error| fail(BAD_INPUT, error))?;
+    let name = target.file_name().unwrap_or(target.as_os_str()).to_string_lossy().into_owned();
+    let name = if name == "-" { reader.name().to_string() } else { name };
+    Ok(Source::Trace { reader, name, accesses: None })
+}
+
+fn execute(source: Source, machine: &Machine, as_json: bool) -> ExitCode {
+    match machine.arch {
+        ArchName::X86_64 => execute_on::<X86_64>(source, machine, as_json),
+        ArchName::X86_64La57 => execute_on::<X86_64La57>(source, machine, as_json),
+        ArchName::Tiny => fail(BAD_INPUT, "--arch tiny: its addresses are too short for those of real programs"),
+    }
+}
+
+fn execute_on<A: Arch>(source: Source, machine: &Machine, as_json: bool) -> ExitCode {
+    let frames = machine.memory / PAGE_BYTES;
+    let is_trace = matches!(source, Source::Trace { .. });
+    let cpus = machine.cpus.unwrap_or_else(|| if is_trace { 1 } else { host_cpus() });
+    let (name, result) = match source {
+        Source::Trace { reader, name, accesses } => {
+            let progress = Progress::new(&name, accesses);
+            let options = ReplayOptions { cpus, frames, checks_tables: true };
+            (name, replay::<A>(reader, &options, &mut |accesses| progress.at(accesses)))
+        }
+        Source::Workload { workload, is_deterministic } => {
+            let setting = Setting { cpus, frames, is_deterministic };
+            (workload.name().to_string(), workload.run::<A>(&setting))
+        }
+    };
+    let outcome = match result {
+        Ok(outcome) => outcome,
+        Err(error) => return fail(exit_code(&error), error),
+    };
+    let report =
+        Report { workload: &name, arch: A::NAME, cpus, memory_bytes: machine.memory, is_trace, outcome: &outcome };
+    let printed = print(&if as_json { json::render(&report) } else { text::render(&report) });
+    if outcome.is_clean() { printed } else { fail(FAILED, complaint(&name, &outcome)) }
+}
+
+fn complaint(name: &str, outcome: &Outcome) -> String {
+    match &outcome.audit {
+        Some(Err(why)) => format!("{name}: the audit failed: {why}"),
+        _ => format!("{name}: {} violations", outcome.oracle.violations),
+    }
+}
+
+fn exit_code(error: &RunError) -> u8 {
+    match error {
+        RunError::Trace(_) | RunError::Machine(_) => BAD_INPUT,
+        RunError::OutOfMemory { .. } | RunError::Workload(_) => FAILED,
+    }
+}
+
+fn host_cpus() -> usize {
+    std::thread::available_parallelism().map_or(2, |count| count.get().clamp(2, 8))
+}

@@ -1,0 +1,57 @@
+//! `vellum bench` as its users see it.
+
+use std::process::{Command, Output};
+
+fn bench(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vellum"));
+    command.arg("bench").args(arguments);
+    command
+}
+
+fn ran(command: &mut Command) -> Output {
+    command.output().expect("the command runs")
+}
+
+/// The one line of standard error.
+fn complaint(output: &Output) -> String {
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(text.lines().count(), 1, "not one line: {text}");
+    text
+}
+
+#[test]
+fn an_unknown_name_is_bad_usage() {
+    let output = ran(&mut bench(&["translate", "nothing-like-that"]));
+    assert_eq!(output.status.code(), Some(2));
+    assert!(output.stdout.is_empty());
+    let line = complaint(&output);
+    assert!(line.contains("nothing-like-that") && line.contains("fault-anon"), "{line}");
+}
+
+#[test]
+fn without_valgrind_the_package_is_named() {
+    let output = ran(bench(&["translate"]).env("PATH", "/nowhere"));
+    assert_eq!(output.status.code(), Some(2));
+    assert!(output.stdout.is_empty());
+    assert!(complaint(&output).contains("Debian's package: valgrind"));
+}
+
+#[test]
+fn one_operation_is_measured() {
+    if Command::new("valgrind").arg("--version").output().is_err() {
+        eprintln!("skipped: valgrind is not installed");
+        return;
+    }
+    let output = ran(&mut bench(&["translate", "--json"]));
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let document: serde_json::Value = serde_json::from_slice(&output.stdout).expect("it is JSON");
+    let entry = &document[0];
+    assert_eq!((&entry["name"], &entry["unit"]), (&"translate".into(), &"call".into()));
+    for figure in ["instructions", "nanoseconds"] {
+        assert!(entry[figure].as_f64().is_some_and(|figure| figure > 1.0), "{figure} in {entry}");
+    }
+    for figure in ["atomics", "shared_lines_written"] {
+        assert!(entry[figure].as_f64().is_some_and(|figure| (0.0..100.0).contains(&figure)), "{figure} in {entry}");
+    }
+    assert!(entry["peers"].is_object());
+}

@@ -1,0 +1,51 @@
+//! Memory of one space is made read-only and writable again; stores to read-only memory must be refused.
+
+use super::user::{PAGE, User};
+use super::{Actor, Prepared, Simulated, Step};
+use crate::outcome::RunError;
+use vellum::Space;
+use vellum::arch::Prot;
+use vellum::ops::MapRequest;
+
+const PAGES: u64 = 16;
+const ROUNDS: u64 = 4000;
+
+struct ProtectToggle<'vm, M: Simulated> {
+    space: Space<'vm, M>,
+    /// Where this CPU's memory lies, once it is mapped.
+    base: Option<u64>,
+    round: u64,
+}
+
+pub(super) fn prepare<'vm, M: Simulated>(user: &mut User<'vm, M>, cpus: usize) -> Result<Prepared<'vm, M>, RunError> {
+    Prepared::in_common(user, cpus, |space, _| ProtectToggle { space, base: None, round: 0 })
+}
+
+impl<'vm, M: Simulated> Actor<'vm, M> for ProtectToggle<'vm, M> {
+    fn step(&mut self, user: &mut User<'vm, M>) -> Result<Step, RunError> {
+        let length = PAGES * PAGE;
+        let base = match self.base {
+            Some(base) => base,
+            None => user.ok("map", self.space.map(&MapRequest::anonymous(length, Prot::READ_WRITE)))?,
+        };
+        self.base = Some(base);
+        let pages = || (base..base + length).step_by(PAGE as usize);
+        for address in pages() {
+            user.store(&self.space, address, address + self.round)?;
+        }
+        user.ok("protect", self.space.protect(base, length, Prot::READ))?;
+        for address in pages() {
+            user.check(&self.space, address, address + self.round)?;
+        }
+        let chosen = user.below(PAGES);
+        user.check_denied(&self.space, base + chosen * PAGE)?;
+        user.ok("protect", self.space.protect(base, length, Prot::READ_WRITE))?;
+        user.check(&self.space, base + chosen * PAGE, base + chosen * PAGE + self.round)?;
+        self.round += 1;
+        Ok(Step::until(self.round, ROUNDS))
+    }
+
+    fn space(&self) -> &Space<'vm, M> {
+        &self.space
+    }
+}
