@@ -151,7 +151,7 @@ impl Runs {
     ) -> bool {
         let word = frame.words[3].load(Relaxed);
         if word >> COUNT_SHIFT == SIDE {
-            Self::set_side(cx, frame, Pfn(word & PFN), len, (low, high), class);
+            Self::set_side_common(cx, frame, Pfn(word & PFN), len, (low, high), class);
             return true;
         }
         if (Inline { frame, word }).replace(len, (low, high), class, place) {
@@ -234,6 +234,32 @@ impl Runs {
                     );
                 }
             }
+        }
+    }
+
+    /// Makes the slots `low..=high`, which are of one class, of `class` in the side array.
+    #[inline(always)]
+    fn set_side_common<M: Machine>(
+        cx: &Cx<'_, M>,
+        frame: &Frame<M>,
+        side: Pfn,
+        len: usize,
+        (low, high): (usize, usize),
+        class: ClassId,
+    ) {
+        let array = &side_array(cx, side)[..len];
+        let old = array[low].load(Relaxed);
+        let mut borders = frame.words[2].load(Relaxed);
+        for neighbour in [low.wrapping_sub(1), high + 1] {
+            if let Some(neighbour) = array.get(neighbour) {
+                let neighbour = neighbour.load(Relaxed);
+                borders = borders + u64::from(neighbour != class.0) - u64::from(neighbour != old);
+            }
+        }
+        array[low..=high].iter().for_each(|slot| slot.store(class.0, Relaxed));
+        frame.words[2].store(borders, Relaxed);
+        if borders < INLINE as u64 / 2 {
+            Self::shrink(cx, frame, array, side);
         }
     }
 
