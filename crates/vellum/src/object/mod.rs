@@ -327,7 +327,7 @@ impl<'vm, M: Machine> Object<'vm, M> {
     }
 
     /// Writes the dirty pages of a file to its backing; how many. Stores through mappings count once the mapping was
-    /// removed or made read-only. Shared memory has nowhere to go: 0.
+    /// removed. Shared memory has nowhere to go: 0.
     ///
     /// # Errors
     /// [`Error::Io`] with the first page that could not be written; the others were, and those that were not stay dirty.

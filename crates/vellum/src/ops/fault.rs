@@ -392,6 +392,10 @@ fn absent_object<M: Machine>(
     object: NonNull<object::Inner<M>>,
     fetched: &mut Option<Fetched>,
 ) -> Result<Step<M>, PageError> {
+    // The class was read without a lock: only now is it known that its object is one.
+    if !plan.leaf.sequence_is(plan.sequence) {
+        return Ok(Step::Retry);
+    }
     let index = plan.offset(M::Arch::PAGE_SHIFT);
     let Some(pfn) = find_page(cx, object, index, fetched) else {
         // SAFETY: found in a class within this read-side section, so its memory is there; it may be dying.

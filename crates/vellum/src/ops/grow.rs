@@ -22,10 +22,18 @@ impl<M: Machine> Space<'_, M> {
         if bottom == page {
             return Ok(true);
         }
-        let mut claim = Claim::acquire(self.vm(), self.inner(), page, bottom + (1 << M::Arch::PAGE_SHIFT));
-        let result = self.grow_claimed(&mut claim, limit);
+        // The gap is claimed too, so that nothing is mapped there meanwhile (G19).
+        let gap = self.gap_below(page);
+        let mut claim = Claim::acquire(self.vm(), self.inner(), gap, bottom + (1 << M::Arch::PAGE_SHIFT));
+        let result = self.grow_claimed(&claim, page);
+        claim.fold_now(&Cx::enter(self.vm()));
         claim.release();
         result.map_err(|_| FaultError::OutOfMemory { address })
+    }
+
+    /// Where the guard gap of a stack that begins at `page` begins.
+    fn gap_below(&self, page: u64) -> u64 {
+        page.saturating_sub(stack_guard_pages::<M::Arch>() << M::Arch::PAGE_SHIFT).max(M::Arch::USER_START).min(page)
     }
 
     /// The first mapped address at or above `page`, if what is mapped there grows down and ends within `limit` bytes
@@ -53,36 +61,31 @@ impl<M: Machine> Space<'_, M> {
         (end - page <= limit).then_some(bottom)
     }
 
-    /// Extends the mapping at the end of the claimed range over all of it.
-    fn grow_claimed(&self, claim: &mut Claim<'_, M>, limit: u64) -> Result<bool, Error> {
-        let page = claim.start;
-        let class = {
+    /// Extends the mapping at the end of the claimed range down to `page`; whether `page` is mapped now.
+    fn grow_claimed(&self, claim: &Claim<'_, M>, page: u64) -> Result<bool, Error> {
+        let (class, bottom) = {
             let cx = Cx::enter(self.vm());
-            let bottom = self.inner().first_mapped(&cx, page, claim.end);
-            let class = match bottom {
-                // Somebody else was faster, with this or with something else.
-                Some(bottom) if bottom == page => return Ok(true),
-                Some(bottom) => self.inner().span_at(&cx, bottom, claim.end).class,
-                None => ClassId::NONE,
-            };
-            if class == ClassId::NONE
-                || !cx.attributes(class).flags.has(ClassFlags::GROWS_DOWN)
-                || !self.has_gap(&cx, page)
-            {
+            // Somebody else may have been faster, with this or with something else.
+            let Some(bottom) = self.inner().first_mapped(&cx, page, claim.end) else { return Ok(false) };
+            if bottom == page {
+                return Ok(true);
+            }
+            let class = self.inner().span_at(&cx, bottom, claim.end).class;
+            if !cx.attributes(class).flags.has(ClassFlags::GROWS_DOWN) || !self.has_gap(&cx, page) {
                 return Ok(false);
             }
-            class
+            (class, bottom)
         };
-        debug_assert!(claim.end - page <= limit.saturating_add(1 << M::Arch::PAGE_SHIFT));
-        match claim.split(self.vm(), Holes::Cut) {
+        let mut new = claim.part(page, bottom);
+        match new.split(self.vm(), Holes::Cut) {
             Ok(spares) => {
-                self.inner().note_stack(page, claim.end);
-                claim.apply(self.vm(), ClassChange::Set(class), PageChange::Keep, spares, Fold::Whole);
+                self.inner().note_stack(page, bottom);
+                new.apply(self.vm(), ClassChange::Set(class), PageChange::Keep, spares, Fold::Below);
                 Cx::enter(self.vm()).count(crate::stat::Event::StackGrowth, 1);
                 Ok(true)
             }
             Err(error) => {
-                claim.tidy(&Cx::enter(self.vm()));
+                new.tidy_part(&Cx::enter(self.vm()));
                 Err(error)
             }
         }
@@ -90,11 +93,7 @@ impl<M: Machine> Space<'_, M> {
 
     /// Whether the guard gap below `page` is free, but for another part of a stack.
     fn has_gap(&self, cx: &Cx<'_, M>, page: u64) -> bool {
-        let low = page.saturating_sub(stack_guard_pages::<M::Arch>() << M::Arch::PAGE_SHIFT).max(M::Arch::USER_START);
-        if low >= page {
-            return true;
-        }
-        let mut here = low;
+        let mut here = self.gap_below(page);
         while let Some(mapped) = self.inner().first_mapped(cx, here, page) {
             let span = self.inner().span_at(cx, mapped, page);
             let attributes = cx.attributes(span.class);

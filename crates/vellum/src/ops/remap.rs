@@ -290,7 +290,7 @@ impl<'vm, M: Machine> Space<'vm, M> {
             edges.free(&Cx::enter(vm));
             spares[2] = Some(source.reserve_fully(vm)?);
             spares[3] = Some(source.reserve_fully(vm)?);
-            source.begin_commit();
+            source.settle();
             self.inner().make_leaves(vm, shift)?;
         }
         Ok(())

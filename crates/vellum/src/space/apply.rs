@@ -334,12 +334,10 @@ pub(crate) fn zap<'a, M: Machine>(
         }
         let pfn = M::Arch::pfn(word);
         let kind = rss_kind(cx, pfn);
-        if kind != RssKind::Anonymous && bits.has(PageBits::DIRTY) {
-            object::mark_dirty(cx.vm().physical().frame(pfn));
-            dirty_file = true;
-        }
+        let is_dirty = kind != RssKind::Anonymous && bits.has(PageBits::DIRTY);
+        dirty_file |= is_dirty;
         gone[kind as usize] += 1;
-        gather.add(pfn, address);
+        gather.add(pfn, address, is_dirty);
     }
     for (kind, pages) in [RssKind::Anonymous, RssKind::File, RssKind::SharedMemory].into_iter().zip(gone) {
         if pages != 0 {

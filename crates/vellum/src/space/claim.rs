@@ -23,6 +23,7 @@ use crate::phys::Pfn;
 use crate::stat::Event;
 use crate::vm::Vm;
 use core::sync::atomic::Ordering::SeqCst;
+use core::sync::atomic::fence;
 
 const HELD: u32 = 1 << 31;
 /// The range is being changed: no fault may make tables in it.
@@ -123,11 +124,22 @@ impl<'s, M: Machine> Claim<'s, M> {
         self.vm.physical().frame(self.table).halves[1].fetch_or(COMMITTING, SeqCst);
     }
 
+    /// [`Claim::begin_commit`], and waits for faults which were about to make a table: from here on the tables of the
+    /// range stay as they are.
+    pub(crate) fn settle(&self) {
+        self.begin_commit();
+        let cx = Cx::enter(self.vm);
+        fence(SeqCst);
+        wait_for_makers(&cx, &self.table(&cx), self.start, self.end - 1);
+    }
+
     /// Waits until no table below has a claim in the range.
     fn drain(&self) {
         loop {
             let conflict = {
                 let cx = Cx::enter(self.vm);
+                // The claim is written before tables below are read, also such as were put there only just now.
+                fence(SeqCst);
                 claim_below(&cx, &self.table(&cx), self.start, self.end - 1)
             };
             match conflict {
@@ -247,4 +259,18 @@ fn claim_below<M: Machine>(cx: &Cx<'_, M>, table: &Table<'_, M>, first: u64, las
         }
     }
     None
+}
+
+/// Waits until the lock of each upper table from `table` down has been free within `first..=last`.
+fn wait_for_makers<M: Machine>(cx: &Cx<'_, M>, table: &Table<'_, M>, first: u64, last: u64) {
+    if table.level == 0 {
+        return;
+    }
+    table.frame.lock.wait_free(cx);
+    for index in table.index(first)..=table.index(last) {
+        if let Some(child) = table.child(cx, index) {
+            let base = table.base(first) + ((index as u64) << M::Arch::shift(table.level));
+            wait_for_makers(cx, &child, first.max(base), last.min(base + (table.span() - 1)));
+        }
+    }
 }

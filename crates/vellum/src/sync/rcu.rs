@@ -9,6 +9,7 @@
 use super::AtomicU64;
 use crate::machine::Machine;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
+use core::sync::atomic::fence;
 
 /// The machine-wide epoch; on a line of its own.
 #[repr(align(64))]
@@ -27,6 +28,10 @@ impl<M: Machine> LocalEpoch<M> {
     #[inline(always)]
     pub(crate) fn enter(&self, global: &GlobalEpoch<M>) {
         self.0.swap(global.0.load(Relaxed), SeqCst);
+        // On x86-64 the exchange is a full barrier; elsewhere later loads might pass its store.
+        if !cfg!(target_arch = "x86_64") {
+            fence(SeqCst);
+        }
     }
 
     /// Ends it.

@@ -7,10 +7,14 @@ use super::{Flush, SpaceTlb};
 use crate::arch::Arch;
 use crate::cpu::Cx;
 use crate::machine::Machine;
+use crate::object;
 use crate::phys::{FreeBatch, Pfn};
 use crate::stat::Event;
 use crate::sync::AtomicU64;
 use core::sync::atomic::Ordering::Relaxed;
+
+/// Marks a gathered frame of an object that was stored to.
+const DIRTY: u64 = 1 << 63;
 
 /// Frames a gather holds before it must flush.
 const CAPACITY: usize = 510;
@@ -63,10 +67,11 @@ impl<'a, M: Machine> Gather<'a, M> {
         self.frames == CAPACITY
     }
 
-    /// Adds a frame which was mapped at `address`: its mapping is dropped after the flush. The gather is not full.
+    /// Adds a frame which was mapped at `address`: its mapping is dropped after the flush. `is_dirty`: it is an object's,
+    /// and was stored to; that is noted after the flush too, when no CPU can store any more (B2). The gather is not full.
     #[inline(always)]
-    pub(crate) fn add(&mut self, pfn: Pfn, address: u64) {
-        self.cx.cpu().gather.0[self.frames].store(pfn.0, Relaxed);
+    pub(crate) fn add(&mut self, pfn: Pfn, address: u64, is_dirty: bool) {
+        self.cx.cpu().gather.0[self.frames].store(pfn.0 | if is_dirty { DIRTY } else { 0 }, Relaxed);
         self.frames += 1;
         self.touch(address);
     }
@@ -88,8 +93,13 @@ impl<'a, M: Machine> Gather<'a, M> {
         self.cx.count(Event::FlushBatch, 1);
         let mut freed = FreeBatch::new(self.cx);
         for entry in &self.cx.cpu().gather.0[..self.frames] {
-            let pfn = Pfn(entry.load(Relaxed));
-            if self.cx.vm().physical().frame(pfn).drop_mapping() {
+            let entry = entry.load(Relaxed);
+            let pfn = Pfn(entry & !DIRTY);
+            let frame = self.cx.vm().physical().frame(pfn);
+            if entry & DIRTY != 0 {
+                object::mark_dirty(frame);
+            }
+            if frame.drop_mapping() {
                 freed.add(pfn);
             }
         }

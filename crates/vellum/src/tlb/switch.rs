@@ -37,7 +37,7 @@ impl<M: Machine> Cx<'_, M> {
             return;
         }
         self.vm().machine().unload_root();
-        // SAFETY: the loaded space is alive, see `flush_whole`; .
+        // SAFETY: the loaded space is alive, see `flush_whole`.
         let space = unsafe { &*tlb.loaded_tlb_pointer() };
         space.cpus.remove(self.number());
         tlb.loaded.store(0, Relaxed);
