@@ -9,6 +9,7 @@ use crate::sync::HeldLocks;
 use crate::sync::{AtomicU64, Deferred, LocalEpoch};
 use crate::tlb::{CpuTlb, GatherBuffer};
 use crate::vm::Vm;
+#[cfg(debug_assertions)]
 use core::cell::UnsafeCell;
 use core::marker::PhantomData;
 use core::ptr::NonNull;
@@ -32,7 +33,6 @@ pub(crate) struct Cpu<M: Machine> {
     pub(crate) gather: GatherBuffer<M>,
     #[cfg(debug_assertions)]
     held: UnsafeCell<HeldLocks>,
-    _owner: UnsafeCell<()>,
 }
 
 // SAFETY: `held` is accessed only by the CPU itself with pre-emption off; everything else is atomic.
@@ -51,7 +51,6 @@ impl<M: Machine> Cpu<M> {
             gather: GatherBuffer::new(),
             #[cfg(debug_assertions)]
             held: UnsafeCell::new(HeldLocks::default()),
-            _owner: UnsafeCell::new(()),
         }
     }
 }
@@ -113,6 +112,11 @@ impl<'vm, M: Machine> Cx<'vm, M> {
         self.cpu.counters.add(event, times);
     }
 
+    /// The objects to be destroyed when the core is left; an operation with a claim takes them away, for its end.
+    pub(crate) fn dying(&self) -> &Dying<M> {
+        &self.dying
+    }
+
     /// Drops a reference to an object. If it was the last, the object is destroyed when the core is left, which may
     /// sleep.
     pub(crate) fn put_object(&self, object: NonNull<object::Inner<M>>) {
@@ -121,8 +125,11 @@ impl<'vm, M: Machine> Cx<'vm, M> {
 
     #[cfg(debug_assertions)]
     pub(crate) fn held_locks<R>(&self, with: impl FnOnce(&mut HeldLocks) -> R) -> R {
-        // SAFETY: only this CPU accesses its list, pre-emption is off, and `with` cannot re-enter.
-        with(unsafe { &mut *self.cpu.held.get() })
+        let busy = self.keep_handler_out();
+        // SAFETY: only this CPU accesses its list, pre-emption is off, and the interrupt handler is kept out.
+        let result = with(unsafe { &mut *self.cpu.held.get() });
+        self.let_handler_in(busy);
+        result
     }
 }
 

@@ -125,6 +125,8 @@ pub enum BootError {
         /// Its place in [`Machine::memory`](crate::Machine::memory).
         index: usize,
     },
+    /// The architecture flushes by broadcast, which is not built yet.
+    Broadcast,
     /// Too little memory for the core's own structures.
     TooLittleMemory {
         /// Frames the machine has.
@@ -138,6 +140,7 @@ impl fmt::Display for BootError {
             BootError::CpuCount { count } => write!(f, "a machine cannot have {count} CPUs"),
             BootError::BadRange { index } => write!(f, "memory range {index} overlaps, wraps or is out of order"),
             BootError::BadNode { index } => write!(f, "memory range {index} names a node that cannot exist"),
+            BootError::Broadcast => f.write_str("architectures which flush by broadcast are not supported yet"),
             BootError::TooLittleMemory { frames } => write!(f, "{frames} frames are too little memory to start with"),
         }
     }

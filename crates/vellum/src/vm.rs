@@ -1,5 +1,6 @@
 //! One instance of the memory manager.
 
+use crate::arch::{Arch, Shootdown};
 use crate::cpu::{Cpu, Cx};
 use crate::cpuset::CPUS_MAX;
 use crate::error::{BootError, Error};
@@ -66,7 +67,10 @@ impl<M: Machine> Vm<M> {
         if cpu_count == 0 || cpu_count > CPUS_MAX {
             return Err(BootError::CpuCount { count: cpu_count });
         }
-        let frames = machine.memory().iter().map(|range| range.frames).sum();
+        let frames = machine.memory().iter().fold(0u64, |sum, range| sum.saturating_add(range.frames));
+        if <M::Arch as Arch>::SEMANTICS.shootdown != Shootdown::Interrupt {
+            return Err(BootError::Broadcast);
+        }
         let too_little = BootError::TooLittleMemory { frames };
         let mut boot = BootMemory::new(&machine)?;
         let cpus = boot.alloc(size_of::<Cpu<M>>() * cpu_count, align_of::<Cpu<M>>()).ok_or(too_little)?;

@@ -276,6 +276,18 @@ impl<M: Machine> Dying<M> {
         }
     }
 
+    /// Takes over what `other` has.
+    pub(crate) fn adopt(&self, other: &Dying<M>) {
+        while let Some(object) = other.0.take() {
+            // SAFETY: what is on a list is not freed yet, and each list has one owner.
+            let link = &unsafe { object.as_ref() }.link.0[0];
+            let next = link.load(Relaxed);
+            other.0.set(NonNull::new(with_exposed_provenance_mut(next as usize)));
+            link.store(self.0.get().map_or(0, |head| head.as_ptr().expose_provenance() as u64), Relaxed);
+            self.0.set(Some(object));
+        }
+    }
+
     /// Destroys what there is; called outside the core, with pre-emption on.
     #[inline(always)]
     pub(crate) fn destroy(&self, vm: &Vm<M>) {

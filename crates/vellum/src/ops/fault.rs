@@ -229,7 +229,7 @@ impl<M: Machine> Space<'_, M> {
     fn await_fork(&self, stamp: u32) {
         let done = &self.inner().fork_done;
         let seen = done.load(SeqCst);
-        if seen < stamp {
+        if self.inner().fork_pending(stamp) {
             self.vm().machine().sleep(done.as_core(), seen);
         }
     }
@@ -513,8 +513,9 @@ fn present<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, plan: &Plan<'_, M>) -> 
     if !frame.try_get() {
         return Ok(Step::Retry);
     }
-    // From here on the frame cannot become another page. If it did before, the entry has changed and the commit fails.
-    let step = copy_to(cx, space, plan, source);
+    // From here on the frame cannot become another page; that it did not before, the entry says, which still names it.
+    let step =
+        if plan.leaf.entry(plan.index) == plan.word { copy_to(cx, space, plan, source) } else { Ok(Step::Retry) };
     if frame.put() {
         cx.free_frame(source);
     }

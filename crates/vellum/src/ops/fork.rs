@@ -34,7 +34,8 @@ impl<'vm, M: Machine> Space<'vm, M> {
         let parent = self.inner();
         let claim = Claim::acquire(self.vm(), parent, M::Arch::USER_START, M::Arch::USER_END);
         claim.begin_commit();
-        let number = parent.fork_begun.load(Relaxed) + 1;
+        // 0 stands for no fork.
+        let number = parent.fork_begun.load(Relaxed).wrapping_add(1).max(1);
         parent.fork_begun.store(number, Relaxed);
         let mut fork = Fork { vm: self.vm(), parent, child: child.inner(), number, changed: false };
         let last = index::<M::Arch>(M::Arch::USER_END - 1, M::Arch::LEVELS - 1);
@@ -198,26 +199,26 @@ impl<M: Machine> Fork<'_, M> {
         let runs = leaf.runs(cx);
         let mut slot = 0;
         let mut pages = 0;
-        while slot < leaf.len() {
+        let mut result = Ok(());
+        while slot < leaf.len() && result.is_ok() {
             let (class, end) = runs.run(slot, leaf.len());
             let inherited = inherit(cx, class);
             if inherited != Inherit::Nothing {
-                self.set_class(cx, &target, slot, end - 1, class)?;
+                result = self.set_class(cx, &target, slot, end - 1, class);
             }
-            if let Inherit::Pages { all } = inherited {
-                let copied = if all {
+            if let (Inherit::Pages { all }, Ok(())) = (inherited, &result) {
+                pages += if all {
                     self.pages::<true>(cx, &locked, fresh, slot, end)
                 } else {
                     self.pages::<false>(cx, &locked, fresh, slot, end)
                 };
-                target.add_used(copied as i64);
-                pages += copied;
             }
             slot = end;
         }
+        target.add_used(pages as i64);
         self.child.add_rss(cx, RssKind::Anonymous, pages as i64);
         cx.count(Event::ForkPage, pages);
-        Ok(())
+        result
     }
 
     /// Shares the anonymous pages of `low..high` with the child; how many. `ALL`: no page of an object is among them.

@@ -77,7 +77,7 @@ impl<M: Machine> Space<'_, M> {
             (class, bottom)
         };
         let mut new = claim.part(page, bottom);
-        match new.split(self.vm(), Holes::Cut) {
+        let result = match new.split(self.vm(), Holes::Cut) {
             Ok(spares) => {
                 self.inner().note_stack(page, bottom);
                 new.apply(self.vm(), ClassChange::Set(class), PageChange::Keep, spares, Fold::Below);
@@ -88,7 +88,9 @@ impl<M: Machine> Space<'_, M> {
                 new.tidy_part(&Cx::enter(self.vm()));
                 Err(error)
             }
-        }
+        };
+        claim.join(new);
+        result
     }
 
     /// Whether the guard gap below `page` is free, but for another part of a stack.
@@ -97,7 +99,10 @@ impl<M: Machine> Space<'_, M> {
         while let Some(mapped) = self.inner().first_mapped(cx, here, page) {
             let span = self.inner().span_at(cx, mapped, page);
             let attributes = cx.attributes(span.class);
-            if attributes.prot != crate::arch::Prot::NONE && !attributes.flags.has(ClassFlags::GROWS_DOWN) {
+            if span.class != ClassId::NONE
+                && attributes.prot != crate::arch::Prot::NONE
+                && !attributes.flags.has(ClassFlags::GROWS_DOWN)
+            {
                 return false;
             }
             here = span.end;

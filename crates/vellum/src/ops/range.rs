@@ -22,8 +22,8 @@ pub(crate) fn rounded<A: Arch>(start: u64, length: u64) -> Result<u64, Error> {
     }
 }
 
-/// First address and end of the range of `length` bytes at `start`, in whole pages, inside the user range. A range
-/// that begins below [`Arch::USER_START`] is cut there: nothing is ever mapped below.
+/// First address and end of the range of `length` bytes at `start`, in whole pages, inside the user range.
+/// (It may begin below [`Arch::USER_START`], where nothing is ever mapped.)
 pub(crate) fn checked<A: Arch>(start: u64, length: u64) -> Result<(u64, u64), Error> {
     aligned::<A>("address", start)?;
     if length == 0 {

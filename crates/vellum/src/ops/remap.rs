@@ -266,6 +266,10 @@ impl<'vm, M: Machine> Space<'vm, M> {
             };
             source.apply(vm, classes, pages, fourth, Fold::Below);
         }
+        hull.join(target);
+        if let Some(source) = source {
+            hull.join(source);
+        }
         let cx = Cx::enter(vm);
         moving.free(&cx);
         hull.fold_now(&cx);

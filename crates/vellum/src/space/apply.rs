@@ -86,8 +86,11 @@ impl<M: Machine> Claim<'_, M> {
                 }
                 gather.finish();
                 spares.free(&cx);
+                self.dying.adopt(cx.dying());
                 return;
             }
+            gather.finish();
+            self.dying.adopt(cx.dying());
             start = end;
         }
     }

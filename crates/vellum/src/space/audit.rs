@@ -156,7 +156,7 @@ impl<M: Machine> Vm<M> {
         let mut audit = Audit { free_frames: physical.free, ..Audit::default() };
         let mut table_frames = 0;
         let mut result = Ok(());
-        self.spaces().for_each(|space| {
+        self.spaces().for_each(&cx, |space| {
             audit.spaces += 1;
             if result.is_ok() {
                 result = SpaceAudit { cx: &cx, space, audit: &mut audit, rss: [0; 3] }.run(&mut table_frames);

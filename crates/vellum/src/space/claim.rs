@@ -19,6 +19,7 @@ use super::table::Table;
 use crate::arch::Arch;
 use crate::cpu::Cx;
 use crate::machine::Machine;
+use crate::object::Dying;
 use crate::phys::Pfn;
 use crate::stat::Event;
 use crate::vm::Vm;
@@ -38,6 +39,9 @@ pub(crate) struct Claim<'s, M: Machine> {
     pub(crate) start: u64,
     /// Exclusive.
     pub(crate) end: u64,
+    /// Objects whose last reference the operation dropped. They are destroyed after the claim: a backing which is
+    /// written to may fault in the same range.
+    pub(crate) dying: Dying<M>,
 }
 
 /// Somebody else's claim, to be waited for.
@@ -74,7 +78,9 @@ impl<'s, M: Machine> Claim<'s, M> {
             let conflict = {
                 let cx = Cx::enter(vm);
                 match Self::try_acquire(&cx, space, start, end) {
-                    Ok(Some((table, level))) => break Claim { vm, space, table, level, start, end },
+                    Ok(Some((table, level))) => {
+                        break Claim { vm, space, table, level, start, end, dying: Dying::new() };
+                    }
                     Ok(None) => continue,
                     Err(conflict) => {
                         cx.count(Event::ClaimWait, 1);
@@ -149,9 +155,15 @@ impl<'s, M: Machine> Claim<'s, M> {
         }
     }
 
-    /// A part of the claimed range, to work on; the claim itself stays with the whole.
+    /// A part of the claimed range, to work on; the claim itself stays with the whole. To be ended by [`Claim::join`].
     pub(crate) fn part(&self, start: u64, end: u64) -> Self {
-        Claim { vm: self.vm, space: self.space, table: self.table, level: self.level, start, end }
+        let Claim { vm, space, table, level, .. } = *self;
+        Claim { vm, space, table, level, start, end, dying: Dying::new() }
+    }
+
+    /// Ends the work on a part.
+    pub(crate) fn join(&self, part: Self) {
+        self.dying.adopt(&part.dying);
     }
 
     /// The claimed table.
@@ -180,9 +192,10 @@ impl<'s, M: Machine> Claim<'s, M> {
         Some(parent)
     }
 
-    /// Ends the claim and wakes who waits for it.
+    /// Ends the claim, wakes who waits for it, and destroys the objects that nothing refers to any more, which may sleep.
     pub(crate) fn release(self) {
         clear(self.vm, self.table);
+        self.dying.destroy(self.vm);
     }
 }
 

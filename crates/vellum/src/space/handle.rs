@@ -72,11 +72,12 @@ impl<M: Machine> Spaces<M> {
         Spaces { lock: RawLock::new(), head: AtomicU64::new(0), count: AtomicU64::new(0) }
     }
 
-    /// Calls `visit` with every space. At quiescence.
-    pub(crate) fn for_each(&self, mut visit: impl FnMut(&Inner<M>)) {
+    /// Calls `visit` with every space, under the registry's lock: none of them ends meanwhile.
+    pub(crate) fn for_each(&self, cx: &Cx<'_, M>, mut visit: impl FnMut(&Inner<M>)) {
+        let _guard = self.lock.lock(cx, Rank::Spaces);
         let mut next = self.head.load(Relaxed);
         while let Some(space) = Inner::from_address(next) {
-            // SAFETY: spaces in the registry are alive, and nothing runs beside this.
+            // SAFETY: a space leaves the registry before it ends.
             let space = unsafe { space.as_ref() };
             visit(space);
             next = space.next.load(Relaxed);
@@ -111,6 +112,7 @@ impl<M: Machine> Clone for Space<'_, M> {
 impl<M: Machine> Drop for Space<'_, M> {
     fn drop(&mut self) {
         if self.inner().handles.fetch_sub(1, AcqRel) == 1 {
+            self.inner().unregister(&Cx::enter(self.vm));
             self.inner().end(self.vm);
             self.free();
         }
@@ -180,7 +182,6 @@ impl<'vm, M: Machine> Space<'vm, M> {
     /// Frees the structure itself, after the end of the space.
     fn free(&self) {
         let cx = Cx::enter(self.vm);
-        self.inner().unregister(&cx);
         Self::free_lines(&cx, self.inner().lines);
         // Flush requests naming the space were all answered when its CPUs left it; lockless readers of the registry
         // do not exist. The grace period is for those who compare generations.
@@ -312,7 +313,8 @@ impl<M: Machine> Inner<M> {
     /// Whether fork number `stamp` still has its flush before it.
     #[inline(always)]
     pub(crate) fn fork_pending(&self, stamp: u32) -> bool {
-        stamp != 0 && self.fork_done.load(SeqCst) < stamp
+        // By difference: after very many forks the numbers begin anew.
+        stamp != 0 && stamp.wrapping_sub(self.fork_done.load(SeqCst)) as i32 > 0
     }
 
     /// Notes that a grows-down mapping covers `start..end`.

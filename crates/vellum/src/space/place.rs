@@ -90,7 +90,9 @@ impl<M: Machine> Inner<M> {
         let high = end.saturating_add(guard).min(M::Arch::USER_END);
         let first = self.first_mapped(cx, end, high)?;
         let class = self.span_at(cx, first, high).class;
-        cx.attributes(class).flags.has(ClassFlags::GROWS_DOWN).then_some(first)
+        // Between the two looks it may have been unmapped.
+        let is_stack = class != ClassId::NONE && cx.attributes(class).flags.has(ClassFlags::GROWS_DOWN);
+        is_stack.then_some(first)
     }
 
     /// Whether all of `start..end` is free.

@@ -74,7 +74,6 @@ impl<M: Machine> Space<'_, M> {
     /// Calls `visit` for each mapped range in ascending order, neighbours of equal attributes joined.
     ///
     /// Reads without locks: beside concurrent changes each part is as it was at some moment, as `/proc/PID/maps` is.
-    /// `visit` must not call back into the instance.
     pub fn maps(&self, visit: &mut dyn FnMut(&MapEntry)) {
         self.each_range(&mut |_, map| visit(map));
     }

@@ -17,7 +17,7 @@ use crate::error::Error;
 use crate::machine::Machine;
 use crate::phys::{AllocFlags, Frame, Kind, Pfn};
 use crate::sync::AtomicU32;
-use core::sync::atomic::Ordering::Relaxed;
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 const INLINE: usize = 4;
 const SIDE: u64 = 0xffff;
@@ -92,13 +92,14 @@ impl Runs {
     #[inline(always)]
     pub(crate) fn init<M: Machine>(frame: &Frame<M>, class: ClassId) {
         frame.words[1].store(class.0 as u64, Relaxed);
-        frame.words[3].store(UNIFORM, Relaxed);
+        frame.words[2].store(0, Relaxed);
+        frame.words[3].store(UNIFORM, Release);
     }
 
     /// The one class of all slots. Under the lock.
     #[inline(always)]
     pub(crate) fn uniform<M: Machine>(frame: &Frame<M>) -> Option<ClassId> {
-        let word = frame.words[3].load(Relaxed);
+        let word = frame.words[3].load(Acquire);
         let first = inline_class(frame, 0);
         let is_uniform = word == UNIFORM
             || word >> COUNT_SHIFT != SIDE
@@ -109,7 +110,7 @@ impl Runs {
     /// The class of slot `index`.
     #[inline(always)]
     pub(crate) fn class_at<M: Machine>(cx: &Cx<'_, M>, frame: &Frame<M>, index: usize) -> ClassId {
-        let word = frame.words[3].load(Relaxed);
+        let word = frame.words[3].load(Acquire);
         if word == UNIFORM {
             return ClassId(frame.words[1].load(Relaxed) as u32);
         }
@@ -127,7 +128,7 @@ impl Runs {
         low: usize,
         high: usize,
     ) -> Option<(ClassId, Place)> {
-        let word = frame.words[3].load(Relaxed);
+        let word = frame.words[3].load(Acquire);
         if word >> COUNT_SHIFT == SIDE {
             let array = side_array(cx, Pfn(word & PFN));
             let class = array[low].load(Relaxed);
@@ -149,7 +150,7 @@ impl Runs {
         class: ClassId,
         place: Place,
     ) -> bool {
-        let word = frame.words[3].load(Relaxed);
+        let word = frame.words[3].load(Acquire);
         if word >> COUNT_SHIFT == SIDE {
             Self::set_side_common(cx, frame, Pfn(word & PFN), len, (low, high), class);
             return true;
@@ -167,7 +168,7 @@ impl Runs {
 
     /// All runs; `len` is the number of slots.
     pub(crate) fn view<'a, M: Machine>(cx: &'a Cx<'_, M>, frame: &'a Frame<M>, len: usize) -> RunsView<'a, M> {
-        let word = frame.words[3].load(Relaxed);
+        let word = frame.words[3].load(Acquire);
         if word >> COUNT_SHIFT == SIDE {
             return RunsView::Side(side_array(cx, Pfn(word & PFN)));
         }
@@ -293,7 +294,7 @@ impl Runs {
             array[run.start()..end].iter().for_each(|slot| slot.store(run.class().0, Relaxed));
         }
         frame.words[2].store(runs.len() as u64 - 1, Relaxed);
-        frame.words[3].store(SIDE << COUNT_SHIFT | pfn.0, core::sync::atomic::Ordering::Release);
+        frame.words[3].store(SIDE << COUNT_SHIFT | pfn.0, Release);
     }
 
     /// Goes back to inline runs when there are few, so that what the operation in progress still does fits too; the side
@@ -315,7 +316,7 @@ impl Runs {
 
     /// Frees the side array of a table which no reader can reach.
     pub(crate) fn clear<M: Machine>(cx: &Cx<'_, M>, frame: &Frame<M>) {
-        let word = frame.words[3].load(Relaxed);
+        let word = frame.words[3].load(Acquire);
         if word >> COUNT_SHIFT == SIDE {
             frame.words[3].store(UNIFORM, Relaxed);
             cx.free_frame(Pfn(word & PFN));
@@ -502,7 +503,7 @@ fn encode<M: Machine>(frame: &Frame<M>, runs: &[Run]) {
     let start = |place: usize| runs.get(place).map_or(NO_RUN, |run| run.0 >> 32);
     frame.words[1].store(class(0) | class(1) << 32, Relaxed);
     frame.words[2].store(class(2) | class(3) << 32, Relaxed);
-    frame.words[3].store((runs.len() as u64) << COUNT_SHIFT | start(1) | start(2) << 16 | start(3) << 32, Relaxed);
+    frame.words[3].store((runs.len() as u64) << COUNT_SHIFT | start(1) | start(2) << 16 | start(3) << 32, Release);
 }
 
 fn side_array<'a, M: Machine>(cx: &'a Cx<'_, M>, pfn: Pfn) -> &'a [AtomicU32<M>] {

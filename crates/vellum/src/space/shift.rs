@@ -96,6 +96,7 @@ impl<M: Machine> Inner<M> {
         let table = self.lowest(cx, piece.old);
         let index = table.index(piece.old);
         if let Some(locked) = table.lock(cx, self, piece.old) {
+            debug_assert!(table.level > 0 && table.entry(index) == 0, "a table was made during a move");
             set_class(cx, &locked, index, index, shift.old_class, spares);
         }
     }
@@ -111,6 +112,7 @@ impl<M: Machine> Inner<M> {
         target_spares: &mut Spares,
     ) {
         let (source, target) = (self.lowest(cx, piece.old), self.lowest(cx, piece.new));
+        debug_assert!(source.level == 0 && target.level == 0, "a page is moved to where there is no leaf");
         let one_leaf = source.pfn == target.pfn;
         // Two leaves are locked in the order of their addresses.
         let (first, second) = if piece.old < piece.new { (piece.old, piece.new) } else { (piece.new, piece.old) };

@@ -1,7 +1,7 @@
-//! Shared state, and the only way to it: atomics, locks and read-copy-update that go through the [`Machine`].
+//! Shared state, and the only way to it: atomics, locks and read-copy-update that go through the [`Machine`](crate::Machine).
 //!
 //! On real machines each operation is the processor's own, inlined; a laboratory machine sees every access by
-//! overriding [`Machine::observe`].
+//! overriding [`Machine::observe`](crate::Machine::observe).
 
 mod atomic;
 mod lock;
@@ -14,6 +14,3 @@ pub(crate) use lock::{Guard, RawLock};
 pub(crate) use order::HeldLocks;
 pub(crate) use order::Rank;
 pub(crate) use rcu::{Deferred, GlobalEpoch, LocalEpoch};
-
-#[allow(unused_imports)]
-use crate::machine::Machine;

@@ -97,9 +97,17 @@ impl<M: Machine> Mailbox<M> {
         (self.served.load(Acquire).wrapping_sub(ticket) as i32) >= 0
     }
 
-    /// Waits a moment for the owner to serve something.
-    pub(crate) fn wait(&self, machine: &M) {
-        machine.wait_change(self.served.as_core(), self.served.load(Relaxed));
+    /// The ticket of the last request posted.
+    pub(crate) fn last_ticket(&self) -> u32 {
+        self.posted.load(Acquire)
+    }
+
+    /// Waits a moment for the owner to serve something, unless it has served `ticket` by now.
+    pub(crate) fn wait(&self, machine: &M, ticket: u32) {
+        let seen = self.served.load(Acquire);
+        if (seen.wrapping_sub(ticket) as i32) < 0 {
+            machine.wait_change(self.served.as_core(), seen);
+        }
     }
 
     fn current(&self) -> Request {

@@ -85,7 +85,7 @@ impl<M: Machine> Cx<'_, M> {
             let mailbox = &self.vm().cpu(cpu).tlb.mailbox;
             while !mailbox.is_served(tickets[cpu]) {
                 self.serve_mailbox();
-                mailbox.wait(self.vm().machine());
+                mailbox.wait(self.vm().machine(), tickets[cpu]);
             }
         }
     }
@@ -100,8 +100,10 @@ impl<M: Machine> Cx<'_, M> {
             if let Some(ticket) = ticket {
                 return ticket;
             }
-            // The dying space before this one has sent its interrupt, or is about to.
-            mailbox.wait(self.vm().machine());
+            // The dying space before this one has sent its interrupt, or is about to. It does not wait for this sender:
+            // every sender posts to its targets in ascending order before it waits.
+            self.serve_mailbox();
+            mailbox.wait(self.vm().machine(), mailbox.last_ticket());
         }
     }
 
@@ -138,6 +140,26 @@ impl<M: Machine> Cx<'_, M> {
     /// Serves `request` on this CPU, with the handler kept out.
     fn serve_request(&self, request: Request) {
         self.while_busy(|| self.serve_request_busy(request));
+    }
+
+    /// From here on interrupts leave the CPU's TLB state alone; for [`Cx::let_handler_in`].
+    #[cfg(debug_assertions)]
+    pub(crate) fn keep_handler_out(&self) -> u32 {
+        let before = self.cpu().tlb.busy.load(Relaxed);
+        self.cpu().tlb.busy.store(1, Relaxed);
+        compiler_fence(SeqCst);
+        before
+    }
+
+    /// Ends [`Cx::keep_handler_out`], and serves what came meanwhile.
+    #[cfg(debug_assertions)]
+    pub(crate) fn let_handler_in(&self, before: u32) {
+        compiler_fence(SeqCst);
+        self.cpu().tlb.busy.store(before, Relaxed);
+        compiler_fence(SeqCst);
+        if before == 0 {
+            self.serve_mailbox();
+        }
     }
 
     /// Runs `body` while interrupts leave the CPU's TLB state alone, then serves what came meanwhile.
