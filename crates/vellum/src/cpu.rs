@@ -33,6 +33,10 @@ pub(crate) struct Cpu<M: Machine> {
     pub(crate) gather: GatherBuffer<M>,
     #[cfg(debug_assertions)]
     held: UnsafeCell<HeldLocks>,
+    /// Not zero while `held` is looked at: the interrupt handler, which takes a lock, then waits. Not shared state, so
+    /// not seen by the machine.
+    #[cfg(debug_assertions)]
+    pub(crate) checking: core::sync::atomic::AtomicU32,
 }
 
 // SAFETY: `held` is accessed only by the CPU itself with pre-emption off; everything else is atomic.
@@ -51,6 +55,8 @@ impl<M: Machine> Cpu<M> {
             gather: GatherBuffer::new(),
             #[cfg(debug_assertions)]
             held: UnsafeCell::new(HeldLocks::default()),
+            #[cfg(debug_assertions)]
+            checking: core::sync::atomic::AtomicU32::new(0),
         }
     }
 }

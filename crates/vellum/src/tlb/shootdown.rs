@@ -121,6 +121,10 @@ impl<M: Machine> Cx<'_, M> {
         if tlb.busy.load(Relaxed) != 0 {
             return;
         }
+        #[cfg(debug_assertions)]
+        if self.cpu().checking.load(Relaxed) != 0 {
+            return;
+        }
         // An interrupt between the last look at the mailbox and the end of `busy` does nothing: hence one look more.
         while tlb.mailbox.has_mail() {
             tlb.busy.store(1, Relaxed);
@@ -142,11 +146,10 @@ impl<M: Machine> Cx<'_, M> {
         self.while_busy(|| self.serve_request_busy(request));
     }
 
-    /// From here on interrupts leave the CPU's TLB state alone; for [`Cx::let_handler_in`].
+    /// From here on the interrupt handler leaves its work for [`Cx::let_handler_in`].
     #[cfg(debug_assertions)]
     pub(crate) fn keep_handler_out(&self) -> u32 {
-        let before = self.cpu().tlb.busy.load(Relaxed);
-        self.cpu().tlb.busy.store(1, Relaxed);
+        let before = self.cpu().checking.swap(1, Relaxed);
         compiler_fence(SeqCst);
         before
     }
@@ -155,7 +158,7 @@ impl<M: Machine> Cx<'_, M> {
     #[cfg(debug_assertions)]
     pub(crate) fn let_handler_in(&self, before: u32) {
         compiler_fence(SeqCst);
-        self.cpu().tlb.busy.store(before, Relaxed);
+        self.cpu().checking.store(before, Relaxed);
         compiler_fence(SeqCst);
         if before == 0 {
             self.serve_mailbox();
