@@ -10,7 +10,7 @@ use crate::ops::Access;
 use crate::space::apply::{ClassChange, Fold, PageChange};
 use crate::space::claim::Claim;
 use crate::space::split::Holes;
-use crate::space::{Attributes, ClassFlags, Space};
+use crate::space::{Attributes, ClassFlags, ClassId, Space};
 
 /// Where a mapping goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -172,6 +172,32 @@ impl<'vm, M: Machine> Space<'vm, M> {
             return Err(Error::ZeroLength { what: "mapping" });
         }
         let length = rounded::<M::Arch>(0, request.length)?;
+        if let Some(address) = self.map_plain(request, length) {
+            return Ok(address);
+        }
+        self.map_other(request, length)
+    }
+
+    /// The shortest way: private anonymous memory anywhere, where this CPU's cursor is.
+    #[inline(always)]
+    fn map_plain(&self, request: &MapRequest<'_, 'vm, M>, length: u64) -> Option<u64> {
+        let is_plain = matches!(request.source, Source::Anonymous)
+            && request.place == Place::Anywhere
+            && request.flags == MapFlags::NONE
+            && request.max_prot == Prot(7);
+        if !is_plain {
+            return None;
+        }
+        let cx = Cx::enter(self.vm());
+        let class = |_| Ok(ClassId::plain(request.prot));
+        let (address, _) = self.inner().map_at_cursor(&cx, length, class).ok()??;
+        self.inner().note_mapped(&cx, address + length);
+        Some(address)
+    }
+
+    /// Everything but the shortest way.
+    #[inline(never)]
+    fn map_other(&self, request: &MapRequest<'_, 'vm, M>, length: u64) -> Result<u64, Error> {
         let made;
         let object = match request.source {
             Source::Anonymous => None,

@@ -105,6 +105,12 @@ impl ClassId {
     /// Not mapped.
     pub(crate) const NONE: ClassId = ClassId(0);
 
+    /// The class of private anonymous memory with rights `prot`.
+    #[inline(always)]
+    pub(crate) fn plain(prot: Prot) -> ClassId {
+        ClassId(1 + prot.0 as u32)
+    }
+
     /// This class, one without a record, with other rights.
     #[inline(always)]
     pub(crate) fn plain_with_prot(self, prot: Prot) -> ClassId {

@@ -115,7 +115,7 @@ impl Runs {
             return ClassId(frame.words[1].load(Relaxed) as u32);
         }
         if word >> COUNT_SHIFT == SIDE {
-            return ClassId(side_array(cx, Pfn(word & PFN))[index].load(Relaxed));
+            return ClassId(side_slot(cx, Pfn(word & PFN), index).load(Relaxed));
         }
         inline_class(frame, locate(word, index).0)
     }
@@ -130,9 +130,9 @@ impl Runs {
     ) -> Option<(ClassId, Place)> {
         let word = frame.words[3].load(Acquire);
         if word >> COUNT_SHIFT == SIDE {
-            let array = side_array(cx, Pfn(word & PFN));
-            let class = array[low].load(Relaxed);
-            let is_common = array[low + 1..=high].iter().all(|slot| slot.load(Relaxed) == class);
+            let side = Pfn(word & PFN);
+            let class = side_slot(cx, side, low).load(Relaxed);
+            let is_common = (low + 1..high + 1).all(|slot| side_slot(cx, side, slot).load(Relaxed) == class);
             return is_common.then_some((ClassId(class), Place { run: 0, start: 0, end: 0 }));
         }
         let (run, start, end) = locate(word, low);
@@ -248,19 +248,23 @@ impl Runs {
         (low, high): (usize, usize),
         class: ClassId,
     ) {
-        let array = &side_array(cx, side)[..len];
-        let old = array[low].load(Relaxed);
+        let at = |slot: usize| side_slot(cx, side, slot);
+        let old = at(low).load(Relaxed);
         let mut borders = frame.words[2].load(Relaxed);
-        for neighbour in [low.wrapping_sub(1), high + 1] {
-            if let Some(neighbour) = array.get(neighbour) {
-                let neighbour = neighbour.load(Relaxed);
-                borders = borders + u64::from(neighbour != class.0) - u64::from(neighbour != old);
-            }
+        let mut neighbour = |slot: usize| {
+            let neighbour = at(slot).load(Relaxed);
+            borders = borders + u64::from(neighbour != class.0) - u64::from(neighbour != old);
+        };
+        if low > 0 {
+            neighbour(low - 1);
         }
-        array[low..=high].iter().for_each(|slot| slot.store(class.0, Relaxed));
+        if high + 1 < len {
+            neighbour(high + 1);
+        }
+        (low..high + 1).for_each(|slot| at(slot).store(class.0, Relaxed));
         frame.words[2].store(borders, Relaxed);
         if borders < INLINE as u64 / 2 {
-            Self::shrink(cx, frame, array, side);
+            Self::shrink(cx, frame, &side_array(cx, side)[..len], side);
         }
     }
 
@@ -504,6 +508,13 @@ fn encode<M: Machine>(frame: &Frame<M>, runs: &[Run]) {
     frame.words[1].store(class(0) | class(1) << 32, Relaxed);
     frame.words[2].store(class(2) | class(3) << 32, Relaxed);
     frame.words[3].store((runs.len() as u64) << COUNT_SHIFT | start(1) | start(2) << 16 | start(3) << 32, Release);
+}
+
+/// The entry of slot `index`, one the table has, in the side array in frame `pfn`.
+#[inline(always)]
+fn side_slot<'a, M: Machine>(cx: &'a Cx<'_, M>, pfn: Pfn, index: usize) -> &'a AtomicU32<M> {
+    // SAFETY: as for `side_array`, which has an entry for each slot of the table.
+    unsafe { &*cx.vm().machine().frame(pfn).cast_const().cast::<AtomicU32<M>>().add(index) }
 }
 
 fn side_array<'a, M: Machine>(cx: &'a Cx<'_, M>, pfn: Pfn) -> &'a [AtomicU32<M>] {
