@@ -52,7 +52,8 @@ fn page(pfn: Pfn, bits: PageBits) -> u64 {
 
 #[inline(always)]
 fn page_bits(word: u64) -> PageBits {
-    let execute = (!word >> 63 & word & PRESENT) * PageBits::EXECUTE.0 as u64;
+    // NO_EXECUTE, shifted to EXECUTE's place, is what a present page lacks.
+    let execute = (!word >> 61) & (word << 2) & PageBits::EXECUTE.0 as u64;
     PageBits((word & SAME | execute) as u16)
 }
 

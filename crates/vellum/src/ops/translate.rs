@@ -18,7 +18,7 @@ pub struct Translation {
 impl<M: Machine> Space<'_, M> {
     /// What `address` translates to at this moment; `None` if no page is there. Takes no lock and never faults: the
     /// answer may be out of date when it arrives, unless the caller excludes changes.
-    #[inline]
+    #[inline(always)]
     pub fn translate(&self, address: u64) -> Option<Translation> {
         if address >= M::Arch::USER_END {
             return None;
