@@ -132,7 +132,11 @@ impl Runs {
         if word >> COUNT_SHIFT == SIDE {
             let side = Pfn(word & PFN);
             let class = side_slot(cx, side, low).load(Relaxed);
-            let is_common = (low + 1..high + 1).all(|slot| side_slot(cx, side, slot).load(Relaxed) == class);
+            let mut slot = low + 1;
+            while slot <= high && side_slot(cx, side, slot).load(Relaxed) == class {
+                slot += 1;
+            }
+            let is_common = slot > high;
             return is_common.then_some((ClassId(class), Place { run: 0, start: 0, end: 0 }));
         }
         let (run, start, end) = locate(word, low);
@@ -250,20 +254,20 @@ impl Runs {
     ) {
         let at = |slot: usize| side_slot(cx, side, slot);
         let old = at(low).load(Relaxed);
-        let mut borders = frame.words[2].load(Relaxed);
-        let mut neighbour = |slot: usize| {
-            let neighbour = at(slot).load(Relaxed);
-            borders = borders + u64::from(neighbour != class.0) - u64::from(neighbour != old);
-        };
+        let mut borders = frame.words[2].load(Relaxed) as i64;
         if low > 0 {
-            neighbour(low - 1);
+            borders += border_change(at(low - 1).load(Relaxed), old, class.0);
         }
         if high + 1 < len {
-            neighbour(high + 1);
+            borders += border_change(at(high + 1).load(Relaxed), old, class.0);
         }
-        (low..high + 1).for_each(|slot| at(slot).store(class.0, Relaxed));
-        frame.words[2].store(borders, Relaxed);
-        if borders < INLINE as u64 / 2 {
+        let mut slot = low;
+        while slot <= high {
+            at(slot).store(class.0, Relaxed);
+            slot += 1;
+        }
+        frame.words[2].store(borders as u64, Relaxed);
+        if borders < INLINE as i64 / 2 {
             Self::shrink(cx, frame, &side_array(cx, side)[..len], side);
         }
     }
@@ -508,6 +512,12 @@ fn encode<M: Machine>(frame: &Frame<M>, runs: &[Run]) {
     frame.words[1].store(class(0) | class(1) << 32, Relaxed);
     frame.words[2].store(class(2) | class(3) << 32, Relaxed);
     frame.words[3].store((runs.len() as u64) << COUNT_SHIFT | start(1) | start(2) << 16 | start(3) << 32, Release);
+}
+
+/// By how much the number of borders changes where a run of class `old` beside a slot of class `neighbour` becomes `new`.
+#[inline(always)]
+fn border_change(neighbour: u32, old: u32, new: u32) -> i64 {
+    i64::from(neighbour != new) - i64::from(neighbour != old)
 }
 
 /// The entry of slot `index`, one the table has, in the side array in frame `pfn`.
