@@ -13,6 +13,8 @@ mod holds;
 mod map;
 mod populate;
 mod protect;
+#[cfg(test)]
+mod races;
 mod range;
 mod remap;
 #[cfg(test)]

@@ -1,0 +1,548 @@
+//! Interleavings that have been wrong once, each forced: the machine runs a hook just before an event in the core, and
+//! the hook has another CPU act. Diagrams run downwards in time. Every wait has an end.
+
+use super::{Access, Advice, MapRequest, Place, RemapPlace, RemapRequest, Sharing};
+use crate::arch::{Prot, X86_64};
+use crate::cpu::Cx;
+use crate::machine::{Asid, Machine, MemoryRange, RootLoad, Touch};
+use crate::object::{Backing, IoError};
+use crate::phys::Pfn;
+use crate::testing::{TestMachine, become_cpu};
+use crate::{CpuSet, Error, Space, Vm};
+use core::cell::{Cell, RefCell};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::SeqCst};
+use std::boxed::Box;
+use std::sync::Mutex;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::{self, Scope};
+use std::time::{Duration, Instant};
+use std::vec::Vec;
+
+const PAGE: u64 = 4096;
+/// What one leaf covers.
+const LEAF: u64 = 512 * PAGE;
+/// What one table above covers; where the tests map.
+const BASE: u64 = 512 * LEAF;
+/// How long a test waits for what must come.
+const LONG: Duration = Duration::from_secs(5);
+/// How long a test waits for what comes only if there is a bug: the other CPU has to wait for this one.
+const SHORT: Duration = Duration::from_millis(40);
+
+/// What hooks can be attached to.
+#[derive(Clone, Copy, PartialEq)]
+enum Event {
+    LoadRoot,
+    Invalidate,
+    /// An interrupt was posted and is now sent.
+    Interrupt,
+    /// An access to shared state at an address.
+    Access(usize, Touch),
+}
+
+/// When to run what, once.
+type Hook = (Box<dyn Fn(Event) -> bool>, Box<dyn FnOnce()>);
+
+std::thread_local! {
+    static HOOKS: RefCell<Vec<Hook>> = const { RefCell::new(Vec::new()) };
+    static DEADLINE: Cell<Option<Instant>> = const { Cell::new(None) };
+}
+
+/// Runs `then` on this thread just before the first event that `is_it` accepts.
+fn before(is_it: impl Fn(Event) -> bool + 'static, then: impl FnOnce() + 'static) {
+    HOOKS.with(|hooks| hooks.borrow_mut().push((Box::new(is_it), Box::new(then))));
+}
+
+fn fire(event: Event) {
+    let hook = HOOKS.with(|hooks| {
+        let mut hooks = hooks.borrow_mut();
+        let place = hooks.iter().position(|hook| (hook.0)(event))?;
+        Some(hooks.remove(place))
+    });
+    if let Some((_, then)) = hook {
+        then();
+    }
+}
+
+/// Makes the current thread CPU `cpu`, without hooks, and limits how long the core may wait on it.
+fn start_cpu(cpu: usize) {
+    become_cpu(cpu);
+    HOOKS.with(|hooks| hooks.borrow_mut().clear());
+    DEADLINE.set(Some(Instant::now() + 4 * LONG));
+}
+
+/// Whether the signal comes within `limit`.
+fn comes(signal: &Receiver<()>, limit: Duration) -> bool {
+    signal.recv_timeout(limit).is_ok()
+}
+
+/// Has CPU 1 do `work` just before an event on this CPU, which waits for the end of the work, for `limit` at most.
+fn meanwhile<'s>(
+    scope: &'s Scope<'s, '_>,
+    is_it: impl Fn(Event) -> bool + 'static,
+    limit: Duration,
+    work: impl FnOnce() + Send + 's,
+) {
+    let ((begin, begun), (finish, finished)) = (channel(), channel());
+    scope.spawn(move || {
+        start_cpu(1);
+        assert!(comes(&begun, LONG), "the event does not happen");
+        work();
+        send(&finish);
+    });
+    before(is_it, move || {
+        send(&begin);
+        assert!(comes(&finished, limit) || limit == SHORT, "the other CPU waits for this one");
+    });
+}
+
+fn is_flush(event: Event) -> bool {
+    event == Event::Invalidate
+}
+
+/// Sends a signal that perhaps nobody waits for any more.
+fn send(signal: &Sender<()>) {
+    let _ = signal.send(());
+}
+
+/// The test machine with hooks.
+struct Hooked(TestMachine);
+
+// SAFETY: everything of substance is the test machine's.
+unsafe impl Machine for Hooked {
+    type Arch = X86_64;
+
+    fn cpu_count(&self) -> usize {
+        self.0.cpu_count()
+    }
+
+    fn memory(&self) -> &[MemoryRange] {
+        self.0.memory()
+    }
+
+    fn frame(&self, pfn: Pfn) -> *mut u8 {
+        self.0.frame(pfn)
+    }
+
+    fn current_cpu(&self) -> usize {
+        self.0.current_cpu()
+    }
+
+    fn disable_preemption(&self) {}
+
+    fn enable_preemption(&self) {}
+
+    fn load_root(&self, _load: RootLoad) {
+        fire(Event::LoadRoot);
+    }
+
+    fn unload_root(&self) {}
+
+    fn invalidate_page(&self, _asid: Asid, _address: u64) {
+        fire(Event::Invalidate);
+    }
+
+    fn invalidate_asid(&self, _asid: Asid) {
+        fire(Event::Invalidate);
+    }
+
+    fn send_interrupt(&self, _cpus: &CpuSet) {
+        fire(Event::Interrupt);
+    }
+
+    fn wait_change(&self, _word: &AtomicU32, _seen: u32) {
+        let is_over = DEADLINE.get().is_some_and(|deadline| Instant::now() > deadline);
+        assert!(!is_over || thread::panicking(), "the core waits for ever");
+        thread::yield_now();
+    }
+
+    fn now(&self) -> u64 {
+        0
+    }
+
+    fn observe(address: usize, touch: Touch) {
+        fire(Event::Access(address, touch));
+    }
+}
+
+fn boot() -> Vm<Hooked> {
+    start_cpu(0);
+    Vm::new(Hooked(TestMachine::with(&[(0x100, 8192, 0)], &[0; 3]))).expect("a machine")
+}
+
+fn memory(at: u64, length: u64) -> MapRequest<'static, 'static, Hooked> {
+    MapRequest::anonymous(length, Prot::READ_WRITE).at(Place::Fixed(at))
+}
+
+/// Where the mapped page at `address` lies.
+fn page(space: &Space<'_, Hooked>, address: u64) -> *mut u64 {
+    space.vm().machine().frame(space.translate(address).expect("a page").pfn).cast()
+}
+
+/// The first word of the page at `address`, if there is one.
+fn word(space: &Space<'_, Hooked>, address: u64) -> Option<u64> {
+    space.translate(address)?;
+    // SAFETY: a mapped page, to which nobody stores now.
+    Some(unsafe { page(space, address).read() })
+}
+
+/// Stores at `address` as a program does, by way of a fault.
+fn store(space: &Space<'_, Hooked>, address: u64, value: u64) {
+    space.fault(address, Access::Write).expect("a page to store to");
+    // SAFETY: a mapped page that one thread of the test stores to.
+    unsafe { page(space, address).write(value) };
+}
+
+/// The table of `level` on the way to `address`.
+fn table(space: &Space<'_, Hooked>, address: u64, level: usize) -> Pfn {
+    space.inner().table_at(&Cx::enter(space.vm()), address, level).pfn
+}
+
+/// A file of one page; before each write it asks somebody and waits for the answer, if it was told whom.
+#[derive(Default)]
+struct File {
+    word: Mutex<u64>,
+    ask: Mutex<Option<(Sender<()>, Receiver<()>)>>,
+    is_unanswered: Mutex<bool>,
+}
+
+impl Backing for File {
+    fn length(&self) -> u64 {
+        PAGE
+    }
+
+    fn read(&self, _index: u64, page: &mut [u8]) -> Result<(), IoError> {
+        page.fill(0);
+        Ok(())
+    }
+
+    fn write(&self, _index: u64, page: &[u8]) -> Result<(), IoError> {
+        if let Some((question, answer)) = &*self.ask.lock().unwrap() {
+            send(question);
+            *self.is_unanswered.lock().unwrap() = !comes(answer, LONG);
+        }
+        *self.word.lock().unwrap() = page[..8].iter().rev().fold(0, |word, &byte| word << 8 | byte as u64);
+        Ok(())
+    }
+}
+
+/// A move must know all tables of its range: a fault that had looked for a commit before it began, and was still about
+/// to make a table, added a page which nobody moved, and which was then removed with the source.
+///
+/// ```text
+/// CPU 0: remap                         CPU 1: fault
+/// claims the hull, makes leaves
+///                                      finds no commit; is about to store the new table
+/// begins its commit
+/// (waits for CPU 1: the guard)         stores the table
+/// clears the target, flushes           installs a page, stores 42
+/// moves the pages
+/// ```
+#[test]
+fn a_move_takes_along_the_table_that_a_fault_is_making() {
+    let vm = boot();
+    let space = vm.create_space().expect("a space");
+    let target = 3 * BASE;
+    for at in [BASE, target] {
+        space.map(&memory(at, 2 * LEAF)).expect("a mapping");
+        store(&space, at, 1);
+    }
+    vm.switch_to(Some(&space));
+    let slot = vm.machine().frame(table(&space, BASE, 1)) as usize + size_of::<u64>();
+    let claim = &raw const vm.physical().frame(table(&space, BASE, 2)).halves[1] as usize;
+    let ((begin, begun), (pause, paused)) = (channel(), channel());
+    let ((resume, resumed), (finish, finished)) = (channel(), channel());
+    thread::scope(|scope| {
+        let space = &space;
+        scope.spawn(move || {
+            start_cpu(1);
+            assert!(comes(&begun, LONG));
+            before(
+                move |event| event == Event::Access(slot, Touch::Store),
+                move || {
+                    send(&pause);
+                    comes(&resumed, SHORT);
+                },
+            );
+            store(space, BASE + LEAF, 42);
+            send(&finish);
+        });
+        let changes = Cell::new(0);
+        // The first change of the word makes the claim, the second marks it.
+        let is_commit = move |event| {
+            changes.set(changes.get() + u32::from(event == Event::Access(claim, Touch::Modify)));
+            changes.get() == 2
+        };
+        before(is_commit, move || {
+            send(&begin);
+            assert!(comes(&paused, LONG));
+        });
+        before(is_flush, move || {
+            send(&resume);
+            assert!(comes(&finished, LONG));
+        });
+        let place = RemapPlace::Fixed(target);
+        let request = RemapRequest { old: BASE, old_length: 2 * LEAF, new_length: 2 * LEAF, place, keep_old: false };
+        assert_eq!(space.remap(&request), Ok(target));
+    });
+    assert_eq!((word(&space, target), word(&space, target + LEAF)), (Some(1), Some(42)));
+    vm.switch_to(None);
+    vm.audit().expect("a clean audit");
+}
+
+/// Removes the only page of a mapped file by `remove`, while CPU 1 writes it back just before the flush.
+fn remove_while_cleaned(remove: impl FnOnce(&Space<'_, Hooked>, u64)) {
+    let file = File::default();
+    {
+        let vm = boot();
+        let space = vm.create_space().expect("a space");
+        let object = vm.file(&file).expect("an object");
+        vm.switch_to(Some(&space));
+        let shown = MapRequest::object(&object, 0, Sharing::Shared, PAGE, Prot::READ_WRITE);
+        let at = space.map(&shown).expect("a mapping");
+        store(&space, at, 7);
+        // SAFETY: the page is the object's, which lives; nobody accesses it otherwise but the core.
+        let cached = unsafe { AtomicU64::from_ptr(page(&space, at)) };
+        thread::scope(|scope| {
+            meanwhile(scope, is_flush, LONG, || {
+                object.write_back().expect("no error");
+                // By a translation that is not flushed yet.
+                cached.store(8, SeqCst);
+            });
+            remove(&space, at);
+        });
+        vm.switch_to(None);
+    }
+    assert_eq!(*file.word.lock().unwrap(), 8, "the last store has not reached the file");
+}
+
+/// B2: a page is cleaned while a CPU can still store to it. The removed entry was dirty, and the page was marked so before
+/// the flush; a write-back in between took the mark, and later stores through old translations were lost.
+///
+/// ```text
+/// CPU 0: unmap, advise or map          CPU 1: write_back
+/// takes the dirty entry
+///                                      takes the mark, if it is set already; writes 7
+///                                      stores 8 by a translation not flushed yet
+/// flushes
+/// marks the page dirty: the guard
+/// ```
+#[test]
+fn a_store_before_the_flush_reaches_the_file() {
+    remove_while_cleaned(|space, at| space.unmap(at, PAGE).expect("no error"));
+    remove_while_cleaned(|space, at| space.unmap(at, LEAF).expect("no error"));
+    remove_while_cleaned(|space, at| drop(space.advise(at, PAGE, Advice::DontNeed).expect("no error")));
+    remove_while_cleaned(|space, at| assert_eq!(space.map(&memory(at, PAGE)), Ok(at)));
+}
+
+/// An object ends after the claim: its backing, which is then written to, may wait for a fault in the claimed range, and
+/// that fault waits for the claim. They waited for each other.
+///
+/// ```text
+/// CPU 0: map over the file             CPU 1: the file's server
+/// drops the last use of the file
+/// ends its claim: the guard
+/// writes the file back: asks CPU 1
+///                                      faults in the range, where it needs a table
+///                                      answers
+/// ```
+#[test]
+fn a_backing_may_fault_in_the_range_that_loses_it() {
+    let file = File::default();
+    let vm = boot();
+    let space = vm.create_space().expect("a space");
+    space.map(&memory(BASE, 2 * LEAF)).expect("a mapping");
+    let object = vm.file(&file).expect("an object");
+    let shown = MapRequest::object(&object, 0, Sharing::Shared, PAGE, Prot::READ_WRITE);
+    space.map(&shown.at(Place::Fixed(BASE))).expect("a mapping");
+    store(&space, BASE, 7);
+    drop(object);
+    let ((question, asked), (answer, answered)) = (channel(), channel());
+    *file.ask.lock().unwrap() = Some((question, answered));
+    thread::scope(|scope| {
+        let space = &space;
+        scope.spawn(move || {
+            start_cpu(1);
+            assert!(comes(&asked, LONG), "the file is not written to");
+            store(space, BASE + LEAF, 1);
+            send(&answer);
+        });
+        space.map(&memory(BASE, 2 * LEAF)).expect("a mapping");
+    });
+    assert!(!*file.is_unanswered.lock().unwrap(), "the fault waits for the operation that waits for it");
+    assert_eq!((*file.word.lock().unwrap(), word(&space, BASE + LEAF)), (7, Some(1)));
+}
+
+/// What has no table when a commit comes to it has none until the end: a fault that made one of the new class in between
+/// had its page removed when the commit came by again.
+///
+/// ```text
+/// CPU 0: map(MAP_FIXED) over 66 leaves CPU 1: store to the 66th
+/// gives the childless slots the class
+/// zaps the first 64 leaves, flushes
+///                                      faults: would make the leaf
+/// goes on to the other leaves          (waits for the end: the guard)
+///                                      stores 9
+/// ```
+#[test]
+fn a_store_to_a_new_mapping_survives_the_rest_of_its_making() {
+    let vm = boot();
+    let space = vm.create_space().expect("a space");
+    let (length, last) = (66 * LEAF, BASE + 65 * LEAF);
+    space.map(&memory(BASE, length)).expect("a mapping");
+    store(&space, BASE, 1);
+    vm.switch_to(Some(&space));
+    thread::scope(|scope| {
+        meanwhile(scope, is_flush, SHORT, || store(&space, last, 9));
+        space.map(&memory(BASE, length)).expect("a mapping");
+    });
+    assert_eq!((word(&space, BASE), word(&space, last)), (None, Some(9)));
+    vm.switch_to(None);
+    vm.audit().expect("a clean audit");
+}
+
+/// Forks while CPU 1 stores to a part that the fork has dealt with and then to one that it has not come to.
+fn fork_is_a_cut(is_first_mapped: bool) {
+    let vm = boot();
+    let space = vm.create_space().expect("a space");
+    let (first, middle, second) = (BASE, BASE + LEAF, BASE + 2 * LEAF);
+    space.map(&memory(BASE, 3 * LEAF)).expect("a mapping");
+    if is_first_mapped {
+        store(&space, first, 0);
+    }
+    store(&space, middle, 0);
+    store(&space, second, 0);
+    let stamp = &raw const vm.physical().frame(table(&space, middle, 0)).words[0] as usize;
+    thread::scope(|scope| {
+        meanwhile(
+            scope,
+            move |event| event == Event::Access(stamp, Touch::Store),
+            SHORT,
+            || {
+                store(&space, first, 1);
+                store(&space, second, 1);
+            },
+        );
+        let child = space.fork().expect("a child");
+        let seen = (word(&child, first).unwrap_or(0), word(&child, second));
+        assert_eq!(seen, (0, Some(0)), "the child sees the second store, or part of what came before it");
+    });
+    assert_eq!((word(&space, first), word(&space, second)), (Some(1), Some(1)));
+    vm.audit().expect("a clean audit");
+}
+
+/// D10: the child has a later store and lacks an earlier one. The fault which must wait is one in a part where there was
+/// no table when fork came by.
+///
+/// ```text
+/// CPU 0: fork                          CPU 1
+/// passes leaf 0, which does not exist
+/// begins leaf 1
+///                                      stores to leaf 0: would make it
+/// copies leaf 2, flushes               (waits for the flush: the guard)
+///                                      stores to leaf 0, then to leaf 2
+/// ```
+#[test]
+fn a_fault_that_needs_a_table_waits_for_the_fork() {
+    fork_is_a_cut(false);
+}
+
+/// D10 again, where the leaf existed and was copied.
+///
+/// ```text
+/// CPU 0: fork                          CPU 1
+/// copies and stamps leaf 0
+/// begins leaf 1
+///                                      stores to leaf 0: would copy the page
+/// copies leaf 2, flushes               (waits for the flush: the guard)
+///                                      stores to leaf 0, then to leaf 2
+/// ```
+#[test]
+fn a_fault_in_a_copied_leaf_waits_for_the_fork() {
+    fork_is_a_cut(true);
+}
+
+/// J7: a request in the mailbox covers all that was asked for. A CPU between two spaces is asked to leave the one, and
+/// to flush a page of the other: the merged request must do both.
+///
+/// ```text
+/// CPU 0: drop(old)   CPU 1: switch_to(new)     CPU 2: unmap in new
+///                    has read the generation
+/// asks CPU 1 to leave                          asks CPU 1 to flush
+///                    has the root loaded
+///                    serves both: flushes
+/// ```
+#[test]
+fn a_request_to_leave_does_not_swallow_one_to_flush() {
+    let vm = boot();
+    let (old, new) = (vm.create_space().expect("a space"), vm.create_space().expect("a space"));
+    new.map(&memory(BASE, PAGE)).expect("a mapping");
+    store(&new, BASE, 1);
+    let ((leave, leaving), (flush, flushing)) = (channel(), channel());
+    let ((ask, asked), (invalidate, invalidated)) = (channel(), channel());
+    let (also_ask, load) = (ask.clone(), channel());
+    thread::scope(|scope| {
+        let (vm, new) = (&vm, &new);
+        scope.spawn(move || {
+            start_cpu(1);
+            vm.switch_to(Some(&old));
+            before(
+                |event| event == Event::LoadRoot,
+                move || {
+                    [leave, flush].iter().for_each(send);
+                    assert!(comes(&asked, LONG) && comes(&asked, LONG));
+                },
+            );
+            before(|event| event == Event::Invalidate, move || send(&invalidate));
+            load.0.send(old).expect("a receiver");
+            vm.switch_to(Some(new));
+            vm.switch_to(None);
+        });
+        scope.spawn(move || {
+            start_cpu(0);
+            let old = load.1.recv_timeout(LONG).expect("the space");
+            assert!(comes(&leaving, LONG));
+            before(|event| event == Event::Interrupt, move || send(&ask));
+            drop(old);
+        });
+        scope.spawn(move || {
+            start_cpu(2);
+            assert!(comes(&flushing, LONG));
+            before(|event| event == Event::Interrupt, move || send(&also_ask));
+            new.unmap(BASE, PAGE).expect("no error");
+        });
+    });
+    assert!(comes(&invalidated, SHORT), "CPU 1 has the new space loaded and still its old translations");
+    vm.audit().expect("a clean audit");
+}
+
+/// An object of another instance is refused: its frames would be looked up in the wrong machine. Needs no second CPU.
+#[test]
+fn an_object_of_another_instance_is_refused() {
+    let (vm, other) = (boot(), boot());
+    let space = vm.create_space().expect("a space");
+    let object = other.shared_memory(4).expect("an object");
+    let shown = MapRequest::object(&object, 0, Sharing::Shared, PAGE, Prot::READ_WRITE);
+    assert!(matches!(space.map(&shown), Err(Error::Invalid { .. })));
+    vm.audit().expect("a clean audit");
+}
+
+/// A space of another instance is not loaded: its end would look for the CPUs of the wrong instance, and leave its root on
+/// this one. The CPU leaves the space it was in. Needs no second CPU.
+#[test]
+fn a_space_of_another_instance_is_not_loaded() {
+    let vm = boot();
+    let own = vm.create_space().expect("a space");
+    vm.switch_to(Some(&own));
+    {
+        let other = boot();
+        let space = other.create_space().expect("a space");
+        before(|event| event == Event::LoadRoot, || panic!("a foreign root is loaded"));
+        vm.switch_to(Some(&space));
+    }
+    own.map(&memory(BASE, PAGE)).expect("a mapping");
+    store(&own, BASE, 1);
+    before(|event| event == Event::Invalidate, || panic!("the space is still loaded"));
+    own.unmap(BASE, PAGE).expect("no error");
+    start_cpu(0);
+    vm.switch_to(None);
+}
