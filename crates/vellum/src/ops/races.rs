@@ -330,7 +330,7 @@ fn remove_while_cleaned(remove: impl FnOnce(&Space<'_, Hooked>, u64)) {
 fn a_store_before_the_flush_reaches_the_file() {
     remove_while_cleaned(|space, at| space.unmap(at, PAGE).expect("no error"));
     remove_while_cleaned(|space, at| space.unmap(at, LEAF).expect("no error"));
-    remove_while_cleaned(|space, at| drop(space.advise(at, PAGE, Advice::DontNeed).expect("no error")));
+    remove_while_cleaned(|space, at| space.advise(at, PAGE, Advice::DontNeed).expect("no error"));
     remove_while_cleaned(|space, at| assert_eq!(space.map(&memory(at, PAGE)), Ok(at)));
 }
 
