@@ -49,30 +49,38 @@ std::thread_local! {
 
 /// Runs `then` on this thread just before the first event that `is_it` accepts.
 fn before(is_it: impl Fn(Event) -> bool + 'static, then: impl FnOnce() + 'static) {
-    HOOKS.with(|hooks| hooks.borrow_mut().push((Box::new(is_it), Box::new(then))));
+    HOOKS.with_borrow_mut(|hooks| hooks.push((Box::new(is_it), Box::new(then))));
 }
 
 fn fire(event: Event) {
-    let hook = HOOKS.with(|hooks| {
-        let mut hooks = hooks.borrow_mut();
+    let hook = HOOKS.with_borrow_mut(|hooks| {
         let place = hooks.iter().position(|hook| (hook.0)(event))?;
         Some(hooks.remove(place))
     });
-    if let Some((_, then)) = hook {
-        then();
-    }
+    hook.into_iter().for_each(|(_, then)| then());
 }
 
 /// Makes the current thread CPU `cpu`, without hooks, and limits how long the core may wait on it.
 fn start_cpu(cpu: usize) {
     become_cpu(cpu);
-    HOOKS.with(|hooks| hooks.borrow_mut().clear());
+    HOOKS.with_borrow_mut(Vec::clear);
     DEADLINE.set(Some(Instant::now() + 4 * LONG));
 }
 
 /// Whether the signal comes within `limit`.
 fn comes(signal: &Receiver<()>, limit: Duration) -> bool {
     signal.recv_timeout(limit).is_ok()
+}
+
+/// Sends a signal that perhaps nobody waits for any more.
+fn send(signal: &Sender<()>) {
+    let _ = signal.send(());
+}
+
+/// Sends one signal; whether another comes within `limit`.
+fn ask(question: &Sender<()>, answer: &Receiver<()>, limit: Duration) -> bool {
+    send(question);
+    comes(answer, limit)
 }
 
 /// Has CPU 1 do `work` just before an event on this CPU, which waits for the end of the work, for `limit` at most.
@@ -89,19 +97,11 @@ fn meanwhile<'s>(
         work();
         send(&finish);
     });
-    before(is_it, move || {
-        send(&begin);
-        assert!(comes(&finished, limit) || limit == SHORT, "the other CPU waits for this one");
-    });
+    before(is_it, move || assert!(ask(&begin, &finished, limit) || limit == SHORT, "the other CPU waits for this one"));
 }
 
-fn is_flush(event: Event) -> bool {
-    event == Event::Invalidate
-}
-
-/// Sends a signal that perhaps nobody waits for any more.
-fn send(signal: &Sender<()>) {
-    let _ = signal.send(());
+fn is(expected: Event) -> impl Fn(Event) -> bool {
+    move |event| event == expected
 }
 
 /// The test machine with hooks.
@@ -114,51 +114,38 @@ unsafe impl Machine for Hooked {
     fn cpu_count(&self) -> usize {
         self.0.cpu_count()
     }
-
     fn memory(&self) -> &[MemoryRange] {
         self.0.memory()
     }
-
     fn frame(&self, pfn: Pfn) -> *mut u8 {
         self.0.frame(pfn)
     }
-
     fn current_cpu(&self) -> usize {
         self.0.current_cpu()
     }
-
     fn disable_preemption(&self) {}
-
     fn enable_preemption(&self) {}
-
     fn load_root(&self, _load: RootLoad) {
         fire(Event::LoadRoot);
     }
-
     fn unload_root(&self) {}
-
     fn invalidate_page(&self, _asid: Asid, _address: u64) {
         fire(Event::Invalidate);
     }
-
     fn invalidate_asid(&self, _asid: Asid) {
         fire(Event::Invalidate);
     }
-
     fn send_interrupt(&self, _cpus: &CpuSet) {
         fire(Event::Interrupt);
     }
-
     fn wait_change(&self, _word: &AtomicU32, _seen: u32) {
         let is_over = DEADLINE.get().is_some_and(|deadline| Instant::now() > deadline);
         assert!(!is_over || thread::panicking(), "the core waits for ever");
         thread::yield_now();
     }
-
     fn now(&self) -> u64 {
         0
     }
-
     fn observe(address: usize, touch: Touch) {
         fire(Event::Access(address, touch));
     }
@@ -197,36 +184,31 @@ fn table(space: &Space<'_, Hooked>, address: u64, level: usize) -> Pfn {
     space.inner().table_at(&Cx::enter(space.vm()), address, level).pfn
 }
 
-/// A file of one page; before each write it asks somebody and waits for the answer, if it was told whom.
+/// A file of one page; a write asks somebody first, if it was told whom, and fails without an answer.
 #[derive(Default)]
 struct File {
     word: Mutex<u64>,
     ask: Mutex<Option<(Sender<()>, Receiver<()>)>>,
-    is_unanswered: Mutex<bool>,
 }
 
 impl Backing for File {
     fn length(&self) -> u64 {
         PAGE
     }
-
     fn read(&self, _index: u64, page: &mut [u8]) -> Result<(), IoError> {
         page.fill(0);
         Ok(())
     }
-
     fn write(&self, _index: u64, page: &[u8]) -> Result<(), IoError> {
-        if let Some((question, answer)) = &*self.ask.lock().unwrap() {
-            send(question);
-            *self.is_unanswered.lock().unwrap() = !comes(answer, LONG);
+        if self.ask.lock().unwrap().as_ref().is_some_and(|(question, answer)| !ask(question, answer, LONG)) {
+            return Err(IoError);
         }
         *self.word.lock().unwrap() = page[..8].iter().rev().fold(0, |word, &byte| word << 8 | byte as u64);
         Ok(())
     }
 }
 
-/// A move must know all tables of its range: a fault that had looked for a commit before it began, and was still about
-/// to make a table, added a page which nobody moved, and which was then removed with the source.
+/// A move must know of a table that a fault is about to make: its page was removed with the source.
 ///
 /// ```text
 /// CPU 0: remap                         CPU 1: fault
@@ -249,20 +231,13 @@ fn a_move_takes_along_the_table_that_a_fault_is_making() {
     vm.switch_to(Some(&space));
     let slot = vm.machine().frame(table(&space, BASE, 1)) as usize + size_of::<u64>();
     let claim = &raw const vm.physical().frame(table(&space, BASE, 2)).halves[1] as usize;
-    let ((begin, begun), (pause, paused)) = (channel(), channel());
-    let ((resume, resumed), (finish, finished)) = (channel(), channel());
+    let [(begin, begun), (pause, paused), (resume, resumed), (finish, finished)] = [(); 4].map(|()| channel());
     thread::scope(|scope| {
         let space = &space;
         scope.spawn(move || {
             start_cpu(1);
             assert!(comes(&begun, LONG));
-            before(
-                move |event| event == Event::Access(slot, Touch::Store),
-                move || {
-                    send(&pause);
-                    comes(&resumed, SHORT);
-                },
-            );
+            before(is(Event::Access(slot, Touch::Store)), move || _ = ask(&pause, &resumed, SHORT));
             store(space, BASE + LEAF, 42);
             send(&finish);
         });
@@ -272,14 +247,8 @@ fn a_move_takes_along_the_table_that_a_fault_is_making() {
             changes.set(changes.get() + u32::from(event == Event::Access(claim, Touch::Modify)));
             changes.get() == 2
         };
-        before(is_commit, move || {
-            send(&begin);
-            assert!(comes(&paused, LONG));
-        });
-        before(is_flush, move || {
-            send(&resume);
-            assert!(comes(&finished, LONG));
-        });
+        before(is_commit, move || assert!(ask(&begin, &paused, LONG)));
+        before(is(Event::Invalidate), move || assert!(ask(&resume, &finished, LONG)));
         let place = RemapPlace::Fixed(target);
         let request = RemapRequest { old: BASE, old_length: 2 * LEAF, new_length: 2 * LEAF, place, keep_old: false };
         assert_eq!(space.remap(&request), Ok(target));
@@ -303,7 +272,7 @@ fn remove_while_cleaned(remove: impl FnOnce(&Space<'_, Hooked>, u64)) {
         // SAFETY: the page is the object's, which lives; nobody accesses it otherwise but the core.
         let cached = unsafe { AtomicU64::from_ptr(page(&space, at)) };
         thread::scope(|scope| {
-            meanwhile(scope, is_flush, LONG, || {
+            meanwhile(scope, is(Event::Invalidate), LONG, || {
                 object.write_back().expect("no error");
                 // By a translation that is not flushed yet.
                 cached.store(8, SeqCst);
@@ -315,8 +284,7 @@ fn remove_while_cleaned(remove: impl FnOnce(&Space<'_, Hooked>, u64)) {
     assert_eq!(*file.word.lock().unwrap(), 8, "the last store has not reached the file");
 }
 
-/// B2: a page is cleaned while a CPU can still store to it. The removed entry was dirty, and the page was marked so before
-/// the flush; a write-back in between took the mark, and later stores through old translations were lost.
+/// B2: a page is cleaned while a CPU can still store to it. It was marked dirty before the flush instead of after.
 ///
 /// ```text
 /// CPU 0: unmap, advise or map          CPU 1: write_back
@@ -334,8 +302,7 @@ fn a_store_before_the_flush_reaches_the_file() {
     remove_while_cleaned(|space, at| assert_eq!(space.map(&memory(at, PAGE)), Ok(at)));
 }
 
-/// An object ends after the claim: its backing, which is then written to, may wait for a fault in the claimed range, and
-/// that fault waits for the claim. They waited for each other.
+/// The backing of a file that loses its last use is written to, and may wait for a fault, which may wait for the claim.
 ///
 /// ```text
 /// CPU 0: map over the file             CPU 1: the file's server
@@ -368,12 +335,11 @@ fn a_backing_may_fault_in_the_range_that_loses_it() {
         });
         space.map(&memory(BASE, 2 * LEAF)).expect("a mapping");
     });
-    assert!(!*file.is_unanswered.lock().unwrap(), "the fault waits for the operation that waits for it");
-    assert_eq!((*file.word.lock().unwrap(), word(&space, BASE + LEAF)), (7, Some(1)));
+    assert_eq!(*file.word.lock().unwrap(), 7, "the fault waits for the operation that waits for it");
+    assert_eq!(word(&space, BASE + LEAF), Some(1));
 }
 
-/// What has no table when a commit comes to it has none until the end: a fault that made one of the new class in between
-/// had its page removed when the commit came by again.
+/// A fault made a table where a commit had been already; its page was removed when the commit came by again.
 ///
 /// ```text
 /// CPU 0: map(MAP_FIXED) over 66 leaves CPU 1: store to the 66th
@@ -392,7 +358,7 @@ fn a_store_to_a_new_mapping_survives_the_rest_of_its_making() {
     store(&space, BASE, 1);
     vm.switch_to(Some(&space));
     thread::scope(|scope| {
-        meanwhile(scope, is_flush, SHORT, || store(&space, last, 9));
+        meanwhile(scope, is(Event::Invalidate), SHORT, || store(&space, last, 9));
         space.map(&memory(BASE, length)).expect("a mapping");
     });
     assert_eq!((word(&space, BASE), word(&space, last)), (None, Some(9)));
@@ -404,24 +370,15 @@ fn a_store_to_a_new_mapping_survives_the_rest_of_its_making() {
 fn fork_is_a_cut(is_first_mapped: bool) {
     let vm = boot();
     let space = vm.create_space().expect("a space");
-    let (first, middle, second) = (BASE, BASE + LEAF, BASE + 2 * LEAF);
+    let [first, middle, second] = [0, 1, 2].map(|leaf| BASE + leaf * LEAF);
     space.map(&memory(BASE, 3 * LEAF)).expect("a mapping");
-    if is_first_mapped {
-        store(&space, first, 0);
-    }
-    store(&space, middle, 0);
-    store(&space, second, 0);
+    [middle, second, first][..2 + usize::from(is_first_mapped)].iter().for_each(|&at| store(&space, at, 0));
     let stamp = &raw const vm.physical().frame(table(&space, middle, 0)).words[0] as usize;
     thread::scope(|scope| {
-        meanwhile(
-            scope,
-            move |event| event == Event::Access(stamp, Touch::Store),
-            SHORT,
-            || {
-                store(&space, first, 1);
-                store(&space, second, 1);
-            },
-        );
+        meanwhile(scope, is(Event::Access(stamp, Touch::Store)), SHORT, || {
+            store(&space, first, 1);
+            store(&space, second, 1);
+        });
         let child = space.fork().expect("a child");
         let seen = (word(&child, first).unwrap_or(0), word(&child, second));
         assert_eq!(seen, (0, Some(0)), "the child sees the second store, or part of what came before it");
@@ -430,8 +387,7 @@ fn fork_is_a_cut(is_first_mapped: bool) {
     vm.audit().expect("a clean audit");
 }
 
-/// D10: the child has a later store and lacks an earlier one. The fault which must wait is one in a part where there was
-/// no table when fork came by.
+/// D10: the child has a later store and lacks an earlier one, where there was no table when fork came by.
 ///
 /// ```text
 /// CPU 0: fork                          CPU 1
@@ -446,7 +402,7 @@ fn a_fault_that_needs_a_table_waits_for_the_fork() {
     fork_is_a_cut(false);
 }
 
-/// D10 again, where the leaf existed and was copied.
+/// D10: the child has a later store and lacks an earlier one, where the leaf had been copied.
 ///
 /// ```text
 /// CPU 0: fork                          CPU 1
@@ -461,8 +417,7 @@ fn a_fault_in_a_copied_leaf_waits_for_the_fork() {
     fork_is_a_cut(true);
 }
 
-/// J7: a request in the mailbox covers all that was asked for. A CPU between two spaces is asked to leave the one, and
-/// to flush a page of the other: the merged request must do both.
+/// J7: a CPU between two spaces is asked to leave the one and to flush a page of the other: it must do both.
 ///
 /// ```text
 /// CPU 0: drop(old)   CPU 1: switch_to(new)     CPU 2: unmap in new
@@ -477,22 +432,18 @@ fn a_request_to_leave_does_not_swallow_one_to_flush() {
     let (old, new) = (vm.create_space().expect("a space"), vm.create_space().expect("a space"));
     new.map(&memory(BASE, PAGE)).expect("a mapping");
     store(&new, BASE, 1);
-    let ((leave, leaving), (flush, flushing)) = (channel(), channel());
-    let ((ask, asked), (invalidate, invalidated)) = (channel(), channel());
+    let [(leave, leaving), (flush, flushing), (ask, asked), (invalidate, invalidated)] = [(); 4].map(|()| channel());
     let (also_ask, load) = (ask.clone(), channel());
     thread::scope(|scope| {
         let (vm, new) = (&vm, &new);
         scope.spawn(move || {
             start_cpu(1);
             vm.switch_to(Some(&old));
-            before(
-                |event| event == Event::LoadRoot,
-                move || {
-                    [leave, flush].iter().for_each(send);
-                    assert!(comes(&asked, LONG) && comes(&asked, LONG));
-                },
-            );
-            before(|event| event == Event::Invalidate, move || send(&invalidate));
+            before(is(Event::LoadRoot), move || {
+                [leave, flush].iter().for_each(send);
+                assert!(comes(&asked, LONG) && comes(&asked, LONG));
+            });
+            before(is(Event::Invalidate), move || send(&invalidate));
             load.0.send(old).expect("a receiver");
             vm.switch_to(Some(new));
             vm.switch_to(None);
@@ -501,13 +452,13 @@ fn a_request_to_leave_does_not_swallow_one_to_flush() {
             start_cpu(0);
             let old = load.1.recv_timeout(LONG).expect("the space");
             assert!(comes(&leaving, LONG));
-            before(|event| event == Event::Interrupt, move || send(&ask));
+            before(is(Event::Interrupt), move || send(&ask));
             drop(old);
         });
         scope.spawn(move || {
             start_cpu(2);
             assert!(comes(&flushing, LONG));
-            before(|event| event == Event::Interrupt, move || send(&also_ask));
+            before(is(Event::Interrupt), move || send(&also_ask));
             new.unmap(BASE, PAGE).expect("no error");
         });
     });
@@ -526,8 +477,7 @@ fn an_object_of_another_instance_is_refused() {
     vm.audit().expect("a clean audit");
 }
 
-/// A space of another instance is not loaded: its end would look for the CPUs of the wrong instance, and leave its root on
-/// this one. The CPU leaves the space it was in. Needs no second CPU.
+/// A space of another instance is not loaded: its end would leave its root on this CPU. Needs no second CPU.
 #[test]
 fn a_space_of_another_instance_is_not_loaded() {
     let vm = boot();
@@ -536,12 +486,12 @@ fn a_space_of_another_instance_is_not_loaded() {
     {
         let other = boot();
         let space = other.create_space().expect("a space");
-        before(|event| event == Event::LoadRoot, || panic!("a foreign root is loaded"));
+        before(is(Event::LoadRoot), || panic!("a foreign root is loaded"));
         vm.switch_to(Some(&space));
     }
     own.map(&memory(BASE, PAGE)).expect("a mapping");
     store(&own, BASE, 1);
-    before(|event| event == Event::Invalidate, || panic!("the space is still loaded"));
+    before(is(Event::Invalidate), || panic!("the space is still loaded"));
     own.unmap(BASE, PAGE).expect("no error");
     start_cpu(0);
     vm.switch_to(None);
