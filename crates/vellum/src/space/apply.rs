@@ -223,17 +223,7 @@ impl<'a, M: Machine> Change<'a, '_, '_, M> {
         let len = table.len();
         match self.classes {
             ClassChange::Keep => {}
-            ClassChange::Set(new) => {
-                self.cx.retain_class(*new, (high - low + 1) as u64);
-                let runs = table.runs(self.cx);
-                let mut index = low;
-                while index <= high {
-                    let (class, end) = runs.run(index, high + 1);
-                    self.cx.release_class(class, (end - index) as u64);
-                    index = end;
-                }
-                locked.set_class(self.cx, low, high, *new, Some(self.spares));
-            }
+            ClassChange::Set(new) => locked.set_counted_class(self.cx, low, high, *new, self.spares),
             ClassChange::Map(change) => {
                 let mut index = low;
                 while index <= high {

@@ -4,7 +4,7 @@
 //! translations are flushed before the locks go (B7, B8). So at any moment a page is at one of the two places, and a fault
 //! finds the class that belongs to it.
 
-use super::table::{Locked, Table};
+use super::table::Table;
 use super::walk::Maker;
 use super::{ClassId, Inner, Spares};
 use crate::arch::Arch;
@@ -97,7 +97,7 @@ impl<M: Machine> Inner<M> {
         let index = table.index(piece.old);
         if let Some(locked) = table.lock(cx, self, piece.old) {
             debug_assert!(table.level > 0 && table.entry(index) == 0, "a table was made during a move");
-            set_class(cx, &locked, index, index, shift.old_class, spares);
+            locked.set_counted_class(cx, index, index, shift.old_class, spares);
         }
     }
 
@@ -138,27 +138,7 @@ impl<M: Machine> Inner<M> {
             cx.flush(self.id(), self.tlb(), Flush { start: piece.old, pages, tables_freed: false });
             cx.count(Event::MovedPage, moved);
         }
-        set_class(cx, from, low, low + pages as usize - 1, old_class, spares);
-        set_class(cx, to, target_low, target_low + pages as usize - 1, new_class, target_spares);
+        from.set_counted_class(cx, low, low + pages as usize - 1, old_class, spares);
+        to.set_counted_class(cx, target_low, target_low + pages as usize - 1, new_class, target_spares);
     }
-}
-
-/// Sets and counts the class of slots without lower tables.
-fn set_class<M: Machine>(
-    cx: &Cx<'_, M>,
-    locked: &Locked<'_, M>,
-    low: usize,
-    high: usize,
-    class: ClassId,
-    spares: &mut Spares,
-) {
-    cx.retain_class(class, (high - low + 1) as u64);
-    let runs = locked.table.runs(cx);
-    let mut slot = low;
-    while slot <= high {
-        let (old, end) = runs.run(slot, high + 1);
-        cx.release_class(old, (end - slot) as u64);
-        slot = end;
-    }
-    locked.set_class(cx, low, high, class, Some(spares));
 }

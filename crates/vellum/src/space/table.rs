@@ -260,6 +260,27 @@ impl<'a, M: Machine> Locked<'a, M> {
         sequence.store(sequence.load(Relaxed).wrapping_add(1), Release);
     }
 
+    /// Sets the class of the slots `low..=high`, none of which has a lower table, and counts the slots: first for the new
+    /// class, which the caller holds, lest one that stays is given up in between.
+    pub(crate) fn set_counted_class(
+        &self,
+        cx: &Cx<'_, M>,
+        low: usize,
+        high: usize,
+        class: ClassId,
+        spares: &mut Spares,
+    ) {
+        cx.retain_class(class, (high - low + 1) as u64);
+        let runs = self.table.runs(cx);
+        let mut slot = low;
+        while slot <= high {
+            let (old, end) = runs.run(slot, high + 1);
+            cx.release_class(old, (end - slot) as u64);
+            slot = end;
+        }
+        self.set_class(cx, low, high, class, Some(spares));
+    }
+
     /// Sets the class of the slots `low..=high`, which have one in common; whether that was possible without a side
     /// array.
     #[inline(always)]
