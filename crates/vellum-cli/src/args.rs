@@ -88,6 +88,17 @@ pub enum ArchName {
     X86_64,
     #[value(name = "x86_64-la57")]
     X86_64La57,
+    #[value(name = "aarch64")]
+    Aarch64,
+    #[value(name = "riscv64")]
+    Riscv64,
+    #[value(name = "riscv64-sv48")]
+    Riscv64Sv48,
+    #[value(name = "ppc64")]
+    Ppc64,
+    /// Workloads only: the pages of traces are smaller.
+    #[value(name = "sparc64")]
+    Sparc64,
     #[value(name = "tiny", hide = true)]
     Tiny,
 }

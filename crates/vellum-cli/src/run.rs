@@ -7,7 +7,7 @@ use crate::report::{Report, json, text};
 use crate::{BAD_INPUT, FAILED, fail};
 use std::path::Path;
 use std::process::ExitCode;
-use vellum::arch::{Arch, X86_64, X86_64La57};
+use vellum::arch::{Aarch64, Arch, Ppc64, Riscv64, Riscv64Sv48, Sparc64, X86_64, X86_64La57};
 use vellum_lab::outcome::{Outcome, RunError};
 use vellum_lab::replay::{ReplayOptions, replay};
 use vellum_lab::trace::TraceReader;
@@ -17,8 +17,8 @@ use vellum_lab::workload::{Setting, Workload};
 static BUNDLED: &[u8] = include_bytes!("../../../traces/sort.vtrace");
 const BUNDLED_NAME: &str = "sort.vtrace (bundled)";
 const BUNDLED_ACCESSES: u64 = 27_953_366;
-/// Bytes of a page of the architectures that can be run.
-const PAGE_BYTES: u64 = 4096;
+/// log2 of the bytes of a page of the programs that traces are of.
+const TRACED_PAGE_SHIFT: u32 = 12;
 
 /// On what to run.
 struct Machine {
@@ -76,13 +76,25 @@ fn execute(source: Source, machine: &Machine, as_json: bool) -> ExitCode {
     match machine.arch {
         ArchName::X86_64 => execute_on::<X86_64>(source, machine, as_json),
         ArchName::X86_64La57 => execute_on::<X86_64La57>(source, machine, as_json),
+        ArchName::Aarch64 => execute_on::<Aarch64>(source, machine, as_json),
+        ArchName::Riscv64 => execute_on::<Riscv64>(source, machine, as_json),
+        ArchName::Riscv64Sv48 => execute_on::<Riscv64Sv48>(source, machine, as_json),
+        ArchName::Ppc64 => execute_on::<Ppc64>(source, machine, as_json),
+        ArchName::Sparc64 => execute_on::<Sparc64>(source, machine, as_json),
         ArchName::Tiny => fail(BAD_INPUT, "--arch tiny: its addresses are too short for those of real programs"),
     }
 }
 
 fn execute_on<A: Arch>(source: Source, machine: &Machine, as_json: bool) -> ExitCode {
-    let frames = machine.memory / PAGE_BYTES;
+    let frames = machine.memory >> A::PAGE_SHIFT;
     let is_trace = matches!(source, Source::Trace { .. });
+    if is_trace && A::PAGE_SHIFT != TRACED_PAGE_SHIFT {
+        let (name, kib) = (A::NAME, 1u64 << (A::PAGE_SHIFT - 10));
+        return fail(
+            BAD_INPUT,
+            format_args!("--arch {name}: its pages have {kib} KiB, and those of traces have 4 KiB"),
+        );
+    }
     let cpus = machine.cpus.unwrap_or_else(|| if is_trace { 1 } else { host_cpus() });
     let (name, result) = match source {
         Source::Trace { reader, name, accesses } => {
@@ -99,8 +111,15 @@ fn execute_on<A: Arch>(source: Source, machine: &Machine, as_json: bool) -> Exit
         Ok(outcome) => outcome,
         Err(error) => return fail(exit_code(&error), error),
     };
-    let report =
-        Report { workload: &name, arch: A::NAME, cpus, memory_bytes: machine.memory, is_trace, outcome: &outcome };
+    let report = Report {
+        workload: &name,
+        arch: A::NAME,
+        page_bytes: 1 << A::PAGE_SHIFT,
+        cpus,
+        memory_bytes: machine.memory,
+        is_trace,
+        outcome: &outcome,
+    };
     let printed = print(&if as_json { json::render(&report) } else { text::render(&report) });
     if outcome.is_clean() { printed } else { fail(FAILED, complaint(&name, &outcome)) }
 }
@@ -114,7 +133,7 @@ fn complaint(name: &str, outcome: &Outcome) -> String {
 
 fn exit_code(error: &RunError) -> u8 {
     match error {
-        RunError::Trace(_) | RunError::Machine(_) => BAD_INPUT,
+        RunError::Trace(_) | RunError::Address { .. } | RunError::Machine(_) => BAD_INPUT,
         RunError::OutOfMemory { .. } | RunError::Workload(_) => FAILED,
     }
 }

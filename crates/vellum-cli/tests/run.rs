@@ -162,6 +162,47 @@ fn other_architectures_run() {
     assert!(complaint(&vellum(&["run", path, "--arch", "tiny"]), 2).contains("--arch tiny"));
 }
 
+const ARCHES: [&str; 5] = ["aarch64", "riscv64", "riscv64-sv48", "ppc64", "sparc64"];
+
+/// What the program does is the same everywhere; what the processors do is not.
+#[test]
+fn a_trace_replays_on_every_architecture_with_its_pages() {
+    let path = traces().join("threads.100.xz");
+    let on = |arch: &str| vellum(&["run", path.to_str().unwrap(), "--arch", arch, "--cpus", "3", "--json"]);
+    let x86 = document(&on("x86_64"));
+    for arch in ARCHES.into_iter().filter(|arch| *arch != "sparc64") {
+        let document = document(&on(arch));
+        assert_eq!(document["arch"], arch);
+        for same in ["accesses", "pages_touched", "sigsegv", "implicit_pages", "oracle"] {
+            assert_eq!(document[same], x86[same], "{arch}: {same}");
+        }
+        assert_eq!(document["audit"], "clean", "{arch}");
+        let interrupts = document["tlb"]["ipis_sent"].as_u64().unwrap();
+        assert_eq!(interrupts == 0, ["aarch64", "ppc64"].contains(&arch), "{arch}: {interrupts} interrupts");
+    }
+    let line = complaint(&on("sparc64"), 2);
+    assert!(line.contains("--arch sparc64") && line.contains("8 KiB") && line.contains("4 KiB"), "{line}");
+}
+
+#[test]
+fn workloads_run_on_every_architecture() {
+    for (number, arch) in ARCHES.into_iter().enumerate() {
+        for (place, name) in WORKLOADS.into_iter().enumerate() {
+            // All where pages are larger, and every other one elsewhere; on either machine in turn.
+            if arch != "sparc64" && (number + place) % 2 == 1 {
+                continue;
+            }
+            let machine = if place % 3 == 0 { &["--deterministic"][..] } else { &[] };
+            let run = ["run", name, "--arch", arch, "--cpus", "2", "--memory", "256M", "--json"];
+            let document = document(&vellum(&[&run[..], machine].concat()));
+            assert_eq!(document["arch"], arch);
+            assert_eq!(document["oracle"]["violations"], 0, "{name} on {arch}");
+            assert_eq!(document["audit"], "clean", "{name} on {arch}");
+            assert!(document["oracle"]["loads_checked"].as_u64().unwrap() > 1000, "{name} on {arch}");
+        }
+    }
+}
+
 #[test]
 fn exhausted_memory_is_a_failure_with_a_reason() {
     let line = complaint(&vellum(&["run", "--memory", "4M"]), 1);

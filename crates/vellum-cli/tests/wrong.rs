@@ -23,6 +23,22 @@ fn impossible_accesses() {
     refused(log(" S 0060zz00,8\n").as_bytes(), &["line 2"]);
 }
 
+/// Addresses that programs have on x86-64, and not on the architecture asked for.
+#[test]
+fn addresses_of_larger_architectures() {
+    let map = "SYSCALL[7,1](9) sys_mmap ( 0x0, 8192, 3, 34, -1, 0 ) --> [pre-success] Success(0x3fffffff000) \n";
+    let brk = "SYSCALL[7,1](12) sys_brk ( 0x0 ) --> [pre-success] Success(0x4000000000) \n";
+    for (body, address) in [(" S 4000000000,8\n", "0x4000000000"), (map, "0x40000000fff"), (brk, "0x4000000000")] {
+        let run = |arch| vellum_with(&["run", "-", "--arch", arch], log(&format!(" L 00600000,8\n{body}")).as_bytes());
+        let line = complaint(&run("riscv64"), 2);
+        assert!(line.contains(address) && line.contains("riscv64"), "{line}");
+        assert_eq!(run("riscv64-sv48").status.code(), Some(0));
+    }
+    // Not an address of any program: a signal, here as there.
+    let output = vellum_with(&["run", "-", "--arch", "riscv64"], log(" L ffffffffff600000,8\n").as_bytes());
+    assert_eq!(output.status.code(), Some(0));
+}
+
 #[test]
 fn incomplete_files() {
     refused(b"", &["empty"]);

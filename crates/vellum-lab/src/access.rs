@@ -27,6 +27,8 @@ pub(crate) trait Simulated: Machine {
     }
     /// Called before each try: interrupts are served here.
     fn before_access(&self);
+    /// Called when the bytes of a translated access have been moved.
+    fn after_access(&self) {}
 }
 
 /// Why a user access did not happen; what lies below the address was accessed.
@@ -109,6 +111,7 @@ pub(crate) fn access<M: Simulated>(
         let to = translate(space, at, access, latency)?;
         let piece = Piece { pfn: to.pfn, offset, bytes: done..done + take, usable: to.usable };
         each(space.vm().machine().physical(), piece);
+        space.vm().machine().after_access();
         done += take;
     }
     Ok(())

@@ -2,14 +2,18 @@
 
 mod access;
 pub mod det;
+pub mod explore;
 pub mod hardware;
 pub mod hosted;
+pub mod lab;
 pub mod latency;
 pub mod model;
 pub mod outcome;
 mod poison;
 pub mod recorder;
 pub mod replay;
+pub mod scenario;
+pub mod scenarios;
 pub mod threads;
 pub mod trace;
 pub mod workload;

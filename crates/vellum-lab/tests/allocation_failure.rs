@@ -1,7 +1,7 @@
 //! Every allocation of every operation fails in turn, alone and with all that follow: the operation fails as a whole and
 //! succeeds when it is tried again, or it does without.
 
-use vellum::arch::{Arch, Tiny, X86_64, X86_64La57};
+use vellum::arch::{Aarch64, Arch, Ppc64, Riscv64, Riscv64Sv48, Sparc64, Tiny, TinyBroadcast, X86_64, X86_64La57};
 use vellum_lab::model::sequence::{Goal, How, Length, Op, Put, Settings, Spot, What, paste::*, sweep, sweep_seeds};
 
 /// An operation, and what comes before it.
@@ -256,6 +256,22 @@ fn the_tiny_architecture_survives_every_failure() {
     sweep_all::<Tiny>(&scenarios(2, 40));
 }
 
+#[test]
+fn broadcasts_survive_every_failure() {
+    sweep_all::<TinyBroadcast>(&scenarios(2, 40));
+}
+
+/// The root and its side arrays are of several frames.
+#[test]
+fn ppc64_survives_every_failure() {
+    sweep_all::<Ppc64>(&scenarios(12, 43));
+}
+
+#[test]
+fn sparc64_survives_every_failure() {
+    sweep_all::<Sparc64>(&scenarios(12, 43));
+}
+
 /// Reservations of terabytes are cut, moved and forked like everything else.
 #[test]
 fn large_reservations_survive_every_failure() {
@@ -291,10 +307,18 @@ fn large_reservations_survive_every_failure() {
         ),
     ];
     sweep_all::<X86_64>(&scenarios);
+    sweep_all::<Ppc64>(&scenarios);
 }
 
 fn sweep_random<A: Arch>() {
-    let count = std::env::var("VELLUM_SWEEPS").map_or(600, |text| text.parse().expect("VELLUM_SWEEPS is a number"));
+    sweep_some::<A>(1);
+}
+
+/// One in `share` of the random operations.
+fn sweep_some<A: Arch>(share: u64) {
+    let count: u64 =
+        std::env::var("VELLUM_SWEEPS").map_or(600, |text| text.parse().expect("VELLUM_SWEEPS is a number"));
+    let count = count.div_ceil(share);
     match sweep_seeds::<A>(0..count) {
         Ok(found) => println!(
             "{}: {count} random operations, {} allocations; {} runs failed, {} did without",
@@ -320,4 +344,18 @@ fn random_operations_survive_on_five_levels() {
 #[test]
 fn random_operations_survive_on_the_tiny_architecture() {
     sweep_random::<Tiny>();
+}
+
+#[test]
+fn random_operations_survive_with_broadcasts() {
+    sweep_some::<TinyBroadcast>(4);
+}
+
+#[test]
+fn random_operations_survive_on_the_other_architectures() {
+    sweep_some::<Aarch64>(10);
+    sweep_some::<Riscv64>(10);
+    sweep_some::<Riscv64Sv48>(10);
+    sweep_some::<Ppc64>(10);
+    sweep_some::<Sparc64>(10);
 }

@@ -1,7 +1,7 @@
 //! The reference model's own tests: a table of Linux's semantics, and the oracle's notice of wrong bytes.
 
 use vellum::Error;
-use vellum::arch::{Prot, Tiny, X86_64};
+use vellum::arch::{Aarch64, Prot, Riscv64, Sparc64, Tiny, X86_64};
 use vellum::ops::{Access, Advice, MapFlags, Place, RemapPlace, RemapRequest, Sharing};
 use vellum_lab::model::oracle::{Broken, LoadError, Oracle};
 use vellum_lab::model::{Fault, Limits, MapRequest, Model, ObjectId, Refusal, Source, SpaceId};
@@ -88,6 +88,31 @@ fn a_full_space_has_no_room() {
     assert!(matches!(model.map(space, &anywhere(23), None), Err(Refusal::Placement { .. })));
     let none = Err(Refusal::Error(Error::NoAddressSpace { length: 24 * PAGE }));
     assert_eq!(model.map(space, &anywhere(24), None), none);
+}
+
+#[test]
+fn limits_are_the_architectures() {
+    // Pages of 8 KiB.
+    let mut model = Model::new(Limits::of::<Sparc64>(256));
+    let space = model.create_space();
+    let request = MapRequest::anonymous(BASE, 2 * PAGE, Prot::EXECUTE);
+    let unaligned = MapRequest { place: Place::Fixed(BASE + PAGE), ..request };
+    assert!(matches!(model.map(space, &unaligned, None), Err(Refusal::Error(Error::Unaligned { .. }))));
+    model.map(space, &MapRequest { length: PAGE, ..request }, None).unwrap();
+    assert_eq!((model.maps(space)[0].end, byte(&mut model, space, BASE)), (BASE + 2 * PAGE, 0));
+    // What can be executed cannot be read everywhere.
+    for (limits, is_readable) in
+        [(Limits::of::<X86_64>(256), true), (Limits::of::<Aarch64>(256), false), (Limits::of::<Riscv64>(256), false)]
+    {
+        let mut model = Model::new(limits);
+        let space = model.create_space();
+        model.map(space, &request, None).unwrap();
+        assert_eq!(model.load(space, BASE, &mut [0]).is_ok(), is_readable);
+    }
+    let mut model = Model::new(Limits::of::<Riscv64>(256));
+    let space = model.create_space();
+    let high = MapRequest { place: Place::Fixed(1 << 38), ..request };
+    assert!(model.map(space, &high, None).is_err());
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! Random sequences of operations on the core and on the reference model: 20,000 and a few in all, or as many as
-//! `VELLUM_SEQUENCES` says; from `VELLUM_SEED` on, if that is set.
+//! `VELLUM_SEQUENCES` says, and some hundreds on each further architecture; from `VELLUM_SEED` on, if that is set.
 
 use std::time::Instant;
-use vellum::arch::{Arch, Tiny, X86_64, X86_64La57};
+use vellum::arch::{Aarch64, Arch, Ppc64, Riscv64, Riscv64Sv48, Sparc64, Tiny, TinyAssist, TinyBlind, TinyBroadcast};
+use vellum::arch::{X86_64, X86_64La57};
 use vellum_lab::model::Quirk;
 use vellum_lab::model::sequence::{Length, Op, Rights, Settings, paste::*, run, run_seeds};
 
@@ -10,6 +11,8 @@ use vellum_lab::model::sequence::{Length, Op, Rights, Settings, paste::*, run, r
 const SEQUENCES: u64 = 20_400;
 /// Tests that share them.
 const PARTS: u64 = 6;
+/// Sequences on each further architecture are so many times fewer than a part.
+const FEWER: u64 = 8;
 
 fn variable(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is no number: {text}")))
@@ -17,7 +20,15 @@ fn variable(name: &str) -> Option<u64> {
 
 /// Runs part `part` of the sequences on `A`.
 fn compare<A: Arch>(part: u64) {
-    let count = variable("VELLUM_SEQUENCES").unwrap_or(SEQUENCES).div_ceil(PARTS);
+    run_part::<A>(part, variable("VELLUM_SEQUENCES").unwrap_or(SEQUENCES).div_ceil(PARTS));
+}
+
+/// Runs a few sequences on `A`.
+fn compare_some<A: Arch>(part: u64) {
+    run_part::<A>(part, variable("VELLUM_SEQUENCES").unwrap_or(SEQUENCES).div_ceil(PARTS * FEWER));
+}
+
+fn run_part<A: Arch>(part: u64, count: u64) {
     let first = variable("VELLUM_SEED").unwrap_or(0) + (part << 40);
     let begun = Instant::now();
     match run_seeds::<A>(first..first + count, None) {
@@ -54,6 +65,46 @@ fn the_tiny_architecture_agrees_with_the_model() {
 #[test]
 fn the_tiny_architecture_agrees_with_the_model_again() {
     compare::<Tiny>(5);
+}
+
+#[test]
+fn aarch64_agrees_with_the_model() {
+    compare_some::<Aarch64>(6);
+}
+
+#[test]
+fn riscv64_agrees_with_the_model() {
+    compare_some::<Riscv64>(7);
+}
+
+#[test]
+fn riscv64_with_four_levels_agrees_with_the_model() {
+    compare_some::<Riscv64Sv48>(8);
+}
+
+#[test]
+fn ppc64_agrees_with_the_model() {
+    compare_some::<Ppc64>(9);
+}
+
+#[test]
+fn sparc64_agrees_with_the_model() {
+    compare_some::<Sparc64>(10);
+}
+
+#[test]
+fn hardware_bits_agree_with_the_model() {
+    compare_some::<TinyAssist>(11);
+}
+
+#[test]
+fn blind_dirty_bits_agree_with_the_model() {
+    compare_some::<TinyBlind>(12);
+}
+
+#[test]
+fn broadcasts_agree_with_the_model() {
+    compare_some::<TinyBroadcast>(13);
 }
 
 /// The runner must notice every deliberate mistake of the model, and find a short sequence that shows it.

@@ -125,8 +125,14 @@ pub enum BootError {
         /// Its place in [`Machine::memory`](crate::Machine::memory).
         index: usize,
     },
-    /// The architecture flushes by broadcast, which is not built yet.
-    Broadcast,
+    /// The architecture flushes by broadcast, and has not one address-space identifier more than the machine has CPUs:
+    /// when all CPUs run with one, none is left to switch to.
+    TooFewIdentifiers {
+        /// Identifiers for all CPUs together.
+        identifiers: usize,
+        /// CPUs of the machine.
+        cpus: usize,
+    },
     /// Too little memory for the core's own structures.
     TooLittleMemory {
         /// Frames the machine has.
@@ -140,7 +146,9 @@ impl fmt::Display for BootError {
             BootError::CpuCount { count } => write!(f, "a machine cannot have {count} CPUs"),
             BootError::BadRange { index } => write!(f, "memory range {index} overlaps, wraps or is out of order"),
             BootError::BadNode { index } => write!(f, "memory range {index} names a node that cannot exist"),
-            BootError::Broadcast => f.write_str("architectures which flush by broadcast are not supported yet"),
+            BootError::TooFewIdentifiers { identifiers, cpus } => {
+                write!(f, "{identifiers} address-space identifiers are too few for {cpus} CPUs that share them")
+            }
             BootError::TooLittleMemory { frames } => write!(f, "{frames} frames are too little memory to start with"),
         }
     }

@@ -18,6 +18,7 @@ pub mod arch;
 mod cpu;
 pub mod cpuset;
 mod error;
+mod guard;
 mod machine;
 pub mod object;
 pub mod ops;
@@ -32,6 +33,7 @@ mod vm;
 
 pub use cpuset::CpuSet;
 pub use error::{BootError, Error};
+pub use guard::Guard;
 pub use machine::{Asid, Machine, MemoryRange, RootLoad, Touch};
 pub use object::{Backing, IoError, Object};
 pub use phys::{Kind, Pfn};

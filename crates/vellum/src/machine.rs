@@ -4,8 +4,10 @@
 
 use crate::arch::Arch;
 use crate::cpuset::CpuSet;
+use crate::guard::Guard;
 use crate::phys::Pfn;
-use core::sync::atomic::AtomicU32;
+use crate::sync::{Modify, Word};
+use core::sync::atomic::{AtomicU32, Ordering};
 
 /// A contiguous range of usable physical memory on one NUMA node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +61,10 @@ pub unsafe trait Machine: Sized + Send + Sync + 'static {
     /// The processor's formats and semantics.
     type Arch: Arch;
 
+    /// Whether a sequentially consistent [`Machine::modify`] is a full barrier, so that loads after it are not satisfied
+    /// before its store is visible: a property of the processor that runs this code. For laboratories to deny.
+    const SWAP_IS_BARRIER: bool = cfg!(target_arch = "x86_64");
+
     /// Number of CPUs, 1 to [`crate::cpuset::CPUS_MAX`]; constant.
     fn cpu_count(&self) -> usize;
 
@@ -107,12 +113,27 @@ pub unsafe trait Machine: Sized + Send + Sync + 'static {
     /// [`crate::Vm::handle_interrupt`]. Does not wait. May be called with table locks held.
     fn send_interrupt(&self, cpus: &CpuSet);
 
-    /// Begins invalidating a range on all CPUs, on architectures whose flush is a broadcast; otherwise unused.
+    /// Invalidates all entries and paging-structure caches of all identifiers the core uses, on this CPU. Called at
+    /// switches, after identifiers were given to other spaces, on architectures whose flush is a broadcast; otherwise
+    /// unused. The default invalidates one after the other.
+    fn invalidate_all(&self) {
+        for asid in 1..=crate::tlb::identifiers::<Self::Arch>() {
+            self.invalidate_asid(Asid(asid as u16));
+        }
+    }
+
+    /// Begins invalidating `pages` pages of `asid` from `start` on, with the paging-structure caches for them, on all
+    /// CPUs, this one included; `pages` may be more than a space has, and all of `asid` may be invalidated instead. What
+    /// this CPU stored to tables before must be visible to walks that begin afterwards.
+    ///
+    /// For architectures whose flush is a broadcast; otherwise unused. May be called with table locks held.
     fn broadcast_invalidate(&self, asid: Asid, start: u64, pages: u64) {
         let _ = (asid, start, pages);
     }
 
-    /// Waits until the broadcasts this CPU began have completed everywhere.
+    /// Waits until the broadcasts this CPU began have completed everywhere: also walks, loads and stores that other CPUs
+    /// began with what was invalidated. Called on the CPU which began them. Must not wait for anything else: table
+    /// locks may be held.
     fn broadcast_wait(&self) {}
 
     /// Waits a short while for `word` to differ from `seen`; may return early, must not sleep (table locks may be
@@ -149,9 +170,47 @@ pub unsafe trait Machine: Sized + Send + Sync + 'static {
         true
     }
 
-    /// Told of each access to shared state, before it happens; compiles to nothing unless overridden.
+    // What follows is for laboratories; it compiles to the processor's own instructions, or to nothing, unless
+    // overridden.
+
+    /// Told of each access to shared state, before it happens.
     #[inline(always)]
     fn observe(address: usize, touch: Touch) {
         let _ = (address, touch);
+    }
+
+    /// Carries out a load from shared state.
+    #[inline(always)]
+    fn load<W: Word>(word: &W, order: Ordering) -> W::Value {
+        Self::observe((&raw const *word).addr(), Touch::Load);
+        word.load(order)
+    }
+
+    /// Carries out a store to shared state.
+    #[inline(always)]
+    fn store<W: Word>(word: &W, value: W::Value, order: Ordering) {
+        Self::observe((&raw const *word).addr(), Touch::Store);
+        word.store(value, order)
+    }
+
+    /// Carries out an atomic read-modify-write of shared state; as [`Word::modify`].
+    #[inline(always)]
+    fn modify<W: Word>(word: &W, change: Modify<W::Value>, order: Ordering) -> Result<W::Value, W::Value> {
+        Self::observe((&raw const *word).addr(), Touch::Modify);
+        word.modify(change, order)
+    }
+
+    /// Carries out a fence.
+    #[inline(always)]
+    fn fence(order: Ordering) {
+        core::sync::atomic::fence(order);
+    }
+
+    /// Whether a protection of the core is on. An implementation that ever says no gives up the core's promises: a
+    /// laboratory does, to see what the protection is for.
+    #[inline(always)]
+    fn guard(guard: Guard) -> bool {
+        let _ = guard;
+        true
     }
 }

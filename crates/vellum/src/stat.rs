@@ -87,6 +87,10 @@ events! {
     StackGrowth = "stack_grow",
     /// Range operations that waited for another one's claim.
     ClaimWait = "claim_wait",
+    /// Flushes by broadcast.
+    Broadcast = "nr_tlb_broadcast",
+    /// Rollovers of the global address-space identifiers.
+    Rollover = "asid_rollover",
 }
 
 /// Number of different events.

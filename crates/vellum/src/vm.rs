@@ -1,6 +1,5 @@
 //! One instance of the memory manager.
 
-use crate::arch::{Arch, Shootdown};
 use crate::cpu::{Cpu, Cx};
 use crate::cpuset::CPUS_MAX;
 use crate::error::{BootError, Error};
@@ -10,6 +9,7 @@ use crate::phys::{BootMemory, Kind, Pfn, Physical};
 use crate::space::{Classes, Space, Spaces};
 use crate::stat::{EVENTS, Event, Totals};
 use crate::sync::{AtomicU64, GlobalEpoch};
+use crate::tlb::Identifiers;
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering::Relaxed;
 
@@ -43,6 +43,7 @@ pub struct Vm<M: Machine> {
     cpus: NonNull<Cpu<M>>,
     cpu_count: usize,
     epoch: GlobalEpoch<M>,
+    identifiers: Identifiers<M>,
     classes: Classes<M>,
     spaces: Spaces<M>,
     objects: Objects<M>,
@@ -50,7 +51,8 @@ pub struct Vm<M: Machine> {
     zero_page: Pfn,
 }
 
-// SAFETY: `cpus` points to `cpu_count` values owned by this instance for its life, which are `Sync` themselves.
+// SAFETY: `cpus` points to `cpu_count` values owned by this instance for its life, and `identifiers` to atomics likewise;
+// both are `Sync` themselves.
 unsafe impl<M: Machine> Send for Vm<M> {}
 // SAFETY: as above.
 unsafe impl<M: Machine> Sync for Vm<M> {}
@@ -68,9 +70,6 @@ impl<M: Machine> Vm<M> {
             return Err(BootError::CpuCount { count: cpu_count });
         }
         let frames = machine.memory().iter().fold(0u64, |sum, range| sum.saturating_add(range.frames));
-        if <M::Arch as Arch>::SEMANTICS.shootdown != Shootdown::Interrupt {
-            return Err(BootError::Broadcast);
-        }
         let too_little = BootError::TooLittleMemory { frames };
         let mut boot = BootMemory::new(&machine)?;
         let cpus = boot.alloc(size_of::<Cpu<M>>() * cpu_count, align_of::<Cpu<M>>()).ok_or(too_little)?;
@@ -79,6 +78,7 @@ impl<M: Machine> Vm<M> {
             // SAFETY: the allocation has room for `cpu_count` values, is aligned for them and unused.
             unsafe { cpus.add(number).write(Cpu::new()) };
         }
+        let identifiers = Identifiers::new(&mut boot, cpu_count, frames)?;
         let (zero_page, physical) = boot.finish_with_zero_page().ok_or(too_little)?;
         Ok(Vm {
             machine,
@@ -86,6 +86,7 @@ impl<M: Machine> Vm<M> {
             cpus,
             cpu_count,
             epoch: GlobalEpoch::new(),
+            identifiers,
             classes: Classes::new(),
             spaces: Spaces::new(),
             objects: Objects::new(),
@@ -187,6 +188,10 @@ impl<M: Machine> Vm<M> {
         &self.objects
     }
 
+    pub(crate) fn identifiers(&self) -> &Identifiers<M> {
+        &self.identifiers
+    }
+
     pub(crate) fn epoch(&self) -> &GlobalEpoch<M> {
         &self.epoch
     }
@@ -222,7 +227,7 @@ impl<M: Machine> Cx<'_, M> {
     pub(crate) fn retire(&self, object: NonNull<u8>, size: usize) {
         self.cpu().dead.add_owned(1);
         let link = object.cast::<[u64; 2]>();
-        self.cpu().dead_objects.push(object.as_ptr().expose_provenance() as u64, self.vm().epoch().now(), |next| {
+        self.cpu().dead_objects.push(object.as_ptr().expose_provenance() as u64, self.vm().epoch().retire(), |next| {
             // SAFETY: the first 16 bytes of a retired object are this CPU's, by the caller's promise.
             unsafe { link.write([next, size as u64]) };
         });
@@ -232,7 +237,7 @@ impl<M: Machine> Cx<'_, M> {
     pub(crate) fn retire_table(&self, pfn: Pfn) {
         self.cpu().dead.add_owned(1);
         let frame = self.vm().physical().frame(pfn);
-        self.cpu().dead_tables.push(pfn.0 + 1, self.vm().epoch().now(), |next| frame.link.store(next, Relaxed));
+        self.cpu().dead_tables.push(pfn.0 + 1, self.vm().epoch().retire(), |next| frame.link.store(next, Relaxed));
     }
 
     /// Frees what this CPU retired and whose grace period is over. The CPU is quiescent, pre-emption off.

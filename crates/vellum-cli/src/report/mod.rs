@@ -10,15 +10,14 @@ pub struct Report<'a> {
     /// The workload's name, or the trace's.
     pub workload: &'a str,
     pub arch: &'a str,
+    /// Bytes of a page of that architecture.
+    pub page_bytes: u64,
     pub cpus: usize,
     pub memory_bytes: u64,
     /// Whether a trace was replayed.
     pub is_trace: bool,
     pub outcome: &'a Outcome,
 }
-
-/// Bytes of a page of the architectures that can be run.
-const PAGE_BYTES: u64 = 4096;
 
 /// What is true of every replay.
 const NOT_MODELLED: &str = "what the kernel writes into buffers (read, recv, …) is not in a trace, and not modelled";

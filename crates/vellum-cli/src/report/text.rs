@@ -1,6 +1,6 @@
 //! The report for people.
 
-use super::{PAGE_BYTES, Report};
+use super::Report;
 use crate::size;
 use std::fmt::Write;
 use vellum::ops::FaultKind;
@@ -132,7 +132,7 @@ impl Lines {
         let points = report.outcome.resident.points();
         let highest = points.iter().map(|(_, pages)| *pages).max().unwrap_or(0);
         let line = columns(points.iter().map(|(_, pages)| *pages), highest);
-        self.row("resident", &format!("{line} at most {}", size::show(highest * PAGE_BYTES)));
+        self.row("resident", &format!("{line} at most {}", size::show(highest * report.page_bytes)));
     }
 
     fn memory(&mut self, report: &Report<'_>) {

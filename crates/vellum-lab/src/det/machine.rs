@@ -71,6 +71,10 @@ unsafe impl<A: Arch, const RECORD: bool> Machine for Det<A, RECORD> {
         lock(&self.cpu().mmu).invalidate_asid(asid);
     }
 
+    fn invalidate_all(&self) {
+        lock(&self.cpu().mmu).invalidate_all();
+    }
+
     fn send_interrupt(&self, cpus: &CpuSet) {
         let handler = self.interrupt.get().expect("an interrupt is sent and no handler is registered");
         let sender = self.current_cpu();
@@ -124,6 +128,7 @@ impl<A: Arch, const RECORD: bool> Simulated for Det<A, RECORD> {
     fn translate<K: FrameKinds>(&self, kinds: &K, address: u64, access: Access) -> Result<Translated, Fault> {
         let mut found = ViolationLog::default();
         let result = lock(&self.cpu().mmu).translate(&self.bus(kinds), address, access, &mut found);
+        self.check_conflicts(address, &mut found);
         self.report_all(found);
         result
     }

@@ -171,7 +171,21 @@ impl<A: Arch, const RECORD: bool> Det<A, RECORD> {
 
     /// Lets the current CPU fill its TLB for `address` if the tables allow it, as a processor may at any time (H1).
     pub(crate) fn speculate<K: FrameKinds>(&self, kinds: &K, address: u64) -> bool {
-        lock(&self.cpu().mmu).speculate(&self.bus(kinds), address, &mut lock(&self.log))
+        let mut log = lock(&self.log);
+        let filled = lock(&self.cpu().mmu).speculate(&self.bus(kinds), address, &mut log);
+        self.check_conflicts(address, &mut log);
+        filled
+    }
+
+    /// Compares what the current CPU caches for `address` with what others do.
+    fn check_conflicts(&self, address: u64, log: &mut ViolationLog) {
+        if !A::SEMANTICS.break_before_make {
+            return;
+        }
+        let current = self.current_cpu();
+        for (_, other) in self.cpus.iter().enumerate().filter(|&(number, _)| number != current) {
+            lock(&self.cpu().mmu).check_conflict(&lock(&other.mmu), address, log);
+        }
     }
 
     /// Compares what `cpu` caches of its loaded address space with the tables.

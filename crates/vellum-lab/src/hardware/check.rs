@@ -4,7 +4,7 @@ use super::mmu::{Bus, Mmu, Translated};
 use super::violation::{FrameKinds, Invariant, Violation, ViolationLog, is_user_frame};
 use super::walk::walk_tables;
 use vellum::RootLoad;
-use vellum::arch::{Arch, PageBits};
+use vellum::arch::{Arch, PageBits, Shootdown};
 use vellum::ops::Access;
 use vellum::phys::Pfn;
 
@@ -71,6 +71,44 @@ impl<A: Arch> Mmu<A> {
         let tables = tables.map_or("nothing".into(), |(now, allowed)| format!("frame {:#x} {allowed:?}", now.0));
         let detail = format!("cached: frame {:#x} {bits:?}; in the tables: {tables}", pfn.0);
         log.report(self.violation(invariant, load, address, detail));
+    }
+
+    /// I-BBM within this MMU: a walk finds another frame than the one still cached.
+    pub(super) fn check_replaced(&self, load: RootLoad, address: u64, now: Pfn, log: &mut ViolationLog) {
+        if !A::SEMANTICS.break_before_make {
+            return;
+        }
+        let cached = self.tlb.frame_of(self.epochs.tag(load.asid.0), address >> A::PAGE_SHIFT);
+        if let Some(old) = cached.filter(|&old| old != now) {
+            let detail = format!("a walk finds frame {:#x} while frame {:#x} is cached", now.0, old.0);
+            log.report(self.violation(Invariant::BreakBeforeMake, load, address, detail));
+        }
+    }
+
+    /// I-BBM between two MMUs: whether they cache different frames, or different tables, for `address` of the address
+    /// space that both have loaded. What a CPU caches of a space it has not loaded is not compared: identifiers may have
+    /// been given to others since.
+    pub fn check_conflict(&self, other: &Mmu<A>, address: u64, log: &mut ViolationLog) {
+        let (Some(own), Some(others)) = (self.loaded(), other.loaded()) else { return };
+        let is_global = A::SEMANTICS.shootdown == Shootdown::Broadcast;
+        if !A::SEMANTICS.break_before_make || own.root != others.root || (is_global && own.asid != others.asid) {
+            return;
+        }
+        let (tag, other_tag) = (self.epochs.tag(own.asid.0), other.epochs.tag(others.asid.0));
+        let page = address >> A::PAGE_SHIFT;
+        let mut compare = |what: &str, own_frame: Option<Pfn>, other_frame: Option<Pfn>| {
+            if let (Some(here), Some(there)) = (own_frame, other_frame)
+                && here != there
+            {
+                let detail = format!("{what} {:#x} is cached, and {:#x} on CPU {}", here.0, there.0, other.cpu);
+                log.report(self.violation(Invariant::BreakBeforeMake, own, address, detail));
+            }
+        };
+        compare("frame", self.tlb.frame_of(tag, page), other.tlb.frame_of(other_tag, page));
+        for level in 1..A::LEVELS {
+            let table = self.walk_cache.table_of::<A>(tag, address, level);
+            compare("table", table, other.walk_cache.table_of::<A>(other_tag, address, level));
+        }
     }
 
     pub(super) fn violation(&self, invariant: Invariant, load: RootLoad, address: u64, detail: String) -> Violation {

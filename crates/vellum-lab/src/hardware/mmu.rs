@@ -83,10 +83,10 @@ const BROADCAST_PAGES_MAX: u64 = 64;
 /// One CPU's MMU.
 pub struct Mmu<A> {
     pub(super) cpu: usize,
-    loaded: Option<RootLoad>,
-    epochs: Epochs,
-    tlb: Tlb,
-    walk_cache: WalkCache,
+    pub(super) loaded: Option<RootLoad>,
+    pub(super) epochs: Epochs,
+    pub(super) tlb: Tlb,
+    pub(super) walk_cache: WalkCache,
     counters: MmuCounters,
     _arch: PhantomData<fn(A)>,
 }
@@ -142,6 +142,13 @@ impl<A: Arch> Mmu<A> {
         self.epochs.advance(asid.0);
     }
 
+    /// Drops everything cached.
+    pub fn invalidate_all(&mut self) {
+        self.counters.asid_invalidations += 1;
+        self.tlb = Tlb::new();
+        self.walk_cache = WalkCache::new();
+    }
+
     /// Drops what is cached for `pages` pages of `asid`, or all of it if they are many: what a broadcast does here.
     pub fn invalidate_range(&mut self, asid: Asid, start: u64, pages: u64) {
         if pages > BROADCAST_PAGES_MAX {
@@ -173,7 +180,8 @@ impl<A: Arch> Mmu<A> {
         })
     }
 
-    /// Fills the TLB for `address` if the tables allow it, as a processor may do at any time: whether it did.
+    /// Fills the TLB for `address` if the tables allow it, as a processor that walks them may at any time: whether it
+    /// did.
     pub fn speculate<K: FrameKinds + ?Sized>(
         &mut self,
         bus: &Bus<'_, A, K>,
@@ -181,7 +189,9 @@ impl<A: Arch> Mmu<A> {
         log: &mut ViolationLog,
     ) -> bool {
         match self.loaded {
-            Some(load) if A::is_canonical(address) => self.fill(bus, load, address, Access::Read, log).is_ok(),
+            Some(load) if A::is_canonical(address) && !A::SEMANTICS.software_tlb => {
+                self.fill(bus, load, address, Access::Read, log).is_ok()
+            }
             _ => false,
         }
     }
@@ -257,9 +267,8 @@ impl<A: Arch> Mmu<A> {
             if !commit(bus.memory, &leaf, address, bits) {
                 continue;
             }
-            let tag = self.epochs.tag(load.asid.0);
-            let entry = TlbEntry { tag, page: address >> A::PAGE_SHIFT, pfn: leaf.pfn, bits };
-            self.counters.evictions += self.tlb.insert(entry, &self.epochs) as u64;
+            self.check_replaced(load, address, leaf.pfn, log);
+            self.cache(load, address, &leaf, bits);
             if leaf.shortened {
                 return Ok(self.checked(bus, load, address, (leaf.pfn, bits), access, log));
             }
@@ -267,7 +276,22 @@ impl<A: Arch> Mmu<A> {
         }
     }
 
-    /// Walks from the lowest cached table, caching the tables it passes.
+    /// Caches a translation: for all the pages that the entry found may stand for.
+    fn cache(&mut self, load: RootLoad, address: u64, leaf: &Leaf, bits: PageBits) {
+        let tag = self.epochs.tag(load.asid.0);
+        let last = (1u64 << A::cached_order(leaf.word)) - 1;
+        let page = address >> A::PAGE_SHIFT;
+        for distance in 0..=last {
+            // The page itself comes last, so that it stays.
+            let place = (page + 1 + distance) & last;
+            let (page, pfn) = (page & !last | place, Pfn(leaf.pfn.0 & !last | place));
+            let entry = TlbEntry { tag, page, pfn: if last == 0 { leaf.pfn } else { pfn }, bits };
+            self.counters.evictions += self.tlb.insert(entry, &self.epochs) as u64;
+        }
+    }
+
+    /// Walks from the lowest cached table, caching the tables it passes; the software's walk neither finds nor leaves
+    /// any.
     fn walk<K: FrameKinds + ?Sized>(
         &mut self,
         bus: &Bus<'_, A, K>,
@@ -276,7 +300,7 @@ impl<A: Arch> Mmu<A> {
         log: &mut ViolationLog,
     ) -> Option<Leaf> {
         let tag = self.epochs.tag(load.asid.0);
-        let cached = self.walk_cache.lookup::<A>(tag, address);
+        let cached = if A::SEMANTICS.software_tlb { None } else { self.walk_cache.lookup::<A>(tag, address) };
         let (mut level, mut table) = cached.unwrap_or((A::LEVELS - 1, load.root));
         loop {
             if bus.checks.frames
@@ -290,7 +314,9 @@ impl<A: Arch> Mmu<A> {
             let word = bus.memory.word(table, index::<A>(address, level))?.load(Acquire);
             match A::decode(word, level) {
                 Entry::Table(next) if level > 0 => {
-                    self.walk_cache.insert::<A>(tag, address, level, next);
+                    if !A::SEMANTICS.software_tlb {
+                        self.walk_cache.insert::<A>(tag, address, level, next);
+                    }
                     table = next;
                     level -= 1;
                 }

@@ -7,8 +7,14 @@
 //! atomic compare-exchange of the entry. A fault drops what is cached for its address (Intel SDM volume 3A, section
 //! 4.10.4.1), so a retry sees the tables. Speculative fills are made on demand with [`Mmu::speculate`].
 //!
+//! Where one translation may stand for several entries (AArch64's Contiguous bit), the TLB is filled for all of their
+//! pages from the entry that a walk found; accessed and dirty bits are set in that entry alone, and count for all.
+//! Where software fills the TLB, its walk is made here, at each miss: it sets no bits, and caches the one translation.
+//!
 //! **Checked at each use** (see [`Invariant`]): the frame reached is not free, each table read is a table, and, where
-//! operations are atomic between accesses, a cached translation says nothing that the tables do not say.
+//! operations are atomic between accesses, a cached translation says nothing that the tables do not say. Where entries must
+//! be broken before they are made anew, no two CPUs cache different frames or tables for one address of a space that both
+//! have loaded ([`Mmu::check_conflict`], which the machines call after each translation).
 //!
 //! **Not modelled.** Huge pages (the core has none yet), global entries, memory types, protection keys, accessed bits
 //! of upper entries, and the processor's memory order: user bytes are read and written by host atomics.
@@ -18,6 +24,7 @@ mod config;
 mod counters;
 mod memory;
 mod mmu;
+mod peek;
 mod tlb;
 mod violation;
 mod walk;
@@ -25,6 +32,7 @@ mod walk;
 pub use config::MachineConfig;
 pub use counters::{CpuCounters, MmuCounters};
 pub use memory::{HostMemory, NoHostMemory};
+pub use peek::Peek;
 pub use mmu::{Bus, Checks, Fault, FaultReason, Mmu, Translated};
 pub use violation::{FrameKinds, Invariant, Violation, ViolationLog};
 pub use walk::walk_tables;

@@ -85,6 +85,13 @@ impl Tlb {
         }
     }
 
+    /// The frame cached for `page`, which is not counted as a use.
+    pub(super) fn frame_of(&self, tag: Tag, page: u64) -> Option<Pfn> {
+        let set = page as usize % SETS;
+        let ways = &self.entries[set * WAYS..(set + 1) * WAYS];
+        ways.iter().find(|entry| entry.page == page && entry.tag == tag).map(|entry| entry.pfn)
+    }
+
     /// The valid entries of `tag`.
     pub(super) fn of_tag(&self, tag: Tag) -> impl Iterator<Item = &TlbEntry> {
         self.entries.iter().filter(move |entry| entry.tag == tag && entry.page != NO_PAGE)
@@ -113,6 +120,13 @@ impl WalkCache {
     fn place<A: Arch>(&mut self, address: u64, level: usize) -> (u64, &mut UpperEntry) {
         let prefix = address >> A::shift(level);
         (prefix, &mut self.0[level][prefix as usize % UPPER_ENTRIES])
+    }
+
+    /// The table that the entry of `level` on the way to `address` is known to name.
+    pub(super) fn table_of<A: Arch>(&self, tag: Tag, address: u64, level: usize) -> Option<Pfn> {
+        let prefix = address >> A::shift(level);
+        let entry = &self.0[level][prefix as usize % UPPER_ENTRIES];
+        (entry.tag == tag && entry.prefix == prefix).then_some(entry.table)
     }
 
     /// The lowest table known on the way to `address`, with its level.

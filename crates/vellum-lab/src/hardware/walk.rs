@@ -49,8 +49,7 @@ pub(super) fn commit<A: Arch>(memory: &HostMemory<A>, leaf: &Leaf, address: u64,
     if bits == leaf.bits {
         return true;
     }
-    // Only the bits that differ, so that what the common terms do not express stays.
-    let new = leaf.word ^ A::page(leaf.pfn, leaf.bits) ^ A::page(leaf.pfn, bits);
+    let new = A::noted(leaf.word, bits.without(leaf.bits));
     let slot = memory.word(leaf.table, index::<A>(address, 0));
     slot.is_some_and(|slot| slot.compare_exchange(leaf.word, new, AcqRel, Relaxed).is_ok())
 }
@@ -78,7 +77,21 @@ fn find_leaf<A: Arch>(memory: &HostMemory<A>, root: Pfn, address: u64) -> Option
     None
 }
 
-/// What the tables under `root` say about `address` now; nothing is cached or set.
+/// What the tables under `root` say about `address` now; nothing is cached or set. Accessed and dirty bits of entries
+/// that one cached translation may stand for count for each of them.
 pub fn walk_tables<A: Arch>(memory: &HostMemory<A>, root: Pfn, address: u64) -> Option<(Pfn, PageBits)> {
-    find_leaf(memory, root, address).map(|leaf| (leaf.pfn, leaf.bits))
+    let leaf = find_leaf(memory, root, address)?;
+    let count = 1usize << A::cached_order(leaf.word);
+    let noted = PageBits::ACCESSED | PageBits::DIRTY;
+    let mut bits = leaf.bits;
+    if count > 1 {
+        let first = index::<A>(address, 0) & !(count - 1);
+        for place in first..first + count {
+            let word = memory.word(leaf.table, place)?.load(Acquire);
+            if let Entry::Page(_, more) = A::decode(word, 0) {
+                bits = bits | more.without(more.without(noted));
+            }
+        }
+    }
+    Some((leaf.pfn, bits))
 }

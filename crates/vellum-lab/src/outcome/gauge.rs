@@ -1,6 +1,7 @@
 //! How much memory a run uses.
 
 use super::{Outcome, Samples};
+use vellum::arch::Arch;
 use vellum::stat::Event;
 use vellum::{Machine, MemoryUsage, Vm};
 
@@ -25,8 +26,6 @@ pub struct Gauge {
     used_at_usage: u64,
     resident: Samples,
 }
-
-const PAGE_BYTES: u64 = 4096;
 
 impl Gauge {
     /// A gauge for `vm`, whose first sample is due at once.
@@ -57,7 +56,7 @@ impl Gauge {
         if self.peaks.frames_used_max > self.used_at_usage + self.used_at_usage / 64 {
             self.used_at_usage = self.peaks.frames_used_max;
             self.peaks.usage = vm.usage();
-            self.peaks.metadata_bytes = (self.peaks.usage.reserved + self.peaks.usage.slab) * PAGE_BYTES;
+            self.peaks.metadata_bytes = (self.peaks.usage.reserved + self.peaks.usage.slab) << M::Arch::PAGE_SHIFT;
         }
     }
 

@@ -149,6 +149,15 @@ pub enum RunError {
         /// Frames that the machine has.
         frames: u64,
     },
+    /// The trace uses an address which programs have where it was recorded, and not on the architecture it runs on.
+    Address {
+        /// The address.
+        address: u64,
+        /// The architecture.
+        arch: &'static str,
+        /// Where its user addresses end.
+        end: u64,
+    },
     /// A workload could not do what it does.
     Workload(String),
 }
@@ -163,6 +172,9 @@ impl fmt::Display for RunError {
                 "out of memory after {accesses} accesses, in {during}: all {frames} frames are in use \
                  (reclaim and swap are not supported yet; --memory gives more)"
             ),
+            RunError::Address { address, arch, end } => {
+                write!(f, "the trace uses address {address:#x}, and user addresses end at {end:#x} on {arch}")
+            }
             RunError::Workload(text) => f.write_str(text),
         }
     }

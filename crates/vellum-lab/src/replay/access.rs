@@ -2,7 +2,7 @@
 
 use super::engine::Engine;
 use super::layout::{Area, Kind};
-use super::process::{ALL, PAGE_SHIFT, Process};
+use super::process::{ALL, PAGE_SHIFT, Process, check_fits};
 use crate::access::{self, AccessError};
 use crate::outcome::RunError;
 use crate::trace::{self, AccessKind};
@@ -173,6 +173,7 @@ impl<'vm, A: Arch> Engine<'vm, A> {
         access: Access,
         denied: bool,
     ) -> Result<bool, RunError> {
+        check_fits::<A>(address)?;
         let page = address >> PAGE_SHIFT;
         if denied {
             // The stack may have grown all the same.

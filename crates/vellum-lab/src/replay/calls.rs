@@ -3,7 +3,7 @@
 use super::engine::Engine;
 use super::layout::{Area, Kind, OnFork};
 use super::mmap::Mmap;
-use super::process::{PAGE_SHIFT, Process};
+use super::process::{PAGE_SHIFT, Process, check_fits};
 use super::remap::Remap;
 
 use crate::outcome::RunError;
@@ -28,6 +28,12 @@ impl<'vm, A: Arch> Engine<'vm, A> {
     /// Carries out one call; whether the process's stream goes on.
     pub(super) fn call(&mut self, process: &mut Process<'vm, A>, call: Call) -> Result<bool, RunError> {
         self.gauge.look(self.hosted.vm());
+        if let CallKind::Mmap { length, result, .. } | CallKind::Mremap { new_length: length, result, .. } = call.kind {
+            check_fits::<A>(result.saturating_add(length.saturating_sub(1)))?;
+        }
+        if let CallKind::Brk { result, .. } = call.kind {
+            check_fits::<A>(result)?;
+        }
         match call.kind {
             CallKind::Mmap { length, protection, flags, fd, offset, result, hint: _ } => {
                 self.mmap(process, &Mmap { address: result, length, protection, flags, fd, offset })?;

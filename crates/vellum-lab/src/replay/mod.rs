@@ -49,12 +49,17 @@ const TURN: u64 = 1 << 12;
 /// Replays the trace that `reader` reads. `progress` is told now and then how many accesses were made.
 ///
 /// # Errors
-/// [`RunError::Trace`] if it cannot be read, [`RunError::OutOfMemory`], [`RunError::Machine`].
+/// [`RunError::Trace`] if it cannot be read, [`RunError::Address`] if its program's addresses are too large for `A`,
+/// [`RunError::OutOfMemory`], [`RunError::Machine`].
+///
+/// # Panics
+/// If the pages of `A` are not of 4 KiB, as those of traces are.
 pub fn replay<A: Arch>(
     reader: TraceReader,
     options: &ReplayOptions,
     progress: &mut dyn FnMut(u64),
 ) -> Result<Outcome, RunError> {
+    assert!(A::PAGE_SHIFT == process::PAGE_SHIFT, "traces are of 4 KiB pages, those of {} are others", A::NAME);
     let shelf = Shelf::new();
     let hosted = Hosted::<A>::new(&MachineConfig::new(options.cpus, options.frames))?;
     hosted.machine().check_tables(options.checks_tables);

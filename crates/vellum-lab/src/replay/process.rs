@@ -4,10 +4,11 @@ use super::layout::{Area, Kind, Layout, OnFork};
 use super::shadow::Shadow;
 use super::slots::{Slot, Slots};
 use crate::det::Det;
+use crate::outcome::RunError;
 use crate::trace::TraceReader;
 use rustc_hash::FxHashMap;
 use vellum::Space;
-use vellum::arch::{Arch, Prot};
+use vellum::arch::{Arch, Prot, X86_64};
 
 /// log2 of the bytes of a page of the traces.
 pub(super) const PAGE_SHIFT: u32 = 12;
@@ -15,6 +16,16 @@ pub(super) const PAGE_SHIFT: u32 = 12;
 pub(super) const STACK: (u64, u64) = (0x1f_f000_0000 >> PAGE_SHIFT, 0x20_0000_0000 >> PAGE_SHIFT);
 /// All access rights.
 pub(super) const ALL: Prot = Prot::READ_WRITE.with(Prot::EXECUTE);
+
+/// Whether a program of `A` can have what a traced program has at `address`: addresses that traced programs cannot
+/// have either are answered by a signal instead.
+pub(super) fn check_fits<A: Arch>(address: u64) -> Result<(), RunError> {
+    let (end, traced) = (A::USER_END, X86_64::USER_END);
+    if end < traced && (end..traced).contains(&address) {
+        return Err(RunError::Address { address, arch: A::NAME, end });
+    }
+    Ok(())
+}
 
 /// A process.
 pub(super) struct Process<'vm, A: Arch> {

@@ -5,7 +5,7 @@ use crate::access::Simulated;
 use crate::hardware::{Fault, FrameKinds, HostMemory, Translated, Violation, ViolationLog};
 use crate::poison::lock;
 use std::sync::atomic::AtomicU32;
-use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use vellum::arch::Arch;
 use vellum::ops::Access;
 use vellum::phys::Pfn;
@@ -90,6 +90,14 @@ unsafe impl<A: Arch> Machine for Threads<A> {
         }
     }
 
+    fn invalidate_all(&self) {
+        let cpu = self.cpu();
+        match &cpu.mmu {
+            Some(mmu) => lock(mmu).invalidate_all(),
+            None => count(&cpu.asid_invalidations),
+        }
+    }
+
     fn send_interrupt(&self, cpus: &CpuSet) {
         let sender = self.cpu();
         for cpu in cpus.iter() {
@@ -100,8 +108,22 @@ unsafe impl<A: Arch> Machine for Threads<A> {
     }
 
     fn broadcast_invalidate(&self, asid: Asid, start: u64, pages: u64) {
+        let own = self.cpu();
+        if own.mmu.is_none() {
+            count(&own.page_invalidations);
+        }
         for mmu in self.cpus.iter().filter_map(|cpu| cpu.mmu.as_ref()) {
             lock(mmu).invalidate_range(asid, start, pages);
+        }
+    }
+
+    /// The MMUs are done; what remains are accesses that were translated before and are moving their bytes.
+    fn broadcast_wait(&self) {
+        for cpu in &self.cpus {
+            let seen = cpu.accesses.load(SeqCst);
+            while seen % 2 != 0 && cpu.accesses.load(Acquire) == seen {
+                std::thread::yield_now();
+            }
         }
     }
 
@@ -130,9 +152,16 @@ impl<A: Arch> Simulated for Threads<A> {
     const RETRIES_MAX: u32 = 1_000_000;
 
     fn translate<K: FrameKinds>(&self, kinds: &K, address: u64, access: Access) -> Result<Translated, Fault> {
-        let mmu = self.cpu().mmu.as_ref().expect("user accesses need a machine with MMUs");
+        let cpu = self.cpu();
+        let mmu = cpu.mmu.as_ref().expect("user accesses need a machine with MMUs");
         let mut log = ViolationLog::default();
+        // Before the MMU is locked: a broadcast which comes after this translation there sees it in progress.
+        cpu.accesses.store(cpu.accesses.load(Relaxed) + 1, SeqCst);
         let result = lock(mmu).translate(&self.bus(kinds), address, access, &mut log);
+        if result.is_err() {
+            self.after_access();
+        }
+        self.check_conflicts(address, &mut log);
         self.report_all(log);
         result
     }
@@ -152,6 +181,12 @@ impl<A: Arch> Simulated for Threads<A> {
     #[inline]
     fn before_access(&self) {
         self.poll();
+    }
+
+    #[inline]
+    fn after_access(&self) {
+        let accesses = &self.cpu().accesses;
+        accesses.store(accesses.load(Relaxed) + 1, Release);
     }
 }
 

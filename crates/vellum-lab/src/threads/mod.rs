@@ -56,6 +56,8 @@ struct ThreadCpu<A> {
     page_invalidations: AtomicU64,
     asid_invalidations: AtomicU64,
     root_loads: AtomicU64,
+    /// Odd while a user access is between its translation and its end. Written by the CPU's thread.
+    accesses: AtomicU64,
     /// Frame of the loaded root; [`NO_ROOT`] if there is none.
     root: AtomicU64,
     mmu: Option<Mutex<Mmu<A>>>,
@@ -115,6 +117,7 @@ impl<A: Arch> Threads<A> {
             page_invalidations: AtomicU64::new(0),
             asid_invalidations: AtomicU64::new(0),
             root_loads: AtomicU64::new(0),
+            accesses: AtomicU64::new(0),
             root: AtomicU64::new(NO_ROOT),
             mmu: (mmus == Mmus::Simulated).then(|| Mutex::new(Mmu::new(number))),
         };
@@ -234,6 +237,23 @@ impl<A: Arch> Threads<A> {
     #[inline(always)]
     fn cpu(&self) -> &ThreadCpu<A> {
         &self.cpus[self.current_cpu()]
+    }
+
+    /// Compares what the current CPU caches for `address` with what others do at one moment.
+    fn check_conflicts(&self, address: u64, log: &mut ViolationLog) {
+        if !A::SEMANTICS.break_before_make {
+            return;
+        }
+        let current = self.current_cpu();
+        let Some(own) = &self.cpus[current].mmu else { return };
+        for (number, other) in self.cpus.iter().enumerate().filter(|&(number, _)| number != current) {
+            let Some(other) = &other.mmu else { continue };
+            // Locked in the order of the CPUs.
+            let (first, second) = if number < current { (other, own) } else { (own, other) };
+            let (first, second) = (lock(first), lock(second));
+            let (own, other) = if number < current { (&second, &first) } else { (&first, &second) };
+            own.check_conflict(other, address, log);
+        }
     }
 
     fn bus<'a, K>(&'a self, kinds: &'a K) -> Bus<'a, A, K> {

@@ -1,6 +1,6 @@
 //! Each CPU maps private memory of one space, stores to it, checks it and unmaps it.
 
-use super::user::{PAGE, User};
+use super::user::{User, page_bytes};
 use super::{Actor, Prepared, Simulated, Step};
 use crate::outcome::RunError;
 use vellum::Space;
@@ -21,16 +21,16 @@ pub(super) fn prepare<'vm, M: Simulated>(user: &mut User<'vm, M>, cpus: usize) -
 
 impl<'vm, M: Simulated> Actor<'vm, M> for FaultPrivate<'vm, M> {
     fn step(&mut self, user: &mut User<'vm, M>) -> Result<Step, RunError> {
-        let length = PAGES * PAGE;
+        let length = PAGES * page_bytes::<M>();
         let base = user.ok("map", self.space.map(&MapRequest::anonymous(length, Prot::READ_WRITE)))?;
-        for address in (base..base + length).step_by(PAGE as usize) {
+        for address in (base..base + length).step_by(page_bytes::<M>() as usize) {
             // Every fourth page is read first, and shows the zero page.
-            if (address / PAGE).is_multiple_of(4) {
+            if (address / page_bytes::<M>()).is_multiple_of(4) {
                 user.check_fresh(&self.space, address + 8, 0)?;
             }
             user.store(&self.space, address + 8, address ^ self.round)?;
         }
-        for address in (base..base + length).step_by(PAGE as usize) {
+        for address in (base..base + length).step_by(page_bytes::<M>() as usize) {
             user.check(&self.space, address + 8, address ^ self.round)?;
             user.check_fresh(&self.space, address + 16, 0)?;
         }

@@ -1,6 +1,6 @@
 //! All CPUs store to the same pages of shared memory, each to words of its own.
 
-use super::user::{PAGE, User};
+use super::user::{User, page_bytes};
 use super::{Actor, Prepared, Simulated, Step};
 use crate::outcome::RunError;
 use vellum::arch::Prot;
@@ -24,11 +24,11 @@ pub(super) fn prepare<'vm, M: Simulated>(user: &mut User<'vm, M>, cpus: usize) -
 
 impl<'vm, M: Simulated> Actor<'vm, M> for FaultShared<'vm, M> {
     fn step(&mut self, user: &mut User<'vm, M>) -> Result<Step, RunError> {
-        let length = PAGES * PAGE;
+        let length = PAGES * page_bytes::<M>();
         let request = MapRequest::object(&self.memory, 0, Sharing::Shared, length, Prot::READ_WRITE);
         let base = user.ok("map", self.space.map(&request))?;
         for page in 0..PAGES {
-            let address = base + page * PAGE + self.cpu * 8;
+            let address = base + page * page_bytes::<M>() + self.cpu * 8;
             // What this CPU stored through the mapping of the last round.
             if self.round > 0 {
                 user.check(&self.space, address, page << 32 | (self.round - 1))?;

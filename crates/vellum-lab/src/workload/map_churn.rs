@@ -1,6 +1,6 @@
 //! Mappings of one space are made, cut, moved and removed; each CPU checks that its own keep their contents.
 
-use super::user::{PAGE, User};
+use super::user::{User, page_bytes};
 use super::{Actor, Prepared, Simulated, Step};
 use crate::outcome::RunError;
 use vellum::Space;
@@ -54,7 +54,7 @@ impl<'vm, M: Simulated> Actor<'vm, M> for MapChurn<'vm, M> {
 impl<'vm, M: Simulated> MapChurn<'vm, M> {
     fn add(&mut self, user: &mut User<'vm, M>) -> Result<(), RunError> {
         let pages = 1 + user.below(PAGES_MAX);
-        let request = MapRequest::anonymous(pages * PAGE, Prot::READ_WRITE);
+        let request = MapRequest::anonymous(pages * page_bytes::<M>(), Prot::READ_WRITE);
         let base = user.ok("map", self.space.map(&request))?;
         let mapping = Mapping { base, pages, mark: self.cpu << 48 | self.taken << 8 };
         self.fill(user, &mapping, 0)?;
@@ -64,7 +64,7 @@ impl<'vm, M: Simulated> MapChurn<'vm, M> {
 
     fn remove(&mut self, user: &mut User<'vm, M>, chosen: usize) -> Result<(), RunError> {
         let Mapping { base, pages, .. } = self.mappings.swap_remove(chosen);
-        user.ok("unmap", self.space.unmap(base, pages * PAGE))
+        user.ok("unmap", self.space.unmap(base, pages * page_bytes::<M>()))
     }
 
     /// Unmaps the first half.
@@ -74,8 +74,8 @@ impl<'vm, M: Simulated> MapChurn<'vm, M> {
             return self.remove(user, chosen);
         }
         let gone = pages / 2;
-        user.ok("unmap", self.space.unmap(base, gone * PAGE))?;
-        let rest = Mapping { base: base + gone * PAGE, pages: pages - gone, mark: mark + gone };
+        user.ok("unmap", self.space.unmap(base, gone * page_bytes::<M>()))?;
+        let rest = Mapping { base: base + gone * page_bytes::<M>(), pages: pages - gone, mark: mark + gone };
         self.mappings[chosen] = rest;
         self.check(user, &rest, rest.pages)
     }
@@ -86,8 +86,8 @@ impl<'vm, M: Simulated> MapChurn<'vm, M> {
         let new_pages = 1 + user.below(PAGES_MAX);
         let request = RemapRequest {
             old: base,
-            old_length: pages * PAGE,
-            new_length: new_pages * PAGE,
+            old_length: pages * page_bytes::<M>(),
+            new_length: new_pages * page_bytes::<M>(),
             place: RemapPlace::MayMove,
             keep_old: false,
         };
@@ -101,13 +101,14 @@ impl<'vm, M: Simulated> MapChurn<'vm, M> {
     /// Stores to the pages from `first` on, which are new.
     fn fill(&self, user: &mut User<'vm, M>, mapping: &Mapping, first: u64) -> Result<(), RunError> {
         for page in first..mapping.pages {
-            user.check_fresh(&self.space, mapping.base + page * PAGE, 0)?;
-            user.store(&self.space, mapping.base + page * PAGE, mapping.mark + page)?;
+            user.check_fresh(&self.space, mapping.base + page * page_bytes::<M>(), 0)?;
+            user.store(&self.space, mapping.base + page * page_bytes::<M>(), mapping.mark + page)?;
         }
         Ok(())
     }
 
     fn check(&self, user: &mut User<'vm, M>, mapping: &Mapping, pages: u64) -> Result<(), RunError> {
-        (0..pages).try_for_each(|page| user.check(&self.space, mapping.base + page * PAGE, mapping.mark + page))
+        (0..pages)
+            .try_for_each(|page| user.check(&self.space, mapping.base + page * page_bytes::<M>(), mapping.mark + page))
     }
 }

@@ -1,6 +1,6 @@
 //! Memory of one space is made read-only and writable again; stores to read-only memory must be refused.
 
-use super::user::{PAGE, User};
+use super::user::{User, page_bytes};
 use super::{Actor, Prepared, Simulated, Step};
 use crate::outcome::RunError;
 use vellum::Space;
@@ -23,13 +23,13 @@ pub(super) fn prepare<'vm, M: Simulated>(user: &mut User<'vm, M>, cpus: usize) -
 
 impl<'vm, M: Simulated> Actor<'vm, M> for ProtectToggle<'vm, M> {
     fn step(&mut self, user: &mut User<'vm, M>) -> Result<Step, RunError> {
-        let length = PAGES * PAGE;
+        let length = PAGES * page_bytes::<M>();
         let base = match self.base {
             Some(base) => base,
             None => user.ok("map", self.space.map(&MapRequest::anonymous(length, Prot::READ_WRITE)))?,
         };
         self.base = Some(base);
-        let pages = || (base..base + length).step_by(PAGE as usize);
+        let pages = || (base..base + length).step_by(page_bytes::<M>() as usize);
         for address in pages() {
             user.store(&self.space, address, address + self.round)?;
         }
@@ -38,9 +38,9 @@ impl<'vm, M: Simulated> Actor<'vm, M> for ProtectToggle<'vm, M> {
             user.check(&self.space, address, address + self.round)?;
         }
         let chosen = user.below(PAGES);
-        user.check_denied(&self.space, base + chosen * PAGE)?;
+        user.check_denied(&self.space, base + chosen * page_bytes::<M>())?;
         user.ok("protect", self.space.protect(base, length, Prot::READ_WRITE))?;
-        user.check(&self.space, base + chosen * PAGE, base + chosen * PAGE + self.round)?;
+        user.check(&self.space, base + chosen * page_bytes::<M>(), base + chosen * page_bytes::<M>() + self.round)?;
         self.round += 1;
         Ok(Step::until(self.round, ROUNDS))
     }

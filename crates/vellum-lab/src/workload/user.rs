@@ -4,6 +4,7 @@ use crate::access::{self, AccessError, Simulated};
 use crate::latency::FaultLatency;
 use crate::outcome::{Findings, RunError};
 use crate::replay::touched::Touched;
+use vellum::arch::Arch;
 use vellum::ops::FaultError;
 use vellum::{Error, Space, Vm};
 
@@ -21,8 +22,10 @@ pub(super) struct User<'vm, M: Simulated> {
     buffer: Vec<u8>,
 }
 
-/// Bytes of a page of the architectures that workloads run on.
-pub(super) const PAGE: u64 = 4096;
+/// Bytes of a page.
+pub(super) const fn page_bytes<M: Simulated>() -> u64 {
+    1 << <M::Arch as Arch>::PAGE_SHIFT
+}
 
 impl<'vm, M: Simulated> User<'vm, M> {
     pub(super) fn new(vm: &'vm Vm<M>, cpu: usize) -> Self {
@@ -126,7 +129,7 @@ impl<'vm, M: Simulated> User<'vm, M> {
 
     fn arrive(&mut self, space: &Space<'vm, M>, address: u64) {
         self.accesses += 1;
-        self.touched.insert(address / PAGE);
+        self.touched.insert(address / page_bytes::<M>());
         self.running = access::switch(space, self.running);
     }
 

@@ -13,9 +13,9 @@ use vellum_lab::hardware::{
 };
 
 pub const ASID: Asid = Asid(1);
-/// Two pages under one leaf table of every architecture, the second with another leaf table's first page after it.
+/// Two pages under one leaf table of every architecture.
 pub const FIRST: u64 = 0x1_0000;
-pub const SECOND: u64 = 0x1_1000;
+pub const SECOND: u64 = 0x1_2000;
 
 pub fn full() -> PageBits {
     PageBits::READ | PageBits::WRITE | PageBits::ACCESSED | PageBits::DIRTY

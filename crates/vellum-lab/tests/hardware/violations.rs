@@ -102,7 +102,8 @@ fn freed_leaf_table<A: Arch>() {
     let violations = board.log.take();
     assert_eq!(violations.len(), 1);
     assert_eq!(violations[0].invariant.id(), "I-PTFREE");
-    assert!(violations[0].detail.contains("cached upper entry"), "{}", violations[0]);
+    let is_shortened = violations[0].detail.contains("cached upper entry");
+    assert_eq!(is_shortened, !A::SEMANTICS.software_tlb, "{}", violations[0]);
 }
 
 fn freed_root<A: Arch>() {
@@ -120,6 +121,10 @@ fn stale_upper_entry<A: Arch>() {
     assert!(board.access(FIRST, Read).is_ok());
     // The old leaf table is still a table, but no entry names it any more.
     board.slot(FIRST, 1).store(0, std::sync::atomic::Ordering::Relaxed);
+    if A::SEMANTICS.software_tlb {
+        assert!(board.access(SECOND, Read).is_err());
+        return assert!(board.violations().is_empty());
+    }
     assert!(board.access(SECOND, Read).is_ok());
     assert_eq!(board.violations(), ["I-TLBPERM"]);
 }

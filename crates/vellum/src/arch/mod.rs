@@ -3,10 +3,18 @@
 //! Levels count from the bottom: level 0 holds the entries of pages, level `LEVELS - 1` is the root.
 //! A *slot* is one entry of a table; a slot of level 0 spans one page.
 
+mod aarch64;
+mod ppc64;
+mod riscv64;
+mod sparc64;
 mod tiny;
 mod x86_64;
 
-pub use tiny::Tiny;
+pub use aarch64::Aarch64;
+pub use ppc64::Ppc64;
+pub use riscv64::{Riscv64, Riscv64Sv48};
+pub use sparc64::Sparc64;
+pub use tiny::{Tiny, TinyAssist, TinyBlind, TinyBroadcast};
 pub use x86_64::{X86_64, X86_64La57};
 
 use crate::phys::Pfn;
@@ -134,6 +142,11 @@ pub enum Shootdown {
     Broadcast,
 }
 
+/// Whether `A` flushes by broadcast.
+pub(crate) const fn is_broadcast<A: Arch>() -> bool {
+    matches!(A::SEMANTICS.shootdown, Shootdown::Broadcast)
+}
+
 /// What the processor promises and requires, as data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Semantics {
@@ -154,6 +167,9 @@ pub struct Semantics {
     pub upper_write_protect: bool,
     /// A page that can be executed can be read.
     pub execute_implies_read: bool,
+    /// The processor does not walk the tables: a miss traps to software, which does. So nothing is filled speculatively
+    /// and no upper entries are cached.
+    pub software_tlb: bool,
 }
 
 /// A processor's paging formats. All functions are pure.
@@ -168,7 +184,8 @@ pub trait Arch: Copy + Send + Sync + 'static {
     const USER_START: u64;
     /// End of the user range, exclusive; page-aligned.
     const USER_END: u64;
-    /// Address-space identifiers the core uses per CPU; 1 means that each switch flushes.
+    /// Address-space identifiers the core uses: per CPU where flushes are interrupts (1 means that each switch flushes),
+    /// for all CPUs together where they are broadcasts (more than there are CPUs).
     const ASIDS: usize;
     /// The processor's semantics.
     const SEMANTICS: Semantics;
@@ -204,7 +221,31 @@ pub trait Arch: Copy + Send + Sync + 'static {
     /// EXECUTE differ in nothing but these.
     const RIGHTS: u64;
 
-    /// The canonical form check: whether `address` can be translated at all.
+    /// A level 0 word known to be a page, with other rights: `rights` are the [`Arch::RIGHTS`] bits of a clean page
+    /// that has them. Nothing that the processor has noted gets lost, not even where it notes by changing such a bit.
+    #[inline(always)]
+    fn with_rights(word: u64, rights: u64) -> u64 {
+        word & !Self::RIGHTS | rights
+    }
+
+    /// What the hardware makes of a level 0 word known to be a page when it sets ACCESSED and DIRTY, as far as `noted`
+    /// has them. For simulated hardware.
+    #[inline(always)]
+    fn noted(word: u64, noted: PageBits) -> u64 {
+        let (pfn, bits) = (Self::pfn(word), Self::page_bits(word));
+        // Only the bits that differ, so that what the common terms do not express stays.
+        word ^ Self::page(pfn, bits) ^ Self::page(pfn, bits | noted)
+    }
+
+    /// log2 of the naturally aligned pages that one cached translation made of a level 0 word may stand for. For
+    /// simulated hardware.
+    #[inline(always)]
+    fn cached_order(word: u64) -> u32 {
+        let _ = word;
+        0
+    }
+
+    /// The canonical form check: whether `address` can be translated at all by the tables of user mappings.
     fn is_canonical(address: u64) -> bool;
 }
 

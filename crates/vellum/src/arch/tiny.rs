@@ -1,7 +1,7 @@
-//! A processor that exists only here: three levels of four entries, no hardware accessed or dirty bits.
+//! Processors that exist only here: three levels of four entries.
 //!
-//! Its spaces have 64 pages, so that explorations can be exhaustive, and its format shares nothing with x86-64's, so
-//! that a core which assumes that format does not get far.
+//! Their spaces have 64 pages, so that explorations can be exhaustive, and their format shares nothing with x86-64's, so
+//! that a core which assumes that format does not get far. They differ in their semantics alone.
 
 use super::{Arch, Entry, PageBits, Semantics, Shootdown};
 use crate::phys::Pfn;
@@ -12,74 +12,100 @@ const BITS: u64 = 0x7ff;
 const BITS_SHIFT: u32 = 48;
 const FRAME: u64 = (1 << 40) - 1;
 
-/// The toy processor.
-#[derive(Clone, Copy, Debug)]
-pub struct Tiny;
+/// No help from the hardware: accessed and dirty bits are software's.
+const PLAIN: Semantics = Semantics {
+    shootdown: Shootdown::Interrupt,
+    clean_store_rewalks: true,
+    hardware_accessed: false,
+    hardware_dirty: false,
+    break_before_make: false,
+    mixed_sizes_fault: true,
+    upper_write_protect: false,
+    execute_implies_read: false,
+    software_tlb: false,
+};
 
-impl Arch for Tiny {
-    const NAME: &'static str = "tiny";
-    const PAGE_SHIFT: u32 = 12;
-    const LEVELS: usize = 3;
-    const USER_START: u64 = 0x1000;
-    const USER_END: u64 = 64 << 12;
-    const ASIDS: usize = 2;
-    const SEMANTICS: Semantics = Semantics {
-        shootdown: Shootdown::Interrupt,
-        clean_store_rewalks: true,
-        hardware_accessed: false,
-        hardware_dirty: false,
-        break_before_make: false,
-        mixed_sizes_fault: true,
-        upper_write_protect: false,
-        execute_implies_read: false,
+/// Hardware sets accessed and dirty bits.
+const ASSIST: Semantics = Semantics { hardware_accessed: true, hardware_dirty: true, ..PLAIN };
+
+macro_rules! toys {
+    ($($(#[$doc:meta])* $toy:ident, $name:literal, $asids:literal, $semantics:expr;)*) => {
+        $(
+            $(#[$doc])*
+            #[derive(Clone, Copy, Debug)]
+            pub struct $toy;
+
+            impl Arch for $toy {
+                const NAME: &'static str = $name;
+                const PAGE_SHIFT: u32 = 12;
+                const LEVELS: usize = 3;
+                const USER_START: u64 = 0x1000;
+                const USER_END: u64 = 64 << 12;
+                const ASIDS: usize = $asids;
+                const SEMANTICS: Semantics = $semantics;
+
+                const RIGHTS: u64 = 7 << BITS_SHIFT;
+
+                #[inline(always)]
+                fn index_bits(_level: usize) -> u32 {
+                    2
+                }
+                #[inline(always)]
+                fn shift(level: usize) -> u32 {
+                    12 + 2 * level as u32
+                }
+                #[inline(always)]
+                fn page(pfn: Pfn, bits: PageBits) -> u64 {
+                    VALID | LEAF | (bits.0 as u64) << BITS_SHIFT | pfn.0
+                }
+                #[inline(always)]
+                fn table(pfn: Pfn) -> u64 {
+                    VALID | pfn.0
+                }
+                #[inline(always)]
+                fn decode(word: u64, level: usize) -> Entry {
+                    if word & VALID == 0 {
+                        Entry::Empty
+                    } else if level > 0 {
+                        Entry::Table(Pfn(word & FRAME))
+                    } else {
+                        Entry::Page(Pfn(word & FRAME), Self::page_bits(word))
+                    }
+                }
+                #[inline(always)]
+                fn table_of(word: u64) -> Option<Pfn> {
+                    if word & (VALID | LEAF) == VALID { Some(Pfn(word & FRAME)) } else { None }
+                }
+                #[inline(always)]
+                fn pfn(word: u64) -> Pfn {
+                    Pfn(word & FRAME)
+                }
+                #[inline(always)]
+                fn page_bits(word: u64) -> PageBits {
+                    PageBits((word >> BITS_SHIFT & BITS) as u16)
+                }
+                #[inline(always)]
+                fn shared_copy(word: u64) -> u64 {
+                    word & !(((PageBits::WRITE.0 | PageBits::EXCLUSIVE.0) as u64) << BITS_SHIFT)
+                }
+                #[inline(always)]
+                fn is_canonical(address: u64) -> bool {
+                    address < 64 << 12
+                }
+            }
+        )*
     };
+}
 
-    const RIGHTS: u64 = 7 << BITS_SHIFT;
-
-    #[inline(always)]
-    fn index_bits(_level: usize) -> u32 {
-        2
-    }
-    #[inline(always)]
-    fn shift(level: usize) -> u32 {
-        12 + 2 * level as u32
-    }
-    #[inline(always)]
-    fn page(pfn: Pfn, bits: PageBits) -> u64 {
-        VALID | LEAF | (bits.0 as u64) << BITS_SHIFT | pfn.0
-    }
-    #[inline(always)]
-    fn table(pfn: Pfn) -> u64 {
-        VALID | pfn.0
-    }
-    #[inline(always)]
-    fn decode(word: u64, level: usize) -> Entry {
-        if word & VALID == 0 {
-            Entry::Empty
-        } else if level > 0 {
-            Entry::Table(Pfn(word & FRAME))
-        } else {
-            Entry::Page(Pfn(word & FRAME), Self::page_bits(word))
-        }
-    }
-    #[inline(always)]
-    fn table_of(word: u64) -> Option<Pfn> {
-        if word & (VALID | LEAF) == VALID { Some(Pfn(word & FRAME)) } else { None }
-    }
-    #[inline(always)]
-    fn pfn(word: u64) -> Pfn {
-        Pfn(word & FRAME)
-    }
-    #[inline(always)]
-    fn page_bits(word: u64) -> PageBits {
-        PageBits((word >> BITS_SHIFT & BITS) as u16)
-    }
-    #[inline(always)]
-    fn shared_copy(word: u64) -> u64 {
-        word & !(((PageBits::WRITE.0 | PageBits::EXCLUSIVE.0) as u64) << BITS_SHIFT)
-    }
-    #[inline(always)]
-    fn is_canonical(address: u64) -> bool {
-        address < 64 << 12
-    }
+toys! {
+    /// The toy processor: flushes by interrupt, and sets neither accessed nor dirty bits.
+    Tiny, "tiny", 2, PLAIN;
+    /// The toy whose hardware sets accessed and dirty bits.
+    TinyAssist, "tiny-assist", 2, ASSIST;
+    /// The toy which marks a cached clean entry dirty without looking whether it is still there.
+    TinyBlind, "tiny-blind", 2, Semantics { clean_store_rewalks: false, ..ASSIST };
+    /// The toy whose flush is a broadcast, with four identifiers for all CPUs, and which wants entries broken before
+    /// they are made anew.
+    TinyBroadcast, "tiny-broadcast", 4,
+        Semantics { shootdown: Shootdown::Broadcast, break_before_make: true, ..ASSIST };
 }

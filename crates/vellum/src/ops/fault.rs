@@ -264,7 +264,10 @@ fn try_fault<M: Machine>(
         return Err(FaultError::Segv { address, denied: false });
     }
     let table = space.lowest(cx, address);
-    let Some(sequence) = table.sequence() else { return Ok(Step::Retry) };
+    let Some(sequence) = table.sequence() else {
+        table.await_sequence(cx);
+        return Ok(Step::Retry);
+    };
     let index = table.index(address);
     let class = table.class(cx, index);
     if class == ClassId::NONE {

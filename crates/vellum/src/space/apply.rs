@@ -206,6 +206,11 @@ impl<'a, M: Machine> Change<'a, '_, '_, M> {
         }
     }
 
+    /// Whether the slots show something afterwards.
+    fn stays_mapped(&self) -> bool {
+        !matches!(self.classes, ClassChange::Set(ClassId::NONE))
+    }
+
     /// Changes slots of a leaf.
     fn leaf(&mut self, table: Table<'a, M>, first: u64, last: u64, gather: &mut Gather<'a, M>) {
         let Some(locked) = table.lock(self.cx, self.space, first) else { return };
@@ -217,7 +222,13 @@ impl<'a, M: Machine> Change<'a, '_, '_, M> {
                         gather.touch_range(flush);
                     }
                 }
-                _ => zap(self.cx, self.space, &locked, low, high, first, gather),
+                _ => {
+                    zap(self.cx, self.space, &locked, low, high, first, gather);
+                    if M::Arch::SEMANTICS.break_before_make && self.stays_mapped() {
+                        // Under the lock: a fault may put another page there as soon as that goes.
+                        gather.finish();
+                    }
+                }
             }
         }
         let len = table.len();
@@ -261,7 +272,7 @@ pub(crate) fn reprotect<M: Machine>(
                 let bits = M::Arch::page_bits(word);
                 let may_write = bits.has(PageBits::EXCLUSIVE)
                     || (bits.has(PageBits::DIRTY) && full != read_only && shows_shared(cx, locked, index));
-                word & !M::Arch::RIGHTS | if may_write { full } else { read_only }
+                M::Arch::with_rights(word, if may_write { full } else { read_only })
             },
         );
         if M::Arch::page_bits(old).prot().without(M::Arch::page_bits(new).prot()) != Prot::NONE {

@@ -22,9 +22,9 @@ use crate::machine::Machine;
 use crate::object::Dying;
 use crate::phys::Pfn;
 use crate::stat::Event;
+use crate::sync::fence;
 use crate::vm::Vm;
 use core::sync::atomic::Ordering::SeqCst;
-use core::sync::atomic::fence;
 
 const HELD: u32 = 1 << 31;
 /// The range is being changed: no fault may make tables in it.
@@ -135,7 +135,7 @@ impl<'s, M: Machine> Claim<'s, M> {
     pub(crate) fn settle(&self) {
         self.begin_commit();
         let cx = Cx::enter(self.vm);
-        fence(SeqCst);
+        fence::<M>(SeqCst);
         wait_for_makers(&cx, &self.table(&cx), self.start, self.end - 1);
     }
 
@@ -145,7 +145,7 @@ impl<'s, M: Machine> Claim<'s, M> {
             let conflict = {
                 let cx = Cx::enter(self.vm);
                 // The claim is written before tables below are read, also such as were put there only just now.
-                fence(SeqCst);
+                fence::<M>(SeqCst);
                 claim_below(&cx, &self.table(&cx), self.start, self.end - 1)
             };
             match conflict {

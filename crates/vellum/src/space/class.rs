@@ -307,7 +307,7 @@ impl<M: Machine> Cx<'_, M> {
         link.store(record.next.load(Relaxed), Relaxed);
         record.linked.store(0, Relaxed);
         record.next.store(0, Relaxed);
-        record.epoch.store(self.vm().epoch().now(), Relaxed);
+        record.epoch.store(self.vm().epoch().retire(), Relaxed);
         match self.record(ClassId(classes.queue_tail.load(Relaxed))) {
             Some(last) => last.next.store(id.0, Relaxed),
             None => classes.queue_head.store(id.0, Relaxed),

@@ -76,6 +76,8 @@ impl<M: Machine> Claim<'_, M> {
 
     /// [`Claim::tidy`] below the claimed table.
     pub(crate) fn tidy_part(&self, cx: &Cx<'_, M>) {
+        // No fault puts a table where one was unlinked before the flush for that (B17).
+        self.begin_commit();
         let mut gather = Gather::new(cx, self.space.id(), self.space.tlb());
         for address in [self.start, self.end - 1] {
             loop {

@@ -19,7 +19,8 @@
 //!         registries of spaces and objects
 //!           slab cache
 //!             buddy allocator of a node
-//!               flush mailbox of a CPU (its holder waits for nobody)
+//!               address-space identifiers, at a switch where flushes are broadcasts (its holder waits for nobody)
+//!                 flush mailbox of a CPU (its holder waits for nobody)
 //! ```
 //!
 //! Nothing sleeps with a lock held. A fault takes table locks only.

@@ -59,8 +59,12 @@ pub(crate) struct Spares {
 }
 
 impl Spares {
-    fn take(&mut self) -> Option<Pfn> {
-        self.frames.iter_mut().find_map(Option::take)
+    /// The smallest array with room for `len` slots: tables of different levels may need different sizes.
+    fn take<M: Machine>(&mut self, cx: &Cx<'_, M>, len: usize) -> Option<Pfn> {
+        let order = |pfn: &Pfn| cx.vm().physical().frame(*pfn).order();
+        let least = array_order::<M>(len);
+        let fits = self.frames.iter_mut().filter(|place| place.as_ref().is_some_and(|pfn| order(pfn) >= least));
+        fits.min_by_key(|place| place.as_ref().map(order))?.take()
     }
 
     /// Adds one more. There is room for one a table on the two paths.
@@ -72,9 +76,7 @@ impl Spares {
 
     /// Frees what was not used.
     pub(crate) fn free<M: Machine>(&mut self, cx: &Cx<'_, M>) {
-        while let Some(pfn) = self.take() {
-            cx.free_frame(pfn);
-        }
+        self.frames.iter_mut().filter_map(Option::take).for_each(|pfn| cx.free_frame(pfn));
     }
 }
 
@@ -202,8 +204,7 @@ impl Runs {
 
     /// A side array for [`Runs::set`], not yet in use.
     pub(crate) fn allocate_spare<M: Machine>(cx: &Cx<'_, M>, len: usize) -> Result<Pfn, Error> {
-        let page = 1usize << <M::Arch as crate::arch::Arch>::PAGE_SHIFT;
-        let order = (len * 4).div_ceil(page).next_power_of_two().trailing_zeros() as u8;
+        let order = array_order::<M>(len);
         let pfn = cx.alloc_frame(order, AllocFlags::NONE)?;
         cx.vm().physical().frame(pfn).set_kind(Kind::ClassArray, order);
         Ok(pfn)
@@ -229,7 +230,7 @@ impl Runs {
                 let (next, fresh) = replace(&runs[..count], len, low, high, class);
                 if fresh <= INLINE {
                     encode(frame, &next[..fresh]);
-                } else if let Some(pfn) = spares.and_then(Spares::take) {
+                } else if let Some(pfn) = spares.and_then(|spares| spares.take(cx, len)) {
                     Self::spill(cx, frame, pfn, &next[..fresh], len);
                 } else {
                     debug_assert!(
@@ -518,6 +519,12 @@ fn encode<M: Machine>(frame: &Frame<M>, runs: &[Run]) {
 #[inline(always)]
 fn border_change(neighbour: u32, old: u32, new: u32) -> i64 {
     i64::from(neighbour != new) - i64::from(neighbour != old)
+}
+
+/// log2 of the frames of a side array for `len` slots.
+fn array_order<M: Machine>(len: usize) -> u8 {
+    let page = 1usize << <M::Arch as crate::arch::Arch>::PAGE_SHIFT;
+    (len * 4).div_ceil(page).next_power_of_two().trailing_zeros() as u8
 }
 
 /// The entry of slot `index`, one the table has, in the side array in frame `pfn`.

@@ -23,9 +23,8 @@ use crate::error::Error;
 use crate::machine::Machine;
 use crate::phys::{AllocFlags, Frame, Kind, Pfn};
 use crate::stat::Event;
-use crate::sync::{AtomicU32, AtomicU64, Guard, Rank};
+use crate::sync::{AtomicU32, AtomicU64, Guard, Rank, Sequence};
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
-use core::sync::atomic::fence;
 
 const USED: u64 = 0xffff;
 const LEVEL_SHIFT: u32 = 16;
@@ -154,15 +153,24 @@ impl<'a, M: Machine> Table<'a, M> {
     /// The sequence count of the classes, to be compared later; `None` while they change.
     #[inline(always)]
     pub(crate) fn sequence(&self) -> Option<u32> {
-        let now = self.frame.halves[0].load(Acquire);
-        (now & 1 == 0).then_some(now)
+        Sequence(&self.frame.halves[0]).begin()
+    }
+
+    /// Waits while the classes change. Whoever changes them has the lock and pre-emption off.
+    #[cold]
+    pub(crate) fn await_sequence(&self, cx: &Cx<'_, M>) {
+        let word = &self.frame.halves[0];
+        let seen = word.load(Relaxed);
+        if seen & 1 != 0 {
+            cx.serve_mailbox();
+            cx.vm().machine().wait_change(word.as_core(), seen);
+        }
     }
 
     /// Whether nothing that was read since `sequence` can have changed.
     #[inline(always)]
     pub(crate) fn sequence_is(&self, sequence: u32) -> bool {
-        fence(Acquire);
-        self.frame.halves[0].load(Relaxed) == sequence
+        Sequence(&self.frame.halves[0]).is_still(sequence)
     }
 
     /// The class of slot `index`, read without a lock: to be confirmed by the sequence or the lock.
@@ -253,11 +261,8 @@ impl<'a, M: Machine> Locked<'a, M> {
         class: ClassId,
         spares: Option<&mut Spares>,
     ) {
-        let sequence = &self.table.frame.halves[0];
-        sequence.add_owned(1);
-        fence(Release);
+        let _change = Sequence(&self.table.frame.halves[0]).change();
         Runs::set(cx, self.table.frame, self.table.len(), low, high, class, spares);
-        sequence.store(sequence.load(Relaxed).wrapping_add(1), Release);
     }
 
     /// Sets the class of the slots `low..=high`, none of which has a lower table, and counts the slots: first for the new
@@ -285,13 +290,8 @@ impl<'a, M: Machine> Locked<'a, M> {
     /// array.
     #[inline(always)]
     pub(crate) fn set_common_class(&self, cx: &Cx<'_, M>, slots: (usize, usize), class: ClassId, place: Place) -> bool {
-        let sequence = &self.table.frame.halves[0];
-        let before = sequence.load(Relaxed);
-        sequence.store(before.wrapping_add(1), Relaxed);
-        fence(Release);
-        let fits = Runs::set_common(cx, self.table.frame, self.table.len(), slots, class, place);
-        sequence.store(before.wrapping_add(2), Release);
-        fits
+        let _change = Sequence(&self.table.frame.halves[0]).change();
+        Runs::set_common(cx, self.table.frame, self.table.len(), slots, class, place)
     }
 
     /// The one class of all slots, if they have one.

@@ -1,12 +1,78 @@
 //! Integers that several CPUs access.
 
-use crate::machine::{Machine, Touch};
+use crate::machine::Machine;
 use core::marker::PhantomData;
 use core::sync::atomic::{self, Ordering};
 
+/// An atomic read-modify-write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Modify<V> {
+    /// Stores the value.
+    Swap(V),
+    /// Adds, wrapping.
+    Add(V),
+    /// Subtracts, wrapping.
+    Subtract(V),
+    /// Ors bits in.
+    Or(V),
+    /// Ands bits.
+    And(V),
+    /// Stores `new` if the value is `current`.
+    CompareExchange {
+        /// What must be there.
+        current: V,
+        /// What is stored then.
+        new: V,
+    },
+}
+
+/// A processor's atomic integer: what a [`Machine`]'s hooks are given to carry an access out on.
+pub trait Word: Sized {
+    /// The integer.
+    type Value: Copy + Eq + Into<u64> + TryFrom<u64> + core::fmt::Debug;
+    /// Its bytes.
+    const SIZE: usize = size_of::<Self::Value>();
+    /// Loads the value.
+    fn load(&self, order: Ordering) -> Self::Value;
+    /// Stores `value`.
+    fn store(&self, value: Self::Value, order: Ordering);
+    /// Carries `change` out: the previous value; an error of a compare-exchange that did not store.
+    fn modify(&self, change: Modify<Self::Value>, order: Ordering) -> Result<Self::Value, Self::Value>;
+}
+
 macro_rules! atomic {
     ($name:ident, $int:ty) => {
-        /// An integer shared between CPUs; like the type of that name in `core`, seen by the machine.
+        impl Word for atomic::$name {
+            type Value = $int;
+            #[inline(always)]
+            fn load(&self, order: Ordering) -> $int {
+                self.load(order)
+            }
+            #[inline(always)]
+            fn store(&self, value: $int, order: Ordering) {
+                self.store(value, order)
+            }
+            #[inline(always)]
+            fn modify(&self, change: Modify<$int>, order: Ordering) -> Result<$int, $int> {
+                match change {
+                    Modify::Swap(value) => Ok(self.swap(value, order)),
+                    Modify::Add(value) => Ok(self.fetch_add(value, order)),
+                    Modify::Subtract(value) => Ok(self.fetch_sub(value, order)),
+                    Modify::Or(bits) => Ok(self.fetch_or(bits, order)),
+                    Modify::And(bits) => Ok(self.fetch_and(bits, order)),
+                    Modify::CompareExchange { current, new } => {
+                        let failure = match order {
+                            Ordering::Release => Ordering::Relaxed,
+                            Ordering::AcqRel => Ordering::Acquire,
+                            other => other,
+                        };
+                        self.compare_exchange(current, new, order, failure)
+                    }
+                }
+            }
+        }
+
+        /// An integer shared between CPUs; like the type of that name in `core`, reached through the machine's hooks.
         #[repr(transparent)]
         pub struct $name<M>(atomic::$name, PhantomData<fn(M)>);
 
@@ -15,63 +81,56 @@ macro_rules! atomic {
             pub const fn new(value: $int) -> Self {
                 Self(atomic::$name::new(value), PhantomData)
             }
+            /// The integer at `word`, which is shared only in this way: a table's entry, say.
+            pub const fn from_core(word: &atomic::$name) -> &Self {
+                // SAFETY: the type is transparent.
+                unsafe { &*(word as *const atomic::$name).cast() }
+            }
             /// Loads the value.
             #[inline(always)]
             pub fn load(&self, order: Ordering) -> $int {
-                M::observe(self as *const Self as usize, Touch::Load);
-                self.0.load(order)
+                M::load(&self.0, order)
             }
             /// Stores `value`.
             #[inline(always)]
             pub fn store(&self, value: $int, order: Ordering) {
-                M::observe(self as *const Self as usize, Touch::Store);
-                self.0.store(value, order)
+                M::store(&self.0, value, order)
             }
             /// Stores `value`, returning the previous one.
             #[inline(always)]
             pub fn swap(&self, value: $int, order: Ordering) -> $int {
-                M::observe(self as *const Self as usize, Touch::Modify);
-                self.0.swap(value, order)
+                self.modify(Modify::Swap(value), order)
             }
             /// Stores `new` if the value is `current`; the previous value either way.
             #[inline(always)]
             pub fn compare_exchange(&self, current: $int, new: $int, order: Ordering) -> Result<$int, $int> {
-                M::observe(self as *const Self as usize, Touch::Modify);
-                let failure = match order {
-                    Ordering::Release => Ordering::Relaxed,
-                    Ordering::AcqRel => Ordering::Acquire,
-                    other => other,
-                };
-                self.0.compare_exchange(current, new, order, failure)
+                M::modify(&self.0, Modify::CompareExchange { current, new }, order)
             }
             /// Adds, wrapping; the previous value.
             #[inline(always)]
             pub fn fetch_add(&self, value: $int, order: Ordering) -> $int {
-                M::observe(self as *const Self as usize, Touch::Modify);
-                self.0.fetch_add(value, order)
+                self.modify(Modify::Add(value), order)
             }
             /// Subtracts, wrapping; the previous value.
             #[inline(always)]
             pub fn fetch_sub(&self, value: $int, order: Ordering) -> $int {
-                M::observe(self as *const Self as usize, Touch::Modify);
-                self.0.fetch_sub(value, order)
+                self.modify(Modify::Subtract(value), order)
             }
             /// Ors bits in; the previous value.
             #[inline(always)]
             pub fn fetch_or(&self, bits: $int, order: Ordering) -> $int {
-                M::observe(self as *const Self as usize, Touch::Modify);
-                self.0.fetch_or(bits, order)
+                self.modify(Modify::Or(bits), order)
             }
             /// Ands bits; the previous value.
             #[inline(always)]
             pub fn fetch_and(&self, bits: $int, order: Ordering) -> $int {
-                M::observe(self as *const Self as usize, Touch::Modify);
-                self.0.fetch_and(bits, order)
+                self.modify(Modify::And(bits), order)
             }
-            /// Adds where the caller is the only writer (a lock or CPU ownership sees to that): a load and a store.
             #[inline(always)]
-            pub(crate) fn add_owned(&self, value: $int) {
-                self.store(self.load(Ordering::Relaxed).wrapping_add(value), Ordering::Relaxed);
+            fn modify(&self, change: Modify<$int>, order: Ordering) -> $int {
+                match M::modify(&self.0, change, order) {
+                    Ok(previous) | Err(previous) => previous,
+                }
             }
         }
 
@@ -85,6 +144,20 @@ macro_rules! atomic {
 
 atomic!(AtomicU32, u32);
 atomic!(AtomicU64, u64);
+
+/// A fence between accesses to integers of this module.
+#[inline(always)]
+pub fn fence<M: Machine>(order: Ordering) {
+    M::fence(order);
+}
+
+impl<M: Machine> AtomicU64<M> {
+    /// Adds where the caller is the only writer (a lock or CPU ownership sees to that): a load and a store.
+    #[inline(always)]
+    pub(crate) fn add_owned(&self, value: u64) {
+        self.store(self.load(Ordering::Relaxed).wrapping_add(value), Ordering::Relaxed);
+    }
+}
 
 impl<M> AtomicU32<M> {
     /// The processor's atomic underneath, for [`Machine::wait_change`] and its like.

@@ -20,6 +20,8 @@ pub(crate) enum Rank {
     Slab,
     /// A node's buddy allocator.
     Zone,
+    /// The pool of global address-space identifiers.
+    Identifiers,
     /// A CPU's flush mailbox.
     Mailbox,
 }

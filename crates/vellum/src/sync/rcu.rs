@@ -6,10 +6,9 @@
 //! lock-freedom", 2004, section 5.2.3.) Nobody waits for a grace period: what is retired is chained through itself on
 //! its CPU and freed by later operations of that CPU.
 
-use super::AtomicU64;
+use super::{AtomicU64, fence};
 use crate::machine::Machine;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
-use core::sync::atomic::fence;
 
 /// The machine-wide epoch; on a line of its own.
 #[repr(align(64))]
@@ -28,9 +27,9 @@ impl<M: Machine> LocalEpoch<M> {
     #[inline(always)]
     pub(crate) fn enter(&self, global: &GlobalEpoch<M>) {
         self.0.swap(global.0.load(Relaxed), SeqCst);
-        // On x86-64 the exchange is a full barrier; elsewhere later loads might pass its store.
-        if !cfg!(target_arch = "x86_64") {
-            fence(SeqCst);
+        // Elsewhere than on x86-64 later loads might pass the exchange's store.
+        if !M::SWAP_IS_BARRIER {
+            fence::<M>(SeqCst);
         }
     }
 
@@ -47,9 +46,16 @@ impl<M: Machine> GlobalEpoch<M> {
         GlobalEpoch(AtomicU64::new(1))
     }
 
-    /// The epoch in which something unlinked just now is retired.
+    /// The epoch at this moment.
     pub(crate) fn now(&self) -> u64 {
         self.0.load(SeqCst)
+    }
+
+    /// The epoch in which what the caller has unlinked is retired. A full barrier: a reader who still finds it has
+    /// announced that epoch or an earlier one, however it was unlinked.
+    pub(crate) fn retire(&self) -> u64 {
+        fence::<M>(SeqCst);
+        self.now()
     }
 
     /// Tries to advance; the epoch afterwards. `locals` are the announcements of all CPUs. The caller is quiescent.

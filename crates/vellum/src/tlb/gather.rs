@@ -6,6 +6,7 @@
 use super::{Flush, SpaceTlb};
 use crate::arch::Arch;
 use crate::cpu::Cx;
+use crate::guard::Guard;
 use crate::machine::Machine;
 use crate::object;
 use crate::phys::{FreeBatch, Pfn};
@@ -88,9 +89,22 @@ impl<'a, M: Machine> Gather<'a, M> {
         if self.end == 0 {
             return;
         }
+        if !M::guard(Guard::FlushBeforeFree) {
+            self.free_frames();
+        }
         let pages = (self.end - self.start) >> M::Arch::PAGE_SHIFT;
         self.cx.flush(self.space, self.tlb, Flush { start: self.start, pages, tables_freed: self.tables != 0 });
         self.cx.count(Event::FlushBatch, 1);
+        if M::guard(Guard::FlushBeforeFree) {
+            self.free_frames();
+        }
+        self.retire_tables();
+        (self.frames, self.start, self.end) = (0, u64::MAX, 0);
+    }
+
+    /// Drops the mappings of the gathered frames, and frees those that were the last.
+    #[inline(always)]
+    fn free_frames(&self) {
         let mut freed = FreeBatch::new(self.cx);
         for entry in &self.cx.cpu().gather.0[..self.frames] {
             let entry = entry.load(Relaxed);
@@ -103,13 +117,16 @@ impl<'a, M: Machine> Gather<'a, M> {
                 freed.add(pfn);
             }
         }
-        drop(freed);
+    }
+
+    /// Retires the gathered tables.
+    #[inline(always)]
+    fn retire_tables(&mut self) {
         while self.tables != 0 {
             let pfn = Pfn(self.tables - 1);
             self.tables = self.cx.vm().physical().frame(pfn).link.load(Relaxed);
             self.cx.retire_table(pfn);
         }
-        (self.frames, self.start, self.end) = (0, u64::MAX, 0);
     }
 }
 

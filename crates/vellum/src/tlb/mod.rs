@@ -7,13 +7,21 @@
 //! * A lazy CPU keeps a root loaded without running user code. It is skipped unless page tables are being freed, and
 //!   compares generations when it leaves lazy mode (J4, B13).
 //! * Requests travel through a mailbox per CPU. Whoever waits for others serves its own mailbox meanwhile (J13).
+//!
+//! Where the architecture flushes by broadcast none of this is needed but the mailbox, for the end of a space; see
+//! [`broadcast`] and [`identifiers`]. Which of the two is used is a constant of the architecture.
 
+mod broadcast;
 mod gather;
+mod identifiers;
 mod mailbox;
 mod shootdown;
 mod switch;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use gather::{Gather, GatherBuffer};
+pub(crate) use identifiers::{Identifiers, identifiers};
 pub(crate) use mailbox::Mailbox;
 pub(crate) use shootdown::Flush;
 
@@ -21,6 +29,7 @@ use crate::arch::Arch;
 use crate::cpuset::SharedCpuSet;
 use crate::machine::{Asid, Machine};
 use crate::sync::{AtomicU32, AtomicU64};
+use identifiers::CpuIdentifiers;
 
 /// The most address-space identifiers a CPU uses in turn.
 const SLOTS_MAX: usize = 8;
@@ -36,11 +45,13 @@ pub(crate) struct SpaceTlb<M> {
     pub(crate) generation: AtomicU64<M>,
     /// CPUs that have the root loaded, lazily or not.
     pub(crate) cpus: SharedCpuSet<M>,
+    /// Where identifiers are global, the space's, 0 if it was never loaded. Written under the lock of the pool.
+    identifier: AtomicU64<M>,
 }
 
 impl<M: Machine> SpaceTlb<M> {
     pub(crate) const fn new() -> Self {
-        SpaceTlb { generation: AtomicU64::new(1), cpus: SharedCpuSet::new() }
+        SpaceTlb { generation: AtomicU64::new(1), cpus: SharedCpuSet::new(), identifier: AtomicU64::new(0) }
     }
 }
 
@@ -57,7 +68,7 @@ pub(crate) struct CpuTlb<M: Machine> {
     loaded: AtomicU64<M>,
     /// Address of its [`SpaceTlb`], for the handler.
     loaded_tlb: AtomicU64<M>,
-    /// Index of the identifier in use.
+    /// Index of the identifier in use: the hardware's name less one.
     current: AtomicU32<M>,
     /// Not zero while no user code runs although a root is loaded.
     lazy: AtomicU32<M>,
@@ -66,6 +77,8 @@ pub(crate) struct CpuTlb<M: Machine> {
     /// Not zero while this CPU changes the fields above: an interrupt then leaves its work to the end of that.
     busy: AtomicU32<M>,
     slots: [AsidSlot<M>; SLOTS_MAX],
+    /// Where identifiers are global; other CPUs write there too.
+    identifiers: CpuIdentifiers<M>,
     pub(crate) mailbox: Mailbox<M>,
 }
 
@@ -79,6 +92,7 @@ impl<M: Machine> CpuTlb<M> {
             victim: AtomicU32::new(0),
             busy: AtomicU32::new(0),
             slots: [const { AsidSlot { space: AtomicU64::new(0), generation: AtomicU64::new(0) } }; SLOTS_MAX],
+            identifiers: CpuIdentifiers::new(),
             mailbox: Mailbox::new(),
         }
     }

@@ -2,7 +2,7 @@
 
 use super::mailbox::Request;
 use super::{CpuTlb, RANGE_MAX, SLOTS_MAX, SpaceTlb, asid};
-use crate::arch::Arch;
+use crate::arch::{Arch, is_broadcast};
 use crate::cpu::Cx;
 use crate::cpuset::CpuSet;
 use crate::machine::Machine;
@@ -27,6 +27,9 @@ impl<M: Machine> Cx<'_, M> {
     /// before. May be called with table locks held; waits for other CPUs, serving this one's mailbox.
     #[inline(always)]
     pub(crate) fn flush(&self, space: u64, tlb: &SpaceTlb<M>, what: Flush) {
+        if is_broadcast::<M::Arch>() {
+            return self.broadcast(tlb, what);
+        }
         let generation = tlb.generation.fetch_add(1, SeqCst) + 1;
         match tlb.cpus.others(self.number(), self.vm().cpu_count()) {
             None => self.while_busy(|| {

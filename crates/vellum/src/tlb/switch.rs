@@ -1,8 +1,9 @@
 //! Loading a space on a CPU, leaving it, and lazy mode.
 
 use super::{asid, slot_count};
+use crate::arch::is_broadcast;
 use crate::cpu::Cx;
-use crate::machine::{Machine, RootLoad};
+use crate::machine::{Asid, Machine, RootLoad};
 use crate::space::{Inner, Space};
 use crate::stat::Event;
 use crate::vm::Vm;
@@ -45,6 +46,9 @@ impl<M: Machine> Cx<'_, M> {
     }
 
     fn load(&self, space: &Inner<M>) {
+        if is_broadcast::<M::Arch>() {
+            return self.load_global(space);
+        }
         let tlb = &self.cpu().tlb;
         if tlb.loaded.load(Relaxed) == space.id() {
             // Leaving lazy mode: flushes may have passed this CPU by (J4). SeqCst: the flag is cleared before the
@@ -56,7 +60,6 @@ impl<M: Machine> Cx<'_, M> {
             }
             return;
         }
-        let previous = tlb.loaded_space();
         // Before the CPU is a target: a flusher of the new space must not take the old one's laziness for it.
         tlb.lazy.swap(0, SeqCst);
         space.tlb().cpus.insert(self.number());
@@ -71,7 +74,15 @@ impl<M: Machine> Cx<'_, M> {
         }
         entry.space.store(space.id(), Relaxed);
         entry.generation.store(generation, Relaxed);
-        tlb.current.store(slot as u32, Relaxed);
+        self.note_loaded(space, asid(slot));
+    }
+
+    /// Notes that the root of `space` is loaded now, under identifier `asid`, in place of what was before.
+    #[inline(always)]
+    pub(super) fn note_loaded(&self, space: &Inner<M>, asid: Asid) {
+        let tlb = &self.cpu().tlb;
+        let previous = tlb.loaded_space();
+        tlb.current.store(asid.0 as u32 - 1, Relaxed);
         tlb.loaded_tlb.store((&raw const *space.tlb()).expose_provenance() as u64, Relaxed);
         tlb.loaded.store(space.id(), Relaxed);
         if let Some(previous) = previous {

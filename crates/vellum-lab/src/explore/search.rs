@@ -1,0 +1,168 @@
+//! A whole search.
+
+use super::choice::{Bound, Strategy};
+use super::exhaustive::Exhaustive;
+use super::random::{Pct, Random};
+use super::replay::Replay;
+use super::schedule::Schedule;
+use super::sim::{self, Phase, Sim};
+use super::{Broken, Happening, MemoryOrder, Program, tasks};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use vellum::Guard;
+
+/// How executions are chosen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// All within a bound. With `reduce`, only at words that several CPUs touch, one of them writing.
+    Exhaustive {
+        /// The bound.
+        bound: Bound,
+        /// Whether choices are made at visible words only.
+        reduce: bool,
+    },
+    /// Every choice by chance.
+    Random {
+        /// Where the chance begins.
+        seed: u64,
+        /// How many executions.
+        executions: u64,
+    },
+    /// Probabilistic concurrency testing.
+    Pct {
+        /// Where the chance begins.
+        seed: u64,
+        /// How many executions.
+        executions: u64,
+        /// Depth of the bugs looked for.
+        depth: u32,
+    },
+    /// One schedule again, with a record of what happens.
+    Replay(Schedule),
+}
+
+/// What to do with a program.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// How executions are chosen.
+    pub way: Way,
+    /// The order of memory.
+    pub order: MemoryOrder,
+    /// Protections switched off.
+    pub guards_off: Vec<Guard>,
+    /// The search gives up after this time.
+    pub time: Option<Duration>,
+    /// Steps after which an execution counts as making no progress.
+    pub steps_max: u32,
+    /// Runs each execution twice and compares what it touched: finds hidden nondeterminism. Exhaustive searches only.
+    pub twice: bool,
+    /// Allocations may fail, each failure being a surprise.
+    pub allocations_fail: bool,
+}
+
+impl Plan {
+    /// A plan with every protection on and no limit of time.
+    pub fn new(way: Way, order: MemoryOrder) -> Plan {
+        Plan { way, order, guards_off: Vec::new(), time: None, steps_max: 100_000, twice: false, allocations_fail: false }
+    }
+}
+
+/// What a search found.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// Executions run; of an exhaustive search, those since the last word became visible.
+    pub schedules: u64,
+    /// Every execution within the bound was run.
+    pub exhaustive: bool,
+    /// The first broken invariant, with the schedule that leads to it.
+    pub broken: Option<(Broken, Schedule)>,
+    /// What happened in the last execution, if it was a replay.
+    pub happenings: Vec<Happening>,
+    /// How many shared words were visible.
+    pub visible: usize,
+    /// Digest of the last execution's accesses.
+    pub digest: u64,
+}
+
+/// Searches the executions of `program`. An `Err` says that the search itself failed: an execution did not repeat
+/// itself (hidden nondeterminism), or a schedule does not fit the program.
+pub fn search(program: Arc<dyn Program>, plan: &Plan) -> Result<Outcome, String> {
+    let (strategy, all, exhaustive): (Box<dyn Strategy>, bool, bool) = match &plan.way {
+        Way::Exhaustive { bound, reduce } => (Box::new(Exhaustive::new(*bound)), !reduce, true),
+        Way::Random { seed, executions } => (Box::new(Random::new(*seed, *executions)), false, false),
+        Way::Pct { seed, executions, depth } => {
+            (Box::new(Pct::new(*seed, *executions, *depth, program.cpus())), false, false)
+        }
+        Way::Replay(schedule) => (Box::new(Replay::new(schedule)), false, false),
+    };
+    let mut state = Box::new(Sim::new(strategy, plan.order, plan.steps_max));
+    state.visible.all = all;
+    state.prunes = exhaustive && !all;
+    state.deadline = plan.time.map(|time| Instant::now() + time);
+    state.twice = plan.twice.then_some(None);
+    state.allocations_fail = plan.allocations_fail;
+    if let Way::Replay(schedule) = &plan.way {
+        state.replay_delayed = Some(schedule.delayed.clone());
+        state.happenings = Some(Vec::new());
+    }
+    sim::install(Some(state));
+    sim::set_guards_off(&plan.guards_off);
+    tasks::run(program);
+    sim::set_guards_off(&[]);
+    let Some(state) = sim::install(None) else { return Err("the search's state is gone".into()) };
+    if let Some(failure) = state.failure.clone().or_else(|| state.strategy.failure()) {
+        return Err(failure);
+    }
+    Ok(Outcome {
+        schedules: state.executions,
+        exhaustive: exhaustive && !state.out_of_time && state.broken.is_none(),
+        visible: state.visible.len(),
+        digest: state.digest,
+        happenings: state.happenings.clone().unwrap_or_default(),
+        broken: state.broken.clone().map(|broken| (broken, state.schedule.clone())),
+    })
+}
+
+impl Sim {
+    /// Whether there is another execution, which then begins.
+    pub(super) fn next_execution(&mut self) -> bool {
+        if self.broken.is_some() || self.failure.is_some() {
+            return false;
+        }
+        self.phase = Phase::Alone;
+        if std::mem::take(&mut self.visible.grown) {
+            // Choices were missing in what has been run: begin anew with the words now known.
+            if self.strategy.restart() {
+                self.executions = 0;
+            }
+            self.twice = self.twice.map(|_| None);
+        } else if self.executions > 0 && self.is_to_be_repeated() {
+            return self.failure.is_none() && self.strategy.again();
+        }
+        if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            self.out_of_time = true;
+            return false;
+        }
+        let more = self.strategy.begin();
+        self.executions += more as u64;
+        more
+    }
+
+    /// Where executions are run twice: whether the last one is to be run again. Compares it with its first run if not.
+    fn is_to_be_repeated(&mut self) -> bool {
+        match &mut self.twice {
+            None => false,
+            Some(first @ None) => {
+                *first = Some(self.digest);
+                true
+            }
+            Some(first) => {
+                if first.take() != Some(self.digest) {
+                    let schedule = &self.schedule;
+                    self.failure = Some(format!("hidden nondeterminism: the execution {schedule} touched other words"));
+                }
+                false
+            }
+        }
+    }
+}

@@ -1,0 +1,331 @@
+//! The state of the execution under way, one per host thread.
+
+use super::choice::{Choice, ChoiceKind, Cost, Strategy};
+use super::schedule::{Decision, PlaceInTime, Schedule};
+use super::visible::{Regions, Visible, WordId};
+use super::{Broken, Execution, Happening, MemoryOrder};
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Instant;
+use vellum::Guard;
+
+/// What a CPU is up to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Doing {
+    /// It runs, or could.
+    Running,
+    /// It waits for the integer at `address`, of `size` bytes, to differ from `seen`.
+    Waiting { address: usize, seen: u32 },
+    /// It has done its work and only takes interrupts.
+    Idle,
+}
+
+/// A store that other CPUs do not see yet.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Delayed {
+    pub(crate) word: WordId,
+    pub(crate) address: usize,
+    pub(crate) size: usize,
+    pub(crate) value: u64,
+}
+
+/// A simulated CPU.
+pub(crate) struct SimCpu {
+    pub(crate) doing: Doing,
+    pub(crate) interrupt_pending: bool,
+    /// How often interrupts have been switched off.
+    pub(crate) interrupts_off: u32,
+    pub(crate) in_handler: bool,
+    pub(crate) stores: VecDeque<Delayed>,
+    /// It was pre-empted.
+    pub(crate) parked: Option<Parked>,
+}
+
+/// A CPU that was pre-empted before an access.
+///
+/// If nobody touches what it was about to touch before it goes on, the same happens as if it had been pre-empted after
+/// that access; so that execution stands for this one, which need not be searched further.
+pub(crate) struct Parked {
+    /// What it is about to touch, and whether it writes.
+    words: Vec<(WordId, bool)>,
+    /// Somebody else did, or it was interrupted.
+    disturbed: bool,
+}
+
+impl Parked {
+    /// A CPU that is about to touch `words`, and whose delayed stores that access may let arrive.
+    pub(crate) fn new(words: &[(WordId, bool)], stores: &VecDeque<Delayed>) -> Parked {
+        let delayed = stores.iter().map(|delayed| (delayed.word, true));
+        Parked { words: words.iter().copied().chain(delayed).collect(), disturbed: false }
+    }
+}
+
+impl SimCpu {
+    fn new() -> SimCpu {
+        SimCpu {
+            doing: Doing::Running,
+            interrupt_pending: false,
+            interrupts_off: 0,
+            in_handler: false,
+            stores: VecDeque::new(),
+            parked: None,
+        }
+    }
+
+    pub(crate) fn takes_interrupt(&self) -> bool {
+        self.interrupt_pending && self.interrupts_off == 0 && !self.in_handler
+    }
+}
+
+/// Where the execution is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Setting up, or checking the end: nothing is explored.
+    Alone,
+    /// The CPUs run.
+    Together,
+    /// All CPUs are done, and their tasks are ending.
+    Ending,
+    /// A violation was found: nothing runs on.
+    Stopped,
+}
+
+/// Everything about the search and its execution under way.
+pub(crate) struct Sim {
+    pub(crate) strategy: Box<dyn Strategy>,
+    pub(crate) visible: Visible,
+    pub(crate) order: MemoryOrder,
+    pub(crate) steps_max: u32,
+    pub(crate) phase: Phase,
+    pub(crate) cpus: Vec<SimCpu>,
+    pub(crate) step: u32,
+    /// Choices made in this step, by kind.
+    ordinals: [u16; ChoiceKind::ALL.len()],
+    pub(crate) regions: Regions,
+    pub(crate) execution: Option<Arc<dyn Execution>>,
+    pub(crate) schedule: Schedule,
+    /// In a replay: the words whose stores are delayed, instead of the visible ones.
+    pub(crate) replay_delayed: Option<Vec<u64>>,
+    pub(crate) broken: Option<Broken>,
+    pub(crate) happenings: Option<Vec<Happening>>,
+    /// A digest of every access of the execution.
+    pub(crate) digest: u64,
+    pub(crate) executions: u64,
+    pub(crate) deadline: Option<Instant>,
+    pub(crate) out_of_time: bool,
+    /// Executions that others stand for are not searched further.
+    pub(crate) prunes: bool,
+    /// Another execution stands for the one under way: no more choices are made in it.
+    redundant: bool,
+    /// Allocations may fail.
+    pub(crate) allocations_fail: bool,
+    /// Each execution is run twice: the digest of the first run, when the second is under way.
+    pub(crate) twice: Option<Option<u64>>,
+    /// What went wrong with the search itself.
+    pub(crate) failure: Option<String>,
+}
+
+thread_local! {
+    static SIM: RefCell<Option<Box<Sim>>> = const { RefCell::new(None) };
+    static CURRENT: Cell<usize> = const { Cell::new(0) };
+    static EXPLORING: Cell<bool> = const { Cell::new(false) };
+    static GUARDS_OFF: Cell<u64> = const { Cell::new(0) };
+    static LOADS: RefCell<Option<Vec<usize>>> = const { RefCell::new(None) };
+}
+
+/// Begins to record the addresses of loads that are not explored.
+pub(crate) fn record_loads() {
+    LOADS.set(Some(Vec::new()));
+}
+
+/// Notes such a load, if they are being recorded.
+pub(crate) fn record_load(address: usize) {
+    LOADS.with_borrow_mut(|loads| loads.iter_mut().for_each(|loads| loads.push(address)));
+}
+
+/// Ends the record.
+pub(crate) fn recorded_loads() -> Vec<usize> {
+    LOADS.take().unwrap_or_default()
+}
+
+/// The CPU that runs on this host thread.
+pub fn current_cpu() -> usize {
+    CURRENT.get()
+}
+
+/// Makes `cpu` the current one, where nothing is explored.
+pub(crate) fn set_current(cpu: usize) {
+    CURRENT.set(cpu);
+}
+
+/// Whether accesses are being explored now.
+#[inline]
+pub(crate) fn is_exploring() -> bool {
+    EXPLORING.get()
+}
+
+/// Whether `guard` is on in the program under test on this host thread.
+pub fn guard(guard: Guard) -> bool {
+    GUARDS_OFF.get() & 1 << guard as u8 == 0
+}
+
+pub(crate) fn set_guards_off(guards: &[Guard]) {
+    GUARDS_OFF.set(guards.iter().fold(0, |set, &guard| set | 1 << guard as u8));
+}
+
+/// Runs `body` with the simulation of this host thread. No scheduling may happen inside.
+pub(crate) fn with<R>(body: impl FnOnce(&mut Sim) -> R) -> R {
+    SIM.with_borrow_mut(|sim| body(sim.as_mut().expect("no program is being explored on this host thread")))
+}
+
+/// Installs a simulation, or takes it away.
+pub(crate) fn install(sim: Option<Box<Sim>>) -> Option<Box<Sim>> {
+    EXPLORING.set(false);
+    SIM.replace(sim)
+}
+
+/// Runs `body` without its accesses being explored: the lab's own looks at the core.
+pub(crate) fn quietly<R>(body: impl FnOnce() -> R) -> R {
+    let before = EXPLORING.replace(false);
+    let result = body();
+    EXPLORING.set(before);
+    result
+}
+
+/// Adds something to the diagram, if one is being drawn.
+pub fn happened(text: impl FnOnce() -> String) {
+    SIM.with_borrow_mut(|sim| {
+        let Some(sim) = sim.as_mut() else { return };
+        let step = sim.step;
+        if let (Some(happenings), Phase::Together | Phase::Stopped) = (&mut sim.happenings, sim.phase) {
+            happenings.push(Happening { cpu: CURRENT.get(), step, text: text() });
+        }
+    });
+}
+
+/// Whether a diagram is being drawn.
+pub(crate) fn is_drawn() -> bool {
+    SIM.with_borrow(|sim| sim.as_ref().is_some_and(|sim| sim.happenings.is_some() && sim.phase == Phase::Together))
+}
+
+/// Reports a broken invariant: the execution stops at the running CPU's next access.
+pub fn report(invariant: &str, detail: String) {
+    with(|sim| {
+        if sim.broken.is_none() {
+            sim.broken = Some(Broken { invariant: invariant.into(), detail });
+        }
+    });
+}
+
+impl Sim {
+    pub(crate) fn new(strategy: Box<dyn Strategy>, order: MemoryOrder, steps_max: u32) -> Sim {
+        Sim {
+            strategy,
+            visible: Visible::default(),
+            order,
+            steps_max,
+            phase: Phase::Alone,
+            cpus: Vec::new(),
+            step: 0,
+            ordinals: [0; ChoiceKind::ALL.len()],
+            regions: Regions::default(),
+            execution: None,
+            schedule: Schedule::default(),
+            replay_delayed: None,
+            broken: None,
+            happenings: None,
+            digest: 0,
+            executions: 0,
+            deadline: None,
+            out_of_time: false,
+            prunes: false,
+            redundant: false,
+            allocations_fail: false,
+            twice: None,
+            failure: None,
+        }
+    }
+
+    /// Begins the part of an execution that is explored.
+    pub(crate) fn begin(&mut self, execution: Arc<dyn Execution>, cpus: usize) {
+        self.regions = Regions::new(execution.memory());
+        self.execution = Some(execution);
+        self.visible.begin();
+        self.cpus = (0..cpus).map(|_| SimCpu::new()).collect();
+        (self.step, self.ordinals, self.digest) = (0, Default::default(), 0);
+        self.redundant = false;
+        self.schedule = Schedule::default();
+        if let Some(happenings) = &mut self.happenings {
+            happenings.clear();
+        }
+        self.phase = Phase::Together;
+        EXPLORING.set(true);
+    }
+
+    /// Leaves the part that is explored.
+    pub(crate) fn leave(&mut self, phase: Phase) {
+        self.phase = phase;
+        EXPLORING.set(false);
+    }
+
+    /// Notes that the current CPU touches `word`.
+    pub(crate) fn touch(&mut self, word: WordId, writes: bool) {
+        let cpu = CURRENT.get();
+        self.visible.touch(word, cpu, writes);
+        for other in self.cpus.iter_mut() {
+            let Some(parked) = &mut other.parked else { continue };
+            let conflicts = |&(theirs, they_write): &(WordId, bool)| theirs == word && (writes || they_write);
+            parked.disturbed = parked.disturbed || parked.words.iter().any(conflicts);
+        }
+    }
+
+    /// `cpu` goes on after it was pre-empted.
+    pub(crate) fn resume(&mut self, cpu: usize) {
+        let Some(parked) = self.cpus[cpu].parked.take() else { return };
+        if !parked.disturbed && !self.cpus[cpu].takes_interrupt() && self.prunes {
+            self.redundant = true;
+        }
+    }
+
+    /// Begins the next step, whose digest is that of `what`.
+    pub(crate) fn next_step(&mut self, what: u64) {
+        self.step += 1;
+        self.ordinals = Default::default();
+        self.digest = (self.digest.rotate_left(5) ^ what ^ (CURRENT.get() as u64) << 48).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        if self.step > self.steps_max && self.broken.is_none() {
+            let detail = format!("the execution does not end: {} steps", self.steps_max);
+            self.broken = Some(Broken { invariant: "I-PROG".into(), detail });
+        }
+    }
+
+    /// Has a choice made.
+    pub(crate) fn choose(&mut self, kind: ChoiceKind, options: usize, cost: Cost, cpus: &[u8]) -> usize {
+        if options < 2 || self.redundant {
+            return 0;
+        }
+        let ordinal = &mut self.ordinals[kind as usize];
+        *ordinal += 1;
+        let place = PlaceInTime { step: self.step, kind, ordinal: *ordinal };
+        let options = options.min(u8::MAX as usize) as u8;
+        let option = self.strategy.choose(&Choice { place, options, cost, cpus });
+        if option > 0 {
+            self.schedule.decisions.push(Decision { place, option });
+        }
+        option as usize
+    }
+
+    /// Whether an access to `word` is worth a choice now.
+    pub(crate) fn is_visible(&self, word: WordId) -> bool {
+        self.visible.is_visible(word) || self.strategy.wants(self.step)
+    }
+
+    /// Whether a store to `word` is kept in a buffer.
+    pub(crate) fn is_buffered(&self, word: WordId) -> bool {
+        self.order == MemoryOrder::Tso
+            && match &self.replay_delayed {
+                Some(words) => words.contains(&word.0),
+                None => self.visible.is_shared(word),
+            }
+    }
+}

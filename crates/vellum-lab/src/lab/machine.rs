@@ -1,0 +1,160 @@
+//! What the machine does for the core.
+
+use super::Lab;
+use crate::explore::{WordId, access, sim, wait};
+use crate::poison::lock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use vellum::arch::Arch;
+use vellum::phys::Pfn;
+use vellum::sync::{Modify, Word};
+use vellum::{Asid, CpuSet, Guard, Machine, MemoryRange, RootLoad};
+
+// SAFETY: 1. `memory` allocated every frame of `memory()` contiguously within its ranges, page-aligned, for the life of
+// the machine, and hands out no other access to it than the atomics of simulated user and hardware accesses.
+// 2. The current CPU is the one whose task runs; each CPU is one task, and an interrupt handler runs on its CPU's task.
+unsafe impl<A: Arch> Machine for Lab<A> {
+    type Arch = A;
+
+    fn cpu_count(&self) -> usize {
+        self.cpus.len()
+    }
+
+    fn memory(&self) -> &[MemoryRange] {
+        self.memory.ranges()
+    }
+
+    fn frame(&self, pfn: Pfn) -> *mut u8 {
+        self.memory.frame(pfn)
+    }
+
+    fn current_cpu(&self) -> usize {
+        sim::current_cpu()
+    }
+
+    fn disable_preemption(&self) {}
+
+    fn enable_preemption(&self) {}
+
+    fn load_root(&self, load: RootLoad) {
+        let cpu = sim::current_cpu();
+        self.write_tlb(cpu);
+        sim::happened(|| {
+            let kept = if load.keep_entries { ", entries kept" } else { ", entries dropped" };
+            format!("load root F{:x} ASID {}{kept}", load.root.0, load.asid.0)
+        });
+        lock(&self.cpus[cpu].mmu).load_root(load);
+    }
+
+    fn unload_root(&self) {
+        let cpu = sim::current_cpu();
+        self.write_tlb(cpu);
+        sim::happened(|| "unload root".into());
+        lock(&self.cpus[cpu].mmu).unload_root();
+    }
+
+    fn invalidate_page(&self, asid: Asid, address: u64) {
+        let cpu = sim::current_cpu();
+        self.write_tlb(cpu);
+        sim::happened(|| format!("invalidate {address:#x} ASID {}", asid.0));
+        lock(&self.cpus[cpu].mmu).invalidate_page(asid, address);
+    }
+
+    fn invalidate_asid(&self, asid: Asid) {
+        let cpu = sim::current_cpu();
+        self.write_tlb(cpu);
+        sim::happened(|| format!("invalidate all of ASID {}", asid.0));
+        lock(&self.cpus[cpu].mmu).invalidate_asid(asid);
+    }
+
+    fn send_interrupt(&self, cpus: &CpuSet) {
+        sim::happened(|| {
+            let targets: Vec<String> = cpus.iter().map(|cpu| cpu.to_string()).collect();
+            format!("IPI → CPU {}", targets.join(", "))
+        });
+        if sim::is_exploring() {
+            wait::send_interrupt(cpus.iter());
+        }
+    }
+
+    fn broadcast_invalidate(&self, asid: Asid, start: u64, pages: u64) {
+        // The barrier before the instruction, and the walkers it must be visible to.
+        self.write_all_tlbs();
+        sim::happened(|| format!("broadcast: invalidate {start:#x}+{pages} ASID {}", asid.0));
+        if access::put_off() {
+            lock(&self.cpus[sim::current_cpu()].broadcasts).push((asid, start, pages));
+        } else {
+            self.invalidate_everywhere(asid, start, pages);
+        }
+    }
+
+    fn broadcast_wait(&self) {
+        let put_off = std::mem::take(&mut *lock(&self.cpus[sim::current_cpu()].broadcasts));
+        if !put_off.is_empty() {
+            self.write_all_tlbs();
+        }
+        for (asid, start, pages) in put_off {
+            self.invalidate_everywhere(asid, start, pages);
+        }
+        sim::happened(|| "broadcasts complete".into());
+    }
+
+    fn wait_change(&self, word: &AtomicU32, seen: u32) {
+        wait::wait_change(word, seen);
+    }
+
+    fn now(&self) -> u64 {
+        0
+    }
+
+    unsafe fn clear_page(&self, page: *mut u8) {
+        access::drain_own();
+        // SAFETY: the caller's contract.
+        unsafe { core::ptr::write_bytes(page, 0, 1 << A::PAGE_SHIFT) }
+    }
+
+    fn allow_allocation(&self, _order: u8) -> bool {
+        // Memory that is used again is written without going through the store buffer.
+        access::drain_own();
+        access::allow_allocation()
+    }
+
+    fn load<W: Word>(word: &W, order: Ordering) -> W::Value {
+        access::load(word, order)
+    }
+
+    fn store<W: Word>(word: &W, value: W::Value, order: Ordering) {
+        access::store(word, value, order)
+    }
+
+    fn modify<W: Word>(word: &W, change: Modify<W::Value>, order: Ordering) -> Result<W::Value, W::Value> {
+        access::modify(word, change, order)
+    }
+
+    fn fence(order: Ordering) {
+        access::fence(order);
+    }
+
+    fn guard(guard: Guard) -> bool {
+        sim::guard(guard)
+    }
+}
+
+impl<A: Arch> Lab<A> {
+    /// A scheduling point before the TLB of `cpu` changes. The instructions that change it serialise.
+    fn write_tlb(&self, cpu: usize) {
+        access::drain_own();
+        access::touch(&[(WordId::of_tlb(cpu), true)]);
+    }
+
+    fn write_all_tlbs(&self) {
+        access::drain_own();
+        let words: Vec<_> = (0..self.cpus.len()).map(|cpu| (WordId::of_tlb(cpu), true)).collect();
+        access::touch(&words);
+    }
+
+    fn invalidate_everywhere(&self, asid: Asid, start: u64, pages: u64) {
+        for cpu in &self.cpus {
+            lock(&cpu.mmu).invalidate_range(asid, start, pages);
+        }
+    }
+}

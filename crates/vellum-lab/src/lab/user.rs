@@ -1,0 +1,146 @@
+//! User accesses: translate, fault, try again, touch the word.
+
+use super::{Lab, report_all};
+use crate::explore::{WordId, access, sim};
+use crate::hardware::{Bus, Peek, ViolationLog};
+use crate::poison::lock;
+use std::sync::atomic::Ordering::SeqCst;
+use vellum::Space;
+use vellum::arch::Arch;
+use vellum::ops::{Access, FaultError};
+use vellum::phys::Pfn;
+
+/// Faults of one access after which it is taken to make no progress.
+const RETRIES_MAX: u32 = 12;
+
+/// Why a user access did not happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum UserError {
+    /// The program gets a signal.
+    Fault(FaultError),
+    /// An invariant broke, or the access makes no progress, which is reported.
+    Broken,
+}
+
+impl<A: Arch> Lab<A> {
+    /// Loads the word at `address`, or stores `value` there, on the current CPU.
+    pub(crate) fn user_access(
+        &self,
+        space: &Space<'_, Lab<A>>,
+        address: u64,
+        value: Option<u64>,
+    ) -> Result<u64, UserError> {
+        let kind = if value.is_some() { Access::Write } else { Access::Read };
+        for _ in 0..RETRIES_MAX {
+            access::drain_own();
+            self.touch_way(space, address, kind);
+            match self.try_access(space, address, kind, value) {
+                Some(result) => return result,
+                None => {
+                    sim::happened(|| format!("page fault at {address:#x} ({kind:?})"));
+                    space.fault(address, kind).map_err(UserError::Fault)?
+                }
+            };
+        }
+        sim::report("I-PROG", format!("{kind:?} at {address:#x} faults after {RETRIES_MAX} resolved faults"));
+        Err(UserError::Broken)
+    }
+
+    /// The scheduling point before an access: what it will touch is the CPU's TLB, the entries walked, what the frame is
+    /// used for, and the word.
+    fn touch_way(&self, space: &Space<'_, Lab<A>>, address: u64, kind: Access) {
+        if sim::is_exploring() {
+            access::touch(&self.words_of(space, address, kind));
+            for (word, writes) in self.words_of(space, address, kind) {
+                access::also_touch(word, writes);
+            }
+        }
+    }
+
+    fn words_of(&self, space: &Space<'_, Lab<A>>, address: u64, kind: Access) -> Vec<(WordId, bool)> {
+        let cpu = sim::current_cpu();
+        let peek = sim::quietly(|| lock(&self.cpus[cpu].mmu).peek(&self.bus(space.vm()), address));
+        let mut words = vec![(WordId::of_tlb(cpu), true)];
+        words.extend(peek.entries.iter().filter_map(|&entry| Some((access::word_at(entry)?, false))));
+        let frames = peek.tables.iter().copied().chain(peek.frame);
+        words.extend(frames.flat_map(|frame| access::words_read_by(|| space.vm().frame_kind(frame))).map(|w| (w, false)));
+        words.extend(self.word_in_frame(&peek, address).map(|word| (word, kind == Access::Write)));
+        words
+    }
+
+    fn word_in_frame(&self, peek: &Peek, address: u64) -> Option<WordId> {
+        let word = self.memory.word(peek.frame?, word_index::<A>(address))?;
+        access::word_at(word.as_ptr().addr())
+    }
+
+    /// One try; `None` if it faults.
+    fn try_access(
+        &self,
+        space: &Space<'_, Lab<A>>,
+        address: u64,
+        kind: Access,
+        value: Option<u64>,
+    ) -> Option<Result<u64, UserError>> {
+        let cpu = sim::current_cpu();
+        let before = self.leaf_entry(space, address);
+        let was_cached = sim::quietly(|| lock(&self.cpus[cpu].mmu).caches(address));
+        let mut found = ViolationLog::default();
+        let translated = sim::quietly(|| {
+            let bus: Bus<'_, A, _> = self.bus(space.vm());
+            lock(&self.cpus[cpu].mmu).translate(&bus, address, kind, &mut found)
+        });
+        // The walk may have set accessed and dirty bits.
+        if let (Some((word, old)), Some((_, new))) = (before, self.leaf_entry(space, address))
+            && old != new
+        {
+            access::also_touch(word, true);
+        }
+        let translated = translated.ok();
+        sim::happened(|| describe(address, value, translated.map(|to| to.pfn), was_cached));
+        report_all(found);
+        crate::explore::wait::stop_if_broken();
+        let to = translated?;
+        let word = self.memory.word(to.pfn, word_index::<A>(address))?;
+        let result = match value {
+            Some(value) => {
+                word.store(value, SeqCst);
+                value
+            }
+            None => word.load(SeqCst),
+        };
+        if value.is_none() {
+            sim::happened(|| format!("  = {result}"));
+        }
+        Some(Ok(result))
+    }
+
+    fn leaf_entry(&self, space: &Space<'_, Lab<A>>, address: u64) -> Option<(WordId, u64)> {
+        if !sim::is_exploring() {
+            return None;
+        }
+        let (mut table, mut level) = (space.root(), A::LEVELS - 1);
+        loop {
+            let word = self.memory.word(table, vellum::arch::index::<A>(address, level))?;
+            let value = word.load(SeqCst);
+            if level == 0 {
+                return Some((access::word_at(word.as_ptr().addr())?, value));
+            }
+            (table, level) = (A::table_of(value)?, level - 1);
+        }
+    }
+}
+
+fn word_index<A: Arch>(address: u64) -> usize {
+    (address & ((1 << A::PAGE_SHIFT) - 1)) as usize / size_of::<u64>()
+}
+
+fn describe(address: u64, value: Option<u64>, frame: Option<Pfn>, was_cached: bool) -> String {
+    let what = match value {
+        Some(value) => format!("store {address:#x} := {value}"),
+        None => format!("load {address:#x}"),
+    };
+    match frame {
+        Some(frame) => format!("{what} (F{:x}, TLB {})", frame.0, if was_cached { "hit" } else { "miss" }),
+        None => format!("{what}: faults"),
+    }
+}

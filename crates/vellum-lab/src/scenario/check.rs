@@ -1,0 +1,98 @@
+//! Checking a scenario.
+
+use super::mode::{Mode, VisitArch};
+use super::world::ScenarioProgram;
+use super::{Scenario, diagram};
+use crate::explore::{Bound, Broken, Outcome, Plan, Program, Schedule, Way, search};
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use vellum::Guard;
+use vellum::arch::Arch;
+
+/// What to check.
+#[derive(Clone)]
+pub struct Check {
+    /// The scenario.
+    pub scenario: &'static Scenario,
+    /// On what.
+    pub mode: Mode,
+    /// Protections switched off.
+    pub guards_off: Vec<Guard>,
+    /// The bound.
+    pub bound: Bound,
+    /// The search is cut off after this time.
+    pub time: Option<Duration>,
+    /// Allocations may fail, too.
+    pub allocations_fail: bool,
+}
+
+/// What a check found.
+#[derive(Clone, Debug)]
+pub struct Finding {
+    /// Executions run.
+    pub schedules: u64,
+    /// Every execution within the bound was run.
+    pub exhaustive: bool,
+    /// What broke, and the schedule that leads to it.
+    pub violation: Option<(Broken, Schedule)>,
+    /// How long it took.
+    pub seconds: f64,
+}
+
+impl Check {
+    /// A check of `scenario` in `mode` with every protection on, to the scenario's bound.
+    pub fn new(scenario: &'static Scenario, mode: Mode) -> Check {
+        let bound = scenario.bound;
+        Check { scenario, mode, guards_off: Vec::new(), bound, time: None, allocations_fail: false }
+    }
+
+    /// The same without `guards`.
+    pub fn without(mut self, guards: &[Guard]) -> Check {
+        self.guards_off = guards.to_vec();
+        self
+    }
+}
+
+/// The plan of a search.
+pub fn plan_of(check: &Check, way: Way) -> Plan {
+    let mut plan = Plan::new(way, check.mode.order);
+    plan.guards_off = check.guards_off.clone();
+    plan.time = check.time;
+    plan.allocations_fail = check.allocations_fail;
+    plan
+}
+
+/// Searches exhaustively to the bound. An `Err` says that the search itself failed.
+pub fn check(check: &Check) -> Result<Finding, String> {
+    let begun = Instant::now();
+    let outcome = run(check, &plan_of(check, Way::Exhaustive { bound: check.bound, reduce: true }))?;
+    Ok(Finding {
+        schedules: outcome.schedules,
+        exhaustive: outcome.exhaustive,
+        violation: outcome.broken,
+        seconds: begun.elapsed().as_secs_f64(),
+    })
+}
+
+/// Runs one schedule again: what broke, and the diagram.
+pub fn replay(check: &Check, schedule: &Schedule) -> Result<(Option<Broken>, String), String> {
+    let outcome = run(check, &plan_of(check, Way::Replay(schedule.clone())))?;
+    let broken = outcome.broken.map(|(broken, _)| broken);
+    let heads: Vec<&str> = check.scenario.actors.iter().map(|actor| actor.name).collect();
+    let text = diagram::draw(&heads, &outcome.happenings, broken.as_ref());
+    Ok((broken, text))
+}
+
+/// Searches as `plan` says.
+pub(crate) fn run(check: &Check, plan: &Plan) -> Result<Outcome, String> {
+    struct Visitor<'a>(&'a Check, &'a Plan);
+    impl VisitArch for Visitor<'_> {
+        type Result = Result<Outcome, String>;
+        fn visit<A: Arch>(self) -> Self::Result {
+            let program: Arc<dyn Program> = Arc::new(ScenarioProgram::<A>(self.0.scenario, PhantomData));
+            search(program, self.1)
+        }
+    }
+    check.mode.visit(Visitor(check, plan))
+}

@@ -1,0 +1,284 @@
+//! What an actor holds: the CPU it runs on.
+
+use super::ops::{Ops, Prot, Shows};
+use super::toy::Toy;
+use super::{At, world::Shared};
+use crate::explore::{sim, wait};
+use vellum::Error;
+
+/// The CPU that an actor is: operations of the core on the process that the CPU runs, and user accesses of it.
+///
+/// Operations return whether they were done. One that fails for lack of memory was not; any other failure is a broken
+/// invariant unless the method says otherwise.
+pub struct Cpu<'w> {
+    pub(super) ops: &'w dyn Ops,
+    pub(super) shared: &'w Shared,
+}
+
+/// A process of a scenario: 0 is there from the beginning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Process(pub usize);
+
+impl Cpu<'_> {
+    /// Maps private anonymous memory, replacing what is there.
+    pub fn map(&self, at: At, pages: u64, prot: Prot) -> bool {
+        self.map_what(at, pages, prot, Shows::Anonymous, true)
+    }
+
+    /// Maps private anonymous memory if nothing is there; else it is not done.
+    pub fn map_if_free(&self, at: At, pages: u64, prot: Prot) -> bool {
+        self.map_what(at, pages, prot, Shows::Anonymous, false)
+    }
+
+    /// Maps private anonymous memory that grows downwards.
+    pub fn map_stack(&self, at: At, pages: u64) -> bool {
+        self.map_what(at, pages, Prot::ReadWrite, Shows::Stack, true)
+    }
+
+    /// Maps the file from page `index` on, shared.
+    pub fn map_file(&self, at: At, pages: u64, prot: Prot, index: u64) -> bool {
+        self.map_what(at, pages, prot, Shows::File(index), true)
+    }
+
+    /// Maps the file from page `index` on, privately.
+    pub fn map_private_file(&self, at: At, pages: u64, prot: Prot, index: u64) -> bool {
+        self.map_what(at, pages, prot, Shows::PrivateFile(index), true)
+    }
+
+    fn map_what(&self, at: At, pages: u64, prot: Prot, shows: Shows, replace: bool) -> bool {
+        let process = self.process();
+        let range = self.pages(at, pages);
+        let text = format!("mmap {} {prot:?} {shows:?}", self.range(at, pages));
+        let done = self.discarding(text, at, pages, || self.ops.map(process, at, pages, prot, shows, replace));
+        if done {
+            self.shared.with_oracle(|oracle| match shows {
+                Shows::File(index) => range.enumerate().for_each(|(n, page)| oracle.is_file(process, page, index + n as u64)),
+                Shows::PrivateFile(_) => range.for_each(|page| oracle.forget(process, page)),
+                Shows::Anonymous | Shows::Stack => {}
+            });
+        }
+        done
+    }
+
+    /// Removes mappings.
+    pub fn unmap(&self, at: At, pages: u64) -> bool {
+        let text = format!("munmap {}", self.range(at, pages));
+        self.discarding(text, at, pages, || self.ops.unmap(self.process(), at, pages))
+    }
+
+    /// Gives pages up (`MADV_DONTNEED`).
+    pub fn dont_need(&self, at: At, pages: u64) -> bool {
+        let text = format!("madvise DONTNEED {}", self.range(at, pages));
+        self.discarding(text, at, pages, || self.ops.dont_need(self.process(), at, pages))
+    }
+
+    /// Changes rights.
+    pub fn protect(&self, at: At, pages: u64, prot: Prot) -> bool {
+        let text = format!("mprotect {} {prot:?}", self.range(at, pages));
+        self.operation(text, || self.ops.protect(self.process(), at, pages, prot))
+    }
+
+    /// Moves a mapping, replacing what is at the new place.
+    pub fn remap(&self, from: At, pages: u64, to: At) -> bool {
+        let process = self.process();
+        let contents = |page| self.shared.with_oracle(|oracle| oracle.contents(process, page));
+        let moved: Vec<_> = self.pages(from, pages).map(contents).collect();
+        let old = || self.pages(from, pages);
+        self.shared.with_oracle(|oracle| {
+            oracle.begin_discard(process, old());
+            for (page, contents) in self.pages(to, pages).zip(moved.clone()) {
+                oracle.moved(process, page, contents);
+            }
+        });
+        let text = format!("mremap {} to {:#x}", self.range(from, pages), self.ops.address(to));
+        let done = self.discarding(text, to, pages, || self.ops.remap(process, from, pages, to));
+        self.shared.with_oracle(|oracle| {
+            oracle.end_discard(process, old(), done);
+            for (page, contents) in self.pages(to, pages).zip(moved) {
+                oracle.moved(process, page, contents);
+            }
+        });
+        done
+    }
+
+    /// Copies the process: the child, which runs nowhere yet. `None` without memory.
+    pub fn fork(&self) -> Option<Process> {
+        let parent = self.process();
+        let child = self.shared.processes();
+        self.shared.with_oracle(|oracle| oracle.begin_fork(parent, child));
+        let mut made = None;
+        let done = self.operation("fork".into(), || self.ops.fork(parent).map(|child| made = Some(child)));
+        self.shared.with_oracle(|oracle| oracle.end_fork(child));
+        made.filter(|_| done).map(Process)
+    }
+
+    /// A new, empty process.
+    pub fn new_process(&self) -> Option<Process> {
+        self.ops.create().ok().map(Process)
+    }
+
+    /// Ends a process that runs on no CPU any more, or only lazily.
+    pub fn exit(&self, process: Process) {
+        sim::happened(|| format!("exit process {}", process.0));
+        self.shared.busy(|| self.ops.exit(process.0));
+        sim::happened(|| "exit returns".into());
+    }
+
+    /// Runs user code of `process` from here on.
+    pub fn switch_to(&self, process: Process) {
+        sim::happened(|| format!("switch to process {}", process.0));
+        self.shared.set_running(None);
+        self.ops.switch_to(Some(process.0));
+        self.shared.set_running(Some(process.0));
+    }
+
+    /// Leaves the process: no root is loaded.
+    pub fn switch_away(&self) {
+        sim::happened(|| "switch to none".into());
+        self.shared.set_running(None);
+        self.ops.switch_to(None);
+    }
+
+    /// Runs a kernel thread: the root stays loaded, no user code runs until the next [`Cpu::switch_to`].
+    pub fn enter_lazy(&self) {
+        sim::happened(|| "enter lazy mode".into());
+        self.shared.set_running(None);
+        self.ops.enter_lazy();
+    }
+
+    /// The user loads the page's word; `None` if it gets a signal.
+    pub fn load(&self, at: At) -> Option<u64> {
+        let process = self.process();
+        self.shared.watch(self.ops.address(at));
+        let before = self.shared.is_quiet();
+        let value = self.shared.busy(|| self.ops.access(process, at, None))?;
+        // A load that other accesses overlapped returned what was right at its own moment: the lab notes it at once.
+        let _ = before;
+        Some(value)
+    }
+
+    /// The user stores to the page's word; whether it could.
+    pub fn store(&self, at: At, value: u64) -> bool {
+        self.shared.watch(self.ops.address(at));
+        self.shared.busy(|| self.ops.access(self.process(), at, Some(value))).is_some()
+    }
+
+    /// Looks the page's translation up without a lock: the frame.
+    pub fn translate(&self, at: At) -> Option<u64> {
+        sim::happened(|| format!("translate {:#x}", self.ops.address(at)));
+        let frame = self.ops.translate(self.process(), at);
+        sim::happened(|| frame.map_or("  = nothing".into(), |frame| format!("  = F{frame:x}")));
+        frame
+    }
+
+    /// Runs `body` with interrupts off.
+    pub fn with_interrupts_off<R>(&self, body: impl FnOnce() -> R) -> R {
+        sim::happened(|| "interrupts off".into());
+        let result = wait::with_interrupts_off(body);
+        sim::happened(|| "interrupts on".into());
+        result
+    }
+
+    /// Frees what waits for grace periods, as an idle kernel does.
+    pub fn quiesce(&self) {
+        self.ops.quiesce();
+    }
+
+    /// Writes the file's dirty pages back.
+    pub fn write_back(&self) -> bool {
+        self.operation("write back".into(), || self.ops.write_back())
+    }
+
+    /// What the backing holds of page `index` of the file.
+    pub fn in_backing(&self, index: u64) -> u64 {
+        self.ops.in_backing(index)
+    }
+
+    /// Closes the file: what keeps it are mappings.
+    pub fn close_file(&self) {
+        sim::happened(|| "close file".into());
+        self.ops.drop_file();
+    }
+
+    /// Whether something is mapped at the page.
+    pub fn is_mapped(&self, at: At) -> bool {
+        self.ops.is_mapped(self.process(), at)
+    }
+
+    /// The process's mappings, as text.
+    pub fn maps(&self) -> String {
+        self.ops.maps(self.process())
+    }
+
+    /// Breaks `invariant` unless `holds`.
+    pub fn expect(&self, holds: bool, invariant: &str, otherwise: &str) {
+        if !holds {
+            sim::happened(|| format!("found: {otherwise}"));
+            sim::report(invariant, otherwise.into());
+            if sim::is_exploring() {
+                wait::stop_if_broken();
+            }
+        }
+    }
+
+    /// Keeps `value` for the end of the execution, or for another actor, under `slot` (0 to 7).
+    pub fn note(&self, slot: usize, value: u64) {
+        self.shared.note(slot, value);
+    }
+
+    /// What was kept under `slot`; 0 if nothing was.
+    pub fn noted(&self, slot: usize) -> u64 {
+        self.shared.noted(slot)
+    }
+
+    /// The means to build operations of one's own on bare tables.
+    pub fn toy(&self) -> Toy<'_> {
+        Toy::new(self.ops.toy(), self)
+    }
+
+    pub(super) fn process(&self) -> usize {
+        self.shared.process_of(sim::current_cpu())
+    }
+
+    fn range(&self, at: At, pages: u64) -> String {
+        format!("{:#x}+{pages}", self.ops.address(at))
+    }
+
+    fn pages(&self, at: At, pages: u64) -> impl Iterator<Item = u64> + use<> {
+        let first = self.ops.address(at) / self.ops.page_size();
+        first..first + pages
+    }
+
+    fn discarding(&self, text: String, at: At, pages: u64, body: impl FnOnce() -> Result<(), Error>) -> bool {
+        let process = self.process();
+        self.shared.with_oracle(|oracle| oracle.begin_discard(process, self.pages(at, pages)));
+        let done = self.operation(text, body);
+        self.shared.with_oracle(|oracle| oracle.end_discard(process, self.pages(at, pages), done));
+        done
+    }
+
+    /// Carries an operation out. When it returns and nothing else is under way, no CPU may know more than the tables.
+    fn operation(&self, text: String, body: impl FnOnce() -> Result<(), Error>) -> bool {
+        sim::happened(|| text.clone());
+        let result = self.shared.busy(body);
+        let name = text.split(' ').next().unwrap_or_default();
+        sim::happened(|| match &result {
+            Ok(()) => format!("{name} returns"),
+            Err(error) => format!("{name} fails: {error}"),
+        });
+        if self.shared.is_quiet() {
+            sim::quietly(|| self.ops.audit_tlbs(self.process()));
+            if sim::is_exploring() {
+                wait::stop_if_broken();
+            }
+        }
+        match result {
+            Ok(()) => true,
+            Err(Error::OutOfMemory | Error::Exists { .. } | Error::NotMapped { .. }) => false,
+            Err(error) => {
+                sim::report("I-ACCESS", format!("{text} fails: {error}"));
+                false
+            }
+        }
+    }
+}

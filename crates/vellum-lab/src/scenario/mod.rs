@@ -1,0 +1,98 @@
+//! Scenarios: a hazard of the catalogue as a small program, with what stops it.
+//!
+//! A [`Scenario`] is data: how the state begins, what each CPU does (public operations of the core and user accesses, by
+//! way of a [`Cpu`]), the guards it is about, and in which modes switching a guard off breaks something. The scenarios
+//! themselves are in [`crate::scenarios`]; `docs/SCENARIOS.md` says how to write one.
+
+mod backing;
+mod check;
+mod cpu;
+pub mod diagram;
+mod mode;
+mod ops;
+mod oracle;
+mod toy;
+mod world;
+
+pub use check::{Check, Finding, check, plan_of, replay};
+pub use cpu::Cpu;
+pub use mode::Mode;
+pub use ops::Prot;
+pub use toy::{Toy, ToyPage};
+
+use crate::explore::Bound;
+use vellum::Guard;
+
+/// A page that scenarios work on: page `.1` (0 to 3) of leaf table `.0`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct At(pub u8, pub u8);
+
+/// The page most scenarios are about.
+pub const X: At = At(0, 0);
+/// Another, under the same leaf table.
+pub const Y: At = At(0, 1);
+/// A third, under another leaf table.
+pub const Z: At = At(1, 0);
+
+/// A hazard as a small program.
+#[derive(Clone, Copy)]
+pub struct Scenario {
+    /// The hazard's id in the catalogue.
+    pub id: &'static str,
+    /// What goes wrong, in a few words.
+    pub title: &'static str,
+    /// The discussion it belongs to: S1 to S5, or `-`.
+    pub thread: &'static str,
+    /// Each of these breaks an invariant when it alone is off.
+    pub guards: &'static [Guard],
+    /// These break one only when all are off.
+    pub guards_redundant: &'static [Guard],
+    /// Whether an invariant breaks in a mode when the guards are off.
+    pub breaks: fn(Mode) -> bool,
+    /// What is searched.
+    pub bound: Bound,
+    /// The invariants it can break, by their names in the catalogue; for the list.
+    pub invariants: &'static [&'static str],
+    /// What happens before: on CPU 0, not explored.
+    pub start: fn(&Cpu<'_>),
+    /// What each CPU does.
+    pub actors: &'static [Actor],
+    /// What happens when all are done: on CPU 0, not explored.
+    pub end: fn(&Cpu<'_>),
+}
+
+/// What one CPU does in a scenario.
+#[derive(Clone, Copy)]
+pub struct Actor {
+    /// The head of its column.
+    pub name: &'static str,
+    /// What it does.
+    pub run: fn(&Cpu<'_>),
+}
+
+impl Scenario {
+    /// What is left unsaid in most scenarios: two pre-emptions, one surprise, breaks in every mode.
+    pub const DEFAULT: Scenario = Scenario {
+        id: "",
+        title: "",
+        thread: "-",
+        guards: &[],
+        guards_redundant: &[],
+        breaks: |_| true,
+        bound: Bound { preemptions: 2, surprises: 1 },
+        invariants: &[],
+        start: |_| (),
+        actors: &[],
+        end: |_| (),
+    };
+
+    /// The modes it is checked in.
+    pub fn modes(&self) -> Vec<Mode> {
+        Mode::TOYS.to_vec()
+    }
+}
+
+/// The actor `name`.
+pub const fn actor(name: &'static str, run: fn(&Cpu<'_>)) -> Actor {
+    Actor { name, run }
+}

@@ -1,0 +1,65 @@
+//! What a scenario may ask of a world, whatever its architecture.
+
+use super::At;
+use vellum::Error;
+
+/// The rights of a mapping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Prot {
+    /// None.
+    None,
+    /// Loads.
+    Read,
+    /// Loads and stores.
+    ReadWrite,
+}
+
+/// What a mapping shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shows {
+    /// Private memory.
+    Anonymous,
+    /// Private memory that grows downwards.
+    Stack,
+    /// The world's file, from page `.0` on, shared.
+    File(u64),
+    /// The world's file, from page `.0` on, privately.
+    PrivateFile(u64),
+}
+
+/// Public operations of the core on process `process`, on the current CPU, and the lab's means around them.
+pub(crate) trait Ops: Send + Sync {
+    fn address(&self, at: At) -> u64;
+    fn page_size(&self) -> u64;
+    /// Maps, replacing what is there if `replace`.
+    fn map(&self, process: usize, at: At, pages: u64, prot: Prot, shows: Shows, replace: bool) -> Result<(), Error>;
+    fn unmap(&self, process: usize, at: At, pages: u64) -> Result<(), Error>;
+    fn protect(&self, process: usize, at: At, pages: u64, prot: Prot) -> Result<(), Error>;
+    fn dont_need(&self, process: usize, at: At, pages: u64) -> Result<(), Error>;
+    fn remap(&self, process: usize, from: At, pages: u64, to: At) -> Result<(), Error>;
+    /// The new process.
+    fn fork(&self, process: usize) -> Result<usize, Error>;
+    /// A new, empty process.
+    fn create(&self) -> Result<usize, Error>;
+    fn exit(&self, process: usize);
+    fn translate(&self, process: usize, at: At) -> Option<u64>;
+    /// A user access: the value; `None` if the program gets a signal for it.
+    fn access(&self, process: usize, at: At, store: Option<u64>) -> Option<u64>;
+    fn switch_to(&self, process: Option<usize>);
+    fn enter_lazy(&self);
+    fn quiesce(&self);
+    fn write_back(&self) -> Result<(), Error>;
+    /// What the file's backing holds in the first word of a page.
+    fn in_backing(&self, index: u64) -> u64;
+    fn drop_file(&self);
+    /// The mappings of a process, as text.
+    fn maps(&self, process: usize) -> String;
+    /// Whether the process has a mapping that covers the page.
+    fn is_mapped(&self, process: usize, at: At) -> bool;
+    /// Compares what all CPUs that run `process` cache with its tables.
+    fn audit_tlbs(&self, process: usize);
+    /// Recounts everything.
+    fn audit(&self);
+    /// The toy's means.
+    fn toy(&self) -> &dyn super::toy::ToyOps;
+}

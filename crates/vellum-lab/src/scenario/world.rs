@@ -1,0 +1,507 @@
+//! The world of one execution: a `Vm` on a [`Lab`], processes, a file.
+
+use super::backing::TestFile;
+use super::cpu::Cpu;
+use super::ops::{Ops, Prot, Shows};
+use super::oracle::Oracle;
+use super::toy::{ToyOps, ToyState};
+use super::{At, Scenario};
+use crate::explore::{Broken, Execution, Program, sim};
+use crate::hardware::MachineConfig;
+use crate::lab::{Lab, UserError};
+use crate::poison::lock;
+use std::marker::PhantomData;
+use std::ops::Range;
+use std::ptr::NonNull;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::sync::{Arc, Mutex};
+use vellum::arch::{Arch, Entry, PageBits, entries, index};
+use vellum::ops::{Advice, MapFlags, MapRequest, Place, RemapPlace, RemapRequest, Sharing};
+use vellum::phys::{Kind, Pfn};
+use vellum::{Error, Object, Space, Vm};
+
+/// Frames of a world. Few, so that setting one up is quick.
+const FRAMES: u64 = 160;
+/// Pages of the file.
+const FILE_PAGES: u64 = 4;
+
+/// What actors share beside the core.
+#[derive(Default)]
+pub(crate) struct Shared {
+    oracle: Mutex<Oracle>,
+    /// By CPU: the process it runs, and the one it ran last.
+    running: Mutex<Vec<(Option<usize>, usize)>>,
+    processes: AtomicU32,
+    busy: AtomicU32,
+    watched: Mutex<Vec<u64>>,
+    notes: [AtomicU64; 8],
+}
+
+impl Shared {
+    pub(crate) fn with_oracle<R>(&self, body: impl FnOnce(&mut Oracle) -> R) -> R {
+        body(&mut lock(&self.oracle))
+    }
+
+    pub(crate) fn processes(&self) -> usize {
+        self.processes.load(Relaxed) as usize
+    }
+
+    pub(crate) fn set_running(&self, process: Option<usize>) {
+        let running = &mut lock(&self.running)[sim::current_cpu()];
+        *running = (process, process.unwrap_or(running.1));
+    }
+
+    /// The process that operations of `cpu` are about: the one it runs, or ran last.
+    pub(crate) fn process_of(&self, cpu: usize) -> usize {
+        lock(&self.running)[cpu].1
+    }
+
+    fn runs(&self, cpu: usize) -> Option<usize> {
+        lock(&self.running)[cpu].0
+    }
+
+    /// Runs an operation; see [`Shared::is_quiet`].
+    pub(crate) fn busy<R>(&self, body: impl FnOnce() -> R) -> R {
+        self.busy.fetch_add(1, Relaxed);
+        let result = body();
+        self.busy.fetch_sub(1, Relaxed);
+        result
+    }
+
+    /// Whether no operation is under way.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.busy.load(Relaxed) == 0
+    }
+
+    /// CPUs may fill their TLBs for `address` from here on.
+    pub(crate) fn watch(&self, address: u64) {
+        let mut watched = lock(&self.watched);
+        if !watched.contains(&address) {
+            watched.push(address);
+        }
+    }
+
+    pub(crate) fn note(&self, slot: usize, value: u64) {
+        self.notes[slot].store(value, Relaxed);
+    }
+
+    pub(crate) fn noted(&self, slot: usize) -> u64 {
+        self.notes[slot].load(Relaxed)
+    }
+}
+
+/// The world of one execution.
+pub(crate) struct World<A: Arch> {
+    scenario: &'static Scenario,
+    shared: Shared,
+    vm: NonNull<Vm<Lab<A>>>,
+    processes: Mutex<Vec<Option<Arc<Space<'static, Lab<A>>>>>>,
+    file: Mutex<Option<Object<'static, Lab<A>>>>,
+    backing: NonNull<TestFile>,
+    toy: ToyState,
+}
+
+// SAFETY: the pointers are to a `Vm` and a file that belong to the world, which are `Sync` themselves.
+unsafe impl<A: Arch> Send for World<A> {}
+// SAFETY: as above.
+unsafe impl<A: Arch> Sync for World<A> {}
+
+impl<A: Arch> World<A> {
+    fn new(scenario: &'static Scenario) -> World<A> {
+        let cpus = scenario.actors.len();
+        let machine = Lab::new(&MachineConfig::new(cpus, FRAMES)).expect("the host has room for a small world");
+        let vm = Box::new(Vm::new(machine).unwrap_or_else(|error| panic!("the core refuses the world: {error}")));
+        let backing = Box::new(TestFile::new(FILE_PAGES as usize, 1 << A::PAGE_SHIFT));
+        let world = World {
+            scenario,
+            shared: Shared::default(),
+            vm: NonNull::from(Box::leak(vm)),
+            processes: Mutex::default(),
+            file: Mutex::default(),
+            backing: NonNull::from(Box::leak(backing)),
+            toy: ToyState::default(),
+        };
+        *lock(&world.shared.running) = vec![(None, 0); cpus];
+        *lock(&world.file) = Some(world.vm().file(world.backing()).expect("a new world has memory"));
+        world.create().expect("a new world has memory");
+        for cpu in 0..cpus {
+            sim::set_current(cpu);
+            world.cpu().switch_to(super::cpu::Process(0));
+        }
+        sim::set_current(0);
+        (scenario.start)(&world.cpu());
+        world
+    }
+
+    fn vm(&self) -> &'static Vm<Lab<A>> {
+        // SAFETY: it lives until the world is dropped; handles do not leave the world, which drops them first.
+        unsafe { self.vm.as_ref() }
+    }
+
+    fn backing(&self) -> &'static TestFile {
+        // SAFETY: as in `vm`.
+        unsafe { self.backing.as_ref() }
+    }
+
+    fn cpu(&self) -> Cpu<'_> {
+        Cpu { ops: self, shared: &self.shared }
+    }
+
+    fn space(&self, process: usize) -> Arc<Space<'static, Lab<A>>> {
+        lock(&self.processes)[process].clone().expect("the scenario uses a process that has ended")
+    }
+
+    fn add(&self, space: Space<'static, Lab<A>>) -> usize {
+        let mut processes = lock(&self.processes);
+        processes.push(Some(Arc::new(space)));
+        self.shared.processes.store(processes.len() as u32, Relaxed);
+        processes.len() - 1
+    }
+
+    fn bytes(&self, pages: u64) -> u64 {
+        pages << A::PAGE_SHIFT
+    }
+
+    /// Each CPU and watched page such that the CPU could begin to cache something by way of the entry at `address`.
+    fn possible_fills(&self, address: usize) -> Vec<(usize, u64)> {
+        if A::SEMANTICS.software_tlb || !self.is_table(address) {
+            return Vec::new();
+        }
+        let watched = lock(&self.shared.watched).clone();
+        let machine = self.vm().machine();
+        let pages = |cpu| watched.iter().map(move |&page| (cpu, page));
+        let all = (0..self.scenario.actors.len()).flat_map(pages);
+        all.filter(|&(cpu, page)| machine.could_fill(self.vm(), cpu, page, address)).collect()
+    }
+
+    fn is_table(&self, address: usize) -> bool {
+        let frame = self.vm().machine().frame_at(address);
+        frame.is_some_and(|frame| self.vm().frame_kind(frame) == Some(Kind::Table))
+    }
+
+    /// Which entry lies at the host's `address`: its level and the first address it covers.
+    fn entry_at(&self, address: usize) -> Option<(usize, u64, usize)> {
+        let processes = lock(&self.processes);
+        let spaces = processes.iter().enumerate().filter_map(|(n, space)| Some((n, space.as_ref()?)));
+        let leaf = 1 << (A::shift(0) + A::index_bits(0));
+        for (process, space) in spaces {
+            for page in (0..8 * leaf).step_by(1 << A::PAGE_SHIFT).take_while(|&page| page < 8 * leaf) {
+                let page = self.address(At(0, 0)) - (leaf & (self.address(At(0, 0)) - 1)) + page;
+                if page % leaf >= 4 << A::PAGE_SHIFT {
+                    continue;
+                }
+                if let Some(level) = self.level_at(space, page, address) {
+                    return Some((level, page >> A::shift(level) << A::shift(level), process));
+                }
+            }
+        }
+        None
+    }
+
+    fn level_at(&self, space: &Space<'_, Lab<A>>, page: u64, address: usize) -> Option<usize> {
+        let (mut table, mut level) = (space.root(), A::LEVELS - 1);
+        loop {
+            let word = self.vm().machine().memory().word(table, index::<A>(page, level))?;
+            if word.as_ptr().addr() == address {
+                return Some(level);
+            }
+            match A::decode(word.load(Relaxed), level) {
+                Entry::Table(next) if level > 0 => (table, level) = (next, level - 1),
+                _ => return None,
+            }
+        }
+    }
+}
+
+impl<A: Arch> Drop for World<A> {
+    fn drop(&mut self) {
+        sim::set_current(0);
+        for cpu in 0..self.scenario.actors.len() {
+            sim::set_current(cpu);
+            self.vm().switch_to(None);
+        }
+        sim::set_current(0);
+        lock(&self.processes).clear();
+        lock(&self.file).take();
+        // SAFETY: both were leaked in `new`, and every handle to the `Vm` is gone.
+        unsafe {
+            drop(Box::from_raw(self.vm.as_ptr()));
+            drop(Box::from_raw(self.backing.as_ptr()));
+        }
+    }
+}
+
+fn rights(prot: Prot) -> vellum::arch::Prot {
+    match prot {
+        Prot::None => vellum::arch::Prot::NONE,
+        Prot::Read => vellum::arch::Prot::READ,
+        Prot::ReadWrite => vellum::arch::Prot::READ_WRITE,
+    }
+}
+
+impl<A: Arch> Ops for World<A> {
+    fn address(&self, at: At) -> u64 {
+        let leaf = A::shift(0) + A::index_bits(0);
+        let first = A::USER_START.div_ceil(1 << leaf).max(1);
+        ((first + at.0 as u64) << leaf) + self.bytes(at.1 as u64)
+    }
+
+    fn page_size(&self) -> u64 {
+        1 << A::PAGE_SHIFT
+    }
+
+    fn map(&self, process: usize, at: At, pages: u64, prot: Prot, shows: Shows, replace: bool) -> Result<(), Error> {
+        let (length, prot) = (self.bytes(pages), rights(prot));
+        let file = lock(&self.file).clone();
+        let of_file = |index, sharing| {
+            let file = file.as_ref().expect("the scenario maps a file that it has closed");
+            MapRequest::object(file, self.bytes(index), sharing, length, prot)
+        };
+        let request = match shows {
+            Shows::Anonymous => MapRequest::anonymous(length, prot),
+            Shows::Stack => MapRequest::anonymous(length, prot).with(MapFlags::GROWS_DOWN),
+            Shows::File(index) => of_file(index, Sharing::Shared),
+            Shows::PrivateFile(index) => of_file(index, Sharing::Private),
+        };
+        let address = self.address(at);
+        let place = if replace { Place::Fixed(address) } else { Place::FixedNoReplace(address) };
+        self.space(process).map(&request.at(place)).map(|_| ())
+    }
+
+    fn unmap(&self, process: usize, at: At, pages: u64) -> Result<(), Error> {
+        self.space(process).unmap(self.address(at), self.bytes(pages))
+    }
+
+    fn protect(&self, process: usize, at: At, pages: u64, prot: Prot) -> Result<(), Error> {
+        self.space(process).protect(self.address(at), self.bytes(pages), rights(prot))
+    }
+
+    fn dont_need(&self, process: usize, at: At, pages: u64) -> Result<(), Error> {
+        self.space(process).advise(self.address(at), self.bytes(pages), Advice::DontNeed)
+    }
+
+    fn remap(&self, process: usize, from: At, pages: u64, to: At) -> Result<(), Error> {
+        let length = self.bytes(pages);
+        let place = RemapPlace::Fixed(self.address(to));
+        let request =
+            RemapRequest { old: self.address(from), old_length: length, new_length: length, place, keep_old: false };
+        self.space(process).remap(&request).map(|_| ())
+    }
+
+    fn fork(&self, process: usize) -> Result<usize, Error> {
+        let child = self.space(process).fork()?;
+        Ok(self.add(child))
+    }
+
+    fn create(&self) -> Result<usize, Error> {
+        self.vm().create_space().map(|space| self.add(space))
+    }
+
+    fn exit(&self, process: usize) {
+        let space = lock(&self.processes)[process].take();
+        drop(space);
+    }
+
+    fn translate(&self, process: usize, at: At) -> Option<u64> {
+        self.space(process).translate(self.address(at)).map(|to| to.pfn.0)
+    }
+
+    fn access(&self, process: usize, at: At, store: Option<u64>) -> Option<u64> {
+        let space = self.space(process);
+        let address = self.address(at);
+        let page = address >> A::PAGE_SHIFT;
+        // The oracle is told in the same step as the access, before anything else can run.
+        match self.vm().machine().user_access(&space, address, store) {
+            Ok(value) => {
+                let wrong = self.shared.with_oracle(|oracle| match store {
+                    Some(value) => {
+                        oracle.store(process, page, value);
+                        None
+                    }
+                    None => oracle.load(process, page, value),
+                });
+                if let Some(wrong) = wrong {
+                    self.cpu().expect(false, "I-LOST", &wrong);
+                }
+                Some(value)
+            }
+            Err(UserError::Fault(error)) => {
+                sim::happened(|| format!("signal: {error}"));
+                None
+            }
+            Err(UserError::Broken) => None,
+        }
+    }
+
+    fn switch_to(&self, process: Option<usize>) {
+        match process {
+            Some(process) => self.vm().switch_to(Some(&self.space(process))),
+            None => self.vm().switch_to(None),
+        }
+    }
+
+    fn enter_lazy(&self) {
+        self.vm().enter_lazy();
+    }
+
+    fn quiesce(&self) {
+        self.vm().quiesce();
+    }
+
+    fn write_back(&self) -> Result<(), Error> {
+        let file = lock(&self.file).clone();
+        file.map_or(Ok(()), |file| file.write_back().map(|_| ()))
+    }
+
+    fn in_backing(&self, index: u64) -> u64 {
+        self.backing().word(index)
+    }
+
+    fn drop_file(&self) {
+        let file = lock(&self.file).take();
+        drop(file);
+    }
+
+    fn maps(&self, process: usize) -> String {
+        let mut lines = Vec::new();
+        let mut add = |start: u64, end: u64, prot: vellum::arch::Prot| lines.push(format!("{start:x}-{end:x} {prot:?}"));
+        self.space(process).maps(&mut |entry| add(entry.start, entry.end, entry.prot));
+        lines.join("; ")
+    }
+
+    fn is_mapped(&self, process: usize, at: At) -> bool {
+        let mut found = false;
+        let address = self.address(at);
+        self.space(process).maps(&mut |entry| found |= (entry.start..entry.end).contains(&address));
+        found
+    }
+
+    fn audit_tlbs(&self, process: usize) {
+        for cpu in 0..self.scenario.actors.len() {
+            if self.shared.runs(cpu) == Some(process) {
+                self.vm().machine().audit(self.vm(), cpu);
+            }
+        }
+    }
+
+    fn audit(&self) {
+        if let Err(error) = self.vm().audit() {
+            sim::report("I-COUNT", format!("the audit finds: {error}"));
+        }
+    }
+
+    fn toy(&self) -> &dyn ToyOps {
+        self
+    }
+}
+
+impl<A: Arch> ToyOps for World<A> {
+    fn state(&self) -> &ToyState {
+        &self.toy
+    }
+}
+
+impl<A: Arch> Execution for World<A> {
+    fn memory(&self) -> Vec<Range<usize>> {
+        let memory = self.vm().machine().memory();
+        let of_ranges = memory.ranges().iter().map(|range| {
+            let start = memory.frame(range.start).addr();
+            start..start + ((range.frames as usize) << A::PAGE_SHIFT)
+        });
+        let vm = self.vm.as_ptr().addr();
+        let toy = self.toy.memory();
+        of_ranges.chain([vm..vm + size_of::<Vm<Lab<A>>>(), toy]).collect()
+    }
+
+    fn run(&self, cpu: usize) {
+        (self.scenario.actors[cpu].run)(&self.cpu());
+    }
+
+    fn interrupt(&self, _cpu: usize) {
+        self.vm().handle_interrupt();
+    }
+
+    fn may_be_cached(&self, address: usize) -> bool {
+        !A::SEMANTICS.software_tlb && self.is_table(address)
+    }
+
+    fn fills(&self, address: usize) -> u8 {
+        self.possible_fills(address).len().min(200) as u8
+    }
+
+    fn fill(&self, address: usize, which: u8) {
+        let (cpu, page) = self.possible_fills(address)[which as usize];
+        sim::happened(|| format!("(CPU {cpu} fills its TLB for {page:#x} speculatively)"));
+        self.vm().machine().speculate(self.vm(), cpu, page);
+    }
+
+    fn check(&self, address: usize) -> Option<Broken> {
+        let frame = self.vm().machine().frame_at(address)?;
+        match self.vm().frame_kind(frame)? {
+            kind @ (Kind::Free | Kind::Cached | Kind::Anonymous | Kind::File) => Some(Broken {
+                invariant: "I-PTFREE".into(),
+                detail: format!("the core reads or writes frame F{:x} as its own, which is {kind:?}", frame.0),
+            }),
+            _ => None,
+        }
+    }
+
+    fn describe_store(&self, address: usize, old: u64, new: u64) -> Option<String> {
+        if !self.is_table(address) {
+            return None;
+        }
+        let (level, page, process) = self.entry_at(address)?;
+        let show = |word| match A::decode(word, level) {
+            Entry::Empty => "none".into(),
+            Entry::Table(Pfn(frame)) => format!("table F{frame:x}"),
+            Entry::Page(Pfn(frame), bits) => format!("F{frame:x} {}", show_bits(bits)),
+        };
+        let name = ["PTE", "PMD", "PUD", "PGD", "P5D"][level];
+        let whose = if process == 0 { String::new() } else { format!(" of process {process}") };
+        Some(format!("{name}[{page:#x}]{whose}: {} → {}", show(old), show(new)))
+    }
+
+    fn end(&self) {
+        for _ in 0..2 {
+            for cpu in 0..self.scenario.actors.len() {
+                sim::set_current(cpu);
+                self.vm().quiesce();
+            }
+        }
+        sim::set_current(0);
+        for process in 0..self.shared.processes() {
+            self.audit_tlbs(process);
+        }
+        self.audit();
+        (self.scenario.end)(&self.cpu());
+    }
+}
+
+fn show_bits(bits: PageBits) -> String {
+    let letters = [
+        (PageBits::READ, 'r'),
+        (PageBits::WRITE, 'w'),
+        (PageBits::EXECUTE, 'x'),
+        (PageBits::ACCESSED, 'a'),
+        (PageBits::DIRTY, 'd'),
+        (PageBits::EXCLUSIVE, 'e'),
+    ];
+    letters.iter().map(|&(flag, letter)| if bits.has(flag) { letter } else { '-' }).collect()
+}
+
+/// A scenario on an architecture, as a program.
+pub(crate) struct ScenarioProgram<A>(pub(crate) &'static Scenario, pub(crate) PhantomData<fn(A)>);
+
+impl<A: Arch> Program for ScenarioProgram<A> {
+    fn cpus(&self) -> usize {
+        self.0.actors.len()
+    }
+
+    fn start(&self) -> Arc<dyn Execution> {
+        // Fewer slots than a leaf has pages would let `At` run out of its leaf.
+        const { assert!(size_of::<A>() == 0) };
+        debug_assert!(entries::<A>(0) >= 4);
+        Arc::new(World::<A>::new(self.0))
+    }
+}

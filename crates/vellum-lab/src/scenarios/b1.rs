@@ -1,0 +1,29 @@
+//! B1: a zapped frame is freed, and used again, while another CPU can still reach it.
+
+use crate::scenario::{Prot, Scenario, X, Y, actor};
+use vellum::Guard;
+
+pub(super) static SCENARIO: Scenario = Scenario {
+    id: "B1",
+    title: "zap frees a frame before the flush",
+    thread: "S1",
+    guards: &[Guard::FlushBeforeFree],
+    invariants: &["I-TLBFREE"],
+    start: |cpu| {
+        cpu.map(X, 2, Prot::ReadWrite);
+        cpu.store(X, 1);
+    },
+    actors: &[
+        actor("munmap", |cpu| {
+            cpu.unmap(X, 1);
+        }),
+        actor("user", |cpu| {
+            cpu.store(X, 2);
+            cpu.store(X, 3);
+        }),
+        actor("reuse", |cpu| {
+            cpu.store(Y, 9);
+        }),
+    ],
+    ..Scenario::DEFAULT
+};

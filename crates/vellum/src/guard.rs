@@ -1,0 +1,98 @@
+//! The core's protections against races, by name.
+//!
+//! At each place where the core does something only to stop a race, it asks [`Machine::guard`](crate::Machine::guard)
+//! whether that protection is on. The answer is a constant on real machines and the question compiles to nothing. A
+//! laboratory switches one protection off to show the interleaving it is there for. The ids in brackets are hazards of
+//! the project's catalogue; `vellum check --list` shows the scenarios.
+
+macro_rules! guards {
+    ($($(#[$doc:meta])* $guard:ident,)*) => {
+        /// A protection of the core against a race.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[repr(u8)]
+        pub enum Guard {
+            $($(#[$doc])* $guard,)*
+        }
+
+        impl Guard {
+            /// All of them.
+            pub const ALL: &[Guard] = &[$(Guard::$guard),*];
+
+            /// Its name, as the command spells it.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Guard::$guard => stringify!($guard),)*
+                }
+            }
+        }
+    };
+}
+
+guards! {
+    /// A fault installs only if classes and entry are, under the leaf's lock, what it planned with. (G2, G9)
+    Recheck,
+    /// Who locks a table looks whether it has been unlinked meanwhile. (B16, G4)
+    StaleCheck,
+    /// A table is found empty under the locks under which it is unlinked. (B15)
+    EmptyUnderLock,
+    /// A descent decides by one read of each entry. (B20)
+    SingleRead,
+    /// What was read of a table's classes without a lock counts only if its sequence number has not changed. (G6)
+    SequenceReread,
+    /// What was unlinked is freed only when no lockless walker can be inside. (B11, B14, G1, G7)
+    GracePeriod,
+    /// Frames are freed after the flush. (B1)
+    FlushBeforeFree,
+    /// A page of an object is noted dirty again after the flush that ends the stores to it. (B2)
+    DirtyAfterFlush,
+    /// A frame counts as mapped until the flush. (B3)
+    MappedUntilFlush,
+    /// Unlinking a table flushes the paging-structure caches that may name it. (B12)
+    TablesFlushed,
+    /// A flush for unlinked tables goes to lazy CPUs too. (B13)
+    TablesFlushLazy,
+    /// No table is put where another was unlinked before the flush for that. (B17)
+    TablesBreakBeforeMake,
+    /// Moved pages appear at the new place after the flush of the old one. (B8)
+    MoveFlushedFirst,
+    /// A move excludes whoever would change the entries that it moves. (B9)
+    MoveUnderClaim,
+    /// A copy-on-write replaces an entry only after the flush of the old one. (D9)
+    CopyBreakBeforeMake,
+    /// A fault in a leaf that fork has copied waits for fork's flush. (D10)
+    ForkGate,
+    /// A translation is read again after the frame was looked at. (D8)
+    TranslateRecheck,
+    /// A fault with nothing to do drops the CPU's own translation. (A14)
+    SpuriousFlush,
+    /// Taking a right away from a present entry is flushed. (A15)
+    RevokeFlush,
+    /// A CPU acknowledges a flush request after it has carried it out. (A13)
+    AcknowledgeLast,
+    /// Who waits for a lock serves its flush mailbox. (G5)
+    ServeWhileLocking,
+    /// Who waits for other CPUs to flush serves its own mailbox. (J13)
+    ServeWhileFlushing,
+    /// A CPU that becomes a target of a space's flushes does so with a full barrier before it walks its tables. (J1)
+    TargetBarrier,
+    /// A CPU becomes a target before it reads the generation it is to start from. (J2)
+    TargetFirst,
+    /// A flusher increments the generation before it reads who the targets are. (J8)
+    GenerationFirst,
+    /// A CPU that leaves lazy mode compares generations. (J4)
+    LazyCompares,
+    /// An identifier's translations are kept only for the space that they are of. (J5)
+    IdentityCompared,
+    /// Identifiers are given out again only with a flush on every CPU. (J6)
+    RolloverFlush,
+    /// Identifiers that CPUs run with survive a rollover. (J6)
+    RolloverReserve,
+    /// A CPU that is more than one generation behind flushes everything. (J7)
+    GenerationGap,
+    /// Every CPU leaves a space before its root is freed. (J10)
+    LeaveBeforeFree,
+    /// A stack grows under a claim of the gap it grows into. (G12, G19)
+    GrowUnderClaim,
+    /// A new mapping is built under a claim: nobody sees it half made. (G13)
+    MapUnderClaim,
+}
