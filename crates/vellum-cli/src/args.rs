@@ -1,5 +1,6 @@
 //! The command line.
 
+use crate::check::args::CheckArgs;
 use crate::size;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
@@ -23,6 +24,10 @@ pub enum Command {
     Record(RecordArgs),
     /// Measures instructions and time of single operations.
     Bench(BenchArgs),
+    /// Searches small concurrent programs on the manager exhaustively for broken invariants.
+    Check(Box<CheckArgs>),
+    /// Shows which cache lines operations of two CPUs on ranges of their own both write.
+    Conflicts(ConflictsArgs),
 }
 
 #[derive(Debug, Args)]
@@ -120,6 +125,20 @@ pub struct RecordArgs {
 pub struct BenchArgs {
     /// The measurements to make; all if there is none.
     pub names: Vec<String>,
+    /// Prints one JSON document.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct ConflictsArgs {
+    /// The operations, compared each with each: fault, map, unmap, protect, advise, remap, fault-file; all if there is
+    /// none.
+    #[arg(value_name = "OPERATION")]
+    pub operations: Vec<String>,
+    /// The processor.
+    #[arg(long, value_enum, default_value = "x86_64")]
+    pub arch: ArchName,
     /// Prints one JSON document.
     #[arg(long)]
     pub json: bool,

@@ -1,10 +1,12 @@
 //! The command `vellum`.
 //!
-//! Exit codes: 0 done; 1 the workload or the recorded program failed; 2 usage or bad input, with one line that says
-//! what is wrong.
+//! Exit codes: 0 done; 1 the workload or the recorded program failed, or operations conflict; 2 usage or bad input, with
+//! one line that says what is wrong.
 
 mod args;
 mod bench;
+mod check;
+mod conflicts;
 mod output;
 mod progress;
 mod record;
@@ -17,7 +19,7 @@ use clap::Parser;
 use clap::error::ErrorKind;
 use std::process::ExitCode;
 
-/// The workload failed: an invariant broke, memory was exhausted, a program ended badly.
+/// The workload failed: an invariant broke, memory was exhausted, a program ended badly. Or operations conflict.
 const FAILED: u8 = 1;
 /// Usage or input is wrong.
 const BAD_INPUT: u8 = 2;
@@ -32,6 +34,8 @@ fn main() -> ExitCode {
         Some(Command::Run(args)) => run::run(&args),
         Some(Command::Record(args)) => record::run(&args),
         Some(Command::Bench(args)) => bench::run(&args.names, args.json),
+        Some(Command::Check(args)) => check::run(&args),
+        Some(Command::Conflicts(args)) => conflicts::run(&args),
     }
 }
 

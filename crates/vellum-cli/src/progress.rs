@@ -1,6 +1,7 @@
 //! Progress on standard error, when that is a terminal.
 
 use indicatif::{ProgressBar, ProgressStyle};
+use std::time::Duration;
 
 /// A bar towards `total` accesses, or, if that is not known, a count of them.
 pub struct Progress(ProgressBar);
@@ -18,9 +19,24 @@ impl Progress {
         Progress(bar)
     }
 
-    /// So many accesses were made.
-    pub fn at(&self, accesses: u64) {
-        self.0.set_position(accesses);
+    /// A bar towards `total` searches.
+    pub fn of_searches(total: usize) -> Progress {
+        let bar = ProgressBar::new(total as u64);
+        if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos} of {len} searches, {elapsed}") {
+            bar.set_style(style);
+        }
+        bar.enable_steady_tick(Duration::from_millis(200));
+        Progress(bar)
+    }
+
+    /// So many of them are done.
+    pub fn at(&self, done: u64) {
+        self.0.set_position(done);
+    }
+
+    /// Hides the bar while `body` prints.
+    pub fn hidden<R>(&self, body: impl FnOnce() -> R) -> R {
+        self.0.suspend(body)
     }
 }
 

@@ -1,6 +1,7 @@
 //! lab
 
 mod access;
+pub mod conflicts;
 pub mod det;
 pub mod explore;
 pub mod hardware;

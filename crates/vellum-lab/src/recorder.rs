@@ -82,6 +82,8 @@ pub struct CpuSummary {
 pub struct Summary {
     /// By CPU number.
     pub cpus: BTreeMap<usize, CpuSummary>,
+    /// The addresses touched, by line.
+    pub addresses: BTreeMap<usize, BTreeSet<usize>>,
 }
 
 /// A line that several CPUs touched.
@@ -93,8 +95,8 @@ pub struct SharedLine {
     pub writers: Vec<usize>,
     /// The CPUs that only read it.
     pub readers: Vec<usize>,
-    /// What the caller's classifier calls it.
-    pub name: String,
+    /// The addresses in it that were touched.
+    pub addresses: Vec<usize>,
 }
 
 impl Summary {
@@ -110,35 +112,34 @@ impl Summary {
             }
             let lines = if record.writes() { &mut cpu.lines_written } else { &mut cpu.lines_read };
             lines.insert(record.line());
+            summary.addresses.entry(record.line()).or_default().insert(record.address);
         }
         summary
     }
 
-    /// The lines that two CPUs or more wrote; `name` says what lies at a line's first address.
-    pub fn lines_written_by_several(&self, name: impl Fn(usize) -> String) -> Vec<SharedLine> {
-        self.shared(name).into_iter().filter(|shared| shared.writers.len() > 1).collect()
+    /// The lines that two CPUs or more wrote.
+    pub fn lines_written_by_several(&self) -> Vec<SharedLine> {
+        self.shared().into_iter().filter(|shared| shared.writers.len() > 1).collect()
     }
 
     /// The lines that one CPU wrote and another one touched: those which move between caches.
-    pub fn lines_contended(&self, name: impl Fn(usize) -> String) -> Vec<SharedLine> {
+    pub fn lines_contended(&self) -> Vec<SharedLine> {
         let moves = |shared: &SharedLine| !shared.writers.is_empty() && shared.writers.len() + shared.readers.len() > 1;
-        self.shared(name).into_iter().filter(moves).collect()
+        self.shared().into_iter().filter(moves).collect()
     }
 
-    fn shared(&self, name: impl Fn(usize) -> String) -> Vec<SharedLine> {
-        let of = |cpu: &CpuSummary| cpu.lines_written.union(&cpu.lines_read).copied().collect::<Vec<_>>();
-        let lines: BTreeSet<usize> = self.cpus.values().flat_map(of).collect();
-        let describe = |line: usize| {
+    fn shared(&self) -> Vec<SharedLine> {
+        let describe = |(&line, addresses): (&usize, &BTreeSet<usize>)| {
             let wrote = |number: &&usize| self.cpus[*number].lines_written.contains(&line);
             let read = |number: &&usize| self.cpus[*number].lines_read.contains(&line) && !wrote(number);
             SharedLine {
                 line,
                 writers: self.cpus.keys().filter(wrote).copied().collect(),
                 readers: self.cpus.keys().filter(read).copied().collect(),
-                name: name(line << LINE_SHIFT),
+                addresses: addresses.iter().copied().collect(),
             }
         };
-        lines.into_iter().map(describe).collect()
+        self.addresses.iter().map(describe).collect()
     }
 }
 
@@ -159,15 +160,13 @@ mod tests {
     }
 
     #[test]
-    fn shared_lines_are_found_and_named() {
+    fn shared_lines_are_found() {
         let touches = [(0, 64, Touch::Store), (1, 72, Touch::Modify), (0, 128, Touch::Store), (1, 128, Touch::Load)];
         let records = touches.map(|(cpu, address, touch)| Record { cpu, address, touch });
         let summary = Summary::of(&records);
         assert_eq!(summary.cpus[&1].modifies, 1);
-        let name = |address: usize| format!("at {address}");
-        let both = summary.lines_written_by_several(name);
-        let expected = SharedLine { line: 1, writers: vec![0, 1], readers: vec![], name: "at 64".into() };
-        assert_eq!(both, [expected]);
-        assert_eq!(summary.lines_contended(name).len(), 2);
+        let expected = SharedLine { line: 1, writers: vec![0, 1], readers: vec![], addresses: vec![64, 72] };
+        assert_eq!(summary.lines_written_by_several(), [expected]);
+        assert_eq!(summary.lines_contended().len(), 2);
     }
 }

@@ -1,9 +1,9 @@
 //! Architectures whose flush is a broadcast: no interrupts, identifiers that roll over, entries broken before they are
 //! made anew.
 
-use std::sync::{Mutex, TryLockError};
-use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Mutex, TryLockError};
 use vellum::arch::{Arch, PageBits, Prot, TinyBroadcast, index};
 use vellum::ops::{Access, Advice, MapRequest, Place};
 use vellum::phys::{Kind, Pfn};

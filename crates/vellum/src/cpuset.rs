@@ -1,8 +1,9 @@
 //! Sets of CPUs.
 
+use crate::guard::Guard;
 use crate::machine::Machine;
 use crate::sync::AtomicU64;
-use core::sync::atomic::Ordering::SeqCst;
+use core::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 /// The largest number of CPUs a machine may have.
 pub const CPUS_MAX: usize = 256;
@@ -71,7 +72,12 @@ impl<M: Machine> SharedCpuSet<M> {
 
     /// Adds `cpu`: a full barrier, so that what the CPU loads afterwards is ordered after its being a target (J1).
     pub(crate) fn insert(&self, cpu: usize) {
-        self.0[cpu / 64].fetch_or(1 << (cpu % 64), SeqCst);
+        let (word, bit) = (&self.0[cpu / 64], 1 << (cpu % 64));
+        if M::guard(Guard::TargetBarrier) {
+            word.fetch_or(bit, SeqCst);
+        } else {
+            word.store(word.load(Relaxed) | bit, Relaxed);
+        }
     }
 
     pub(crate) fn remove(&self, cpu: usize) {

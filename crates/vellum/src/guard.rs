@@ -61,6 +61,8 @@ guards! {
     CopyBreakBeforeMake,
     /// A fault in a leaf that fork has copied waits for fork's flush. (D10)
     ForkGate,
+    /// A page that was prepared for nothing is freed when its last reference goes. (F3)
+    DropByCount,
     /// A translation is read again after the frame was looked at. (D8)
     TranslateRecheck,
     /// A fault with nothing to do drops the CPU's own translation. (A14)
@@ -91,8 +93,12 @@ guards! {
     GenerationGap,
     /// Every CPU leaves a space before its root is freed. (J10)
     LeaveBeforeFree,
-    /// A stack grows under a claim of the gap it grows into. (G12, G19)
+    /// What lies below a stack is looked at again under the claim under which the stack grows. (G12)
     GrowUnderClaim,
-    /// A new mapping is built under a claim: nobody sees it half made. (G13)
+    /// A stack that grows claims the gap below it too. (G19)
+    GapClaimed,
+    /// A new mapping is built under one claim: no other operation finds it half made. (G13)
     MapUnderClaim,
+    /// A protection that a scenario defines for its own toy; the core has none of this name.
+    OfScenario,
 }

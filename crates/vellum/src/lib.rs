@@ -25,6 +25,7 @@ pub mod ops;
 pub mod phys;
 pub mod space;
 pub mod stat;
+mod structure;
 pub mod sync;
 #[cfg(test)]
 mod testing;
@@ -39,4 +40,5 @@ pub use object::{Backing, IoError, Object};
 pub use phys::{Kind, Pfn};
 pub use space::{Audit, AuditError, MapEntry, Rss, SmapsEntry, Space};
 pub use stat::{Event, Totals};
+pub use structure::{CpuPart, Structure};
 pub use vm::{MemoryUsage, Vm};

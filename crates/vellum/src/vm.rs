@@ -3,6 +3,7 @@
 use crate::cpu::{Cpu, Cx};
 use crate::cpuset::CPUS_MAX;
 use crate::error::{BootError, Error};
+use crate::guard::Guard;
 use crate::machine::Machine;
 use crate::object::{self, Object, Objects};
 use crate::phys::{BootMemory, Kind, Pfn, Physical};
@@ -201,6 +202,11 @@ impl<M: Machine> Vm<M> {
         self.zero_page
     }
 
+    /// The counter that identities come from.
+    pub(crate) fn identities(&self) -> &AtomicU64<M> {
+        &self.next_id
+    }
+
     /// An identity never given out before.
     pub(crate) fn next_id(&self) -> u64 {
         self.next_id.fetch_add(1, Relaxed)
@@ -225,6 +231,9 @@ impl<M: Machine> Vm<M> {
 impl<M: Machine> Cx<'_, M> {
     /// Retires a slab object whose first 16 bytes no reader looks at: it is freed after a grace period.
     pub(crate) fn retire(&self, object: NonNull<u8>, size: usize) {
+        if !M::guard(Guard::GracePeriod) {
+            return self.slab_free(object, size);
+        }
         self.cpu().dead.add_owned(1);
         let link = object.cast::<[u64; 2]>();
         self.cpu().dead_objects.push(object.as_ptr().expose_provenance() as u64, self.vm().epoch().retire(), |next| {
@@ -235,8 +244,11 @@ impl<M: Machine> Cx<'_, M> {
 
     /// Retires a page table, all empty, which no entry and no paging-structure cache names any more.
     pub(crate) fn retire_table(&self, pfn: Pfn) {
-        self.cpu().dead.add_owned(1);
         let frame = self.vm().physical().frame(pfn);
+        if !M::guard(Guard::GracePeriod) {
+            return self.free_dead_table(pfn);
+        }
+        self.cpu().dead.add_owned(1);
         self.cpu().dead_tables.push(pfn.0 + 1, self.vm().epoch().retire(), |next| frame.link.store(next, Relaxed));
     }
 
@@ -264,10 +276,14 @@ impl<M: Machine> Cx<'_, M> {
             let pfn = Pfn(next - 1);
             let frame = self.vm().physical().frame(pfn);
             next = frame.link.load(Relaxed);
-            match frame.kind() {
-                Kind::Table => self.free_table_frame(pfn),
-                _ => self.free_frame(pfn),
-            }
+            self.free_dead_table(pfn);
+        }
+    }
+
+    fn free_dead_table(&self, pfn: Pfn) {
+        match self.vm().physical().frame(pfn).kind() {
+            Kind::Table => self.free_table_frame(pfn),
+            _ => self.free_frame(pfn),
         }
     }
 

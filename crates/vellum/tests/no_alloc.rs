@@ -39,7 +39,27 @@ fn it_links_without_an_allocator() {
         .output()
         .expect("cargo runs");
     assert!(build.status.success(), "it does not link:\n{}", String::from_utf8_lossy(&build.stderr));
+    let code = std::fs::read(target.join("release/embed-link")).expect("the program is a file");
+    guards_leave_nothing_behind(&code);
     let run = Command::new(target.join("release/embed-link")).output().expect("it runs");
     assert_eq!(String::from_utf8_lossy(&run.stdout), EXPECTED);
     assert!(run.status.success(), "it ends with {}: {}", run.status, String::from_utf8_lossy(&run.stderr));
+}
+
+/// On a machine that does not answer [`vellum::Guard`] questions itself, they are gone from the machine code: no function
+/// that asks or answers, and no name of a guard.
+fn guards_leave_nothing_behind(code: &[u8]) {
+    let holds = |code: &[u8], text: &str| code.windows(text.len()).any(|window| window == text.as_bytes());
+    let contains = |text: &str| holds(code, text);
+    // This test's own code does name them, so they would be found.
+    let own = std::fs::read(std::env::current_exe().expect("a test runs from a file")).expect("it can be read");
+    assert!(holds(&own, vellum::Guard::FlushBeforeFree.name()));
+    for guard in vellum::Guard::ALL {
+        // Shorter names could be there by chance.
+        assert!(guard.name().len() < 8 || !contains(guard.name()), "{} is in the machine code", guard.name());
+    }
+    // How the compiler spells `Machine::guard` and `vellum::guard` in symbols.
+    for symbol in ["Machine5guard", "6vellum5guard", "vellum::guard"] {
+        assert!(!contains(symbol), "{symbol} is in the machine code");
+    }
 }

@@ -1,7 +1,8 @@
 //! What happens at an access to shared memory.
 
+use super::buffer::{self, Delayed};
 use super::choice::{ChoiceKind, Cost};
-use super::sim::{self, Delayed, Sim};
+use super::sim::{self, Sim};
 use super::visible::WordId;
 use super::wait;
 use std::sync::atomic::Ordering::{self, SeqCst};
@@ -13,11 +14,11 @@ pub fn load<W: Word>(word: &W, order: Ordering) -> W::Value {
         sim::record_load((&raw const *word).addr());
         return word.load(order);
     }
-    let address = before(word, false);
-    if let Some(value) = sim::with(|sim| sim.own_store(address)) {
+    let address = before(word, Reach::Read);
+    buffer::receive(address);
+    if let Some(value) = sim::with(|sim| sim.own_store(sim::current_cpu(), address)) {
         return value.try_into().unwrap_or_else(|_| unreachable!("it was stored at this size"));
     }
-    receive(address);
     word.load(SeqCst)
 }
 
@@ -30,13 +31,13 @@ pub fn store<W: Word>(word: &W, value: W::Value, order: Ordering) {
         let _ = modify(word, Modify::Swap(value), order);
         return;
     }
-    let address = before(word, true);
+    let address = before(word, Reach::Write);
     let delayed = sim::with(|sim| {
-        let id = sim.regions.word(address)?;
-        let delayed = Delayed { word: id, address, size: W::SIZE, value: value.into() };
-        sim.is_buffered(id).then(|| sim.cpus[sim::current_cpu()].stores.push_back(delayed))
+        let word = sim.regions.word(address)?;
+        let delayed = Delayed { word, address, size: W::SIZE, value: value.into(), issued: sim.step };
+        Some(sim.delay(delayed))
     });
-    if delayed.is_none() {
+    if delayed != Some(true) {
         about_to_change(address, W::SIZE, word.load(SeqCst).into(), value.into());
         word.store(value, SeqCst);
     }
@@ -47,9 +48,9 @@ pub fn modify<W: Word>(word: &W, change: Modify<W::Value>, order: Ordering) -> R
     if !is_explored() {
         return word.modify(change, order);
     }
-    let address = before(word, true);
-    drain(sim::current_cpu());
-    receive(address);
+    let address = before(word, Reach::WriteAndDrain);
+    buffer::drain(sim::current_cpu());
+    buffer::receive(address);
     let old: u64 = word.load(SeqCst).into();
     if let Some(new) = result_of(change, old) {
         about_to_change(address, W::SIZE, old, new);
@@ -59,8 +60,8 @@ pub fn modify<W: Word>(word: &W, change: Modify<W::Value>, order: Ordering) -> R
 
 /// A fence; what [`vellum::Machine::fence`] does.
 pub fn fence(order: Ordering) {
-    if is_explored() && order == SeqCst {
-        drain(sim::current_cpu());
+    if order == SeqCst {
+        drain_own();
     }
 }
 
@@ -77,16 +78,21 @@ pub(crate) fn touch(words: &[(WordId, bool)]) {
     wait::stop_if_broken();
     wait::take_interrupt();
     if visible {
-        wait::point(words);
+        wait::point(words, false);
     }
     words.iter().for_each(|&(word, writes)| also_touch(word, writes));
 }
 
 /// Notes that the current CPU touches `word`, at a step that has begun already.
 pub(crate) fn also_touch(word: WordId, writes: bool) {
-    if is_explored() {
-        sim::with(|sim| sim.touch(word, writes));
+    if !is_explored() {
+        return;
     }
+    let awaited = sim::with(|sim| {
+        sim.touch(word, writes);
+        sim.is_awaited(word).then(|| sim.regions.address(word)).flatten()
+    });
+    awaited.into_iter().for_each(buffer::receive);
 }
 
 /// The words that `body` loads through the functions above, which is not explored.
@@ -102,11 +108,21 @@ pub(crate) fn put_off() -> bool {
     is_explored() && sim::with(|sim| sim.choose(ChoiceKind::Store, 2, Cost::Surprise, &[]) > 0)
 }
 
-/// Makes every delayed store of the current CPU visible.
+/// Makes every delayed store of the current CPU visible, as a step of its own: others may run just before.
 pub(crate) fn drain_own() {
-    if is_explored() {
-        drain(sim::current_cpu());
+    if !is_explored() {
+        return;
     }
+    let visible = sim::with(|sim| {
+        sim.next_step(5);
+        sim.delays_stores()
+    });
+    wait::stop_if_broken();
+    wait::take_interrupt();
+    if visible {
+        wait::point(&[], true);
+    }
+    buffer::drain(sim::current_cpu());
 }
 
 /// The word at `address`.
@@ -130,39 +146,36 @@ pub fn allow_allocation() -> bool {
     !fails
 }
 
-/// Makes the oldest delayed store of `cpu` visible.
-pub(crate) fn arrive_one(cpu: usize) {
-    if let Some(delayed) = sim::with(|sim| sim.cpus[cpu].stores.pop_front()) {
-        commit(&delayed);
-    }
-}
-
-/// Makes every delayed store of `cpu` visible.
-pub(crate) fn drain(cpu: usize) {
-    while let Some(delayed) = sim::with(|sim| sim.cpus[cpu].stores.pop_front()) {
-        commit(&delayed);
-    }
-}
-
 /// Not while a panic unwinds: the destructors it runs must not switch to other CPUs.
 fn is_explored() -> bool {
     sim::is_exploring() && !std::thread::panicking()
 }
 
+/// What an access does beside reading its word.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reach {
+    Read,
+    Write,
+    /// Delayed stores of the CPU arrive, too: others may look at their words just before.
+    WriteAndDrain,
+}
+
 /// The scheduling point before an access; the word's address.
-fn before<W: Word>(word: &W, writes: bool) -> usize {
+fn before<W: Word>(word: &W, reach: Reach) -> usize {
+    let writes = reach != Reach::Read;
     let address = (&raw const *word).addr();
     let visible = sim::with(|sim| {
         let Some(id) = sim.regions.word(address) else {
             panic!("a shared word at {address:#x} lies outside the memory that the program named");
         };
         sim.next_step(id.0 << 1 | writes as u64);
-        sim.is_visible(id).then_some(id)
+        let shows = sim.is_visible(id) || (reach == Reach::WriteAndDrain && sim.delays_stores());
+        shows.then_some(id)
     });
     wait::stop_if_broken();
     wait::take_interrupt();
     if let Some(id) = visible {
-        wait::point(&touched_by(id, address, writes));
+        wait::point(&touched_by(id, address, writes), reach == Reach::WriteAndDrain);
     }
     let execution = sim::with(|sim| {
         if let Some(id) = sim.regions.word(address) {
@@ -187,48 +200,8 @@ fn touched_by(word: WordId, address: usize, writes: bool) -> Vec<(WordId, bool)>
     words
 }
 
-/// Lets delayed stores of other CPUs to the word at `address` arrive, or not.
-fn receive(address: usize) {
-    while let Some(cpu) = sim::with(|sim| sim.next_arrival(address)) {
-        arrive(cpu, address);
-    }
-}
-
-/// Makes the stores of `cpu` visible up to the first to the word at `address`.
-fn arrive(cpu: usize, address: usize) {
-    while let Some(delayed) = sim::with(|sim| sim.cpus[cpu].stores.pop_front()) {
-        commit(&delayed);
-        if delayed.address == address {
-            return;
-        }
-    }
-}
-
-/// Carries a delayed store out.
-fn commit(delayed: &Delayed) {
-    let &Delayed { address, size, value, .. } = delayed;
-    // SAFETY: the address is that of a live word of shared memory of this size: programs keep their memory until the
-    // execution ends, and access shared words through atomics alone.
-    let old = unsafe {
-        match size {
-            4 => std::sync::atomic::AtomicU32::from_ptr(address as *mut u32).load(SeqCst) as u64,
-            _ => std::sync::atomic::AtomicU64::from_ptr(address as *mut u64).load(SeqCst),
-        }
-    };
-    if about_to_change(address, size, old, value) {
-        sim::with(|sim| sim.note_delayed(delayed.word));
-    }
-    // SAFETY: as above.
-    unsafe {
-        match size {
-            4 => std::sync::atomic::AtomicU32::from_ptr(address as *mut u32).store(value as u32, SeqCst),
-            _ => std::sync::atomic::AtomicU64::from_ptr(address as *mut u64).store(value, SeqCst),
-        }
-    }
-}
-
 /// Before the memory at `address` changes: the last chance for other CPUs to cache what it says. Whether one did.
-fn about_to_change(address: usize, size: usize, old: u64, new: u64) -> bool {
+pub(super) fn about_to_change(address: usize, size: usize, old: u64, new: u64) -> bool {
     if size != 8 || old == new {
         return false;
     }
@@ -260,33 +233,8 @@ fn result_of<V: Copy + Into<u64>>(change: Modify<V>, old: u64) -> Option<u64> {
 }
 
 impl Sim {
-    /// What the current CPU itself stored last to `address` and others do not see yet.
-    fn own_store(&self, address: usize) -> Option<u64> {
-        let stores = &self.cpus[sim::current_cpu()].stores;
-        stores.iter().rev().find(|delayed| delayed.address == address).map(|delayed| delayed.value)
-    }
-
-    /// The CPU whose delayed store to `address` arrives next, if one does: the last alternative is that none does.
-    fn next_arrival(&mut self, address: usize) -> Option<usize> {
-        let senders: Vec<u8> = (0..self.cpus.len())
-            .filter(|&cpu| cpu != sim::current_cpu())
-            .filter(|&cpu| self.cpus[cpu].stores.iter().any(|delayed| delayed.address == address))
-            .map(|cpu| cpu as u8)
-            .collect();
-        let first = *senders.first()?;
-        let chosen = self.choose(ChoiceKind::Store, senders.len() + 1, Cost::Surprise, &[]);
-        if chosen < senders.len() {
-            return Some(if chosen == 0 { first } else { senders[chosen] } as usize);
-        }
-        let word = self.cpus[first as usize].stores.iter().find(|delayed| delayed.address == address)?.word;
-        self.note_delayed(word);
-        None
-    }
-
-    /// Notes that it matters that stores to `word` were delayed.
-    fn note_delayed(&mut self, word: WordId) {
-        if !self.schedule.delayed.contains(&word.0) {
-            self.schedule.delayed.push(word.0);
-        }
+    /// Whether the current CPU has delayed stores, or a replayed schedule has something happen at this step.
+    fn delays_stores(&self) -> bool {
+        !self.cpus[sim::current_cpu()].stores.is_empty() || self.strategy.wants(self.step)
     }
 }

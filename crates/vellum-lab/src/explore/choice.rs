@@ -17,8 +17,7 @@ pub enum ChoiceKind {
 
 impl ChoiceKind {
     /// All kinds.
-    pub const ALL: [ChoiceKind; 4] =
-        [ChoiceKind::Cpu, ChoiceKind::Store, ChoiceKind::Fill, ChoiceKind::Allocation];
+    pub const ALL: [ChoiceKind; 4] = [ChoiceKind::Cpu, ChoiceKind::Store, ChoiceKind::Fill, ChoiceKind::Allocation];
 
     /// The letter that stands for it in the text of a schedule.
     pub const fn letter(self) -> char {

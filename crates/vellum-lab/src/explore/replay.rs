@@ -29,7 +29,8 @@ impl Strategy for Replay {
         }
         self.next += 1;
         if place != choice.place || option >= choice.options {
-            self.failure.get_or_insert(format!("the schedule does not fit: there is no such choice as {place}>{option}"));
+            self.failure
+                .get_or_insert(format!("the schedule does not fit: there is no such choice as {place}>{option}"));
             return 0;
         }
         option

@@ -7,6 +7,7 @@ use super::replay::Replay;
 use super::schedule::Schedule;
 use super::sim::{self, Phase, Sim};
 use super::{Broken, Happening, MemoryOrder, Program, tasks};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use vellum::Guard;
@@ -63,7 +64,15 @@ pub struct Plan {
 impl Plan {
     /// A plan with every protection on and no limit of time.
     pub fn new(way: Way, order: MemoryOrder) -> Plan {
-        Plan { way, order, guards_off: Vec::new(), time: None, steps_max: 100_000, twice: false, allocations_fail: false }
+        Plan {
+            way,
+            order,
+            guards_off: Vec::new(),
+            time: None,
+            steps_max: 100_000,
+            twice: false,
+            allocations_fail: false,
+        }
     }
 }
 
@@ -107,9 +116,15 @@ pub fn search(program: Arc<dyn Program>, plan: &Plan) -> Result<Outcome, String>
     }
     sim::install(Some(state));
     sim::set_guards_off(&plan.guards_off);
-    tasks::run(program);
+    let ended = catch_unwind(AssertUnwindSafe(|| tasks::run(program)));
     sim::set_guards_off(&[]);
-    let Some(state) = sim::install(None) else { return Err("the search's state is gone".into()) };
+    let Some(mut state) = sim::install(None) else { return Err("the search's state is gone".into()) };
+    if let Err(panic) = ended {
+        return Err(format!("a panic in the laboratory, at schedule {}: {}", state.schedule, tasks::panic_text(&*panic)));
+    }
+    if !state.delays_matter {
+        state.schedule.delayed.clear();
+    }
     if let Some(failure) = state.failure.clone().or_else(|| state.strategy.failure()) {
         return Err(failure);
     }

@@ -1,8 +1,9 @@
 //! The state of the execution under way, one per host thread.
 
+use super::buffer::Delayed;
 use super::choice::{Choice, ChoiceKind, Cost, Strategy};
 use super::schedule::{Decision, PlaceInTime, Schedule};
-use super::visible::{Regions, Visible, WordId};
+use super::visible::{Context, Regions, Visible, WordId};
 use super::{Broken, Execution, Happening, MemoryOrder};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -21,19 +22,12 @@ pub(crate) enum Doing {
     Idle,
 }
 
-/// A store that other CPUs do not see yet.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Delayed {
-    pub(crate) word: WordId,
-    pub(crate) address: usize,
-    pub(crate) size: usize,
-    pub(crate) value: u64,
-}
-
 /// A simulated CPU.
 pub(crate) struct SimCpu {
     pub(crate) doing: Doing,
     pub(crate) interrupt_pending: bool,
+    /// A wait has ended since it came: one that lasts until it is taken would last too long if that may not be.
+    pub(crate) interrupt_noticed: bool,
     /// How often interrupts have been switched off.
     pub(crate) interrupts_off: u32,
     pub(crate) in_handler: bool,
@@ -46,19 +40,14 @@ pub(crate) struct SimCpu {
 ///
 /// If nobody touches what it was about to touch before it goes on, the same happens as if it had been pre-empted after
 /// that access; so that execution stands for this one, which need not be searched further.
+#[derive(Default)]
 pub(crate) struct Parked {
     /// What it is about to touch, and whether it writes.
-    words: Vec<(WordId, bool)>,
-    /// Somebody else did, or it was interrupted.
-    disturbed: bool,
-}
-
-impl Parked {
-    /// A CPU that is about to touch `words`, and whose delayed stores that access may let arrive.
-    pub(crate) fn new(words: &[(WordId, bool)], stores: &VecDeque<Delayed>) -> Parked {
-        let delayed = stores.iter().map(|delayed| (delayed.word, true));
-        Parked { words: words.iter().copied().chain(delayed).collect(), disturbed: false }
-    }
+    pub(crate) words: Vec<(WordId, bool)>,
+    /// CPUs that it is about to interrupt, as a bit set.
+    pub(crate) cpus: u32,
+    /// Somebody else touched them or one of these CPUs ran, or it was itself interrupted.
+    pub(crate) disturbed: bool,
 }
 
 impl SimCpu {
@@ -66,11 +55,17 @@ impl SimCpu {
         SimCpu {
             doing: Doing::Running,
             interrupt_pending: false,
+            interrupt_noticed: false,
             interrupts_off: 0,
             in_handler: false,
             stores: VecDeque::new(),
             parked: None,
         }
+    }
+
+    /// Whether a wait that only lasts a short while is over: an interrupt has come since the last.
+    pub(crate) fn ends_wait(&self) -> bool {
+        self.interrupt_pending && !self.interrupt_noticed || self.takes_interrupt()
     }
 
     pub(crate) fn takes_interrupt(&self) -> bool {
@@ -105,6 +100,8 @@ pub(crate) struct Sim {
     pub(crate) regions: Regions,
     pub(crate) execution: Option<Arc<dyn Execution>>,
     pub(crate) schedule: Schedule,
+    /// The execution under way would have been another if no store had been delayed.
+    pub(crate) delays_matter: bool,
     /// In a replay: the words whose stores are delayed, instead of the visible ones.
     pub(crate) replay_delayed: Option<Vec<u64>>,
     pub(crate) broken: Option<Broken>,
@@ -131,22 +128,27 @@ thread_local! {
     static CURRENT: Cell<usize> = const { Cell::new(0) };
     static EXPLORING: Cell<bool> = const { Cell::new(false) };
     static GUARDS_OFF: Cell<u64> = const { Cell::new(0) };
-    static LOADS: RefCell<Option<Vec<usize>>> = const { RefCell::new(None) };
+    static RECORDING: Cell<bool> = const { Cell::new(false) };
+    static LOADS: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Begins to record the addresses of loads that are not explored.
 pub(crate) fn record_loads() {
-    LOADS.set(Some(Vec::new()));
+    RECORDING.set(true);
 }
 
 /// Notes such a load, if they are being recorded.
+#[inline]
 pub(crate) fn record_load(address: usize) {
-    LOADS.with_borrow_mut(|loads| loads.iter_mut().for_each(|loads| loads.push(address)));
+    if RECORDING.get() {
+        LOADS.with_borrow_mut(|loads| loads.push(address));
+    }
 }
 
 /// Ends the record.
 pub(crate) fn recorded_loads() -> Vec<usize> {
-    LOADS.take().unwrap_or_default()
+    RECORDING.set(false);
+    LOADS.take()
 }
 
 /// The CPU that runs on this host thread.
@@ -185,6 +187,11 @@ pub(crate) fn install(sim: Option<Box<Sim>>) -> Option<Box<Sim>> {
     SIM.replace(sim)
 }
 
+/// Whether a search is under way on this host thread. Panic hooks may ask at any time.
+pub(crate) fn is_installed() -> bool {
+    SIM.try_with(|sim| sim.try_borrow().map_or(true, |sim| sim.is_some())).unwrap_or(false)
+}
+
 /// Runs `body` without its accesses being explored: the lab's own looks at the core.
 pub(crate) fn quietly<R>(body: impl FnOnce() -> R) -> R {
     let before = EXPLORING.replace(false);
@@ -193,13 +200,18 @@ pub(crate) fn quietly<R>(body: impl FnOnce() -> R) -> R {
     result
 }
 
-/// Adds something to the diagram, if one is being drawn.
+/// Adds something that the current CPU does to the diagram, if one is being drawn.
 pub fn happened(text: impl FnOnce() -> String) {
+    happened_on(CURRENT.get(), text);
+}
+
+/// Adds something that happens on `cpu`.
+pub fn happened_on(cpu: usize, text: impl FnOnce() -> String) {
     SIM.with_borrow_mut(|sim| {
         let Some(sim) = sim.as_mut() else { return };
         let step = sim.step;
         if let (Some(happenings), Phase::Together | Phase::Stopped) = (&mut sim.happenings, sim.phase) {
-            happenings.push(Happening { cpu: CURRENT.get(), step, text: text() });
+            happenings.push(Happening { cpu, step, text: text() });
         }
     });
 }
@@ -232,6 +244,7 @@ impl Sim {
             regions: Regions::default(),
             execution: None,
             schedule: Schedule::default(),
+            delays_matter: false,
             replay_delayed: None,
             broken: None,
             happenings: None,
@@ -254,7 +267,7 @@ impl Sim {
         self.visible.begin();
         self.cpus = (0..cpus).map(|_| SimCpu::new()).collect();
         (self.step, self.ordinals, self.digest) = (0, Default::default(), 0);
-        self.redundant = false;
+        (self.redundant, self.delays_matter) = (false, false);
         self.schedule = Schedule::default();
         if let Some(happenings) = &mut self.happenings {
             happenings.clear();
@@ -272,11 +285,22 @@ impl Sim {
     /// Notes that the current CPU touches `word`.
     pub(crate) fn touch(&mut self, word: WordId, writes: bool) {
         let cpu = CURRENT.get();
-        self.visible.touch(word, cpu, writes);
+        let context = match &self.cpus[cpu] {
+            SimCpu { in_handler: true, .. } => Context::Handler,
+            SimCpu { interrupts_off: 0, .. } => Context::Interruptible,
+            _ => Context::InterruptsOff,
+        };
+        self.visible.touch(word, cpu, context, writes);
+        self.disturb(word, writes);
+    }
+
+    /// Notes for pre-empted CPUs that something happens to `word`.
+    pub(crate) fn disturb(&mut self, word: WordId, writes: bool) {
+        let bit = 1 << CURRENT.get();
         for other in self.cpus.iter_mut() {
             let Some(parked) = &mut other.parked else { continue };
             let conflicts = |&(theirs, they_write): &(WordId, bool)| theirs == word && (writes || they_write);
-            parked.disturbed = parked.disturbed || parked.words.iter().any(conflicts);
+            parked.disturbed |= parked.cpus & bit != 0 || parked.words.iter().any(conflicts);
         }
     }
 
@@ -292,7 +316,8 @@ impl Sim {
     pub(crate) fn next_step(&mut self, what: u64) {
         self.step += 1;
         self.ordinals = Default::default();
-        self.digest = (self.digest.rotate_left(5) ^ what ^ (CURRENT.get() as u64) << 48).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.digest =
+            (self.digest.rotate_left(5) ^ what ^ (CURRENT.get() as u64) << 48).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         if self.step > self.steps_max && self.broken.is_none() {
             let detail = format!("the execution does not end: {} steps", self.steps_max);
             self.broken = Some(Broken { invariant: "I-PROG".into(), detail });
@@ -320,12 +345,20 @@ impl Sim {
         self.visible.is_visible(word) || self.strategy.wants(self.step)
     }
 
-    /// Whether a store to `word` is kept in a buffer.
-    pub(crate) fn is_buffered(&self, word: WordId) -> bool {
-        self.order == MemoryOrder::Tso
+    /// Keeps a store in the current CPU's buffer, if stores to its word are delayed.
+    pub(crate) fn delay(&mut self, delayed: Delayed) -> bool {
+        let WordId(word) = delayed.word;
+        let is_delayed = self.order == MemoryOrder::Tso
             && match &self.replay_delayed {
-                Some(words) => words.contains(&word.0),
-                None => self.visible.is_shared(word),
+                Some(words) => words.contains(&word),
+                None => self.visible.is_shared(delayed.word),
+            };
+        if is_delayed {
+            self.cpus[CURRENT.get()].stores.push_back(delayed);
+            if !self.schedule.delayed.contains(&word) {
+                self.schedule.delayed.push(word);
             }
+        }
+        is_delayed
     }
 }

@@ -7,8 +7,9 @@ use super::sim::{self, Phase};
 use super::{Program, wait};
 use shuttle::scheduler::{Schedule, Scheduler, Task, TaskId};
 use shuttle::{Config, FailurePersistence, MaxSteps, Runner};
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::any::Any;
+use std::panic::{self, AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Once};
 
 /// Bytes of stack of each CPU.
 const STACK: usize = 512 << 10;
@@ -25,6 +26,7 @@ pub(super) fn run(program: Arc<dyn Program>) {
 
 /// One execution.
 fn execute(program: &dyn Program) {
+    silence_panics();
     sim::set_current(0);
     let execution = program.start();
     sim::with(|sim| sim.begin(execution.clone(), program.cpus()));
@@ -56,10 +58,30 @@ fn execute(program: &dyn Program) {
     sim::with(|sim| sim.execution = None);
 }
 
-fn report_panic(panic: &(dyn std::any::Any + Send)) {
+/// A panic of the program is a finding of the search, not something for standard error. Elsewhere panics are shown as
+/// before.
+fn silence_panics() {
+    static ONCE: Once = Once::new();
+    // Shuttle has its own hook by now, which prints: this one comes first.
+    ONCE.call_once(|| {
+        let hook = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            if !sim::is_installed() {
+                hook(info);
+            }
+        }));
+    });
+}
+
+fn report_panic(panic: &(dyn Any + Send)) {
+    sim::report("I-ASSERT", panic_text(panic));
+}
+
+/// What a panic says.
+pub(super) fn panic_text(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().cloned();
     let text = text.or_else(|| panic.downcast_ref::<&str>().map(|&text| text.into()));
-    sim::report("I-ASSERT", text.unwrap_or_else(|| "a panic without a message".into()));
+    text.unwrap_or_else(|| "a panic without a message".into())
 }
 
 /// Lets `cpu` go on; returns when the CPU that called is chosen again.

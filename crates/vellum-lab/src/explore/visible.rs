@@ -27,6 +27,11 @@ impl Regions {
         Regions(memory)
     }
 
+    pub(crate) fn address(&self, word: WordId) -> Option<usize> {
+        let offset = (word.0 & ((1 << REGION_SHIFT) - 1)) << WORD_SHIFT;
+        Some(self.0.get((word.0 >> REGION_SHIFT) as usize)?.start + offset as usize)
+    }
+
     pub(crate) fn word(&self, address: usize) -> Option<WordId> {
         let region = self.0.iter().position(|region| region.contains(&address))?;
         let offset = (address - self.0[region].start) >> WORD_SHIFT;
@@ -34,15 +39,37 @@ impl Regions {
     }
 }
 
-/// The words that two CPUs touched, one of them writing, in some execution of the search so far; only accesses to these
-/// are worth a choice.
+/// In what a CPU touches a word: its interrupt handler may come between two accesses of the CPU itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Context {
+    /// Interrupts are on.
+    Interruptible,
+    /// Interrupts are off.
+    InterruptsOff,
+    /// In the handler of an interrupt.
+    Handler,
+}
+
+/// Who touched a word in the execution under way: bit sets of CPUs.
+#[derive(Default)]
+struct Touched {
+    by: u32,
+    interruptible: u32,
+    handlers: u32,
+    written: bool,
+}
+
+/// The words that two CPUs touched, or a CPU and its interrupt handler, one of them writing, in some execution of the
+/// search so far; only accesses to these are worth a choice.
 #[derive(Default)]
 pub(crate) struct Visible {
     /// Everything is.
     pub(crate) all: bool,
+    /// Those known when the execution under way began: what is visible does not change while it runs.
     words: FxHashSet<WordId>,
-    /// Who read and wrote each word in the execution under way, as bit sets of CPUs.
-    touched: FxHashMap<WordId, (u32, u32)>,
+    /// Those found since.
+    found: Vec<WordId>,
+    touched: FxHashMap<WordId, Touched>,
     /// A word has become visible since the search began anew.
     pub(crate) grown: bool,
 }
@@ -53,32 +80,40 @@ impl Visible {
         self.all || self.is_shared(word)
     }
 
-    /// Whether two CPUs are known to touch `word`, one of them writing.
+    /// Whether two are known to touch `word`, one of them writing.
     pub(crate) fn is_shared(&self, word: WordId) -> bool {
         self.words.contains(&word)
     }
 
     /// Forgets who touched what, for the next execution.
     pub(crate) fn begin(&mut self) {
+        self.words.extend(self.found.drain(..));
         self.touched.clear();
     }
 
     /// Notes an access.
-    pub(crate) fn touch(&mut self, word: WordId, cpu: usize, writes: bool) {
-        let (readers, writers) = self.touched.entry(word).or_default();
-        let bit = 1 << cpu;
-        let before = (*readers, *writers);
-        *readers |= bit;
-        if writes {
-            *writers |= bit;
+    pub(crate) fn touch(&mut self, word: WordId, cpu: usize, context: Context, writes: bool) {
+        if self.is_shared(word) {
+            return;
         }
-        if (*readers, *writers) != before && *writers != 0 && readers.count_ones() > 1 {
-            self.grown |= self.words.insert(word);
+        let touched = self.touched.entry(word).or_default();
+        let bit = 1 << cpu;
+        touched.by |= bit;
+        touched.written |= writes;
+        match context {
+            Context::Interruptible => touched.interruptible |= bit,
+            Context::InterruptsOff => (),
+            Context::Handler => touched.handlers |= bit,
+        }
+        let is_shared = touched.by.count_ones() > 1 || touched.handlers & touched.interruptible != 0;
+        if is_shared && touched.written && !self.found.contains(&word) {
+            self.found.push(word);
+            self.grown = true;
         }
     }
 
     /// How many words are visible.
     pub(crate) fn len(&self) -> usize {
-        self.words.len()
+        self.words.len() + self.found.len()
     }
 }

@@ -6,12 +6,25 @@
 use super::Broken;
 use super::choice::{ChoiceKind, Cost};
 use super::sim::{self, Doing, Parked, Phase, Sim};
-use super::{WordId, access, tasks};
+use super::{WordId, access, buffer, tasks};
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::SeqCst;
 
-/// A point at which the current CPU may be pre-empted, before it touches `words`.
-pub(crate) fn point(words: &[(WordId, bool)]) {
+/// A point at which the current CPU may be pre-empted, before it touches `words`; if it `drains`, its own delayed stores
+/// arrive then.
+pub(crate) fn point(words: &[(WordId, bool)], drains: bool) {
+    point_before(|sim| {
+        let drains = drains && !sim.cpus[sim::current_cpu()].stores.is_empty();
+        let mut words = words.to_vec();
+        if drains || words.iter().any(|&(word, _)| sim.is_awaited(word)) {
+            // Which stores arrive on the way is a matter of what all buffers hold.
+            words.extend(sim.delayed_words().map(|word| (word, true)));
+        }
+        Parked { words, ..Parked::default() }
+    });
+}
+
+fn point_before(parked: impl FnOnce(&Sim) -> Parked) {
     let next = sim::with(|sim| {
         let mut cpus = vec![sim::current_cpu() as u8];
         cpus.extend(sim.others_that_can_run());
@@ -22,8 +35,8 @@ pub(crate) fn point(words: &[(WordId, bool)]) {
         sim::happened(|| "… pre-empted".into());
         let cpu = sim::current_cpu();
         sim::with(|sim| {
-            let sim_cpu = &mut sim.cpus[cpu];
-            sim_cpu.parked = Some(Parked::new(words, &sim_cpu.stores));
+            let parked = parked(sim);
+            sim.cpus[cpu].parked = Some(parked);
         });
         tasks::switch_to(next);
         sim::with(|sim| sim.resume(cpu));
@@ -43,7 +56,7 @@ fn handle_interrupt() {
     let cpu = sim::current_cpu();
     let (before, execution) = sim::with(|sim| {
         let sim_cpu = &mut sim.cpus[cpu];
-        (sim_cpu.interrupt_pending, sim_cpu.in_handler) = (false, true);
+        (sim_cpu.interrupt_pending, sim_cpu.interrupt_noticed, sim_cpu.in_handler) = (false, true, true);
         // An idle CPU has something to do again.
         (std::mem::replace(&mut sim_cpu.doing, Doing::Running), sim.execution.clone())
     });
@@ -52,7 +65,7 @@ fn handle_interrupt() {
         execution.interrupt(cpu);
     }
     // The return from an interrupt serialises.
-    access::drain(cpu);
+    access::drain_own();
     sim::with(|sim| (sim.cpus[cpu].in_handler, sim.cpus[cpu].doing) = (false, before));
 }
 
@@ -61,7 +74,19 @@ pub fn send_interrupt(cpus: impl Iterator<Item = usize>) {
     if !sim::is_exploring() {
         return;
     }
-    sim::with(|sim| cpus.for_each(|cpu| sim.cpus[cpu].interrupt_pending = true));
+    let targets: Vec<usize> = cpus.collect();
+    sim::with(|sim| sim.next_step(6));
+    stop_if_broken();
+    take_interrupt();
+    if !targets.is_empty() {
+        let cpus = targets.iter().fold(0, |cpus, &cpu| cpus | 1 << cpu);
+        point_before(|_| Parked { cpus, ..Parked::default() });
+    }
+    sim::with(|sim| {
+        for cpu in targets {
+            (sim.cpus[cpu].interrupt_pending, sim.cpus[cpu].interrupt_noticed) = (true, false);
+        }
+    });
 }
 
 /// Runs `body` with interrupts off on the current CPU.
@@ -82,7 +107,8 @@ pub fn with_interrupts_off<R>(body: impl FnOnce() -> R) -> R {
     result
 }
 
-/// Blocks the current CPU until `word` differs from `seen` or an interrupt was taken; never spins.
+/// Blocks the current CPU until `word` differs from `seen` or an interrupt has come, and takes that if it may; never
+/// spins.
 pub fn wait_change(word: &AtomicU32, seen: u32) {
     if !sim::is_exploring() || std::thread::panicking() {
         assert!(word.load(SeqCst) != seen, "a wait that nothing can end, where nothing else runs");
@@ -90,22 +116,43 @@ pub fn wait_change(word: &AtomicU32, seen: u32) {
     }
     let address = (&raw const *word).addr();
     let cpu = sim::current_cpu();
-    sim::with(|sim| {
+    let word = sim::with(|sim| {
         sim.next_step(2);
-        if let Some(word) = sim.regions.word(address) {
-            sim.touch(word, false);
-        }
+        sim.regions.word(address)
     });
     stop_if_broken();
-    if sim::with(|sim| !sim.cpus[cpu].takes_interrupt() && !sim.has_changed(cpu, address, seen)) {
+    let may_go_on = |sim: &mut Sim| !sim.cpus[cpu].ends_wait() && sim.has_changed(cpu, address, seen);
+    if let Some(word) = word.filter(|&word| sim::with(|sim| sim.is_visible(word) && may_go_on(sim))) {
+        point(&[(word, false)], false);
+    }
+    while !sim::with(|sim| sim.cpus[cpu].ends_wait()) && !sees_change(word, address, seen) {
         sim::with(|sim| sim.cpus[cpu].doing = Doing::Waiting { address, seen });
         block();
         sim::with(|sim| sim.cpus[cpu].doing = Doing::Running);
     }
-    if sim::with(|sim| sim.cpus[cpu].takes_interrupt()) {
-        handle_interrupt();
-    }
+    sim::with(|sim| sim.cpus[cpu].interrupt_noticed = true);
+    take_interrupt();
     stop_if_broken();
+}
+
+/// Whether the current CPU sees the integer at `address` differ from `seen`, after delayed stores arrived or did not.
+fn sees_change(word: Option<WordId>, address: usize, seen: u32) -> bool {
+    let cpu = sim::current_cpu();
+    if let Some(word) = word {
+        sim::with(|sim| sim.touch(word, false));
+    }
+    loop {
+        let differs = sim::with(|sim| sim.differs(cpu, address, seen));
+        let arrives = sim::with(|sim| match differs {
+            true => sim.another_arrives(address),
+            // That it arrives later is the same as to wait longer.
+            false => sim.may_differ(cpu, address, seen),
+        });
+        if !arrives {
+            return differs;
+        }
+        buffer::arrive_first(address);
+    }
 }
 
 /// The current CPU has done its work; takes interrupts until all have.
@@ -127,23 +174,11 @@ pub(crate) fn idle() {
             return;
         }
         if sim::with(|sim| sim.is_over()) {
-            settle();
+            (0..sim::with(|sim| sim.cpus.len())).for_each(buffer::drain);
             sim::with(|sim| sim.leave(Phase::Ending));
             return;
         }
         block();
-    }
-}
-
-/// All delayed stores arrive; in which order those of different CPUs to one word do, is a choice.
-fn settle() {
-    while let Some(cpu) = sim::with(|sim| {
-        let cpus: Vec<u8> = (0..sim.cpus.len() as u8).filter(|&cpu| !sim.cpus[cpu as usize].stores.is_empty()).collect();
-        let &first = cpus.first()?;
-        let chosen = if sim.stores_compete() { sim.choose(ChoiceKind::Store, cpus.len(), Cost::Free, &[]) } else { 0 };
-        Some(if chosen == 0 { first } else { cpus[chosen] } as usize)
-    }) {
-        access::arrive_one(cpu);
     }
 }
 
@@ -183,29 +218,20 @@ impl Sim {
         self.cpus[cpu].takes_interrupt()
             || match self.cpus[cpu].doing {
                 Doing::Running => true,
-                Doing::Waiting { address, seen } => self.has_changed(cpu, address, seen),
+                Doing::Waiting { address, seen } => {
+                    self.cpus[cpu].ends_wait() || self.has_changed(cpu, address, seen)
+                }
                 Doing::Idle => false,
             }
     }
 
     /// Whether `cpu` can see the integer at `address` differ from `seen`: sooner or later a delayed store arrives.
     fn has_changed(&self, cpu: usize, address: usize, seen: u32) -> bool {
-        // SAFETY: the address is that of a live word, as the CPU that waits for it has a reference to it.
-        let now = unsafe { AtomicU32::from_ptr(address as *mut u32) }.load(SeqCst);
-        now != seen
-            || (0..self.cpus.len())
-                .filter(|&other| other != cpu)
-                .any(|other| self.cpus[other].stores.iter().any(|delayed| delayed.address == address))
+        self.differs(cpu, address, seen) || self.may_differ(cpu, address, seen)
     }
 
     fn is_over(&self) -> bool {
         self.cpus.iter().all(|cpu| cpu.doing == Doing::Idle && !cpu.takes_interrupt())
-    }
-
-    /// Whether two CPUs have delayed stores to one word.
-    fn stores_compete(&self) -> bool {
-        let words = |cpu: usize| self.cpus[cpu].stores.iter().map(|delayed| delayed.word);
-        (0..self.cpus.len()).any(|one| (0..one).any(|other| words(one).any(|word| words(other).any(|w| w == word))))
     }
 
     fn report_deadlock(&mut self) {

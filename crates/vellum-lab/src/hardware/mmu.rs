@@ -92,13 +92,18 @@ pub struct Mmu<A> {
 }
 
 impl<A: Arch> Mmu<A> {
-    /// The MMU of `cpu`, with nothing loaded and nothing cached.
+    /// The MMU of `cpu`, with nothing loaded and nothing cached; its TLB has 1,024 entries.
     pub fn new(cpu: usize) -> Mmu<A> {
+        Self::with_sets(cpu, 256)
+    }
+
+    /// The same with a TLB of `sets` times four entries.
+    pub fn with_sets(cpu: usize, sets: usize) -> Mmu<A> {
         Mmu {
             cpu,
             loaded: None,
             epochs: Epochs::default(),
-            tlb: Tlb::new(),
+            tlb: Tlb::new(sets),
             walk_cache: WalkCache::new(),
             counters: MmuCounters::default(),
             _arch: PhantomData,
@@ -145,7 +150,7 @@ impl<A: Arch> Mmu<A> {
     /// Drops everything cached.
     pub fn invalidate_all(&mut self) {
         self.counters.asid_invalidations += 1;
-        self.tlb = Tlb::new();
+        self.tlb.clear();
         self.walk_cache = WalkCache::new();
     }
 
@@ -173,7 +178,7 @@ impl<A: Arch> Mmu<A> {
         };
         result.map_err(|reason| {
             self.counters.faults += 1;
-            if let Some(load) = self.loaded {
+            if let Some(load) = self.loaded.filter(|_| A::SEMANTICS.fault_drops_entry) {
                 self.forget(load.asid.0, address);
             }
             Fault { address, access, reason }

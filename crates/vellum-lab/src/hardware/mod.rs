@@ -32,7 +32,7 @@ mod walk;
 pub use config::MachineConfig;
 pub use counters::{CpuCounters, MmuCounters};
 pub use memory::{HostMemory, NoHostMemory};
-pub use peek::Peek;
 pub use mmu::{Bus, Checks, Fault, FaultReason, Mmu, Translated};
+pub use peek::Peek;
 pub use violation::{FrameKinds, Invariant, Violation, ViolationLog};
 pub use walk::walk_tables;

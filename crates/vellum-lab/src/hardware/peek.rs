@@ -26,8 +26,7 @@ impl<A: Arch> Mmu<A> {
             peek.frame = Some(entry.pfn);
             return peek;
         }
-        let (mut level, mut table) =
-            self.walk_cache.lookup::<A>(tag, address).unwrap_or((A::LEVELS - 1, load.root));
+        let (mut level, mut table) = self.walk_cache.lookup::<A>(tag, address).unwrap_or((A::LEVELS - 1, load.root));
         loop {
             let Some(word) = bus.memory.word(table, index::<A>(address, level)) else { return peek };
             peek.entries.push(word.as_ptr().addr());

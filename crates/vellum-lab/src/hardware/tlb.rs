@@ -45,21 +45,27 @@ pub(super) struct TlbEntry {
 const NO_PAGE: u64 = u64::MAX;
 const INVALID: TlbEntry = TlbEntry { tag: Tag(u64::MAX), page: NO_PAGE, pfn: Pfn(0), bits: PageBits::NONE };
 const WAYS: usize = 4;
-const SETS: usize = 256;
 
-/// A TLB of 1024 entries, 4-way set-associative, replacing round robin.
+/// A TLB, 4-way set-associative, replacing round robin.
 pub(super) struct Tlb {
     entries: Box<[TlbEntry]>,
+    sets: usize,
     turn: usize,
 }
 
 impl Tlb {
-    pub(super) fn new() -> Tlb {
-        Tlb { entries: vec![INVALID; WAYS * SETS].into(), turn: 0 }
+    /// A TLB of `sets` sets.
+    pub(super) fn new(sets: usize) -> Tlb {
+        Tlb { entries: vec![INVALID; WAYS * sets].into(), sets, turn: 0 }
+    }
+
+    /// Forgets everything.
+    pub(super) fn clear(&mut self) {
+        self.entries.fill(INVALID);
     }
 
     fn set(&mut self, page: u64) -> &mut [TlbEntry] {
-        let set = page as usize % SETS;
+        let set = page as usize % self.sets;
         &mut self.entries[set * WAYS..(set + 1) * WAYS]
     }
 
@@ -87,7 +93,7 @@ impl Tlb {
 
     /// The frame cached for `page`, which is not counted as a use.
     pub(super) fn frame_of(&self, tag: Tag, page: u64) -> Option<Pfn> {
-        let set = page as usize % SETS;
+        let set = page as usize % self.sets;
         let ways = &self.entries[set * WAYS..(set + 1) * WAYS];
         ways.iter().find(|entry| entry.page == page && entry.tag == tag).map(|entry| entry.pfn)
     }

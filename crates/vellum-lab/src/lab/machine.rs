@@ -20,7 +20,7 @@ unsafe impl<A: Arch> Machine for Lab<A> {
     }
 
     fn memory(&self) -> &[MemoryRange] {
-        self.memory.ranges()
+        &self.memory.ranges()[..self.ranges]
     }
 
     fn frame(&self, pfn: Pfn) -> *mut u8 {
@@ -64,6 +64,13 @@ unsafe impl<A: Arch> Machine for Lab<A> {
         self.write_tlb(cpu);
         sim::happened(|| format!("invalidate all of ASID {}", asid.0));
         lock(&self.cpus[cpu].mmu).invalidate_asid(asid);
+    }
+
+    fn invalidate_all(&self) {
+        let cpu = sim::current_cpu();
+        self.write_tlb(cpu);
+        sim::happened(|| "invalidate everything".into());
+        lock(&self.cpus[cpu].mmu).invalidate_all();
     }
 
     fn send_interrupt(&self, cpus: &CpuSet) {

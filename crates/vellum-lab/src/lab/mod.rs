@@ -14,32 +14,79 @@ use crate::explore::sim;
 use crate::hardware::{Bus, Checks, FrameKinds, HostMemory, MachineConfig, Mmu, NoHostMemory, ViolationLog};
 use crate::poison::lock;
 use std::sync::Mutex;
-use vellum::RootLoad;
-use vellum::arch::Arch;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use vellum::arch::{Arch, Entry, PageBits, table_order};
+use vellum::ops::Access;
 use vellum::phys::Pfn;
+use vellum::sync::AtomicU64;
+use vellum::{Asid, RootLoad};
+
+/// Sets of a TLB: small worlds need few, and making them takes time.
+const TLB_SETS: usize = 8;
+
+/// Frames for toys: tables of every level, aligned, and some pages.
+fn toy_frames<A: Arch>() -> u64 {
+    8 + (0..A::LEVELS).map(|level| 2u64 << table_order::<A>(level)).sum::<u64>()
+}
 
 /// The machine under exploration.
 pub struct Lab<A: Arch> {
     memory: HostMemory<A>,
+    /// How many of the memory's ranges the core is told about: the rest is for toys.
+    ranges: usize,
     cpus: Box<[LabCpu<A>]>,
 }
 
 struct LabCpu<A> {
     mmu: Mutex<Mmu<A>>,
     /// Broadcast invalidations this CPU began whose effect is put off until it waits for them.
-    broadcasts: Mutex<Vec<(vellum::Asid, u64, u64)>>,
+    broadcasts: Mutex<Vec<(Asid, u64, u64)>>,
 }
 
 impl<A: Arch> Lab<A> {
-    /// A machine of that shape.
+    /// A machine of that shape, with [`toy_frames`](Self::toy_frames) that the core does not know of.
     pub fn new(config: &MachineConfig) -> Result<Lab<A>, NoHostMemory> {
-        let cpu = |number| LabCpu { mmu: Mutex::new(Mmu::new(number)), broadcasts: Mutex::new(Vec::new()) };
-        Ok(Lab { memory: HostMemory::new(&config.ranges)?, cpus: (0..config.cpus).map(cpu).collect() })
+        let ranges = config.ranges.len();
+        let config = &config.clone().and_range(1, toy_frames::<A>(), 0);
+        let cpu =
+            |number| LabCpu { mmu: Mutex::new(Mmu::with_sets(number, TLB_SETS)), broadcasts: Mutex::new(Vec::new()) };
+        Ok(Lab { memory: HostMemory::new(&config.ranges)?, ranges, cpus: (0..config.cpus).map(cpu).collect() })
     }
 
     /// Its memory.
     pub fn memory(&self) -> &HostMemory<A> {
         &self.memory
+    }
+
+    /// Memory, with the frames that the core does not know of.
+    pub(crate) fn memory_of_toy(&self) -> &HostMemory<A> {
+        &self.memory
+    }
+
+    /// Makes every CPU forget one translation.
+    pub(crate) fn forget_everywhere(&self, asid: Asid, address: u64) {
+        self.cpus.iter().for_each(|cpu| lock(&cpu.mmu).invalidate_page(asid, address));
+    }
+
+    /// Sets the accessed bit, and for a store the dirty bit, of an entry that lacks them: what the fault handler of a
+    /// processor does that leaves this to software. Whether there is such an entry and it allows the access.
+    pub(crate) fn mark(&self, address: u64, kind: Access) -> bool {
+        let Some(load) = self.loaded(crate::explore::sim::current_cpu()) else { return false };
+        let Some(word) = self.leaf_word(load.root, address) else { return false };
+        let entry = AtomicU64::<Lab<A>>::from_core(word);
+        let seen = entry.load(Relaxed);
+        let Entry::Page(frame, bits) = A::decode(seen, 0) else { return false };
+        let right = if kind == Access::Write { PageBits::WRITE } else { PageBits::READ };
+        let noted = if kind == Access::Write { PageBits::ACCESSED | PageBits::DIRTY } else { PageBits::ACCESSED };
+        if bits.has(right) {
+            let _ = entry.compare_exchange(seen, A::page(frame, bits | noted), SeqCst);
+        }
+        bits.has(right)
+    }
+
+    /// The first of the frames that the core does not know of.
+    pub(crate) fn toy_frames(&self) -> Pfn {
+        self.memory.ranges()[self.ranges].start
     }
 
     /// The root loaded on `cpu`.
@@ -69,6 +116,14 @@ impl<A: Arch> Lab<A> {
         let bus = Bus { checks: Checks::ALL, ..self.bus(kinds) };
         lock(&self.cpus[cpu].mmu).audit(&bus, &mut found);
         report_all(found);
+    }
+
+    /// Compares what the current CPU caches for `address` with what others do, where that may not differ.
+    fn check_conflicts(&self, address: u64, found: &mut ViolationLog) {
+        let current = crate::explore::sim::current_cpu();
+        for other in (0..self.cpus.len()).filter(|&cpu| cpu != current && A::SEMANTICS.break_before_make) {
+            lock(&self.cpus[current].mmu).check_conflict(&lock(&self.cpus[other].mmu), address, found);
+        }
     }
 
     /// Whether `cpu` could begin to cache something about `address` that it does not cache now, by way of the table

@@ -2,11 +2,11 @@
 
 use super::{Lab, report_all};
 use crate::explore::{WordId, access, sim};
-use crate::hardware::{Bus, Peek, ViolationLog};
+use crate::hardware::{Bus, FrameKinds, Peek, ViolationLog};
 use crate::poison::lock;
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::SeqCst;
-use vellum::Space;
-use vellum::arch::Arch;
+use vellum::arch::{Arch, index};
 use vellum::ops::{Access, FaultError};
 use vellum::phys::Pfn;
 
@@ -23,22 +23,23 @@ pub(crate) enum UserError {
 }
 
 impl<A: Arch> Lab<A> {
-    /// Loads the word at `address`, or stores `value` there, on the current CPU.
-    pub(crate) fn user_access(
+    /// Loads the word at `address`, or stores `value` there, on the current CPU; `resolve` handles faults.
+    pub(crate) fn user_access<K: FrameKinds>(
         &self,
-        space: &Space<'_, Lab<A>>,
+        kinds: &K,
         address: u64,
         value: Option<u64>,
+        resolve: impl Fn(Access) -> Result<(), FaultError>,
     ) -> Result<u64, UserError> {
         let kind = if value.is_some() { Access::Write } else { Access::Read };
         for _ in 0..RETRIES_MAX {
             access::drain_own();
-            self.touch_way(space, address, kind);
-            match self.try_access(space, address, kind, value) {
+            self.touch_way(kinds, address, kind);
+            match self.try_access(kinds, address, kind, value) {
                 Some(result) => return result,
                 None => {
                     sim::happened(|| format!("page fault at {address:#x} ({kind:?})"));
-                    space.fault(address, kind).map_err(UserError::Fault)?
+                    resolve(kind).map_err(UserError::Fault)?
                 }
             };
         }
@@ -48,22 +49,22 @@ impl<A: Arch> Lab<A> {
 
     /// The scheduling point before an access: what it will touch is the CPU's TLB, the entries walked, what the frame is
     /// used for, and the word.
-    fn touch_way(&self, space: &Space<'_, Lab<A>>, address: u64, kind: Access) {
+    fn touch_way<K: FrameKinds>(&self, kinds: &K, address: u64, kind: Access) {
         if sim::is_exploring() {
-            access::touch(&self.words_of(space, address, kind));
-            for (word, writes) in self.words_of(space, address, kind) {
+            access::touch(&self.words_of(kinds, address, kind));
+            for (word, writes) in self.words_of(kinds, address, kind) {
                 access::also_touch(word, writes);
             }
         }
     }
 
-    fn words_of(&self, space: &Space<'_, Lab<A>>, address: u64, kind: Access) -> Vec<(WordId, bool)> {
+    fn words_of<K: FrameKinds>(&self, kinds: &K, address: u64, kind: Access) -> Vec<(WordId, bool)> {
         let cpu = sim::current_cpu();
-        let peek = sim::quietly(|| lock(&self.cpus[cpu].mmu).peek(&self.bus(space.vm()), address));
+        let peek = sim::quietly(|| lock(&self.cpus[cpu].mmu).peek(&self.bus(kinds), address));
         let mut words = vec![(WordId::of_tlb(cpu), true)];
         words.extend(peek.entries.iter().filter_map(|&entry| Some((access::word_at(entry)?, false))));
         let frames = peek.tables.iter().copied().chain(peek.frame);
-        words.extend(frames.flat_map(|frame| access::words_read_by(|| space.vm().frame_kind(frame))).map(|w| (w, false)));
+        words.extend(frames.flat_map(|frame| access::words_read_by(|| kinds.frame_kind(frame))).map(|w| (w, false)));
         words.extend(self.word_in_frame(&peek, address).map(|word| (word, kind == Access::Write)));
         words
     }
@@ -73,24 +74,39 @@ impl<A: Arch> Lab<A> {
         access::word_at(word.as_ptr().addr())
     }
 
+    /// Fills the TLB of the current CPU for `address` as a step of its own, unless the translation is cached.
+    pub(crate) fn speculate_here<K: FrameKinds>(&self, kinds: &K, address: u64) {
+        access::drain_own();
+        self.touch_way(kinds, address, Access::Read);
+        let cpu = sim::current_cpu();
+        if sim::quietly(|| lock(&self.cpus[cpu].mmu).caches(address)) {
+            return;
+        }
+        sim::happened(|| format!("(walks the tables for {address:#x} speculatively)"));
+        sim::quietly(|| self.speculate(kinds, cpu, address));
+        crate::explore::wait::stop_if_broken();
+    }
+
     /// One try; `None` if it faults.
-    fn try_access(
+    fn try_access<K: FrameKinds>(
         &self,
-        space: &Space<'_, Lab<A>>,
+        kinds: &K,
         address: u64,
         kind: Access,
         value: Option<u64>,
     ) -> Option<Result<u64, UserError>> {
         let cpu = sim::current_cpu();
-        let before = self.leaf_entry(space, address);
+        let before = self.leaf_entry(address);
         let was_cached = sim::quietly(|| lock(&self.cpus[cpu].mmu).caches(address));
         let mut found = ViolationLog::default();
         let translated = sim::quietly(|| {
-            let bus: Bus<'_, A, _> = self.bus(space.vm());
-            lock(&self.cpus[cpu].mmu).translate(&bus, address, kind, &mut found)
+            let bus: Bus<'_, A, _> = self.bus(kinds);
+            let translated = lock(&self.cpus[cpu].mmu).translate(&bus, address, kind, &mut found);
+            self.check_conflicts(address, &mut found);
+            translated
         });
         // The walk may have set accessed and dirty bits.
-        if let (Some((word, old)), Some((_, new))) = (before, self.leaf_entry(space, address))
+        if let (Some((word, old)), Some((_, new))) = (before, self.leaf_entry(address))
             && old != new
         {
             access::also_touch(word, true);
@@ -114,18 +130,23 @@ impl<A: Arch> Lab<A> {
         Some(Ok(result))
     }
 
-    fn leaf_entry(&self, space: &Space<'_, Lab<A>>, address: u64) -> Option<(WordId, u64)> {
+    fn leaf_entry(&self, address: u64) -> Option<(WordId, u64)> {
         if !sim::is_exploring() {
             return None;
         }
-        let (mut table, mut level) = (space.root(), A::LEVELS - 1);
+        let word = self.leaf_word(self.loaded(sim::current_cpu())?.root, address)?;
+        Some((access::word_at(word.as_ptr().addr())?, word.load(SeqCst)))
+    }
+
+    /// The leaf entry for `address` of the tables below `root`, if there is a leaf table.
+    pub(crate) fn leaf_word(&self, root: Pfn, address: u64) -> Option<&AtomicU64> {
+        let (mut table, mut level) = (root, A::LEVELS - 1);
         loop {
-            let word = self.memory.word(table, vellum::arch::index::<A>(address, level))?;
-            let value = word.load(SeqCst);
+            let word = self.memory.word(table, index::<A>(address, level))?;
             if level == 0 {
-                return Some((access::word_at(word.as_ptr().addr())?, value));
+                return Some(word);
             }
-            (table, level) = (A::table_of(value)?, level - 1);
+            (table, level) = (A::table_of(word.load(SeqCst))?, level - 1);
         }
     }
 }

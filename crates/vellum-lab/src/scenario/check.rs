@@ -4,6 +4,7 @@ use super::mode::{Mode, VisitArch};
 use super::world::ScenarioProgram;
 use super::{Scenario, diagram};
 use crate::explore::{Bound, Broken, Outcome, Plan, Program, Schedule, Way, search};
+use std::cmp::Reverse;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -63,16 +64,40 @@ pub fn plan_of(check: &Check, way: Way) -> Plan {
     plan
 }
 
-/// Searches exhaustively to the bound. An `Err` says that the search itself failed.
+/// Searches exhaustively to the bound; with guards off by way of smaller bounds, which finds short schedules, and soon.
+/// An `Err` says that the search itself failed.
 pub fn check(check: &Check) -> Result<Finding, String> {
     let begun = Instant::now();
-    let outcome = run(check, &plan_of(check, Way::Exhaustive { bound: check.bound, reduce: true }))?;
-    Ok(Finding {
-        schedules: outcome.schedules,
-        exhaustive: outcome.exhaustive,
-        violation: outcome.broken,
-        seconds: begun.elapsed().as_secs_f64(),
-    })
+    let mut finding = Finding { schedules: 0, exhaustive: false, violation: None, seconds: 0.0 };
+    let bounds = if check.guards_off.is_empty() { vec![check.bound] } else { bounds_to(check.bound) };
+    for bound in bounds {
+        let mut plan = plan_of(check, Way::Exhaustive { bound, reduce: true });
+        plan.time = check.time.map(|time| time.saturating_sub(begun.elapsed()));
+        let outcome = run(check, &plan)?;
+        finding.schedules += outcome.schedules;
+        (finding.exhaustive, finding.violation) = (outcome.exhaustive, outcome.broken);
+        if finding.violation.is_some() || !finding.exhaustive {
+            break;
+        }
+    }
+    finding.seconds = begun.elapsed().as_secs_f64();
+    Ok(finding)
+}
+
+/// The bounds within `bound`, which comes last: (0,0), (1,0), (0,1), (1,1), (2,0), …
+fn bounds_to(bound: Bound) -> Vec<Bound> {
+    /// What a search comes to in reasonable time; beyond that, steps on the way would only cost more.
+    const MOST: u8 = 4;
+    let surprises = 0..=bound.surprises.min(MOST);
+    let mut bounds: Vec<Bound> = (0..=bound.preemptions.min(MOST))
+        .flat_map(|preemptions| surprises.clone().map(move |surprises| Bound { preemptions, surprises }))
+        .filter(|&smaller| smaller != bound)
+        .collect();
+    bounds.sort_by_key(|&Bound { preemptions, surprises }| {
+        (preemptions.max(surprises), preemptions + surprises, Reverse(preemptions))
+    });
+    bounds.push(bound);
+    bounds
 }
 
 /// Runs one schedule again: what broke, and the diagram.
@@ -95,4 +120,22 @@ pub(crate) fn run(check: &Check, plan: &Plan) -> Result<Outcome, String> {
         }
     }
     check.mode.visit(Visitor(check, plan))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bounds_grow() {
+        let bounds = |preemptions, surprises| {
+            let bounds = bounds_to(Bound { preemptions, surprises });
+            bounds.iter().map(|bound| (bound.preemptions, bound.surprises)).collect::<Vec<_>>()
+        };
+        assert_eq!(bounds(0, 0), [(0, 0)]);
+        assert_eq!(bounds(2, 1), [(0, 0), (1, 0), (0, 1), (1, 1), (2, 0), (2, 1)]);
+        assert_eq!(bounds(1, 2), [(0, 0), (1, 0), (0, 1), (1, 1), (0, 2), (1, 2)]);
+        assert_eq!(bounds(u8::MAX, 0).len(), 6);
+        assert_eq!(bounds_to(Bound::NONE).last(), Some(&Bound::NONE));
+    }
 }

@@ -30,6 +30,12 @@ impl Cpu<'_> {
         self.map_what(at, pages, prot, Shows::Anonymous, false)
     }
 
+    /// Maps private anonymous memory there if there is room for it, and away from stacks; else somewhere else.
+    pub fn map_near(&self, at: At, pages: u64, prot: Prot) -> bool {
+        let text = format!("mmap near {} {prot:?}", self.range(at, pages));
+        self.operation(text, || self.ops.map_near(self.process(), at, pages, prot))
+    }
+
     /// Maps private anonymous memory that grows downwards.
     pub fn map_stack(&self, at: At, pages: u64) -> bool {
         self.map_what(at, pages, Prot::ReadWrite, Shows::Stack, true)
@@ -52,7 +58,9 @@ impl Cpu<'_> {
         let done = self.discarding(text, at, pages, || self.ops.map(process, at, pages, prot, shows, replace));
         if done {
             self.shared.with_oracle(|oracle| match shows {
-                Shows::File(index) => range.enumerate().for_each(|(n, page)| oracle.is_file(process, page, index + n as u64)),
+                Shows::File(index) => {
+                    range.enumerate().for_each(|(n, page)| oracle.is_file(process, page, index + n as u64))
+                }
                 Shows::PrivateFile(_) => range.for_each(|page| oracle.forget(process, page)),
                 Shows::Anonymous | Shows::Stack => {}
             });
@@ -163,12 +171,26 @@ impl Cpu<'_> {
         self.shared.busy(|| self.ops.access(self.process(), at, Some(value))).is_some()
     }
 
+    /// The processor fills its TLB for the page now, as it may at any time, also in lazy mode; nothing if it has the
+    /// translation already.
+    pub fn speculate(&self, at: At) {
+        self.ops.speculate(at);
+    }
+
     /// Looks the page's translation up without a lock: the frame.
     pub fn translate(&self, at: At) -> Option<u64> {
         sim::happened(|| format!("translate {:#x}", self.ops.address(at)));
         let frame = self.ops.translate(self.process(), at);
         sim::happened(|| frame.map_or("  = nothing".into(), |frame| format!("  = F{frame:x}")));
         frame
+    }
+
+    /// A device reads the page's word: it looks the page up without a lock, gets a reference, reads, and drops it.
+    pub fn read_by_device(&self, at: At) -> Option<u64> {
+        sim::happened(|| format!("a device looks {:#x} up", self.ops.address(at)));
+        let value = self.ops.read_held(self.process(), at);
+        sim::happened(|| value.map_or("  = nothing".into(), |value| format!("  = {value}")));
+        value
     }
 
     /// Runs `body` with interrupts off.
@@ -231,6 +253,11 @@ impl Cpu<'_> {
         self.shared.noted(slot)
     }
 
+    /// Whether a protection that the scenario itself defines ([`vellum::Guard::OfScenario`]) is on.
+    pub fn guard(&self) -> bool {
+        sim::guard(vellum::Guard::OfScenario)
+    }
+
     /// The means to build operations of one's own on bare tables.
     pub fn toy(&self) -> Toy<'_> {
         Toy::new(self.ops.toy(), self)
@@ -266,6 +293,7 @@ impl Cpu<'_> {
             Ok(()) => format!("{name} returns"),
             Err(error) => format!("{name} fails: {error}"),
         });
+        self.ops.look_at_tlbs();
         if self.shared.is_quiet() {
             sim::quietly(|| self.ops.audit_tlbs(self.process()));
             if sim::is_exploring() {

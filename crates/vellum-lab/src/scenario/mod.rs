@@ -15,7 +15,7 @@ mod toy;
 mod world;
 
 pub use check::{Check, Finding, check, plan_of, replay};
-pub use cpu::Cpu;
+pub use cpu::{Cpu, Process};
 pub use mode::Mode;
 pub use ops::Prot;
 pub use toy::{Toy, ToyPage};
@@ -34,6 +34,9 @@ pub const Y: At = At(0, 1);
 /// A third, under another leaf table.
 pub const Z: At = At(1, 0);
 
+/// Pages of a leaf table of the toy: a table of which all pages are mapped alike is given back when none is there.
+pub const LEAF: u64 = 4;
+
 /// A hazard as a small program.
 #[derive(Clone, Copy)]
 pub struct Scenario {
@@ -49,15 +52,17 @@ pub struct Scenario {
     pub guards_redundant: &'static [Guard],
     /// Whether an invariant breaks in a mode when the guards are off.
     pub breaks: fn(Mode) -> bool,
+    /// In which modes it makes sense: not where the mechanism it is about does not exist.
+    pub runs: fn(Mode) -> bool,
     /// What is searched.
     pub bound: Bound,
     /// The invariants it can break, by their names in the catalogue; for the list.
     pub invariants: &'static [&'static str],
-    /// What happens before: on CPU 0, not explored.
+    /// What happens before: on CPU 0, not explored. The other CPUs run nothing yet.
     pub start: fn(&Cpu<'_>),
     /// What each CPU does.
     pub actors: &'static [Actor],
-    /// What happens when all are done: on CPU 0, not explored.
+    /// What happens when all are done: on CPU 0, not explored. The other CPUs run nothing any more.
     pub end: fn(&Cpu<'_>),
 }
 
@@ -79,6 +84,7 @@ impl Scenario {
         guards: &[],
         guards_redundant: &[],
         breaks: |_| true,
+        runs: |_| true,
         bound: Bound { preemptions: 2, surprises: 1 },
         invariants: &[],
         start: |_| (),
@@ -88,7 +94,7 @@ impl Scenario {
 
     /// The modes it is checked in.
     pub fn modes(&self) -> Vec<Mode> {
-        Mode::TOYS.to_vec()
+        Mode::TOYS.iter().copied().filter(|&mode| (self.runs)(mode)).collect()
     }
 }
 

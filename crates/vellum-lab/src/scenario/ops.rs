@@ -33,6 +33,8 @@ pub(crate) trait Ops: Send + Sync {
     fn page_size(&self) -> u64;
     /// Maps, replacing what is there if `replace`.
     fn map(&self, process: usize, at: At, pages: u64, prot: Prot, shows: Shows, replace: bool) -> Result<(), Error>;
+    /// Maps there if there is room, else elsewhere.
+    fn map_near(&self, process: usize, at: At, pages: u64, prot: Prot) -> Result<(), Error>;
     fn unmap(&self, process: usize, at: At, pages: u64) -> Result<(), Error>;
     fn protect(&self, process: usize, at: At, pages: u64, prot: Prot) -> Result<(), Error>;
     fn dont_need(&self, process: usize, at: At, pages: u64) -> Result<(), Error>;
@@ -43,8 +45,12 @@ pub(crate) trait Ops: Send + Sync {
     fn create(&self) -> Result<usize, Error>;
     fn exit(&self, process: usize);
     fn translate(&self, process: usize, at: At) -> Option<u64>;
+    /// The word of a page that is held while it is read, by its frame.
+    fn read_held(&self, process: usize, at: At) -> Option<u64>;
     /// A user access: the value; `None` if the program gets a signal for it.
     fn access(&self, process: usize, at: At, store: Option<u64>) -> Option<u64>;
+    /// The processor walks the loaded tables for the page.
+    fn speculate(&self, at: At);
     fn switch_to(&self, process: Option<usize>);
     fn enter_lazy(&self);
     fn quiesce(&self);
@@ -56,6 +62,8 @@ pub(crate) trait Ops: Send + Sync {
     fn maps(&self, process: usize) -> String;
     /// Whether the process has a mapping that covers the page.
     fn is_mapped(&self, process: usize, at: At) -> bool;
+    /// The step in which the lab looks at all TLBs.
+    fn look_at_tlbs(&self);
     /// Compares what all CPUs that run `process` cache with its tables.
     fn audit_tlbs(&self, process: usize);
     /// Recounts everything.

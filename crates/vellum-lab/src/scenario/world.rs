@@ -4,25 +4,28 @@ use super::backing::TestFile;
 use super::cpu::Cpu;
 use super::ops::{Ops, Prot, Shows};
 use super::oracle::Oracle;
-use super::toy::{ToyOps, ToyState};
+use super::toy::{ToyOps, ToyTables};
 use super::{At, Scenario};
-use crate::explore::{Broken, Execution, Program, sim};
-use crate::hardware::MachineConfig;
+use crate::explore::{Broken, Execution, Program, WordId, access, sim};
+use crate::hardware::{FrameKinds, MachineConfig};
 use crate::lab::{Lab, UserError};
 use crate::poison::lock;
 use std::marker::PhantomData;
 use std::ops::Range;
 use std::ptr::NonNull;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::sync::{Arc, Mutex};
-use vellum::arch::{Arch, Entry, PageBits, entries, index};
+use vellum::arch::{Arch, Entry, PageBits, entries, index, table_order};
 use vellum::ops::{Advice, MapFlags, MapRequest, Place, RemapPlace, RemapRequest, Sharing};
 use vellum::phys::{Kind, Pfn};
-use vellum::{Error, Object, Space, Vm};
+use vellum::{AuditError, Error, Object, Space, Vm};
 
-/// Frames of a world. Few, so that setting one up is quick.
-const FRAMES: u64 = 160;
+/// Frames of a world. Few, so that setting one up is quick: what the core keeps for itself, some tables for three
+/// processes, some pages.
+fn frames<A: Arch>() -> u64 {
+    64 + (0..A::LEVELS).map(|level| 4u64 << table_order::<A>(level)).sum::<u64>()
+}
 /// Pages of the file.
 const FILE_PAGES: u64 = 4;
 
@@ -99,7 +102,7 @@ pub(crate) struct World<A: Arch> {
     processes: Mutex<Vec<Option<Arc<Space<'static, Lab<A>>>>>>,
     file: Mutex<Option<Object<'static, Lab<A>>>>,
     backing: NonNull<TestFile>,
-    toy: ToyState,
+    toy: ToyTables<A>,
 }
 
 // SAFETY: the pointers are to a `Vm` and a file that belong to the world, which are `Sync` themselves.
@@ -110,27 +113,32 @@ unsafe impl<A: Arch> Sync for World<A> {}
 impl<A: Arch> World<A> {
     fn new(scenario: &'static Scenario) -> World<A> {
         let cpus = scenario.actors.len();
-        let machine = Lab::new(&MachineConfig::new(cpus, FRAMES)).expect("the host has room for a small world");
+        let machine = Lab::new(&MachineConfig::new(cpus, frames::<A>())).expect("the host has room for a small world");
         let vm = Box::new(Vm::new(machine).unwrap_or_else(|error| panic!("the core refuses the world: {error}")));
+        let vm = NonNull::from(Box::leak(vm));
         let backing = Box::new(TestFile::new(FILE_PAGES as usize, 1 << A::PAGE_SHIFT));
         let world = World {
             scenario,
             shared: Shared::default(),
-            vm: NonNull::from(Box::leak(vm)),
+            vm,
             processes: Mutex::default(),
             file: Mutex::default(),
             backing: NonNull::from(Box::leak(backing)),
-            toy: ToyState::default(),
+            toy: ToyTables::new(vm),
         };
         *lock(&world.shared.running) = vec![(None, 0); cpus];
         *lock(&world.file) = Some(world.vm().file(world.backing()).expect("a new world has memory"));
         world.create().expect("a new world has memory");
-        for cpu in 0..cpus {
+        sim::set_current(0);
+        world.cpu().switch_to(super::cpu::Process(0));
+        (scenario.start)(&world.cpu());
+        // Only now: nobody answers flushes before the CPUs run.
+        for cpu in 1..cpus {
             sim::set_current(cpu);
             world.cpu().switch_to(super::cpu::Process(0));
+            world.toy.load(cpu);
         }
         sim::set_current(0);
-        (scenario.start)(&world.cpu());
         world
     }
 
@@ -165,19 +173,19 @@ impl<A: Arch> World<A> {
 
     /// Each CPU and watched page such that the CPU could begin to cache something by way of the entry at `address`.
     fn possible_fills(&self, address: usize) -> Vec<(usize, u64)> {
-        if A::SEMANTICS.software_tlb || !self.is_table(address) {
+        if !self.may_be_cached(address) {
             return Vec::new();
         }
         let watched = lock(&self.shared.watched).clone();
         let machine = self.vm().machine();
         let pages = |cpu| watched.iter().map(move |&page| (cpu, page));
         let all = (0..self.scenario.actors.len()).flat_map(pages);
-        all.filter(|&(cpu, page)| machine.could_fill(self.vm(), cpu, page, address)).collect()
+        all.filter(|&(cpu, page)| machine.could_fill(&self.toy, cpu, page, address)).collect()
     }
 
     fn is_table(&self, address: usize) -> bool {
         let frame = self.vm().machine().frame_at(address);
-        frame.is_some_and(|frame| self.vm().frame_kind(frame) == Some(Kind::Table))
+        frame.is_some_and(|frame| self.toy.frame_kind(frame) == Some(Kind::Table))
     }
 
     /// Which entry lies at the host's `address`: its level and the first address it covers.
@@ -269,6 +277,11 @@ impl<A: Arch> Ops for World<A> {
         self.space(process).map(&request.at(place)).map(|_| ())
     }
 
+    fn map_near(&self, process: usize, at: At, pages: u64, prot: Prot) -> Result<(), Error> {
+        let request = MapRequest::anonymous(self.bytes(pages), rights(prot)).at(Place::Hint(self.address(at)));
+        self.space(process).map(&request).map(|_| ())
+    }
+
     fn unmap(&self, process: usize, at: At, pages: u64) -> Result<(), Error> {
         self.space(process).unmap(self.address(at), self.bytes(pages))
     }
@@ -307,12 +320,26 @@ impl<A: Arch> Ops for World<A> {
         self.space(process).translate(self.address(at)).map(|to| to.pfn.0)
     }
 
+    fn read_held(&self, process: usize, at: At) -> Option<u64> {
+        let space = self.space(process);
+        let held = space.hold(self.address(at))?;
+        let frame = held.translation().pfn;
+        let word = self.vm().machine().memory().word(frame, 0)?;
+        access::touch(&access::word_at(word.as_ptr().addr()).map(|word| (word, false)).into_iter().collect::<Vec<_>>());
+        let kind = self.vm().frame_kind(frame);
+        if !matches!(kind, Some(Kind::Anonymous | Kind::File | Kind::Reserved)) {
+            self.cpu().expect(false, "I-REF", &format!("frame F{:x} is held, and {kind:?}", frame.0));
+        }
+        Some(word.load(SeqCst))
+    }
+
     fn access(&self, process: usize, at: At, store: Option<u64>) -> Option<u64> {
         let space = self.space(process);
         let address = self.address(at);
         let page = address >> A::PAGE_SHIFT;
         // The oracle is told in the same step as the access, before anything else can run.
-        match self.vm().machine().user_access(&space, address, store) {
+        let resolve = |kind| space.fault(address, kind).map(|_| ());
+        match self.vm().machine().user_access(self.vm(), address, store, resolve) {
             Ok(value) => {
                 let wrong = self.shared.with_oracle(|oracle| match store {
                     Some(value) => {
@@ -332,6 +359,10 @@ impl<A: Arch> Ops for World<A> {
             }
             Err(UserError::Broken) => None,
         }
+    }
+
+    fn speculate(&self, at: At) {
+        self.vm().machine().speculate_here(self.vm(), self.address(at));
     }
 
     fn switch_to(&self, process: Option<usize>) {
@@ -365,7 +396,8 @@ impl<A: Arch> Ops for World<A> {
 
     fn maps(&self, process: usize) -> String {
         let mut lines = Vec::new();
-        let mut add = |start: u64, end: u64, prot: vellum::arch::Prot| lines.push(format!("{start:x}-{end:x} {prot:?}"));
+        let mut add =
+            |start: u64, end: u64, prot: vellum::arch::Prot| lines.push(format!("{start:x}-{end:x} {prot:?}"));
         self.space(process).maps(&mut |entry| add(entry.start, entry.end, entry.prot));
         lines.join("; ")
     }
@@ -375,6 +407,11 @@ impl<A: Arch> Ops for World<A> {
         let address = self.address(at);
         self.space(process).maps(&mut |entry| found |= (entry.start..entry.end).contains(&address));
         found
+    }
+
+    fn look_at_tlbs(&self) {
+        let tlbs: Vec<_> = (0..self.scenario.actors.len()).map(|cpu| (WordId::of_tlb(cpu), false)).collect();
+        access::touch(&tlbs);
     }
 
     fn audit_tlbs(&self, process: usize) {
@@ -387,17 +424,12 @@ impl<A: Arch> Ops for World<A> {
 
     fn audit(&self) {
         if let Err(error) = self.vm().audit() {
-            sim::report("I-COUNT", format!("the audit finds: {error}"));
+            let invariant = if matches!(error, AuditError::Rights { .. }) { "I-VMA" } else { "I-COUNT" };
+            sim::report(invariant, format!("the audit finds: {error}"));
         }
     }
 
     fn toy(&self) -> &dyn ToyOps {
-        self
-    }
-}
-
-impl<A: Arch> ToyOps for World<A> {
-    fn state(&self) -> &ToyState {
         &self.toy
     }
 }
@@ -410,8 +442,7 @@ impl<A: Arch> Execution for World<A> {
             start..start + ((range.frames as usize) << A::PAGE_SHIFT)
         });
         let vm = self.vm.as_ptr().addr();
-        let toy = self.toy.memory();
-        of_ranges.chain([vm..vm + size_of::<Vm<Lab<A>>>(), toy]).collect()
+        of_ranges.chain([vm..vm + size_of::<Vm<Lab<A>>>()]).collect()
     }
 
     fn run(&self, cpu: usize) {
@@ -432,8 +463,8 @@ impl<A: Arch> Execution for World<A> {
 
     fn fill(&self, address: usize, which: u8) {
         let (cpu, page) = self.possible_fills(address)[which as usize];
-        sim::happened(|| format!("(CPU {cpu} fills its TLB for {page:#x} speculatively)"));
-        self.vm().machine().speculate(self.vm(), cpu, page);
+        sim::happened_on(cpu, || format!("(fills its TLB for {page:#x} speculatively)"));
+        self.vm().machine().speculate(&self.toy, cpu, page);
     }
 
     fn check(&self, address: usize) -> Option<Broken> {
@@ -451,7 +482,7 @@ impl<A: Arch> Execution for World<A> {
         if !self.is_table(address) {
             return None;
         }
-        let (level, page, process) = self.entry_at(address)?;
+        let (level, page, process) = self.entry_at(address).or_else(|| self.toy.entry_at(address))?;
         let show = |word| match A::decode(word, level) {
             Entry::Empty => "none".into(),
             Entry::Table(Pfn(frame)) => format!("table F{frame:x}"),
@@ -474,6 +505,12 @@ impl<A: Arch> Execution for World<A> {
             self.audit_tlbs(process);
         }
         self.audit();
+        for cpu in 1..self.scenario.actors.len() {
+            // Nobody answers flushes any more.
+            sim::set_current(cpu);
+            self.vm().switch_to(None);
+        }
+        sim::set_current(0);
         (self.scenario.end)(&self.cpu());
     }
 }

@@ -1,6 +1,6 @@
-//! B1: a zapped frame is freed, and used again, while another CPU can still reach it.
+//! B1: a zapped frame is freed, and used again, while another CPU can still reach it by a cached translation.
 
-use crate::scenario::{Prot, Scenario, X, Y, actor};
+use crate::scenario::{Prot, Scenario, X, actor};
 use vellum::Guard;
 
 pub(super) static SCENARIO: Scenario = Scenario {
@@ -20,9 +20,6 @@ pub(super) static SCENARIO: Scenario = Scenario {
         actor("user", |cpu| {
             cpu.store(X, 2);
             cpu.store(X, 3);
-        }),
-        actor("reuse", |cpu| {
-            cpu.store(Y, 9);
         }),
     ],
     ..Scenario::DEFAULT

@@ -111,6 +111,7 @@ impl Arch for Aarch64 {
         // APTable, unless hierarchical permissions are off.
         upper_write_protect: true,
         execute_implies_read: false,
+        fault_drops_entry: false,
         software_tlb: false,
     };
 

@@ -167,6 +167,8 @@ pub struct Semantics {
     pub upper_write_protect: bool,
     /// A page that can be executed can be read.
     pub execute_implies_read: bool,
+    /// An access that a cached translation does not allow drops it: none is left when the fault handler returns.
+    pub fault_drops_entry: bool,
     /// The processor does not walk the tables: a miss traps to software, which does. So nothing is filled speculatively
     /// and no upper entries are cached.
     pub software_tlb: bool,

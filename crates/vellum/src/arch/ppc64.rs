@@ -72,6 +72,7 @@ impl Arch for Ppc64 {
         mixed_sizes_fault: true,
         upper_write_protect: false,
         execute_implies_read: false,
+        fault_drops_entry: true,
         software_tlb: false,
     };
 

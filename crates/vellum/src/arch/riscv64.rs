@@ -48,6 +48,7 @@ const SEMANTICS: Semantics = Semantics {
     mixed_sizes_fault: false,
     upper_write_protect: false,
     execute_implies_read: false,
+    fault_drops_entry: false,
     software_tlb: false,
 };
 

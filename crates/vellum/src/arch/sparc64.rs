@@ -69,6 +69,7 @@ impl Arch for Sparc64 {
         mixed_sizes_fault: true,
         upper_write_protect: false,
         execute_implies_read: true,
+        fault_drops_entry: false,
         software_tlb: true,
     };
 

@@ -22,11 +22,12 @@ const PLAIN: Semantics = Semantics {
     mixed_sizes_fault: true,
     upper_write_protect: false,
     execute_implies_read: false,
+    fault_drops_entry: false,
     software_tlb: false,
 };
 
-/// Hardware sets accessed and dirty bits.
-const ASSIST: Semantics = Semantics { hardware_accessed: true, hardware_dirty: true, ..PLAIN };
+/// Hardware sets accessed and dirty bits, and forgets a translation that does not allow an access.
+const ASSIST: Semantics = Semantics { hardware_accessed: true, hardware_dirty: true, fault_drops_entry: true, ..PLAIN };
 
 macro_rules! toys {
     ($($(#[$doc:meta])* $toy:ident, $name:literal, $asids:literal, $semantics:expr;)*) => {
@@ -107,5 +108,10 @@ toys! {
     /// The toy whose flush is a broadcast, with four identifiers for all CPUs, and which wants entries broken before
     /// they are made anew.
     TinyBroadcast, "tiny-broadcast", 4,
-        Semantics { shootdown: Shootdown::Broadcast, break_before_make: true, ..ASSIST };
+        Semantics {
+            shootdown: Shootdown::Broadcast,
+            break_before_make: true,
+            fault_drops_entry: false,
+            ..ASSIST
+        };
 }

@@ -34,6 +34,7 @@ const SEMANTICS: Semantics = Semantics {
     mixed_sizes_fault: false,
     upper_write_protect: true,
     execute_implies_read: true,
+    fault_drops_entry: true,
     software_tlb: false,
 };
 

@@ -161,8 +161,9 @@ fn add_page<M: Machine>(vm: &Vm<M>, inner: &Inner<M>, index: u64) -> Result<Adde
     if result == Ok(pfn) {
         return Ok(Added::Ours(pfn));
     }
-    frame.set_counts(0, 0);
-    cx.free_frame(pfn);
+    // By chance a lookup of a page that was in this frame before has a reference.
+    frame.put();
+    release(&cx, pfn);
     result.map(Added::Other).map_err(|_| PageError::OutOfMemory)
 }
 

@@ -7,6 +7,7 @@
 use crate::arch::{Arch, PageBits, Prot};
 use crate::cpu::Cx;
 use crate::error::Error;
+use crate::guard::Guard;
 use crate::machine::Machine;
 use crate::object::{self, PageError};
 use crate::phys::{AllocFlags, Kind, Pfn};
@@ -271,13 +272,13 @@ fn try_fault<M: Machine>(
     let index = table.index(address);
     let class = table.class(cx, index);
     if class == ClassId::NONE {
-        return Ok(if table.sequence_is(sequence) { Step::Grow } else { Step::Retry });
+        return Ok(if still_so(&table, sequence) { Step::Grow } else { Step::Retry });
     }
     let attributes = cx.attributes(class);
     let page = address >> M::Arch::PAGE_SHIFT << M::Arch::PAGE_SHIFT;
     if !readable::<M::Arch>(attributes.prot).has(access.right()) {
         let denied = Err(FaultError::Segv { address, denied: true });
-        return if table.sequence_is(sequence) { denied } else { Ok(Step::Retry) };
+        return if still_so(&table, sequence) { denied } else { Ok(Step::Retry) };
     }
     if table.level > 0 {
         return add_table(cx, space, table, address, class);
@@ -302,6 +303,12 @@ fn try_fault<M: Machine>(
     })
 }
 
+/// Whether what was read of the table's classes since `sequence` belongs together.
+#[inline(always)]
+fn still_so<M: Machine>(table: &Table<'_, M>, sequence: u32) -> bool {
+    table.sequence_is(sequence) || !M::guard(Guard::SequenceReread)
+}
+
 /// Makes the next lower table on the way to `address`.
 #[cold]
 fn add_table<M: Machine>(
@@ -322,10 +329,9 @@ fn add_table<M: Machine>(
 #[inline(always)]
 fn commit<'a, M: Machine>(cx: &'a Cx<'_, M>, space: &Inner<M>, plan: &Plan<'a, M>) -> Option<Locked<'a, M>> {
     let locked = plan.leaf.lock(cx, space, plan.address)?;
-    let as_planned = plan.leaf.sequence() == Some(plan.sequence)
-        && plan.leaf.entry(plan.index) == plan.word
-        && !space.fork_pending(plan.leaf.fork_stamp());
-    as_planned.then_some(locked)
+    let as_planned = !M::guard(Guard::Recheck)
+        || plan.leaf.sequence() == Some(plan.sequence) && plan.leaf.entry(plan.index) == plan.word;
+    (as_planned && !space.fork_pending(plan.leaf.fork_stamp())).then_some(locked)
 }
 
 /// The bits of an entry that grants what the class does; WRITE only if `writable`.
@@ -383,8 +389,14 @@ fn new_page<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, plan: &Plan<'_, M>) ->
 /// Frees a page from [`new_page`] that was not installed.
 #[cold]
 fn drop_fresh<M: Machine>(cx: &Cx<'_, M>, pfn: Pfn) {
-    cx.vm().physical().frame(pfn).set_counts(0, 0);
-    cx.free_frame(pfn);
+    // By chance a lookup of a page that was in this frame before has a reference.
+    let frame = cx.vm().physical().frame(pfn);
+    if !M::guard(Guard::DropByCount) {
+        frame.set_counts(0, 0);
+        cx.free_frame(pfn);
+    } else if frame.drop_mapping() {
+        cx.free_frame(pfn);
+    }
 }
 
 /// A page of an object that is not mapped here yet.
@@ -396,7 +408,7 @@ fn absent_object<M: Machine>(
     fetched: &mut Option<Fetched>,
 ) -> Result<Step<M>, PageError> {
     // The class was read without a lock: only now is it known that its object is one.
-    if !plan.leaf.sequence_is(plan.sequence) {
+    if !still_so(&plan.leaf, plan.sequence) {
         return Ok(Step::Retry);
     }
     let index = plan.offset(M::Arch::PAGE_SHIFT);
@@ -468,19 +480,25 @@ fn replace<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, plan: &Plan<'_, M>, pfn
         drop_fresh(cx, pfn);
         return false;
     };
-    if plan.word != 0 {
-        remove(cx, space, plan, &locked);
-    }
     let bits = bits_for::<M::Arch>(plan.attributes.prot, true, plan.access) | PageBits::EXCLUSIVE;
-    locked.install(plan.index, M::Arch::page(pfn, bits));
+    let word = M::Arch::page(pfn, bits);
+    if plan.word == 0 {
+        locked.install(plan.index, word);
+    } else if M::guard(Guard::CopyBreakBeforeMake) {
+        let old = locked.take(plan.index);
+        drop_flushed(cx, space, plan, old);
+        locked.install(plan.index, word);
+    } else {
+        let old = locked.update(plan.index, |_| word).0;
+        drop_flushed(cx, space, plan, old);
+    }
     drop(locked);
     space.add_rss(cx, RssKind::Anonymous, 1);
     true
 }
 
-/// Removes and flushes the entry the plan saw.
-fn remove<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, plan: &Plan<'_, M>, locked: &Locked<'_, M>) {
-    let word = locked.take(plan.index);
+/// Flushes the entry that the plan saw, which was `word` when it was removed, and drops its mapping.
+fn drop_flushed<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, plan: &Plan<'_, M>, word: u64) {
     cx.flush(space.id(), space.tlb(), Flush { start: plan.address, pages: 1, tables_freed: false });
     if M::Arch::page_bits(word).has(PageBits::SPECIAL) {
         return;

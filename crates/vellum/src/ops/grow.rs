@@ -4,6 +4,7 @@ use super::FaultError;
 use crate::arch::Arch;
 use crate::cpu::Cx;
 use crate::error::Error;
+use crate::guard::Guard;
 use crate::machine::Machine;
 use crate::space::apply::{ClassChange, Fold, PageChange};
 use crate::space::claim::Claim;
@@ -23,7 +24,7 @@ impl<M: Machine> Space<'_, M> {
             return Ok(true);
         }
         // The gap is claimed too, so that nothing is mapped there meanwhile (G19).
-        let gap = self.gap_below(page);
+        let gap = if M::guard(Guard::GapClaimed) { self.gap_below(page) } else { page };
         let mut claim = Claim::acquire(self.vm(), self.inner(), gap, bottom + (1 << M::Arch::PAGE_SHIFT));
         let result = self.grow_claimed(&claim, page);
         claim.fold_now(&Cx::enter(self.vm()));
@@ -66,7 +67,11 @@ impl<M: Machine> Space<'_, M> {
         let (class, bottom) = {
             let cx = Cx::enter(self.vm());
             // Somebody else may have been faster, with this or with something else.
-            let Some(bottom) = self.inner().first_mapped(&cx, page, claim.end) else { return Ok(false) };
+            let bottom = match M::guard(Guard::GrowUnderClaim) {
+                true => self.inner().first_mapped(&cx, page, claim.end),
+                false => Some(claim.end - (1 << M::Arch::PAGE_SHIFT)),
+            };
+            let Some(bottom) = bottom else { return Ok(false) };
             if bottom == page {
                 return Ok(true);
             }

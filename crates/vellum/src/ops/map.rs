@@ -4,6 +4,7 @@ use super::range::{aligned, checked, page, rounded};
 use crate::arch::{Arch, Prot, flag_set};
 use crate::cpu::Cx;
 use crate::error::Error;
+use crate::guard::Guard;
 use crate::machine::Machine;
 use crate::object::Object;
 use crate::ops::Access;
@@ -238,6 +239,13 @@ impl<'vm, M: Machine> Space<'vm, M> {
         let (start, end) = checked::<M::Arch>(address, length)?;
         if start < M::Arch::USER_START {
             return Err(Error::TooLow { address });
+        }
+        let leaf = 1 << (M::Arch::shift(0) + M::Arch::index_bits(0));
+        let middle = (start & !(leaf - 1)).saturating_add(leaf);
+        if !M::guard(Guard::MapUnderClaim) && middle < end {
+            self.map_fixed(start, middle - start, attributes, offset, replace)?;
+            let passed = (middle - start) >> M::Arch::PAGE_SHIFT;
+            return self.map_fixed(middle, end - middle, attributes, offset + passed, replace).map(|_| start);
         }
         let claim = Claim::acquire(self.vm(), self.inner(), start, end);
         if !replace {

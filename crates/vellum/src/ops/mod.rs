@@ -28,4 +28,4 @@ pub use advise::Advice;
 pub use fault::{Access, FaultError, FaultKind};
 pub use map::{MapFlags, MapRequest, Place, Sharing, Source};
 pub use remap::{RemapPlace, RemapRequest};
-pub use translate::Translation;
+pub use translate::{HeldPage, Translation};

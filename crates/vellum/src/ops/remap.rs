@@ -9,6 +9,7 @@ use super::range::{aligned, checked, page, rounded};
 use crate::arch::Arch;
 use crate::cpu::Cx;
 use crate::error::Error;
+use crate::guard::Guard;
 use crate::machine::Machine;
 use crate::space::apply::{ClassChange, Fold, PageChange};
 use crate::space::claim::Claim;
@@ -193,7 +194,11 @@ impl<'vm, M: Machine> Space<'vm, M> {
         must_be_free: bool,
     ) -> Result<Option<u64>, Error> {
         let probe = old_length.max(page::<M::Arch>());
-        let (low, high) = (request.old.min(new), (request.old + probe).max(new + new_length));
+        let (low, high) = if M::guard(Guard::MoveUnderClaim) {
+            (request.old.min(new), (request.old + probe).max(new + new_length))
+        } else {
+            (new, new + new_length)
+        };
         let mut claim = Claim::acquire(self.vm(), self.inner(), low, high);
         let result = if must_be_free && !self.inner().is_free(&Cx::enter(self.vm()), new, new + new_length) {
             Ok(None)

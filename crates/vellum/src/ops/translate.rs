@@ -1,10 +1,13 @@
 //! Looking an address up without locks.
 
 use crate::arch::{Arch, Entry, PageBits};
-use crate::cpu::Reader;
+use crate::cpu::{Cx, Reader};
+use crate::guard::Guard;
 use crate::machine::Machine;
+use crate::object;
 use crate::phys::Pfn;
 use crate::space::Space;
+use crate::vm::Vm;
 
 /// What an address translates to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,18 +18,77 @@ pub struct Translation {
     pub bits: PageBits,
 }
 
-impl<M: Machine> Space<'_, M> {
+impl<'vm, M: Machine> Space<'vm, M> {
     /// What `address` translates to at this moment; `None` if no page is there. Takes no lock and never faults: the
-    /// answer may be out of date when it arrives, unless the caller excludes changes.
+    /// answer may be out of date when it arrives, unless the caller excludes changes. Who wants to use the frame asks
+    /// for it with [`Space::hold`].
     #[inline(always)]
     pub fn translate(&self, address: u64) -> Option<Translation> {
         if address >= M::Arch::USER_END {
             return None;
         }
-        let word = self.inner().page_entry(&Reader::enter(self.vm()), address);
-        match M::Arch::decode(word, 0) {
-            Entry::Page(pfn, bits) => Some(Translation { pfn, bits }),
-            _ => None,
+        translation_of::<M>(self.inner().page_entry(&Reader::enter(self.vm()), address))
+    }
+
+    /// The page at `address` with a reference: as long as the result lives, its frame holds no other page, even if
+    /// `address` shows something else by then. `None` if no page is there. Takes no lock and never faults.
+    pub fn hold(&self, address: u64) -> Option<HeldPage<'vm, M>> {
+        if address >= M::Arch::USER_END {
+            return None;
         }
+        loop {
+            let reader = Reader::enter(self.vm());
+            let translation = translation_of::<M>(self.inner().page_entry(&reader, address))?;
+            if is_counted(translation) && !self.vm().physical().frame(translation.pfn).try_get() {
+                continue;
+            }
+            // The frame may have become another page before it was counted. If the entry names it still, or again, it
+            // is this page, and stays it.
+            let again = translation_of::<M>(self.inner().page_entry(&reader, address));
+            drop(reader);
+            let held = HeldPage { vm: self.vm(), translation };
+            if again.is_some_and(|again| again.pfn == translation.pfn) || !M::guard(Guard::TranslateRecheck) {
+                return Some(held);
+            }
+        }
+    }
+}
+
+fn translation_of<M: Machine>(word: u64) -> Option<Translation> {
+    match M::Arch::decode(word, 0) {
+        Entry::Page(pfn, bits) => Some(Translation { pfn, bits }),
+        _ => None,
+    }
+}
+
+/// Whether the page needs a reference: all do, but the zero page.
+fn is_counted(translation: Translation) -> bool {
+    !translation.bits.has(PageBits::SPECIAL)
+}
+
+/// A page that stays what it is, from [`Space::hold`]. To be dropped in the context of an operation.
+pub struct HeldPage<'vm, M: Machine> {
+    vm: &'vm Vm<M>,
+    translation: Translation,
+}
+
+impl<M: Machine> HeldPage<'_, M> {
+    /// The frame, and what the entry granted and said when it was read.
+    pub fn translation(&self) -> Translation {
+        self.translation
+    }
+}
+
+impl<M: Machine> Drop for HeldPage<'_, M> {
+    fn drop(&mut self) {
+        if is_counted(self.translation) {
+            object::release(&Cx::enter(self.vm), self.translation.pfn);
+        }
+    }
+}
+
+impl<M: Machine> core::fmt::Debug for HeldPage<'_, M> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_tuple("HeldPage").field(&self.translation).finish()
     }
 }

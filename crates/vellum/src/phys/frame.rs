@@ -31,7 +31,7 @@ impl Pfn {
 }
 
 /// What a frame is used for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Kind {
     /// Not usable memory: a hole between ranges.

@@ -163,6 +163,18 @@ impl<M: Machine> MemoryMap<M> {
         Some(unsafe { &*(*self.bases.wrapping_add(section as usize)).wrapping_add(pfn.0 as usize) })
     }
 
+    /// The descriptor which contains `address`.
+    pub(super) fn descriptor_at(&self, address: usize) -> Option<&Frame<M>> {
+        (0..self.sections).find_map(|place| {
+            // SAFETY: `place` is within the table.
+            let span = unsafe { *self.spans.add(place as usize) };
+            let first = Pfn(((self.first + place) << SECTION_SHIFT) + span.first as u64);
+            let begin = (&raw const *self.get(first)?).addr();
+            let number = address.checked_sub(begin)? / size_of::<Frame<M>>();
+            (number < span.frames as usize).then(|| self.frame(first.offset(number as u64)))
+        })
+    }
+
     /// Every frame that has a descriptor, in ascending order.
     pub(super) fn iter(&self) -> impl Iterator<Item = (Pfn, &Frame<M>)> + '_ {
         (0..self.sections).flat_map(move |place| {

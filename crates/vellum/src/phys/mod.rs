@@ -31,6 +31,7 @@ pub use stats::NodeStats;
 
 use crate::arch::{Arch, flag_set};
 use crate::machine::Machine;
+use crate::structure::{Structure, holds};
 use buddy::Zone;
 use core::ptr::NonNull;
 use memmap::MemoryMap;
@@ -83,6 +84,21 @@ impl<M: Machine> Physical<M> {
     /// The frame which `pointer` lies in, if it lies in the direct map.
     pub(crate) fn pfn_of(&self, machine: &M, pointer: NonNull<u8>) -> Option<Pfn> {
         pfn_of(machine, pointer.as_ptr())
+    }
+
+    /// What of physical memory's own structures lies at `address`.
+    pub(crate) fn structure_at(&self, address: usize) -> Option<Structure> {
+        let node = self.zones.iter().position(|zone| holds(zone, address));
+        let descriptor = || {
+            let frame = self.map.descriptor_at(address)?;
+            Some(match frame.kind() {
+                Kind::Table => Structure::TableDescriptor(frame.table_level()),
+                kind => Structure::Descriptor(kind),
+            })
+        };
+        node.map(|node| Structure::Zone(node as u8))
+            .or_else(|| self.slabs.cache_at(address).map(Structure::SlabCache))
+            .or_else(descriptor)
     }
 
     fn zone(&self, node: u8) -> &Zone<M> {

@@ -13,6 +13,7 @@ use super::{AllocFlags, Frame, Kind, Pfn, Physical, pfn_of};
 use crate::cpu::Cx;
 use crate::error::Error;
 use crate::machine::Machine;
+use crate::structure::holds;
 use crate::sync::{AtomicU64, Rank, RawLock};
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering::Relaxed;
@@ -47,6 +48,11 @@ struct SlabClass<M> {
 impl<M: Machine> Slabs<M> {
     pub(super) const fn new() -> Self {
         Slabs { classes: [const { SlabClass::new() }; CLASSES] }
+    }
+
+    /// The size of the objects of the cache which contains `address`.
+    pub(super) fn cache_at(&self, address: usize) -> Option<usize> {
+        self.classes.iter().position(|class| holds(class, address)).map(object_size)
     }
 
     /// The list of slabs with room, for [`super::audit`] at quiescence.

@@ -8,6 +8,7 @@ use super::table::{Locked, Table};
 use super::{Attributes, ClassFlags, ClassId, Inner, RssKind, Spares};
 use crate::arch::{Arch, PageBits, Prot};
 use crate::cpu::Cx;
+use crate::guard::Guard;
 use crate::machine::Machine;
 use crate::object;
 use crate::phys::{Kind, Pfn};
@@ -275,7 +276,8 @@ pub(crate) fn reprotect<M: Machine>(
                 M::Arch::with_rights(word, if may_write { full } else { read_only })
             },
         );
-        if M::Arch::page_bits(old).prot().without(M::Arch::page_bits(new).prot()) != Prot::NONE {
+        let lost = M::Arch::page_bits(old).prot().without(M::Arch::page_bits(new).prot());
+        if lost != Prot::NONE && M::guard(Guard::RevokeFlush) {
             lost_first = lost_first.min(index);
             lost_end = index + 1;
         }

@@ -9,9 +9,11 @@
 use crate::arch::{Arch, Prot, flag_set};
 use crate::cpu::Cx;
 use crate::error::Error;
+use crate::guard::Guard;
 use crate::machine::Machine;
 use crate::object;
 use crate::phys::{AllocFlags, Kind, Pfn};
+use crate::structure::{Structure, holds};
 use crate::sync::{AtomicU32, AtomicU64, Rank, RawLock};
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
@@ -320,7 +322,7 @@ impl<M: Machine> Cx<'_, M> {
         let classes = self.vm().classes();
         let oldest = ClassId(classes.queue_head.load(Relaxed));
         if let Some(record) = self.record(oldest)
-            && record.epoch.load(Relaxed) + 2 <= self.vm().epoch().now()
+            && (record.epoch.load(Relaxed) + 2 <= self.vm().epoch().now() || !M::guard(Guard::GracePeriod))
         {
             classes.queue_head.store(record.next.load(Relaxed), Relaxed);
             if classes.queue_tail.load(Relaxed) == oldest.0 {
@@ -395,6 +397,18 @@ impl<M: Machine> Cx<'_, M> {
                 visit(ClassId(id), record.count.load(Relaxed));
             }
         }
+    }
+
+    /// What of the registry's frames lies at `address`.
+    pub(crate) fn class_structure_at(&self, address: usize) -> Option<Structure> {
+        let classes = self.vm().classes();
+        let of = |id: &u32| self.record(ClassId(*id)).is_some_and(|record| holds(record, address));
+        let is_bucket = || {
+            let buckets = self.words_of(&classes.buckets);
+            buckets.is_some_and(|words| words.iter().any(|word| holds(word, address)))
+        };
+        let record = (STORED..classes.fresh.load(Relaxed)).find(of).map(Structure::ClassRecord);
+        record.or_else(|| is_bucket().then_some(Structure::ClassBuckets))
     }
 
     /// The tally word of class `id` for the audit, unused while a class is linked: `None` for one that is not, or has

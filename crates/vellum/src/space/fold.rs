@@ -9,6 +9,7 @@ use super::table::Table;
 use super::{Inner, Runs, Spares};
 use crate::arch::Arch;
 use crate::cpu::Cx;
+use crate::guard::Guard;
 use crate::machine::Machine;
 use crate::stat::Event;
 use crate::tlb::Gather;
@@ -31,7 +32,8 @@ pub(crate) fn fold_child<'a, M: Machine>(
     let Some(upper) = parent.lock(cx, space, address) else { return false };
     let Some(lower) = child.lock(cx, space, address) else { return false };
     let Some(class) = lower.uniform_class() else { return false };
-    if child.used() != 0 || M::Arch::table_of(parent.entry(index)) != Some(child.pfn) {
+    let is_used = M::guard(Guard::EmptyUnderLock) && child.used() != 0;
+    if is_used || M::Arch::table_of(parent.entry(index)) != Some(child.pfn) {
         return false;
     }
     if parent.class(cx, index) != class {

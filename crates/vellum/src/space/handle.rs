@@ -5,8 +5,10 @@ use super::table::Table;
 use crate::arch::Arch;
 use crate::cpu::Cx;
 use crate::error::Error;
+use crate::guard::Guard;
 use crate::machine::Machine;
 use crate::phys::{AllocFlags, Pfn};
+use crate::structure::holds;
 use crate::sync::{AtomicU32, AtomicU64, Rank, RawLock};
 use crate::tlb::SpaceTlb;
 use crate::vm::Vm;
@@ -293,6 +295,11 @@ impl<M: Machine> Inner<M> {
         unsafe { self.lines.add(cpu).as_ref() }
     }
 
+    /// The CPU whose line of the space contains `address`.
+    pub(crate) fn line_at(&self, vm: &Vm<M>, address: usize) -> Option<usize> {
+        (0..vm.cpu_count()).find(|&cpu| holds(self.line(vm, cpu), address))
+    }
+
     /// Counts `pages` more (or, negative, fewer) resident pages.
     #[inline(always)]
     pub(crate) fn add_rss(&self, cx: &Cx<'_, M>, kind: RssKind, pages: i64) {
@@ -314,7 +321,7 @@ impl<M: Machine> Inner<M> {
     #[inline(always)]
     pub(crate) fn fork_pending(&self, stamp: u32) -> bool {
         // By difference: after very many forks the numbers begin anew.
-        stamp != 0 && stamp.wrapping_sub(self.fork_done.load(SeqCst)) as i32 > 0
+        M::guard(Guard::ForkGate) && stamp != 0 && stamp.wrapping_sub(self.fork_done.load(SeqCst)) as i32 > 0
     }
 
     /// Notes that a grows-down mapping covers `start..end`.

@@ -10,6 +10,7 @@ use super::{ClassId, Inner, Spares};
 use crate::arch::Arch;
 use crate::cpu::Cx;
 use crate::error::Error;
+use crate::guard::Guard;
 use crate::machine::Machine;
 use crate::stat::Event;
 use crate::tlb::Flush;
@@ -134,11 +135,16 @@ impl<M: Machine> Inner<M> {
                 moved += 1;
             }
         }
-        if moved > 0 {
-            cx.flush(self.id(), self.tlb(), Flush { start: piece.old, pages, tables_freed: false });
+        let old_place = Flush { start: piece.old, pages, tables_freed: false };
+        if moved > 0 && M::guard(Guard::MoveFlushedFirst) {
+            cx.flush(self.id(), self.tlb(), old_place);
             cx.count(Event::MovedPage, moved);
         }
         from.set_counted_class(cx, low, low + pages as usize - 1, old_class, spares);
         to.set_counted_class(cx, target_low, target_low + pages as usize - 1, new_class, target_spares);
+        if !M::guard(Guard::MoveFlushedFirst) {
+            drop((upper, lower));
+            cx.flush(self.id(), self.tlb(), old_place);
+        }
     }
 }

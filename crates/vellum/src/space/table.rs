@@ -20,6 +20,7 @@ use super::{ClassId, Inner};
 use crate::arch::{Arch, entries, index, table_order};
 use crate::cpu::Cx;
 use crate::error::Error;
+use crate::guard::Guard as Protection;
 use crate::machine::Machine;
 use crate::phys::{AllocFlags, Frame, Kind, Pfn};
 use crate::stat::Event;
@@ -30,6 +31,13 @@ const USED: u64 = 0xffff;
 const LEVEL_SHIFT: u32 = 16;
 const STALE: u64 = 1 << 24;
 const FORK_SHIFT: u32 = 32;
+
+impl<M: Machine> Frame<M> {
+    /// The level of the table in the frame, which has one.
+    pub(crate) fn table_level(&self) -> u8 {
+        (self.words[0].load(Relaxed) >> LEVEL_SHIFT) as u8
+    }
+}
 
 /// A live table reached within `'a`, the read-side section or claim that keeps it allocated.
 pub(crate) struct Table<'a, M> {
@@ -144,7 +152,7 @@ impl<'a, M: Machine> Table<'a, M> {
     pub(crate) fn lock(&self, cx: &'a Cx<'_, M>, space: &Inner<M>, address: u64) -> Option<Locked<'a, M>> {
         let rank = Rank::Table((M::Arch::LEVELS - self.level) as u8, self.base(address), space.id());
         let guard = self.frame.lock.lock(cx, rank);
-        if self.frame.words[0].load(Relaxed) & STALE != 0 {
+        if M::guard(Protection::StaleCheck) && self.frame.words[0].load(Relaxed) & STALE != 0 {
             return None;
         }
         Some(Locked { table: *self, _guard: guard })
@@ -219,7 +227,7 @@ impl<'a, M: Machine> Locked<'a, M> {
     /// Writes an entry into an empty slot: nothing else writes there, the lock being held.
     #[inline(always)]
     pub(crate) fn install(&self, index: usize, word: u64) {
-        debug_assert!(self.table.entry(index) == 0);
+        debug_assert!(self.table.entry(index) == 0 || !M::guard(Protection::Recheck));
         self.table.slot(index).store(word, Release);
         self.add_used(1);
     }

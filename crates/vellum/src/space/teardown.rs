@@ -5,6 +5,7 @@ use super::table::Table;
 use super::{Inner, RssKind, Runs};
 use crate::arch::{Arch, PageBits, index, table_order};
 use crate::cpu::Cx;
+use crate::guard::Guard;
 use crate::machine::Machine;
 use crate::object;
 use crate::phys::{FreeBatch, Kind};
@@ -32,7 +33,9 @@ impl<M: Machine> Inner<M> {
             let cx = Cx::enter(vm);
             // From here on no CPU can use its translations: identities are never reused, so what identifiers of
             // CPUs still tag is dead, and no flush is owed for any page (J10).
-            cx.detach_all(self.id(), self.tlb());
+            if M::guard(Guard::LeaveBeforeFree) {
+                cx.detach_all(self.id(), self.tlb());
+            }
         }
         loop {
             let cx = Cx::enter(vm);

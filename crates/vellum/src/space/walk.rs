@@ -6,6 +6,7 @@ use super::{ClassId, Inner};
 use crate::arch::{Arch, index};
 use crate::cpu::{Cx, Reader};
 use crate::error::Error;
+use crate::guard::Guard;
 use crate::machine::Machine;
 use crate::sync::AtomicU64;
 use core::sync::atomic::Ordering::Acquire;
@@ -26,9 +27,13 @@ impl<M: Machine> Inner<M> {
         while level > 0 {
             let slots = machine.frame(pfn).cast_const().cast::<AtomicU64<M>>();
             // SAFETY: `pfn` is a live table of `level`, as in `Table::slot`.
-            let word = unsafe { &*slots.add(index::<M::Arch>(address, level)) }.load(Acquire);
-            match M::Arch::table_of(word) {
-                Some(below) => (pfn, level) = (below, level - 1),
+            let slot = unsafe { &*slots.add(index::<M::Arch>(address, level)) };
+            match M::Arch::table_of(slot.load(Acquire)) {
+                Some(below) if M::guard(Guard::SingleRead) => (pfn, level) = (below, level - 1),
+                Some(_) => match M::Arch::table_of(slot.load(Acquire)) {
+                    Some(below) => (pfn, level) = (below, level - 1),
+                    None => panic!("an entry that names a table names none"),
+                },
                 None => break,
             }
         }
@@ -96,7 +101,8 @@ impl<M: Machine> Inner<M> {
             child.discard(cx);
             return Ok(Made::LookAgain);
         };
-        let commit = if maker == Maker::Fault { commit_above(cx, self, &table, address) } else { None };
+        let waits = maker == Maker::Fault && M::guard(Guard::TablesBreakBeforeMake);
+        let commit = if waits { commit_above(cx, self, &table, address) } else { None };
         if commit.is_some() || table.entry(index) != 0 || table.class(cx, index) != class {
             drop(locked);
             child.discard(cx);

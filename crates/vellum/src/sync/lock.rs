@@ -5,6 +5,7 @@
 
 use super::{AtomicU32, order::Rank};
 use crate::cpu::Cx;
+use crate::guard::Guard as Protection;
 use crate::machine::Machine;
 use core::marker::PhantomData;
 use core::sync::atomic::Ordering::{Relaxed, Release, SeqCst};
@@ -41,7 +42,7 @@ impl<M: Machine> RawLock<M> {
     /// consistent, before.
     pub(crate) fn wait_free(&self, cx: &Cx<'_, M>) {
         while self.0.load(SeqCst) != 0 {
-            cx.serve_mailbox();
+            serve(cx);
             cx.vm().machine().wait_change(self.0.as_core(), 1);
         }
     }
@@ -52,7 +53,7 @@ impl<M: Machine> RawLock<M> {
             while self.0.load(Relaxed) != 0 {
                 // Whoever holds a mailbox's lock waits for nobody, and serving takes such a lock itself.
                 if rank != Rank::Mailbox {
-                    cx.serve_mailbox();
+                    serve(cx);
                 }
                 cx.vm().machine().wait_change(self.0.as_core(), 1);
             }
@@ -60,6 +61,13 @@ impl<M: Machine> RawLock<M> {
                 return;
             }
         }
+    }
+}
+
+/// Serves the waiter's flush mailbox.
+fn serve<M: Machine>(cx: &Cx<'_, M>) {
+    if M::guard(Protection::ServeWhileLocking) {
+        cx.serve_mailbox();
     }
 }
 

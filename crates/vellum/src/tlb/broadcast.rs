@@ -5,8 +5,8 @@
 //!
 //! *Flush against switch* (J1). The flusher changes entries, then reads the identifier; a switch makes the identifier
 //! the space's, then walks the tables; a full barrier stands between on both sides. So if the flusher reads an older
-//! identifier than a CPU runs with, that CPU's walks find the entries changed. What is tagged with the older one belongs
-//! to nobody, or to a space that flushed it first, which loses some valid translations.
+//! identifier than a CPU runs with, that CPU's walks find the entries changed. What is tagged with the older one
+//! belongs to nobody, or to a space whose CPUs flushed before they ran with it, which loses some valid translations.
 
 use super::identifiers::Identifier;
 use super::{Flush, SpaceTlb};

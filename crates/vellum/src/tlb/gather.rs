@@ -72,6 +72,9 @@ impl<'a, M: Machine> Gather<'a, M> {
     /// and was stored to; that is noted after the flush too, when no CPU can store any more (B2). The gather is not full.
     #[inline(always)]
     pub(crate) fn add(&mut self, pfn: Pfn, address: u64, is_dirty: bool) {
+        if is_dirty && !M::guard(Guard::DirtyAfterFlush) {
+            object::mark_dirty(self.cx.vm().physical().frame(pfn));
+        }
         self.cx.cpu().gather.0[self.frames].store(pfn.0 | if is_dirty { DIRTY } else { 0 }, Relaxed);
         self.frames += 1;
         self.touch(address);
@@ -81,16 +84,24 @@ impl<'a, M: Machine> Gather<'a, M> {
     pub(crate) fn add_table(&mut self, pfn: Pfn, address: u64) {
         self.cx.vm().physical().frame(pfn).link.store(self.tables, Relaxed);
         self.tables = pfn.0 + 1;
-        self.touch(address);
+        if M::guard(Guard::TablesFlushed) {
+            self.touch(address);
+        }
     }
 
     /// Flushes, then frees. Leaves the gather empty and usable.
     pub(crate) fn finish(&mut self) {
         if self.end == 0 {
+            if !M::guard(Guard::TablesFlushed) {
+                self.retire_tables();
+            }
             return;
         }
         if !M::guard(Guard::FlushBeforeFree) {
             self.free_frames();
+        }
+        if !M::guard(Guard::MappedUntilFlush) {
+            self.drop_mappings();
         }
         let pages = (self.end - self.start) >> M::Arch::PAGE_SHIFT;
         self.cx.flush(self.space, self.tlb, Flush { start: self.start, pages, tables_freed: self.tables != 0 });
@@ -110,13 +121,31 @@ impl<'a, M: Machine> Gather<'a, M> {
             let entry = entry.load(Relaxed);
             let pfn = Pfn(entry & !DIRTY);
             let frame = self.cx.vm().physical().frame(pfn);
+            if entry & DIRTY != 0 && M::guard(Guard::DirtyAfterFlush) {
+                object::mark_dirty(frame);
+            }
+            if !M::guard(Guard::MappedUntilFlush) || frame.drop_mapping() {
+                freed.add(pfn);
+            }
+        }
+    }
+
+    /// Instead of [`Guard::MappedUntilFlush`]: drops the mappings, and keeps the frames to be freed.
+    fn drop_mappings(&mut self) {
+        let room = &self.cx.cpu().gather.0;
+        let mut kept = 0;
+        for entry in &room[..self.frames] {
+            let entry = entry.load(Relaxed);
+            let frame = self.cx.vm().physical().frame(Pfn(entry & !DIRTY));
             if entry & DIRTY != 0 {
                 object::mark_dirty(frame);
             }
             if frame.drop_mapping() {
-                freed.add(pfn);
+                room[kept].store(entry & !DIRTY, Relaxed);
+                kept += 1;
             }
         }
+        self.frames = kept;
     }
 
     /// Retires the gathered tables.

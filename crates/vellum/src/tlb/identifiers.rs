@@ -1,9 +1,9 @@
 //! Global address-space identifiers, for architectures whose flush is a broadcast.
 //!
-//! A space has one identifier, the same on all CPUs, from a pool. When the pool is empty it *rolls over*: a new generation
-//! of identifiers begins, in which only those are taken that CPUs run with at that moment. They keep their meaning;
-//! every other space gets a new one when it is next loaded. What TLBs hold under the others is dead, so each CPU flushes
-//! all of its TLB before it next runs with an identifier that it has not run with all along.
+//! A space has one identifier, the same on all CPUs, from a pool. When the pool is empty it *rolls over*: a new
+//! generation of identifiers begins, in which only those are taken that CPUs run with at that moment. They keep their
+//! meaning; every other space gets a new one when it is next loaded. What TLBs hold under the others is dead, so each
+//! CPU flushes all of its TLB before it next runs with an identifier that it has not run with all along.
 //!
 //! * A CPU states in `active` with which identifier it runs, before it loads the root. A rollover takes that away, and
 //!   so learns it; the CPU finds it gone at its next switch, which then goes the slow way, under the lock.
@@ -178,7 +178,7 @@ impl<M: Machine> Cx<'_, M> {
         for cpu in self.vm().cpus() {
             let reserved = &cpu.tlb.identifiers.reserved;
             if old.0 != 0 && reserved.load(Relaxed) == old.0 {
-                // CPUs run with it all along. Each is told of the generation: it is compared again at the next rollover.
+                // A CPU runs with it all along. The generation goes along: it is compared again at the next rollover.
                 reserved.store(renewed.0, Relaxed);
                 is_reserved = true;
             }

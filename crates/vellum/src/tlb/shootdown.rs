@@ -5,6 +5,7 @@ use super::{CpuTlb, RANGE_MAX, SLOTS_MAX, SpaceTlb, asid};
 use crate::arch::{Arch, is_broadcast};
 use crate::cpu::Cx;
 use crate::cpuset::CpuSet;
+use crate::guard::Guard;
 use crate::machine::Machine;
 use crate::stat::Event;
 use crate::vm::Vm;
@@ -30,8 +31,10 @@ impl<M: Machine> Cx<'_, M> {
         if is_broadcast::<M::Arch>() {
             return self.broadcast(tlb, what);
         }
+        let others = || tlb.cpus.others(self.number(), self.vm().cpu_count());
+        let too_early = if M::guard(Guard::GenerationFirst) { None } else { Some(others()) };
         let generation = tlb.generation.fetch_add(1, SeqCst) + 1;
-        match tlb.cpus.others(self.number(), self.vm().cpu_count()) {
+        match too_early.unwrap_or_else(others) {
             None => self.while_busy(|| {
                 if self.cpu().tlb.loaded.load(Relaxed) == space {
                     self.invalidate_loaded(what.start, what.pages, generation, generation);
@@ -44,7 +47,7 @@ impl<M: Machine> Cx<'_, M> {
     #[cold]
     #[inline(never)]
     fn flush_everywhere(&self, space: u64, mut targets: CpuSet, what: Flush, generation: u64) {
-        if !what.tables_freed {
+        if !(what.tables_freed && M::guard(Guard::TablesFlushLazy)) {
             self.drop_lazy(&mut targets);
         }
         let Flush { start, pages, .. } = what;
@@ -87,7 +90,9 @@ impl<M: Machine> Cx<'_, M> {
         for cpu in targets.iter() {
             let mailbox = &self.vm().cpu(cpu).tlb.mailbox;
             while !mailbox.is_served(tickets[cpu]) {
-                self.serve_mailbox();
+                if M::guard(Guard::ServeWhileFlushing) {
+                    self.serve_mailbox();
+                }
                 mailbox.wait(self.vm().machine(), tickets[cpu]);
             }
         }
@@ -133,11 +138,16 @@ impl<M: Machine> Cx<'_, M> {
             tlb.busy.store(1, Relaxed);
             compiler_fence(SeqCst);
             let (request, ticket) = tlb.mailbox.take(self);
+            if !M::guard(Guard::AcknowledgeLast) {
+                tlb.mailbox.acknowledge(ticket);
+            }
             if let Some(request) = request {
                 self.count(Event::RemoteFlushReceived, 1);
                 self.serve_request_busy(request);
             }
-            tlb.mailbox.acknowledge(ticket);
+            if M::guard(Guard::AcknowledgeLast) {
+                tlb.mailbox.acknowledge(ticket);
+            }
             compiler_fence(SeqCst);
             tlb.busy.store(0, Relaxed);
             compiler_fence(SeqCst);
@@ -168,7 +178,8 @@ impl<M: Machine> Cx<'_, M> {
         }
     }
 
-    /// Runs `body` while interrupts leave the CPU's TLB state alone, then serves what came meanwhile.
+    /// Runs `body` while interrupts leave the CPU's TLB state alone, then serves what came meanwhile, also with interrupts
+    /// off (J13).
     #[inline(always)]
     pub(super) fn while_busy(&self, body: impl FnOnce()) {
         let busy = &self.cpu().tlb.busy;
@@ -178,7 +189,9 @@ impl<M: Machine> Cx<'_, M> {
         compiler_fence(SeqCst);
         busy.store(0, Relaxed);
         compiler_fence(SeqCst);
-        self.serve_mailbox();
+        if M::guard(Guard::ServeWhileFlushing) {
+            self.serve_mailbox();
+        }
     }
 
     #[inline]
@@ -205,7 +218,8 @@ impl<M: Machine> Cx<'_, M> {
         let tlb = &self.cpu().tlb;
         let slot = tlb.current.load(Relaxed) as usize % SLOTS_MAX;
         let seen = tlb.slots[slot].generation.load(Relaxed);
-        if pages <= RANGE_MAX && first == seen + 1 {
+        let is_next = first == seen + 1 || (!M::guard(Guard::GenerationGap) && last > seen);
+        if pages <= RANGE_MAX && is_next {
             for page in 0..pages {
                 self.vm().machine().invalidate_page(asid(slot), start + (page << M::Arch::PAGE_SHIFT));
             }
@@ -231,7 +245,7 @@ impl<M: Machine> Cx<'_, M> {
     /// change that granted rights, which is not flushed (A14).
     pub(crate) fn flush_spurious(&self, space: u64, address: u64) {
         let tlb = &self.cpu().tlb;
-        if tlb.loaded.load(Relaxed) == space {
+        if tlb.loaded.load(Relaxed) == space && M::guard(Guard::SpuriousFlush) {
             self.vm().machine().invalidate_page(asid(tlb.current.load(Relaxed) as usize), address);
             self.count(Event::LocalFlushOne, 1);
         }

@@ -3,6 +3,7 @@
 use super::{asid, slot_count};
 use crate::arch::is_broadcast;
 use crate::cpu::Cx;
+use crate::guard::Guard;
 use crate::machine::{Asid, Machine, RootLoad};
 use crate::space::{Inner, Space};
 use crate::stat::Event;
@@ -55,19 +56,23 @@ impl<M: Machine> Cx<'_, M> {
             // generation is read, as a flusher increments it before it reads the flag.
             tlb.lazy.swap(0, SeqCst);
             let slot = tlb.current.load(Relaxed) as usize;
-            if tlb.slots[slot].generation.load(Relaxed) != space.tlb().generation.load(SeqCst) {
+            let is_behind = || tlb.slots[slot].generation.load(Relaxed) != space.tlb().generation.load(SeqCst);
+            if M::guard(Guard::LazyCompares) && is_behind() {
                 self.flush_whole(tlb, slot);
             }
             return;
         }
         // Before the CPU is a target: a flusher of the new space must not take the old one's laziness for it.
         tlb.lazy.swap(0, SeqCst);
+        let now = || space.tlb().generation.load(SeqCst);
+        let too_early = if M::guard(Guard::TargetFirst) { None } else { Some(now()) };
         space.tlb().cpus.insert(self.number());
         let slot = self.choose_slot(space.id());
         let entry = &tlb.slots[slot];
-        let generation = space.tlb().generation.load(SeqCst);
+        let generation = too_early.unwrap_or_else(now);
         // An identity is never given out twice, so an equal one is the same space (J5).
-        let keep_entries = entry.space.load(Relaxed) == space.id() && entry.generation.load(Relaxed) == generation;
+        let is_same = !M::guard(Guard::IdentityCompared) || entry.space.load(Relaxed) == space.id();
+        let keep_entries = is_same && entry.generation.load(Relaxed) == generation;
         self.vm().machine().load_root(RootLoad { root: space.root(), asid: asid(slot), keep_entries });
         if !keep_entries {
             self.count(Event::LocalFlushAll, 1);

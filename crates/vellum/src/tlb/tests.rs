@@ -18,11 +18,14 @@ const CPUS: usize = 3;
 /// No guard has this number.
 const NONE: u8 = u8::MAX;
 
+/// What to do once.
+type Hook = Box<dyn FnOnce()>;
+
 std::thread_local! {
     /// What to do before the next load of the integer at an address.
-    static BEFORE_LOAD: RefCell<Option<(usize, Box<dyn FnOnce()>)>> = const { RefCell::new(None) };
+    static BEFORE_LOAD: RefCell<Option<(usize, Hook)>> = const { RefCell::new(None) };
     /// What to do before the next broadcast.
-    static BEFORE_BROADCAST: RefCell<Option<Box<dyn FnOnce()>>> = const { RefCell::new(None) };
+    static BEFORE_BROADCAST: RefCell<Option<Hook>> = const { RefCell::new(None) };
 }
 
 /// A cached translation.
@@ -306,7 +309,7 @@ fn identifiers_must_outnumber_cpus() {
     assert_eq!(Vm::new(base).err(), Some(BootError::TooFewIdentifiers { identifiers: 4, cpus: 4 }));
 }
 
-/// A fault puts no page where one was removed until that has been flushed, on an architecture that wants entries broken.
+/// A fault puts no page where one was removed until that has been flushed, where entries must be broken first.
 #[test]
 fn a_removed_page_is_flushed_before_a_fault_replaces_it() {
     let vm = boot::<NONE>();

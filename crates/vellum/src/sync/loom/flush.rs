@@ -1,9 +1,7 @@
 //! Flushes of a space: through mailboxes, on two CPUs that serve each other; and who is a target.
 
-use super::machine::{
-    Hooks, LEADING, LoomMachine, NO_ACQUIRE, NO_RELEASE, NO_SEQ_CST, TRAILING, become_cpu, seal, set_hooks, share,
-    unseen, vm,
-};
+use super::machine::{Hooks, LoomMachine, become_cpu, set_hooks, vm};
+use super::words::{LEADING, NO_ACQUIRE, NO_RELEASE, NO_SEQ_CST, TRAILING, seal, share, unseen};
 use super::{breaks, holds};
 use crate::Space;
 use crate::arch::Prot;
@@ -11,6 +9,7 @@ use crate::machine::Machine;
 use crate::ops::{Access, FaultKind, MapRequest, Place};
 use crate::sync::AtomicU64;
 use crate::vm::Vm;
+use core::mem::ManuallyDrop;
 use core::sync::atomic::Ordering::Relaxed;
 use loom::thread;
 use std::rc::Rc;
@@ -27,7 +26,8 @@ type Words = [AtomicU64<LoomMachine>; 2];
 
 struct Flushed {
     vm: &'static Vm<LoomMachine>,
-    space: Space<'static, LoomMachine>,
+    /// Ended by [`Flushed::end`] alone: not while a failed execution is unwound.
+    space: ManuallyDrop<Space<'static, LoomMachine>>,
     /// By CPU: what it changes before it flushes.
     changed: Words,
     /// By CPU: what it saw of each change when it last dropped translations.
@@ -40,7 +40,7 @@ impl Flushed {
     fn new() -> Arc<Self> {
         let vm = vm();
         let words = || [const { AtomicU64::new(0) }; 2];
-        let space = unseen(|| vm.create_space().expect("enough memory"));
+        let space = ManuallyDrop::new(unseen(|| vm.create_space().expect("enough memory")));
         let seen = [words(), words()];
         let flushed = Arc::new(Flushed { vm, space, changed: words(), seen, is_done: words() });
         unseen(|| CPUS.iter().for_each(|&cpu| flushed.prepare(cpu)));
@@ -113,14 +113,16 @@ impl Flushed {
         assert!(cached == 1 || dropped == 1, "the CPU was no target, and has read what was there before");
     }
 
-    /// Takes the CPUs out of the space, so that it can end.
-    fn end(&self) {
+    /// Takes the CPUs out of the space, and ends it.
+    fn end(self: Arc<Self>) {
         set_hooks(Hooks::default());
         unseen(|| {
             CPUS.iter().for_each(|&cpu| {
                 become_cpu(cpu);
                 self.vm.switch_to(None);
-            })
+            });
+            let flushed = Arc::into_inner(self).expect("nobody else uses it any more");
+            drop(ManuallyDrop::into_inner(flushed.space));
         });
     }
 }
@@ -132,12 +134,10 @@ fn both_flush() {
     let thread = thread::spawn(move || {
         become_cpu(1);
         other.flush(1);
-        unseen(|| drop(other));
     });
     flushed.flush(0);
     thread.join().expect("the thread ends");
     flushed.end();
-    unseen(|| drop(flushed));
 }
 
 fn one_enters_while_one_flushes() {
@@ -150,14 +150,12 @@ fn one_enters_while_one_flushes() {
     let thread = thread::spawn(move || {
         become_cpu(1);
         other.walk(1, 0);
-        unseen(|| drop(other));
     });
     flushed.changed[0].store(1, Relaxed);
     flushed.unmap(0, 1);
     flushed.is_done[0].store(1, Relaxed);
     thread.join().expect("the thread ends");
     flushed.end();
-    unseen(|| drop(flushed));
 }
 
 #[test]

@@ -1,8 +1,7 @@
 //! The spinlock.
 
-use super::machine::{
-    LEADING, LoomMachine, NO_ACQUIRE, NO_RELEASE, NO_SEQ_CST, TRAILING, become_cpu, enter, seal, share, vm,
-};
+use super::machine::{LoomMachine, become_cpu, enter, vm};
+use super::words::{LEADING, NO_ACQUIRE, NO_RELEASE, NO_SEQ_CST, TRAILING, seal, share};
 use super::{breaks, holds};
 use crate::sync::{AtomicU64, Rank, RawLock};
 use crate::vm::Vm;

@@ -1,7 +1,7 @@
 //! The primitives under a weak memory order, with the model checker `loom`.
 //!
 //! What is checked is the core's own code: a [`machine::LoomMachine`] carries the accesses to the words that a test has
-//! [shared](machine::share) out on loom's atomics, with the orders the core asks for. Loom then tries the interleavings
+//! [shared](words::share) out on loom's atomics, with the orders the core asks for. Loom then tries the interleavings
 //! up to a bound of pre-emptions, and every value that a load may return.
 //!
 //! Loom takes a sequentially consistent *access* for one that acquires and releases; only its sequentially consistent
@@ -17,6 +17,7 @@ mod lock;
 mod machine;
 mod rcu;
 mod sequence;
+mod words;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::string::{String, ToString};
@@ -35,7 +36,7 @@ fn explore(how: u32, preemptions: usize, body: impl Fn() + Send + Sync + 'static
     let run = AssertUnwindSafe(|| {
         model.check(move || {
             counter.fetch_add(1, Relaxed);
-            machine::begin(how);
+            words::begin(how);
             body();
         })
     });

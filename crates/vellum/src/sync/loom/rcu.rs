@@ -1,6 +1,7 @@
 //! Read-copy-update.
 
-use super::machine::{LEADING, LoomMachine, NO_FENCES, NO_RELEASE, NO_SEQ_CST, TRAILING, become_cpu, seal, share};
+use super::machine::{LoomMachine, become_cpu};
+use super::words::{LEADING, NO_FENCES, NO_RELEASE, NO_SEQ_CST, TRAILING, seal, share};
 use super::{breaks, holds};
 use crate::machine::Machine;
 use crate::sync::{AtomicU64, Deferred, GlobalEpoch, LocalEpoch};

@@ -1,6 +1,7 @@
 //! Sequence counts.
 
-use super::machine::{LEADING, LoomMachine, NO_ACQUIRE, NO_FENCES, NO_RELEASE, become_cpu, seal, share};
+use super::machine::{LoomMachine, become_cpu};
+use super::words::{LEADING, NO_ACQUIRE, NO_FENCES, NO_RELEASE, seal, share};
 use super::{breaks, holds};
 use crate::sync::{AtomicU32, AtomicU64, Sequence};
 use core::sync::atomic::Ordering::Relaxed;

@@ -1,0 +1,68 @@
+//! What was found, for programs.
+
+use super::search::{Found, Search};
+use serde::Serialize;
+
+#[derive(Serialize)]
+struct Row<'a> {
+    id: &'a str,
+    mode: &'a str,
+    /// Names, with commas between.
+    guard_off: Option<String>,
+    schedules: u64,
+    exhaustive: bool,
+    /// Pre-emptions.
+    bound: u8,
+    surprises: u8,
+    seconds: f64,
+    violation: Option<Violation<'a>>,
+    /// What is not as the scenario says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unexpected: Option<String>,
+    /// Why the search itself failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failure: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Violation<'a> {
+    invariant: &'a str,
+    detail: &'a str,
+    schedule: String,
+}
+
+/// The document, with a line end.
+pub fn render(results: &[(&Search, &Found)]) -> String {
+    document(&results.iter().map(|(search, found)| Row::new(search, found)).collect::<Vec<_>>())
+}
+
+/// `value` as text, with a line end.
+pub fn document(value: &impl Serialize) -> String {
+    match serde_json::to_string_pretty(value) {
+        Ok(text) => text + "\n",
+        Err(error) => unreachable!("names and numbers always have a JSON form: {error}"),
+    }
+}
+
+impl<'a> Row<'a> {
+    fn new(search: &'a Search, found: &'a Found) -> Row<'a> {
+        let finding = found.finding.as_ref();
+        Row {
+            id: search.check.scenario.id,
+            mode: search.check.mode.name,
+            guard_off: search.guards_off(),
+            schedules: finding.map_or(0, |finding| finding.schedules),
+            exhaustive: finding.is_ok_and(|finding| finding.exhaustive),
+            bound: search.check.bound.preemptions,
+            surprises: search.check.bound.surprises,
+            seconds: finding.map_or(0.0, |finding| finding.seconds),
+            violation: found.violation().map(|(broken, schedule)| Violation {
+                invariant: &broken.invariant,
+                detail: &broken.detail,
+                schedule: schedule.to_string(),
+            }),
+            unexpected: found.objection(search),
+            failure: finding.err().map(String::as_str),
+        }
+    }
+}

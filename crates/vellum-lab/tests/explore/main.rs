@@ -1,0 +1,14 @@
+//! The explorer tests itself: litmus tests with their known outcomes, exact numbers of interleavings, reduced searches
+//! against unreduced ones, seeded bugs, replays, hidden nondeterminism.
+
+mod bugs;
+mod closures;
+mod counts;
+mod interrupts;
+mod litmus;
+mod nondeterminism;
+mod reference;
+mod regressions;
+mod replays;
+mod soundness;
+mod text;

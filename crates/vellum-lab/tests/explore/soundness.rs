@@ -1,0 +1,82 @@
+//! Searches of random programs against each other: reduced and unreduced under the same bound, and without a bound
+//! against the reference machine.
+
+use super::reference;
+use super::text::{Op, Text};
+use fastrand::Rng;
+use vellum_lab::explore::{Bound, MemoryOrder};
+
+const ORDERS: [MemoryOrder; 2] = [MemoryOrder::Sc, MemoryOrder::Tso];
+
+/// A program of `cpus` CPUs with 2 to `longest` operations each, over three words and a flag.
+fn program(rng: &mut Rng, cpus: usize, longest: usize) -> Text {
+    let mut value = 0;
+    let waits = rng.u32(0..3) == 0;
+    let mut of_cpu = |cpu: usize| {
+        let count = rng.usize(2..=longest);
+        let mut ops: Vec<Op> = (0..count).map(|_| operation(rng, &mut value)).collect();
+        if waits && cpu < 2 {
+            let op = if cpu == 0 { Op::Wait(4) } else { Op::Store(4, 1) };
+            ops.insert(rng.usize(0..=count), op);
+        }
+        ops
+    };
+    Text::of((0..cpus).map(&mut of_cpu).collect())
+}
+
+fn operation(rng: &mut Rng, value: &mut u64) -> Op {
+    let word = rng.usize(0..3);
+    *value += 1;
+    match rng.u32(0..16) {
+        0..6 => Op::Load(word),
+        6..11 => Op::Store(word, *value),
+        11 => Op::Swap(word, *value),
+        12 => Op::Add(word, 100),
+        13 => Op::Exchange(word, 0, *value),
+        14 => Op::Fence,
+        _ => Op::Store(4, rng.u64(0..2)),
+    }
+}
+
+/// Every outcome of unbounded searches is one of the reference machine, and the other way round.
+#[test]
+fn unbounded_searches_find_what_the_reference_machine_finds() {
+    for seed in 0..400 {
+        let rng = &mut Rng::with_seed(seed);
+        let (cpus, longest) = if seed % 4 == 0 { (3, 2) } else { (2, 4) };
+        let text = program(rng, cpus, longest);
+        for order in ORDERS {
+            let expected = reference::outcomes(&text, order);
+            let (found, _) = text.explore(order, Bound::NONE, true);
+            assert_eq!(found, expected, "seed {seed} {order:?}: {:?}", text.cpus);
+        }
+    }
+}
+
+/// The reduction loses no outcome under any bound.
+#[test]
+fn reduced_searches_find_what_unreduced_ones_find() {
+    for seed in 0..600 {
+        let rng = &mut Rng::with_seed(1_000 + seed);
+        let (cpus, longest) = if seed % 3 == 0 { (3, 3) } else { (2, 5) };
+        let text = program(rng, cpus, longest);
+        let bound = Bound { preemptions: rng.u8(0..4), surprises: rng.u8(0..3) };
+        for order in ORDERS {
+            let (whole, _) = text.explore(order, bound, false);
+            let (reduced, _) = text.explore(order, bound, true);
+            assert_eq!(reduced, whole, "seed {seed} {order:?} {bound:?}: {:?}", text.cpus);
+        }
+    }
+}
+
+/// Without surprises, total store order is sequential consistency.
+#[test]
+fn without_surprises_memory_is_sequentially_consistent() {
+    for seed in 0..300 {
+        let rng = &mut Rng::with_seed(2_000 + seed);
+        let text = program(rng, 2, 4);
+        let bound = Bound { surprises: 0, ..Bound::NONE };
+        let (found, _) = text.explore(MemoryOrder::Tso, bound, true);
+        assert_eq!(found, reference::outcomes(&text, MemoryOrder::Sc), "seed {seed}: {:?}", text.cpus);
+    }
+}
