@@ -3,7 +3,10 @@ fn main() {
     let id = std::env::args().nth(1).unwrap();
     let off = std::env::args().nth(2);
     let scenario = vellum_lab::scenarios::find(&id).unwrap();
-    let modes: Vec<Mode> = match std::env::var("ARCH") { Ok(names) => names.split(",").map(|n| n.parse().unwrap()).collect(), Err(_) => scenario.modes() };
+    let modes: Vec<Mode> = match std::env::var("ARCH") {
+        Ok(names) => names.split(",").map(|n| n.parse().unwrap()).collect(),
+        Err(_) => scenario.modes(),
+    };
     for mode in modes {
         let mut c = Check::new(scenario, mode);
         c.time = Some(std::time::Duration::from_secs(60));

@@ -34,7 +34,7 @@ fn allocations_fail_at_every_site() {
 
 #[test]
 fn the_search_does_make_allocations_fail() {
-    let scenario = scenarios::find("B1").expect("B1 is there");
+    let scenario = scenarios::find("D10").expect("D10, a fork, is there");
     let count = |fail| {
         let mut wanted = Check::new(scenario, Mode::ASSIST);
         wanted.bound = Bound { preemptions: 0, surprises: 1 };

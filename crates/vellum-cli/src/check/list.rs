@@ -51,6 +51,7 @@ pub fn text() -> String {
         let (modes, breaking): (Vec<Mode>, Vec<Mode>) =
             (scenario.modes(), scenario.modes().into_iter().filter(|&mode| (scenario.breaks)(mode)).collect());
         let breaking = match breaking.len() {
+            0 => "no mode".into(),
             all if all == Mode::TOYS.len() => "every mode".into(),
             all if all == modes.len() => format!("{} (all it runs in)", named(&breaking)),
             _ => named(&breaking),

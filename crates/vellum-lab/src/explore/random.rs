@@ -51,7 +51,7 @@ pub(crate) struct Pct {
 impl Pct {
     pub(crate) fn new(seed: u64, executions: u64, depth: u32, cpus: usize) -> Pct {
         let rng = Rng::with_seed(seed);
-        Pct { rng, left: executions, depth, priorities: vec![0; cpus], changes: Vec::new(), choices: 0, longest: 64 }
+        Pct { rng, left: executions, depth, priorities: vec![0; cpus], changes: Vec::new(), choices: 0, longest: 1 }
     }
 }
 
@@ -62,7 +62,7 @@ impl Strategy for Pct {
         let mut ranks: Vec<i64> = (1..=self.priorities.len() as i64).collect();
         self.rng.shuffle(&mut ranks);
         self.priorities = ranks;
-        self.changes = (1..self.depth).map(|_| self.rng.u32(0..self.longest)).collect();
+        self.changes = (1..self.depth).map(|_| self.rng.u32(1..=self.longest)).collect();
         let goes_on = self.left > 0;
         self.left = self.left.saturating_sub(1);
         goes_on

@@ -218,9 +218,7 @@ impl Sim {
         self.cpus[cpu].takes_interrupt()
             || match self.cpus[cpu].doing {
                 Doing::Running => true,
-                Doing::Waiting { address, seen } => {
-                    self.cpus[cpu].ends_wait() || self.has_changed(cpu, address, seen)
-                }
+                Doing::Waiting { address, seen } => self.cpus[cpu].ends_wait() || self.has_changed(cpu, address, seen),
                 Doing::Idle => false,
             }
     }

@@ -17,7 +17,7 @@ use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::sync::{Arc, Mutex};
 use vellum::arch::{Arch, Entry, PageBits, entries, index, table_order};
-use vellum::ops::{Advice, MapFlags, MapRequest, Place, RemapPlace, RemapRequest, Sharing};
+use vellum::ops::{Advice, FaultError, MapFlags, MapRequest, Place, RemapPlace, RemapRequest, Sharing};
 use vellum::phys::{Kind, Pfn};
 use vellum::{AuditError, Error, Object, Space, Vm};
 
@@ -338,7 +338,11 @@ impl<A: Arch> Ops for World<A> {
         let address = self.address(at);
         let page = address >> A::PAGE_SHIFT;
         // The oracle is told in the same step as the access, before anything else can run.
-        let resolve = |kind| space.fault(address, kind).map(|_| ());
+        let resolve = |kind| match space.fault(address, kind) {
+            // The program is not told: an allocation that failed on purpose is tried again with the access.
+            Ok(_) | Err(FaultError::OutOfMemory { .. }) => Ok(()),
+            Err(error) => Err(error),
+        };
         match self.vm().machine().user_access(self.vm(), address, store, resolve) {
             Ok(value) => {
                 let wrong = self.shared.with_oracle(|oracle| match store {

@@ -1,6 +1,7 @@
 //! B2: a page of a file counts as dirty before the flush. A write-back in between takes the mark and writes the page; a
 //! store through a translation that is still cached makes it dirty again without anybody noticing.
 
+use crate::explore::Bound;
 use crate::scenario::{Prot, Scenario, X, actor};
 use vellum::Guard;
 
@@ -13,20 +14,22 @@ pub(super) static SCENARIO: Scenario = Scenario {
     thread: "S1",
     guards: &[Guard::DirtyAfterFlush],
     invariants: &["I-LOST", "I-DIRTY"],
+    // CPU 0 has the translation cached from the beginning.
+    bound: Bound { preemptions: 2, surprises: 0 },
     start: |cpu| {
         cpu.map_file(X, 1, Prot::ReadWrite, 0);
         cpu.store(X, 1);
         cpu.note(STORED, 1);
     },
     actors: &[
-        actor("munmap", |cpu| {
-            cpu.unmap(X, 1);
-        }),
         actor("writeback, user", |cpu| {
             cpu.write_back();
             if cpu.store(X, 2) {
                 cpu.note(STORED, 2);
             }
+        }),
+        actor("munmap", |cpu| {
+            cpu.unmap(X, 1);
         }),
     ],
     end: |cpu| {

@@ -10,7 +10,7 @@ pub(super) static SCENARIO: Scenario = Scenario {
     title: "a copied page appears before the flush of the old one",
     thread: "S2",
     guards: &[Guard::CopyBreakBeforeMake],
-    bound: Bound { preemptions: 2, surprises: 0 },
+    bound: Bound { preemptions: 1, surprises: 0 },
     invariants: &["I-LOST"],
     start: |cpu| {
         cpu.map(X, 1, Prot::ReadWrite);

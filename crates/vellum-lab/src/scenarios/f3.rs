@@ -3,19 +3,23 @@
 //! it to whoever has the last reference.
 
 use crate::explore::Bound;
-use crate::scenario::{Mode, Prot, Scenario, X, Y, actor};
+use crate::scenario::{At, Prot, Scenario, X, Z, actor};
 use vellum::Guard;
+
+/// A page in the table of Z, which so is there from the beginning.
+const BESIDE: At = At(1, 1);
 
 pub(super) static SCENARIO: Scenario = Scenario {
     id: "F3",
     title: "a page is freed while a lookup has a reference",
     guards: &[Guard::DropByCount],
-    runs: Mode::is_broadcast,
     bound: Bound { preemptions: 3, surprises: 0 },
-    invariants: &["I-REF"],
+    invariants: &["I-COUNT"],
     start: |cpu| {
-        cpu.map(X, 2, Prot::ReadWrite);
+        cpu.map(X, 1, Prot::ReadWrite);
+        cpu.map(Z, 2, Prot::ReadWrite);
         cpu.store(X, 1);
+        cpu.store(BESIDE, 1);
     },
     actors: &[
         actor("device", |cpu| {
@@ -23,10 +27,10 @@ pub(super) static SCENARIO: Scenario = Scenario {
         }),
         actor("reuse", |cpu| {
             cpu.unmap(X, 1);
-            cpu.store(Y, 9);
+            cpu.store(Z, 9);
         }),
         actor("fault", |cpu| {
-            cpu.store(Y, 8);
+            cpu.store(Z, 8);
         }),
     ],
     ..Scenario::DEFAULT

@@ -14,7 +14,9 @@ pub(super) static SCENARIO: Scenario = Scenario {
         cpu.map(X, 1, Prot::ReadWrite);
         cpu.store(X, 1);
         // The toy has four identifiers. What the CPU caches of process 1 has the second.
-        (1..5).for_each(|_| drop(cpu.new_process()));
+        for _ in 1..5 {
+            cpu.new_process();
+        }
         cpu.switch_to(Process(1));
         cpu.map(X, 1, Prot::ReadWrite);
         cpu.store(X, 2);

@@ -8,13 +8,17 @@ use vellum_lab::explore::{Bound, MemoryOrder};
 
 const ORDERS: [MemoryOrder; 2] = [MemoryOrder::Sc, MemoryOrder::Tso];
 
+/// How many of sixteen operations empty the store buffer.
+const BARRIERS: [u32; 2] = [0, 5];
+
 /// A program of `cpus` CPUs with 2 to `longest` operations each, over three words and a flag.
-fn program(rng: &mut Rng, cpus: usize, longest: usize) -> Text {
+pub fn program(rng: &mut Rng, cpus: usize, longest: usize) -> Text {
+    let barriers = *rng.choice(&BARRIERS).unwrap();
     let mut value = 0;
     let waits = rng.u32(0..3) == 0;
     let mut of_cpu = |cpu: usize| {
         let count = rng.usize(2..=longest);
-        let mut ops: Vec<Op> = (0..count).map(|_| operation(rng, &mut value)).collect();
+        let mut ops: Vec<Op> = (0..count).map(|_| operation(rng, &mut value, barriers)).collect();
         if waits && cpu < 2 {
             let op = if cpu == 0 { Op::Wait(4) } else { Op::Store(4, 1) };
             ops.insert(rng.usize(0..=count), op);
@@ -24,17 +28,17 @@ fn program(rng: &mut Rng, cpus: usize, longest: usize) -> Text {
     Text::of((0..cpus).map(&mut of_cpu).collect())
 }
 
-fn operation(rng: &mut Rng, value: &mut u64) -> Op {
+fn operation(rng: &mut Rng, value: &mut u64, barriers: u32) -> Op {
     let word = rng.usize(0..3);
     *value += 1;
-    match rng.u32(0..16) {
-        0..6 => Op::Load(word),
-        6..11 => Op::Store(word, *value),
+    match rng.u32(0..11 + barriers) {
+        0..5 => Op::Load(word),
+        5..10 => Op::Store(word, *value),
+        10 => Op::Store(4, rng.u64(0..2)),
         11 => Op::Swap(word, *value),
         12 => Op::Add(word, 100),
         13 => Op::Exchange(word, 0, *value),
-        14 => Op::Fence,
-        _ => Op::Store(4, rng.u64(0..2)),
+        _ => Op::Fence,
     }
 }
 

@@ -53,13 +53,15 @@ pub struct Found {
 pub struct Text {
     /// What each CPU does.
     pub cpus: Vec<Vec<Op>>,
+    /// An outcome that counts as a violation.
+    pub forbidden: Option<Outcome>,
     outcomes: Arc<Mutex<Vec<Outcome>>>,
 }
 
 impl Text {
     /// The program of these operations.
     pub fn of(cpus: Vec<Vec<Op>>) -> Text {
-        Text { cpus, outcomes: Arc::default() }
+        Text { cpus, forbidden: None, outcomes: Arc::default() }
     }
 
     /// Parses a program.
@@ -206,6 +208,7 @@ impl Execution for Run {
     fn end(&self) {
         let mut outcome: Outcome = self.registers.lock().unwrap().concat();
         outcome.extend((0..WORDS).map(|word| self.load(word, SeqCst)));
+        assert_ne!(Some(&outcome), self.text.forbidden.as_ref());
         self.text.outcomes.lock().unwrap().push(outcome);
     }
 }

@@ -1,0 +1,170 @@
+//! `vellum check`: what it finds, how that is run again, and how it ends.
+
+mod common;
+
+use common::{complaint, document, vellum};
+use serde_json::Value;
+use std::process::{Command, Output};
+
+const MODES: [&str; 10] = [
+    "tiny",
+    "tiny-assist",
+    "tiny-assist-sc",
+    "tiny-blind",
+    "tiny-broadcast",
+    "x86_64",
+    "aarch64",
+    "riscv64",
+    "ppc64",
+    "sparc64",
+];
+
+fn text(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+#[test]
+fn the_list_has_its_form() {
+    let list = document(&vellum(&["check", "--list", "--json"]));
+    let entries = list.as_array().unwrap();
+    assert!(!entries.is_empty());
+    for entry in entries {
+        let strings = |key: &str| entry[key].as_array().unwrap().iter().map(|value| value.as_str().unwrap()).count();
+        assert!(entry["id"].is_string() && entry["title"].is_string() && entry["thread"].is_string(), "{entry}");
+        assert!(strings("guards") + strings("guards_redundant") > 0, "{entry}");
+        let modes = entry["modes"].as_object().unwrap();
+        assert!(!modes.is_empty() && modes.keys().all(|mode| MODES.contains(&mode.as_str())), "{entry}");
+        assert!(modes.values().all(|mode| mode == "safe" || mode == "unsafe"), "{entry}");
+        assert!(entry["seconds"].is_number() || entry["seconds"].is_null(), "{entry}");
+    }
+    let text = text(&vellum(&["check", "--list"]));
+    assert_eq!(text.lines().count(), entries.len() + 1, "{text}");
+}
+
+#[test]
+fn both_directions_are_as_expected() {
+    let output = vellum(&["check", "b1"]);
+    let text = text(&output);
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    assert!(text.contains("exhaustive to 2 pre-emptions and 1 surprise: clean"), "{text}");
+    assert!(text.contains("without FlushBeforeFree: I-TLBFREE after "), "{text}");
+    assert!(text.ends_with(" schedules\n") && text.contains("10 of 10 searches as expected"), "{text}");
+
+    let rows = document(&vellum(&["check", "B1", "--arch", "tiny", "--json"]));
+    let [on, off] = &rows.as_array().unwrap()[..] else { panic!("{rows}") };
+    for row in [on, off] {
+        assert!(row["id"] == "B1" && row["mode"] == "tiny" && row["bound"] == 2 && row["surprises"] == 1, "{row}");
+        assert!(row["schedules"].as_u64().unwrap() > 0, "{row}");
+    }
+    assert!(on["guard_off"].is_null() && on["violation"].is_null() && on["exhaustive"] == true, "{on}");
+    assert!(off["guard_off"] == "FlushBeforeFree" && off["exhaustive"] == false, "{off}");
+    assert!(off["violation"]["invariant"] == "I-TLBFREE" && off["violation"]["schedule"].is_string(), "{off}");
+}
+
+#[test]
+fn a_bound_can_be_asked_for() {
+    let schedules = |bound: &str| {
+        let rows = document(&vellum(&["check", "B1", "--arch", "x86_64", "--bound", bound, "--json"]));
+        let row: &Value = &rows[0];
+        assert_eq!(row["exhaustive"], true, "{row}");
+        assert_eq!([&row["bound"], &row["surprises"]].map(Value::to_string).join(","), bound);
+        row["schedules"].as_u64().unwrap()
+    };
+    let (small, large) = (schedules("1,1"), schedules("2,1"));
+    assert!(small < large, "{small} {large}");
+}
+
+/// A diagram ends in a command which, as it stands, draws the same once more.
+#[test]
+fn a_violation_is_drawn_and_run_again() {
+    let output = vellum(&["check", "B1", "--without", "FlushBeforeFree"]);
+    let found = text(&output);
+    assert_eq!(output.status.code(), Some(1), "{found}");
+    let diagram = found.split_once("\n\n").unwrap().1;
+    assert!(diagram.contains("CPU0 ") && diagram.contains("CPU1 "), "{diagram}");
+    let lines: Vec<&str> = diagram.lines().collect();
+    let [.., broken, command] = &lines[..] else { panic!("{diagram}") };
+    assert!(broken.starts_with("broken: I-TLBFREE"), "{diagram}");
+    assert!(command.starts_with("vellum check B1 --arch tiny --without FlushBeforeFree --replay "), "{command}");
+
+    let script = format!("vellum() {{ '{}' \"$@\"; }}; {command}", env!("CARGO_BIN_EXE_vellum"));
+    let again = Command::new("sh").arg("-c").arg(script).output().unwrap();
+    let drawn = text(&again);
+    assert_eq!(again.status.code(), Some(1), "{drawn}");
+    assert!(again.stderr.is_empty());
+    assert_eq!(found.split_once("\n\n").unwrap().1, drawn);
+}
+
+#[test]
+fn a_schedule_that_breaks_nothing() {
+    let output = vellum(&["check", "B1", "--arch", "tiny", "--replay", "-"]);
+    let drawn = text(&output);
+    assert_eq!(output.status.code(), Some(0), "{drawn}");
+    assert!(drawn.contains("nothing breaks\n") && drawn.ends_with("--arch tiny --replay '-'\n"), "{drawn}");
+}
+
+#[test]
+fn safe_without_the_guard() {
+    let output = vellum(&["check", "T2", "--arch", "tiny", "--without", "OfScenario"]);
+    let found = text(&output);
+    assert_eq!(output.status.code(), Some(0), "{found}");
+    assert!(output.stderr.is_empty() && found.ends_with(": clean\n") && found.lines().count() == 1, "{found}");
+}
+
+#[test]
+fn a_guard_of_others() {
+    let output = vellum(&["check", "B1", "--arch", "tiny", "--without", "ForkGate"]);
+    let found = text(&output);
+    assert_eq!(output.status.code(), Some(0), "{found}");
+    assert!(found.starts_with("note: B1 is not about ForkGate, but about FlushBeforeFree\n"), "{found}");
+}
+
+/// No result is never shown as one.
+#[test]
+fn a_search_that_is_cut_off() {
+    let output = vellum(&["check", "B1", "--arch", "x86_64", "--bound", "9,9", "--seconds", "0.1"]);
+    let found = text(&output);
+    assert_eq!(output.status.code(), Some(1), "{found}");
+    assert!(found.lines().next().unwrap().contains("NOT exhaustive"), "{found}");
+    let arguments = ["--bound", "9,9", "--seconds", "0.1", "--without", "ForkGate"];
+    let output = vellum(&[&["check", "B1", "--arch", "tiny"], &arguments[..]].concat());
+    assert_eq!(output.status.code(), Some(0));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("NOT exhaustive"));
+}
+
+#[test]
+fn bad_input() {
+    let tiny = ["check", "B1", "--arch", "tiny"];
+    for (rest, reason) in [
+        (&["--replay", "1c>200"][..], "does not fit"),
+        (&["--replay", "9999999c>1"], "goes on after"),
+        (&["--replay", "1c"], "not a part of a schedule"),
+        (&["--replay", ""], "not a part of a schedule"),
+        (&["--replay", "-", "--json"], "--json"),
+        (&["--replay", "-", "--long"], "--long"),
+        (&["J1", "--replay", "-"], "one scenario"),
+        (&["--bound", "x"], "--bound"),
+        (&["--bound", "2,"], "--bound"),
+        (&["--bound", "2,1", "--long"], "--long"),
+        (&["--seconds", "0"], "--seconds"),
+        (&["--seconds", "NaN"], "--seconds"),
+        (&["--without", "Nonsense"], "FlushBeforeFree"),
+        (&["--without", ""], "--without"),
+        (&["--list"], "--list"),
+        (&["--all"], "--all"),
+    ] {
+        let line = complaint(&vellum(&[&tiny, rest].concat()), 2);
+        assert!(line.contains(reason), "{rest:?}: {line}");
+    }
+    for (arguments, reason) in [
+        (&["check"][..], "--list"),
+        (&["check", "B999"], "B999"),
+        (&["check", "B1", "--arch", "m68k"], "riscv64"),
+        (&["check", "B1", "--replay", "-"], "--arch"),
+        (&["check", "--all", "--arch", "tiny", "--replay", "-"], "--replay"),
+        (&["check", "--list", "--all"], "--list"),
+    ] {
+        let line = complaint(&vellum(arguments), 2);
+        assert!(line.contains(reason), "{arguments:?}: {line}");
+    }
+}
