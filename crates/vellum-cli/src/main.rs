@@ -1,7 +1,7 @@
 //! The command `vellum`.
 //!
-//! Exit codes: 0 done; 1 the workload or the recorded program failed, or operations conflict; 2 usage or bad input, with
-//! one line that says what is wrong.
+//! Exit codes: 0 done; 1 the workload, the recorded program or a check failed, or operations conflict; 2 usage or bad
+//! input, with one line that says what is wrong.
 
 mod args;
 mod bench;

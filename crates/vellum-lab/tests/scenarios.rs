@@ -31,7 +31,6 @@ fn every_scenario_is_complete() {
         assert!(scenario.actors.iter().all(|actor| !actor.name.is_empty()), "{id}");
         assert!(["S1", "S2", "S3", "S4", "S5", "-"].contains(&scenario.thread), "{id}: {}", scenario.thread);
         assert!(scenario.invariants.iter().all(|name| name.starts_with("I-")), "{id}");
-        assert!(scenario.bound.preemptions >= 2, "{id}");
         let guards: Vec<Guard> = scenario.guards.iter().chain(scenario.guards_redundant).copied().collect();
         assert!(!guards.is_empty() && guards.iter().all(|guard| Guard::ALL.contains(guard)), "{id}");
         assert_eq!(guards.iter().collect::<HashSet<_>>().len(), guards.len(), "{id}: a guard twice");

@@ -61,8 +61,6 @@ guards! {
     CopyBreakBeforeMake,
     /// A fault in a leaf that fork has copied waits for fork's flush. (D10)
     ForkGate,
-    /// A page that was prepared for nothing is freed when its last reference goes. (F3)
-    DropByCount,
     /// A translation is read again after the frame was looked at. (D8)
     TranslateRecheck,
     /// A fault with nothing to do drops the CPU's own translation. (A14)

@@ -163,6 +163,27 @@ pub unsafe trait Machine: Sized + Send + Sync + 'static {
         unsafe { core::ptr::write_bytes(page, 0, 1 << <Self::Arch as Arch>::PAGE_SHIFT) }
     }
 
+    /// Copies one page. The default copies bytes; an embedder may use what its processor does best.
+    ///
+    /// # Safety
+    /// `from` is valid for reads and `to` for writes of a page, both are page-aligned, and nothing else accesses `to`.
+    unsafe fn copy_page(&self, from: *const u8, to: *mut u8) {
+        // SAFETY: the caller's contract.
+        unsafe { core::ptr::copy_nonoverlapping(from, to, 1 << <Self::Arch as Arch>::PAGE_SHIFT) }
+    }
+
+    /// As [`Machine::copy_page`], while programs store to the source: any mix of old and new words is as good.
+    ///
+    /// # Safety
+    /// As for [`Machine::copy_page`].
+    unsafe fn snapshot_page(&self, from: *const u8, to: *mut u8) {
+        let words = (1usize << <Self::Arch as Arch>::PAGE_SHIFT) / size_of::<u64>();
+        for word in 0..words {
+            // SAFETY: the caller's contract; volatile because of the stores of others.
+            unsafe { to.cast::<u64>().add(word).write(from.cast::<u64>().add(word).read_volatile()) };
+        }
+    }
+
     /// Whether the next allocation of `1 << order` frames may be tried: false makes it fail. For failure injection.
     #[inline(always)]
     fn allow_allocation(&self, order: u8) -> bool {

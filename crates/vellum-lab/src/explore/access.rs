@@ -1,5 +1,6 @@
 //! What happens at an access to shared memory.
 
+use super::Execution;
 use super::buffer::{self, Delayed};
 use super::choice::{ChoiceKind, Cost};
 use super::sim::{self, Sim};
@@ -11,8 +12,10 @@ use vellum::sync::{Modify, Word};
 /// A load; what [`vellum::Machine::load`] of a machine under exploration does.
 pub fn load<W: Word>(word: &W, order: Ordering) -> W::Value {
     if !is_explored() {
-        sim::record_load((&raw const *word).addr());
-        return word.load(order);
+        let address = (&raw const *word).addr();
+        sim::record_load(address);
+        let delayed = sim::seen_by_lab(address).and_then(|value| value.try_into().ok());
+        return delayed.unwrap_or_else(|| word.load(order));
     }
     let address = before(word, Reach::Read);
     buffer::receive(address);
@@ -81,6 +84,14 @@ pub(crate) fn touch(words: &[(WordId, bool)]) {
         wait::point(words, false);
     }
     words.iter().for_each(|&(word, writes)| also_touch(word, writes));
+}
+
+/// [`touch`] for words in memory, by their addresses.
+pub(crate) fn touch_at(addresses: &[(usize, bool)]) {
+    if is_explored() {
+        let words = addresses.iter().filter_map(|&(address, writes)| Some((word_at(address)?, writes)));
+        touch(&words.collect::<Vec<_>>());
+    }
 }
 
 /// Notes that the current CPU touches `word`, at a step that has begun already.
@@ -206,17 +217,40 @@ pub(super) fn about_to_change(address: usize, size: usize, old: u64, new: u64) -
         return false;
     }
     let Some(execution) = sim::with(|sim| sim.execution.clone()) else { return false };
-    let fills = sim::quietly(|| execution.fills(address)) as usize;
-    let chosen = sim::with(|sim| sim.choose(ChoiceKind::Fill, fills + 1, Cost::Surprise, &[]));
-    if chosen > 0 {
-        sim::quietly(|| execution.fill(address, chosen as u8 - 1));
-    }
+    let filled = fill(&*execution, |execution| execution.fills(address), |execution, n| execution.fill(address, n));
     if sim::is_drawn()
         && let Some(text) = sim::quietly(|| execution.describe_store(address, old, new))
     {
         sim::happened(|| text);
     }
-    chosen > 0
+    filled
+}
+
+/// Before `cpu` turns to other tables: the last chance to cache what those it has loaded say.
+pub(crate) fn last_fills(cpu: usize) {
+    if is_explored()
+        && let Some(execution) = sim::with(|sim| sim.execution.clone())
+    {
+        fill(&*execution, |execution| execution.fills_on(cpu), |execution, n| execution.fill_on(cpu, n));
+    }
+}
+
+/// CPUs fill their TLBs, or not, in any of the ways that there are. Whether one did.
+fn fill(
+    execution: &dyn Execution,
+    ways: impl Fn(&dyn Execution) -> u8,
+    carry_out: impl Fn(&dyn Execution, u8),
+) -> bool {
+    let mut filled = false;
+    loop {
+        let ways = sim::quietly(|| ways(execution)) as usize;
+        let chosen = sim::with(|sim| sim.choose(ChoiceKind::Fill, ways + 1, Cost::Surprise, &[]));
+        if chosen == 0 {
+            return filled;
+        }
+        filled = true;
+        sim::quietly(|| carry_out(execution, chosen as u8 - 1));
+    }
 }
 
 /// What `change` stores over `old`, if it does.

@@ -22,9 +22,6 @@ pub(crate) struct Delayed {
     pub(crate) issued: u32,
 }
 
-/// How many stores of each CPU's buffer, from the oldest.
-type Prefixes = Vec<usize>;
-
 /// Before the current CPU looks at `address`: lets stores of other CPUs arrive, or not.
 pub(super) fn receive(address: usize) {
     while sim::with(|sim| sim.another_arrives(address)) {
@@ -34,34 +31,40 @@ pub(super) fn receive(address: usize) {
 
 /// The first delayed store to `address` arrives, of some CPU.
 pub(super) fn arrive_first(address: usize) {
-    loop {
-        let (all, usual) = sim::with(|sim| (sim.first_stores(address), sim.oldest_store(address)));
-        if all.iter().all(|&count| count == 0) || arrive_one(all, usual) == address {
-            return;
-        }
+    if let Some(cpu) = sim::with(|sim| sim.next_to(address, &[])) {
+        arrive(cpu, address, &[]);
     }
 }
 
 /// All delayed stores of `cpu` arrive.
 pub(super) fn drain(cpu: usize) {
-    loop {
-        let all = sim::with(|sim| sim.prefixes(|other, _| other == cpu));
-        if all[cpu] == 0 {
-            return;
-        }
-        arrive_one(all.clone(), all);
+    while !sim::with(|sim| sim.cpus[cpu].stores.is_empty()) {
+        arrive_oldest(cpu, &[]);
     }
 }
 
-/// One store arrives on the way to making `all` visible, of which the `usual` ones arrive first; its address.
-fn arrive_one(all: Prefixes, usual: Prefixes) -> usize {
-    let delayed = sim::with(|sim| {
-        let cpu = sim.next_arrival(all, usual);
-        sim.cpus[cpu].stores.pop_front()
-    });
-    let delayed = delayed.expect("only CPUs with delayed stores are chosen");
-    commit(&delayed);
-    delayed.address
+/// The stores of `cpu` arrive up to the first to `address`, of which it is known that it is the next to that.
+/// `behind` are CPUs whose stores wait for this.
+fn arrive(cpu: usize, address: usize, behind: &[usize]) {
+    while sim::with(|sim| sim.cpus[cpu].stores[0].address != address) {
+        arrive_oldest(cpu, behind);
+    }
+    arrive_one(cpu);
+}
+
+/// The oldest store of `cpu` arrives; before it, those of others to the same address that come first.
+fn arrive_oldest(cpu: usize, behind: &[usize]) {
+    let address = sim::with(|sim| sim.cpus[cpu].stores[0].address);
+    while let Some(first) = sim::with(|sim| sim.next_to(address, behind)).filter(|&first| first != cpu) {
+        arrive(first, address, &[behind, &[cpu]].concat());
+    }
+    arrive_one(cpu);
+}
+
+fn arrive_one(cpu: usize) {
+    if let Some(delayed) = sim::with(|sim| sim.cpus[cpu].stores.pop_front()) {
+        commit(&delayed);
+    }
 }
 
 /// Carries a delayed store out.
@@ -98,6 +101,12 @@ impl Sim {
         stores.iter().rev().find(|delayed| delayed.address == address).map(|delayed| delayed.value)
     }
 
+    /// The newest delayed store to `address`, of any CPU.
+    pub(super) fn newest_store(&self, address: usize) -> Option<u64> {
+        let stores = self.delayed().filter(|(_, delayed)| delayed.address == address);
+        stores.max_by_key(|(_, delayed)| delayed.issued).map(|(_, delayed)| delayed.value)
+    }
+
     /// Whether `cpu` sees another value than `seen` in the integer at `address` now.
     pub(super) fn differs(&self, cpu: usize, address: usize, seen: u32) -> bool {
         self.own_store(cpu, address).unwrap_or_else(|| in_memory(address, size_of::<u32>())) != seen.into()
@@ -125,55 +134,15 @@ impl Sim {
         (newest != Some(sim::current_cpu())) != surprised
     }
 
-    /// The CPU whose oldest store arrives next, so that `all` do in the end: the usual is the oldest store of `usual`, or
-    /// of those that must come before them.
-    fn next_arrival(&mut self, all: Prefixes, usual: Prefixes) -> usize {
-        let usual = self.with_rivals(usual, true);
-        let cpus = (0..self.cpus.len()).filter(|&cpu| usual[cpu] > 0);
-        let oldest = cpus.min_by_key(|&cpu| self.cpus[cpu].stores[0].issued).expect("something is to arrive");
-        let all = self.with_rivals(all, false);
-        let mut cpus = vec![oldest];
-        cpus.extend((0..self.cpus.len()).filter(|&cpu| cpu != oldest && all[cpu] > 0));
-        let chosen = self.choose_store(cpus.len());
-        cpus[chosen]
-    }
-
-    /// `prefixes` with the stores of other CPUs to the same words, and all before those: what can arrive before the last
-    /// of `prefixes` such that somebody could tell. With `older_only`, those issued before them: what usually does.
-    fn with_rivals(&self, mut prefixes: Prefixes, older_only: bool) -> Prefixes {
-        loop {
-            let chosen = prefixes.iter().enumerate().flat_map(|(cpu, &count)| self.cpus[cpu].stores.iter().take(count));
-            let chosen: Vec<&Delayed> = chosen.collect();
-            let is_rival = |delayed: &Delayed| {
-                let comes_before = |other: &&Delayed| !older_only || delayed.issued <= other.issued;
-                chosen.iter().filter(|other| other.address == delayed.address).any(comes_before)
-            };
-            let more = self.prefixes(|_, delayed| is_rival(delayed));
-            let more: Prefixes = more.iter().zip(&prefixes).map(|(&more, &count)| more.max(count)).collect();
-            if more == prefixes {
-                return prefixes;
-            }
-            prefixes = more;
-        }
-    }
-
-    /// The shortest prefixes that hold every store for which `is_in`.
-    fn prefixes(&self, is_in: impl Fn(usize, &Delayed) -> bool) -> Prefixes {
-        let count = |cpu: usize| self.cpus[cpu].stores.iter().rposition(|delayed| is_in(cpu, delayed));
-        (0..self.cpus.len()).map(|cpu| count(cpu).map_or(0, |last| last + 1)).collect()
-    }
-
-    /// The prefixes up to each CPU's first store to `address`.
-    fn first_stores(&self, address: usize) -> Prefixes {
-        let first = |cpu: usize| self.cpus[cpu].stores.iter().position(|delayed| delayed.address == address);
-        (0..self.cpus.len()).map(|cpu| first(cpu).map_or(0, |first| first + 1)).collect()
-    }
-
-    /// The prefix up to the oldest store to `address`.
-    fn oldest_store(&self, address: usize) -> Prefixes {
-        let stores = self.delayed().filter(|(_, delayed)| delayed.address == address);
-        let oldest = stores.map(|(_, delayed)| delayed.issued).min();
-        self.prefixes(|_, delayed| Some(delayed.issued) == oldest)
+    /// The CPU whose delayed store to `address` arrives first, of those that are not `behind`. Usually it is the one that
+    /// was issued first.
+    fn next_to(&mut self, address: usize, behind: &[usize]) -> Option<usize> {
+        let issued = |cpu: usize| self.cpus[cpu].stores.iter().find(|delayed| delayed.address == address);
+        let senders = (0..self.cpus.len()).filter(|cpu| !behind.contains(cpu));
+        let mut senders: Vec<(u32, usize)> = senders.filter_map(|cpu| Some((issued(cpu)?.issued, cpu))).collect();
+        senders.sort();
+        let chosen = if senders.len() > 1 { self.choose_store(senders.len()) } else { 0 };
+        senders.get(chosen).map(|&(_, cpu)| cpu)
     }
 
     /// All delayed stores, with their CPUs.

@@ -88,6 +88,17 @@ pub trait Execution: Send + Sync {
         let _ = (address, which);
     }
 
+    /// How many ways there are for `cpu` to cache something before it turns to other tables.
+    fn fills_on(&self, cpu: usize) -> u8 {
+        let _ = cpu;
+        0
+    }
+
+    /// Carries out one of them.
+    fn fill_on(&self, cpu: usize, which: u8) {
+        let _ = (cpu, which);
+    }
+
     /// Checks an access before it happens.
     fn check(&self, address: usize) -> Option<Broken> {
         let _ = address;

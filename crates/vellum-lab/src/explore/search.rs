@@ -120,11 +120,8 @@ pub fn search(program: Arc<dyn Program>, plan: &Plan) -> Result<Outcome, String>
     sim::set_guards_off(&[]);
     let Some(mut state) = sim::install(None) else { return Err("the search's state is gone".into()) };
     if let Err(panic) = ended {
-        return Err(format!(
-            "a panic in the laboratory, at schedule {}: {}",
-            state.schedule,
-            tasks::panic_text(&*panic)
-        ));
+        let text = tasks::panic_text(&*panic);
+        return Err(format!("a panic in the laboratory, at schedule {}: {text}", state.schedule));
     }
     if !state.delays_matter {
         state.schedule.delayed.clear();

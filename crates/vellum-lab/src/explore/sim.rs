@@ -127,6 +127,7 @@ thread_local! {
     static SIM: RefCell<Option<Box<Sim>>> = const { RefCell::new(None) };
     static CURRENT: Cell<usize> = const { Cell::new(0) };
     static EXPLORING: Cell<bool> = const { Cell::new(false) };
+    static LOOKING: Cell<bool> = const { Cell::new(false) };
     static GUARDS_OFF: Cell<u64> = const { Cell::new(0) };
     static RECORDING: Cell<bool> = const { Cell::new(false) };
     static LOADS: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
@@ -184,6 +185,7 @@ pub(crate) fn with<R>(body: impl FnOnce(&mut Sim) -> R) -> R {
 /// Installs a simulation, or takes it away.
 pub(crate) fn install(sim: Option<Box<Sim>>) -> Option<Box<Sim>> {
     EXPLORING.set(false);
+    LOOKING.set(false);
     SIM.replace(sim)
 }
 
@@ -192,12 +194,24 @@ pub(crate) fn is_installed() -> bool {
     SIM.try_with(|sim| sim.try_borrow().map_or(true, |sim| sim.is_some())).unwrap_or(false)
 }
 
-/// Runs `body` without its accesses being explored: the lab's own looks at the core.
+/// Runs `body` without its accesses being explored: the lab's own looks at the core. It sees delayed stores as if they
+/// had arrived, so that what it finds does not depend on which stores a search delays.
 pub(crate) fn quietly<R>(body: impl FnOnce() -> R) -> R {
     let before = EXPLORING.replace(false);
+    let looked = LOOKING.replace(before || LOOKING.get());
     let result = body();
     EXPLORING.set(before);
+    LOOKING.set(looked);
     result
+}
+
+/// What the lab sees at `address` beside what is in memory: the newest store that is delayed, while it looks.
+#[inline]
+pub(crate) fn seen_by_lab(address: usize) -> Option<u64> {
+    if !LOOKING.get() {
+        return None;
+    }
+    SIM.with(|sim| sim.try_borrow().ok()?.as_ref()?.newest_store(address))
 }
 
 /// Adds something that the current CPU does to the diagram, if one is being drawn.

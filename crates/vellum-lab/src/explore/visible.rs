@@ -12,8 +12,14 @@ impl WordId {
     pub const fn of_tlb(cpu: usize) -> WordId {
         WordId(HARDWARE << REGION_SHIFT | cpu as u64)
     }
+
+    /// The word that stands for whether `cpu` has been interrupted.
+    pub(crate) const fn of_interrupts(cpu: usize) -> WordId {
+        WordId(HARDWARE << REGION_SHIFT | INTERRUPTS | cpu as u64)
+    }
 }
 
+const INTERRUPTS: u64 = 0x100;
 const REGION_SHIFT: u32 = 56;
 const HARDWARE: u64 = 0xff;
 const WORD_SHIFT: u32 = 3;

@@ -1,7 +1,8 @@
 //! Who runs: scheduling points, blocking, interrupts, the end.
 //!
-//! An interrupt is taken at the next step of its target, unless that has interrupts off. To take it later is the same as
-//! to send it later, so it is no choice of its own: it is that of pre-empting the sender.
+//! An interrupt is taken at the next step of its target, unless that has interrupts off. For a single target, to take it
+//! later is to send it later: the choice is that of pre-empting the sender. That one target of several takes it much later
+//! than another, while it runs on, is not explored.
 
 use super::Broken;
 use super::choice::{ChoiceKind, Cost};
@@ -24,23 +25,32 @@ pub(crate) fn point(words: &[(WordId, bool)], drains: bool) {
     });
 }
 
-fn point_before(parked: impl FnOnce(&Sim) -> Parked) {
-    let next = sim::with(|sim| {
-        let mut cpus = vec![sim::current_cpu() as u8];
-        cpus.extend(sim.others_that_can_run());
-        let chosen = sim.choose(ChoiceKind::Cpu, cpus.len(), Cost::Preemption, &cpus);
-        cpus[chosen] as usize
-    });
-    if next != sim::current_cpu() {
+fn point_before(parked: impl Fn(&Sim) -> Parked) {
+    let cpu = sim::current_cpu();
+    loop {
+        let next = sim::with(|sim| {
+            let mut cpus = vec![cpu as u8];
+            cpus.extend(sim.others_that_can_run());
+            let chosen = sim.choose(ChoiceKind::Cpu, cpus.len(), Cost::Preemption, &cpus);
+            cpus[chosen] as usize
+        });
+        if next == cpu {
+            break;
+        }
         sim::happened(|| "… pre-empted".into());
-        let cpu = sim::current_cpu();
         sim::with(|sim| {
             let parked = parked(sim);
             sim.cpus[cpu].parked = Some(parked);
         });
         tasks::switch_to(next);
         sim::with(|sim| sim.resume(cpu));
+        if sim::with(|sim| !sim.cpus[cpu].takes_interrupt()) {
+            break;
+        }
         take_interrupt();
+        // Between the interrupt and the access there is such a point again.
+        sim::with(|sim| sim.next_step(1));
+        stop_if_broken();
     }
     stop_if_broken();
 }
@@ -67,6 +77,18 @@ fn handle_interrupt() {
     // The return from an interrupt serialises.
     access::drain_own();
     sim::with(|sim| (sim.cpus[cpu].in_handler, sim.cpus[cpu].doing) = (false, before));
+    point_if_interrupted();
+}
+
+/// A point before the current CPU takes an interrupt that it could not take before: another that is sent until then is
+/// not taken on its own.
+fn point_if_interrupted() {
+    let cpu = sim::current_cpu();
+    if sim::with(|sim| sim.cpus[cpu].takes_interrupt()) {
+        sim::with(|sim| sim.next_step(1));
+        stop_if_broken();
+        point(&[(WordId::of_interrupts(cpu), true)], false);
+    }
 }
 
 /// Interrupts `cpus`.
@@ -84,6 +106,7 @@ pub fn send_interrupt(cpus: impl Iterator<Item = usize>) {
     }
     sim::with(|sim| {
         for cpu in targets {
+            sim.touch(WordId::of_interrupts(cpu), true);
             (sim.cpus[cpu].interrupt_pending, sim.cpus[cpu].interrupt_noticed) = (true, false);
         }
     });
@@ -95,15 +118,15 @@ pub fn with_interrupts_off<R>(body: impl FnOnce() -> R) -> R {
         return body();
     }
     let cpu = sim::current_cpu();
+    if sim::with(|sim| sim.cpus[cpu].interrupts_off == 0 && !sim.cpus[cpu].in_handler) {
+        access::touch(&[(WordId::of_interrupts(cpu), true)]);
+    }
     sim::with(|sim| sim.cpus[cpu].interrupts_off += 1);
     let result = body();
     sim::with(|sim| sim.cpus[cpu].interrupts_off -= 1);
     // What came meanwhile is delivered at the next instruction.
-    if sim::with(|sim| sim.cpus[cpu].takes_interrupt()) {
-        sim::with(|sim| sim.next_step(1));
-        stop_if_broken();
-        take_interrupt();
-    }
+    point_if_interrupted();
+    take_interrupt();
     result
 }
 

@@ -38,6 +38,7 @@ unsafe impl<A: Arch> Machine for Lab<A> {
     fn load_root(&self, load: RootLoad) {
         let cpu = sim::current_cpu();
         self.write_tlb(cpu);
+        access::last_fills(cpu);
         sim::happened(|| {
             let kept = if load.keep_entries { ", entries kept" } else { ", entries dropped" };
             format!("load root F{:x} ASID {}{kept}", load.root.0, load.asid.0)
@@ -48,6 +49,7 @@ unsafe impl<A: Arch> Machine for Lab<A> {
     fn unload_root(&self) {
         let cpu = sim::current_cpu();
         self.write_tlb(cpu);
+        access::last_fills(cpu);
         sim::happened(|| "unload root".into());
         lock(&self.cpus[cpu].mmu).unload_root();
     }
@@ -117,6 +119,19 @@ unsafe impl<A: Arch> Machine for Lab<A> {
         access::drain_own();
         // SAFETY: the caller's contract.
         unsafe { core::ptr::write_bytes(page, 0, 1 << A::PAGE_SHIFT) }
+    }
+
+    unsafe fn snapshot_page(&self, from: *const u8, to: *mut u8) {
+        // SAFETY: the caller's contract.
+        unsafe { self.copy_page(from, to) }
+    }
+
+    unsafe fn copy_page(&self, from: *const u8, to: *mut u8) {
+        access::drain_own();
+        // Users store to the page's first word, if they store.
+        access::touch_at(&[(from.addr(), false), (to.addr(), true)]);
+        // SAFETY: the caller's contract.
+        unsafe { core::ptr::copy_nonoverlapping(from, to, 1 << A::PAGE_SHIFT) }
     }
 
     fn allow_allocation(&self, _order: u8) -> bool {

@@ -135,6 +135,12 @@ impl<A: Arch> Lab<A> {
         place.is_some_and(|place| place + 1 < peek.entries.len() || peek.frame.is_some())
     }
 
+    /// Whether `cpu` could cache the translation of `address` now, and does not.
+    pub(crate) fn could_fill_now<K: FrameKinds>(&self, kinds: &K, cpu: usize, address: u64) -> bool {
+        let peek = lock(&self.cpus[cpu].mmu).peek(&self.bus(kinds), address);
+        !peek.entries.is_empty() && peek.frame.is_some()
+    }
+
     fn bus<'a, K>(&'a self, kinds: &'a K) -> Bus<'a, A, K> {
         // Entries are half changed at most times: tables are compared with caches only where nothing is under way.
         Bus { memory: &self.memory, kinds, checks: Checks { frames: true, tables: false } }

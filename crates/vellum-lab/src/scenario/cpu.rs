@@ -3,7 +3,7 @@
 use super::ops::{Ops, Prot, Shows};
 use super::toy::Toy;
 use super::{At, world::Shared};
-use crate::explore::{sim, wait};
+use crate::explore::{access, sim, wait};
 use vellum::Error;
 
 /// The CPU that an actor is: operations of the core on the process that the CPU runs, and user accesses of it.
@@ -158,17 +158,13 @@ impl Cpu<'_> {
     pub fn load(&self, at: At) -> Option<u64> {
         let process = self.process();
         self.shared.watch(self.ops.address(at));
-        let before = self.shared.is_quiet();
-        let value = self.shared.busy(|| self.ops.access(process, at, None))?;
-        // A load that other accesses overlapped returned what was right at its own moment: the lab notes it at once.
-        let _ = before;
-        Some(value)
+        self.ops.access(process, at, None)
     }
 
     /// The user stores to the page's word; whether it could.
     pub fn store(&self, at: At, value: u64) -> bool {
         self.shared.watch(self.ops.address(at));
-        self.shared.busy(|| self.ops.access(self.process(), at, Some(value))).is_some()
+        self.ops.access(self.process(), at, Some(value)).is_some()
     }
 
     /// The processor fills its TLB for the page now, as it may at any time, also in lazy mode; nothing if it has the
@@ -293,6 +289,8 @@ impl Cpu<'_> {
             Ok(()) => format!("{name} returns"),
             Err(error) => format!("{name} fails: {error}"),
         });
+        // The return to the program serialises.
+        access::drain_own();
         self.ops.look_at_tlbs();
         if self.shared.is_quiet() {
             sim::quietly(|| self.ops.audit_tlbs(self.process()));

@@ -5,7 +5,7 @@ use super::cpu::Cpu;
 use super::ops::{Ops, Prot, Shows};
 use super::oracle::Oracle;
 use super::toy::{ToyOps, ToyTables};
-use super::{At, Scenario};
+use super::{At, Scenario, X, Y, Z};
 use crate::explore::{Broken, Execution, Program, WordId, access, sim};
 use crate::hardware::{FrameKinds, MachineConfig};
 use crate::lab::{Lab, UserError};
@@ -77,8 +77,11 @@ impl Shared {
         self.busy.load(Relaxed) == 0
     }
 
-    /// CPUs may fill their TLBs for `address` from here on.
+    /// CPUs may fill their TLBs for `address`. What they may fill does not change while the CPUs run.
     pub(crate) fn watch(&self, address: u64) {
+        if sim::is_exploring() {
+            return;
+        }
         let mut watched = lock(&self.watched);
         if !watched.contains(&address) {
             watched.push(address);
@@ -126,6 +129,7 @@ impl<A: Arch> World<A> {
             backing: NonNull::from(Box::leak(backing)),
             toy: ToyTables::new(vm),
         };
+        [X, Y, Z].into_iter().for_each(|at| world.shared.watch(world.address(at)));
         *lock(&world.shared.running) = vec![(None, 0); cpus];
         *lock(&world.file) = Some(world.vm().file(world.backing()).expect("a new world has memory"));
         world.create().expect("a new world has memory");
@@ -181,6 +185,20 @@ impl<A: Arch> World<A> {
         let pages = |cpu| watched.iter().map(move |&page| (cpu, page));
         let all = (0..self.scenario.actors.len()).flat_map(pages);
         all.filter(|&(cpu, page)| machine.could_fill(&self.toy, cpu, page, address)).collect()
+    }
+
+    /// Each watched page whose translation `cpu` could cache now, and does not.
+    fn possible_fills_on(&self, cpu: usize) -> Vec<u64> {
+        if A::SEMANTICS.software_tlb {
+            return Vec::new();
+        }
+        let watched = lock(&self.shared.watched).clone();
+        watched.into_iter().filter(|&page| self.vm().machine().could_fill_now(&self.toy, cpu, page)).collect()
+    }
+
+    fn fill_for(&self, cpu: usize, page: u64) {
+        sim::happened_on(cpu, || format!("(fills its TLB for {page:#x} speculatively)"));
+        self.vm().machine().speculate(&self.toy, cpu, page);
     }
 
     fn is_table(&self, address: usize) -> bool {
@@ -338,7 +356,7 @@ impl<A: Arch> Ops for World<A> {
         let address = self.address(at);
         let page = address >> A::PAGE_SHIFT;
         // The oracle is told in the same step as the access, before anything else can run.
-        let resolve = |kind| match space.fault(address, kind) {
+        let resolve = |kind| match self.shared.busy(|| space.fault(address, kind)) {
             // The program is not told: an allocation that failed on purpose is tried again with the access.
             Ok(_) | Err(FaultError::OutOfMemory { .. }) => Ok(()),
             Err(error) => Err(error),
@@ -461,14 +479,21 @@ impl<A: Arch> Execution for World<A> {
         !A::SEMANTICS.software_tlb && self.is_table(address)
     }
 
+    fn fills_on(&self, cpu: usize) -> u8 {
+        self.possible_fills_on(cpu).len() as u8
+    }
+
+    fn fill_on(&self, cpu: usize, which: u8) {
+        self.fill_for(cpu, self.possible_fills_on(cpu)[which as usize]);
+    }
+
     fn fills(&self, address: usize) -> u8 {
         self.possible_fills(address).len().min(200) as u8
     }
 
     fn fill(&self, address: usize, which: u8) {
         let (cpu, page) = self.possible_fills(address)[which as usize];
-        sim::happened_on(cpu, || format!("(fills its TLB for {page:#x} speculatively)"));
-        self.vm().machine().speculate(&self.toy, cpu, page);
+        self.fill_for(cpu, page);
     }
 
     fn check(&self, address: usize) -> Option<Broken> {
@@ -486,7 +511,10 @@ impl<A: Arch> Execution for World<A> {
         if !self.is_table(address) {
             return None;
         }
-        let (level, page, process) = self.entry_at(address).or_else(|| self.toy.entry_at(address))?;
+        let Some((level, page, process)) = self.entry_at(address).or_else(|| self.toy.entry_at(address)) else {
+            let frame = self.vm().machine().frame_at(address)?.0;
+            return Some(format!("an entry of table F{frame:x}, linked nowhere: {old:#x} → {new:#x}"));
+        };
         let show = |word| match A::decode(word, level) {
             Entry::Empty => "none".into(),
             Entry::Table(Pfn(frame)) => format!("table F{frame:x}"),

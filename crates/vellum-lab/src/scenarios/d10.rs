@@ -11,7 +11,6 @@ const CHILD: usize = 0;
 pub(super) static SCENARIO: Scenario = Scenario {
     id: "D10",
     title: "a fault copies a page before fork's flush",
-    thread: "S2",
     guards: &[Guard::ForkGate],
     invariants: &["I-COW"],
     start: |cpu| {

@@ -8,10 +8,9 @@ use vellum::Guard;
 pub(super) static SCENARIO: Scenario = Scenario {
     id: "D9",
     title: "a copied page appears before the flush of the old one",
-    thread: "S2",
     guards: &[Guard::CopyBreakBeforeMake],
     bound: Bound { preemptions: 1, surprises: 0 },
-    invariants: &["I-LOST"],
+    invariants: &["I-LOST", "I-BBM"],
     start: |cpu| {
         cpu.map(X, 1, Prot::ReadWrite);
         cpu.store(X, 1);

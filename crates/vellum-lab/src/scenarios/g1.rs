@@ -7,7 +7,7 @@ use vellum::Guard;
 pub(super) static SCENARIO: Scenario = Scenario {
     id: "G1",
     title: "a fault reads a table that has been freed",
-    thread: "S3",
+    thread: "S2",
     guards: &[Guard::GracePeriod],
     invariants: &["I-PTFREE"],
     start: |cpu| {

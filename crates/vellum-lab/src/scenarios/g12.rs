@@ -10,7 +10,7 @@ const BELOW: At = At(0, 2);
 pub(super) static SCENARIO: Scenario = Scenario {
     id: "G12",
     title: "a stack grows into what was mapped meanwhile",
-    thread: "S3",
+    thread: "S2",
     guards: &[Guard::GrowUnderClaim],
     invariants: &["I-VMA"],
     start: |cpu| {

@@ -10,7 +10,7 @@ const BEFORE: At = At(0, 3);
 pub(super) static SCENARIO: Scenario = Scenario {
     id: "G13",
     title: "munmap finds a mapping half made",
-    thread: "S3",
+    thread: "S2",
     guards: &[Guard::MapUnderClaim],
     invariants: &["I-VMA"],
     actors: &[

@@ -13,7 +13,7 @@ const GAP: At = At(0, 3);
 pub(super) static SCENARIO: Scenario = Scenario {
     id: "G19",
     title: "a stack grows while its gap is being mapped",
-    thread: "S3",
+    thread: "S2",
     guards: &[Guard::GapClaimed],
     invariants: &["I-VMA"],
     start: |cpu| {

@@ -7,7 +7,7 @@ use vellum::Guard;
 pub(super) static SCENARIO: Scenario = Scenario {
     id: "G2",
     title: "a fault installs a page where the mapping has gone",
-    thread: "S3",
+    thread: "S2",
     guards: &[Guard::Recheck],
     invariants: &["I-VMA"],
     start: |cpu| {

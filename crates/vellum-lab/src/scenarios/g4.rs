@@ -8,7 +8,7 @@ use vellum::Guard;
 pub(super) static SCENARIO: Scenario = Scenario {
     id: "G4",
     title: "reclaiming a table leaves the sequence as it is",
-    thread: "S3",
+    thread: "S2",
     guards: &[Guard::StaleCheck],
     invariants: &["I-COUNT"],
     start: |cpu| {

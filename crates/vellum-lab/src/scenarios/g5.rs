@@ -7,7 +7,7 @@ use vellum::Guard;
 pub(super) static SCENARIO: Scenario = Scenario {
     id: "G5",
     title: "waiting for a table's lock with interrupts off",
-    thread: "S3",
+    thread: "S2",
     guards: &[Guard::ServeWhileLocking],
     breaks: |mode: Mode| !mode.is_broadcast(),
     invariants: &["I-PROG"],

@@ -8,7 +8,7 @@ use vellum::Guard;
 pub(super) static SCENARIO: Scenario = Scenario {
     id: "G6",
     title: "a mapping is read half before a change and half after",
-    thread: "S3",
+    thread: "S2",
     guards: &[Guard::SequenceReread],
     invariants: &["I-ACCESS"],
     start: |cpu| {

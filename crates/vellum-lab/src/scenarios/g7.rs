@@ -8,7 +8,7 @@ use vellum::Guard;
 pub(super) static SCENARIO: Scenario = Scenario {
     id: "G7",
     title: "a file is freed under a fault in its mapping",
-    thread: "S3",
+    thread: "S2",
     guards: &[Guard::GracePeriod],
     invariants: &["I-PTFREE"],
     start: |cpu| {

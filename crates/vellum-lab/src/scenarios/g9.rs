@@ -7,7 +7,7 @@ use vellum::Guard;
 pub(super) static SCENARIO: Scenario = Scenario {
     id: "G9",
     title: "a fault installs a writable page in a read-only mapping",
-    thread: "S3",
+    thread: "S2",
     guards: &[Guard::Recheck],
     invariants: &["I-VMA"],
     start: |cpu| {

@@ -20,7 +20,6 @@ mod b9;
 mod d10;
 mod d8;
 mod d9;
-mod f3;
 mod g1;
 mod g12;
 mod g13;
@@ -67,7 +66,6 @@ pub const ALL: &[&Scenario] = &[
     &d8::SCENARIO,
     &d9::SCENARIO,
     &d10::SCENARIO,
-    &f3::SCENARIO,
     &g1::SCENARIO,
     &g2::SCENARIO,
     &g4::SCENARIO,

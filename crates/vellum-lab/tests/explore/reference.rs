@@ -75,6 +75,7 @@ impl State {
             Op::Store(word, value) if order == MemoryOrder::Tso => own.queue.push_back((word, value)),
             Op::Store(word, value) => state.memory[word] = value,
             Op::Wait(word) => return (self.seen(cpu, word) != 0).then_some(state),
+            Op::Interrupt(_) | Op::Masked(..) => unimplemented!("the machine has no interrupts"),
             _ if has_stores => return None,
             Op::Fence => (),
             Op::Swap(word, value) => own.registers.push(std::mem::replace(&mut state.memory[word], value)),

@@ -40,8 +40,8 @@ fn a_store_is_late_before_a_fence() {
 /// had seen the word as it was before a store that waited arrived.
 #[test]
 fn a_load_lets_a_store_arrive() {
-    let program = "w; x; z | x=1; z=1; y | w=1; y=1; fence; x";
-    finds(program, MemoryOrder::Tso, &[0, 1, 0, 0, 0], Bound { preemptions: 1, surprises: 2 });
+    let program = "f=1; w; x; z | x=1; z=1; y; f | w=1; y=1; fence; x";
+    finds(program, MemoryOrder::Tso, &[0, 1, 0, 0, 0, 0], Bound { preemptions: 1, surprises: 2 });
 }
 
 /// A wait that could go on was no place to be pre-empted at: nobody could take away what it waited for.
@@ -75,4 +75,31 @@ fn a_wait_lets_the_store_arrive() {
 fn a_wait_sees_an_own_store() {
     let text = Text::new("f=1; wait f; x | f; x=1");
     assert_eq!(text.explore(MemoryOrder::Tso, Bound::NONE, true).0, reference::outcomes(&text, MemoryOrder::Tso));
+}
+
+fn reduces(program: &str, handler: &str, order: MemoryOrder, bound: Bound) {
+    let text = Text::new(program).with_handler(handler);
+    let (whole, _) = text.explore(order, bound, false);
+    assert_eq!(text.explore(order, bound, true).0, whole, "{program}, on an interrupt {handler}");
+}
+
+/// To switch interrupts off was no place to be pre-empted at: an interrupt could not come just before.
+#[test]
+fn an_interrupt_comes_before_it_is_masked() {
+    let program = "interrupt 1; z; masked y=9; fence; x=3; wait f | y=4; interrupt 0; x; z; f=1";
+    reduces(program, "x; y", MemoryOrder::Sc, SC);
+}
+
+/// Between an interrupt and the access before which it came, a CPU could not be pre-empted once more.
+#[test]
+fn a_second_interrupt_comes_before_the_same_access() {
+    let program = "masked y=9; interrupt 2; y; y; wait f | x=3; interrupt 2; f=1; x+100 | x=5; y; masked x=1000";
+    reduces(program, "x+100; z=8", MemoryOrder::Sc, SC);
+}
+
+/// Stores to different words that arrived together cost a surprise or not by the order in which they had been issued.
+#[test]
+fn unrelated_stores_arrive_in_no_order() {
+    let program = "f=0; masked y=9; interrupt 1; f=1 | y; z; interrupt 0; x=5";
+    reduces(program, "x; y=8", MemoryOrder::Tso, Bound { preemptions: 2, surprises: 1 });
 }

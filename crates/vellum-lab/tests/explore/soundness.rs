@@ -84,3 +84,26 @@ fn without_surprises_memory_is_sequentially_consistent() {
         assert_eq!(found, reference::outcomes(&text, MemoryOrder::Sc), "seed {seed}: {:?}", text.cpus);
     }
 }
+
+/// The reduction loses no outcome where CPUs interrupt each other.
+#[test]
+fn reduced_searches_find_what_unreduced_ones_find_with_interrupts() {
+    for seed in 0..250 {
+        let rng = &mut Rng::with_seed(3_000 + seed);
+        let cpus = if seed % 3 == 0 { 3 } else { 2 };
+        let mut text = program(rng, cpus, 5 - cpus);
+        for cpu in 0..cpus {
+            let (at, target) = (rng.usize(0..=2), (cpu + rng.usize(1..cpus)) % cpus);
+            let op = if cpu < 2 { Op::Interrupt(target) } else { Op::Masked(rng.usize(0..3), 1_000) };
+            text.cpus[cpu].insert(at, op);
+        }
+        text.cpus[0].insert(rng.usize(0..=2), Op::Masked(rng.usize(0..3), 1_001));
+        text.handler = (0..rng.u64(1..3)).map(|n| operation(rng, &mut (2_000 + n), 5)).collect();
+        let bound = Bound { preemptions: rng.u8(0..3), surprises: rng.u8(0..2) };
+        for order in ORDERS {
+            let (whole, _) = text.explore(order, bound, false);
+            let (reduced, _) = text.explore(order, bound, true);
+            assert_eq!(reduced, whole, "seed {seed} {order:?} {bound:?}: {:?}, {:?}", text.cpus, text.handler);
+        }
+    }
+}

@@ -2,7 +2,7 @@
 //!
 //! CPUs are separated by `|`, operations by `;`. `x=1` stores, `x` loads, `x<-1` swaps, `x+1` adds atomically (both
 //! load the old value), `x?0:1` compares and exchanges (loads the old value), `fence` is a full fence, `wait f` waits
-//! until `f` is not 0. Words are `x`, `y`, `z`, `w` (64 bits) and `f`, `g` (32 bits, the only ones to wait for).
+//! until `f` is not 0, `interrupt 1` interrupts CPU 1, `masked x=1` loads and stores with interrupts off. Words are `x`, `y`, `z`, `w` (64 bits) and `f`, `g` (32 bits, the only ones to wait for).
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -34,9 +34,13 @@ pub enum Op {
     Fence,
     /// Waits until the word is not 0.
     Wait(usize),
+    /// Interrupts a CPU.
+    Interrupt(usize),
+    /// Loads a word and stores to it with interrupts off.
+    Masked(usize, u64),
 }
 
-/// Loaded values, CPU by CPU, then the final memory.
+/// Loaded values, CPU by CPU, those of handlers, then the final memory.
 pub type Outcome = Vec<u64>;
 
 /// What a search of a [`Text`] found.
@@ -53,6 +57,8 @@ pub struct Found {
 pub struct Text {
     /// What each CPU does.
     pub cpus: Vec<Vec<Op>>,
+    /// What each CPU does on an interrupt.
+    pub handler: Vec<Op>,
     /// An outcome that counts as a violation.
     pub forbidden: Option<Outcome>,
     outcomes: Arc<Mutex<Vec<Outcome>>>,
@@ -61,13 +67,18 @@ pub struct Text {
 impl Text {
     /// The program of these operations.
     pub fn of(cpus: Vec<Vec<Op>>) -> Text {
-        Text { cpus, forbidden: None, outcomes: Arc::default() }
+        Text { cpus, handler: Vec::new(), forbidden: None, outcomes: Arc::default() }
     }
 
     /// Parses a program.
     pub fn new(text: &str) -> Text {
-        let cpu = |text: &str| text.split(';').map(str::trim).filter(|op| !op.is_empty()).map(parse).collect();
-        Text::of(text.split('|').map(cpu).collect())
+        Text::of(text.split('|').map(parse_all).collect())
+    }
+
+    /// The same program with what its CPUs do on an interrupt.
+    pub fn with_handler(mut self, text: &str) -> Text {
+        self.handler = parse_all(text);
+        self
     }
 
     /// Runs every execution; the outcomes of the last pass alone, in which every visible word was known from the start.
@@ -91,11 +102,19 @@ impl Text {
     }
 }
 
+fn parse_all(text: &str) -> Vec<Op> {
+    text.split(';').map(str::trim).filter(|op| !op.is_empty()).map(parse).collect()
+}
+
 fn parse(op: &str) -> Op {
     let word = |name: &str| NAMES.find(name.trim()).filter(|_| name.trim().len() == 1).expect("a word");
     let number = |text: &str| text.trim().parse().expect("a number");
     if op == "fence" {
         Op::Fence
+    } else if let Some(cpu) = op.strip_prefix("interrupt ") {
+        Op::Interrupt(number(cpu) as usize)
+    } else if let Some((name, value)) = op.strip_prefix("masked ").and_then(|op| op.split_once('=')) {
+        Op::Masked(word(name), number(value))
     } else if let Some(name) = op.strip_prefix("wait") {
         Op::Wait(word(name))
     } else if let Some((name, value)) = op.split_once("<-") {
@@ -136,7 +155,7 @@ impl Program for Text {
     }
 
     fn start(&self) -> Arc<dyn Execution> {
-        let registers = Mutex::new(vec![Vec::new(); self.cpus.len()]);
+        let registers = Mutex::new(vec![Vec::new(); 2 * self.cpus.len()]);
         Arc::new(Run { text: self.clone(), words: Box::default(), registers })
     }
 }
@@ -175,6 +194,14 @@ impl Run {
         }
     }
 
+    fn carry_out_all(&self, registers: usize, ops: &[Op]) {
+        for &op in ops {
+            if let Some(value) = self.carry_out(op) {
+                self.registers.lock().unwrap()[registers].push(value);
+            }
+        }
+    }
+
     fn carry_out(&self, op: Op) -> Option<u64> {
         match op {
             Op::Load(word) => return Some(self.load(word, Relaxed)),
@@ -186,6 +213,14 @@ impl Run {
             }
             Op::Fence => access::fence(SeqCst),
             Op::Wait(word) => wait::wait_change(self.flag(word), 0),
+            Op::Interrupt(cpu) => wait::send_interrupt(std::iter::once(cpu)),
+            Op::Masked(word, value) => {
+                return Some(wait::with_interrupts_off(|| {
+                    let seen = self.load(word, Relaxed);
+                    self.store(word, value);
+                    seen
+                }));
+            }
         }
         None
     }
@@ -198,11 +233,11 @@ impl Execution for Run {
     }
 
     fn run(&self, cpu: usize) {
-        for &op in &self.text.cpus[cpu] {
-            if let Some(value) = self.carry_out(op) {
-                self.registers.lock().unwrap()[cpu].push(value);
-            }
-        }
+        self.carry_out_all(cpu, &self.text.cpus[cpu]);
+    }
+
+    fn interrupt(&self, cpu: usize) {
+        self.carry_out_all(self.text.cpus.len() + cpu, &self.text.handler);
     }
 
     fn end(&self) {

@@ -177,13 +177,10 @@ impl<'vm, M: Machine> CopyFrame<'vm, M> {
 
     /// Copies the contents of `source`, which users may be storing to.
     fn fill_from(&mut self, source: Pfn) -> &mut [u8] {
-        let words = Physical::<M>::PAGE / size_of::<u64>();
         let (from, to) = (self.vm.machine().frame(source), self.vm.machine().frame(self.pfn));
-        for word in 0..words {
-            // SAFETY: both frames are a page long and page-aligned. `to` is this value's alone, `from` is memory that
-            // others store to at any time, hence the volatile access; the caller has a reference to it.
-            unsafe { to.cast::<u64>().add(word).write(from.cast::<u64>().add(word).read_volatile()) };
-        }
+        // SAFETY: both frames are a page long and page-aligned. `to` is this value's alone; the caller has a reference to
+        // the source.
+        unsafe { self.vm.machine().snapshot_page(from, to) };
         // SAFETY: the frame is a page long, initialised, and this value's alone.
         unsafe { core::slice::from_raw_parts_mut(to, Physical::<M>::PAGE) }
     }

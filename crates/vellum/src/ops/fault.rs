@@ -390,11 +390,7 @@ fn new_page<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, plan: &Plan<'_, M>) ->
 #[cold]
 fn drop_fresh<M: Machine>(cx: &Cx<'_, M>, pfn: Pfn) {
     // By chance a lookup of a page that was in this frame before has a reference.
-    let frame = cx.vm().physical().frame(pfn);
-    if !M::guard(Guard::DropByCount) {
-        frame.set_counts(0, 0);
-        cx.free_frame(pfn);
-    } else if frame.drop_mapping() {
+    if cx.vm().physical().frame(pfn).drop_mapping() {
         cx.free_frame(pfn);
     }
 }
@@ -466,10 +462,9 @@ fn copy_to<M: Machine>(
 ) -> Result<Step<M>, PageError> {
     let pfn = new_page(cx, space, plan)?;
     let machine = cx.vm().machine();
-    let bytes = 1usize << M::Arch::PAGE_SHIFT;
     // SAFETY: the target was just allocated and nobody else has it; the source stays allocated by the reference. Who
     // shares the source may store to it meanwhile only through a shared mapping, where any mix is as good.
-    unsafe { core::ptr::copy_nonoverlapping(machine.frame(source).cast_const(), machine.frame(pfn), bytes) };
+    unsafe { machine.copy_page(machine.frame(source), machine.frame(pfn)) };
     Ok(if replace(cx, space, plan, pfn) { Step::Done(FaultKind::Copied) } else { Step::Retry })
 }
 

@@ -1,4 +1,5 @@
-//! Shared state, and the only way to it: atomics, locks and read-copy-update that go through the [`Machine`](crate::Machine).
+//! Shared state, and the only way to it: atomics, locks and read-copy-update that go through the
+//! [`Machine`](crate::Machine).
 //!
 //! On real machines each operation is the processor's own, inlined; a laboratory machine sees every access by
 //! overriding [`Machine::observe`](crate::Machine::observe), and carries it out itself by overriding

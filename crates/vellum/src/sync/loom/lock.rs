@@ -81,8 +81,8 @@ fn and_not_if_it_does_not_acquire() {
     breaks(NO_SEQ_CST | NO_ACQUIRE, PREEMPTIONS, exclusion, RACE);
 }
 
-/// One CPU announces itself and waits until the lock is free; the other one, with the lock, looks for announcements, and
-/// works if there is none.
+/// One CPU announces itself and waits until the lock is free; the other one, with the lock, looks for announcements,
+/// and works if there is none.
 fn announcement() {
     let locked = Locked::new();
     locked.lock.wait_free(&enter(locked.vm));

@@ -17,9 +17,9 @@ use std::rc::Rc;
 const FRAMES: u64 = 96;
 const CPUS: usize = 2;
 
-/// A machine with two CPUs. It carries accesses to shared words out as [`words::begin`] was told. All other words are the host's,
-/// and accesses to them are no points at which loom switches. If `LIES`, it says that its read-modify-writes are barriers,
-/// which they are not.
+/// A machine with two CPUs. It carries accesses to shared words out as [`words::begin`] was told. All other words are
+/// the host's, and accesses to them are no points at which loom switches. If `LIES`, it says that its
+/// read-modify-writes are barriers, which they are not.
 pub(super) struct LoomMachine<const LIES: bool = false> {
     host: TestMachine,
 }
