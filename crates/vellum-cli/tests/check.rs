@@ -29,7 +29,11 @@ fn the_list_has_its_form() {
     let entries = list.as_array().unwrap();
     assert!(!entries.is_empty());
     for entry in entries {
-        let strings = |key: &str| entry[key].as_array().unwrap().iter().map(|value| value.as_str().unwrap()).count();
+        let strings = |key: &str| {
+            let values = entry[key].as_array().unwrap();
+            assert!(values.iter().all(Value::is_string), "{entry}");
+            values.len()
+        };
         assert!(entry["id"].is_string() && entry["title"].is_string() && entry["thread"].is_string(), "{entry}");
         assert!(strings("guards") + strings("guards_redundant") > 0, "{entry}");
         let modes = entry["modes"].as_object().unwrap();

@@ -1,4 +1,5 @@
-//! lab
+//! Hosted machines for Vellum, and what is done on them: traces replayed, workloads, a reference model, and the
+//! laboratory which runs operations under every interleaving ([`explore`], [`lab`], [`scenario`], [`scenarios`]).
 
 mod access;
 pub mod conflicts;

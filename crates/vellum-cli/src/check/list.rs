@@ -20,7 +20,7 @@ struct Entry {
     /// What comes of switching them off.
     modes: BTreeMap<&'static str, &'static str>,
     thread: &'static str,
-    /// What all searches of `vellum check ID` took together, when that was measured.
+    /// How long the searches of `vellum check ID` took, added up, if that was measured.
     seconds: Option<f64>,
 }
 

@@ -5,7 +5,7 @@ use super::buffer::{self, Delayed};
 use super::choice::{ChoiceKind, Cost};
 use super::sim::{self, Sim};
 use super::visible::WordId;
-use super::wait;
+use super::{tasks, wait};
 use std::sync::atomic::Ordering::{self, SeqCst};
 use vellum::sync::{Modify, Word};
 
@@ -175,10 +175,12 @@ enum Reach {
 fn before<W: Word>(word: &W, reach: Reach) -> usize {
     let writes = reach != Reach::Read;
     let address = (&raw const *word).addr();
+    let Some(id) = word_at(address) else {
+        // A stray pointer: to follow it would be the end of the host's program.
+        sim::report("I-PTFREE", format!("an access to {address:#x}, where the program has no shared memory"));
+        tasks::stop();
+    };
     let visible = sim::with(|sim| {
-        let Some(id) = sim.regions.word(address) else {
-            panic!("a shared word at {address:#x} lies outside the memory that the program named");
-        };
         sim.next_step(id.0 << 1 | writes as u64);
         let shows = sim.is_visible(id) || (reach == Reach::WriteAndDrain && sim.delays_stores());
         shows.then_some(id)

@@ -8,7 +8,7 @@ pub(super) static SCENARIO: Scenario = Scenario {
     id: "B20",
     title: "an upper entry is read twice",
     guards: &[Guard::SingleRead],
-    invariants: &["I-ASSERT"],
+    invariants: &["I-PTFREE"],
     start: |cpu| {
         cpu.map(X, LEAF, Prot::ReadWrite);
         cpu.store(X, 1);

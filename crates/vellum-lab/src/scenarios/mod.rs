@@ -94,7 +94,7 @@ pub fn find(id: &str) -> Option<&'static Scenario> {
     ALL.iter().copied().find(|scenario| scenario.id.eq_ignore_ascii_case(id))
 }
 
-/// What all searches of `vellum check` for the scenario `id` took together when that was measured, in seconds of one CPU.
+/// How long the searches of `vellum check` for the scenario `id` took, added up, in seconds, if that was measured.
 pub fn seconds(id: &str) -> Option<f64> {
     let lines = include_str!("seconds.txt").lines().filter(|line| !line.starts_with('#'));
     let seconds = lines.filter_map(|line| line.split_once(' ')).find(|(of, _)| *of == id)?.1;

@@ -30,10 +30,7 @@ impl<M: Machine> Inner<M> {
             let slot = unsafe { &*slots.add(index::<M::Arch>(address, level)) };
             match M::Arch::table_of(slot.load(Acquire)) {
                 Some(below) if M::guard(Guard::SingleRead) => (pfn, level) = (below, level - 1),
-                Some(_) => match M::Arch::table_of(slot.load(Acquire)) {
-                    Some(below) => (pfn, level) = (below, level - 1),
-                    None => panic!("an entry that names a table names none"),
-                },
+                Some(_) => (pfn, level) = (M::Arch::pfn(slot.load(Acquire)), level - 1),
                 None => break,
             }
         }
