@@ -1,6 +1,6 @@
 //! The machine under exploration: simulated CPUs whose every access, interrupt and TLB fill is a choice of the search.
 //!
-//! [`Lab`] implements [`Machine`] by forwarding each access to [`crate::explore`]. Its MMUs are those of
+//! [`Lab`] implements [`vellum::Machine`] by forwarding each access to [`crate::explore`]. Its MMUs are those of
 //! [`crate::hardware`]. Translation of a user access is one step; what a walk in several steps could find, it finds
 //! through speculative fills of the paging-structure caches. Returning to user mode, loading a root and returning from an
 //! interrupt let the CPU's delayed stores arrive, as the instructions that do it on real processors.
@@ -44,7 +44,7 @@ struct LabCpu<A> {
 }
 
 impl<A: Arch> Lab<A> {
-    /// A machine of that shape, with [`toy_frames`](Self::toy_frames) that the core does not know of.
+    /// A machine of that shape, with some frames for toys that the core does not know of.
     pub fn new(config: &MachineConfig) -> Result<Lab<A>, NoHostMemory> {
         let ranges = config.ranges.len();
         let config = &config.clone().and_range(1, toy_frames::<A>(), 0);

@@ -29,6 +29,9 @@ fn frames<A: Arch>() -> u64 {
 /// Pages of the file.
 const FILE_PAGES: u64 = 4;
 
+/// A process's space.
+type Handle<A> = Arc<Space<'static, Lab<A>>>;
+
 /// What actors share beside the core.
 #[derive(Default)]
 pub(crate) struct Shared {
@@ -102,7 +105,7 @@ pub(crate) struct World<A: Arch> {
     scenario: &'static Scenario,
     shared: Shared,
     vm: NonNull<Vm<Lab<A>>>,
-    processes: Mutex<Vec<Option<Arc<Space<'static, Lab<A>>>>>>,
+    processes: Mutex<Vec<Option<Handle<A>>>>,
     file: Mutex<Option<Object<'static, Lab<A>>>>,
     backing: NonNull<TestFile>,
     toy: ToyTables<A>,
@@ -160,7 +163,7 @@ impl<A: Arch> World<A> {
         Cpu { ops: self, shared: &self.shared }
     }
 
-    fn space(&self, process: usize) -> Arc<Space<'static, Lab<A>>> {
+    fn space(&self, process: usize) -> Handle<A> {
         lock(&self.processes)[process].clone().expect("the scenario uses a process that has ended")
     }
 
@@ -464,7 +467,7 @@ impl<A: Arch> Execution for World<A> {
             start..start + ((range.frames as usize) << A::PAGE_SHIFT)
         });
         let vm = self.vm.as_ptr().addr();
-        of_ranges.chain([vm..vm + size_of::<Vm<Lab<A>>>()]).collect()
+        of_ranges.chain(std::iter::once(vm..vm + size_of::<Vm<Lab<A>>>())).collect()
     }
 
     fn run(&self, cpu: usize) {
