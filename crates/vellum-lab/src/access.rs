@@ -91,8 +91,8 @@ pub(crate) fn switch<M: Simulated>(space: &Space<'_, M>, running: Option<u64>) -
     Some(space.id())
 }
 
-/// Carries out one access of `length` bytes on the current CPU, page by page: `each` moves the bytes of a piece. Between
-/// the translation and the move nothing else happens on this CPU, so no interrupt is served there.
+/// Carries out one access of `length` bytes on the current CPU, page by page: `each` moves the bytes of a piece.
+/// Between the translation and the move nothing else happens on this CPU, so no interrupt is served there.
 pub(crate) fn access<M: Simulated>(
     space: &Space<'_, M>,
     address: u64,

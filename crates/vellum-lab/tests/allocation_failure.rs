@@ -1,5 +1,5 @@
-//! Every allocation of every operation fails in turn, alone and with all that follow: the operation fails as a whole and
-//! succeeds when it is tried again, or it does without.
+//! Every allocation of every operation fails in turn, alone and with all that follow: the operation fails as a whole
+//! and succeeds when it is tried again, or it does without.
 
 use vellum::arch::{Aarch64, Arch, Ppc64, Riscv64, Riscv64Sv48, Sparc64, Tiny, TinyBroadcast, X86_64, X86_64La57};
 use vellum_lab::model::sequence::{Goal, How, Length, Op, Put, Settings, Spot, What, paste::*, sweep, sweep_seeds};

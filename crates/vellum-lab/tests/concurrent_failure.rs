@@ -1,5 +1,6 @@
 //! Allocations fail at every site while others run: each scenario, everything on, with one pre-emption and one failing
-//! allocation (or another surprise) wherever they may be. Nothing breaks, and the recount at the end finds nothing lost.
+//! allocation (or another surprise) wherever they may be. Nothing breaks, and the recount at the end finds nothing
+//! lost.
 
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;

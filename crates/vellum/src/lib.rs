@@ -1,8 +1,9 @@
-//! Vellum: a virtual-memory manager of the class of Linux's `mm/`, to be embedded in kernels, hypervisors and unikernels.
+//! Vellum: a virtual-memory manager of the class of Linux's `mm/`, to be embedded in kernels, hypervisors and
+//! unikernels.
 //!
-//! The embedder implements one trait, [`Machine`], and gets address spaces ([`Space`]) with map, unmap, protect, remap,
-//! advise, fork and faults, objects to map ([`Object`]), physical memory, and TLB shootdown. The crate is `no_std`, has no
-//! `static` and uses no global allocator: all memory comes from the frames the machine gives.
+//! The embedder implements one trait, [`Machine`], and gets address spaces ([`Space`]) with map, unmap, protect,
+//! remap, advise, fork and faults, objects to map ([`Object`]), physical memory, and TLB shootdown. The crate is
+//! `no_std`, has no `static` and uses no global allocator: all memory comes from the frames the machine gives.
 //!
 //! Begin with [`Vm::new`]; the guide for embedders and `examples/embed.rs` show the rest. The inside is described in
 //! `docs/ARCHITECTURE.md`; the lock order in the module `space`.

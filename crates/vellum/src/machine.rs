@@ -61,8 +61,9 @@ pub unsafe trait Machine: Sized + Send + Sync + 'static {
     /// The processor's formats and semantics.
     type Arch: Arch;
 
-    /// Whether a sequentially consistent [`Machine::modify`] is a full barrier, so that loads after it are not satisfied
-    /// before its store is visible: a property of the processor that runs this code. For laboratories to deny.
+    /// Whether a sequentially consistent [`Machine::modify`] is a full barrier, so that loads after it are not
+    /// satisfied before its store is visible: a property of the processor that runs this code. For laboratories to
+    /// deny.
     const SWAP_IS_BARRIER: bool = cfg!(target_arch = "x86_64");
 
     /// Number of CPUs, 1 to [`crate::cpuset::CPUS_MAX`]; constant.
@@ -123,17 +124,17 @@ pub unsafe trait Machine: Sized + Send + Sync + 'static {
     }
 
     /// Begins invalidating `pages` pages of `asid` from `start` on, with the paging-structure caches for them, on all
-    /// CPUs, this one included; `pages` may be more than a space has, and all of `asid` may be invalidated instead. What
-    /// this CPU stored to tables before must be visible to walks that begin afterwards.
+    /// CPUs, this one included; `pages` may be more than a space has, and all of `asid` may be invalidated instead.
+    /// What this CPU stored to tables before must be visible to walks that begin afterwards.
     ///
     /// For architectures whose flush is a broadcast; otherwise unused. May be called with table locks held.
     fn broadcast_invalidate(&self, asid: Asid, start: u64, pages: u64) {
         let _ = (asid, start, pages);
     }
 
-    /// Waits until the broadcasts this CPU began have completed everywhere: also walks, loads and stores that other CPUs
-    /// began with what was invalidated. Called on the CPU which began them. Must not wait for anything else: table
-    /// locks may be held.
+    /// Waits until the broadcasts this CPU began have completed everywhere: also walks, loads and stores that other
+    /// CPUs began with what was invalidated. Called on the CPU which began them. Must not wait for anything else:
+    /// table locks may be held.
     fn broadcast_wait(&self) {}
 
     /// Waits a short while for `word` to differ from `seen`; may return early, must not sleep (table locks may be

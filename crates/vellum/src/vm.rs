@@ -52,8 +52,8 @@ pub struct Vm<M: Machine> {
     zero_page: Pfn,
 }
 
-// SAFETY: `cpus` points to `cpu_count` values owned by this instance for its life, and `identifiers` to atomics likewise;
-// both are `Sync` themselves.
+// SAFETY: `cpus` points to `cpu_count` values owned by this instance for its life, and `identifiers` to atomics
+// likewise; both are `Sync` themselves.
 unsafe impl<M: Machine> Send for Vm<M> {}
 // SAFETY: as above.
 unsafe impl<M: Machine> Sync for Vm<M> {}

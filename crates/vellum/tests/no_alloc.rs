@@ -46,8 +46,8 @@ fn it_links_without_an_allocator() {
     assert!(run.status.success(), "it ends with {}: {}", run.status, String::from_utf8_lossy(&run.stderr));
 }
 
-/// On a machine that does not answer [`vellum::Guard`] questions itself, they are gone from the machine code: no function
-/// that asks or answers, and no name of a guard.
+/// On a machine that does not answer [`vellum::Guard`] questions itself, they are gone from the machine code: no
+/// function that asks or answers, and no name of a guard.
 fn guards_leave_nothing_behind(code: &[u8]) {
     let holds = |code: &[u8], text: &str| code.windows(text.len()).any(|window| window == text.as_bytes());
     let contains = |text: &str| holds(code, text);

@@ -1,8 +1,8 @@
 //! Store buffers: when stores of a CPU reach memory.
 //!
-//! A delayed store stays in its CPU's buffer until it matters: until another CPU touches its word, or its own CPU has to
-//! wait for it. The usual is what sequential consistency shows: stores to a word arrive in the order in which they were
-//! issued, before the word is looked at. Everything else that total store order allows is a surprise.
+//! A delayed store stays in its CPU's buffer until it matters: until another CPU touches its word, or its own CPU has
+//! to wait for it. The usual is what sequential consistency shows: stores to a word arrive in the order in which they
+//! were issued, before the word is looked at. Everything else that total store order allows is a surprise.
 
 use super::access::about_to_change;
 use super::choice::{ChoiceKind, Cost};
@@ -134,8 +134,8 @@ impl Sim {
         (newest != Some(sim::current_cpu())) != surprised
     }
 
-    /// The CPU whose delayed store to `address` arrives first, of those that are not `behind`. Usually it is the one that
-    /// was issued first.
+    /// The CPU whose delayed store to `address` arrives first, of those that are not `behind`. Usually it is the one
+    /// that was issued first.
     fn next_to(&mut self, address: usize, behind: &[usize]) -> Option<usize> {
         let issued = |cpu: usize| self.cpus[cpu].stores.iter().find(|delayed| delayed.address == address);
         let senders = (0..self.cpus.len()).filter(|cpu| !behind.contains(cpu));

@@ -1,9 +1,10 @@
 //! Running a concurrent program under every interleaving.
 //!
-//! A [`Program`]'s CPUs are tasks of the crate `shuttle` on one host thread; exactly one runs at a time. Shared memory is
-//! what is accessed through [`vellum::sync`] with a machine that forwards to [`access`]. At each access the running CPU
-//! may be pre-empted, take an interrupt, or see memory as its store buffers let it; which of these happens is a
-//! [`Choice`](choice::Choice) that a search makes. See `docs/LAB.md` for the search, the reduction and why it is sound.
+//! A [`Program`]'s CPUs are tasks of the crate `shuttle` on one host thread; exactly one runs at a time. Shared memory
+//! is what is accessed through [`vellum::sync`] with a machine that forwards to [`access`]. At each access the running
+//! CPU may be pre-empted, take an interrupt, or see memory as its store buffers let it; which of these happens is a
+//! [`Choice`](choice::Choice) that a search makes. See `docs/LAB.md` for the search, the reduction and why it is
+//! sound.
 //!
 //! * [`search`](fn@search) runs a program under a [`Plan`]: exhaustively to a bound, by chance, or one schedule again.
 //! * `choice`, `exhaustive`, `random`, `replay`: who makes the choices.

@@ -6,8 +6,8 @@ use std::str::FromStr;
 
 /// A place in an execution where something else than the usual may happen.
 ///
-/// Steps count accesses, waits and ends of all CPUs, whether they are visible or not, so that a place does not depend on
-/// what a search knew when it found it.
+/// Steps count accesses, waits and ends of all CPUs, whether they are visible or not, so that a place does not depend
+/// on what a search knew when it found it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PlaceInTime {
     /// Number of the step.

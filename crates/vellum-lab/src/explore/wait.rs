@@ -1,8 +1,8 @@
 //! Who runs: scheduling points, blocking, interrupts, the end.
 //!
-//! An interrupt is taken at the next step of its target, unless that has interrupts off. For a single target, to take it
-//! later is to send it later: the choice is that of pre-empting the sender. That one target of several takes it much later
-//! than another, while it runs on, is not explored.
+//! An interrupt is taken at the next step of its target, unless that has interrupts off. For a single target, to take
+//! it later is to send it later: the choice is that of pre-empting the sender. That one target of several takes it
+//! much later than another, while it runs on, is not explored.
 
 use super::Broken;
 use super::choice::{ChoiceKind, Cost};
@@ -11,8 +11,8 @@ use super::{WordId, access, buffer, tasks};
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::SeqCst;
 
-/// A point at which the current CPU may be pre-empted, before it touches `words`; if it `drains`, its own delayed stores
-/// arrive then.
+/// A point at which the current CPU may be pre-empted, before it touches `words`; if it `drains`, its own delayed
+/// stores arrive then.
 pub(crate) fn point(words: &[(WordId, bool)], drains: bool) {
     point_before(|sim| {
         let drains = drains && !sim.cpus[sim::current_cpu()].stores.is_empty();

@@ -86,8 +86,8 @@ impl<A: Arch> Mmu<A> {
     }
 
     /// I-BBM between two MMUs: whether they cache different frames, or different tables, for `address` of the address
-    /// space that both have loaded. What a CPU caches of a space it has not loaded is not compared: identifiers may have
-    /// been given to others since.
+    /// space that both have loaded. What a CPU caches of a space it has not loaded is not compared: identifiers may
+    /// have been given to others since.
     pub fn check_conflict(&self, other: &Mmu<A>, address: u64, log: &mut ViolationLog) {
         let (Some(own), Some(others)) = (self.loaded(), other.loaded()) else { return };
         let is_global = A::SEMANTICS.shootdown == Shootdown::Broadcast;

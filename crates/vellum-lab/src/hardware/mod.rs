@@ -12,9 +12,9 @@
 //! Where software fills the TLB, its walk is made here, at each miss: it sets no bits, and caches the one translation.
 //!
 //! **Checked at each use** (see [`Invariant`]): the frame reached is not free, each table read is a table, and, where
-//! operations are atomic between accesses, a cached translation says nothing that the tables do not say. Where entries must
-//! be broken before they are made anew, no two CPUs cache different frames or tables for one address of a space that both
-//! have loaded ([`Mmu::check_conflict`], which the machines call after each translation).
+//! operations are atomic between accesses, a cached translation says nothing that the tables do not say. Where entries
+//! must be broken before they are made anew, no two CPUs cache different frames or tables for one address of a space
+//! that both have loaded ([`Mmu::check_conflict`], which the machines call after each translation).
 //!
 //! **Not modelled.** Huge pages (the core has none yet), global entries, memory types, protection keys, accessed bits
 //! of upper entries, and the processor's memory order: user bytes are read and written by host atomics.

@@ -15,8 +15,8 @@ pub enum Invariant {
     PtFree,
     /// A store left no dirty bit in the tables, because the cached translation was dirty and the table's is clean.
     Dirty,
-    /// What is cached for an address names two frames or two tables at once, where entries must be broken before they are
-    /// made anew.
+    /// What is cached for an address names two frames or two tables at once, where entries must be broken before they
+    /// are made anew.
     BreakBeforeMake,
     /// An access makes no progress: its fault is resolved again and again.
     Progress,

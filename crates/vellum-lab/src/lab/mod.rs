@@ -2,8 +2,8 @@
 //!
 //! [`Lab`] implements [`vellum::Machine`] by forwarding each access to [`crate::explore`]. Its MMUs are those of
 //! [`crate::hardware`]. Translation of a user access is one step; what a walk in several steps could find, it finds
-//! through speculative fills of the paging-structure caches. Returning to user mode, loading a root and returning from an
-//! interrupt let the CPU's delayed stores arrive, as the instructions that do it on real processors.
+//! through speculative fills of the paging-structure caches. Returning to user mode, loading a root and returning from
+//! an interrupt let the CPU's delayed stores arrive, as the instructions that do it on real processors.
 
 mod machine;
 mod user;

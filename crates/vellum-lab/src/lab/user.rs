@@ -47,8 +47,8 @@ impl<A: Arch> Lab<A> {
         Err(UserError::Broken)
     }
 
-    /// The scheduling point before an access: what it will touch is the CPU's TLB, the entries walked, what the frame is
-    /// used for, and the word.
+    /// The scheduling point before an access: what it will touch is the CPU's TLB, the entries walked, what the frame
+    /// is used for, and the word.
     fn touch_way<K: FrameKinds>(&self, kinds: &K, address: u64, kind: Access) {
         if sim::is_exploring() {
             access::touch(&self.words_of(kinds, address, kind));

@@ -77,8 +77,8 @@ impl Model {
         self.touch(space, address, Access::Execute).map(|_| ())
     }
 
-    /// What lies at `address`, whatever the rights, without touching it, up to the end of the page; `None` where nothing
-    /// is mapped or the object has no such page.
+    /// What lies at `address`, whatever the rights, without touching it, up to the end of the page; `None` where
+    /// nothing is mapped or the object has no such page.
     pub fn peek(&mut self, space: SpaceId, address: u64, bytes: &mut [u8]) -> Option<()> {
         let attributes = self.space(space).areas.find(address)?.attributes;
         if let Some(object) = attributes.object
@@ -101,8 +101,8 @@ impl Model {
         self.space(space).pages.contains_key(&self.limits.page(address))
     }
 
-    /// Decides whether an access may happen, growing a grows-down mapping if it must. As in Linux, it stays grown if the
-    /// access is then denied.
+    /// Decides whether an access may happen, growing a grows-down mapping if it must. As in Linux, it stays grown if
+    /// the access is then denied.
     ///
     /// # Errors
     /// How the access must fail.

@@ -7,10 +7,10 @@ use vellum::Error;
 use vellum::ops::{RemapPlace, RemapRequest, Sharing};
 
 impl Model {
-    /// Moves, grows or shrinks a mapping, all of which must be one area; the first address where it is not is said to be
-    /// not mapped (Linux says `EFAULT`). What cannot grow in place because something is there fails with
-    /// [`Error::Exists`] (Linux says `ENOMEM`). `chosen` is the address that the system
-    /// under test answered, looked at where the request leaves the choice open.
+    /// Moves, grows or shrinks a mapping, all of which must be one area; the first address where it is not is said to
+    /// be not mapped (Linux says `EFAULT`). What cannot grow in place because something is there fails with
+    /// [`Error::Exists`] (Linux says `ENOMEM`). `chosen` is the address that the system under test answered, looked at
+    /// where the request leaves the choice open.
     ///
     /// # Errors
     /// The error the request must fail with (those of Linux's `mremap`), or what is wrong with the choice.

@@ -1,8 +1,8 @@
 //! Scenarios: a hazard of the catalogue as a small program, with what stops it.
 //!
-//! A [`Scenario`] is data: how the state begins, what each CPU does (public operations of the core and user accesses, by
-//! way of a [`Cpu`]), the guards it is about, and in which modes switching a guard off breaks something. The scenarios
-//! themselves are in [`crate::scenarios`]; `docs/SCENARIOS.md` says how to write one.
+//! A [`Scenario`] is data: how the state begins, what each CPU does (public operations of the core and user accesses,
+//! by way of a [`Cpu`]), the guards it is about, and in which modes switching a guard off breaks something. The
+//! scenarios themselves are in [`crate::scenarios`]; `docs/SCENARIOS.md` says how to write one.
 
 mod backing;
 mod check;

@@ -1,6 +1,6 @@
-//! A14: rights are granted without a flush. A CPU that still has the old translation faults although the tables allow the
-//! access; if the handler only looks at the tables, the CPU faults for ever. Processors that drop a translation when it
-//! faults do not need the handler's help.
+//! A14: rights are granted without a flush. A CPU that still has the old translation faults although the tables allow
+//! the access; if the handler only looks at the tables, the CPU faults for ever. Processors that drop a translation
+//! when it faults do not need the handler's help.
 
 use crate::scenario::{Prot, Scenario, X, actor};
 use vellum::Guard;

@@ -1,5 +1,5 @@
-//! B12: a page table is freed while another CPU's paging-structure cache still leads to it: that CPU walks freed memory.
-//! The table is empty, so that no page's flush covers for the missing one.
+//! B12: a page table is freed while another CPU's paging-structure cache still leads to it: that CPU walks freed
+//! memory. The table is empty, so that no page's flush covers for the missing one.
 
 use crate::scenario::{Prot, Scenario, X, Y, actor};
 use vellum::Guard;

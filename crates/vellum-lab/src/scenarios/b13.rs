@@ -1,5 +1,5 @@
-//! B13: a lazy CPU is spared the flush for a freed page table. It runs no user code, but its processor may walk the tables
-//! at any time, by way of an upper entry it has cached.
+//! B13: a lazy CPU is spared the flush for a freed page table. It runs no user code, but its processor may walk the
+//! tables at any time, by way of an upper entry it has cached.
 
 use crate::scenario::{Prot, Scenario, X, Y, actor};
 use vellum::Guard;

@@ -1,5 +1,5 @@
-//! B16, the negative control: who only reads may well look into a table that has been unlinked. It is empty, as it would
-//! have been a moment before, and the grace period keeps it a table.
+//! B16, the negative control: who only reads may well look into a table that has been unlinked. It is empty, as it
+//! would have been a moment before, and the grace period keeps it a table.
 
 use crate::scenario::{LEAF, Prot, Scenario, X, Y, actor};
 use vellum::Guard;

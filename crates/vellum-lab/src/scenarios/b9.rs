@@ -1,5 +1,6 @@
-//! B9: somebody changes entries that are being moved. In Linux a reverse-map walker came in between, which this core does
-//! not have; here a range operation would, did a move not claim both places. A right that was taken away comes back.
+//! B9: somebody changes entries that are being moved. In Linux a reverse-map walker came in between, which this core
+//! does not have; here a range operation would, did a move not claim both places. A right that was taken away comes
+//! back.
 
 use crate::explore::Bound;
 use crate::scenario::{Prot, Scenario, X, Z, actor};

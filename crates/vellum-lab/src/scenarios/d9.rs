@@ -1,5 +1,6 @@
-//! D9: a copy-on-write shows the new page before every CPU has forgotten the old one. A CPU that walks the tables stores
-//! to the new page, and one that still has the old translation does not see it: memory is not coherent any more.
+//! D9: a copy-on-write shows the new page before every CPU has forgotten the old one. A CPU that walks the tables
+//! stores to the new page, and one that still has the old translation does not see it: memory is not coherent any
+//! more.
 
 use crate::explore::Bound;
 use crate::scenario::{Prot, Scenario, X, actor};

@@ -1,5 +1,5 @@
-//! G5: a fault with interrupts off waits for a table's lock, whose holder waits for this CPU to flush. No interrupt gets
-//! through to it; so who waits for a lock looks into its mailbox meanwhile.
+//! G5: a fault with interrupts off waits for a table's lock, whose holder waits for this CPU to flush. No interrupt
+//! gets through to it; so who waits for a lock looks into its mailbox meanwhile.
 
 use crate::scenario::{Mode, Prot, Scenario, X, Y, actor};
 use vellum::Guard;

@@ -1,6 +1,6 @@
-//! G6: a fault reads what a page is mapped with while its neighbour's mapping changes, half of it before and half after:
-//! it takes the neighbour's rights for its own, and the program gets a signal for a store that is allowed. What was read
-//! counts only if the sequence number is still the same.
+//! G6: a fault reads what a page is mapped with while its neighbour's mapping changes, half of it before and half
+//! after: it takes the neighbour's rights for its own, and the program gets a signal for a store that is allowed. What
+//! was read counts only if the sequence number is still the same.
 
 use crate::scenario::{Prot, Scenario, X, Y, actor};
 use vellum::Guard;

@@ -1,6 +1,6 @@
-//! G7: a fault finds in a mapping which file it shows, without a reference to the file. The mapping goes, and with it the
-//! last reference; the fault then looks for the page in a file that is no more. The file's memory waits for a grace
-//! period.
+//! G7: a fault finds in a mapping which file it shows, without a reference to the file. The mapping goes, and with it
+//! the last reference; the fault then looks for the page in a file that is no more. The file's memory waits for a
+//! grace period.
 
 use crate::scenario::{Prot, Scenario, X, actor};
 use vellum::Guard;

@@ -1,5 +1,5 @@
-//! J1: a CPU enters a space's set of targets with a plain store, which waits in its store buffer while the CPU reads the
-//! generation. A flusher in between sees neither: the CPU keeps what it had cached of the space.
+//! J1: a CPU enters a space's set of targets with a plain store, which waits in its store buffer while the CPU reads
+//! the generation. A flusher in between sees neither: the CPU keeps what it had cached of the space.
 
 use crate::scenario::{Mode, Process, Prot, Scenario, X, actor};
 use vellum::Guard;

@@ -1,5 +1,5 @@
-//! J6: identifiers run out and are given out anew. A CPU must not use what it cached under one for a space that has got it
-//! since; and a space that a CPU runs must keep the one it runs with, or later flushes name another.
+//! J6: identifiers run out and are given out anew. A CPU must not use what it cached under one for a space that has
+//! got it since; and a space that a CPU runs must keep the one it runs with, or later flushes name another.
 
 use crate::scenario::{Mode, Process, Prot, Scenario, X, actor};
 use vellum::Guard;

@@ -1,5 +1,5 @@
-//! J7: of two flushes of different pages the later reaches a CPU first. If it flushes its page and takes note of its own
-//! generation, the earlier seems to be done, and its page stays cached.
+//! J7: of two flushes of different pages the later reaches a CPU first. If it flushes its page and takes note of its
+//! own generation, the earlier seems to be done, and its page stays cached.
 
 use crate::scenario::{Prot, Scenario, X, Z, actor};
 use vellum::Guard;

@@ -1,6 +1,7 @@
-//! T1: the discussion of late flushes (source thread 000), on a toy unmap. A batch would like to flush as late as it can.
-//! But a page that was dirty may still be stored to, through a translation that is dirty and writable too, without the
-//! processor looking at the entry; so what is written out before the flush may lack that store. Hence the rule.
+//! T1: the discussion of late flushes (source thread 000), on a toy unmap. A batch would like to flush as late as it
+//! can. But a page that was dirty may still be stored to, through a translation that is dirty and writable too,
+//! without the processor looking at the entry; so what is written out before the flush may lack that store. Hence the
+//! rule.
 
 use crate::scenario::{Cpu, Scenario, X, actor};
 use vellum::Guard;

@@ -1,6 +1,6 @@
 //! T2: as T1, but the page is clean. Its first store must walk the tables again to set the dirty bit, and finds the
-//! entry gone: the flush may come late. Unless the processor does not look (the mode tiny-blind): there the rule of T1 is
-//! not enough, and clean pages must be flushed early as well.
+//! entry gone: the flush may come late. Unless the processor does not look (the mode tiny-blind): there the rule of T1
+//! is not enough, and clean pages must be flushed early as well.
 
 use crate::scenario::{Cpu, Scenario, X, actor};
 use vellum::Guard;

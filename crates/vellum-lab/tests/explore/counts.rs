@@ -53,8 +53,8 @@ fn three_cpus_without_a_bound() {
     }
 }
 
-/// One pre-emption: a CPU in two blocks which are not neighbours, 12 - 6 orders. Two: a CPU in three blocks, 2 orders; or
-/// two CPUs in two blocks each, 30 - 12 - 12 + 6 orders.
+/// One pre-emption: a CPU in two blocks which are not neighbours, 12 - 6 orders. Two: a CPU in three blocks, 2 orders;
+/// or two CPUs in two blocks each, 30 - 12 - 12 + 6 orders.
 #[test]
 fn three_cpus_with_a_bound() {
     for [n, m, k] in [[1, 1, 1], [2, 1, 3], [3, 3, 3], [4, 0, 2]] {

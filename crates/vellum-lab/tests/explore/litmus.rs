@@ -1,9 +1,9 @@
 //! Litmus tests: the complete set of outcomes under each order of memory.
 //!
-//! The names, and which outcomes x86-TSO allows, are those of Sewell et al. (CACM 53(7), 2010), Owens, Sarkar, Sewell ("A
-//! better x86 memory model: x86-TSO", TPHOLs 2009: n4b, n5, n6, RWC), and Alglave, Maranget, Tautschnig ("Herding cats",
-//! TOPLAS 2014: S, R, 2+2W, WRC). An outcome is written as the loaded values, CPU by CPU, then the final value of the
-//! words named.
+//! The names, and which outcomes x86-TSO allows, are those of Sewell et al. (CACM 53(7), 2010), Owens, Sarkar, Sewell
+//! ("A better x86 memory model: x86-TSO", TPHOLs 2009: n4b, n5, n6, RWC), and Alglave, Maranget, Tautschnig ("Herding
+//! cats", TOPLAS 2014: S, R, 2+2W, WRC). An outcome is written as the loaded values, CPU by CPU, then the final value
+//! of the words named.
 
 use super::reference;
 use super::text::{Found, Text};

@@ -1,7 +1,7 @@
 //! Every outcome of a program, computed without the explorer: the abstract machine of x86-TSO (Sewell, Sarkar, Owens,
-//! Zappa Nardelli, Myreen, "x86-TSO: a rigorous and usable programmer's model for x86 multiprocessors", CACM 53(7), 2010,
-//! section 3), searched state by state. Each CPU has a queue of stores; memory takes the oldest of any queue at any
-//! time; a locked operation and a fence need an empty queue. Sequential consistency is the same without queues.
+//! Zappa Nardelli, Myreen, "x86-TSO: a rigorous and usable programmer's model for x86 multiprocessors", CACM 53(7),
+//! 2010, section 3), searched state by state. Each CPU has a queue of stores; memory takes the oldest of any queue at
+//! any time; a locked operation and a fence need an empty queue. Sequential consistency is the same without queues.
 
 use super::text::{Found, Op, Outcome, Text, WORDS};
 use std::collections::{BTreeSet, HashSet, VecDeque};

@@ -36,8 +36,8 @@ fn a_store_is_late_before_a_fence() {
     finds("x=1; z; w+1 | z=1; fence; x", MemoryOrder::Tso, &[0, 0, 0], Bound { preemptions: 1, surprises: 1 });
 }
 
-/// A pre-emption before a load was taken for redundant, because nobody had stored to its word meanwhile; but another CPU
-/// had seen the word as it was before a store that waited arrived.
+/// A pre-emption before a load was taken for redundant, because nobody had stored to its word meanwhile; but another
+/// CPU had seen the word as it was before a store that waited arrived.
 #[test]
 fn a_load_lets_a_store_arrive() {
     let program = "f=1; w; x; z | x=1; z=1; y; f | w=1; y=1; fence; x";

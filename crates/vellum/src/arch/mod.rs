@@ -186,8 +186,8 @@ pub trait Arch: Copy + Send + Sync + 'static {
     const USER_START: u64;
     /// End of the user range, exclusive; page-aligned.
     const USER_END: u64;
-    /// Address-space identifiers the core uses: per CPU where flushes are interrupts (1 means that each switch flushes),
-    /// for all CPUs together where they are broadcasts (more than there are CPUs).
+    /// Address-space identifiers the core uses: per CPU where flushes are interrupts (1 means that each switch
+    /// flushes), for all CPUs together where they are broadcasts (more than there are CPUs).
     const ASIDS: usize;
     /// The processor's semantics.
     const SEMANTICS: Semantics;
@@ -219,8 +219,8 @@ pub trait Arch: Copy + Send + Sync + 'static {
     /// A level 0 word known to be a page, without WRITE and EXCLUSIVE: what fork leaves on both sides.
     fn shared_copy(word: u64) -> u64;
 
-    /// The bits of a level 0 word which say the access rights: words of pages that differ in nothing but READ, WRITE and
-    /// EXECUTE differ in nothing but these.
+    /// The bits of a level 0 word which say the access rights: words of pages that differ in nothing but READ, WRITE
+    /// and EXECUTE differ in nothing but these.
     const RIGHTS: u64;
 
     /// A level 0 word known to be a page, with other rights: `rights` are the [`Arch::RIGHTS`] bits of a clean page

@@ -1,7 +1,7 @@
 //! Processors that exist only here: three levels of four entries.
 //!
-//! Their spaces have 64 pages, so that explorations can be exhaustive, and their format shares nothing with x86-64's, so
-//! that a core which assumes that format does not get far. They differ in their semantics alone.
+//! Their spaces have 64 pages, so that explorations can be exhaustive, and their format shares nothing with x86-64's,
+//! so that a core which assumes that format does not get far. They differ in their semantics alone.
 
 use super::{Arch, Entry, PageBits, Semantics, Shootdown};
 use crate::phys::Pfn;

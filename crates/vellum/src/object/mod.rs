@@ -1,9 +1,9 @@
 //! What a mapping shows beside private anonymous memory: shared memory, and files through a page cache.
 //!
 //! An object is counted by its handles ([`Object`]) and by the attribute classes that name it. What it consists of is
-//! an [`Inner`] in a slab, freed a grace period after the last reference was dropped, so that a fault may look a page up
-//! ([`Inner::lookup`]) with nothing but a class it has read optimistically. Dropping the last reference does not destroy
-//! the object, since that sleeps: inside the core, a [`Dying`] keeps it until the core is left.
+//! an [`Inner`] in a slab, freed a grace period after the last reference was dropped, so that a fault may look a page
+//! up ([`Inner::lookup`]) with nothing but a class it has read optimistically. Dropping the last reference does not
+//! destroy the object, since that sleeps: inside the core, a [`Dying`] keeps it until the core is left.
 //!
 //! | file | what |
 //! |---|---|

@@ -597,7 +597,8 @@ fn lookups_race_with_the_end_of_objects() {
         if cpu > 0 {
             while !is_over.load(SeqCst) {
                 let cx = Cx::enter(&vm);
-                // SAFETY: objects are freed by grace periods, and the pointer is cleared before their last reference goes.
+                // SAFETY: objects are freed by grace periods, and the pointer is cleared before their last reference
+                // goes.
                 let Some(inner) = (unsafe { current.load(SeqCst).as_ref() }) else { continue };
                 let id = inner.id();
                 for index in [0, 1, 70] {

@@ -178,8 +178,8 @@ impl<'vm, M: Machine> CopyFrame<'vm, M> {
     /// Copies the contents of `source`, which users may be storing to.
     fn fill_from(&mut self, source: Pfn) -> &mut [u8] {
         let (from, to) = (self.vm.machine().frame(source), self.vm.machine().frame(self.pfn));
-        // SAFETY: both frames are a page long and page-aligned. `to` is this value's alone; the caller has a reference to
-        // the source.
+        // SAFETY: both frames are a page long and page-aligned. `to` is this value's alone; the caller has a reference
+        // to the source.
         unsafe { self.vm.machine().snapshot_page(from, to) };
         // SAFETY: the frame is a page long, initialised, and this value's alone.
         unsafe { core::slice::from_raw_parts_mut(to, Physical::<M>::PAGE) }

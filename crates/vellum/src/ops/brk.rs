@@ -26,8 +26,8 @@ impl<M: Machine> Space<'_, M> {
         Ok(())
     }
 
-    /// Moves the end of the heap to `end`, any address at or above its base; the end afterwards, which is `end`. An `end`
-    /// of zero only asks.
+    /// Moves the end of the heap to `end`, any address at or above its base; the end afterwards, which is `end`. An
+    /// `end` of zero only asks.
     ///
     /// Context and allocation as [`Space::map`] and [`Space::unmap`]. Callers serialise their calls for one space.
     ///

@@ -1,8 +1,8 @@
 //! Page faults.
 //!
-//! Plan: descend without a lock and read class, entry and sequence count. Prepare: allocate, clear, copy or read a page on
-//! private state. Commit: take the leaf's lock, and install only if the leaf is not stale and neither its classes nor
-//! the entry have changed; else drop what was prepared and begin again. No lock of the space is taken.
+//! Plan: descend without a lock and read class, entry and sequence count. Prepare: allocate, clear, copy or read a
+//! page on private state. Commit: take the leaf's lock, and install only if the leaf is not stale and neither its
+//! classes nor the entry have changed; else drop what was prepared and begin again. No lock of the space is taken.
 
 use crate::arch::{Arch, PageBits, Prot};
 use crate::cpu::Cx;

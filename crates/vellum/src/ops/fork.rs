@@ -1,11 +1,12 @@
 //! Fork: a snapshot of a space.
 //!
-//! Fork claims the whole space, so no range operation runs beside it. It copies table by table, under one table lock at a
-//! time; private pages lose the right to be written on both sides, without a flush. Each leaf it has copied is stamped
-//! with the fork's number, and a fault that would change a stamped leaf, or needs a new table, waits until fork has
-//! flushed, once, at the end. So no thread can store to a copied page *through a fault* and then to one not yet copied; and what a thread
-//! stores to a copied page through a translation it still has, before the flush reaches its CPU, goes to the page that
-//! both sides share. The child therefore is the parent as it was at one moment: that of the flush. (D10)
+//! Fork claims the whole space, so no range operation runs beside it. It copies table by table, under one table lock
+//! at a time; private pages lose the right to be written on both sides, without a flush. Each leaf it has copied is
+//! stamped with the fork's number, and a fault that would change a stamped leaf, or needs a new table, waits until
+//! fork has flushed, once, at the end. So no thread can store to a copied page *through a fault* and then to one not
+//! yet copied; and what a thread stores to a copied page through a translation it still has, before the flush reaches
+//! its CPU, goes to the page that both sides share. The child therefore is the parent as it was at one moment: that of
+//! the flush. (D10)
 
 use crate::arch::{Arch, PageBits, index};
 use crate::cpu::Cx;
@@ -94,8 +95,9 @@ fn inherit<M: Machine>(cx: &Cx<'_, M>, class: ClassId) -> Inherit {
 }
 
 impl<M: Machine> Fork<'_, M> {
-    /// Copies the upper table in frame `from` to the one in frame `to`, both of `level`, up to slot `last`; `base` is the
-    /// first address. Tables stay where they are: the claim sees to that in the parent, and nobody knows the child.
+    /// Copies the upper table in frame `from` to the one in frame `to`, both of `level`, up to slot `last`; `base` is
+    /// the first address. Tables stay where they are: the claim sees to that in the parent, and nobody knows the
+    /// child.
     fn upper(&mut self, from: Pfn, to: Pfn, level: usize, base: u64, last: usize) -> Result<(), Error> {
         {
             let cx = Cx::enter(self.vm);

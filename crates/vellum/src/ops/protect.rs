@@ -18,8 +18,8 @@ type May<'a, M> = dyn Fn(&Attributes<M>, u64) -> Result<(), Error> + 'a;
 type Becomes<'a, M> = dyn Fn(Attributes<M>) -> Attributes<M> + 'a;
 
 impl<M: Machine> Space<'_, M> {
-    /// Gives a range the access rights `prot`, as `mprotect` does. When it returns no CPU can use a right that was taken
-    /// away. A range of length zero is fine and means nothing.
+    /// Gives a range the access rights `prot`, as `mprotect` does. When it returns no CPU can use a right that was
+    /// taken away. A range of length zero is fine and means nothing.
     ///
     /// May sleep while another operation works on the same range; allocates as [`Space::unmap`] does.
     ///

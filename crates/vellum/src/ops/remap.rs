@@ -2,7 +2,8 @@
 //!
 //! A move claims the hull of both ranges. Pages move leaf by leaf, under the locks of both leaves, and the old
 //! translations are flushed before those locks go: nobody can unmap or clean a page at its new place while a CPU still
-//! reaches it at its old one (B7, B8). The pages keep their names; the class of the new range says how far it was moved.
+//! reaches it at its old one (B7, B8). The pages keep their names; the class of the new range says how far it was
+//! moved.
 
 use super::holds::Holds;
 use super::range::{aligned, checked, page, rounded};
@@ -39,16 +40,16 @@ pub struct RemapRequest {
     pub new_length: u64,
     /// Where it may go.
     pub place: RemapPlace,
-    /// Move the pages and leave the old mapping in place, empty (`MREMAP_DONTUNMAP`); the lengths are equal then, and the
-    /// mapping moves.
+    /// Move the pages and leave the old mapping in place, empty (`MREMAP_DONTUNMAP`); the lengths are equal then, and
+    /// the mapping moves.
     pub keep_old: bool,
 }
 
 impl<'vm, M: Machine> Space<'vm, M> {
     /// Moves or resizes a mapping, as `mremap` does; its new address.
     ///
-    /// The old range must be mapped throughout with equal attributes. May sleep while another operation works on a range
-    /// between the old and the new place; allocates page tables.
+    /// The old range must be mapped throughout with equal attributes. May sleep while another operation works on a
+    /// range between the old and the new place; allocates page tables.
     ///
     /// # Errors
     /// [`Error::Unaligned`], [`Error::ZeroLength`], [`Error::OutOfRange`], [`Error::TooLow`]; [`Error::NotMapped`] for a

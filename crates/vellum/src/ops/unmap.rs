@@ -11,11 +11,11 @@ use crate::space::split::Holes;
 use crate::space::{ClassId, Space};
 
 impl<M: Machine> Space<'_, M> {
-    /// Removes all mappings of a range, as `munmap` does; holes in it are fine. When it returns no CPU can reach what was
-    /// there, and page tables that became empty are on their way to be freed.
+    /// Removes all mappings of a range, as `munmap` does; holes in it are fine. When it returns no CPU can reach what
+    /// was there, and page tables that became empty are on their way to be freed.
     ///
-    /// May sleep while another operation works on the same range, and when it ends the last use of a modified file. Allocates page tables if the range cuts a
-    /// large mapping.
+    /// May sleep while another operation works on the same range, and when it ends the last use of a modified file.
+    /// Allocates page tables if the range cuts a large mapping.
     ///
     /// # Errors
     /// [`Error::Unaligned`], [`Error::ZeroLength`], [`Error::OutOfRange`]; [`Error::OutOfMemory`] for the tables at the

@@ -200,7 +200,8 @@ impl<M: Machine> Vm<M> {
     }
 }
 
-/// Where the audit counts what it finds of a frame that can be mapped: entries in the low half, cache places in the high.
+/// Where the audit counts what it finds of a frame that can be mapped: entries in the low half, cache places in the
+/// high.
 fn tally<M: Machine>(frame: &Frame<M>) -> Option<&crate::sync::AtomicU64<M>> {
     matches!(frame.kind(), Kind::Anonymous | Kind::File).then(|| &frame.words[3])
 }

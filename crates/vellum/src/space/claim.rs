@@ -4,15 +4,16 @@
 //! structure of the tree there changes only by faults, which may put a table where there was none until the commit
 //! begins ([`Claim::begin_commit`]). No lock is held, so the operation may allocate, do I/O and sleep.
 //!
-//! A claim is a word in the descriptor of the lowest table that covers the range: the first and the last slot concerned.
-//! A table has one claim at a time. To acquire: write the word under the table's lock, then look at the tables above;
-//! if one has a claim on the way down to here, withdraw and wait for it. Then wait until no table below, in the range,
-//! has a claim. Of two operations on overlapping ranges one stands above the other or both at one table. At one table the
-//! lock decides. Otherwise each writes its own word and then reads the other's, all sequentially consistent, so at least
-//! one sees the other; the lower withdraws, the upper waits. Nobody waits while another waits for him.
+//! A claim is a word in the descriptor of the lowest table that covers the range: the first and the last slot
+//! concerned. A table has one claim at a time. To acquire: write the word under the table's lock, then look at the
+//! tables above; if one has a claim on the way down to here, withdraw and wait for it. Then wait until no table below,
+//! in the range, has a claim. Of two operations on overlapping ranges one stands above the other or both at one table.
+//! At one table the lock decides. Otherwise each writes its own word and then reads the other's, all sequentially
+//! consistent, so at least one sees the other; the lower withdraws, the upper waits. Nobody waits while another waits
+//! for him.
 //!
-//! A short operation within one leaf holds the leaf's lock from beginning to end instead ([`super::leaf`]): it looks for
-//! claims after it has taken the lock, and who has claimed waits until he has seen each leaf's lock free.
+//! A short operation within one leaf holds the leaf's lock from beginning to end instead ([`super::leaf`]): it looks
+//! for claims after it has taken the lock, and who has claimed waits until he has seen each leaf's lock free.
 
 use super::Inner;
 use super::table::Table;
@@ -192,7 +193,8 @@ impl<'s, M: Machine> Claim<'s, M> {
         Some(parent)
     }
 
-    /// Ends the claim, wakes who waits for it, and destroys the objects that nothing refers to any more, which may sleep.
+    /// Ends the claim, wakes who waits for it, and destroys the objects that nothing refers to any more, which may
+    /// sleep.
     pub(crate) fn release(self) {
         clear(self.vm, self.table);
         self.dying.destroy(self.vm);

@@ -1,7 +1,7 @@
 //! The short way: an operation on a range within one leaf and of one class.
 //!
-//! It holds the leaf's lock from beginning to end instead of a claim. After it has taken the lock it looks for claims on
-//! the leaf and on the way to it; if there is one, or the range is not that simple, nothing is done here and the
+//! It holds the leaf's lock from beginning to end instead of a claim. After it has taken the lock it looks for claims
+//! on the leaf and on the way to it; if there is one, or the range is not that simple, nothing is done here and the
 //! operation takes the long way.
 
 use super::apply::{PageChange, reprotect, zap};

@@ -4,7 +4,8 @@
 //! * [`walk`] – lockless descents; [`claim`] – how range operations exclude each other; [`split`] – tables at the edges
 //!   of a range; [`apply`] – changing the slots of a range; [`fold`] – giving empty tables back.
 //! * [`leaf`] – the short way for a range within one leaf; [`shift`] – moving pages.
-//! * [`place`] – choosing addresses; [`query`] – what is mapped; [`handle`] – the public handle; [`teardown`] – the end.
+//! * [`place`] – choosing addresses; [`query`] – what is mapped; [`handle`] – the public handle; [`teardown`] – the
+//!   end.
 //!
 //! # Lock order
 //!

@@ -306,8 +306,8 @@ impl Runs {
         frame.words[3].store(SIDE << COUNT_SHIFT | pfn.0, Release);
     }
 
-    /// Goes back to inline runs when there are few, so that what the operation in progress still does fits too; the side
-    /// array is freed after a grace period.
+    /// Goes back to inline runs when there are few, so that what the operation in progress still does fits too; the
+    /// side array is freed after a grace period.
     #[cold]
     fn shrink<M: Machine>(cx: &Cx<'_, M>, frame: &Frame<M>, array: &[AtomicU32<M>], side: Pfn) {
         let mut runs = [Run(0); INLINE];
@@ -515,7 +515,8 @@ fn encode<M: Machine>(frame: &Frame<M>, runs: &[Run]) {
     frame.words[3].store((runs.len() as u64) << COUNT_SHIFT | start(1) | start(2) << 16 | start(3) << 32, Release);
 }
 
-/// By how much the number of borders changes where a run of class `old` beside a slot of class `neighbour` becomes `new`.
+/// By how much the number of borders changes where a run of class `old` beside a slot of class `neighbour` becomes
+/// `new`.
 #[inline(always)]
 fn border_change(neighbour: u32, old: u32, new: u32) -> i64 {
     i64::from(neighbour != new) - i64::from(neighbour != old)

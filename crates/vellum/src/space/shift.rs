@@ -1,8 +1,8 @@
 //! Moving the pages of a range to another place.
 //!
 //! Leaf by leaf: under the locks of both leaves the entries move, the classes of both places change, and the old
-//! translations are flushed before the locks go (B7, B8). So at any moment a page is at one of the two places, and a fault
-//! finds the class that belongs to it.
+//! translations are flushed before the locks go (B7, B8). So at any moment a page is at one of the two places, and a
+//! fault finds the class that belongs to it.
 
 use super::table::Table;
 use super::walk::Maker;

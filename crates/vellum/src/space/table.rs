@@ -273,8 +273,8 @@ impl<'a, M: Machine> Locked<'a, M> {
         Runs::set(cx, self.table.frame, self.table.len(), low, high, class, spares);
     }
 
-    /// Sets the class of the slots `low..=high`, none of which has a lower table, and counts the slots: first for the new
-    /// class, which the caller holds, lest one that stays is given up in between.
+    /// Sets the class of the slots `low..=high`, none of which has a lower table, and counts the slots: first for the
+    /// new class, which the caller holds, lest one that stays is given up in between.
     pub(crate) fn set_counted_class(
         &self,
         cx: &Cx<'_, M>,

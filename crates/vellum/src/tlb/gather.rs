@@ -68,8 +68,9 @@ impl<'a, M: Machine> Gather<'a, M> {
         self.frames == CAPACITY
     }
 
-    /// Adds a frame which was mapped at `address`: its mapping is dropped after the flush. `is_dirty`: it is an object's,
-    /// and was stored to; that is noted after the flush too, when no CPU can store any more (B2). The gather is not full.
+    /// Adds a frame which was mapped at `address`: its mapping is dropped after the flush. `is_dirty`: it is an
+    /// object's, and was stored to; that is noted after the flush too, when no CPU can store any more (B2). The gather
+    /// is not full.
     #[inline(always)]
     pub(crate) fn add(&mut self, pfn: Pfn, address: u64, is_dirty: bool) {
         if is_dirty && !M::guard(Guard::DirtyAfterFlush) {

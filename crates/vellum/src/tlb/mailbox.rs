@@ -62,8 +62,8 @@ impl<M: Machine> Mailbox<M> {
         self.posted.load(Acquire) != self.served.load(Relaxed)
     }
 
-    /// Posts `request`; the ticket to wait for. `None` if the owner is to leave another space first: two dying spaces do
-    /// not fit, and the caller waits and tries again.
+    /// Posts `request`; the ticket to wait for. `None` if the owner is to leave another space first: two dying spaces
+    /// do not fit, and the caller waits and tries again.
     pub(crate) fn post(&self, cx: &Cx<'_, M>, request: Request) -> Option<u32> {
         let _guard = self.lock.lock(cx, Rank::Mailbox);
         let merged = if self.full.load(Relaxed) == 0 { request } else { self.current().merge(request)? };

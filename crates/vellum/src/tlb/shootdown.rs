@@ -178,8 +178,8 @@ impl<M: Machine> Cx<'_, M> {
         }
     }
 
-    /// Runs `body` while interrupts leave the CPU's TLB state alone, then serves what came meanwhile, also with interrupts
-    /// off (J13).
+    /// Runs `body` while interrupts leave the CPU's TLB state alone, then serves what came meanwhile, also with
+    /// interrupts off (J13).
     #[inline(always)]
     pub(super) fn while_busy(&self, body: impl FnOnce()) {
         let busy = &self.cpu().tlb.busy;
@@ -211,8 +211,8 @@ impl<M: Machine> Cx<'_, M> {
         self.invalidate_loaded(request.start, pages, request.first, last);
     }
 
-    /// Invalidates `pages` pages of the loaded space here, for the step from generation `first - 1` to `last`; all of it
-    /// where this CPU is further behind (J7), or there are too many pages.
+    /// Invalidates `pages` pages of the loaded space here, for the step from generation `first - 1` to `last`; all of
+    /// it where this CPU is further behind (J7), or there are too many pages.
     #[inline(always)]
     fn invalidate_loaded(&self, start: u64, pages: u64, first: u64, last: u64) {
         let tlb = &self.cpu().tlb;

@@ -14,8 +14,8 @@
 //! run::<X86_64>(&[Store { cpu: 0, space: 0, at: Pool(3), offset: 0, bytes: 1 }], &Settings::default()).unwrap();
 //! ```
 //!
-//! Not compared: when the zero page or pages around a fault are mapped, `rss` of files and shared memory beyond what the
-//! audit recounts, and what happens when memory ends (see the allocation-failure tests).
+//! Not compared: when the zero page or pages around a fault are mapped, `rss` of files and shared memory beyond what
+//! the audit recounts, and what happens when memory ends (see the allocation-failure tests).
 
 mod check;
 mod file;

@@ -30,9 +30,9 @@ impl Sweep {
     }
 }
 
-/// Runs `op` after `setup` again and again, on a fresh machine each time: first counting its allocations, then with each
-/// of them failing, alone and with all that follow. An operation that runs out of memory must have changed nothing,
-/// and must succeed when it is tried again with memory.
+/// Runs `op` after `setup` again and again, on a fresh machine each time: first counting its allocations, then with
+/// each of them failing, alone and with all that follow. An operation that runs out of memory must have changed
+/// nothing, and must succeed when it is tried again with memory.
 ///
 /// Not held against an operation: page tables that a fault leaves, pages that populating has got to, a stack that has
 /// grown, and memory that the core keeps for its own use.

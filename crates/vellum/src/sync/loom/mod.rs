@@ -7,8 +7,8 @@
 //! Loom takes a sequentially consistent *access* for one that acquires and releases; only its sequentially consistent
 //! *fences* are exact. So the machine puts a fence before each such access, or one after, which are the two ways in
 //! which compilers map them to processors without such accesses; each is stronger than the language in one direction,
-//! and each test is passed under both. What loom cannot show: a store that becomes visible before an earlier load (tests
-//! use loom's cells for that: they check that accesses happen in order), and what needs more pre-emptions.
+//! and each test is passed under both. What loom cannot show: a store that becomes visible before an earlier load
+//! (tests use loom's cells for that: they check that accesses happen in order), and what needs more pre-emptions.
 //!
 //! Each test has counterparts on machines that weaken something, and must fail there.
 

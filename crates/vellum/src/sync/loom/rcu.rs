@@ -160,7 +160,8 @@ fn and_if_an_announcement_is_no_barrier() {
 
 #[test]
 fn and_if_retiring_is_no_barrier() {
-    // The exchanges' own fences make announcements barriers here: what is missing is the fence of `GlobalEpoch::retire`.
+    // The exchanges' own fences make announcements barriers here: what is missing is the fence of
+    // `GlobalEpoch::retire`.
     breaks(TRAILING | NO_FENCES, PREEMPTIONS, || three::<Liar>(Unlink::Store), RACE);
     holds(TRAILING, PREEMPTIONS, || three::<Liar>(Unlink::Store));
 }
