@@ -230,6 +230,11 @@ pub fn happened_on(cpu: usize, text: impl FnOnce() -> String) {
     });
 }
 
+/// Whether allocations fail on purpose.
+pub(crate) fn allocations_fail() -> bool {
+    SIM.with_borrow(|sim| sim.as_ref().is_some_and(|sim| sim.allocations_fail))
+}
+
 /// Whether a diagram is being drawn.
 pub(crate) fn is_drawn() -> bool {
     SIM.with_borrow(|sim| sim.as_ref().is_some_and(|sim| sim.happenings.is_some() && sim.phase == Phase::Together))

@@ -52,6 +52,7 @@ impl Cpu<'_> {
     }
 
     fn map_what(&self, at: At, pages: u64, prot: Prot, shows: Shows, replace: bool) -> bool {
+        let pages = if pages == super::LEAF { self.ops.leaf_pages() } else { pages };
         let process = self.process();
         let range = self.pages(at, pages);
         let text = format!("mmap {} {prot:?} {shows:?}", self.range(at, pages));

@@ -23,7 +23,7 @@ pub use toy::{Toy, ToyPage};
 use crate::explore::Bound;
 use vellum::Guard;
 
-/// A page that scenarios work on: page `.1` (0 to 3) of leaf table `.0`.
+/// A page that scenarios work on: page `.1` (0 to 2; 3 is the last, whatever its number) of leaf table `.0`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct At(pub u8, pub u8);
 
@@ -34,8 +34,8 @@ pub const Y: At = At(0, 1);
 /// A third, under another leaf table.
 pub const Z: At = At(1, 0);
 
-/// Pages of a leaf table of the toy: a table of which all pages are mapped alike is given back when none is there.
-pub const LEAF: u64 = 4;
+/// As many pages as a leaf table has: what to map for a table that can become empty.
+pub const LEAF: u64 = u64::MAX;
 
 /// A hazard as a small program.
 #[derive(Clone, Copy)]

@@ -31,6 +31,8 @@ pub(crate) enum Shows {
 pub(crate) trait Ops: Send + Sync {
     fn address(&self, at: At) -> u64;
     fn page_size(&self) -> u64;
+    /// Pages under one leaf table.
+    fn leaf_pages(&self) -> u64;
     /// Maps, replacing what is there if `replace`.
     fn map(&self, process: usize, at: At, pages: u64, prot: Prot, shows: Shows, replace: bool) -> Result<(), Error>;
     /// Maps there if there is room, else elsewhere.

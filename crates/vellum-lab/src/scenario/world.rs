@@ -24,7 +24,7 @@ use vellum::{AuditError, Error, Object, Space, Vm};
 /// Frames of a world. Few, so that setting one up is quick: what the core keeps for itself, some tables for three
 /// processes, some pages.
 fn frames<A: Arch>() -> u64 {
-    64 + (0..A::LEVELS).map(|level| 4u64 << table_order::<A>(level)).sum::<u64>()
+    64 + (0..A::LEVELS).map(|level| 8u64 << table_order::<A>(level)).sum::<u64>()
 }
 /// Pages of the file.
 const FILE_PAGES: u64 = 4;
@@ -273,7 +273,12 @@ impl<A: Arch> Ops for World<A> {
     fn address(&self, at: At) -> u64 {
         let leaf = A::shift(0) + A::index_bits(0);
         let first = A::USER_START.div_ceil(1 << leaf).max(1);
-        ((first + at.0 as u64) << leaf) + self.bytes(at.1 as u64)
+        let page = if at.1 == 3 { self.leaf_pages() - 1 } else { at.1 as u64 };
+        ((first + at.0 as u64) << leaf) + self.bytes(page)
+    }
+
+    fn leaf_pages(&self) -> u64 {
+        entries::<A>(0) as u64
     }
 
     fn page_size(&self) -> u64 {
@@ -361,7 +366,8 @@ impl<A: Arch> Ops for World<A> {
         // The oracle is told in the same step as the access, before anything else can run.
         let resolve = |kind| match self.shared.busy(|| space.fault(address, kind)) {
             // The program is not told: an allocation that failed on purpose is tried again with the access.
-            Ok(_) | Err(FaultError::OutOfMemory { .. }) => Ok(()),
+            Ok(_) => Ok(()),
+            Err(FaultError::OutOfMemory { .. }) if sim::allocations_fail() => Ok(()),
             Err(error) => Err(error),
         };
         match self.vm().machine().user_access(self.vm(), address, store, resolve) {
