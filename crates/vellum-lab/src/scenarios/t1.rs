@@ -10,18 +10,14 @@ use vellum::Guard;
 const DISK: usize = 0;
 const STORED: usize = 1;
 
-/// Unmaps X and writes it out.
 fn unmap_late(cpu: &Cpu<'_>) {
     let toy = cpu.toy();
     let Some(old) = toy.clear(X) else { return };
-    let must_flush_now = old.dirty && cpu.guard();
-    if must_flush_now {
+    if old.dirty && cpu.guard() {
         toy.flush(X);
     }
     cpu.note(DISK, toy.read(old));
-    if !must_flush_now {
-        toy.flush(X);
-    }
+    toy.flush(X);
     toy.free(old);
 }
 
@@ -33,8 +29,7 @@ pub(super) static SCENARIO: Scenario = Scenario {
     invariants: &["I-LOST"],
     start: |cpu| {
         cpu.toy().map(&[X]);
-        cpu.toy().store(X, 1);
-        cpu.note(STORED, 1);
+        cpu.note(STORED, cpu.toy().store(X, 1) as u64);
     },
     actors: &[
         actor("unmap", unmap_late),
