@@ -185,6 +185,31 @@ pub unsafe trait Machine: Sized + Send + Sync + 'static {
         }
     }
 
+    /// Compresses a page into `into`, which is as long; the length of the result, or `None` if the page does not get
+    /// smaller or the machine has no compressor: then the compressed tier of swap is not used. Called without locks.
+    fn compress(&self, page: &[u8], into: &mut [u8]) -> Option<usize> {
+        let _ = (page, into);
+        None
+    }
+
+    /// Restores a page from what [`Machine::compress`] made of it; whether that was possible.
+    fn decompress(&self, from: &[u8], page: &mut [u8]) -> bool {
+        let _ = (from, page);
+        false
+    }
+
+    /// Reads the memory tags of a frame, packed: [`crate::arch::TagFormat::bytes`] bytes. Called only where the architecture
+    /// has tags; locks may be held.
+    fn read_tags(&self, pfn: Pfn, into: &mut [u8]) {
+        let _ = pfn;
+        into.fill(0);
+    }
+
+    /// Sets the memory tags of a frame, in the form of [`Machine::read_tags`].
+    fn write_tags(&self, pfn: Pfn, tags: &[u8]) {
+        let _ = (pfn, tags);
+    }
+
     /// Whether the next allocation of `1 << order` frames may be tried: false makes it fail. For failure injection.
     #[inline(always)]
     fn allow_allocation(&self, order: u8) -> bool {

@@ -12,17 +12,19 @@
 //!   ([`Arch::with_rights`], [`Arch::shared_copy`]).
 //! * Bits 1:0 are `11` in pages and tables. `10` is an invalid entry to the processor, which ignores the rest of it: a
 //!   page that no access may use.
-//! * AttrIndx is 0: the embedder's `MAIR_EL1` has normal write-back memory there (and, for memory tags, a second
-//!   attribute with "Tagged", which is future work).
+//! * AttrIndx is 0, or 1 for a page with memory tags: the embedder's `MAIR_EL1` has normal write-back memory in
+//!   attribute 0, and Tagged normal memory in attribute 1.
 //! * An execute-only page has AP\[1\] clear: no data access from EL0, and UXN clear. (It needs FEAT_PAN3's `EPAN` if
 //!   the kernel is to be kept out as well.)
 //! * Kernel addresses go through `TTBR1_EL1`, which is another tree: to this one they are not canonical. Tagged
 //!   addresses (TBI) are stripped by the embedder.
 
-use super::{Arch, Entry, PageBits, Semantics, Shootdown};
+use super::{Arch, Entry, PageBits, Semantics, Shootdown, TagFormat};
 use crate::phys::Pfn;
 
 const VALID: u64 = 1 << 0;
+/// AttrIndx 1: normal memory with tags.
+const TAGGED: u64 = 1 << 2;
 /// Page or table, not block.
 const TYPE: u64 = 1 << 1;
 /// AP\[1\]: data accesses from EL0.
@@ -46,11 +48,12 @@ const SOFTWARE: u64 = 0b1111 << 55;
 const FRAME: u64 = 0x0000_ffff_ffff_f000;
 
 /// The flags which have a bit of their own, valid or not.
-const SINGLE: [(PageBits, u64); 4] = [
+const SINGLE: [(PageBits, u64); 5] = [
     (PageBits::ACCESSED, ACCESSED),
     (PageBits::DIRTY, SOFT_DIRTY),
     (PageBits::EXCLUSIVE, EXCLUSIVE),
     (PageBits::SPECIAL, SPECIAL),
+    (PageBits::TAGGED, TAGGED),
 ];
 
 /// What every page has.
@@ -112,6 +115,7 @@ impl Arch for Aarch64 {
         upper_write_protect: true,
         execute_implies_read: false,
         fault_drops_entry: false,
+        tags: Some(TagFormat { granule_shift: 4, bits: 4 }),
         software_tlb: false,
     };
 
@@ -152,12 +156,18 @@ impl Arch for Aarch64 {
     #[inline(always)]
     fn decode(word: u64, level: usize) -> Entry {
         if word & TYPE == 0 {
-            Entry::Empty
+            Self::absent_of(word).filter(|_| level == 0).map_or(Entry::Empty, Entry::Absent)
         } else if level > 0 {
             Entry::Table(Self::pfn(word))
         } else {
             Entry::Page(Self::pfn(word), Self::page_bits(word))
         }
+    }
+    const ABSENT_SHIFT: u32 = 2;
+
+    #[inline(always)]
+    fn is_page(word: u64) -> bool {
+        word & TYPE != 0
     }
     #[inline(always)]
     fn table_of(word: u64) -> Option<Pfn> {

@@ -4,6 +4,7 @@
 //! A *slot* is one entry of a table; a slot of level 0 spans one page.
 
 mod aarch64;
+mod absent;
 mod ppc64;
 mod riscv64;
 mod sparc64;
@@ -11,6 +12,7 @@ mod tiny;
 mod x86_64;
 
 pub use aarch64::Aarch64;
+pub use absent::{Absent, SwapSlot};
 pub use ppc64::Ppc64;
 pub use riscv64::{Riscv64, Riscv64Sv48};
 pub use sparc64::Sparc64;
@@ -105,6 +107,8 @@ flags! {
         EXCLUSIVE = 0x200;
         /// Software: the frame is not counted as mapped (the zero page).
         SPECIAL = 0x400;
+        /// Accesses are checked against the page's memory tags. Lost where the architecture has none.
+        TAGGED = 0x800;
     }
 }
 
@@ -131,6 +135,8 @@ pub enum Entry {
     Table(Pfn),
     /// A page. Without any of READ, WRITE, EXECUTE the hardware sees it as not present (`PROT_NONE`).
     Page(Pfn, PageBits),
+    /// No page, to the hardware; the software knows more.
+    Absent(Absent),
 }
 
 /// How translations of removed entries are invalidated on other CPUs.
@@ -145,6 +151,23 @@ pub enum Shootdown {
 /// Whether `A` flushes by broadcast.
 pub(crate) const fn is_broadcast<A: Arch>() -> bool {
     matches!(A::SEMANTICS.shootdown, Shootdown::Broadcast)
+}
+
+/// Memory tags: each granule of memory has one, and an access through a tagged mapping traps unless the address it uses
+/// bears the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TagFormat {
+    /// log2 of the bytes that share a tag.
+    pub granule_shift: u32,
+    /// Bits of a tag: at most 8.
+    pub bits: u32,
+}
+
+impl TagFormat {
+    /// Bytes that the tags of a page take where they are stored, packed.
+    pub const fn bytes(self, page_shift: u32) -> usize {
+        (self.bits as usize) << (page_shift - self.granule_shift) >> 3
+    }
 }
 
 /// What the processor promises and requires, as data.
@@ -169,6 +192,8 @@ pub struct Semantics {
     pub execute_implies_read: bool,
     /// An access that a cached translation does not allow drops it: none is left when the fault handler returns.
     pub fault_drops_entry: bool,
+    /// The memory tags, if the processor has any.
+    pub tags: Option<TagFormat>,
     /// The processor does not walk the tables: a miss traps to software, which does. So nothing is filled speculatively
     /// and no upper entries are cached.
     pub software_tlb: bool,
@@ -206,6 +231,32 @@ pub trait Arch: Copy + Send + Sync + 'static {
 
     /// What `word` says at `level`. The word 0 is [`Entry::Empty`] on every architecture.
     fn decode(word: u64, level: usize) -> Entry;
+
+    /// Whether a level 0 word is a page: neither empty nor [`Entry::Absent`].
+    fn is_page(word: u64) -> bool;
+
+    /// How far [`Absent::raw`] is shifted in a level 0 word, so that neither the processor nor [`Arch::is_page`] takes it
+    /// for a page.
+    const ABSENT_SHIFT: u32;
+
+    /// The level 0 word which says `absent`.
+    #[inline(always)]
+    fn absent(absent: Absent) -> u64 {
+        absent.raw() << Self::ABSENT_SHIFT
+    }
+
+    /// What a level 0 word says that is no page; `None` for the empty one.
+    #[inline(always)]
+    fn absent_of(word: u64) -> Option<Absent> {
+        Absent::from_raw(word >> Self::ABSENT_SHIFT)
+    }
+
+    /// What a level 0 word that is no page says to the child of a fork, and to its parent from then on: less
+    /// exclusiveness.
+    #[inline(always)]
+    fn shared_absent(word: u64) -> u64 {
+        word & !(Absent::EXCLUSIVE << Self::ABSENT_SHIFT)
+    }
 
     /// The lower table a non-leaf entry names, if it does; the quick form of [`Arch::decode`] for descents.
     fn table_of(word: u64) -> Option<Pfn>;

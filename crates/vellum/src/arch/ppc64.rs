@@ -73,6 +73,7 @@ impl Arch for Ppc64 {
         upper_write_protect: false,
         execute_implies_read: false,
         fault_drops_entry: true,
+        tags: None,
         software_tlb: false,
     };
 
@@ -100,12 +101,18 @@ impl Arch for Ppc64 {
     #[inline(always)]
     fn decode(word: u64, level: usize) -> Entry {
         if word & (VALID | LEAF) == 0 {
-            Entry::Empty
+            Self::absent_of(word).filter(|_| level == 0).map_or(Entry::Empty, Entry::Absent)
         } else if level > 0 {
             Entry::Table(Self::pfn(word))
         } else {
             Entry::Page(Self::pfn(word), Self::page_bits(word))
         }
+    }
+    const ABSENT_SHIFT: u32 = 0;
+
+    #[inline(always)]
+    fn is_page(word: u64) -> bool {
+        word & (VALID | LEAF) != 0
     }
     #[inline(always)]
     fn table_of(word: u64) -> Option<Pfn> {

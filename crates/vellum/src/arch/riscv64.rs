@@ -49,6 +49,7 @@ const SEMANTICS: Semantics = Semantics {
     upper_write_protect: false,
     execute_implies_read: false,
     fault_drops_entry: false,
+    tags: None,
     software_tlb: false,
 };
 
@@ -108,12 +109,18 @@ macro_rules! riscv {
             #[inline(always)]
             fn decode(word: u64, level: usize) -> Entry {
                 if word & (VALID | PROT_NONE) == 0 {
-                    Entry::Empty
+                    Self::absent_of(word).filter(|_| level == 0).map_or(Entry::Empty, Entry::Absent)
                 } else if level > 0 {
                     Entry::Table(Self::pfn(word))
                 } else {
                     Entry::Page(Self::pfn(word), page_bits(word))
                 }
+            }
+            const ABSENT_SHIFT: u32 = 6;
+
+            #[inline(always)]
+            fn is_page(word: u64) -> bool {
+                word & (VALID | PROT_NONE) != 0
             }
             #[inline(always)]
             fn table_of(word: u64) -> Option<Pfn> {

@@ -12,12 +12,12 @@
 //! * Bit 61 is software's in the sun4v format. (It is the lock bit of the first such processors' own TLBs; their
 //!   hypervisor clears it.)
 //! * Loads are allowed by V itself, so a page that can be executed can be read.
-//! * Bit 9 enables version checks (ADI, "mcd") on processors which have them, and is CV on older ones. It stays clear;
-//!   tags are future work.
+//! * Bit 9 enables version checks (ADI, "mcd") on processors which have them, and is CV on older ones: set for pages with
+//!   memory tags alone.
 //! * Addresses are sign-extended from bit 52; the last 4 GiB before the hole stay free, lest the processor prefetch
 //!   into it.
 
-use super::{Arch, Entry, PageBits, Semantics, Shootdown};
+use super::{Arch, Entry, PageBits, Semantics, Shootdown, TagFormat};
 use crate::phys::Pfn;
 
 const VALID: u64 = 1 << 63;
@@ -26,6 +26,8 @@ const DIRTY: u64 = 1 << 61;
 const ACCESSED: u64 = 1 << 60;
 const EXCLUSIVE: u64 = 1 << 59;
 const SPECIAL: u64 = 1 << 57;
+/// Version checks (ADI).
+const TAGGED: u64 = 1 << 9;
 /// Cacheable in physically indexed caches.
 const CACHEABLE: u64 = 1 << 10;
 const EXECUTE: u64 = 1 << 7;
@@ -43,11 +45,12 @@ const SHIFT: u32 = 13;
 pub struct Sparc64;
 
 /// The flags which have a bit of their own, present or not.
-const SINGLE: [(PageBits, u64); 4] = [
+const SINGLE: [(PageBits, u64); 5] = [
     (PageBits::ACCESSED, ACCESSED),
     (PageBits::DIRTY, DIRTY),
     (PageBits::EXCLUSIVE, EXCLUSIVE),
     (PageBits::SPECIAL, SPECIAL),
+    (PageBits::TAGGED, TAGGED),
 ];
 /// The flags of rights.
 const GRANTS: [(PageBits, u64); 3] =
@@ -70,6 +73,7 @@ impl Arch for Sparc64 {
         upper_write_protect: false,
         execute_implies_read: true,
         fault_drops_entry: false,
+        tags: Some(TagFormat { granule_shift: 6, bits: 4 }),
         software_tlb: true,
     };
 
@@ -96,12 +100,18 @@ impl Arch for Sparc64 {
     #[inline(always)]
     fn decode(word: u64, level: usize) -> Entry {
         if word & (TABLE | PAGE) == 0 {
-            Entry::Empty
+            Self::absent_of(word).filter(|_| level == 0).map_or(Entry::Empty, Entry::Absent)
         } else if level > 0 {
             Entry::Table(Self::pfn(word))
         } else {
             Entry::Page(Self::pfn(word), Self::page_bits(word))
         }
+    }
+    const ABSENT_SHIFT: u32 = 6;
+
+    #[inline(always)]
+    fn is_page(word: u64) -> bool {
+        word & (TABLE | PAGE) != 0
     }
     #[inline(always)]
     fn table_of(word: u64) -> Option<Pfn> {

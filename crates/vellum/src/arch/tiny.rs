@@ -3,12 +3,12 @@
 //! Their spaces have 64 pages, so that explorations can be exhaustive, and their format shares nothing with x86-64's,
 //! so that a core which assumes that format does not get far. They differ in their semantics alone.
 
-use super::{Arch, Entry, PageBits, Semantics, Shootdown};
+use super::{Arch, Entry, PageBits, Semantics, Shootdown, TagFormat};
 use crate::phys::Pfn;
 
 const VALID: u64 = 1 << 63;
 const LEAF: u64 = 1 << 62;
-const BITS: u64 = 0x7ff;
+const BITS: u64 = 0xfff;
 const BITS_SHIFT: u32 = 48;
 const FRAME: u64 = (1 << 40) - 1;
 
@@ -23,6 +23,7 @@ const PLAIN: Semantics = Semantics {
     upper_write_protect: false,
     execute_implies_read: false,
     fault_drops_entry: false,
+    tags: Some(TagFormat { granule_shift: 4, bits: 4 }),
     software_tlb: false,
 };
 
@@ -66,12 +67,18 @@ macro_rules! toys {
                 #[inline(always)]
                 fn decode(word: u64, level: usize) -> Entry {
                     if word & VALID == 0 {
-                        Entry::Empty
+                        Self::absent_of(word).filter(|_| level == 0).map_or(Entry::Empty, Entry::Absent)
                     } else if level > 0 {
                         Entry::Table(Pfn(word & FRAME))
                     } else {
                         Entry::Page(Pfn(word & FRAME), Self::page_bits(word))
                     }
+                }
+                const ABSENT_SHIFT: u32 = 3;
+
+                #[inline(always)]
+                fn is_page(word: u64) -> bool {
+                    word & VALID != 0
                 }
                 #[inline(always)]
                 fn table_of(word: u64) -> Option<Pfn> {

@@ -35,6 +35,7 @@ const SEMANTICS: Semantics = Semantics {
     upper_write_protect: true,
     execute_implies_read: true,
     fault_drops_entry: true,
+    tags: None,
     software_tlb: false,
 };
 
@@ -91,12 +92,18 @@ macro_rules! x86 {
             #[inline(always)]
             fn decode(word: u64, level: usize) -> Entry {
                 if word & (PRESENT | PROT_NONE) == 0 {
-                    Entry::Empty
+                    Self::absent_of(word).filter(|_| level == 0).map_or(Entry::Empty, Entry::Absent)
                 } else if level > 0 {
                     Entry::Table(Self::pfn(word))
                 } else {
                     Entry::Page(Self::pfn(word), page_bits(word))
                 }
+            }
+            const ABSENT_SHIFT: u32 = 9;
+
+            #[inline(always)]
+            fn is_page(word: u64) -> bool {
+                word & (PRESENT | PROT_NONE) != 0
             }
             #[inline(always)]
             fn table_of(word: u64) -> Option<Pfn> {

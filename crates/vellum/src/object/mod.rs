@@ -30,14 +30,13 @@ use crate::cpu::Cx;
 use crate::error::Error;
 use crate::machine::Machine;
 use crate::phys::Pfn;
-use crate::sync::AtomicU64;
+use crate::sync::{AtomicU64, SleepLock};
 use crate::vm::Vm;
 use core::cell::Cell;
 use core::fmt;
 use core::ptr::{NonNull, with_exposed_provenance_mut};
 use core::sync::atomic::Ordering::{AcqRel, Relaxed};
 use registry::Links;
-use writeback::SleepLock;
 
 /// A file, or whatever else pages can be read from and written to; what the embedder implements.
 ///

@@ -14,16 +14,12 @@
 use super::{Backing, Inner, IoError};
 use crate::cpu::Cx;
 use crate::machine::Machine;
+use crate::phys::folio::{DIRTY, SHARED_MEMORY};
 use crate::phys::{AllocFlags, Frame, Kind, Pfn, Physical};
 use crate::space::RssKind;
 use crate::vm::Vm;
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
-
-/// In `words[2]`: the page was stored to since it was read or written back.
-const DIRTY: u64 = 1;
-/// In `words[2]`: the page is of shared memory, not of a file.
-const SHARED_MEMORY: u64 = 2;
 
 /// In `halves[0]`: the contents are being read.
 const READING: u32 = 1;

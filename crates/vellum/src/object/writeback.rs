@@ -16,9 +16,7 @@ use crate::error::Error;
 use crate::machine::Machine;
 use crate::phys::{AllocFlags, Pfn, Physical};
 use crate::stat::Event;
-use crate::sync::AtomicU32;
 use crate::vm::Vm;
-use core::sync::atomic::Ordering::{Acquire, Release};
 
 /// Dirty pages collected at a time.
 const BATCH: usize = 16;
@@ -189,42 +187,5 @@ impl<'vm, M: Machine> CopyFrame<'vm, M> {
 impl<M: Machine> Drop for CopyFrame<'_, M> {
     fn drop(&mut self) {
         Cx::enter(self.vm).free_frame(self.pfn);
-    }
-}
-
-/// A lock that is held across I/O; taken outside the core, where there is no other lock.
-pub(super) struct SleepLock<M>(AtomicU32<M>);
-
-const FREE: u32 = 0;
-const HELD: u32 = 1;
-/// Held, and somebody may be asleep for it.
-const AWAITED: u32 = 2;
-
-impl<M: Machine> SleepLock<M> {
-    pub(super) const fn new() -> Self {
-        SleepLock(AtomicU32::new(FREE))
-    }
-
-    fn lock<'a>(&'a self, vm: &'a Vm<M>) -> SleepGuard<'a, M> {
-        if self.0.compare_exchange(FREE, HELD, Acquire).is_err() {
-            while self.0.swap(AWAITED, Acquire) != FREE {
-                vm.machine().sleep(self.0.as_core(), AWAITED);
-            }
-        }
-        SleepGuard { lock: self, vm }
-    }
-}
-
-/// Proof that a [`SleepLock`] is held.
-struct SleepGuard<'a, M: Machine> {
-    lock: &'a SleepLock<M>,
-    vm: &'a Vm<M>,
-}
-
-impl<M: Machine> Drop for SleepGuard<'_, M> {
-    fn drop(&mut self) {
-        if self.lock.0.swap(FREE, Release) == AWAITED {
-            self.vm.machine().wake(self.lock.0.as_core());
-        }
     }
 }

@@ -8,9 +8,9 @@
 //! | `state` | kind, order, node | kind, order, node | kind, order, node | kind, order, node |
 //! | `lock` | – | folio lock | table lock | – |
 //! | `link` | next on the list | – | next while retired | next partial slab |
-//! | `words[0]` | previous (buddy) | owner: space id, or object | header | previous partial slab |
+//! | `words[0]` | previous (buddy) | owner: lineage of the creator, or object | header | previous partial slab |
 //! | `words[1]` | – | offset in the owner, pages | classes of the slots | size class |
-//! | `words[2]` | – | flags: dirty, up to date | classes | free list |
+//! | `words[2]` | – | flags, generation, swap slot: see [`super::folio`] | classes | free list |
 //! | `words[3]` | – | – | classes | objects in use, objects ever used |
 //! | `halves` | audit tally | – | sequence, claim | audit tally |
 

@@ -11,6 +11,7 @@
 mod audit;
 mod boot;
 mod buddy;
+pub(crate) mod folio;
 mod frame;
 mod list;
 mod memmap;

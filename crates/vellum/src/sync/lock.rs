@@ -38,6 +38,11 @@ impl<M: Machine> RawLock<M> {
         }
     }
 
+    /// The word that the lock is, for frames in which it is the folio lock.
+    pub(crate) fn word(&self) -> &AtomicU32<M> {
+        &self.0
+    }
+
     /// Waits until the lock is free for a moment. Who takes it afterwards sees what the caller stored, sequentially
     /// consistent, before.
     pub(crate) fn wait_free(&self, cx: &Cx<'_, M>) {

@@ -11,6 +11,7 @@ mod lock;
 mod order;
 mod rcu;
 mod sequence;
+mod sleep;
 
 #[cfg(all(test, not(miri)))]
 mod loom;
@@ -22,3 +23,4 @@ pub(crate) use order::HeldLocks;
 pub(crate) use order::Rank;
 pub(crate) use rcu::{Deferred, GlobalEpoch, LocalEpoch};
 pub(crate) use sequence::Sequence;
+pub(crate) use sleep::SleepLock;

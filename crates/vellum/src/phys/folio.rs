@@ -1,0 +1,91 @@
+//! What the descriptor of a page of anonymous memory or of an object says beside its counts: `words[2]`, changed
+//! atomically by whoever has a reference, and the folio lock.
+//!
+//! | bits | what |
+//! |---|---|
+//! | 0-7 | [`DIRTY`], [`SHARED_MEMORY`], [`TAGGED`], [`SWAP_CACHE`], [`LAZY_FREE`], [`UP_TO_DATE`] |
+//! | 8-15 | generation in which it was last seen to be in use; 0: not looked at yet |
+//! | 16-63 | its [`SwapSlot`], while it is in the swap cache |
+//!
+//! The *folio lock* is the outermost lock (`space`'s list says where it stands). It is held while a page is read, written
+//! out, unmapped by reverse mapping, or moved; whoever waits for a page waits for it.
+
+use super::Frame;
+use crate::arch::SwapSlot;
+use crate::machine::Machine;
+use crate::sync::SleepLock;
+use core::sync::atomic::Ordering::{AcqRel, Acquire};
+
+/// The page was stored to since it was read, written back, or written to its slot.
+pub(crate) const DIRTY: u64 = 1;
+/// The page is of shared memory, not of a file.
+pub(crate) const SHARED_MEMORY: u64 = 2;
+/// The frame's memory tags mean something.
+pub(crate) const TAGGED: u64 = 4;
+/// The page is in the swap cache: bits 16 up name its slot, and the slot names the page, which holds a reference.
+pub(crate) const SWAP_CACHE: u64 = 8;
+/// The page may be dropped unless it is stored to (`MADV_FREE`).
+pub(crate) const LAZY_FREE: u64 = 16;
+/// A page in the swap cache: its contents are there.
+pub(crate) const UP_TO_DATE: u64 = 32;
+
+const GENERATION_SHIFT: u32 = 8;
+const GENERATION: u64 = 0xff << GENERATION_SHIFT;
+const SLOT_SHIFT: u32 = 16;
+
+impl<M: Machine> Frame<M> {
+    /// The folio lock of a page.
+    #[inline(always)]
+    pub(crate) fn folio_lock(&self) -> &SleepLock<M> {
+        SleepLock::of(self.lock.word())
+    }
+
+    /// The flags, generation and slot.
+    #[inline(always)]
+    pub(crate) fn flags(&self) -> u64 {
+        self.words[2].load(Acquire)
+    }
+
+    /// Sets flags; what was there before.
+    #[inline(always)]
+    pub(crate) fn set_flags(&self, flags: u64) -> u64 {
+        self.words[2].fetch_or(flags, AcqRel)
+    }
+
+    /// Clears flags; what was there before.
+    #[inline(always)]
+    pub(crate) fn clear_flags(&self, flags: u64) -> u64 {
+        self.words[2].fetch_and(!flags, AcqRel)
+    }
+
+    /// The generation in which the page was last seen to be in use.
+    pub(crate) fn generation(&self) -> u8 {
+        (self.flags() >> GENERATION_SHIFT) as u8
+    }
+
+    /// Notes that the page was in use in `generation`.
+    pub(crate) fn set_generation(&self, generation: u8) {
+        self.update_flags(|flags| flags & !GENERATION | (generation as u64) << GENERATION_SHIFT);
+    }
+
+    /// The slot of a page that is in the swap cache.
+    pub(crate) fn swap_slot(&self) -> Option<SwapSlot> {
+        let flags = self.flags();
+        (flags & SWAP_CACHE != 0).then_some(SwapSlot(flags >> SLOT_SHIFT))
+    }
+
+    /// Notes that the page is in the swap cache at `slot`, or no longer. The caller has the folio lock.
+    pub(crate) fn set_swap_slot(&self, slot: Option<SwapSlot>) {
+        let low = (1 << SLOT_SHIFT) - 1;
+        let add = slot.map_or(0, |slot| SWAP_CACHE | slot.0 << SLOT_SHIFT);
+        self.update_flags(|flags| flags & low & !SWAP_CACHE | add);
+    }
+
+    fn update_flags(&self, change: impl Fn(u64) -> u64) {
+        let word = &self.words[2];
+        let mut seen = word.load(Acquire);
+        while let Err(now) = word.compare_exchange(seen, change(seen), AcqRel) {
+            seen = now;
+        }
+    }
+}
