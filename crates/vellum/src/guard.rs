@@ -97,6 +97,38 @@ guards! {
     GapClaimed,
     /// A new mapping is built under one claim: no other operation finds it half made. (G13)
     MapUnderClaim,
+    /// A page of an unmap batch that was stored to is written out after the flush. (A1)
+    FlushBeforeWrite,
+    /// Where a store through a cached clean entry does not look at the tables, a page with a writable entry counts as
+    /// stored to. (A2)
+    CleanMayBeStored,
+    /// Frames of an unmap batch are freed after its flush. (A3)
+    BatchFlushBeforeFree,
+    /// Who relies on translations of missing entries being gone flushes what unmap batches owe. (A4, B4)
+    PendingSettled,
+    /// What unmap batches owe is counted: one that has flushed does not pay for another. (A5)
+    PendingCounted,
+    /// Migration copies a page after the flush. (A6)
+    FlushBeforeCopy,
+    /// An entry without rights is flushed as others are: its protection may have changed just now. (A7)
+    InaccessibleFlushed,
+    /// A batch waits for its broadcasts. (A9)
+    BatchAwaitsBroadcast,
+    /// A space ends when no reverse-mapping walk is in it any more. (F10)
+    WalksEndFirst,
+    /// Fork takes exclusiveness from entries of absent pages too, on both sides. (E18, F1)
+    SharedAbsent,
+    /// Tags are restored before the slot may be freed. (E8)
+    TagsBeforeSlotFree,
+    /// A page of the swap cache is mapped only if, under its folio lock, it is still the page of that slot. (E12)
+    SlotUnderLock,
+    /// Who waits for a page that is being moved takes no reference. (F6)
+    WaitWithoutReference,
+    /// The walk that ends a migration is repeated until all entries were found. (F4)
+    MoveSeen,
+    /// A page of an object, or a copy of it, is mapped only if, under the leaf's lock, it is still the object's.
+    /// (F11, F12)
+    CachedUnderLock,
     /// A protection that a scenario defines for its own toy; the core has none of this name.
     OfScenario,
 }

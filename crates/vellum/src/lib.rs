@@ -24,6 +24,7 @@ mod machine;
 pub mod object;
 pub mod ops;
 pub mod phys;
+mod rmap;
 pub mod space;
 pub mod stat;
 mod structure;

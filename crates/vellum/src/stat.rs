@@ -87,6 +87,10 @@ events! {
     StackGrowth = "stack_grow",
     /// Range operations that waited for another one's claim.
     ClaimWait = "claim_wait",
+    /// Faults that mapped a page which was in swap.
+    SwapFault = "pgfault_swap",
+    /// Flushes of what an unmap batch owed, by somebody who could not wait for it.
+    BatchSettled = "nr_tlb_batch_settled",
     /// Flushes by broadcast.
     Broadcast = "nr_tlb_broadcast",
     /// Rollovers of the global address-space identifiers.

@@ -9,7 +9,7 @@ use crate::object::{self, Object, Objects};
 use crate::phys::{BootMemory, Kind, Pfn, Physical};
 use crate::space::{Classes, Space, Spaces};
 use crate::stat::{EVENTS, Event, Totals};
-use crate::sync::{AtomicU64, GlobalEpoch};
+use crate::sync::{AtomicU32, AtomicU64, GlobalEpoch};
 use crate::tlb::Identifiers;
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering::Relaxed;
@@ -50,6 +50,8 @@ pub struct Vm<M: Machine> {
     objects: Objects<M>,
     next_id: AtomicU64<M>,
     zero_page: Pfn,
+    /// Not zero: unmap batches flush each entry at once.
+    unbatched: AtomicU32<M>,
 }
 
 // SAFETY: `cpus` points to `cpu_count` values owned by this instance for its life, and `identifiers` to atomics
@@ -93,6 +95,7 @@ impl<M: Machine> Vm<M> {
             objects: Objects::new(),
             next_id: AtomicU64::new(1),
             zero_page,
+            unbatched: AtomicU32::new(0),
         })
     }
 
@@ -106,7 +109,7 @@ impl<M: Machine> Vm<M> {
     /// # Errors
     /// [`Error::OutOfMemory`].
     pub fn create_space(&self) -> Result<Space<'_, M>, Error> {
-        Space::create(self)
+        Space::create(self, None)
     }
 
     /// A new shared-memory object of `pages` pages that read as zero.
@@ -157,6 +160,16 @@ impl<M: Machine> Vm<M> {
             }
         });
         usage
+    }
+
+    /// Whether reclaim and migration flush once for a list of pages, as they do at first, or once for each entry: for
+    /// comparison.
+    pub fn set_batching(&self, on: bool) {
+        self.unbatched.store(!on as u32, Relaxed);
+    }
+
+    pub(crate) fn is_batching(&self) -> bool {
+        self.unbatched.load(Relaxed) == 0
     }
 
     /// Free frames at this moment.

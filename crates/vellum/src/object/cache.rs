@@ -1,6 +1,8 @@
 //! The page cache: which frame shows which page of an object.
 //!
-//! A slot of the radix tree holds a frame number + 1. The cache holds one reference to each of its frames. Lookups
+//! A slot of the radix tree holds a frame number + 1, or the *shadow* of a page that was evicted: when that was, by the
+//! count of evictions of its node, so that a page which comes back soon is known to be in use. The cache holds one
+//! reference to each of its frames, and each of its frames names the object as long as it is in the cache. Lookups
 //! take no lock; what they find may be removed and reused at any moment, so they take a reference unless there is
 //! none, and then look at the slot again (F3).
 //!
@@ -13,7 +15,7 @@ use crate::error::Error;
 use crate::machine::Machine;
 use crate::phys::Pfn;
 use crate::sync::{AtomicU64, Rank, RawLock};
-use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 
 /// The cached pages of one object.
 pub(crate) struct Cache<M> {
@@ -47,7 +49,7 @@ impl<M: Machine> Cache<M> {
 
     /// Whether page `index` is there, or being read.
     pub(super) fn has(&self, cx: &Cx<'_, M>, index: u64) -> bool {
-        self.tree.slot(cx, index).is_some_and(|slot| slot.load(Relaxed) != 0)
+        self.tree.slot(cx, index).is_some_and(|slot| frame_of(slot.load(Relaxed)).is_some())
     }
 
     /// As [`Cache::lookup`], also when the contents are still being read.
@@ -55,7 +57,7 @@ impl<M: Machine> Cache<M> {
         let slot = self.tree.slot(cx, index)?;
         loop {
             let word = slot.load(Acquire);
-            let pfn = Pfn(word.checked_sub(1)?);
+            let pfn = frame_of(word)?;
             if !cx.vm().physical().frame(pfn).try_get() {
                 // Freed, so it has left the slot: its removal comes before the last reference is dropped.
                 continue;
@@ -68,12 +70,12 @@ impl<M: Machine> Cache<M> {
     }
 
     /// Makes `pfn` page `index`, unless there is one. The frame that is page `index` afterwards, with a reference for
-    /// the caller. `pfn` has two references already, the caller's and the cache's, which remain the caller's where
-    /// another frame is returned.
+    /// the caller, and the shadow that was there. `pfn` has two references already, the caller's and the cache's, which
+    /// remain the caller's where another frame is returned.
     ///
     /// # Errors
     /// [`Error::OutOfMemory`]; nothing has changed.
-    pub(super) fn insert(&self, cx: &Cx<'_, M>, index: u64, pfn: Pfn) -> Result<Pfn, Error> {
+    pub(super) fn insert(&self, cx: &Cx<'_, M>, index: u64, pfn: Pfn) -> Result<(Pfn, Option<u64>), Error> {
         let mut reserve = Reserve::new(cx);
         loop {
             reserve.fill(self.tree.missing(cx, index))?;
@@ -83,14 +85,15 @@ impl<M: Machine> Cache<M> {
                 continue;
             }
             let slot = self.tree.make_slot(cx, &guard, index, &mut reserve);
-            if let Some(winner) = slot.load(Relaxed).checked_sub(1) {
+            let word = slot.load(Relaxed);
+            if let Some(winner) = frame_of(word) {
                 // The cache's reference pins it, as nothing is removed while the lock is held.
-                cx.vm().physical().frame(Pfn(winner)).get();
-                return Ok(Pfn(winner));
+                cx.vm().physical().frame(winner).get();
+                return Ok((winner, None));
             }
             slot.store(pfn.0 + 1, Release);
             self.pages.add_owned(1);
-            return Ok(pfn);
+            return Ok((pfn, (word != 0).then_some(word & !SHADOW)));
         }
     }
 
@@ -100,19 +103,66 @@ impl<M: Machine> Cache<M> {
         let Some(slot) = self.tree.slot(cx, index).filter(|slot| slot.load(Relaxed) == pfn.0 + 1) else { return false };
         slot.store(0, Release);
         self.pages.add_owned(1u64.wrapping_neg());
+        forget_object(cx, pfn);
+        true
+    }
+
+    /// Removes `pfn`, which is page `index`, leaving the shadow `stamp`. The caller has frozen its counts and holds the
+    /// folio lock.
+    pub(crate) fn evict(&self, cx: &Cx<'_, M>, index: u64, pfn: Pfn, stamp: u64) {
+        let _guard = self.lock.lock(cx, Rank::Object);
+        let Some(slot) = self.tree.slot(cx, index).filter(|slot| slot.load(Relaxed) == pfn.0 + 1) else {
+            debug_assert!(false, "a page that is evicted is in the cache");
+            return;
+        };
+        slot.store(stamp | SHADOW, Release);
+        self.pages.add_owned(1u64.wrapping_neg());
+        forget_object(cx, pfn);
+    }
+
+    /// Puts `new` in the place of `old`, page `index`, whose counts the caller has frozen; the cache's reference to `old`
+    /// becomes the caller's, and the caller gives one to `new`.
+    pub(crate) fn replace(&self, cx: &Cx<'_, M>, index: u64, old: Pfn, new: Pfn) -> bool {
+        let _guard = self.lock.lock(cx, Rank::Object);
+        let Some(slot) = self.tree.slot(cx, index).filter(|slot| slot.load(Relaxed) == old.0 + 1) else { return false };
+        slot.store(new.0 + 1, Release);
         true
     }
 
     /// The first page at or above `from`, without a reference.
     pub(super) fn next(&self, cx: &Cx<'_, M>, from: u64) -> Option<(u64, Pfn)> {
-        self.tree.next(cx, from).map(|(index, word)| (index, Pfn(word - 1)))
+        let mut from = from;
+        loop {
+            let (index, word) = self.tree.next(cx, from)?;
+            if let Some(pfn) = frame_of(word) {
+                return Some((index, pfn));
+            }
+            from = index.checked_add(1)?;
+        }
     }
 
     /// Frees a few pages of an object that nobody refers to any more; false when there are none left.
     pub(super) fn prune(&self, cx: &Cx<'_, M>) -> bool {
         self.tree.prune(cx, |word| {
+            let Some(pfn) = frame_of(word) else { return };
             self.pages.add_owned(1u64.wrapping_neg());
-            release(cx, Pfn(word - 1));
+            forget_object(cx, pfn);
+            release(cx, pfn);
         })
     }
+}
+
+/// In a slot: the rest is a shadow.
+const SHADOW: u64 = 1 << 63;
+
+/// The frame that a slot's word names.
+#[inline(always)]
+fn frame_of(word: u64) -> Option<Pfn> {
+    if word == 0 || word & SHADOW != 0 { None } else { Some(Pfn(word - 1)) }
+}
+
+/// Notes that a page is no longer in the cache of an object: whoever holds the lock of a leaf and finds the object named
+/// maps the page before the walk that follows its removal comes to that leaf (F11).
+fn forget_object<M: Machine>(cx: &Cx<'_, M>, pfn: Pfn) {
+    cx.vm().physical().frame(pfn).words[0].swap(0, SeqCst);
 }

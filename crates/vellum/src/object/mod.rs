@@ -11,31 +11,34 @@
 //! | `cache` | pages in it, with their references |
 //! | `page` | getting a page: adding, reading, waiting |
 //! | `writeback` | bringing stores to the backing |
+//! | `truncate` | making an object shorter |
 //! | `registry` | all objects of an instance |
 
 mod cache;
 mod page;
 mod radix;
 mod registry;
+mod truncate;
 #[cfg(test)]
 mod tests;
 mod writeback;
 
 pub(crate) use cache::Cache;
-pub(crate) use page::{PageError, get_page, mark_dirty, read_ahead, release, rss_kind};
+pub(crate) use page::{PageError, get_page, is_page_of, is_up_to_date, mark_dirty, read_ahead, release, rss_kind};
 pub(crate) use registry::Objects;
+pub(crate) use writeback::write_unmapped;
 
 use crate::arch::Arch;
 use crate::cpu::Cx;
 use crate::error::Error;
 use crate::machine::Machine;
 use crate::phys::Pfn;
-use crate::sync::{AtomicU64, SleepLock};
+use crate::sync::{AtomicU32, AtomicU64, SleepLock};
 use crate::vm::Vm;
 use core::cell::Cell;
 use core::fmt;
 use core::ptr::{NonNull, with_exposed_provenance_mut};
-use core::sync::atomic::Ordering::{AcqRel, Relaxed};
+use core::sync::atomic::Ordering::{AcqRel, Relaxed, SeqCst};
 use registry::Links;
 
 /// A file, or whatever else pages can be read from and written to; what the embedder implements.
@@ -77,9 +80,9 @@ impl core::error::Error for IoError {}
 pub(crate) struct RetireLink<M>([AtomicU64<M>; 2]);
 
 /// Where the pages of an object come from.
-enum Source {
+enum Source<M> {
     /// Zeroes, on first use; that many pages.
-    SharedMemory(u64),
+    SharedMemory(AtomicU64<M>),
     /// A backing which outlives every reference to the object.
     File(NonNull<dyn Backing>),
 }
@@ -93,11 +96,13 @@ pub(crate) struct Inner<M> {
     references: AtomicU64<M>,
     /// Constant.
     id: u64,
-    /// Constant.
-    source: Source,
+    /// Constant, but for the length of shared memory.
+    source: Source<M>,
     cache: Cache<M>,
     /// Held while dirty pages are written, so that an older state of a page never overtakes a newer one.
     writing: SleepLock<M>,
+    /// The first of the classes that show it; under the lock of the classes' registry, read without.
+    pub(crate) classes: AtomicU32<M>,
     /// Under the lock of [`Objects`].
     links: Links<M>,
 }
@@ -148,7 +153,7 @@ impl<M: Machine> Inner<M> {
     /// Length in bytes.
     pub(crate) fn length(&self) -> u64 {
         match self.source {
-            Source::SharedMemory(pages) => pages << M::Arch::PAGE_SHIFT,
+            Source::SharedMemory(ref pages) => pages.load(SeqCst) << M::Arch::PAGE_SHIFT,
             Source::File(_) => self.backing().map_or(0, |backing| backing.length()),
         }
     }
@@ -179,12 +184,12 @@ impl<M: Machine> Inner<M> {
         }
     }
 
-    fn cache(&self) -> &Cache<M> {
+    pub(crate) fn cache(&self) -> &Cache<M> {
         &self.cache
     }
 
     /// The backing, of a file. For those who have a reference to the object, or destroy it.
-    fn backing(&self) -> Option<&dyn Backing> {
+    pub(crate) fn backing(&self) -> Option<&dyn Backing> {
         match self.source {
             Source::SharedMemory(_) => None,
             // SAFETY: references belong to handles of objects and spaces, whose lifetime is that of the borrow which
@@ -200,7 +205,7 @@ pub(crate) fn shared_memory<M: Machine>(vm: &Vm<M>, pages: u64) -> Result<Object
     if pages >> (63 - shift) != 0 {
         return Err(Error::OutOfRange { start: 0, length: pages.saturating_mul(1 << shift) });
     }
-    create(vm, Source::SharedMemory(pages))
+    create(vm, Source::SharedMemory(AtomicU64::new(pages)))
 }
 
 /// Creates an object which shows a file; see [`Vm::file`].
@@ -211,7 +216,7 @@ pub(crate) fn file<'vm, M: Machine>(vm: &'vm Vm<M>, backing: &'vm dyn Backing) -
     create(vm, Source::File(backing))
 }
 
-fn create<M: Machine>(vm: &Vm<M>, source: Source) -> Result<Object<'_, M>, Error> {
+fn create<M: Machine>(vm: &Vm<M>, source: Source<M>) -> Result<Object<'_, M>, Error> {
     let cx = Cx::enter(vm);
     let inner = cx.slab_alloc(INNER_BYTES)?.cast::<Inner<M>>();
     let value = Inner {
@@ -221,6 +226,7 @@ fn create<M: Machine>(vm: &Vm<M>, source: Source) -> Result<Object<'_, M>, Error
         source,
         cache: Cache::new(),
         writing: SleepLock::new(),
+        classes: AtomicU32::new(0),
         links: Links::new(),
     };
     // SAFETY: the slab object is large enough, aligned, and nobody else's.
@@ -345,6 +351,18 @@ impl<'vm, M: Machine> Object<'vm, M> {
     /// [`Error::OutOfMemory`] if there is no frame left to copy pages to while they are written.
     pub fn write_back(&self) -> Result<u64, Error> {
         writeback::write_back(self.vm, self.inner())
+    }
+
+    /// Drops the pages from page `pages` on, from the cache and wherever they are mapped, private copies of them included, as
+    /// `ftruncate` does: afterwards accesses there get a bus error. Shared memory is that long then, at most as long as it
+    /// was; of a file, the backing must have been made shorter before.
+    ///
+    /// Sleeps for I/O under way on those pages. What was stored to them is lost.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if the object would not become shorter, or its backing is longer; nothing has changed then.
+    pub fn truncate(&self, pages: u64) -> Result<(), Error> {
+        truncate::truncate(self.vm, self.inner, pages)
     }
 
     /// What the handle refers to, and keeps.

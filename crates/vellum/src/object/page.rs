@@ -2,9 +2,9 @@
 //!
 //! | where | what | written by |
 //! |---|---|---|
-//! | `words[0]` | address of the object's [`Inner`] | who adds the page |
+//! | `words[0]` | address of the object's [`Inner`]; 0 once it has left the cache | who adds and removes the page |
 //! | `words[1]` | index in the object | who adds the page |
-//! | `words[2]` | [`DIRTY`]; [`SHARED_MEMORY`] | anyone with a reference or a mapping, atomically; who adds the page |
+//! | `words[2]` | flags: see [`crate::phys::folio`] | anyone with a reference or a mapping, atomically; who adds the page |
 //! | `halves[0]` | [`READING`] → [`UP_TO_DATE`] or [`FAILED`] | who adds the page |
 //!
 //! A page of a file enters the cache *before* it is read, marked [`READING`]: so it is read once however many CPUs want
@@ -19,7 +19,7 @@ use crate::phys::{AllocFlags, Frame, Kind, Pfn, Physical};
 use crate::space::RssKind;
 use crate::vm::Vm;
 use core::ptr::NonNull;
-use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 
 /// In `halves[0]`: the contents are being read.
 const READING: u32 = 1;
@@ -72,7 +72,7 @@ pub(super) fn take_dirty<M: Machine>(frame: &Frame<M>) -> bool {
 
 /// Whether the contents of a cached page are there.
 #[inline(always)]
-pub(super) fn is_up_to_date<M: Machine>(frame: &Frame<M>) -> bool {
+pub(crate) fn is_up_to_date<M: Machine>(frame: &Frame<M>) -> bool {
     frame.halves[0].load(Acquire) == UP_TO_DATE
 }
 
@@ -103,6 +103,13 @@ pub(crate) fn get_page<M: Machine>(
         return Err(PageError::BeyondEnd { index });
     }
     let added = add_page(vm, inner, index)?;
+    if let Added::Ours(pfn) = added
+        && index >= inner.pages()
+    {
+        // Truncated since: whoever truncates may have passed by already.
+        abandon(vm, inner, index, pfn);
+        return Err(PageError::BeyondEnd { index });
+    }
     match (added, inner.backing()) {
         (Added::Ours(pfn), Some(backing)) => read(vm, inner, backing, index, pfn).map(|()| (pfn, true)),
         (Added::Ours(pfn), None) => Ok((pfn, false)),
@@ -132,6 +139,18 @@ pub(crate) fn read_ahead<M: Machine>(vm: &Vm<M>, object: NonNull<Inner<M>>, firs
     reads
 }
 
+/// Takes a page that was added just now out of the cache, and drops the caller's reference.
+fn abandon<M: Machine>(vm: &Vm<M>, inner: &Inner<M>, index: u64, pfn: Pfn) {
+    drop(Reading { vm, inner, index, pfn, outcome: FAILED });
+}
+
+/// Whether the cached page of `frame` belongs to `object`, still. Exact for who holds the lock of a leaf that shows, or is
+/// about to show, the page.
+#[inline(always)]
+pub(crate) fn is_page_of<M: Machine>(frame: &Frame<M>, object: NonNull<Inner<M>>) -> bool {
+    frame.words[0].load(SeqCst) == object.as_ptr().expose_provenance() as u64
+}
+
 /// Which frame has become the page.
 enum Added {
     /// The new one.
@@ -154,13 +173,18 @@ fn add_page<M: Machine>(vm: &Vm<M>, inner: &Inner<M>, index: u64) -> Result<Adde
     // The caller's reference and the cache's.
     frame.set_counts(2, 0);
     let result = inner.cache().insert(&cx, index, pfn);
-    if result == Ok(pfn) {
+    if let Ok((added, shadow)) = result
+        && added == pfn
+    {
+        if let Some(stamp) = shadow {
+            crate::reclaim::refaulted(&cx, frame, stamp);
+        }
         return Ok(Added::Ours(pfn));
     }
     // By chance a lookup of a page that was in this frame before has a reference.
     frame.put();
     release(&cx, pfn);
-    result.map(Added::Other).map_err(|_| PageError::OutOfMemory)
+    result.map(|(other, _)| Added::Other(other)).map_err(|_| PageError::OutOfMemory)
 }
 
 /// Waits until the contents of `pfn`, to which the caller has a reference, are there; or drops that reference.

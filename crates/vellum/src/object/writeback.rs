@@ -5,6 +5,9 @@
 //! (E15). Only when the object is at its end, and nobody else has a way to its pages, the page itself is handed out,
 //! so that freeing memory needs none.
 //!
+//! Stores through mappings are noted in their entries. So the entries of a page are made clean first, under its folio
+//! lock, and flushed, once for a batch of pages: a store that comes later faults, and is noted again (B7).
+//!
 //! One CPU writes an object back at a time, holding its [`SleepLock`]: two states of one page reach the backing in
 //! order, and whoever returns knows that what was dirty before it began has been written.
 
@@ -15,10 +18,12 @@ use crate::cpu::Cx;
 use crate::error::Error;
 use crate::machine::Machine;
 use crate::phys::{AllocFlags, Pfn, Physical};
+use crate::rmap::clean_entries;
 use crate::stat::Event;
+use crate::tlb::UnmapBatch;
 use crate::vm::Vm;
 
-/// Dirty pages collected at a time.
+/// Pages that may be dirty collected at a time.
 const BATCH: usize = 16;
 /// Cached pages looked at before the core is left for a moment.
 const SCAN: usize = 1024;
@@ -76,18 +81,65 @@ fn each_dirty<M: Machine>(
         let mut batch = Batch::collect(vm, inner, first);
         from = batch.following;
         let written_before = outcome.written;
-        for &(index, pfn) in batch.pages() {
-            match write(index, pfn)? {
-                Ok(was_dirty) => outcome.written += was_dirty as u64,
-                Err(IoError) => {
-                    outcome.failed += 1;
-                    outcome.first_failed.get_or_insert(index);
+        let locked = batch.lock_and_clean();
+        // Those whose folio lock somebody has come last: then there is no other in this hand while it is waited for (F8).
+        for waits in [false, true] {
+            for (place, &(index, pfn)) in batch.pages().iter().enumerate().filter(|&(place, _)| locked[place] != waits) {
+                if waits {
+                    vm.physical().frame(pfn).folio_lock().acquire(vm);
+                    clean(vm, &[pfn], &[true]);
+                }
+                let result = write(index, pfn);
+                vm.physical().frame(pfn).folio_lock().release(vm);
+                if let Err(error) = outcome.note(index, result) {
+                    if !waits {
+                        batch.unlock(place + 1, &locked);
+                    }
+                    return Err(error);
                 }
             }
         }
         batch.written = outcome.written - written_before;
     }
     Ok(outcome)
+}
+
+impl Outcome {
+    /// Notes what came of page `index`.
+    fn note(&mut self, index: u64, result: Result<Result<bool, IoError>, Error>) -> Result<(), Error> {
+        match result? {
+            Ok(was_dirty) => self.written += was_dirty as u64,
+            Err(IoError) => {
+                self.failed += 1;
+                self.first_failed.get_or_insert(index);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Makes the entries of those of `pages` clean that are `chosen`, with one flush; their folio locks are held.
+fn clean<M: Machine>(vm: &Vm<M>, pages: &[Pfn], chosen: &[bool]) {
+    let cx = Cx::enter(vm);
+    let mut batch = UnmapBatch::new(&cx);
+    for (&pfn, _) in pages.iter().zip(chosen).filter(|(_, chosen)| **chosen) {
+        clean_entries(&cx, &mut batch, pfn);
+    }
+    batch.flush();
+}
+
+/// Writes page `index` of an object, whose folio lock is held and which no entry shows, if it is dirty; whether it is clean
+/// now. For reclaim, which needs no memory for it if there is none: then the page itself is handed to the backing, as
+/// nobody has a way to it.
+pub(crate) fn write_unmapped<M: Machine>(vm: &Vm<M>, inner: &Inner<M>, index: u64, pfn: Pfn) -> bool {
+    let Some(backing) = inner.backing() else { return false };
+    // SAFETY: the frame is a page long and initialised; its folio lock is held and it is not mapped.
+    let page = || unsafe { core::slice::from_raw_parts_mut(vm.machine().frame(pfn), Physical::<M>::PAGE) };
+    let was_dirty = write_if_dirty(vm, backing, index, pfn, page);
+    if matches!(was_dirty, Ok(true)) {
+        Cx::enter(vm).count(Event::PageOut, 1);
+    }
+    was_dirty.is_ok()
 }
 
 /// Writes page `index` if it is dirty; whether it was. `contents` gives them, which can change until it is called.
@@ -112,7 +164,7 @@ fn write_if_dirty<'a, M: Machine>(
     Ok(true)
 }
 
-/// Some dirty pages, each with a reference. Dropping it gives those back and counts what was written.
+/// Some pages that may be dirty, each with a reference. Dropping it gives those back and counts what was written.
 struct Batch<'vm, M: Machine> {
     vm: &'vm Vm<M>,
     pages: [(u64, Pfn); BATCH],
@@ -123,7 +175,7 @@ struct Batch<'vm, M: Machine> {
 }
 
 impl<'vm, M: Machine> Batch<'vm, M> {
-    /// The first dirty pages at or above `from`.
+    /// The first pages at or above `from` that are dirty, or that entries may make so.
     fn collect(vm: &'vm Vm<M>, inner: &Inner<M>, from: u64) -> Self {
         let mut batch = Batch { vm, pages: [(0, Pfn(0)); BATCH], count: 0, following: Some(from), written: 0 };
         let cx = Cx::enter(vm);
@@ -132,7 +184,8 @@ impl<'vm, M: Machine> Batch<'vm, M> {
                 batch.following = None;
                 break;
             };
-            if is_dirty(vm.physical().frame(pfn))
+            let frame = vm.physical().frame(pfn);
+            if (is_dirty(frame) || frame.mappings() > 0)
                 && let Some(pfn) = inner.cache().lookup(&cx, index)
             {
                 batch.pages[batch.count] = (index, pfn);
@@ -148,6 +201,25 @@ impl<'vm, M: Machine> Batch<'vm, M> {
 
     fn pages(&self) -> &[(u64, Pfn)] {
         &self.pages[..self.count]
+    }
+
+    /// Takes the folio locks that are free, all but the first only if nobody has them, and makes those pages' entries
+    /// clean; which.
+    fn lock_and_clean(&self) -> [bool; BATCH] {
+        let (mut locked, mut frames) = ([false; BATCH], [Pfn(0); BATCH]);
+        for (place, &(_, pfn)) in self.pages().iter().enumerate() {
+            locked[place] = self.vm.physical().frame(pfn).folio_lock().try_acquire();
+            frames[place] = pfn;
+        }
+        clean(self.vm, &frames[..self.count], &locked[..self.count]);
+        locked
+    }
+
+    /// Releases what [`Batch::lock_and_clean`] took, from page `from` on.
+    fn unlock(&self, from: usize, locked: &[bool; BATCH]) {
+        for (&(_, pfn), _) in self.pages().iter().zip(locked).skip(from).filter(|(_, locked)| **locked) {
+            self.vm.physical().frame(pfn).folio_lock().release(self.vm);
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 //! page on private state. Commit: take the leaf's lock, and install only if the leaf is not stale and neither its
 //! classes nor the entry have changed; else drop what was prepared and begin again. No lock of the space is taken.
 
-use crate::arch::{Arch, PageBits, Prot};
+use crate::arch::{Arch, PageBits, Prot, SwapSlot};
 use crate::cpu::Cx;
 use crate::error::Error;
 use crate::guard::Guard;
@@ -14,6 +14,7 @@ use crate::phys::{AllocFlags, Kind, Pfn};
 use crate::space::apply::{readable, rss_kind};
 use crate::space::claim::{self, Conflict};
 use crate::space::table::{Locked, Table};
+use crate::rmap::COPY_OF_OBJECT;
 use crate::space::walk::{Made, Maker};
 use crate::space::{Attributes, ClassId, Inner, RssKind, Space};
 use crate::stat::Event;
@@ -62,6 +63,8 @@ pub enum FaultKind {
     Reused,
     /// A page of a file or of shared memory.
     File,
+    /// A page that was in swap.
+    Swapped,
     /// Nothing was to be done: another CPU did it, or the CPU's translation was out of date.
     Spurious,
 }
@@ -104,7 +107,7 @@ impl core::fmt::Display for FaultError {
 impl core::error::Error for FaultError {}
 
 /// What one try came to.
-enum Step<M> {
+pub(super) enum Step<M> {
     Done(FaultKind),
     /// Something changed meanwhile.
     Retry,
@@ -112,6 +115,10 @@ enum Step<M> {
     Descend,
     /// A table is needed where a range operation is being committed.
     AwaitCommit(Conflict),
+    /// Somebody has the page's folio lock: it is being read, written out or moved.
+    AwaitFolio(Pfn, u64),
+    /// The page must be read from swap first, which sleeps.
+    SwapIn(SwapSlot),
     /// A fork has copied the table and not flushed yet.
     AwaitFork(u32),
     /// Nothing is mapped, but a stack above may grow.
@@ -129,24 +136,33 @@ struct Fetched {
 }
 
 /// What a try has found out.
-struct Plan<'a, M> {
-    leaf: Table<'a, M>,
-    index: usize,
+pub(super) struct Plan<'a, M: Machine> {
+    pub(super) leaf: Table<'a, M>,
+    pub(super) index: usize,
     /// Of the leaf's classes.
     sequence: u32,
-    attributes: Attributes<M>,
+    pub(super) attributes: Attributes<M>,
     /// The entry.
-    word: u64,
+    pub(super) word: u64,
     /// Rounded down to a page.
-    address: u64,
-    access: Access,
+    pub(super) address: u64,
+    pub(super) access: Access,
 }
 
-impl<M> Plan<'_, M> {
+impl<M: Machine> Plan<'_, M> {
     /// Page index in the object, or anonymous offset.
     #[inline(always)]
-    fn offset(&self, page_shift: u32) -> u64 {
+    pub(super) fn offset(&self, page_shift: u32) -> u64 {
         (self.address >> page_shift).wrapping_sub(self.attributes.delta)
+    }
+}
+
+impl<M: Machine> Plan<'_, M> {
+    /// The offset by which reverse mapping finds an anonymous page of this place.
+    #[inline(always)]
+    pub(super) fn anonymous_offset(&self) -> u64 {
+        let copy = if self.attributes.object.is_some() { COPY_OF_OBJECT } else { 0 };
+        self.offset(M::Arch::PAGE_SHIFT) | copy
     }
 }
 
@@ -186,6 +202,8 @@ impl<M: Machine> Space<'_, M> {
                 Step::Descend => {}
                 Step::AwaitCommit(conflict) => claim::wait(self.vm(), conflict),
                 Step::AwaitFork(stamp) => self.await_fork(stamp),
+                Step::AwaitFolio(pfn, word) => self.await_folio(address, pfn, word),
+                Step::SwapIn(slot) => is_major |= self.read_swap(address, slot)?,
                 Step::Grow => {
                     if !self.grow_stack(address)? {
                         return Err(FaultError::Segv { address, denied: false });
@@ -244,6 +262,7 @@ fn count<M: Machine>(cx: &Cx<'_, M>, kind: FaultKind, is_major: bool) {
         FaultKind::Copied => Event::CopyFault,
         FaultKind::Reused => Event::ReuseFault,
         FaultKind::File => Event::FileFault,
+        FaultKind::Swapped => Event::SwapFault,
         FaultKind::Spurious => Event::SpuriousFault,
     };
     cx.count(event, 1);
@@ -290,8 +309,10 @@ fn try_fault<M: Machine>(
         return Ok(Step::AwaitFork(stamp));
     }
     let plan = Plan { leaf: table, index, sequence, attributes, word, address: page, access };
-    let step = if word != 0 {
+    let step = if M::Arch::is_page(word) {
         present(cx, space, &plan)
+    } else if word != 0 {
+        super::swap_in::absent(cx, space, &plan)
     } else if let Some(object) = attributes.object {
         absent_object(cx, space, &plan, object, fetched)
     } else {
@@ -327,16 +348,23 @@ fn add_table<M: Machine>(
 
 /// Takes the leaf's lock, if everything is as planned.
 #[inline(always)]
-fn commit<'a, M: Machine>(cx: &'a Cx<'_, M>, space: &Inner<M>, plan: &Plan<'a, M>) -> Option<Locked<'a, M>> {
+pub(super) fn commit<'a, M: Machine>(cx: &'a Cx<'_, M>, space: &Inner<M>, plan: &Plan<'a, M>) -> Option<Locked<'a, M>> {
     let locked = plan.leaf.lock(cx, space, plan.address)?;
     let as_planned = !M::guard(Guard::Recheck)
         || plan.leaf.sequence() == Some(plan.sequence) && plan.leaf.entry(plan.index) == plan.word;
-    (as_planned && !space.fork_pending(plan.leaf.fork_stamp())).then_some(locked)
+    if !as_planned || space.fork_pending(plan.leaf.fork_stamp()) {
+        return None;
+    }
+    if locked.has_pending_flush() && !M::Arch::is_page(plan.word) {
+        // Another CPU may still see the page that was here.
+        cx.settle(space, &locked, plan.address);
+    }
+    Some(locked)
 }
 
 /// The bits of an entry that grants what the class does; WRITE only if `writable`.
 #[inline(always)]
-fn bits_for<A: Arch>(prot: Prot, writable: bool, access: Access) -> PageBits {
+pub(super) fn bits_for<A: Arch>(prot: Prot, writable: bool, access: Access) -> PageBits {
     let rights = readable::<A>(prot);
     let rights = if writable { rights } else { rights.without(Prot::WRITE) };
     let dirty = if access == Access::Write { PageBits::DIRTY } else { PageBits::NONE };
@@ -380,8 +408,9 @@ fn new_page<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, plan: &Plan<'_, M>) ->
     let frame = cx.vm().physical().frame(pfn);
     frame.set_kind(Kind::Anonymous, 0);
     // The page's name for reverse mappings: who made it, and where. Neither fork nor remap changes it.
-    frame.words[0].store(space.id(), Relaxed);
-    frame.words[1].store(plan.offset(M::Arch::PAGE_SHIFT), Relaxed);
+    frame.words[0].store(space.owner(), Relaxed);
+    frame.words[1].store(plan.anonymous_offset(), Relaxed);
+    frame.words[2].store(0, Relaxed);
     frame.set_counts(1, 1);
     Ok(pfn)
 }
@@ -446,6 +475,9 @@ fn map_page<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, plan: &Plan<'_, M>, pf
     // A page of a shared mapping becomes writable by a store, so that the store is noticed.
     let bits = bits_for::<M::Arch>(plan.attributes.prot, plan.access == Access::Write, plan.access);
     let Some(locked) = commit(cx, space, plan) else { return Step::Retry };
+    if !is_still_shown(cx, plan, pfn) {
+        return Step::Retry;
+    }
     cx.vm().physical().frame(pfn).add_mapping_of_reference();
     locked.install(plan.index, M::Arch::page(pfn, bits));
     drop(locked);
@@ -465,13 +497,24 @@ fn copy_to<M: Machine>(
     // SAFETY: the target was just allocated and nobody else has it; the source stays allocated by the reference. Who
     // shares the source may store to it meanwhile only through a shared mapping, where any mix is as good.
     unsafe { machine.copy_page(machine.frame(source), machine.frame(pfn)) };
-    Ok(if replace(cx, space, plan, pfn) { Step::Done(FaultKind::Copied) } else { Step::Retry })
+    cx.copy_tags(source, pfn);
+    Ok(if replace(cx, space, plan, pfn, Some(source)) { Step::Done(FaultKind::Copied) } else { Step::Retry })
 }
 
 /// Installs the fresh page `pfn`, writable, in place of what the plan saw, whose translations are flushed before the
-/// new entry appears: no CPU may see stores to the new page while another still loads from the old (D9).
-fn replace<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, plan: &Plan<'_, M>, pfn: Pfn) -> bool {
-    let Some(locked) = commit(cx, space, plan) else {
+/// new entry appears: no CPU may see stores to the new page while another still loads from the old (D9). `source`: what it
+/// was copied from.
+fn replace<M: Machine>(
+    cx: &Cx<'_, M>,
+    space: &Inner<M>,
+    plan: &Plan<'_, M>,
+    pfn: Pfn,
+    source: Option<Pfn>,
+) -> bool {
+    let locked = commit(cx, space, plan);
+    // A copy of a page that is mapped here needs no second look: its entry would have gone with it.
+    let is_copy_of = |source: Pfn| plan.word != 0 || is_still_shown(cx, plan, source);
+    let Some(locked) = locked.filter(|_| source.is_none_or(is_copy_of)) else {
         drop_fresh(cx, pfn);
         return false;
     };
@@ -490,6 +533,13 @@ fn replace<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, plan: &Plan<'_, M>, pfn
     drop(locked);
     space.add_rss(cx, RssKind::Anonymous, 1);
     true
+}
+
+/// Whether page `pfn` is still one of the plan's object: it may have been truncated since it was looked up (F11, F12). The
+/// leaf's lock is held.
+fn is_still_shown<M: Machine>(cx: &Cx<'_, M>, plan: &Plan<'_, M>, pfn: Pfn) -> bool {
+    let is_of = |object| object::is_page_of(cx.vm().physical().frame(pfn), object);
+    plan.attributes.object.is_none_or(is_of) || !M::guard(Guard::CachedUnderLock)
 }
 
 /// Flushes the entry that the plan saw, which was `word` when it was removed, and drops its mapping.
@@ -518,20 +568,28 @@ fn present<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, plan: &Plan<'_, M>) -> 
     }
     if bits.has(PageBits::SPECIAL) {
         let pfn = fresh_page(cx, space, plan)?;
-        let done = replace(cx, space, plan, pfn);
+        let done = replace(cx, space, plan, pfn, None);
         return Ok(if done { Step::Done(FaultKind::Anonymous) } else { Step::Retry });
     }
     let source = M::Arch::pfn(plan.word);
     let frame = cx.vm().physical().frame(source);
-    if frame.kind() == Kind::Anonymous && frame.references() == 1 {
-        return Ok(reuse(cx, space, plan, bits | granted | PageBits::EXCLUSIVE));
+    if frame.kind() == Kind::Anonymous {
+        if frame.references() == 1 {
+            return Ok(reuse(cx, space, plan, bits | granted | PageBits::EXCLUSIVE));
+        }
     }
     if !frame.try_get() {
         return Ok(Step::Retry);
     }
     // From here on the frame cannot become another page; that it did not before, the entry says, which still names it.
-    let step =
-        if plan.leaf.entry(plan.index) == plan.word { copy_to(cx, space, plan, source) } else { Ok(Step::Retry) };
+    let is_it = plan.leaf.entry(plan.index) == plan.word;
+    // A page whose only other user is the swap cache need not be copied: it leaves the cache and is looked at again.
+    let is_nearly_alone = || frame.kind() == Kind::Anonymous && frame.references() == 3;
+    let step = if is_it && !(is_nearly_alone() && super::swap_in::leave_cache(cx, source)) {
+        copy_to(cx, space, plan, source)
+    } else {
+        Ok(Step::Retry)
+    };
     if frame.put() {
         cx.free_frame(source);
     }

@@ -11,8 +11,10 @@
 use crate::arch::{Arch, PageBits, index};
 use crate::cpu::Cx;
 use crate::error::Error;
+use crate::guard::Guard;
 use crate::machine::Machine;
 use crate::phys::{Kind, Pfn};
+use crate::space::absent::migrating;
 use crate::space::claim::Claim;
 use crate::space::table::{Locked, Table};
 use crate::space::{Attributes, ClassFlags, ClassId, Inner, RssKind, Runs, Space, Spares};
@@ -31,7 +33,7 @@ impl<'vm, M: Machine> Space<'vm, M> {
     /// # Errors
     /// [`Error::OutOfMemory`]: there is no child then, and the space is as before.
     pub fn fork(&self) -> Result<Space<'vm, M>, Error> {
-        let child = self.vm().create_space()?;
+        let child = Space::create(self.vm(), Some(self.inner()))?;
         let parent = self.inner();
         let claim = Claim::acquire(self.vm(), parent, M::Arch::USER_START, M::Arch::USER_END);
         claim.begin_commit();
@@ -146,7 +148,7 @@ impl<M: Machine> Fork<'_, M> {
         Ok(())
     }
 
-    /// Sets and counts the class of slots of the child that had none.
+    /// Gives slots of the child, which have none, the class that the parent's `class` is there, and counts them.
     fn set_class(
         &self,
         cx: &Cx<'_, M>,
@@ -160,8 +162,16 @@ impl<M: Machine> Fork<'_, M> {
         if Runs::needs_spare(cx, table.frame, table.len(), low, high) {
             spares.add(Runs::allocate_spare(cx, table.len())?);
         }
-        cx.retain_class(class, (high - low + 1) as u64);
-        target.set_class(cx, low, high, class, Some(&mut spares));
+        let held = match cx.intern(&cx.attributes(class).within(self.child)) {
+            Ok(held) => held,
+            Err(error) => {
+                spares.free(cx);
+                return Err(error);
+            }
+        };
+        cx.retain_class(held, (high - low + 1) as u64);
+        target.set_class(cx, low, high, held, Some(&mut spares));
+        cx.release_class(held, 1);
         spares.free(cx);
         Ok(())
     }
@@ -182,10 +192,10 @@ impl<M: Machine> Fork<'_, M> {
         address: u64,
     ) -> Result<(), Error> {
         let fresh = Table::allocate(cx, 0, ClassId::NONE)?;
-        let copied = self.leaf_slots(cx, leaf, fresh, address);
-        // Also after a failure: the child's end frees what is there.
+        // First, so that a reverse-mapping walk which comes after the copy of an entry finds it (F1); after a failure the
+        // child's end frees what is there.
         self.hang(cx, copy, copy.index(address), fresh, address);
-        copied
+        self.leaf_slots(cx, leaf, fresh, address)
     }
 
     fn leaf_slots<'a>(
@@ -197,10 +207,12 @@ impl<M: Machine> Fork<'_, M> {
     ) -> Result<(), Error> {
         let Some(locked) = leaf.lock(cx, self.parent, address) else { return Ok(()) };
         locked.set_fork_stamp(self.number);
+        // What an unmap batch has taken can still be stored to, until fork's flush (D10).
+        self.changed |= locked.has_pending_flush();
         let Some(target) = fresh.lock(cx, self.child, address) else { return Ok(()) };
         let runs = leaf.runs(cx);
         let mut slot = 0;
-        let mut pages = 0;
+        let mut copied = [0; RssKind::COUNT];
         let mut result = Ok(());
         while slot < leaf.len() && result.is_ok() {
             let (class, end) = runs.run(slot, leaf.len());
@@ -209,34 +221,51 @@ impl<M: Machine> Fork<'_, M> {
                 result = self.set_class(cx, &target, slot, end - 1, class);
             }
             if let (Inherit::Pages { all }, Ok(())) = (inherited, &result) {
-                pages += if all {
-                    self.pages::<true>(cx, &locked, fresh, slot, end)
+                result = if all {
+                    self.pages::<true>(cx, &locked, &target, slot, end, &mut copied)
                 } else {
-                    self.pages::<false>(cx, &locked, fresh, slot, end)
+                    self.pages::<false>(cx, &locked, &target, slot, end, &mut copied)
                 };
             }
             slot = end;
         }
-        target.add_used(pages as i64);
-        self.child.add_rss(cx, RssKind::Anonymous, pages as i64);
-        cx.count(Event::ForkPage, pages);
+        for (kind, entries) in RssKind::ALL.into_iter().zip(copied) {
+            self.child.add_rss(cx, kind, entries as i64);
+        }
+        cx.count(Event::ForkPage, copied.iter().sum());
         result
     }
 
-    /// Shares the anonymous pages of `low..high` with the child; how many. `ALL`: no page of an object is among them.
+    /// Shares the anonymous pages of `low..high` with the child, counting them by kind. `ALL`: no page of an object is
+    /// among them.
     #[inline(always)]
     fn pages<const ALL: bool>(
         &mut self,
         cx: &Cx<'_, M>,
         locked: &Locked<'_, M>,
-        fresh: Table<'_, M>,
+        target: &Locked<'_, M>,
         low: usize,
         high: usize,
-    ) -> u64 {
-        let mut copied = 0;
+        copied: &mut [u64; RssKind::COUNT],
+    ) -> Result<(), Error> {
+        let fresh = target.table;
+        let mut pages = 0;
+        let mut absent = 0;
+        let mut result = Ok(());
         for index in low..high {
             let word = locked.table.slot(index).load(Relaxed);
-            if word == 0 || M::Arch::page_bits(word).has(PageBits::SPECIAL) {
+            if word == 0 {
+                continue;
+            }
+            if !M::Arch::is_page(word) {
+                result = self.absent(cx, locked, fresh, index, copied);
+                if result.is_err() {
+                    break;
+                }
+                absent += i64::from(fresh.entry(index) != 0);
+                continue;
+            }
+            if M::Arch::page_bits(word).has(PageBits::SPECIAL) {
                 continue;
             }
             let frame = cx.vm().physical().frame(M::Arch::pfn(word));
@@ -250,9 +279,38 @@ impl<M: Machine> Fork<'_, M> {
                 self.changed = true;
             }
             fresh.slot(index).store(shared, Relaxed);
-            copied += 1;
+            pages += 1;
         }
-        copied
+        target.add_used(pages as i64 + absent);
+        copied[RssKind::Anonymous as usize] += pages;
+        result
+    }
+
+    /// Shares what the entry of slot `index`, no page, says with the child.
+    #[cold]
+    #[inline(never)]
+    fn absent(
+        &mut self,
+        cx: &Cx<'_, M>,
+        locked: &Locked<'_, M>,
+        fresh: Table<'_, M>,
+        index: usize,
+        copied: &mut [u64; RssKind::COUNT],
+    ) -> Result<(), Error> {
+        let word = locked.table.entry(index);
+        let moving = migrating::<M>(word).map(|pfn| cx.vm().physical().frame(pfn).kind());
+        if moving.is_some_and(|kind| kind != Kind::Anonymous) {
+            // A file's page, privately mapped: the child gets it by a fault.
+            return Ok(());
+        }
+        let kind = cx.share_absent(word)?;
+        // Neither side has it alone from here on (E18, F1).
+        let shared = locked.update(index, |word| if M::guard(Guard::SharedAbsent) { M::Arch::shared_absent(word) } else { word }).1;
+        fresh.slot(index).store(shared, Relaxed);
+        if let Some(kind) = kind {
+            copied[kind as usize] += 1;
+        }
+        Ok(())
     }
 }
 

@@ -153,7 +153,7 @@ impl<'a, 'vm, M: Machine> MapRequest<'a, 'vm, M> {
             | flag(self.flags.has(MapFlags::NO_RESERVE), ClassFlags::NO_RESERVE)
             | flag(is_shared, ClassFlags::SHARED);
         let object = object.map(|object| object.inner_pointer());
-        let attributes = Attributes { prot: self.prot, max_prot: self.max_prot, flags, object, delta: 0 };
+        let attributes = Attributes { prot: self.prot, max_prot: self.max_prot, flags, object, delta: 0, space: None };
         Ok((attributes, offset >> M::Arch::PAGE_SHIFT))
     }
 }
@@ -276,7 +276,7 @@ impl<'vm, M: Machine> Space<'vm, M> {
     fn map_anywhere(&self, length: u64, attributes: Attributes<M>, offset: u64) -> Result<u64, Error> {
         {
             let cx = Cx::enter(self.vm());
-            let class = |start| cx.intern(&placed::<M>(attributes, start, offset));
+            let class = |start| cx.intern(&placed(attributes, start, offset).within(self.inner()));
             if !attributes.flags.has(ClassFlags::GROWS_DOWN)
                 && let Some((address, class)) = self.inner().map_at_cursor(&cx, length, class)?
             {
@@ -333,7 +333,7 @@ impl<'vm, M: Machine> Space<'vm, M> {
         let start = claim.start;
         let prepared = {
             let cx = Cx::enter(self.vm());
-            cx.intern(&placed(attributes, start, offset))
+            cx.intern(&placed(attributes, start, offset).within(self.inner()))
         };
         if attributes.flags.has(ClassFlags::GROWS_DOWN) {
             self.inner().note_stack(start, claim.end);

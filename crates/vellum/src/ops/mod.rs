@@ -19,6 +19,7 @@ mod range;
 mod remap;
 #[cfg(test)]
 mod stress;
+pub(crate) mod swap_in;
 #[cfg(test)]
 mod tests;
 mod translate;

@@ -328,7 +328,7 @@ impl<'vm, M: Machine> Space<'vm, M> {
         }
         let delta = attributes.delta.wrapping_add(distance);
         let flags = if request.keep_old { attributes.flags.without(ClassFlags::GROWS_DOWN) } else { attributes.flags };
-        let moved = cx.intern(&Attributes { delta, flags, ..attributes })?;
+        let moved = cx.intern(&Attributes { delta, flags, ..attributes }.within(self.inner()))?;
         holds.add(&cx, moved)?;
         Ok(moved)
     }

@@ -16,7 +16,7 @@
 
 use crate::machine::Machine;
 use crate::sync::{AtomicU32, AtomicU64, RawLock};
-use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 
 /// A page frame number: a physical address divided by the page size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -252,6 +252,17 @@ impl<M: Machine> Frame<M> {
             }
         }
         false
+    }
+
+    /// Takes the frame out of circulation if it has no mapping and just `references`, which are the caller's to drop:
+    /// afterwards nobody can take another, and the counts are 0. Whether that was so.
+    pub(crate) fn freeze(&self, references: u32) -> bool {
+        self.counts.compare_exchange(references as u64, 0, SeqCst).is_ok()
+    }
+
+    /// Undoes [`Frame::freeze`].
+    pub(crate) fn unfreeze(&self, references: u32) {
+        self.counts.store(references as u64, Release);
     }
 
     /// One reference less; whether it was the last, so that the caller must free the frame.

@@ -17,7 +17,7 @@ use crate::tlb::{Flush, Gather};
 use crate::vm::Vm;
 
 /// What happens to the classes of the slots.
-pub(crate) enum ClassChange<'f, M> {
+pub(crate) enum ClassChange<'f, M: Machine> {
     /// They stay.
     Keep,
     /// All become this one.
@@ -216,7 +216,7 @@ impl<'a, M: Machine> Change<'a, '_, '_, M> {
     fn leaf(&mut self, table: Table<'a, M>, first: u64, last: u64, gather: &mut Gather<'a, M>) {
         let Some(locked) = table.lock(self.cx, self.space, first) else { return };
         let (low, high) = (table.index(first), table.index(last));
-        if self.pages != PageChange::Keep && table.used() > 0 {
+        if self.pages != PageChange::Keep && (table.used() > 0 || locked.has_pending_flush()) {
             match self.pages {
                 PageChange::Reprotect(prot) => {
                     if let Some(flush) = reprotect(self.cx, &locked, (low, high), first, prot) {
@@ -262,8 +262,13 @@ pub(crate) fn reprotect<M: Machine>(
     let rights = |prot: Prot| M::Arch::page(Pfn(0), PageBits::of(readable::<M::Arch>(prot))) & M::Arch::RIGHTS;
     let (full, read_only) = (rights(prot), rights(prot.without(Prot::WRITE)));
     let (mut lost_first, mut lost_end) = (usize::MAX, 0);
+    if locked.has_pending_flush() {
+        // What an unmap batch has taken can still be stored to (A4).
+        (lost_first, lost_end) = (low, high + 1);
+    }
     for index in low..high + 1 {
-        if locked.table.entry(index) == 0 {
+        // What is absent gets its rights from the class when it comes back.
+        if !M::Arch::is_page(locked.table.entry(index)) {
             continue;
         }
         let (old, new) = locked.update(
@@ -279,7 +284,7 @@ pub(crate) fn reprotect<M: Machine>(
         let lost = M::Arch::page_bits(old).prot().without(M::Arch::page_bits(new).prot());
         if lost != Prot::NONE && M::guard(Guard::RevokeFlush) {
             lost_first = lost_first.min(index);
-            lost_end = index + 1;
+            lost_end = lost_end.max(index + 1);
         }
     }
     (lost_first < lost_end).then(|| Flush {
@@ -322,8 +327,12 @@ pub(crate) fn zap<'a, M: Machine>(
     first: u64,
     gather: &mut Gather<'a, M>,
 ) {
-    let mut gone = [0i64; 3];
+    let mut gone = [0i64; RssKind::COUNT];
     let mut dirty_file = false;
+    if locked.has_pending_flush() {
+        // What an unmap batch has taken is not to be reached any more either (A4, B4).
+        gather.touch_range(Flush { start: first, pages: (high - low + 1) as u64, tables_freed: false });
+    }
     for index in low..=high {
         if locked.table.entry(index) == 0 {
             continue;
@@ -333,6 +342,12 @@ pub(crate) fn zap<'a, M: Machine>(
         }
         let address = first + (((index - low) as u64) << M::Arch::PAGE_SHIFT);
         let word = locked.take(index);
+        if !M::Arch::is_page(word) {
+            if let Some(kind) = cx.drop_absent(word, address, gather) {
+                gone[kind as usize] += 1;
+            }
+            continue;
+        }
         let bits = M::Arch::page_bits(word);
         if bits.has(PageBits::SPECIAL) {
             gather.touch(address);
@@ -345,10 +360,10 @@ pub(crate) fn zap<'a, M: Machine>(
         gone[kind as usize] += 1;
         gather.add(pfn, address, is_dirty);
     }
-    for (kind, pages) in [RssKind::Anonymous, RssKind::File, RssKind::SharedMemory].into_iter().zip(gone) {
+    for (kind, pages) in RssKind::ALL.into_iter().zip(gone) {
         if pages != 0 {
             space.add_rss(cx, kind, -pages);
-            cx.count(Event::Unmapped, pages as u64);
+            cx.count(Event::Unmapped, if kind == RssKind::Swap { 0 } else { pages as u64 });
         }
     }
     if dirty_file {
@@ -357,7 +372,7 @@ pub(crate) fn zap<'a, M: Machine>(
     }
 }
 
-impl<M> Attributes<M> {
+impl<M: Machine> Attributes<M> {
     /// These attributes with other rights.
     pub(crate) fn with_prot(mut self, prot: Prot) -> Self {
         self.prot = prot;

@@ -5,6 +5,11 @@
 //! anonymous memory have identities which *are* their attributes: they need no record, no count and no lookup. Every
 //! other class is a counted record: the count is the number of slots of all tables that say it, plus what operations
 //! in progress hold. A record is reused after a grace period, so an identity read without a lock stays meaningful.
+//!
+//! The classes that show an object, and those of moved anonymous memory, are of one space each and stand on the chain of
+//! that space and, if they have one, of the object: so the classes are what reverse mapping finds a page's addresses by, and need no second
+//! structure that says who maps what. They leave the chains with their last slot. Chains change under the registry's
+//! lock; readers follow them without, within a read-side section.
 
 use crate::arch::{Arch, Prot, flag_set};
 use crate::cpu::Cx;
@@ -13,10 +18,12 @@ use crate::guard::Guard;
 use crate::machine::Machine;
 use crate::object;
 use crate::phys::{AllocFlags, Kind, Pfn};
+use crate::space::Inner;
 use crate::structure::{Structure, holds};
 use crate::sync::{AtomicU32, AtomicU64, Rank, RawLock};
+use core::ops::ControlFlow;
 use core::ptr::NonNull;
-use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 
 /// The identity of a class; 0 is "not mapped".
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -24,7 +31,7 @@ pub(crate) struct ClassId(pub(crate) u32);
 
 flag_set! {
     /// Properties of a mapping beside its protection.
-    ClassFlags: u8 {
+    ClassFlags: u16 {
         /// Extends downwards by faults below it.
         GROWS_DOWN = 1;
         /// No memory is reserved for it.
@@ -39,15 +46,17 @@ flag_set! {
         RANDOM = 32;
         /// Stores go to the object.
         SHARED = 64;
+        /// Accesses are checked against memory tags.
+        TAGGED = 128;
     }
 }
 
-const PLAIN_FLAGS: u8 = 0x3f;
+const PLAIN_FLAGS: u16 = 0x3f;
 /// First identity with a record.
 const STORED: u32 = 1024;
 
 /// What a class says.
-pub(crate) struct Attributes<M> {
+pub(crate) struct Attributes<M: Machine> {
     pub(crate) prot: Prot,
     /// The most that protect may grant.
     pub(crate) max_prot: Prot,
@@ -56,27 +65,37 @@ pub(crate) struct Attributes<M> {
     pub(crate) object: Option<NonNull<object::Inner<M>>>,
     /// Page number of an address less this, wrapping, is the page's offset in the object, or its anonymous offset.
     pub(crate) delta: u64,
+    /// The space, where reverse mapping must find it by the class: of an object, or of moved anonymous memory. See
+    /// [`Attributes::within`].
+    pub(crate) space: Option<NonNull<Inner<M>>>,
 }
 
-impl<M> Clone for Attributes<M> {
+impl<M: Machine> Clone for Attributes<M> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<M> Copy for Attributes<M> {}
+impl<M: Machine> Copy for Attributes<M> {}
 
-impl<M> PartialEq for Attributes<M> {
+impl<M: Machine> PartialEq for Attributes<M> {
     fn eq(&self, other: &Self) -> bool {
         self.prot == other.prot
             && self.max_prot == other.max_prot
             && self.flags == other.flags
             && self.object == other.object
             && self.delta == other.delta
+            && self.space == other.space
     }
 }
 
-impl<M> Attributes<M> {
+impl<M: Machine> Attributes<M> {
+    /// These attributes, in `space`.
+    pub(crate) fn within(mut self, space: &Inner<M>) -> Self {
+        self.space = (self.object.is_some() || self.delta != 0).then(|| NonNull::from(space));
+        self
+    }
+
     /// Whether stores stay in the space.
     #[inline(always)]
     pub(crate) fn is_private(&self) -> bool {
@@ -97,8 +116,9 @@ impl<M> Attributes<M> {
 
     fn hash(&self) -> usize {
         let object = self.object.map_or(0, |object| object.as_ptr() as u64);
-        let mix =
-            (self.bits() ^ object.rotate_left(20) ^ self.delta.rotate_left(40)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let space = self.space.map_or(0, |space| space.as_ptr() as u64);
+        let mix = (self.bits() ^ object.rotate_left(20) ^ self.delta.rotate_left(40) ^ space.rotate_left(50))
+            .wrapping_mul(0x9e37_79b9_7f4a_7c15);
         (mix >> 40) as usize
     }
 }
@@ -126,7 +146,7 @@ impl ClassId {
     }
 }
 
-/// A counted class, one cache line.
+/// A counted class, a cache line and the links of its chains.
 #[repr(C, align(64))]
 struct Record<M> {
     bits: AtomicU64<M>,
@@ -135,9 +155,25 @@ struct Record<M> {
     count: AtomicU64<M>,
     /// Epoch in which it was given up.
     epoch: AtomicU64<M>,
+    /// Address of the space; 0 for none.
+    space: AtomicU64<M>,
     /// Next of the hash chain, or of the queue of records given up; identity, 0 ends it.
     next: AtomicU32<M>,
     linked: AtomicU32<M>,
+    /// Neighbours on the chain of the object, and on that of the space.
+    links: [Links<M>; 2],
+}
+
+/// A record's neighbours on a chain; identities, 0 for none. `next` stays as it was while readers may stand here.
+struct Links<M> {
+    next: AtomicU32<M>,
+    previous: AtomicU32<M>,
+}
+
+impl<M> Record<M> {
+    fn links(&self, chain: Chain) -> &Links<M> {
+        &self.links[chain as usize]
+    }
 }
 
 /// The registry of counted classes.
@@ -178,9 +214,10 @@ impl<M: Machine> Cx<'_, M> {
         Attributes {
             prot: Prot(bits as u8 & 7),
             max_prot: Prot(7),
-            flags: ClassFlags((bits >> 3) as u8 & PLAIN_FLAGS),
+            flags: ClassFlags((bits >> 3) as u16 & PLAIN_FLAGS),
             object: None,
             delta: 0,
+            space: None,
         }
     }
 
@@ -193,15 +230,17 @@ impl<M: Machine> Cx<'_, M> {
                 flags: ClassFlags::NONE,
                 object: None,
                 delta: 0,
+                space: None,
             };
         };
         let bits = record.bits.load(Relaxed);
         Attributes {
             prot: Prot(bits as u8 & 7),
             max_prot: Prot((bits >> 8) as u8 & 7),
-            flags: ClassFlags((bits >> 16) as u8),
+            flags: ClassFlags((bits >> 16) as u16),
             object: NonNull::new(core::ptr::with_exposed_provenance_mut(record.object.load(Relaxed) as usize)),
             delta: record.delta.load(Relaxed),
+            space: space_at(record.space.load(Relaxed)),
         }
     }
 
@@ -234,6 +273,7 @@ impl<M: Machine> Cx<'_, M> {
         record.bits.store(attributes.bits(), Relaxed);
         record.object.store(attributes.object.map_or(0, |object| object.as_ptr().expose_provenance() as u64), Relaxed);
         record.delta.store(attributes.delta, Relaxed);
+        record.space.store(attributes.space.map_or(0, |space| space.as_ptr().expose_provenance() as u64), Relaxed);
         record.count.store(1, Relaxed);
         record.linked.store(1, Relaxed);
         record.next.store(bucket.load(Relaxed), Relaxed);
@@ -242,7 +282,74 @@ impl<M: Machine> Cx<'_, M> {
             // SAFETY: the caller holds a reference to the object it asks for.
             unsafe { object.as_ref() }.get();
         }
+        self.chain(id, record, attributes);
         Ok(id)
+    }
+
+    /// Puts a new record on the chains it belongs to.
+    fn chain(&self, id: ClassId, record: &Record<M>, attributes: &Attributes<M>) {
+        for chain in Chain::BOTH {
+            let Some(head) = chain.head(attributes) else { continue };
+            let links = record.links(chain);
+            let next = head.load(Relaxed);
+            links.next.store(next, Relaxed);
+            links.previous.store(0, Relaxed);
+            if let Some(next) = self.record(ClassId(next)) {
+                next.links(chain).previous.store(id.0, Relaxed);
+            }
+            // Sequentially consistent: a walk that looks for pages of this class is to find it, if it looks after the
+            // pages came (F4).
+            head.swap(id.0, SeqCst);
+        }
+    }
+
+    /// Takes a record off its chains. Readers that stand there go on to what followed.
+    fn unchain(&self, record: &Record<M>, attributes: &Attributes<M>) {
+        for chain in Chain::BOTH {
+            let Some(head) = chain.head(attributes) else { continue };
+            let links = record.links(chain);
+            let (next, previous) = (links.next.load(Relaxed), links.previous.load(Relaxed));
+            match self.record(ClassId(previous)) {
+                Some(previous) => previous.links(chain).next.store(next, Release),
+                None => head.store(next, Release),
+            }
+            if let Some(next) = self.record(ClassId(next)) {
+                next.links(chain).previous.store(previous, Relaxed);
+            }
+        }
+    }
+
+    /// Calls `visit` with each class that shows `object`, until it breaks off; as [`Cx::each_class_within`].
+    pub(crate) fn each_class_of(
+        &self,
+        object: &object::Inner<M>,
+        visit: &mut dyn FnMut(&Attributes<M>) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        self.each_chained(Chain::Object, &object.classes, visit)
+    }
+
+    /// Calls `visit` with each class of `space` that shows an object or moved memory, until it breaks off. The chain may
+    /// change meanwhile: what was on it before and stays is visited.
+    pub(crate) fn each_class_within(
+        &self,
+        space: &Inner<M>,
+        visit: &mut dyn FnMut(&Attributes<M>) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        self.each_chained(Chain::Space, &space.classes, visit)
+    }
+
+    fn each_chained(
+        &self,
+        chain: Chain,
+        head: &AtomicU32<M>,
+        visit: &mut dyn FnMut(&Attributes<M>) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        let mut id = ClassId(head.load(SeqCst));
+        while let Some(record) = self.record(id) {
+            visit(&self.stored_attributes(id))?;
+            id = ClassId(record.links(chain).next.load(Acquire));
+        }
+        ControlFlow::Continue(())
     }
 
     /// The class with `attributes`, which exists: the caller holds it. Not held once more.
@@ -289,7 +396,9 @@ impl<M: Machine> Cx<'_, M> {
                 return;
             }
             self.unlink(id, record);
-            self.stored_attributes(id).object
+            let attributes = self.stored_attributes(id);
+            self.unchain(record, &attributes);
+            attributes.object
         };
         if let Some(object) = object {
             self.put_object(object);
@@ -415,5 +524,37 @@ impl<M: Machine> Cx<'_, M> {
     /// no record.
     pub(crate) fn class_tally(&self, id: ClassId) -> Option<&AtomicU64<M>> {
         self.record(id).filter(|record| record.linked.load(Relaxed) != 0).map(|record| &record.epoch)
+    }
+}
+
+/// The space at `address`, 0 for none.
+fn space_at<M: Machine>(address: u64) -> Option<NonNull<Inner<M>>> {
+    NonNull::new(core::ptr::with_exposed_provenance_mut(address as usize))
+}
+
+/// What a class with a space stands on.
+#[derive(Clone, Copy)]
+enum Chain {
+    /// The classes that show one object.
+    Object,
+    /// The classes of one space.
+    Space,
+}
+
+impl Chain {
+    const BOTH: [Chain; 2] = [Chain::Object, Chain::Space];
+
+    /// Where the chain begins that a class with `attributes` is on, which is counted or being made; `None` if it is on
+    /// none of this sort.
+    fn head<M: Machine>(self, attributes: &Attributes<M>) -> Option<&AtomicU32<M>> {
+        let space = attributes.space?;
+        // SAFETY: the class has a reference to its object, and slots of its space or an operation in it; whoever is
+        // about to make the class has both.
+        unsafe {
+            match self {
+                Chain::Object => attributes.object.map(|object| &object.as_ref().classes),
+                Chain::Space => Some(&space.as_ref().classes),
+            }
+        }
     }
 }

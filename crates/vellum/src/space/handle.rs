@@ -8,6 +8,7 @@ use crate::error::Error;
 use crate::guard::Guard;
 use crate::machine::Machine;
 use crate::phys::{AllocFlags, Pfn};
+use crate::rmap::Lineage;
 use crate::structure::holds;
 use crate::sync::{AtomicU32, AtomicU64, Rank, RawLock};
 use crate::tlb::SpaceTlb;
@@ -22,13 +23,24 @@ pub(crate) enum RssKind {
     Anonymous = 0,
     File = 1,
     SharedMemory = 2,
+    /// In swap: not resident.
+    Swap = 3,
 }
+
+impl RssKind {
+    /// All of them, in the order of their values.
+    pub(crate) const ALL: [RssKind; 4] = [RssKind::Anonymous, RssKind::File, RssKind::SharedMemory, RssKind::Swap];
+    pub(crate) const COUNT: usize = Self::ALL.len();
+}
+
+/// In [`Inner::walks`]: the space ends.
+const ENDING: u32 = 1 << 31;
 
 /// One CPU's part of a space, a cache line: written by that CPU alone.
 #[repr(C, align(64))]
 struct CpuLine<M> {
-    /// Resident pages by kind, gained less lost on this CPU.
-    rss: [AtomicU64<M>; 3],
+    /// Resident pages by kind, and entries in swap, gained less lost on this CPU.
+    rss: [AtomicU64<M>; RssKind::COUNT],
     /// Where this CPU looks for free addresses first.
     cursor: AtomicU64<M>,
 }
@@ -54,6 +66,15 @@ pub(crate) struct Inner<M: Machine> {
     stack_high: AtomicU64<M>,
     /// H: handles.
     handles: AtomicU64<M>,
+    /// Its place among its ancestors and descendants.
+    lineage: NonNull<Lineage<M>>,
+    /// Reverse-mapping walks under way in the space, and whether it ends; see [`Inner::pin`].
+    walks: AtomicU32<M>,
+    /// How often entries began to move within the space, and how often that was done: for walks (F4).
+    pub(crate) moves_begun: AtomicU32<M>,
+    pub(crate) moves_done: AtomicU32<M>,
+    /// The first of the classes that show objects or moved memory; under the lock of the classes' registry, read without.
+    pub(crate) classes: AtomicU32<M>,
     /// C: where the heap begins, and where it ends.
     pub(crate) brk_base: AtomicU64<M>,
     pub(crate) brk_end: AtomicU64<M>,
@@ -64,7 +85,8 @@ pub(crate) struct Inner<M: Machine> {
 
 /// The registry of all spaces, for audits.
 pub(crate) struct Spaces<M> {
-    lock: RawLock<M>,
+    /// Also protects the links of the lineages.
+    pub(crate) lock: RawLock<M>,
     head: AtomicU64<M>,
     count: AtomicU64<M>,
 }
@@ -128,8 +150,9 @@ impl<M: Machine> core::fmt::Debug for Space<'_, M> {
 }
 
 impl<'vm, M: Machine> Space<'vm, M> {
-    /// A new space. See [`Vm::create_space`].
-    pub(crate) fn create(vm: &'vm Vm<M>) -> Result<Self, Error> {
+    /// A new space, see [`Vm::create_space`]; a descendant of `parent`, before anything of it is copied, or the first of
+    /// its line.
+    pub(crate) fn create(vm: &'vm Vm<M>, parent: Option<&Inner<M>>) -> Result<Self, Error> {
         let cx = Cx::enter(vm);
         let inner = cx.slab_alloc(size_of::<Inner<M>>())?.cast::<Inner<M>>();
         let give_back = |error| {
@@ -142,17 +165,22 @@ impl<'vm, M: Machine> Space<'vm, M> {
             Self::free_lines(&cx, lines);
             give_back(error)
         })?;
+        let lineage = Lineage::allocate(&cx).map_err(|error| {
+            root.discard(&cx);
+            Self::free_lines(&cx, lines);
+            give_back(error)
+        })?;
         // SAFETY: the table is private to this function; it has that many entries.
         vm.machine()
             .prepare_root(unsafe { core::slice::from_raw_parts_mut(vm.machine().frame(root.pfn).cast(), root.len()) });
         // SAFETY: the allocation is large enough, aligned (slab objects are aligned to their size class) and unused.
-        unsafe { inner.write(Inner::new(vm.next_id(), root.pfn, lines)) };
+        unsafe { inner.write(Inner::new(vm.next_id(), root.pfn, lines, lineage)) };
         // SAFETY: just written.
         let space = unsafe { inner.as_ref() };
         for cpu in 0..vm.cpu_count() {
             space.line(vm, cpu).cursor.store(super::place::arena::<M::Arch>(cpu, vm.cpu_count()).0, Relaxed);
         }
-        space.register(&cx);
+        space.register(&cx, parent);
         Ok(Space { vm, inner, _backings: PhantomData })
     }
 
@@ -185,6 +213,7 @@ impl<'vm, M: Machine> Space<'vm, M> {
     fn free(&self) {
         let cx = Cx::enter(self.vm);
         Self::free_lines(&cx, self.inner().lines);
+        self.inner().lineage().end(&cx);
         // Flush requests naming the space were all answered when its CPUs left it; lockless readers of the registry
         // do not exist. The grace period is for those who compare generations.
         cx.retire(self.inner.cast(), size_of::<Inner<M>>());
@@ -219,7 +248,7 @@ impl<'vm, M: Machine> Space<'vm, M> {
 }
 
 impl<M: Machine> Inner<M> {
-    fn new(id: u64, root: Pfn, lines: NonNull<CpuLine<M>>) -> Self {
+    fn new(id: u64, root: Pfn, lines: NonNull<CpuLine<M>>, lineage: NonNull<Lineage<M>>) -> Self {
         Inner {
             _retired: [0; 2],
             tlb: SpaceTlb::new(),
@@ -232,6 +261,11 @@ impl<M: Machine> Inner<M> {
             stack_low: AtomicU64::new(u64::MAX),
             stack_high: AtomicU64::new(0),
             handles: AtomicU64::new(1),
+            lineage,
+            walks: AtomicU32::new(0),
+            moves_begun: AtomicU32::new(0),
+            moves_done: AtomicU32::new(0),
+            classes: AtomicU32::new(0),
             brk_base: AtomicU64::new(0),
             brk_end: AtomicU64::new(0),
             next: AtomicU64::new(0),
@@ -243,7 +277,7 @@ impl<M: Machine> Inner<M> {
         NonNull::new(core::ptr::with_exposed_provenance_mut(address as usize))
     }
 
-    fn register(&self, cx: &Cx<'_, M>) {
+    fn register(&self, cx: &Cx<'_, M>, parent: Option<&Inner<M>>) {
         let spaces = cx.vm().spaces();
         let _guard = spaces.lock.lock(cx, Rank::Spaces);
         let address = (&raw const *self).expose_provenance() as u64;
@@ -255,6 +289,50 @@ impl<M: Machine> Inner<M> {
         }
         spaces.head.store(address, Relaxed);
         spaces.count.add_owned(1);
+        self.lineage().begin(cx, address, parent.map(Inner::lineage));
+    }
+
+    /// Its place among its ancestors and descendants.
+    #[inline(always)]
+    pub(crate) fn lineage(&self) -> &Lineage<M> {
+        // SAFETY: it is freed after the space, see `Lineage::end`.
+        unsafe { self.lineage.as_ref() }
+    }
+
+    /// What pages that the space creates name as their owner.
+    #[inline(always)]
+    pub(crate) fn owner(&self) -> u64 {
+        self.lineage.as_ptr().expose_provenance() as u64
+    }
+
+    /// Keeps the space from ending until [`Inner::unpin`], unless it ends already. For walks that found it by reverse
+    /// mapping, in a read-side section; they must not sleep.
+    pub(crate) fn pin(&self) -> bool {
+        let is_alive = self.walks.fetch_add(1, SeqCst) & ENDING == 0;
+        if !is_alive {
+            self.walks.fetch_sub(1, SeqCst);
+        }
+        is_alive
+    }
+
+    /// Ends [`Inner::pin`].
+    pub(crate) fn unpin(&self) {
+        self.walks.fetch_sub(1, SeqCst);
+    }
+
+    /// Whether entries have ever moved within the space.
+    pub(crate) fn has_moved(&self) -> bool {
+        self.moves_begun.load(SeqCst) != 0
+    }
+
+    /// Keeps further walks out and waits for those under way.
+    pub(super) fn end_walks(&self, cx: &Cx<'_, M>) {
+        let mut seen = self.walks.fetch_or(ENDING, SeqCst) | ENDING;
+        while seen != ENDING {
+            cx.serve_mailbox();
+            cx.vm().machine().wait_change(self.walks.as_core(), seen);
+            seen = self.walks.load(SeqCst);
+        }
     }
 
     fn unregister(&self, cx: &Cx<'_, M>) {

@@ -26,6 +26,7 @@
 //!
 //! Nothing sleeps with a lock held. A fault takes table locks only.
 
+pub(crate) mod absent;
 pub(crate) mod apply;
 mod audit;
 pub(crate) mod claim;

@@ -15,6 +15,7 @@ use crate::machine::Machine;
 use crate::stat::Event;
 use crate::tlb::Flush;
 use crate::vm::Vm;
+use core::sync::atomic::Ordering::SeqCst;
 
 /// A move of `length` bytes from `old` to `new`, within a claim of both.
 #[derive(Clone, Copy)]
@@ -128,6 +129,7 @@ impl<M: Machine> Inner<M> {
         let pages = piece.length >> M::Arch::PAGE_SHIFT;
         let (low, target_low) = (source.index(piece.old), target.index(piece.new));
         let mut moved = 0;
+        self.moves_begun.fetch_add(1, SeqCst);
         for page in 0..pages as usize {
             if source.entry(low + page) != 0 {
                 let word = from.take(low + page);
@@ -135,8 +137,10 @@ impl<M: Machine> Inner<M> {
                 moved += 1;
             }
         }
+        self.moves_done.fetch_add(1, SeqCst);
         let old_place = Flush { start: piece.old, pages, tables_freed: false };
-        if moved > 0 && M::guard(Guard::MoveFlushedFirst) {
+        let is_owed = moved > 0 || from.has_pending_flush();
+        if is_owed && M::guard(Guard::MoveFlushedFirst) {
             cx.flush(self.id(), self.tlb(), old_place);
             cx.count(Event::MovedPage, moved);
         }

@@ -4,7 +4,7 @@
 //!
 //! | where | what | protected by |
 //! |---|---|---|
-//! | `counts` | 0, so that no lockless lookup of a page that was here takes a reference | – |
+//! | `counts` | low half: 0, so that no lockless lookup of a page that was here takes a reference; high half: unmap batches with a flush of this leaf before them | added to under T, taken from without |
 //! | `lock` | the table lock, T | – |
 //! | `words[0]` | used slots (bits 0-15), level (16-23), stale (24), the last fork that copied the table (32-63) | T |
 //! | `words[1..4]` | classes of the slots, see [`super::runs`] | T, read optimistically under the sequence |
@@ -32,7 +32,19 @@ const LEVEL_SHIFT: u32 = 16;
 const STALE: u64 = 1 << 24;
 const FORK_SHIFT: u32 = 32;
 
+/// In `counts` of a leaf: one unmap batch that has not flushed yet.
+const ONE_PENDING: u64 = 1 << 32;
+
 impl<M: Machine> Frame<M> {
+    /// Notes, of a leaf, that an unmap batch which was counted has flushed.
+    pub(crate) fn flush_settled(&self) {
+        if M::guard(Protection::PendingCounted) {
+            self.counts().fetch_sub(ONE_PENDING, SeqCst);
+        } else {
+            self.counts().store(0, SeqCst);
+        }
+    }
+
     /// The level of the table in the frame, which has one.
     pub(crate) fn table_level(&self) -> u8 {
         (self.words[0].load(Relaxed) >> LEVEL_SHIFT) as u8
@@ -313,6 +325,18 @@ impl<'a, M: Machine> Locked<'a, M> {
         let header = &self.table.frame.words[0];
         let rest = header.load(Relaxed) & ((1 << FORK_SHIFT) - 1);
         header.store(rest | (stamp as u64) << FORK_SHIFT, Relaxed);
+    }
+
+    /// Notes that one more unmap batch owes this leaf a flush; [`Frame::flush_settled`] takes it back.
+    pub(crate) fn add_pending_flush(&self) {
+        self.table.frame.counts().fetch_add(ONE_PENDING, SeqCst);
+    }
+
+    /// Whether translations of entries that are gone may still be cached, since an unmap batch has not flushed yet. Who
+    /// relies on their being gone calls [`Cx::settle`].
+    #[inline(always)]
+    pub(crate) fn has_pending_flush(&self) -> bool {
+        M::guard(Protection::PendingSettled) && self.table.frame.counts().load(Acquire) != 0
     }
 
     /// Marks the table unlinked for good.

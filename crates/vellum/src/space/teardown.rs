@@ -20,7 +20,7 @@ const TABLES_PER_SECTION: usize = 64;
 struct Teardown<'a, M: Machine> {
     freed: FreeBatch<'a, M>,
     /// Resident pages that went, by kind.
-    gone: [u64; 3],
+    gone: [u64; RssKind::COUNT],
     tables: u64,
     /// Lowest tables left in this section.
     budget: usize,
@@ -31,6 +31,9 @@ impl<M: Machine> Inner<M> {
     pub(super) fn end(&self, vm: &Vm<M>) {
         {
             let cx = Cx::enter(vm);
+            if M::guard(Guard::WalksEndFirst) {
+                self.end_walks(&cx);
+            }
             // From here on no CPU can use its translations: identities are never reused, so what identifiers of
             // CPUs still tag is dead, and no flush is owed for any page (J10).
             if M::guard(Guard::LeaveBeforeFree) {
@@ -40,7 +43,7 @@ impl<M: Machine> Inner<M> {
         loop {
             let cx = Cx::enter(vm);
             let mut teardown =
-                Teardown { freed: FreeBatch::new(&cx), gone: [0; 3], tables: 0, budget: TABLES_PER_SECTION };
+                Teardown { freed: FreeBatch::new(&cx), gone: [0; RssKind::COUNT], tables: 0, budget: TABLES_PER_SECTION };
             let root = self.root_table(&cx);
             let last = index::<M::Arch>(M::Arch::USER_END - 1, root.level);
             let done = teardown.slots(&cx, root, last);
@@ -101,6 +104,12 @@ impl<M: Machine> Teardown<'_, M> {
     /// Drops one mapping.
     #[inline(always)]
     fn page(&mut self, cx: &Cx<'_, M>, word: u64) {
+        if !M::Arch::is_page(word) {
+            if let Some(kind) = cx.end_absent(word, &mut self.freed) {
+                self.gone[kind as usize] += 1;
+            }
+            return;
+        }
         let pfn = M::Arch::pfn(word);
         let frame = cx.vm().physical().frame(pfn);
         if frame.is_kind(Kind::Anonymous) {
@@ -140,10 +149,10 @@ impl<M: Machine> Teardown<'_, M> {
     }
 
     fn account(&mut self, cx: &Cx<'_, M>, space: &Inner<M>) {
-        for (kind, pages) in [RssKind::Anonymous, RssKind::File, RssKind::SharedMemory].into_iter().zip(self.gone) {
+        for (kind, pages) in RssKind::ALL.into_iter().zip(self.gone) {
             space.add_rss(cx, kind, -(pages as i64));
         }
-        cx.count(Event::Unmapped, self.gone.iter().sum());
+        cx.count(Event::Unmapped, self.gone[..RssKind::Swap as usize].iter().sum());
         cx.count(Event::TableFree, self.tables);
     }
 }

@@ -62,14 +62,16 @@ impl<M: Machine> SleepLock<M> {
         self.0.load(Acquire) != FREE
     }
 
-    /// Sleeps until the lock may be free, without taking it. Returns early.
-    pub(crate) fn wait(&self, vm: &Vm<M>) {
-        // Whoever holds it then wakes the sleepers when he lets go.
+    /// Sleeps until the lock may be free, without taking it, unless `is_still_it` finds that the word is no longer the
+    /// lock it was. May return early.
+    ///
+    /// The holder is told first that he is waited for; so if the word is still that lock afterwards, he will wake us.
+    pub(crate) fn wait(&self, vm: &Vm<M>, is_still_it: impl FnOnce() -> bool) {
         let seen = self.0.load(Relaxed);
-        if seen == FREE || (seen == HELD && self.0.compare_exchange(HELD, AWAITED, Acquire).is_err()) {
-            return;
+        let is_announced = seen == AWAITED || seen == HELD && self.0.compare_exchange(HELD, AWAITED, SeqCst).is_ok();
+        if is_announced && is_still_it() {
+            vm.machine().sleep(self.0.as_core(), AWAITED);
         }
-        vm.machine().sleep(self.0.as_core(), AWAITED);
     }
 }
 

@@ -8,9 +8,11 @@
 //! identifier than a CPU runs with, that CPU's walks find the entries changed. What is tagged with the older one
 //! belongs to nobody, or to a space whose CPUs flushed before they ran with it, which loses some valid translations.
 
+use super::batch::Owed;
 use super::identifiers::Identifier;
 use super::{Flush, SpaceTlb};
 use crate::cpu::Cx;
+use crate::guard::Guard;
 use crate::machine::{Machine, RootLoad};
 use crate::space::Inner;
 use crate::stat::Event;
@@ -28,6 +30,28 @@ impl<M: Machine> Cx<'_, M> {
         // On the CPU that began it: the wait of another does not cover it (A9).
         machine.broadcast_wait();
         self.count(Event::Broadcast, 1);
+    }
+
+    /// [`Cx::flush_all`] by broadcast: all begun, then one wait.
+    pub(super) fn broadcast_all<'o>(&self, all: impl Iterator<Item = &'o Owed<'o, M>>)
+    where
+        M: 'o,
+    {
+        fence::<M>(SeqCst);
+        let machine = self.vm().machine();
+        let mut begun = 0;
+        for owed in all {
+            let identifier = Identifier(owed.space.tlb().identifier.load(SeqCst));
+            if let Some(asid) = identifier.asid() {
+                let flush = owed.flush();
+                machine.broadcast_invalidate(asid, flush.start, flush.pages);
+                begun += 1;
+            }
+        }
+        if begun > 0 && M::guard(Guard::BatchAwaitsBroadcast) {
+            machine.broadcast_wait();
+        }
+        self.count(Event::Broadcast, begun);
     }
 
     /// Loads `space` where identifiers are global. The handler is kept out.

@@ -11,6 +11,7 @@
 //! Where the architecture flushes by broadcast none of this is needed but the mailbox, for the end of a space; see
 //! [`broadcast`] and [`identifiers`]. Which of the two is used is a constant of the architecture.
 
+mod batch;
 mod broadcast;
 mod gather;
 mod identifiers;
@@ -20,6 +21,7 @@ mod switch;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use batch::UnmapBatch;
 pub(crate) use gather::{Gather, GatherBuffer};
 pub(crate) use identifiers::{Identifiers, identifiers};
 pub(crate) use mailbox::Mailbox;

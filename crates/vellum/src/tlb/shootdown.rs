@@ -1,6 +1,7 @@
 //! Invalidating translations on every CPU that may hold them, and serving such requests.
 
 use super::mailbox::Request;
+use super::batch::Owed;
 use super::{CpuTlb, RANGE_MAX, SLOTS_MAX, SpaceTlb, asid};
 use crate::arch::{Arch, is_broadcast};
 use crate::cpu::Cx;
@@ -54,6 +55,39 @@ impl<M: Machine> Cx<'_, M> {
         self.shoot(&targets, Request { space, start, pages, first: generation, last: generation, detach: 0 });
     }
 
+    /// As [`Cx::flush`], of several spaces at once: one interrupt for each CPU that runs any of them. They are pinned, and no
+    /// lock is held.
+    #[inline(never)]
+    pub(super) fn flush_all(&self, all: &[Option<Owed<'_, M>>]) {
+        if is_broadcast::<M::Arch>() {
+            return self.broadcast_all(all.iter().flatten());
+        }
+        let mut requests = [None; 8];
+        let mut everybody = CpuSet::EMPTY;
+        let mut tickets = [0u32; crate::cpuset::CPUS_MAX];
+        for (owed, request) in all.iter().flatten().zip(&mut requests) {
+            let (space, tlb, Flush { start, pages, .. }) = (owed.space.id(), owed.space.tlb(), owed.flush());
+            let others = || tlb.cpus.others(self.number(), self.vm().cpu_count()).unwrap_or(CpuSet::EMPTY);
+            let too_early = if M::guard(Guard::GenerationFirst) { None } else { Some(others()) };
+            let generation = tlb.generation.fetch_add(1, SeqCst) + 1;
+            let mut targets = too_early.unwrap_or_else(others);
+            self.drop_lazy(&mut targets);
+            let this = Request { space, start, pages, first: generation, last: generation, detach: 0 };
+            *request = Some(this);
+            for cpu in targets.iter() {
+                tickets[cpu] = self.post(cpu, this);
+                everybody.insert(cpu);
+            }
+        }
+        if !everybody.is_empty() {
+            self.count(Event::RemoteFlush, 1);
+            self.count(Event::InterruptSent, everybody.len() as u64);
+            self.vm().machine().send_interrupt(&everybody);
+        }
+        requests.iter().flatten().for_each(|&request| self.serve_request(request));
+        self.await_served(&everybody, &tickets);
+    }
+
     /// Takes the CPUs out of `targets` that are lazy: they compare generations before they run user code again.
     fn drop_lazy(&self, targets: &mut CpuSet) {
         for cpu in targets.clone().iter() {
@@ -87,6 +121,11 @@ impl<M: Machine> Cx<'_, M> {
         self.count(Event::InterruptSent, targets.len() as u64);
         self.vm().machine().send_interrupt(targets);
         self.serve_request(request);
+        self.await_served(targets, &tickets);
+    }
+
+    /// Waits until each of `targets` has served the request with its ticket.
+    fn await_served(&self, targets: &CpuSet, tickets: &[u32; crate::cpuset::CPUS_MAX]) {
         for cpu in targets.iter() {
             let mailbox = &self.vm().cpu(cpu).tlb.mailbox;
             while !mailbox.is_served(tickets[cpu]) {

@@ -1,0 +1,135 @@
+//! Making an object shorter.
+//!
+//! The length changes first, so that nobody adds a page behind it any more (who did so meanwhile sees that afterwards,
+//! and takes it back). Then entries go, then pages leave the cache, then entries go once more: those of faults that had
+//! looked a page up before it left. A fault that comes to its leaf's lock after that pass finds the page without an
+//! object, and looks again (F11); so does one that has copied the page for a private mapping (F12).
+
+use super::page::release;
+use super::{Inner, Source};
+use crate::arch::Arch;
+use crate::cpu::Cx;
+use crate::error::Error;
+use crate::machine::Machine;
+use crate::space;
+use crate::space::apply::zap;
+use crate::sync::fence;
+use crate::tlb::Gather;
+use crate::vm::Vm;
+use core::ops::ControlFlow;
+use core::ptr::NonNull;
+use core::sync::atomic::Ordering::SeqCst;
+
+/// See [`super::Object::truncate`].
+pub(super) fn truncate<M: Machine>(vm: &Vm<M>, object: NonNull<Inner<M>>, pages: u64) -> Result<(), Error> {
+    // SAFETY: the caller's handle.
+    let inner = unsafe { object.as_ref() };
+    match &inner.source {
+        Source::SharedMemory(length) => {
+            let mut seen = length.load(SeqCst);
+            loop {
+                if pages > seen {
+                    return Err(Error::Invalid { what: "an object can only be made shorter" });
+                }
+                match length.compare_exchange(seen, pages, SeqCst) {
+                    Ok(_) => break,
+                    Err(now) => seen = now,
+                }
+            }
+        }
+        Source::File(_) if inner.pages() > pages => {
+            return Err(Error::Invalid { what: "the backing is longer than the object is to be" });
+        }
+        Source::File(_) => {}
+    }
+    unmap_from(vm, inner, pages);
+    drop_pages(vm, inner, pages);
+    unmap_from(vm, inner, pages);
+    Ok(())
+}
+
+/// Takes the pages from `first` on out of the cache.
+fn drop_pages<M: Machine>(vm: &Vm<M>, inner: &Inner<M>, first: u64) {
+    let mut from = Some(first);
+    while let Some(start) = from {
+        let found = {
+            let cx = Cx::enter(vm);
+            match inner.cache.next(&cx, start) {
+                Some((index, _)) => Some((index, inner.cache.find(&cx, index))),
+                None => None,
+            }
+        };
+        let Some((index, page)) = found else { return };
+        from = index.checked_add(1);
+        let Some(pfn) = page else { continue };
+        // Who reads, writes or moves the page has its lock; a read that is under way ends before the page goes.
+        let frame = vm.physical().frame(pfn);
+        frame.folio_lock().acquire(vm);
+        let is_removed = inner.cache.remove(&Cx::enter(vm), index, pfn);
+        frame.folio_lock().release(vm);
+        let cx = Cx::enter(vm);
+        release(&cx, pfn);
+        if is_removed {
+            release(&cx, pfn);
+        }
+    }
+}
+
+/// Removes the entries of all mappings of the object that show its pages from `first` on, or private copies of them.
+fn unmap_from<M: Machine>(vm: &Vm<M>, inner: &Inner<M>, first: u64) {
+    let cx = Cx::enter(vm);
+    // Pages have left the cache before entries are looked for.
+    fence::<M>(SeqCst);
+    let _ = cx.each_class_of(inner, &mut |class| {
+        let Some(within) = class.space else { return ControlFlow::Continue(()) };
+        // SAFETY: the class was found in this section, see `rmap::walk`.
+        let within = unsafe { within.as_ref() };
+        if within.pin() {
+            unmap_in(&cx, within, inner, first, class.delta);
+            within.unpin();
+        }
+        ControlFlow::Continue(())
+    });
+}
+
+/// As [`unmap_from`], of what `space` maps with difference `delta`.
+fn unmap_in<M: Machine>(cx: &Cx<'_, M>, space: &space::Inner<M>, inner: &Inner<M>, first: u64, delta: u64) {
+    let limit = M::Arch::USER_END >> M::Arch::PAGE_SHIFT;
+    // Where page `first` would be; a mapping that begins later in the object begins at a higher address.
+    let start = match first.wrapping_add(delta) {
+        page if page < limit => page << M::Arch::PAGE_SHIFT,
+        // The difference wraps: nothing at or above `first` is below the end of the user range, or all of it is.
+        _ if first.checked_add(delta).is_none() => M::Arch::USER_START,
+        _ => return,
+    };
+    let mut gather = Gather::new(cx, space.id(), space.tlb());
+    let mut here = start.max(M::Arch::USER_START);
+    while here < M::Arch::USER_END {
+        let leaf = space.lowest(cx, here);
+        let end = (here & !(leaf.span() - 1)).saturating_add(leaf.span());
+        if leaf.level > 0 {
+            here = end;
+            continue;
+        }
+        let last = leaf.base(here) + (leaf.span() * leaf.len() as u64 - 1);
+        // A stale leaf was empty, and has a successor.
+        let Some(locked) = leaf.lock(cx, space, here) else { continue };
+        let mut slot = leaf.index(here);
+        while slot < leaf.len() {
+            let (class, end) = leaf.runs(cx).run(slot, leaf.len());
+            let shows = class != space::ClassId::NONE && {
+                let attributes = cx.attributes(class);
+                attributes.delta == delta
+                    && attributes.object.is_some_and(|object| core::ptr::eq(object.as_ptr(), inner))
+            };
+            if shows {
+                let address = leaf.base(here) + ((slot as u64) << M::Arch::PAGE_SHIFT);
+                zap(cx, space, &locked, slot, end - 1, address, &mut gather);
+            }
+            slot = end;
+        }
+        drop(locked);
+        here = last + 1;
+    }
+    gather.finish();
+}

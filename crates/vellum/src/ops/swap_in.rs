@@ -1,0 +1,176 @@
+//! Faults on pages that are absent: in swap, being moved, or lost.
+//!
+//! A page that comes back enters the swap cache first, and only one CPU reads it (E11). From there it is mapped under its
+//! folio lock: so it is still the page of that slot (E12), it is not being written out (E15), and its tags are restored
+//! before the slot may go (E8). A page that belongs to the entry alone stays exclusive (D7).
+
+use super::fault::{Plan, Step, bits_for, commit};
+use super::{FaultError, FaultKind};
+use crate::arch::{Absent, Arch, PageBits, SwapSlot};
+use crate::cpu::Cx;
+use crate::guard::Guard;
+use crate::machine::Machine;
+use crate::object::{self, PageError};
+use crate::phys::{Pfn, folio};
+use crate::space::absent::migrating;
+use crate::space::{ClassFlags, Inner, RssKind, Space};
+use crate::swap::{self, SwapIn};
+use core::sync::atomic::Ordering::Relaxed;
+
+/// The entry says something of an absent page.
+#[cold]
+#[inline(never)]
+pub(super) fn absent<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, plan: &Plan<'_, M>) -> Result<Step<M>, PageError> {
+    match M::Arch::absent_of(plan.word) {
+        Some(Absent::Swap { slot, is_exclusive }) => Ok(swapped(cx, space, plan, slot, is_exclusive)),
+        Some(Absent::Migration { pfn, .. }) => Ok(Step::AwaitFolio(pfn, plan.word)),
+        Some(Absent::Poison) => Err(PageError::Io { index: plan.offset(M::Arch::PAGE_SHIFT) }),
+        None => Ok(Step::Retry),
+    }
+}
+
+fn swapped<M: Machine>(
+    cx: &Cx<'_, M>,
+    space: &Inner<M>,
+    plan: &Plan<'_, M>,
+    slot: SwapSlot,
+    is_exclusive: bool,
+) -> Step<M> {
+    let Some(pfn) = cx.swap_lookup(slot) else { return Step::SwapIn(slot) };
+    let lock = cx.vm().physical().frame(pfn).folio_lock();
+    if !lock.try_acquire() {
+        object::release(cx, pfn);
+        return Step::AwaitFolio(pfn, plan.word);
+    }
+    let step = map_cached(cx, space, plan, slot, pfn, is_exclusive);
+    lock.release(cx.vm());
+    if !matches!(step, Step::Done(_)) {
+        object::release(cx, pfn);
+    }
+    match step {
+        // It could only be mapped for loads: the copy is made as for any page that is there.
+        Step::Done(_) if plan.access == super::Access::Write && !is_writable(cx, plan) => Step::Retry,
+        step => step,
+    }
+}
+
+/// Whether the plan's entry can be stored through by now.
+fn is_writable<M: Machine>(_cx: &Cx<'_, M>, plan: &Plan<'_, M>) -> bool {
+    let word = plan.leaf.entry(plan.index);
+    M::Arch::is_page(word) && M::Arch::page_bits(word).has(PageBits::WRITE)
+}
+
+/// Maps the page of the swap cache, whose folio lock is held. When done, the caller's reference is the mapping's.
+fn map_cached<M: Machine>(
+    cx: &Cx<'_, M>,
+    space: &Inner<M>,
+    plan: &Plan<'_, M>,
+    slot: SwapSlot,
+    pfn: Pfn,
+    is_exclusive: bool,
+) -> Step<M> {
+    let frame = cx.vm().physical().frame(pfn);
+    let is_it = frame.swap_slot() == Some(slot) || !M::guard(Guard::SlotUnderLock);
+    if !is_it || frame.flags() & folio::UP_TO_DATE == 0 {
+        return Step::Retry;
+    }
+    // Nobody else has the page: this entry is the slot's last, and there are no references but the cache's and ours.
+    let is_last = cx.swap_count(slot) == 1 && frame.references() == 2;
+    let is_exclusive = is_exclusive || is_last;
+    if M::guard(Guard::TagsBeforeSlotFree) {
+        cx.restore_tags(slot, pfn);
+    }
+    let Some(locked) = commit(cx, space, plan) else { return Step::Retry };
+    if frame.mappings() == 0 {
+        let owner = if is_exclusive { space.owner() } else { cx.swap_owner(slot) };
+        frame.words[0].store(owner, Relaxed);
+        frame.words[1].store(plan.anonymous_offset(), Relaxed);
+    }
+    let bits = bits_for::<M::Arch>(plan.attributes.prot, is_exclusive, plan.access) | tag_bit(plan);
+    let bits = if is_exclusive { bits | PageBits::EXCLUSIVE } else { bits.without(PageBits::DIRTY) };
+    frame.add_mapping_of_reference();
+    locked.update(plan.index, |_| M::Arch::page(pfn, bits));
+    drop(locked);
+    space.add_rss(cx, RssKind::Anonymous, 1);
+    space.add_rss(cx, RssKind::Swap, -1);
+    cx.swap_put(slot);
+    if !M::guard(Guard::TagsBeforeSlotFree) {
+        cx.restore_tags(slot, pfn);
+    }
+    if bits.has(PageBits::DIRTY) {
+        // What is in the slot is out of date.
+        leave_cache_locked(cx, pfn);
+    }
+    Step::Done(FaultKind::Swapped)
+}
+
+/// The bit by which accesses are checked against tags, where the mapping wants that.
+fn tag_bit<M: Machine>(plan: &Plan<'_, M>) -> PageBits {
+    if plan.attributes.flags.has(ClassFlags::TAGGED) { PageBits::TAGGED } else { PageBits::NONE }
+}
+
+/// Takes a page out of the swap cache if no entry names its slot any more; whether it did. The caller has a reference.
+pub(super) fn leave_cache<M: Machine>(cx: &Cx<'_, M>, pfn: Pfn) -> bool {
+    let lock = cx.vm().physical().frame(pfn).folio_lock();
+    if !lock.try_acquire() {
+        return false;
+    }
+    let has_left = leave_cache_locked(cx, pfn);
+    lock.release(cx.vm());
+    has_left
+}
+
+/// As [`leave_cache`], with the folio lock held.
+pub(crate) fn leave_cache_locked<M: Machine>(cx: &Cx<'_, M>, pfn: Pfn) -> bool {
+    let frame = cx.vm().physical().frame(pfn);
+    let Some(slot) = frame.swap_slot().filter(|&slot| cx.swap_count(slot) == 0) else { return false };
+    if cx.swap_detach(slot, pfn, 0) {
+        // The caller's reference keeps the page.
+        frame.put();
+    }
+    true
+}
+
+impl<M: Machine> Space<'_, M> {
+    /// Sleeps until the folio lock of `pfn` may be free, which was held when the entry at `address` was `word`. Takes no
+    /// reference, lest those who wait keep the page from being moved (F6).
+    #[cold]
+    pub(super) fn await_folio(&self, address: u64, pfn: Pfn, word: u64) {
+        let vm = self.vm();
+        let frame = vm.physical().frame(pfn);
+        let is_still_it = || {
+            let cx = Cx::enter(vm);
+            let leaf = self.inner().lowest(&cx, address);
+            if leaf.level > 0 || leaf.entry(leaf.index(address)) != word {
+                return false;
+            }
+            if migrating::<M>(word).is_some() {
+                return true;
+            }
+            let Some(Absent::Swap { slot, .. }) = M::Arch::absent_of(word) else { return false };
+            let cached = cx.swap_lookup(slot);
+            cached.inspect(|&cached| object::release(&cx, cached));
+            cached == Some(pfn)
+        };
+        if M::guard(Guard::WaitWithoutReference) {
+            return frame.folio_lock().wait(vm, is_still_it);
+        }
+        if is_still_it() && frame.try_get() {
+            frame.folio_lock().wait(vm, is_still_it);
+            object::release(&Cx::enter(vm), pfn);
+        }
+    }
+
+    /// Brings the page of `slot` into the swap cache; whether it was read.
+    #[cold]
+    pub(super) fn read_swap(&self, address: u64, slot: SwapSlot) -> Result<bool, FaultError> {
+        match swap::bring_in(self.vm(), slot) {
+            Ok(SwapIn::Read) => Ok(true),
+            Ok(SwapIn::LookAgain) => Ok(false),
+            Err(PageError::OutOfMemory) => Err(FaultError::OutOfMemory { address }),
+            Err(PageError::Io { .. } | PageError::BeyondEnd { .. }) => {
+                Err(FaultError::Bus { address, index: address >> M::Arch::PAGE_SHIFT })
+            }
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! Reclaim by whoever found no memory, and in the background.
+
+use super::list::Isolated;
+use super::shrink::{Choice, shrink};
+use crate::cpu::Cx;
+use crate::error::Error;
+use crate::machine::Machine;
+use crate::stat::Event;
+use crate::vm::Vm;
+
+/// Pages that one who found no memory frees before he tries again.
+const DIRECT: u64 = 32;
+/// How often he does, while pages are freed but others are faster to take them.
+const ATTEMPTS: u32 = 16;
+/// Frames looked at before the core is left for a moment.
+const SCAN: usize = 256;
+
+/// What is taken in each turn of the hand, until enough was: the least age in turns, and whether accessed pages go too.
+const TURNS: [(u8, Choice); 5] =
+    [(2, Choice::Unused), (2, Choice::Unused), (1, Choice::Unused), (0, Choice::Unused), (0, Choice::All)];
+
+impl<M: Machine> Vm<M> {
+    /// Tries to free `wanted` pages of memory node `node`: pages of files and, where there is swap, anonymous ones; those
+    /// not used for longest first. How many were freed.
+    ///
+    /// Sleeps for I/O. Needs no free memory.
+    pub fn reclaim(&self, node: u8, wanted: u64) -> u64 {
+        let mut freed = 0;
+        for (age_min, choice) in TURNS {
+            loop {
+                if freed >= wanted {
+                    return freed;
+                }
+                let (list, ends_turn) = self.isolate_old(node, age_min);
+                if !list.is_empty() {
+                    freed += shrink(self, &list, choice);
+                }
+                if ends_turn {
+                    break;
+                }
+            }
+        }
+        freed
+    }
+
+    /// Frees memory in each node that has little left, until it has enough again: what an embedder's background task does
+    /// whenever [`Vm::needs_reclaim`] names a node. How many pages were freed.
+    ///
+    /// Sleeps for I/O.
+    pub fn reclaim_background(&self) -> u64 {
+        let mut freed = 0;
+        for node in self.nodes() {
+            if !self.physical().is_below_low(self, node) {
+                continue;
+            }
+            Cx::enter(self).count(Event::PageOutRun, 1);
+            while self.physical().is_below_high(self, node) {
+                let pages = self.demote(node, DIRECT) + self.reclaim(node, DIRECT);
+                freed += pages;
+                if pages == 0 {
+                    break;
+                }
+            }
+        }
+        freed
+    }
+
+    /// Collects pages that are old enough, from where the hand of `node` is; and whether that ended its turn.
+    fn isolate_old(&self, node: u8, age_min: u8) -> (Isolated, bool) {
+        let mut list = Isolated::new();
+        let cx = Cx::enter(self);
+        let mut looked = 0;
+        while !list.is_full() && looked < SCAN {
+            // As many frames as there is room for, so that none is passed over.
+            let step = super::list::LENGTH - list.pages().len();
+            let turns = self.physical().scan(self.machine(), node, step, &mut |pfn, frame| {
+                list.isolate(&cx, pfn, frame, age_min);
+            });
+            looked += step;
+            if turns > 0 {
+                return (list, true);
+            }
+        }
+        (list, false)
+    }
+
+    /// Makes room for somebody who found none; whether trying again may help. Without a context.
+    fn make_room(&self) -> bool {
+        self.quiesce();
+        let mut freed = 0;
+        for node in self.nodes() {
+            if self.physical().is_below_high(self, node) {
+                Cx::enter(self).count(Event::AllocationStall, 1);
+                freed += self.reclaim(node, DIRECT);
+            }
+        }
+        freed > 0 || self.is_short() && self.offer_victim()
+    }
+
+    /// Whether a node has little memory left.
+    fn is_short(&self) -> bool {
+        self.needs_reclaim().is_some()
+    }
+
+    /// Carries `operation` out, and again after memory was freed, if that is what it lacked. It must have changed nothing
+    /// when it fails so. Without a context, and without a claim.
+    #[inline(always)]
+    pub(crate) fn with_memory<R, E>(
+        &self,
+        mut operation: impl FnMut() -> Result<R, E>,
+        is_out_of_memory: impl Fn(&E) -> bool,
+    ) -> Result<R, E> {
+        let first = operation();
+        match &first {
+            Err(error) if is_out_of_memory(error) => {}
+            _ => return first,
+        }
+        self.again_with_memory(operation, is_out_of_memory, first)
+    }
+
+    #[cold]
+    fn again_with_memory<R, E>(
+        &self,
+        mut operation: impl FnMut() -> Result<R, E>,
+        is_out_of_memory: impl Fn(&E) -> bool,
+        mut result: Result<R, E>,
+    ) -> Result<R, E> {
+        for _ in 0..ATTEMPTS {
+            let lacks_memory = matches!(&result, Err(error) if is_out_of_memory(error));
+            if !lacks_memory || !self.make_room() {
+                break;
+            }
+            result = operation();
+        }
+        result
+    }
+
+    /// [`Vm::with_memory`] for operations of the library.
+    #[inline(always)]
+    pub(crate) fn with_room<R>(&self, operation: impl FnMut() -> Result<R, Error>) -> Result<R, Error> {
+        self.with_memory(operation, |error| *error == Error::OutOfMemory)
+    }
+}

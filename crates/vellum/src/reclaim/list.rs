@@ -1,0 +1,73 @@
+//! Pages taken aside to be worked on.
+
+use crate::cpu::Cx;
+use crate::guard::Guard;
+use crate::machine::Machine;
+use crate::object;
+use crate::phys::{Frame, Kind, Pfn};
+
+/// Pages that are unmapped with one flush.
+pub(crate) const LENGTH: usize = 64;
+
+/// Some pages, each with a reference.
+pub(crate) struct Isolated {
+    pages: [Pfn; LENGTH],
+    count: usize,
+}
+
+impl Isolated {
+    pub(crate) const fn new() -> Self {
+        Isolated { pages: [Pfn(0); LENGTH], count: 0 }
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.count == LENGTH
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    pub(crate) fn pages(&self) -> &[Pfn] {
+        &self.pages[..self.count]
+    }
+
+    /// Adds a page to which the caller has a reference; the list is not full.
+    pub(crate) fn push(&mut self, pfn: Pfn) {
+        self.pages[self.count] = pfn;
+        self.count += 1;
+    }
+
+    /// Adds the page in frame `pfn`, if it is one, and is neither new nor of an age below `age_min`.
+    pub(crate) fn isolate<M: Machine>(&mut self, cx: &Cx<'_, M>, pfn: Pfn, frame: &Frame<M>, age_min: u8) {
+        let physical = cx.vm().physical();
+        if self.is_full() || !is_page(frame) || !get(frame) {
+            return;
+        }
+        // With a reference it stays what it is; before, it may have become something else.
+        let generation = if is_page(frame) { frame.generation() } else { 0 };
+        if generation == 0 && is_page(frame) {
+            frame.set_generation(physical.generation(frame.node()));
+        }
+        let is_old = generation != 0 && physical.age_of(frame.node(), generation) >= age_min;
+        if is_page(frame) && (is_old || age_min == 0) {
+            self.push(pfn);
+        } else {
+            object::release(cx, pfn);
+        }
+    }
+}
+
+/// Whether the frame holds a page that can be reclaimed or moved.
+fn is_page<M: Machine>(frame: &Frame<M>) -> bool {
+    matches!(frame.kind(), Kind::Anonymous | Kind::File)
+}
+
+/// Takes a reference; not where there is none, for that frame is about to be freed (I9).
+fn get<M: Machine>(frame: &Frame<M>) -> bool {
+    if M::guard(Guard::IsolateCounted) {
+        return frame.try_get();
+    }
+    frame.get();
+    true
+}

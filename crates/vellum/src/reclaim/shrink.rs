@@ -1,0 +1,265 @@
+//! The two phases: unmap a list with one flush, then write and free.
+
+use super::lazy;
+use super::list::{Isolated, LENGTH};
+use super::workingset::stamp;
+use crate::arch::SwapSlot;
+use crate::cpu::Cx;
+use crate::guard::Guard;
+use crate::machine::Machine;
+use crate::object;
+use crate::ops::swap_in::leave_cache_locked;
+use crate::phys::{Kind, Pfn, folio};
+use crate::rmap::{Into, Name, Unmapped, take_accessed};
+use crate::stat::Event;
+use crate::swap;
+use crate::tlb::UnmapBatch;
+use crate::vm::Vm;
+use core::ptr::NonNull;
+
+/// What a page has to be for it to go.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Choice {
+    /// Not accessed since it was last looked at.
+    Unused,
+    /// Anything.
+    All,
+}
+
+/// A page that was unmapped, or is about to be. Its folio lock is held, and there is a reference to it.
+struct Page<'vm, M: Machine> {
+    pfn: Pfn,
+    home: Home<M>,
+    unmapped: Option<Unmapped<'vm, M>>,
+    /// Its contents as they were before the flush, where [`Guard::FlushBeforeWrite`] is off.
+    early: Option<Pfn>,
+}
+
+/// Where a page's contents are, or go.
+#[derive(Clone, Copy)]
+pub(super) enum Home<M> {
+    /// A file, to which there is a reference.
+    File(NonNull<object::Inner<M>>, u64),
+    /// A slot of swap, in whose cache the page is.
+    Swap(SwapSlot),
+    /// Nowhere: its owner has given it up.
+    Nowhere,
+}
+
+/// Reclaims of the list what can be; how many pages were freed. Without a [`Cx`]; the list's references are dropped.
+pub(crate) fn shrink<M: Machine>(vm: &Vm<M>, list: &Isolated, choice: Choice) -> u64 {
+    let mut pages: [Option<Page<'_, M>>; LENGTH] = [const { None }; LENGTH];
+    let mut freed = unmap(vm, list, choice, &mut pages);
+    for page in pages.iter_mut().flatten() {
+        // One after the other: the device may be slow, and the pages' locks are needed.
+        write(vm, page);
+    }
+    let cx = Cx::enter(vm);
+    for page in pages.iter_mut().filter_map(Option::take) {
+        freed += u64::from(finish(&cx, page));
+    }
+    freed
+}
+
+/// The first phase: those that can go are unmapped, with one flush, and those of them that are clean are freed; how many.
+/// The others are left in `pages`.
+fn unmap<'vm, M: Machine>(
+    vm: &'vm Vm<M>,
+    list: &Isolated,
+    choice: Choice,
+    pages: &mut [Option<Page<'vm, M>>; LENGTH],
+) -> u64 {
+    let cx = Cx::enter(vm);
+    let mut batch = UnmapBatch::new(&cx);
+    for (&pfn, place) in list.pages().iter().zip(pages.iter_mut()) {
+        *place = begin(&cx, &mut batch, pfn, choice);
+    }
+    let mut freed = 0;
+    if !M::guard(Guard::BatchFlushBeforeFree) {
+        freed += finish_clean(&cx, pages);
+    }
+    batch.flush();
+    drop(batch);
+    freed + finish_clean(&cx, pages)
+}
+
+/// Frees those of `pages` that need not be written; how many.
+fn finish_clean<M: Machine>(cx: &Cx<'_, M>, pages: &mut [Option<Page<'_, M>>; LENGTH]) -> u64 {
+    let mut freed = 0;
+    for place in pages {
+        if let Some(page) = place.take_if(|page| cx.vm().physical().frame(page.pfn).flags() & folio::DIRTY == 0) {
+            freed += u64::from(finish(cx, page));
+        }
+    }
+    freed
+}
+
+/// Locks and unmaps a page, if it can go; else its reference is dropped.
+fn begin<'vm, 'a, M: Machine>(
+    cx: &'a Cx<'vm, M>,
+    batch: &mut UnmapBatch<'a, M>,
+    pfn: Pfn,
+    choice: Choice,
+) -> Option<Page<'vm, M>> {
+    let frame = cx.vm().physical().frame(pfn);
+    cx.count(Event::Scanned, 1);
+    // Never waiting: other folio locks are held (F8).
+    if !frame.folio_lock().try_acquire() {
+        object::release(cx, pfn);
+        return None;
+    }
+    let is_unused = choice == Choice::All || !is_in_use(cx, pfn);
+    let Some(home) = is_unused.then(|| home_of(cx, pfn)).flatten() else {
+        frame.folio_lock().release(cx.vm());
+        object::release(cx, pfn);
+        return None;
+    };
+    let into = match home {
+        Home::File(..) => Into::Nothing,
+        Home::Swap(slot) => Into::Slot(slot),
+        Home::Nowhere => Into::Migration,
+    };
+    let unmapped = Unmapped::begin(cx, batch, pfn, into);
+    let page = Page { pfn, home, unmapped, early: None };
+    if page.unmapped.is_none() {
+        put_back(cx, page);
+        return None;
+    }
+    let early = (!M::guard(Guard::FlushBeforeWrite)).then(|| copy_of(cx, pfn)).flatten();
+    Some(Page { early, ..page })
+}
+
+/// Whether the page was accessed since this was last asked; then it is as good as new.
+fn is_in_use<M: Machine>(cx: &Cx<'_, M>, pfn: Pfn) -> bool {
+    let frame = cx.vm().physical().frame(pfn);
+    let is_in_use = take_accessed(cx, pfn) > 0;
+    if is_in_use {
+        frame.set_generation(cx.vm().physical().generation(frame.node()));
+        cx.count(Event::Activated, 1);
+    }
+    is_in_use
+}
+
+/// Where the page's contents can go; `None` if it must stay. Its folio lock is held.
+fn home_of<M: Machine>(cx: &Cx<'_, M>, pfn: Pfn) -> Option<Home<M>> {
+    let frame = cx.vm().physical().frame(pfn);
+    match frame.kind() {
+        Kind::File => {
+            if frame.flags() & folio::SHARED_MEMORY != 0 || !object::is_up_to_date(frame) {
+                return None;
+            }
+            let Some(Name::Object { object, index }) = Name::of(frame) else { return None };
+            // SAFETY: the page names the object in this section, so it is freed after that; it may be dying.
+            unsafe { object.as_ref() }.try_get().then_some(Home::File(object, index))
+        }
+        Kind::Anonymous if frame.flags() & folio::LAZY_FREE != 0 => Some(Home::Nowhere),
+        Kind::Anonymous => match frame.swap_slot() {
+            Some(slot) => (frame.flags() & folio::UP_TO_DATE != 0).then_some(Home::Swap(slot)),
+            None => {
+                // Not where the page is only just being made.
+                let slot = (frame.mappings() > 0).then(|| cx.swap_reserve()).flatten()?;
+                cx.swap_attach(slot, pfn);
+                frame.set_flags(folio::DIRTY | folio::UP_TO_DATE);
+                Some(Home::Swap(slot))
+            }
+        },
+        _ => None,
+    }
+}
+
+/// A frame with the page's contents of this moment.
+fn copy_of<M: Machine>(cx: &Cx<'_, M>, pfn: Pfn) -> Option<Pfn> {
+    let copy = cx.alloc_frame(0, crate::phys::AllocFlags::RESERVE).ok()?;
+    let machine = cx.vm().machine();
+    // SAFETY: both frames are a page long; the copy is this operation's alone, and there is a reference to the source.
+    unsafe { machine.snapshot_page(machine.frame(pfn), machine.frame(copy)) };
+    Some(copy)
+}
+
+/// The second phase of a page that was stored to: it is written where it belongs. If that fails it stays marked.
+fn write<M: Machine>(vm: &Vm<M>, page: &mut Page<'_, M>) {
+    let frame = vm.physical().frame(page.pfn);
+    match page.home {
+        Home::File(object, index) => {
+            // SAFETY: there is a reference to it.
+            object::write_unmapped(vm, unsafe { object.as_ref() }, index, page.pfn);
+        }
+        Home::Swap(slot) => {
+            if Cx::enter(vm).save_tags(slot, page.pfn).is_err() {
+                return;
+            }
+            frame.clear_flags(folio::DIRTY);
+            if swap::write_page(vm, slot, page.early.unwrap_or(page.pfn)).is_err() {
+                frame.set_flags(folio::DIRTY);
+            }
+        }
+        Home::Nowhere => {}
+    }
+    if let Some(copy) = page.early.take() {
+        Cx::enter(vm).free_frame(copy);
+    }
+}
+
+/// Frees a page that is unmapped and clean, and that nobody else has a reference to; else puts it back. Whether it was
+/// freed.
+fn finish<M: Machine>(cx: &Cx<'_, M>, mut page: Page<'_, M>) -> bool {
+    let frame = cx.vm().physical().frame(page.pfn);
+    if let Home::Nowhere = page.home {
+        return lazy::finish(cx, page.pfn, page.unmapped.take());
+    }
+    let is_dirty = || frame.flags() & folio::DIRTY != 0;
+    let was_dirty = is_dirty();
+    // The cache's reference and ours. Only when nobody else can have one is it certain that nobody makes the page dirty
+    // any more (I8).
+    if was_dirty && !M::guard(Guard::DirtyAfterFreeze) || !frame.freeze(2) {
+        put_back(cx, page);
+        return false;
+    }
+    let is_dirty = if M::guard(Guard::DirtyAfterFreeze) { is_dirty() } else { was_dirty };
+    if is_dirty {
+        frame.unfreeze(2);
+        put_back(cx, page);
+        return false;
+    }
+    let number = stamp(cx, frame.node());
+    match page.home {
+        Home::File(object, index) => {
+            // SAFETY: there is a reference to it.
+            unsafe { object.as_ref() }.cache().evict(cx, index, page.pfn, number);
+            cx.put_object(object);
+            cx.count(Event::StolenFile, 1);
+        }
+        Home::Swap(slot) => {
+            cx.swap_detach(slot, page.pfn, number);
+            cx.count(Event::StolenAnonymous, 1);
+        }
+        Home::Nowhere => {}
+    }
+    if let Some(unmapped) = page.unmapped.take() {
+        unmapped.commit();
+    }
+    frame.folio_lock().release(cx.vm());
+    cx.free_frame(page.pfn);
+    true
+}
+
+/// Gives a page up as a candidate: everything is as it was before.
+fn put_back<M: Machine>(cx: &Cx<'_, M>, mut page: Page<'_, M>) {
+    let frame = cx.vm().physical().frame(page.pfn);
+    if let Some(unmapped) = page.unmapped.take() {
+        unmapped.undo(cx);
+    }
+    match page.home {
+        Home::File(object, _) => cx.put_object(object),
+        Home::Swap(_) if frame.flags() & folio::DIRTY != 0 => {
+            leave_cache_locked(cx, page.pfn);
+        }
+        Home::Swap(_) | Home::Nowhere => {}
+    }
+    if let Some(copy) = page.early.take() {
+        cx.free_frame(copy);
+    }
+    cx.count(Event::PutBack, 1);
+    frame.folio_lock().release(cx.vm());
+    object::release(cx, page.pfn);
+}

@@ -1,0 +1,55 @@
+//! When nothing is left: which program to end is the embedder's choice; the core proposes one.
+
+use crate::cpu::Cx;
+use crate::machine::Machine;
+use crate::space::RssKind;
+use crate::stat::Event;
+use crate::vm::Vm;
+
+/// A space whose end would free much memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Victim {
+    /// The space.
+    pub space: u64,
+    /// Its resident pages of anonymous memory.
+    pub anonymous: u64,
+    /// Its pages in swap.
+    pub swapped: u64,
+    /// Its page tables.
+    pub tables: u64,
+}
+
+impl Victim {
+    /// Pages that its end frees at most.
+    pub fn pages(&self) -> u64 {
+        self.anonymous + self.swapped + self.tables
+    }
+}
+
+impl<M: Machine> Vm<M> {
+    /// The space whose end would free most memory, as `oom_badness` of Linux counts it; `None` if no space has any.
+    ///
+    /// Neither sleeps nor allocates; takes the lock of the registry of spaces.
+    pub fn choose_victim(&self) -> Option<Victim> {
+        let cx = Cx::enter(self);
+        let mut worst: Option<Victim> = None;
+        self.spaces().for_each(&cx, |space| {
+            let victim = Victim {
+                space: space.id(),
+                anonymous: space.rss_of(self, RssKind::Anonymous),
+                swapped: space.rss_of(self, RssKind::Swap),
+                tables: 0,
+            };
+            if victim.pages() > worst.map_or(0, |worst| worst.pages()) {
+                worst = Some(victim);
+            }
+        });
+        worst
+    }
+
+    /// Offers the embedder a victim; whether trying again may help.
+    pub(super) fn offer_victim(&self) -> bool {
+        Cx::enter(self).count(Event::OutOfMemory, 1);
+        self.choose_victim().is_some_and(|victim| self.machine().out_of_memory(&victim))
+    }
+}

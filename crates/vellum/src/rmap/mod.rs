@@ -1,0 +1,24 @@
+//! Reverse mapping: from a page to the entries that show it.
+//!
+//! * [`lineage`] – who descends from whom; [`walk`] – visiting the entries of a page;
+//! * [`unmap`] – taking a page out of all its entries, and putting it back: one transaction for swap and migration;
+//! * [`age`] – whether a page was accessed; [`clean`] – making the entries of a file's page clean.
+//!
+//! A page of anonymous memory is named by the lineage node of the space that created it and by its offset there; a page
+//! of an object by the object and its index. The name is stable under the folio lock. A walk visits the places at which
+//! a page of that name can be mapped, takes the lock of each leaf there, and looks whether the entry names the page; so
+//! a name that is out of date costs a look and does no harm. It stops when it has found as many as there are.
+//!
+//! A walk takes no lock but those of leaves, one at a time; it neither sleeps nor allocates.
+
+mod age;
+mod clean;
+mod lineage;
+mod unmap;
+mod walk;
+
+pub(crate) use age::take_accessed;
+pub(crate) use clean::clean_entries;
+pub(crate) use lineage::{Lineage, each_descendant};
+pub(crate) use unmap::{Into, Unmapped, discard_migrating, restore_migrated};
+pub(crate) use walk::{COPY_OF_OBJECT, Found, Name, Seek, walk};

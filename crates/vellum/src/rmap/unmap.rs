@@ -1,0 +1,235 @@
+//! Taking a page out of all its entries, and putting it into them: for swap, for migration, and to undo either.
+//!
+//! Unmapping is a transaction ([`Unmapped`]): each entry passes, under its leaf's lock, from showing the page to saying
+//! where it is; dropped without commit, it puts back what it took: entries, the slot's count, the exclusive mark, dirty
+//! marks and resident counts. Tags stay in the frame until the frame is freed, so they need no undoing. The way back is
+//! the same as the end of a migration ([`restore`]), with the page in its old frame.
+
+use super::{Found, Name, Seek, walk};
+use crate::arch::{Absent, Arch, PageBits, Prot, SwapSlot};
+use crate::cpu::Cx;
+use crate::machine::Machine;
+use crate::phys::{Kind, Pfn, folio};
+use crate::space::apply::{readable, rss_kind};
+use crate::space::{Attributes, ClassFlags, RssKind};
+use crate::tlb::UnmapBatch;
+use crate::vm::Vm;
+use core::ops::ControlFlow;
+
+/// What the entries of a page say while it is unmapped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Into {
+    /// Nothing: it is an object's page, and a fault gets it from there.
+    Nothing,
+    /// That it is in that slot. It is in the swap cache there.
+    Slot(SwapSlot),
+    /// That it is being moved.
+    Migration,
+}
+
+/// A page that was taken out of all its entries. The caller has the folio lock and a reference, from before the begin to
+/// after the end.
+pub(crate) struct Unmapped<'vm, M: Machine> {
+    vm: &'vm Vm<M>,
+    pfn: Pfn,
+    into: Into,
+    is_committed: bool,
+}
+
+impl<'vm, M: Machine> Unmapped<'vm, M> {
+    /// Takes page `pfn` out of its entries, as far as they are found; the flushes are the batch's to do. `None` if not all
+    /// were found or one could not be taken: then everything is as before.
+    pub(crate) fn begin<'a>(
+        cx: &'a Cx<'vm, M>,
+        batch: &mut UnmapBatch<'a, M>,
+        pfn: Pfn,
+        into: Into,
+    ) -> Option<Self> {
+        let frame = cx.vm().physical().frame(pfn);
+        let mut left = frame.mappings();
+        if left > 0 {
+            let name = Name::of(frame)?;
+            let _ = walk(cx, &name, Seek::Page(pfn), &mut |found| {
+                if !take(cx, batch, pfn, into, &found) {
+                    return ControlFlow::Break(());
+                }
+                left -= 1;
+                if left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            });
+        }
+        if left > 0 {
+            put_back(cx, pfn, into);
+            return None;
+        }
+        Some(Unmapped { vm: cx.vm(), pfn, into, is_committed: false })
+    }
+
+    /// The page stays unmapped.
+    pub(crate) fn commit(mut self) {
+        self.is_committed = true;
+    }
+
+    /// Puts the page back, inside the core.
+    pub(crate) fn undo(mut self, cx: &Cx<'_, M>) {
+        self.is_committed = true;
+        put_back(cx, self.pfn, self.into);
+    }
+}
+
+impl<M: Machine> Drop for Unmapped<'_, M> {
+    fn drop(&mut self) {
+        if !self.is_committed {
+            put_back(&Cx::enter(self.vm), self.pfn, self.into);
+        }
+    }
+}
+
+/// Takes one entry; whether that was possible.
+fn take<'a, M: Machine>(
+    cx: &'a Cx<'_, M>,
+    batch: &mut UnmapBatch<'a, M>,
+    pfn: Pfn,
+    into: Into,
+    found: &Found<'a, '_, M>,
+) -> bool {
+    let frame = cx.vm().physical().frame(pfn);
+    if let Into::Slot(slot) = into
+        && cx.swap_dup(slot).is_err()
+    {
+        return false;
+    }
+    let old = match into {
+        Into::Nothing => found.leaf.take(found.index),
+        _ => found.leaf.update(found.index, |word| M::Arch::absent(absent(pfn, into, M::Arch::page_bits(word)))).0,
+    };
+    let bits = M::Arch::page_bits(old);
+    // What may still be stored to until the flush counts as stored to from now on (A1, A2).
+    if UnmapBatch::<M>::may_be_stored_to(bits) || bits.has(PageBits::DIRTY) {
+        frame.set_flags(folio::DIRTY);
+    }
+    batch.add(found.space, found.leaf, found.address, bits);
+    if into != Into::Migration {
+        found.space.add_rss(cx, rss_kind(cx, pfn), -1);
+        // The caller has a reference.
+        frame.drop_mapping();
+    }
+    if matches!(into, Into::Slot(_)) {
+        found.space.add_rss(cx, RssKind::Swap, 1);
+    }
+    true
+}
+
+/// What an entry that showed `pfn` with `bits` says from now on.
+fn absent(pfn: Pfn, into: Into, bits: PageBits) -> Absent {
+    let is_exclusive = bits.has(PageBits::EXCLUSIVE);
+    match into {
+        Into::Slot(slot) => Absent::Swap { slot, is_exclusive },
+        _ => Absent::Migration {
+            pfn,
+            is_exclusive,
+            is_dirty: bits.has(PageBits::DIRTY),
+            is_accessed: bits.has(PageBits::ACCESSED),
+        },
+    }
+}
+
+/// Undoes an unmapping.
+fn put_back<M: Machine>(cx: &Cx<'_, M>, pfn: Pfn, into: Into) {
+    match into {
+        Into::Nothing => {}
+        Into::Slot(slot) => restore_swapped(cx, slot, pfn),
+        Into::Migration => restore_migrated(cx, pfn, pfn),
+    }
+}
+
+/// Maps `pfn`, which is in the swap cache and whose folio lock is held, wherever entries name its slot, as far as they
+/// are found: those that are missed are as good as they are.
+fn restore_swapped<M: Machine>(cx: &Cx<'_, M>, slot: SwapSlot, pfn: Pfn) {
+    let frame = cx.vm().physical().frame(pfn);
+    if cx.swap_count(slot) == 0 {
+        return;
+    }
+    // An entry names the slot, so a descendant of its owner lives.
+    let Some(name) = Name::of(frame) else { return };
+    let _ = walk(cx, &name, Seek::Swap(slot), &mut |found| {
+        let Some(Absent::Swap { is_exclusive, .. }) = M::Arch::absent_of(found.word) else {
+            return ControlFlow::Continue(());
+        };
+        let flags = if is_exclusive { PageBits::EXCLUSIVE } else { PageBits::NONE };
+        frame.add_mapping();
+        found.leaf.update(found.index, |_| M::Arch::page(pfn, bits_of(cx, &found, pfn, flags)));
+        found.space.add_rss(cx, RssKind::Anonymous, 1);
+        found.space.add_rss(cx, RssKind::Swap, -1);
+        cx.swap_put(slot);
+        if cx.swap_count(slot) == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+}
+
+/// Maps `to` wherever entries say that a page is being moved from `from`. The folio locks of both are held.
+///
+/// Afterwards no entry says so but in spaces that end. What is left of the old frame's mappings is on its way out: the
+/// gathers and ends of spaces that took those entries drop them.
+pub(crate) fn restore_migrated<M: Machine>(cx: &Cx<'_, M>, from: Pfn, to: Pfn) {
+    let old = cx.vm().physical().frame(from);
+    if old.mappings() == 0 {
+        return;
+    }
+    let Some(name) = Name::of(old) else { return };
+    let _ = walk(cx, &name, Seek::Migration(from), &mut |found| {
+        restore_one(cx, &found, from, to);
+        if from != to && old.mappings() == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+}
+
+/// Maps `to` in place of one entry that says the page is being moved from `from`.
+fn restore_one<M: Machine>(cx: &Cx<'_, M>, found: &Found<'_, '_, M>, from: Pfn, to: Pfn) {
+    let Some(Absent::Migration { is_exclusive, is_dirty, is_accessed, .. }) = M::Arch::absent_of(found.word) else {
+        return;
+    };
+    let flag = |on: bool, flag: PageBits| if on { flag } else { PageBits::NONE };
+    let flags = flag(is_exclusive, PageBits::EXCLUSIVE)
+        | flag(is_dirty, PageBits::DIRTY)
+        | flag(is_accessed, PageBits::ACCESSED);
+    let word = M::Arch::page(to, bits_of(cx, found, to, flags));
+    if from != to {
+        cx.vm().physical().frame(to).add_mapping();
+    }
+    found.leaf.update(found.index, |_| word);
+    if from != to {
+        // The caller has a reference.
+        cx.vm().physical().frame(from).drop_mapping();
+    }
+}
+
+/// The bits of an entry that shows `pfn` in the place found: what its class grants, the right to write as far as faults
+/// need not intervene, and `flags`.
+fn bits_of<M: Machine>(cx: &Cx<'_, M>, found: &Found<'_, '_, M>, pfn: Pfn, flags: PageBits) -> PageBits {
+    let attributes: Attributes<M> = cx.attributes(found.leaf.table.class(cx, found.index));
+    let rights = readable::<M::Arch>(attributes.prot);
+    let is_anonymous = cx.vm().physical().frame(pfn).kind() == Kind::Anonymous;
+    let may_write = if attributes.is_private() {
+        is_anonymous && flags.has(PageBits::EXCLUSIVE)
+    } else {
+        flags.has(PageBits::DIRTY)
+    };
+    let rights = if may_write { rights } else { rights.without(Prot::WRITE) };
+    let tags = if attributes.flags.has(ClassFlags::TAGGED) { PageBits::TAGGED } else { PageBits::NONE };
+    PageBits::of(rights) | flags | tags
+}
+
+/// Empties the entries that say a page is being moved from `pfn`, whose folio lock is held: the page is dropped, and its
+/// mappings with it.
+pub(crate) fn discard_migrating<M: Machine>(cx: &Cx<'_, M>, pfn: Pfn) {
+    let frame = cx.vm().physical().frame(pfn);
+    if frame.mappings() == 0 {
+        return;
+    }
+    let Some(name) = Name::of(frame) else { return };
+    let _ = walk(cx, &name, Seek::Migration(pfn), &mut |found| {
+        found.leaf.take(found.index);
+        found.space.add_rss(cx, rss_kind(cx, pfn), -1);
+        // The caller has a reference.
+        frame.drop_mapping();
+        if frame.mappings() == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+}

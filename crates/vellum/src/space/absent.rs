@@ -1,0 +1,74 @@
+//! What becomes of entries that say something of an absent page, where the slot itself is removed or copied.
+
+use super::RssKind;
+use super::apply::rss_kind;
+use crate::arch::{Absent, Arch};
+use crate::cpu::Cx;
+use crate::error::Error;
+use crate::machine::Machine;
+use crate::phys::{FreeBatch, Pfn};
+use crate::tlb::Gather;
+
+/// What an absent page counts as: `None` for one that is lost.
+fn kind_of<M: Machine>(cx: &Cx<'_, M>, absent: Absent) -> Option<RssKind> {
+    match absent {
+        Absent::Swap { .. } => Some(RssKind::Swap),
+        // It is resident all the while.
+        Absent::Migration { pfn, .. } => Some(rss_kind(cx, pfn)),
+        Absent::Poison => None,
+    }
+}
+
+impl<M: Machine> Cx<'_, M> {
+    /// Ends what the entry `word`, no page, which was taken from `address`, stood for; what it counted as. Its part in a
+    /// page that is being moved ends with the gather.
+    pub(crate) fn drop_absent(&self, word: u64, address: u64, gather: &mut Gather<'_, M>) -> Option<RssKind> {
+        let absent = M::Arch::absent_of(word)?;
+        match absent {
+            Absent::Swap { slot, .. } => self.swap_put(slot),
+            Absent::Migration { pfn, is_dirty, .. } => {
+                gather.add(pfn, address, is_dirty && rss_kind(self, pfn) != RssKind::Anonymous);
+            }
+            Absent::Poison => {}
+        }
+        kind_of(self, absent)
+    }
+
+    /// As [`Cx::drop_absent`], at the end of a space.
+    pub(super) fn end_absent(&self, word: u64, freed: &mut FreeBatch<'_, M>) -> Option<RssKind> {
+        let absent = M::Arch::absent_of(word)?;
+        let kind = kind_of(self, absent);
+        match absent {
+            Absent::Swap { slot, .. } => self.swap_put(slot),
+            Absent::Migration { pfn, .. } => {
+                if self.vm().physical().frame(pfn).drop_mapping() {
+                    freed.add(pfn);
+                }
+            }
+            Absent::Poison => {}
+        }
+        kind
+    }
+
+    /// Counts one more entry that says what `word`, no page, does: what fork gives the child. What it counts as.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`] if a slot has as many entries as can be counted; nothing has changed then.
+    pub(crate) fn share_absent(&self, word: u64) -> Result<Option<RssKind>, Error> {
+        let Some(absent) = M::Arch::absent_of(word) else { return Ok(None) };
+        match absent {
+            Absent::Swap { slot, .. } => self.swap_dup(slot)?,
+            Absent::Migration { pfn, .. } => self.vm().physical().frame(pfn).add_mapping(),
+            Absent::Poison => {}
+        }
+        Ok(kind_of(self, absent))
+    }
+}
+
+/// The frame from which an absent page is being moved.
+pub(crate) fn migrating<M: Machine>(word: u64) -> Option<Pfn> {
+    match M::Arch::absent_of(word) {
+        Some(Absent::Migration { pfn, .. }) => Some(pfn),
+        _ => None,
+    }
+}

@@ -1,0 +1,140 @@
+//! Unmapping many pages, of any spaces, with one flush.
+//!
+//! Reclaim and migration take pages out of their entries one by one, and owe each a flush before the page's contents are
+//! copied or its frame is freed. A batch remembers who is owed: the spaces, the range in each, and the leaves. It is
+//! flushed once, as late as is safe, by whoever owns it: one interrupt to each CPU that any of the spaces runs on, or one
+//! wait for the broadcasts.
+//!
+//! What the batch still owes is noted in the leaf's descriptor, under the leaf lock under which the entry went. Whoever
+//! relies on the translations being gone, since he finds the entry gone, looks there under the same lock and flushes
+//! himself ([`Cx::settle`]): protect, unmap, move, fork, and faults that install another page (A4, B4). The notes are
+//! counts and not flags: a batch takes back its own alone (A5).
+//!
+//! What may be left unflushed while a page's contents are used: only entries through which nobody can store. That is
+//! what [`UnmapBatch::may_be_stored_to`] decides, from what the entry said when it was taken and from what the
+//! architecture promises of clean entries (A1, A2).
+
+use super::{Flush, RANGE_MAX};
+use crate::arch::{Arch, PageBits};
+use crate::cpu::Cx;
+use crate::guard::Guard;
+use crate::machine::Machine;
+use crate::phys::Pfn;
+use crate::space::Inner;
+use crate::space::table::Locked;
+use crate::stat::Event;
+
+/// Spaces a batch remembers before it must flush.
+const SPACES: usize = 8;
+/// Leaves it remembers.
+const LEAVES: usize = 64;
+
+/// What is owed to one space.
+pub(super) struct Owed<'a, M: Machine> {
+    pub(super) space: &'a Inner<M>,
+    pub(super) start: u64,
+    /// Exclusive.
+    pub(super) end: u64,
+}
+
+impl<M: Machine> Owed<'_, M> {
+    /// The flush that pays it.
+    pub(super) fn flush(&self) -> Flush {
+        let pages = (self.end - self.start) >> M::Arch::PAGE_SHIFT;
+        Flush { start: self.start, pages, tables_freed: false }
+    }
+}
+
+/// Flushes owed for entries that were taken. Flushes when dropped.
+pub(crate) struct UnmapBatch<'a, M: Machine> {
+    cx: &'a Cx<'a, M>,
+    owed: [Option<Owed<'a, M>>; SPACES],
+    spaces: usize,
+    leaves: [Pfn; LEAVES],
+    leaf_count: usize,
+}
+
+impl<'a, M: Machine> UnmapBatch<'a, M> {
+    pub(crate) fn new(cx: &'a Cx<'a, M>) -> Self {
+        UnmapBatch { cx, owed: [const { None }; SPACES], spaces: 0, leaves: [Pfn(0); LEAVES], leaf_count: 0 }
+    }
+
+    /// Whether a program can store to the page through a translation that an entry with `bits`, as it was when it was
+    /// taken, has left behind: what decides whether the page counts as stored to. A dirty writable one certainly; a
+    /// clean one only where the processor does not look at the entry again when it makes it dirty.
+    pub(crate) fn may_be_stored_to(bits: PageBits) -> bool {
+        let is_blind = !M::Arch::SEMANTICS.clean_store_rewalks && M::guard(Guard::CleanMayBeStored);
+        bits.has(PageBits::WRITE) && (bits.has(PageBits::DIRTY) || is_blind)
+    }
+
+    /// Notes that the entry at `address` of the locked leaf, which showed a page with `bits`, was taken. The space is
+    /// pinned by the caller during the call.
+    ///
+    /// Flushes at once where batching is off, and when there is no room for another space or leaf.
+    pub(crate) fn add(&mut self, space: &'a Inner<M>, leaf: &Locked<'_, M>, address: u64, bits: PageBits) {
+        let end = address + (1 << M::Arch::PAGE_SHIFT);
+        let has_rights = bits.prot() != crate::arch::Prot::NONE;
+        if !has_rights && !M::guard(Guard::InaccessibleFlushed) {
+            return;
+        }
+        let known = self.owed[..self.spaces].iter().flatten().position(|owed| core::ptr::eq(owed.space, space));
+        let is_new_leaf = !self.leaves[..self.leaf_count].contains(&leaf.table.pfn);
+        let is_full = known.is_none() && self.spaces == SPACES || is_new_leaf && self.leaf_count == LEAVES;
+        if !self.cx.vm().is_batching() || is_full || (known.is_none() && !space.pin()) {
+            self.cx.flush(space.id(), space.tlb(), Flush { start: address, pages: 1, tables_freed: false });
+            self.cx.count(Event::FlushBatch, 1);
+            return;
+        }
+        let place = known.unwrap_or(self.spaces);
+        match &mut self.owed[place] {
+            Some(owed) => (owed.start, owed.end) = (owed.start.min(address), owed.end.max(end)),
+            none => {
+                *none = Some(Owed { space, start: address, end });
+                self.spaces += 1;
+            }
+        }
+        if is_new_leaf {
+            leaf.add_pending_flush();
+            self.leaves[self.leaf_count] = leaf.table.pfn;
+            self.leaf_count += 1;
+        }
+    }
+
+    /// Whether the next page may find no room: whoever is about to take one flushes first, where that is cheap.
+    pub(crate) fn is_nearly_full(&self) -> bool {
+        self.spaces == SPACES || self.leaf_count == LEAVES
+    }
+
+    /// Flushes what is owed: afterwards no CPU has a translation of an entry that was noted. No lock is held.
+    pub(crate) fn flush(&mut self) {
+        if self.spaces > 0 {
+            self.cx.flush_all(&self.owed[..self.spaces]);
+            self.cx.count(Event::FlushBatch, 1);
+        }
+        for leaf in &self.leaves[..self.leaf_count] {
+            // The leaf may be unlinked by now, but not freed: its space is pinned.
+            self.cx.vm().physical().frame(*leaf).flush_settled();
+        }
+        self.owed[..self.spaces].iter_mut().filter_map(Option::take).for_each(|owed| owed.space.unpin());
+        (self.spaces, self.leaf_count) = (0, 0);
+    }
+}
+
+impl<M: Machine> Drop for UnmapBatch<'_, M> {
+    fn drop(&mut self) {
+        self.flush();
+    }
+}
+
+impl<M: Machine> Cx<'_, M> {
+    /// Flushes what unmap batches owe to the locked leaf that covers `address`. To be called when
+    /// [`Locked::has_pending_flush`] says so by whoever relies on translations of missing entries being gone. The
+    /// batches flush once more, themselves.
+    #[cold]
+    pub(crate) fn settle(&self, space: &Inner<M>, leaf: &Locked<'_, M>, address: u64) {
+        self.count(Event::BatchSettled, 1);
+        let start = leaf.table.base(address);
+        let pages = (leaf.table.len() as u64).max(RANGE_MAX + 1);
+        self.flush(space.id(), space.tlb(), Flush { start, pages, tables_freed: false });
+    }
+}
