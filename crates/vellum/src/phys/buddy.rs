@@ -76,7 +76,9 @@ impl<M: Machine> Zone<M> {
     }
 
     pub(super) fn set_watermarks(&mut self, page_bytes: usize) {
-        self.watermarks = Watermarks::of(self.managed, page_bytes);
+        if self.managed > 0 {
+            self.watermarks = Watermarks::of(self.managed, page_bytes);
+        }
     }
 
     pub(super) fn watermarks(&self) -> Watermarks {

@@ -28,6 +28,7 @@ pub(crate) struct Isolation {
     held: [u64; WORDS],
 }
 
+#[cfg_attr(not(test), expect(dead_code, reason = "for compaction"))]
 impl Isolation {
     fn frames(&self) -> u64 {
         1 << self.order
@@ -103,7 +104,7 @@ impl<M: Machine> Cx<'_, M> {
     /// elsewhere as the block has in use.
     pub(crate) fn isolate_block(&self, start: Pfn, order: u8) -> Option<Isolation> {
         let physical = self.vm().physical();
-        if order > ORDER_MAX || start.0 % (1 << order) != 0 {
+        if order > ORDER_MAX || !start.0.is_multiple_of(1 << order) {
             return None;
         }
         let node = physical.get(start).filter(|frame| frame.kind() != Kind::Absent)?.node();

@@ -70,14 +70,15 @@ impl<M: Machine> Physical<M> {
     }
 
     /// Whether reclaim of `node`, once begun, is to go on.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for reclaim"))]
     pub(crate) fn is_below_high(&self, vm: &Vm<M>, node: u8) -> bool {
         self.is_below(vm, node, self.zone(node).watermarks().high)
     }
 
-    /// Whether fewer than `mark` frames are free. The CPUs' lists are looked at only if it depends on them.
+    /// Whether fewer than `mark` frames are free; a node without memory has marks of 0. The CPUs' lists are looked at only if it depends on them.
     fn is_below(&self, vm: &Vm<M>, node: u8, mark: u64) -> bool {
         let zone = self.zone(node);
-        zone.free() < mark && zone.managed() > 0 && zone.free() + self.cached(vm, node) < mark
+        zone.free() < mark && zone.free() + self.cached(vm, node) < mark
     }
 
     /// The nodes that have memory.
