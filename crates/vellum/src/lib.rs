@@ -39,7 +39,7 @@ pub use error::{BootError, Error};
 pub use guard::Guard;
 pub use machine::{Asid, Machine, MemoryRange, RootLoad, Touch};
 pub use object::{Backing, IoError, Object};
-pub use phys::{Kind, Pfn};
+pub use phys::{Kind, NodeSet, NodeStats, Pfn, Policy};
 pub use space::{Audit, AuditError, MapEntry, Rss, SmapsEntry, Space};
 pub use stat::{Event, Totals};
 pub use structure::{CpuPart, Structure};

@@ -95,6 +95,14 @@ events! {
     Broadcast = "nr_tlb_broadcast",
     /// Rollovers of the global address-space identifiers.
     Rollover = "asid_rollover",
+    /// Frames allocated by a policy on the node it wanted.
+    NumaHit = "numa_hit",
+    /// Frames allocated by a policy on another node than it wanted.
+    NumaMiss = "numa_miss",
+    /// Frames a policy wanted on a node that had none left: as many in all as came from others.
+    NumaForeign = "numa_foreign",
+    /// Frames allocated on the node that interleaving wanted.
+    NumaInterleave = "numa_interleave",
 }
 
 /// Number of different events.

@@ -127,6 +127,7 @@ fn name(kind: Kind) -> &'static str {
         Kind::File => "page cache",
         Kind::Slab => "slab objects",
         Kind::Reserved => "the core's own",
+        Kind::Isolated => "an isolated frame",
     }
 }
 

@@ -155,7 +155,7 @@ impl<M: Machine> Vm<M> {
                 Kind::Table | Kind::ClassArray => usage.tables += frames,
                 Kind::Anonymous => usage.anonymous += frames,
                 Kind::File => usage.file += frames,
-                Kind::Slab | Kind::Allocated => usage.slab += frames,
+                Kind::Slab | Kind::Allocated | Kind::Isolated => usage.slab += frames,
                 Kind::Reserved => usage.reserved += frames,
             }
         });

@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::guard::Guard;
 use crate::machine::Machine;
 use crate::object::{self, PageError};
-use crate::phys::{AllocFlags, Kind, Pfn};
+use crate::phys::{AllocFlags, Kind, Pfn, Policy};
 use crate::space::apply::{readable, rss_kind};
 use crate::space::claim::{self, Conflict};
 use crate::space::table::{Locked, Table};
@@ -404,7 +404,12 @@ fn fresh_page<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, plan: &Plan<'_, M>) 
 /// As [`fresh_page`], with whatever contents.
 #[inline(always)]
 fn new_page<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, plan: &Plan<'_, M>) -> Result<Pfn, PageError> {
-    let pfn = cx.alloc_frame(0, AllocFlags::NONE).map_err(|_: Error| PageError::OutOfMemory)?;
+    let pfn = match plan.attributes.policy {
+        // Here, so that the offset is not worked out before it is needed.
+        Policy::Local => cx.alloc_frame(0, AllocFlags::NONE),
+        policy => cx.alloc_frame_by(AllocFlags::NONE, policy, plan.offset(M::Arch::PAGE_SHIFT)),
+    };
+    let pfn = pfn.map_err(|_: Error| PageError::OutOfMemory)?;
     let frame = cx.vm().physical().frame(pfn);
     frame.set_kind(Kind::Anonymous, 0);
     // The page's name for reverse mappings: who made it, and where. Neither fork nor remap changes it.

@@ -8,6 +8,7 @@ use crate::guard::Guard;
 use crate::machine::Machine;
 use crate::object::Object;
 use crate::ops::Access;
+use crate::phys::Policy;
 use crate::space::apply::{ClassChange, Fold, PageChange};
 use crate::space::claim::Claim;
 use crate::space::split::Holes;
@@ -88,6 +89,8 @@ pub struct MapRequest<'a, 'vm, M: Machine> {
     pub source: Source<'a, 'vm, M>,
     /// Further properties.
     pub flags: MapFlags,
+    /// From which node its private memory comes.
+    pub policy: Policy,
 }
 
 impl<M: Machine> Clone for MapRequest<'_, '_, M> {
@@ -100,7 +103,15 @@ impl<M: Machine> Copy for MapRequest<'_, '_, M> {}
 
 impl<'a, 'vm, M: Machine> MapRequest<'a, 'vm, M> {
     fn new(length: u64, prot: Prot, source: Source<'a, 'vm, M>) -> Self {
-        MapRequest { length, prot, max_prot: Prot(7), place: Place::Anywhere, source, flags: MapFlags::NONE }
+        MapRequest {
+            length,
+            prot,
+            max_prot: Prot(7),
+            place: Place::Anywhere,
+            source,
+            flags: MapFlags::NONE,
+            policy: Policy::Local,
+        }
     }
 
     /// Private memory, anywhere.
@@ -130,6 +141,12 @@ impl<'a, 'vm, M: Machine> MapRequest<'a, 'vm, M> {
         self
     }
 
+    /// The same with its private memory from where `policy` says.
+    pub fn with_policy(mut self, policy: Policy) -> Self {
+        self.policy = policy;
+        self
+    }
+
     /// What the mapping's slots will say, but for the difference of addresses and offsets; and the offset in pages.
     fn attributes(&self, object: Option<&Object<'vm, M>>) -> Result<(Attributes<M>, u64), Error> {
         if self.prot.without(self.max_prot) != Prot::NONE {
@@ -153,7 +170,8 @@ impl<'a, 'vm, M: Machine> MapRequest<'a, 'vm, M> {
             | flag(self.flags.has(MapFlags::NO_RESERVE), ClassFlags::NO_RESERVE)
             | flag(is_shared, ClassFlags::SHARED);
         let object = object.map(|object| object.inner_pointer());
-        let attributes = Attributes { prot: self.prot, max_prot: self.max_prot, flags, object, delta: 0, space: None };
+        let attributes =
+            Attributes { prot: self.prot, max_prot: self.max_prot, flags, policy: self.policy, object, delta: 0, space: None };
         Ok((attributes, offset >> M::Arch::PAGE_SHIFT))
     }
 }
@@ -185,7 +203,8 @@ impl<'vm, M: Machine> Space<'vm, M> {
         let is_plain = matches!(request.source, Source::Anonymous)
             && request.place == Place::Anywhere
             && request.flags == MapFlags::NONE
-            && request.max_prot == Prot(7);
+            && request.max_prot == Prot(7)
+            && request.policy.is_local();
         if !is_plain {
             return None;
         }
@@ -199,6 +218,7 @@ impl<'vm, M: Machine> Space<'vm, M> {
     /// Everything but the shortest way.
     #[inline(never)]
     fn map_other(&self, request: &MapRequest<'_, 'vm, M>, length: u64) -> Result<u64, Error> {
+        self.vm().physical().check_policy(request.policy)?;
         let made;
         let object = match request.source {
             Source::Anonymous => None,

@@ -11,6 +11,7 @@ mod fork;
 mod grow;
 mod holds;
 mod map;
+mod policy;
 mod populate;
 mod protect;
 #[cfg(test)]

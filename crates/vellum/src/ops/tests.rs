@@ -1,5 +1,7 @@
 //! The operations on the test machine, one behaviour a test.
 
+mod policy;
+
 use crate::arch::{Arch, Prot, Tiny, X86_64, X86_64La57};
 use crate::ops::{Access, Advice, FaultError, FaultKind, MapFlags, MapRequest, Place, RemapPlace, RemapRequest};
 use crate::testing::TestMachine;

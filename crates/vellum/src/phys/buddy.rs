@@ -10,6 +10,7 @@
 use super::frame::set_singles;
 use super::list::{LinkedList, Stack};
 use super::memmap::MemoryMap;
+use super::scan::Clock;
 use super::{Frame, Kind, ORDER_MAX, ORDERS, Pfn, Physical};
 use crate::cpu::Cx;
 use crate::machine::Machine;
@@ -31,6 +32,7 @@ pub(super) struct Zone<M> {
     present: u64,
     managed: u64,
     watermarks: Watermarks,
+    clock: Clock<M>,
 }
 
 /// Numbers of free frames at which something changes.
@@ -63,6 +65,7 @@ impl<M: Machine> Zone<M> {
             present: 0,
             managed: 0,
             watermarks: Watermarks { min: 0, low: 0, high: 0 },
+            clock: Clock::new(),
         }
     }
 
@@ -73,11 +76,17 @@ impl<M: Machine> Zone<M> {
     }
 
     pub(super) fn set_watermarks(&mut self, page_bytes: usize) {
-        self.watermarks = Watermarks::of(self.managed, page_bytes);
+        if self.managed > 0 {
+            self.watermarks = Watermarks::of(self.managed, page_bytes);
+        }
     }
 
     pub(super) fn watermarks(&self) -> Watermarks {
         self.watermarks
+    }
+
+    pub(super) fn clock(&self) -> &Clock<M> {
+        &self.clock
     }
 
     pub(super) fn present(&self) -> u64 {
@@ -206,6 +215,42 @@ impl<M: Machine, P> ZoneLists<'_, M, P> {
             self.put(Pfn(at), order);
             at += 1 << order;
         }
+    }
+
+    /// Takes what is free of the aligned block of `order` at `start` off the lists, passing each part and its order to
+    /// `each`, in whose hands its frames are from then on.
+    ///
+    /// The whole block exists, in one range of this node.
+    pub(super) fn take_inside(&mut self, start: Pfn, order: u8, mut each: impl FnMut(Pfn, u8)) {
+        if let Some((mut block, mut at)) = self.around(start, order) {
+            self.unlink(self.map.frame(block), at);
+            while at > order {
+                at -= 1;
+                let upper = block.offset(1 << at);
+                let other = if start < upper { upper } else { core::mem::replace(&mut block, upper) };
+                self.insert(other, at);
+            }
+            return each(start, order);
+        }
+        let (mut pfn, end) = (start, start.offset(1 << order));
+        while pfn < end {
+            let frame = self.map.frame(pfn);
+            let (kind, part) = frame.kind_and_order();
+            if kind == Kind::Free {
+                self.unlink(frame, part);
+                each(pfn, part);
+            }
+            pfn = pfn.offset(if kind == Kind::Free { 1 << part } else { 1 });
+        }
+    }
+
+    /// The free block which contains the whole aligned block of `order` at `start`; its first frame and its order.
+    pub(super) fn around(&self, start: Pfn, order: u8) -> Option<(Pfn, u8)> {
+        let section = self.map.section(start);
+        (order..=ORDER_MAX).find_map(|at| {
+            let block = Pfn(start.0 >> at << at);
+            section.get(block).filter(|frame| frame.is_free_block(at, self.node)).map(|_| (block, at))
+        })
     }
 
     /// Puts a free block on its list as it is.

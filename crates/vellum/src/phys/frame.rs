@@ -56,10 +56,12 @@ pub enum Kind {
     Slab,
     /// The core's own: descriptors, per-CPU state, the zero page.
     Reserved,
+    /// Out of the allocator, part of a block that is being put together.
+    Isolated,
 }
 
 impl Kind {
-    const ALL: [Kind; 11] = [
+    const ALL: [Kind; 12] = [
         Kind::Absent,
         Kind::Free,
         Kind::Tail,
@@ -71,6 +73,7 @@ impl Kind {
         Kind::File,
         Kind::Slab,
         Kind::Reserved,
+        Kind::Isolated,
     ];
 
     /// Number of kinds.
@@ -78,7 +81,7 @@ impl Kind {
 
     /// Whether a frame of this kind has an owner outside the allocator, who may free it.
     pub(crate) const fn is_owned(self) -> bool {
-        !matches!(self, Kind::Absent | Kind::Free | Kind::Tail | Kind::Cached | Kind::Reserved)
+        !matches!(self, Kind::Absent | Kind::Free | Kind::Tail | Kind::Cached | Kind::Reserved | Kind::Isolated)
     }
 }
 
@@ -124,6 +127,13 @@ impl<M: Machine> Frame<M> {
     #[inline(always)]
     pub fn order(&self) -> u8 {
         (self.state.load(Relaxed) >> 8) as u8
+    }
+
+    /// Kind and order, as they are together at one moment.
+    #[inline(always)]
+    pub(super) fn kind_and_order(&self) -> (Kind, u8) {
+        let state = self.state.load(Relaxed);
+        (Kind::ALL.get(state as u8 as usize).copied().unwrap_or(Kind::Reserved), (state >> 8) as u8)
     }
 
     /// The NUMA node.

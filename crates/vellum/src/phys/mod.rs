@@ -2,7 +2,8 @@
 //!
 //! From the bottom: `memmap` finds a frame's descriptor; `buddy` keeps free blocks per node, under `Rank::Zone`;
 //! `percpu` keeps single free frames per CPU, without a lock, and is where allocations enter; `run` frees many frames
-//! at once; `slab` cuts frames into small objects, under `Rank::Slab`; `boot` carves the core's own structures from the
+//! at once; `policy` chooses among nodes; `scan` goes round the frames for reclaim; `isolate` puts blocks together for
+//! compaction; `slab` cuts frames into small objects, under `Rank::Slab`; `boot` carves the core's own structures from the
 //! machine's memory and hands over the rest; `audit` recounts everything.
 //!
 //! No global allocator and no infallible allocation: running out of memory is [`Error::OutOfMemory`](crate::Error),
@@ -13,10 +14,13 @@ mod boot;
 mod buddy;
 pub(crate) mod folio;
 mod frame;
+mod isolate;
 mod list;
 mod memmap;
 mod percpu;
+mod policy;
 mod run;
+mod scan;
 mod slab;
 mod stats;
 #[cfg(test)]
@@ -26,6 +30,7 @@ pub use audit::{FrameList, PhysAudit, PhysAuditError};
 pub(crate) use boot::BootMemory;
 pub use frame::{Frame, Kind, Pfn};
 pub(crate) use percpu::CpuLists;
+pub use policy::{NodeSet, Policy};
 pub(crate) use run::FreeBatch;
 pub(crate) use slab::SLAB_MAX;
 pub use stats::NodeStats;

@@ -51,6 +51,17 @@ impl<M: Machine> CpuLists<M> {
         CpuLists { frames: Stack::new(), home: AtomicU32::new(UNKNOWN), limit: AtomicU32::new(0), tables: Stack::new() }
     }
 
+    /// The node whose frames are kept here; `None` before the first use.
+    pub(super) fn home(&self) -> Option<u8> {
+        let home = self.home.load(Relaxed);
+        (home != UNKNOWN).then_some((home >> 16) as u8)
+    }
+
+    /// The node of the frame on top of the stack.
+    pub(super) fn node_on_top(&self, physical: &Physical<M>) -> Option<u8> {
+        self.frames.first().map(|pfn| physical.frame(pfn).node())
+    }
+
     /// Frames kept, of both sorts.
     pub(crate) fn len(&self) -> u64 {
         self.frames.len() + self.tables.len()
@@ -219,7 +230,8 @@ impl<M: Machine> Cx<'_, M> {
         if flags.has(AllocFlags::RESERVE) { pfn.or_else(from_reserve) } else { pfn }
     }
 
-    fn alloc_from_zone(&self, node: u8, order: u8, floor: u64, batch: u64) -> Option<Pfn> {
+    /// Allocates a block of `order` from one zone; a single frame by way of this CPU's stack.
+    pub(super) fn alloc_from_zone(&self, node: u8, order: u8, floor: u64, batch: u64) -> Option<Pfn> {
         let physical = self.vm().physical();
         if physical.zone(node).free() < floor.saturating_add(1 << order) {
             return None;
@@ -232,7 +244,10 @@ impl<M: Machine> Cx<'_, M> {
         }
         let taken = lists.take_singles(batch, floor, &self.cpu().lists.frames);
         drop(lists);
-        self.count(Event::Refill, (taken > 0) as u64);
+        if taken == 0 {
+            return None;
+        }
+        self.count(Event::Refill, 1);
         self.pop_frame()
     }
 
@@ -307,7 +322,7 @@ impl<M: Machine> Cx<'_, M> {
     }
 
     /// Finds out, on first use, whose frames this CPU keeps, and how many.
-    fn find_home(&self) {
+    pub(super) fn find_home(&self) {
         let (lists, vm) = (&self.cpu().lists, self.vm());
         if lists.home.load(Relaxed) == UNKNOWN {
             let node = vm.physical().home_of(vm.machine(), self.number());

@@ -1,6 +1,6 @@
 //! How much memory is free, at this moment, by node.
 
-use super::{Frame, NODES_MAX, Pfn, Physical};
+use super::{Frame, NODES_MAX, NodeSet, Pfn, Physical};
 use crate::machine::Machine;
 use crate::vm::Vm;
 
@@ -23,25 +23,68 @@ pub struct NodeStats {
     pub high: u64,
 }
 
+impl<M: Machine> Vm<M> {
+    /// The memory of `node` at this moment; all zero for a node that has none.
+    pub fn node_stats(&self, node: u8) -> NodeStats {
+        self.physical().node_stats(self, node)
+    }
+
+    /// The nodes that have memory, in ascending order.
+    pub fn nodes(&self) -> impl Iterator<Item = u8> + '_ {
+        self.physical().nodes().iter()
+    }
+
+    /// A node with less free memory than its `low` mark, if there is one: memory is to be reclaimed there.
+    pub fn needs_reclaim(&self) -> Option<u8> {
+        (0..NODES_MAX as u8).find(|&node| self.physical().is_below_low(self, node))
+    }
+}
+
 impl<M: Machine> Physical<M> {
     /// The memory of `node`; all zero for a node that does not exist.
-    #[allow(dead_code)]
     pub(crate) fn node_stats(&self, vm: &Vm<M>, node: u8) -> NodeStats {
         if node as usize >= NODES_MAX {
             return NodeStats::default();
         }
         let zone = self.zone(node);
         let marks = zone.watermarks();
-        let cpus = (0..vm.machine().cpu_count()).filter(|&cpu| self.home_of(vm.machine(), cpu) == node);
         NodeStats {
             present: zone.present(),
             managed: zone.managed(),
             free: zone.free(),
-            cached: cpus.map(|cpu| vm.cpu(cpu).lists.len()).sum(),
+            cached: self.cached(vm, node),
             min: marks.min,
             low: marks.low,
             high: marks.high,
         }
+    }
+
+    /// Frames on the lists of the CPUs that prefer `node`.
+    fn cached(&self, vm: &Vm<M>, node: u8) -> u64 {
+        vm.cpus().filter(|cpu| cpu.lists.home() == Some(node)).map(|cpu| cpu.lists.len()).sum()
+    }
+
+    /// Whether memory of `node` is to be reclaimed.
+    pub(crate) fn is_below_low(&self, vm: &Vm<M>, node: u8) -> bool {
+        self.is_below(vm, node, self.zone(node).watermarks().low)
+    }
+
+    /// Whether reclaim of `node`, once begun, is to go on.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for reclaim"))]
+    pub(crate) fn is_below_high(&self, vm: &Vm<M>, node: u8) -> bool {
+        self.is_below(vm, node, self.zone(node).watermarks().high)
+    }
+
+    /// Whether fewer than `mark` frames are free; a node without memory has marks of 0. The CPUs' lists are looked at only if it depends on them.
+    fn is_below(&self, vm: &Vm<M>, node: u8, mark: u64) -> bool {
+        let zone = self.zone(node);
+        zone.free() < mark && zone.free() + self.cached(vm, node) < mark
+    }
+
+    /// The nodes that have memory.
+    pub(crate) fn nodes(&self) -> NodeSet {
+        let nodes = (0..NODES_MAX as u8).filter(|&node| self.zone(node).managed() > 0);
+        nodes.fold(NodeSet::EMPTY, NodeSet::with)
     }
 
     /// Free frames of all nodes, those on the CPUs' lists included; exact at quiescence.

@@ -1,5 +1,9 @@
 //! Tests of physical memory on a host-backed machine: against a model where there is one, with an audit at each end.
 
+mod isolate;
+mod policy;
+mod scan;
+
 use super::*;
 use crate::cpu::Cx;
 use crate::error::{BootError, Error};

@@ -11,7 +11,7 @@ use crate::cpu::Cx;
 use crate::guard::Guard;
 use crate::machine::Machine;
 use crate::object;
-use crate::phys::{Kind, Pfn};
+use crate::phys::{Kind, Pfn, Policy};
 use crate::stat::Event;
 use crate::tlb::{Flush, Gather};
 use crate::vm::Vm;
@@ -382,6 +382,12 @@ impl<M: Machine> Attributes<M> {
     /// These attributes with flags set and others cleared.
     pub(crate) fn with_flags(mut self, set: ClassFlags, clear: ClassFlags) -> Self {
         self.flags = self.flags.without(clear) | set;
+        self
+    }
+
+    /// These attributes with another policy.
+    pub(crate) fn with_policy(mut self, policy: Policy) -> Self {
+        self.policy = policy;
         self
     }
 }

@@ -1,7 +1,7 @@
 //! Attribute classes: what a slot maps, without where.
 //!
-//! A class is an interned, immutable record of protection, flags, object and the difference between addresses and
-//! offsets in the object. Equal attributes have equal identities in the whole machine. The classes of plain private
+//! A class is an interned, immutable record of protection, flags, memory policy, object and the difference between
+//! addresses and offsets in the object. Equal attributes have equal identities in the whole machine. The classes of plain private
 //! anonymous memory have identities which *are* their attributes: they need no record, no count and no lookup. Every
 //! other class is a counted record: the count is the number of slots of all tables that say it, plus what operations
 //! in progress hold. A record is reused after a grace period, so an identity read without a lock stays meaningful.
@@ -17,7 +17,7 @@ use crate::error::Error;
 use crate::guard::Guard;
 use crate::machine::Machine;
 use crate::object;
-use crate::phys::{AllocFlags, Kind, Pfn};
+use crate::phys::{AllocFlags, Kind, Pfn, Policy};
 use crate::space::Inner;
 use crate::structure::{Structure, holds};
 use crate::sync::{AtomicU32, AtomicU64, Rank, RawLock};
@@ -52,6 +52,8 @@ flag_set! {
 }
 
 const PLAIN_FLAGS: u16 = 0x3f;
+/// Where the policy's 24 bits begin in a record.
+const POLICY_SHIFT: u32 = 32;
 /// First identity with a record.
 const STORED: u32 = 1024;
 
@@ -61,6 +63,8 @@ pub(crate) struct Attributes<M: Machine> {
     /// The most that protect may grant.
     pub(crate) max_prot: Prot,
     pub(crate) flags: ClassFlags,
+    /// From which node private memory comes.
+    pub(crate) policy: Policy,
     /// What is shown; `None` for private anonymous memory.
     pub(crate) object: Option<NonNull<object::Inner<M>>>,
     /// Page number of an address less this, wrapping, is the page's offset in the object, or its anonymous offset.
@@ -83,6 +87,7 @@ impl<M: Machine> PartialEq for Attributes<M> {
         self.prot == other.prot
             && self.max_prot == other.max_prot
             && self.flags == other.flags
+            && self.policy == other.policy
             && self.object == other.object
             && self.delta == other.delta
             && self.space == other.space
@@ -105,13 +110,19 @@ impl<M: Machine> Attributes<M> {
     /// The identity, if it needs no record.
     #[inline(always)]
     fn plain(&self) -> Option<ClassId> {
-        let plain =
-            self.object.is_none() && self.delta == 0 && self.max_prot.0 == 7 && self.flags.0 & !PLAIN_FLAGS == 0;
+        let plain = self.object.is_none()
+            && self.delta == 0
+            && self.max_prot.0 == 7
+            && self.flags.0 & !PLAIN_FLAGS == 0
+            && self.policy.is_local();
         plain.then(|| ClassId(1 + (self.prot.0 as u32 | (self.flags.0 as u32) << 3)))
     }
 
     fn bits(&self) -> u64 {
-        self.prot.0 as u64 | (self.max_prot.0 as u64) << 8 | (self.flags.0 as u64) << 16
+        self.prot.0 as u64
+            | (self.max_prot.0 as u64) << 8
+            | (self.flags.0 as u64) << 16
+            | (self.policy.to_bits() as u64) << POLICY_SHIFT
     }
 
     fn hash(&self) -> usize {
@@ -215,6 +226,7 @@ impl<M: Machine> Cx<'_, M> {
             prot: Prot(bits as u8 & 7),
             max_prot: Prot(7),
             flags: ClassFlags((bits >> 3) as u16 & PLAIN_FLAGS),
+            policy: Policy::Local,
             object: None,
             delta: 0,
             space: None,
@@ -228,6 +240,7 @@ impl<M: Machine> Cx<'_, M> {
                 prot: Prot::NONE,
                 max_prot: Prot::NONE,
                 flags: ClassFlags::NONE,
+                policy: Policy::Local,
                 object: None,
                 delta: 0,
                 space: None,
@@ -238,6 +251,7 @@ impl<M: Machine> Cx<'_, M> {
             prot: Prot(bits as u8 & 7),
             max_prot: Prot((bits >> 8) as u8 & 7),
             flags: ClassFlags((bits >> 16) as u16),
+            policy: Policy::from_bits((bits >> POLICY_SHIFT) as u32),
             object: NonNull::new(core::ptr::with_exposed_provenance_mut(record.object.load(Relaxed) as usize)),
             delta: record.delta.load(Relaxed),
             space: space_at(record.space.load(Relaxed)),

@@ -5,7 +5,7 @@ use crate::arch::{Arch, PageBits, Prot};
 use crate::cpu::Cx;
 use crate::machine::Machine;
 use crate::object;
-use crate::phys::Kind;
+use crate::phys::{Kind, Policy};
 
 /// A mapped range: as many slots in a row as have one class, whatever calls made them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +26,8 @@ pub struct MapEntry {
     pub dont_fork: bool,
     /// Children of fork get it empty.
     pub wipe_on_fork: bool,
+    /// From which node private memory comes.
+    pub policy: Policy,
     /// Identity of the object shown, 0 for private anonymous memory.
     pub object: u64,
     /// Offset in the object of the first address, in bytes; 0 for private anonymous memory.
@@ -177,6 +179,7 @@ fn describe<M: Machine>(cx: &Cx<'_, M>, class: ClassId, start: u64) -> Option<Ma
         no_reserve: attributes.flags.has(ClassFlags::NO_RESERVE),
         dont_fork: attributes.flags.has(ClassFlags::DONT_FORK),
         wipe_on_fork: attributes.flags.has(ClassFlags::WIPE_ON_FORK),
+        policy: attributes.policy,
         object: attributes.object.map_or(0, object_id),
         offset: attributes.object.map_or(0, |_| page.wrapping_sub(attributes.delta) << M::Arch::PAGE_SHIFT),
     })

@@ -209,7 +209,8 @@ impl<'h, A: Arch> World<'h, A> {
         };
         let (prot, max_prot) = (mapping.rights.prot(), mapping.most.prot());
         let (core_source, source) = self.sources(mapping.what);
-        let request = vellum::ops::MapRequest { length, prot, max_prot, place, source: core_source, flags };
+        let policy = vellum::Policy::Local;
+        let request = vellum::ops::MapRequest { length, prot, max_prot, place, source: core_source, flags, policy };
         let pair = &self.spaces[index];
         let (core, space) = (self.hosted.on(self.cpu(cpu), || pair.core.map(&request)), pair.model);
         let core = settled(core)?;
