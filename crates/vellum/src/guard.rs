@@ -129,6 +129,16 @@ guards! {
     /// A page of an object, or a copy of it, is mapped only if, under the leaf's lock, it is still the object's.
     /// (F11, F12)
     CachedUnderLock,
+    /// Reclaim takes a reference to a page only if there is one. (I9)
+    IsolateCounted,
+    /// Whether a page was stored to is asked when nobody else can have a reference any more. (I8)
+    DirtyAfterFreeze,
+    /// A page its owner has given up is dropped only if nobody else has a reference. (I6)
+    LazyFreeCounted,
+    /// A page its owner has given up is dropped only if nobody has stored to it until it was unmapped. (I7)
+    LazyFreeRechecked,
+    /// A page's frame is replaced only if nobody else has a reference. (F2)
+    MoveCounted,
     /// A protection that a scenario defines for its own toy; the core has none of this name.
     OfScenario,
 }

@@ -210,6 +210,20 @@ pub unsafe trait Machine: Sized + Send + Sync + 'static {
         let _ = (pfn, tags);
     }
 
+    /// No memory is left, and none could be reclaimed: `victim` is the space whose end would free most. An embedder ends
+    /// that program, or another, and says whether trying again may help; otherwise the operation fails. Called without
+    /// locks; may sleep.
+    fn out_of_memory(&self, victim: &crate::reclaim::Victim) -> bool {
+        let _ = victim;
+        false
+    }
+
+    /// The slower memory node to which pages of `node` go before they are reclaimed; constant, and leading in no circle.
+    fn demotion_target(&self, node: u8) -> Option<u8> {
+        let _ = node;
+        None
+    }
+
     /// Whether the next allocation of `1 << order` frames may be tried: false makes it fail. For failure injection.
     #[inline(always)]
     fn allow_allocation(&self, order: u8) -> bool {

@@ -89,6 +89,44 @@ events! {
     ClaimWait = "claim_wait",
     /// Faults that mapped a page which was in swap.
     SwapFault = "pgfault_swap",
+    /// Pages looked at to be reclaimed.
+    Scanned = "pgscan",
+    /// Pages of files reclaimed.
+    StolenFile = "pgsteal_file",
+    /// Anonymous pages reclaimed.
+    StolenAnonymous = "pgsteal_anon",
+    /// Pages that were found in use when they were to be reclaimed.
+    Activated = "pgactivate",
+    /// Pages that could not be reclaimed after all.
+    PutBack = "pgputback",
+    /// Pages dropped that their owner had given up.
+    LazyFreed = "pglazyfreed",
+    /// Pages given up by their owner.
+    LazyFree = "pglazyfree",
+    /// Pages of files that came back after they were reclaimed.
+    RefaultFile = "workingset_refault_file",
+    /// Anonymous pages that did.
+    RefaultAnonymous = "workingset_refault_anon",
+    /// Of those of files, pages that came back so soon that they belong to what is in use.
+    ActivateFile = "workingset_activate_file",
+    /// Of the anonymous ones.
+    ActivateAnonymous = "workingset_activate_anon",
+    /// Times that somebody had to reclaim before he got memory.
+    AllocationStall = "allocstall",
+    /// Times that memory was reclaimed in the background.
+    PageOutRun = "pageoutrun",
+    /// Times that no memory was left and none could be reclaimed.
+    OutOfMemory = "oom",
+    /// Pages moved to other frames.
+    MigrateSuccess = "pgmigrate_success",
+    /// Pages that could not be.
+    MigrateFail = "pgmigrate_fail",
+    /// Pages moved to a slower node instead of being reclaimed.
+    Demoted = "pgdemote",
+    /// Blocks of memory made free by moving pages out of them.
+    CompactSuccess = "compact_success",
+    /// Blocks that could not be.
+    CompactFail = "compact_fail",
     /// Flushes of what an unmap batch owed, by somebody who could not wait for it.
     BatchSettled = "nr_tlb_batch_settled",
     /// Flushes by broadcast.

@@ -144,6 +144,17 @@ fn abandon<M: Machine>(vm: &Vm<M>, inner: &Inner<M>, index: u64, pfn: Pfn) {
     drop(Reading { vm, inner, index, pfn, outcome: FAILED });
 }
 
+/// Marks a page, whose contents are about to be put there by the caller, as being read. It is not in the cache yet.
+pub(crate) fn begin_filling<M: Machine>(frame: &Frame<M>) {
+    frame.halves[0].store(READING, Release);
+}
+
+/// Marks a page's contents as there, and wakes who waits for them.
+pub(crate) fn end_filling<M: Machine>(cx: &Cx<'_, M>, frame: &Frame<M>) {
+    frame.halves[0].store(UP_TO_DATE, Release);
+    cx.vm().machine().wake(frame.halves[0].as_core());
+}
+
 /// Whether the cached page of `frame` belongs to `object`, still. Exact for who holds the lock of a leaf that shows, or is
 /// about to show, the page.
 #[inline(always)]

@@ -27,6 +27,7 @@ mod translate;
 mod unmap;
 
 pub use advise::Advice;
+pub(crate) use range::checked;
 pub use fault::{Access, FaultError, FaultKind};
 pub use map::{MapFlags, MapRequest, Place, Sharing, Source};
 pub use remap::{RemapPlace, RemapRequest};

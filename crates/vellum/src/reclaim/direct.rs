@@ -1,6 +1,6 @@
 //! Reclaim by whoever found no memory, and in the background.
 
-use super::list::Isolated;
+use super::list::{Isolated, LENGTH};
 use super::shrink::{Choice, shrink};
 use crate::cpu::Cx;
 use crate::error::Error;
@@ -31,7 +31,7 @@ impl<M: Machine> Vm<M> {
                 if freed >= wanted {
                     return freed;
                 }
-                let (list, ends_turn) = self.isolate_old(node, age_min);
+                let (list, ends_turn) = self.isolate_old::<LENGTH>(node, age_min);
                 if !list.is_empty() {
                     freed += shrink(self, &list, choice);
                 }
@@ -66,13 +66,13 @@ impl<M: Machine> Vm<M> {
     }
 
     /// Collects pages that are old enough, from where the hand of `node` is; and whether that ended its turn.
-    fn isolate_old(&self, node: u8, age_min: u8) -> (Isolated, bool) {
+    pub(crate) fn isolate_old<const N: usize>(&self, node: u8, age_min: u8) -> (Isolated<N>, bool) {
         let mut list = Isolated::new();
         let cx = Cx::enter(self);
         let mut looked = 0;
         while !list.is_full() && looked < SCAN {
             // As many frames as there is room for, so that none is passed over.
-            let step = super::list::LENGTH - list.pages().len();
+            let step = list.room();
             let turns = self.physical().scan(self.machine(), node, step, &mut |pfn, frame| {
                 list.isolate(&cx, pfn, frame, age_min);
             });

@@ -10,18 +10,23 @@ use crate::phys::{Frame, Kind, Pfn};
 pub(crate) const LENGTH: usize = 64;
 
 /// Some pages, each with a reference.
-pub(crate) struct Isolated {
-    pages: [Pfn; LENGTH],
+pub(crate) struct Isolated<const N: usize> {
+    pages: [Pfn; N],
     count: usize,
 }
 
-impl Isolated {
+impl<const N: usize> Isolated<N> {
     pub(crate) const fn new() -> Self {
-        Isolated { pages: [Pfn(0); LENGTH], count: 0 }
+        Isolated { pages: [Pfn(0); N], count: 0 }
     }
 
     pub(crate) fn is_full(&self) -> bool {
-        self.count == LENGTH
+        self.count == N
+    }
+
+    /// How many more there is room for.
+    pub(crate) fn room(&self) -> usize {
+        N - self.count
     }
 
     pub(crate) fn is_empty(&self) -> bool {

@@ -1,6 +1,6 @@
 //! The pages of a range: put out, or aged, on a program's advice; and those of a group that has reached its limit.
 
-use super::list::Isolated;
+use super::list::{Isolated, LENGTH};
 use super::shrink::{Choice, shrink};
 use crate::arch::{Arch, PageBits};
 use crate::cpu::Cx;
@@ -17,12 +17,12 @@ const COLD: u8 = 2;
 impl<M: Machine> Space<'_, M> {
     /// Writes out and frees the pages of `start..end` that nobody else maps; how many.
     pub(crate) fn page_out(&self, start: u64, end: u64) -> u64 {
-        each_list(self.vm(), self.inner(), start, end, &mut |list| shrink(self.vm(), list, Choice::All))
+        each_list(self.vm(), self.inner(), start, end, Sharers::One, &mut |list| shrink(self.vm(), list, Choice::All))
     }
 
     /// Makes the pages of `start..end` that nobody else maps the next to be reclaimed.
     pub(crate) fn make_cold(&self, start: u64, end: u64) {
-        each_list(self.vm(), self.inner(), start, end, &mut |list| {
+        each_list::<_, LENGTH>(self.vm(), self.inner(), start, end, Sharers::One, &mut |list| {
             let cx = Cx::enter(self.vm());
             for &pfn in list.pages() {
                 let frame = self.vm().physical().frame(pfn);
@@ -38,20 +38,32 @@ impl<M: Machine> Space<'_, M> {
     }
 }
 
-/// Calls `each` with lists of the pages that `start..end` of `space` shows and that have no other mapping, each page with
-/// a reference which `each` drops; the sum of what it returns. Without a context.
-pub(super) fn each_list<M: Machine>(
+/// Which pages are meant, by who maps them.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sharers {
+    /// Those with one mapping.
+    One,
+    /// All.
+    Any,
+}
+
+/// Calls `each` with lists of the pages that `start..end` of `space` shows, each page with a reference which `each` drops;
+/// the sum of what it returns. Without a context.
+pub(crate) fn each_list<M: Machine, const N: usize>(
     vm: &Vm<M>,
     space: &Inner<M>,
     start: u64,
     end: u64,
-    each: &mut dyn FnMut(&Isolated) -> u64,
+    sharers: Sharers,
+    each: &mut dyn FnMut(&Isolated<N>) -> u64,
 ) -> u64 {
     let mut done = 0;
     let mut here = start;
     while here < end {
-        let mut list = Isolated::new();
-        here = collect(&Cx::enter(vm), space, here, end, &mut list);
+        let mut list = Isolated::<N>::new();
+        while here < end && !list.is_full() {
+            here = collect(&Cx::enter(vm), space, here, end, sharers, &mut list);
+        }
         if !list.is_empty() {
             done += each(&list);
         }
@@ -60,7 +72,14 @@ pub(super) fn each_list<M: Machine>(
 }
 
 /// Adds pages of `start..end` to the list until it is full or the leaf ends; where to go on.
-fn collect<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, start: u64, end: u64, list: &mut Isolated) -> u64 {
+fn collect<M: Machine, const N: usize>(
+    cx: &Cx<'_, M>,
+    space: &Inner<M>,
+    start: u64,
+    end: u64,
+    sharers: Sharers,
+    list: &mut Isolated<N>,
+) -> u64 {
     let leaf = space.lowest(cx, start);
     if leaf.level > 0 {
         return (start & !(leaf.span() - 1)).saturating_add(leaf.span()).min(end);
@@ -71,7 +90,7 @@ fn collect<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, start: u64, end: u64, l
             return leaf.base(start) + ((index as u64) << M::Arch::PAGE_SHIFT);
         }
         let word = leaf.entry(index);
-        if let Some(pfn) = lonely_page(cx, word) {
+        if let Some(pfn) = page_of(cx, word, sharers) {
             // The frame may have become another page before it was counted; if the entry names it still, it is the page.
             if leaf.entry(index) == word {
                 list.push(pfn);
@@ -83,12 +102,13 @@ fn collect<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, start: u64, end: u64, l
     last + 1
 }
 
-/// The page that the entry `word` shows, if no other does, with a reference.
-fn lonely_page<M: Machine>(cx: &Cx<'_, M>, word: u64) -> Option<Pfn> {
+/// The page that the entry `word` shows, if it is meant, with a reference.
+fn page_of<M: Machine>(cx: &Cx<'_, M>, word: u64, sharers: Sharers) -> Option<Pfn> {
     if !M::Arch::is_page(word) || M::Arch::page_bits(word).has(PageBits::SPECIAL) {
         return None;
     }
     let pfn = M::Arch::pfn(word);
     let frame = cx.vm().physical().frame(pfn);
-    (frame.mappings() == 1 && frame.try_get()).then_some(pfn)
+    let is_meant = sharers == Sharers::Any || frame.mappings() == 1;
+    (is_meant && frame.try_get()).then_some(pfn)
 }

@@ -47,7 +47,7 @@ pub(super) enum Home<M> {
 }
 
 /// Reclaims of the list what can be; how many pages were freed. Without a [`Cx`]; the list's references are dropped.
-pub(crate) fn shrink<M: Machine>(vm: &Vm<M>, list: &Isolated, choice: Choice) -> u64 {
+pub(crate) fn shrink<M: Machine>(vm: &Vm<M>, list: &Isolated<LENGTH>, choice: Choice) -> u64 {
     let mut pages: [Option<Page<'_, M>>; LENGTH] = [const { None }; LENGTH];
     let mut freed = unmap(vm, list, choice, &mut pages);
     for page in pages.iter_mut().flatten() {
@@ -65,7 +65,7 @@ pub(crate) fn shrink<M: Machine>(vm: &Vm<M>, list: &Isolated, choice: Choice) ->
 /// The others are left in `pages`.
 fn unmap<'vm, M: Machine>(
     vm: &'vm Vm<M>,
-    list: &Isolated,
+    list: &Isolated<LENGTH>,
     choice: Choice,
     pages: &mut [Option<Page<'vm, M>>; LENGTH],
 ) -> u64 {

@@ -1,0 +1,130 @@
+//! Moving one page, which is unmapped and whose folio lock is held.
+
+use crate::cpu::Cx;
+use crate::guard::Guard;
+use crate::machine::Machine;
+use crate::object;
+use crate::phys::{Frame, Kind, Pfn, folio};
+use crate::rmap::{Name, Unmapped, restore_migrated};
+use crate::sync::fence;
+use core::sync::atomic::Ordering::{Relaxed, SeqCst};
+
+/// A page on its way.
+pub(super) struct Move<'vm, M: Machine> {
+    pub(super) from: Pfn,
+    pub(super) to: Pfn,
+    pub(super) unmapped: Option<Unmapped<'vm, M>>,
+    /// The contents are in the new frame already, where [`Guard::FlushBeforeCopy`] is off.
+    pub(super) is_copied: bool,
+}
+
+/// Makes the frame `to`, just allocated, a page like that in `from`, which nobody can find yet: with one reference and its
+/// folio lock, for the caller.
+pub(super) fn prepare<M: Machine>(cx: &Cx<'_, M>, from: Pfn, to: Pfn) {
+    let (old, new) = (cx.vm().physical().frame(from), cx.vm().physical().frame(to));
+    new.set_kind(old.kind(), 0);
+    for word in 0..2 {
+        new.words[word].store(old.words[word].load(Relaxed), Relaxed);
+    }
+    new.words[2].store(0, Relaxed);
+    new.set_counts(1, 0);
+    let is_locked = new.folio_lock().try_acquire();
+    debug_assert!(is_locked, "the folio lock of a new page");
+}
+
+/// Gives a frame back that [`prepare`] made a page.
+pub(super) fn unprepare<M: Machine>(cx: &Cx<'_, M>, to: Pfn) {
+    cx.vm().physical().frame(to).folio_lock().release(cx.vm());
+    object::release(cx, to);
+}
+
+/// Copies the contents and the tags.
+pub(super) fn copy<M: Machine>(cx: &Cx<'_, M>, from: Pfn, to: Pfn) {
+    let machine = cx.vm().machine();
+    // SAFETY: both frames are a page long; the new one is the caller's alone, and he has a reference to the old.
+    unsafe { machine.copy_page(machine.frame(from), machine.frame(to)) };
+    cx.copy_tags(from, to);
+}
+
+/// Moves the page; whether that was possible, else everything is as it was. Both folio locks and the caller's references
+/// are given up.
+pub(super) fn carry_out<M: Machine>(cx: &Cx<'_, M>, mut this: Move<'_, M>) -> bool {
+    let (old, new) = (cx.vm().physical().frame(this.from), cx.vm().physical().frame(this.to));
+    let unmapped = this.unmapped.take();
+    let is_moved = match old.kind() {
+        Kind::File => move_file(cx, &this, old, new),
+        _ => move_anonymous(cx, &this, old, new),
+    };
+    match unmapped {
+        Some(unmapped) if is_moved => unmapped.commit(),
+        Some(unmapped) => unmapped.undo(cx),
+        None => {}
+    }
+    if old.kind() != Kind::File || !is_moved {
+        old.folio_lock().release(cx.vm());
+        object::release(cx, this.from);
+    }
+    new.folio_lock().release(cx.vm());
+    object::release(cx, this.to);
+    is_moved
+}
+
+fn move_anonymous<M: Machine>(cx: &Cx<'_, M>, this: &Move<'_, M>, old: &Frame<M>, new: &Frame<M>) -> bool {
+    let slot = old.swap_slot();
+    // Against those who take a reference first and look at the entry again.
+    fence::<M>(SeqCst);
+    let known = old.mappings() + 1 + u32::from(slot.is_some());
+    if old.references() != known && M::guard(Guard::MoveCounted) {
+        return false;
+    }
+    if !this.is_copied {
+        copy(cx, this.from, this.to);
+    }
+    take_flags(old, new);
+    if let Some(slot) = slot {
+        // The cache's reference to the old frame becomes ours.
+        cx.swap_replace(slot, this.from, this.to);
+        old.put();
+    }
+    restore_migrated(cx, this.from, this.to);
+    true
+}
+
+/// The page has no entries, so its counts can be frozen while it is replaced; whoever looks it up in between finds the new
+/// frame, and waits for its contents.
+fn move_file<M: Machine>(cx: &Cx<'_, M>, this: &Move<'_, M>, old: &Frame<M>, new: &Frame<M>) -> bool {
+    if !object::is_up_to_date(old) {
+        return false;
+    }
+    let Some(Name::Object { object, index }) = Name::of(old) else { return false };
+    // SAFETY: the page names the object in this section; it may be dying, and then its pages are not worth moving.
+    let inner = unsafe { object.as_ref() };
+    if !inner.try_get() {
+        return false;
+    }
+    let is_alone = old.freeze(2) || !M::guard(Guard::MoveCounted);
+    if is_alone {
+        take_flags(old, new);
+        object::begin_filling(new);
+        // The cache's reference.
+        new.get();
+        let is_replaced = inner.cache().replace(cx, index, this.from, this.to);
+        debug_assert!(is_replaced, "a page whose lock is held is in its cache");
+        if !this.is_copied {
+            copy(cx, this.from, this.to);
+        }
+        object::end_filling(cx, new);
+        old.words[0].store(0, SeqCst);
+        old.folio_lock().release(cx.vm());
+        cx.free_frame(this.from);
+    }
+    cx.put_object(object);
+    is_alone
+}
+
+/// Gives the new frame what the old one's flags say of the page, but for its place in swap.
+fn take_flags<M: Machine>(old: &Frame<M>, new: &Frame<M>) {
+    let kept = folio::DIRTY | folio::SHARED_MEMORY | folio::LAZY_FREE | folio::UP_TO_DATE;
+    new.set_flags(old.flags() & kept);
+    new.set_generation(old.generation());
+}
