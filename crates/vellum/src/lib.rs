@@ -27,6 +27,8 @@ pub mod phys;
 pub mod space;
 pub mod stat;
 mod structure;
+#[cfg_attr(not(test), expect(dead_code, unused_imports, reason = "reclaim and faults are to use it"))]
+mod swap;
 pub mod sync;
 #[cfg(test)]
 mod testing;
@@ -42,4 +44,5 @@ pub use phys::{Kind, Pfn};
 pub use space::{Audit, AuditError, MapEntry, Rss, SmapsEntry, Space};
 pub use stat::{Event, Totals};
 pub use structure::{CpuPart, Structure};
+pub use swap::{AreaId, SwapAudit, SwapAuditError, SwapDevice, SwapUsage};
 pub use vm::{MemoryUsage, Vm};

@@ -2,12 +2,13 @@
 //!
 //! From the bottom: `memmap` finds a frame's descriptor; `buddy` keeps free blocks per node, under `Rank::Zone`;
 //! `percpu` keeps single free frames per CPU, without a lock, and is where allocations enter; `run` frees many frames
-//! at once; `slab` cuts frames into small objects, under `Rank::Slab`; `boot` carves the core's own structures from the
+//! at once; `slab` cuts frames into small objects, under `Rank::Slab`; `array` makes long arrays of frames; `boot` carves the core's own structures from the
 //! machine's memory and hands over the rest; `audit` recounts everything.
 //!
 //! No global allocator and no infallible allocation: running out of memory is [`Error::OutOfMemory`](crate::Error),
 //! and leaves everything as it was.
 
+mod array;
 mod audit;
 mod boot;
 mod buddy;
@@ -22,6 +23,7 @@ mod stats;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use array::FrameArray;
 pub use audit::{FrameList, PhysAudit, PhysAuditError};
 pub(crate) use boot::BootMemory;
 pub use frame::{Frame, Kind, Pfn};
