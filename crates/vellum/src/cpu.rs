@@ -4,6 +4,7 @@ use crate::machine::Machine;
 use crate::object::{self, Dying};
 use crate::phys::CpuLists;
 use crate::stat::{Counters, Event};
+use crate::swap::SwapCursor;
 #[cfg(debug_assertions)]
 use crate::sync::HeldLocks;
 use crate::sync::{AtomicU64, Deferred, LocalEpoch};
@@ -31,6 +32,8 @@ pub(crate) struct Cpu<M: Machine> {
     /// Slab objects waiting for a grace period.
     pub(crate) dead_objects: Deferred<M>,
     pub(crate) gather: GatherBuffer<M>,
+    /// Where it takes swap slots from.
+    pub(crate) swap: SwapCursor<M>,
     #[cfg(debug_assertions)]
     held: UnsafeCell<HeldLocks>,
     /// Not zero while `held` is looked at: the interrupt handler, which takes a lock, then waits. Not shared state, so
@@ -53,6 +56,7 @@ impl<M: Machine> Cpu<M> {
             dead_tables: Deferred::new(),
             dead_objects: Deferred::new(),
             gather: GatherBuffer::new(),
+            swap: SwapCursor::new(),
             #[cfg(debug_assertions)]
             held: UnsafeCell::new(HeldLocks::default()),
             #[cfg(debug_assertions)]

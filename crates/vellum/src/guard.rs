@@ -139,6 +139,14 @@ guards! {
     LazyFreeRechecked,
     /// A page's frame is replaced only if nobody else has a reference. (F2)
     MoveCounted,
+    /// A swap slot's word is read again after a reference to the page that it named was taken. (E12, F3)
+    CacheRecheck,
+    /// One page at a time stands for a swap slot: who finds another there does not read it. (E11)
+    SlotCacheMutex,
+    /// Whoever uses a swap area without a lock keeps it from being taken apart. (E13)
+    AreaPinned,
+    /// Saved memory tags are freed with their swap slot. (E7)
+    TagsFreedWithSlot,
     /// A protection that a scenario defines for its own toy; the core has none of this name.
     OfScenario,
 }

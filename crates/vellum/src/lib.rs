@@ -47,5 +47,5 @@ pub use space::{Audit, AuditError, MapEntry, Rss, SmapsEntry, Space};
 pub use stat::{Event, Totals};
 pub use structure::{CpuPart, Structure};
 pub use reclaim::Victim;
-pub use swap::{AreaId, SwapDevice, SwapUsage};
+pub use swap::{AreaId, SwapAudit, SwapAuditError, SwapDevice, SwapUsage};
 pub use vm::{MemoryUsage, Vm};

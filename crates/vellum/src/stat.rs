@@ -141,6 +141,24 @@ events! {
     NumaForeign = "numa_foreign",
     /// Frames allocated on the node that interleaving wanted.
     NumaInterleave = "numa_interleave",
+    /// Pages read from swap devices.
+    SwapIn = "pswpin",
+    /// Pages written to swap devices.
+    SwapOut = "pswpout",
+    /// Pages read from swap before anybody wanted them.
+    SwapReadAhead = "swap_ra",
+    /// Those of them that somebody wanted then.
+    SwapReadAheadHit = "swap_ra_hit",
+    /// Pages restored from the compressed tier of swap.
+    CompressedIn = "zswpin",
+    /// Pages stored in the compressed tier.
+    CompressedOut = "zswpout",
+    /// Pages that the compressed tier did not take: they do not get small enough, or there was no room.
+    CompressedReject = "zswap_reject",
+    /// Pages that could not be read from swap, or were not what had been written.
+    SwapInError = "swap_read_errors",
+    /// Pages that could not be written to swap.
+    SwapOutError = "swap_write_errors",
 }
 
 /// Number of different events.

@@ -21,6 +21,8 @@ pub enum Structure {
     Spaces,
     /// The registry of objects.
     Objects,
+    /// The table of swap areas.
+    Swap,
     /// The registry of classes: its lock and what that protects.
     Classes,
     /// Hash buckets of that registry.
@@ -83,6 +85,7 @@ impl fmt::Display for Structure {
             Structure::Identifiers => f.write_str("pool of address-space identifiers"),
             Structure::Spaces => f.write_str("registry of spaces"),
             Structure::Objects => f.write_str("registry of objects"),
+            Structure::Swap => f.write_str("table of swap areas"),
             Structure::Classes => f.write_str("class registry"),
             Structure::ClassBuckets => f.write_str("class registry: hash buckets"),
             Structure::ClassRecord(_) => f.write_str("class record"),
@@ -158,6 +161,7 @@ impl<M: Machine> Vm<M> {
             (holds(self.identifiers(), address), Structure::Identifiers),
             (holds(self.spaces(), address), Structure::Spaces),
             (holds(self.objects(), address), Structure::Objects),
+            (holds(self.swap(), address), Structure::Swap),
             (holds(self.classes(), address), Structure::Classes),
             (holds(self.identities(), address), Structure::Identities),
         ];

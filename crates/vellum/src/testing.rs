@@ -8,6 +8,8 @@ use core::cell::Cell;
 use core::marker::PhantomData;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::alloc::{Layout, alloc, dealloc};
+use std::collections::BTreeMap;
+use std::sync::Mutex;
 use std::vec::Vec;
 
 std::thread_local! {
@@ -32,6 +34,10 @@ pub(crate) struct TestMachine<A = X86_64> {
     nodes: Vec<u8>,
     /// Allocations allowed before one fails; `u64::MAX` for no failure.
     allowed: AtomicU64,
+    /// Whether it compresses pages.
+    has_compressor: bool,
+    /// Memory tags, by frame, of those that were set.
+    tags: Mutex<BTreeMap<u64, Vec<u8>>>,
     _arch: PhantomData<fn(A)>,
 }
 
@@ -73,8 +79,16 @@ impl<A: Arch> TestMachine<A> {
             layout,
             nodes: nodes.to_vec(),
             allowed: AtomicU64::new(u64::MAX),
+            has_compressor: false,
+            tags: Mutex::new(BTreeMap::new()),
             _arch: PhantomData,
         }
+    }
+
+    /// With a compressor, which makes pages small that have long runs of one byte.
+    pub(crate) fn with_compressor(mut self) -> Self {
+        self.has_compressor = true;
+        self
     }
 
     /// Lets `count` more allocations be tried and makes all further ones fail; `u64::MAX` for no failure.
@@ -136,6 +150,36 @@ unsafe impl<A: Arch> Machine for TestMachine<A> {
 
     fn now(&self) -> u64 {
         0
+    }
+
+    fn compress(&self, page: &[u8], into: &mut [u8]) -> Option<usize> {
+        let mut length = 0;
+        for run in page.chunk_by(|left, right| left == right).flat_map(|run| run.chunks(255)) {
+            into.get_mut(length..length + 2)?.copy_from_slice(&[run.len() as u8, run[0]]);
+            length += 2;
+        }
+        self.has_compressor.then_some(length)
+    }
+
+    fn decompress(&self, from: &[u8], page: &mut [u8]) -> bool {
+        let mut at = 0;
+        for pair in from.chunks_exact(2) {
+            let Some(run) = page.get_mut(at..at + pair[0] as usize) else { return false };
+            run.fill(pair[1]);
+            at += run.len();
+        }
+        at == page.len()
+    }
+
+    fn read_tags(&self, pfn: Pfn, into: &mut [u8]) {
+        match self.tags.lock().unwrap().get(&pfn.0) {
+            Some(tags) => into.copy_from_slice(tags),
+            None => into.fill(0),
+        }
+    }
+
+    fn write_tags(&self, pfn: Pfn, tags: &[u8]) {
+        self.tags.lock().unwrap().insert(pfn.0, tags.to_vec());
     }
 
     fn allow_allocation(&self, _order: u8) -> bool {

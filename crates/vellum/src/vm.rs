@@ -9,6 +9,7 @@ use crate::object::{self, Object, Objects};
 use crate::phys::{BootMemory, Kind, Pfn, Physical};
 use crate::space::{Classes, Space, Spaces};
 use crate::stat::{EVENTS, Event, Totals};
+use crate::swap::Swap;
 use crate::sync::{AtomicU32, AtomicU64, GlobalEpoch};
 use crate::tlb::Identifiers;
 use core::ptr::NonNull;
@@ -39,6 +40,8 @@ pub struct MemoryUsage {
 /// Handles ([`Space`], [`Object`]) borrow it. A kernel keeps it in a static or in boot memory; a hosted program may
 /// keep several.
 pub struct Vm<M: Machine> {
+    /// First, so that it is dropped while the machine's memory, where the devices are, still exists.
+    swap: Swap<M>,
     machine: M,
     physical: Physical<M>,
     cpus: NonNull<Cpu<M>>,
@@ -84,6 +87,7 @@ impl<M: Machine> Vm<M> {
         let identifiers = Identifiers::new(&mut boot, cpu_count, frames)?;
         let (zero_page, physical) = boot.finish_with_zero_page().ok_or(too_little)?;
         Ok(Vm {
+            swap: Swap::new(),
             machine,
             physical,
             cpus,
@@ -200,6 +204,10 @@ impl<M: Machine> Vm<M> {
 
     pub(crate) fn objects(&self) -> &Objects<M> {
         &self.objects
+    }
+
+    pub(crate) fn swap(&self) -> &Swap<M> {
+        &self.swap
     }
 
     pub(crate) fn identifiers(&self) -> &Identifiers<M> {

@@ -79,8 +79,7 @@ impl Absent {
                 SWAP | flag(is_exclusive, Self::EXCLUSIVE) | (slot.0 & VALUE) << VALUE_SHIFT
             }
             Absent::Migration { pfn, is_exclusive, is_dirty, is_accessed } => {
-                let flags =
-                    flag(is_exclusive, Self::EXCLUSIVE) | flag(is_dirty, DIRTY) | flag(is_accessed, ACCESSED);
+                let flags = flag(is_exclusive, Self::EXCLUSIVE) | flag(is_dirty, DIRTY) | flag(is_accessed, ACCESSED);
                 MIGRATION | flags | (pfn.0 & VALUE) << VALUE_SHIFT
             }
             Absent::Poison => POISON,

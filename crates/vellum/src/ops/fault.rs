@@ -16,7 +16,7 @@ use crate::space::claim::{self, Conflict};
 use crate::space::table::{Locked, Table};
 use crate::rmap::COPY_OF_OBJECT;
 use crate::space::walk::{Made, Maker};
-use crate::space::{Attributes, ClassId, Inner, RssKind, Space};
+use crate::space::{Attributes, ClassFlags, ClassId, Inner, RssKind, Space};
 use crate::stat::Event;
 use crate::tlb::Flush;
 use core::ptr::NonNull;
@@ -176,7 +176,8 @@ impl<M: Machine> Space<'_, M> {
     /// [`FaultError`]; nothing has changed then, but that a stack may have grown which does not allow the access.
     pub fn fault(&self, address: u64, access: Access) -> Result<FaultKind, FaultError> {
         let mut fetched = None;
-        let result = self.fault_with(address, access, &mut fetched);
+        let is_out_of_memory = |error: &FaultError| matches!(error, FaultError::OutOfMemory { .. });
+        let result = self.vm().with_memory(|| self.fault_with(address, access, &mut fetched), is_out_of_memory);
         if let Some(page) = fetched {
             object::release(&Cx::enter(self.vm()), page.pfn);
         }
@@ -245,7 +246,7 @@ impl<M: Machine> Space<'_, M> {
 
     /// Sleeps until fork number `stamp` has flushed.
     #[cold]
-    fn await_fork(&self, stamp: u32) {
+    pub(super) fn await_fork(&self, stamp: u32) {
         let done = &self.inner().fork_done;
         let seen = done.load(SeqCst);
         if self.inner().fork_pending(stamp) {
@@ -324,6 +325,24 @@ fn try_fault<M: Machine>(
     })
 }
 
+/// A plan to bring back what is absent at `address`, a page's, for loads but without asking for rights; `None` if nothing
+/// is known of the page there.
+pub(super) fn plan_at<'a, M: Machine>(cx: &'a Cx<'_, M>, space: &Inner<M>, address: u64) -> Option<Plan<'a, M>> {
+    let leaf = space.lowest(cx, address);
+    let sequence = loop {
+        match leaf.sequence() {
+            Some(sequence) => break sequence,
+            None => leaf.await_sequence(cx),
+        }
+    };
+    let index = leaf.index(address);
+    let (class, word) = (leaf.class(cx, index), leaf.entry(index));
+    if leaf.level > 0 || class == ClassId::NONE || word == 0 || M::Arch::is_page(word) {
+        return None;
+    }
+    Some(Plan { leaf, index, sequence, attributes: cx.attributes(class), word, address, access: Access::Read })
+}
+
 /// Whether what was read of the table's classes since `sequence` belongs together.
 #[inline(always)]
 fn still_so<M: Machine>(table: &Table<'_, M>, sequence: u32) -> bool {
@@ -398,6 +417,9 @@ fn fresh_page<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, plan: &Plan<'_, M>) 
     let pfn = new_page(cx, space, plan)?;
     // SAFETY: the frame was just allocated and nobody else has it.
     unsafe { cx.vm().machine().clear_page(cx.vm().machine().frame(pfn)) };
+    if plan.attributes.flags.has(ClassFlags::TAGGED) {
+        cx.clear_tags(pfn);
+    }
     Ok(pfn)
 }
 
@@ -555,7 +577,7 @@ fn drop_flushed<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, plan: &Plan<'_, M>
     }
     let old = M::Arch::pfn(word);
     space.add_rss(cx, rss_kind(cx, old), -1);
-    if cx.vm().physical().frame(old).drop_mapping() {
+    if cx.drop_page_mapping(old) {
         cx.free_frame(old);
     }
 }

@@ -4,17 +4,18 @@
 //! folio lock: so it is still the page of that slot (E12), it is not being written out (E15), and its tags are restored
 //! before the slot may go (E8). A page that belongs to the entry alone stays exclusive (D7).
 
-use super::fault::{Plan, Step, bits_for, commit};
+use super::fault::{Plan, Step, bits_for, commit, plan_at};
 use super::{FaultError, FaultKind};
 use crate::arch::{Absent, Arch, PageBits, SwapSlot};
 use crate::cpu::Cx;
+use crate::error::Error;
 use crate::guard::Guard;
 use crate::machine::Machine;
 use crate::object::{self, PageError};
 use crate::phys::{Pfn, folio};
 use crate::space::absent::migrating;
 use crate::space::{ClassFlags, Inner, RssKind, Space};
-use crate::swap::{self, SwapIn};
+use crate::swap::{self, Left, SwapIn};
 use core::sync::atomic::Ordering::Relaxed;
 
 /// The entry says something of an absent page.
@@ -110,7 +111,7 @@ fn tag_bit<M: Machine>(plan: &Plan<'_, M>) -> PageBits {
 }
 
 /// Takes a page out of the swap cache if no entry names its slot any more; whether it did. The caller has a reference.
-pub(super) fn leave_cache<M: Machine>(cx: &Cx<'_, M>, pfn: Pfn) -> bool {
+pub(crate) fn leave_cache<M: Machine>(cx: &Cx<'_, M>, pfn: Pfn) -> bool {
     let lock = cx.vm().physical().frame(pfn).folio_lock();
     if !lock.try_acquire() {
         return false;
@@ -131,7 +132,83 @@ pub(crate) fn leave_cache_locked<M: Machine>(cx: &Cx<'_, M>, pfn: Pfn) -> bool {
     true
 }
 
+impl<M: Machine> Cx<'_, M> {
+    /// One entry less names `slot`, the caller's. If it was the last, and the page is in the swap cache for nobody else,
+    /// that goes too, unless somebody is at work on it; then it goes with reclaim. Locks of tables may be held.
+    pub(crate) fn drop_swap_entry(&self, slot: SwapSlot) {
+        if let Left::Cached(_) = self.swap_put(slot)
+            && let Some(pfn) = self.swap_lookup(slot)
+        {
+            leave_cache(self, pfn);
+            object::release(self, pfn);
+        }
+    }
+
+    /// Drops a mapping of page `pfn`, and takes the page out of the swap cache if nobody else wants it there; whether the
+    /// last reference went.
+    #[inline(always)]
+    pub(crate) fn drop_page_mapping(&self, pfn: Pfn) -> bool {
+        let frame = self.vm().physical().frame(pfn);
+        if frame.flags_relaxed() & folio::SWAP_CACHE != 0 {
+            return self.drop_cached_mapping(pfn);
+        }
+        frame.drop_mapping()
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn drop_cached_mapping(&self, pfn: Pfn) -> bool {
+        let frame = self.vm().physical().frame(pfn);
+        frame.get();
+        frame.drop_mapping();
+        if frame.mappings() == 0 {
+            leave_cache(self, pfn);
+        }
+        frame.put()
+    }
+}
+
+/// Makes a page that cannot be read one that is lost: every access gets a bus error from now on.
+fn poison<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, plan: &Plan<'_, M>, slot: SwapSlot) {
+    let Some(locked) = commit(cx, space, plan) else { return };
+    locked.update(plan.index, |_| M::Arch::absent(Absent::Poison));
+    drop(locked);
+    space.add_rss(cx, RssKind::Swap, -1);
+    cx.drop_swap_entry(slot);
+}
+
 impl<M: Machine> Space<'_, M> {
+    /// Brings the page at `address` back from swap, if it is there, whatever the mapping allows; if it cannot be read it
+    /// is lost. Sleeps.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`].
+    pub(crate) fn bring_back(&self, address: u64) -> Result<(), Error> {
+        loop {
+            let step = {
+                let cx = Cx::enter(self.vm());
+                let Some(plan) = plan_at(&cx, self.inner(), address) else { return Ok(()) };
+                let Some(Absent::Swap { slot, is_exclusive }) = M::Arch::absent_of(plan.word) else { return Ok(()) };
+                swapped(&cx, self.inner(), &plan, slot, is_exclusive)
+            };
+            match step {
+                Step::AwaitFolio(pfn, word) => self.await_folio(address, pfn, word),
+                Step::AwaitFork(stamp) => self.await_fork(stamp),
+                Step::SwapIn(slot) => match swap::bring_in(self.vm(), slot) {
+                    Ok(_) => {}
+                    Err(PageError::OutOfMemory) => return Err(Error::OutOfMemory),
+                    Err(_) => {
+                        let cx = Cx::enter(self.vm());
+                        if let Some(plan) = plan_at(&cx, self.inner(), address) {
+                            poison(&cx, self.inner(), &plan, slot);
+                        }
+                    }
+                },
+                _ => {}
+            }
+        }
+    }
+
     /// Sleeps until the folio lock of `pfn` may be free, which was held when the entry at `address` was `word`. Takes no
     /// reference, lest those who wait keep the page from being moved (F6).
     #[cold]

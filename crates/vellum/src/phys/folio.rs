@@ -14,7 +14,7 @@ use super::Frame;
 use crate::arch::SwapSlot;
 use crate::machine::Machine;
 use crate::sync::SleepLock;
-use core::sync::atomic::Ordering::{AcqRel, Acquire};
+use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 
 /// The page was stored to since it was read, written back, or written to its slot.
 pub(crate) const DIRTY: u64 = 1;
@@ -44,6 +44,12 @@ impl<M: Machine> Frame<M> {
     #[inline(always)]
     pub(crate) fn flags(&self) -> u64 {
         self.words[2].load(Acquire)
+    }
+
+    /// As [`Frame::flags`], for a first look.
+    #[inline(always)]
+    pub(crate) fn flags_relaxed(&self) -> u64 {
+        self.words[2].load(Relaxed)
     }
 
     /// Sets flags; what was there before.

@@ -28,7 +28,6 @@ pub(crate) struct Isolation {
     held: [u64; WORDS],
 }
 
-#[cfg_attr(not(test), expect(dead_code, reason = "for compaction"))]
 impl Isolation {
     fn frames(&self) -> u64 {
         1 << self.order
@@ -97,7 +96,6 @@ impl Isolation {
     }
 }
 
-#[cfg_attr(not(test), expect(dead_code, reason = "for compaction"))]
 impl<M: Machine> Cx<'_, M> {
     /// Begins to put the block of `order` at `start` together, with what is free of it. `None` if it is no block of one
     /// memory range, if something of it cannot be moved, or if so many frames cannot be allocated: moving takes as many
@@ -124,7 +122,6 @@ impl<M: Machine> Cx<'_, M> {
     }
 }
 
-#[cfg_attr(not(test), expect(dead_code, reason = "for compaction"))]
 impl<M: Machine> Physical<M> {
     /// The block of `order` of `node` with the fewest frames in use among the next ones whose frames can all be moved:
     /// single ones, free or of anonymous memory or objects. A look without a lock, at a bounded number of blocks from

@@ -49,7 +49,6 @@ struct Chunk {
     ends_turn: bool,
 }
 
-#[cfg_attr(not(test), expect(dead_code, reason = "for reclaim"))]
 impl<M: Machine> Physical<M> {
     /// Calls `visit` for what is in use among the next frames of `node`, from the hand on: once for a block, with its
     /// first frame; also for frames on CPUs' lists and the core's own. Looks at `frames` descriptors, free blocks
@@ -85,6 +84,17 @@ impl<M: Machine> Physical<M> {
             _ if generation <= now => now - generation,
             _ => (now as u64 + GENERATIONS - generation as u64) as u8,
         }
+    }
+
+    /// The generation that is of age `age` now.
+    pub(crate) fn generation_before(&self, node: u8, age: u8) -> u8 {
+        let now = self.generation(node) as u64;
+        ((now - 1 + GENERATIONS - age as u64 % GENERATIONS) % GENERATIONS) as u8 + 1
+    }
+
+    /// Frames of `node` that can be allocated.
+    pub(crate) fn managed(&self, node: u8) -> u64 {
+        self.zone(node).managed()
     }
 
     /// Counts a page of `node` whose frame is taken from it; how many there were before.

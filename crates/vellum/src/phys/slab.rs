@@ -77,13 +77,18 @@ pub(super) struct Slab<'a, M> {
 impl<M: Machine> Cx<'_, M> {
     /// Allocates a zeroed object of at most 2048 bytes, aligned to the next power of two of `size`, and to 64 bytes.
     pub(crate) fn slab_alloc(&self, size: usize) -> Result<NonNull<u8>, Error> {
+        self.slab_alloc_with(size, AllocFlags::NONE)
+    }
+
+    /// As [`Cx::slab_alloc`], with flags.
+    pub(crate) fn slab_alloc_with(&self, size: usize, flags: AllocFlags) -> Result<NonNull<u8>, Error> {
         let class = class_of(size).ok_or(Error::Invalid { what: "size of a slab object" })?;
-        if !self.is_allocation_allowed(0, AllocFlags::NONE) {
+        if !self.is_allocation_allowed(0, flags) {
             return Err(Error::OutOfMemory);
         }
         let object = match self.slab_take(class, None) {
             Some(object) => object,
-            None => self.slab_grow(class)?,
+            None => self.slab_grow(class, flags)?,
         };
         // SAFETY: the object is the caller's alone, and that large.
         unsafe { object.write_bytes(0, object_size(class)) };
@@ -150,10 +155,10 @@ impl<M: Machine> Cx<'_, M> {
     }
 
     #[cold]
-    fn slab_grow(&self, class: usize) -> Result<NonNull<u8>, Error> {
+    fn slab_grow(&self, class: usize, flags: AllocFlags) -> Result<NonNull<u8>, Error> {
         let pfn = match self.pop_frame() {
             Some(pfn) => pfn,
-            None => self.alloc_slow(0, AllocFlags::NONE)?,
+            None => self.alloc_slow(0, flags)?,
         };
         let frame = self.vm().physical().frame(pfn);
         frame.set_kind(Kind::Slab, 0);

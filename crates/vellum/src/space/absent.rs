@@ -25,7 +25,7 @@ impl<M: Machine> Cx<'_, M> {
     pub(crate) fn drop_absent(&self, word: u64, address: u64, gather: &mut Gather<'_, M>) -> Option<RssKind> {
         let absent = M::Arch::absent_of(word)?;
         match absent {
-            Absent::Swap { slot, .. } => self.swap_put(slot),
+            Absent::Swap { slot, .. } => self.drop_swap_entry(slot),
             Absent::Migration { pfn, is_dirty, .. } => {
                 gather.add(pfn, address, is_dirty && rss_kind(self, pfn) != RssKind::Anonymous);
             }
@@ -39,7 +39,7 @@ impl<M: Machine> Cx<'_, M> {
         let absent = M::Arch::absent_of(word)?;
         let kind = kind_of(self, absent);
         match absent {
-            Absent::Swap { slot, .. } => self.swap_put(slot),
+            Absent::Swap { slot, .. } => self.drop_swap_entry(slot),
             Absent::Migration { pfn, .. } => {
                 if self.vm().physical().frame(pfn).drop_mapping() {
                     freed.add(pfn);

@@ -184,6 +184,25 @@ impl<'vm, M: Machine> Space<'vm, M> {
         Ok(Space { vm, inner, _backings: PhantomData })
     }
 
+    /// The youngest space older than the one with identity `id`, if it is not about to end.
+    pub(crate) fn older_than(vm: &'vm Vm<M>, id: u64) -> Option<Self> {
+        let cx = Cx::enter(vm);
+        let mut found: Option<NonNull<Inner<M>>> = None;
+        vm.spaces().for_each(&cx, |space| {
+            let is_nearer = space.id < id && found.is_none_or(|found| {
+                // SAFETY: found under the same lock just now.
+                unsafe { found.as_ref() }.id < space.id
+            });
+            if is_nearer && space.try_get() {
+                if let Some(other) = found.replace(NonNull::from(space)) {
+                    // SAFETY: as above; it is not the last handle, as spaces leave the registry after that.
+                    unsafe { other.as_ref() }.handles.fetch_sub(1, AcqRel);
+                }
+            }
+        });
+        found.map(|inner| Space { vm, inner, _backings: PhantomData })
+    }
+
     fn lines_bytes(vm: &Vm<M>) -> usize {
         vm.cpu_count() * size_of::<CpuLine<M>>()
     }
@@ -318,6 +337,18 @@ impl<M: Machine> Inner<M> {
     /// Ends [`Inner::pin`].
     pub(crate) fn unpin(&self) {
         self.walks.fetch_sub(1, SeqCst);
+    }
+
+    /// One more handle, unless the last is gone.
+    fn try_get(&self) -> bool {
+        let mut seen = self.handles.load(Relaxed);
+        while seen != 0 {
+            match self.handles.compare_exchange(seen, seen + 1, AcqRel) {
+                Ok(_) => return true,
+                Err(now) => seen = now,
+            }
+        }
+        false
     }
 
     /// Whether entries have ever moved within the space.

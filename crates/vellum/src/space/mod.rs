@@ -18,10 +18,11 @@
 //!     table locks: upper tables before lower ones, on one level by address; a parent's before its fork's child
 //!       class registry
 //!         registries of spaces and objects
-//!           slab cache
-//!             buddy allocator of a node
-//!               address-space identifiers, at a switch where flushes are broadcasts (its holder waits for nobody)
-//!                 flush mailbox of a CPU (its holder waits for nobody)
+//!           swap: an area, or the table of areas
+//!             slab cache
+//!               buddy allocator of a node
+//!                 address-space identifiers, at a switch where flushes are broadcasts (its holder waits for nobody)
+//!                   flush mailbox of a CPU (its holder waits for nobody)
 //! ```
 //!
 //! Nothing sleeps with a lock held. A fault takes table locks only.

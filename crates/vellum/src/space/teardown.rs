@@ -124,7 +124,7 @@ impl<M: Machine> Teardown<'_, M> {
                 object::mark_dirty(frame);
             }
         }
-        if frame.drop_mapping() {
+        if cx.drop_page_mapping(pfn) {
             self.freed.add(pfn);
         }
     }

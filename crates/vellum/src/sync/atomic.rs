@@ -159,6 +159,13 @@ impl<M: Machine> AtomicU64<M> {
     }
 }
 
+impl<M> AtomicU64<M> {
+    /// The value, to whom nobody shares it with: not an access to shared state.
+    pub(crate) fn get_mut(&mut self) -> &mut u64 {
+        self.0.get_mut()
+    }
+}
+
 impl<M> AtomicU32<M> {
     /// The processor's atomic underneath, for [`Machine::wait_change`] and its like.
     pub(crate) fn as_core(&self) -> &atomic::AtomicU32 {

@@ -16,6 +16,8 @@ pub(crate) enum Rank {
     Objects,
     /// The registry of spaces.
     Spaces,
+    /// A swap area, or the table of them.
+    Swap,
     /// A slab cache.
     Slab,
     /// A node's buddy allocator.

@@ -125,7 +125,7 @@ impl<'a, M: Machine> Gather<'a, M> {
             if entry & DIRTY != 0 && M::guard(Guard::DirtyAfterFlush) {
                 object::mark_dirty(frame);
             }
-            if !M::guard(Guard::MappedUntilFlush) || frame.drop_mapping() {
+            if !M::guard(Guard::MappedUntilFlush) || self.cx.drop_page_mapping(pfn) {
                 freed.add(pfn);
             }
         }

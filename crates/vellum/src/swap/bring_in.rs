@@ -1,0 +1,103 @@
+//! Reading a page into the swap cache.
+
+use super::{Inserted, read_page};
+use crate::arch::SwapSlot;
+use crate::cpu::Cx;
+use crate::machine::Machine;
+use crate::object::{PageError, release};
+use crate::phys::{AllocFlags, Kind, Pfn, folio};
+use crate::reclaim::refaulted;
+use crate::stat::Event;
+use crate::vm::Vm;
+use core::sync::atomic::Ordering::Relaxed;
+
+/// Slots, aligned, of which the others are read when one is: pages that left together often come back together.
+const WINDOW: u64 = 8;
+
+/// What came of bringing a page in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SwapIn {
+    /// It was read: a major fault.
+    Read,
+    /// Somebody else has it, or nobody wants it any more.
+    LookAgain,
+}
+
+/// Reads the page of `slot` into the swap cache, unless it is there, and then its neighbours as far as there is memory.
+/// Sleeps: without a [`Cx`].
+///
+/// # Errors
+/// [`PageError::OutOfMemory`]; [`PageError::Io`] if it cannot be read, or is not what was written: nobody gets wrong data.
+pub(crate) fn bring_in<M: Machine>(vm: &Vm<M>, slot: SwapSlot) -> Result<SwapIn, PageError> {
+    let result = bring_one(vm, slot)?;
+    if result == SwapIn::Read {
+        read_ahead(vm, slot);
+    }
+    Ok(result)
+}
+
+/// As [`bring_in`], without the neighbours.
+pub(crate) fn bring_one<M: Machine>(vm: &Vm<M>, slot: SwapSlot) -> Result<SwapIn, PageError> {
+    let Some(pfn) = enter_cache(&Cx::enter(vm), slot)? else { return Ok(SwapIn::LookAgain) };
+    let result = read_page(vm, slot, pfn);
+    let cx = Cx::enter(vm);
+    let frame = vm.physical().frame(pfn);
+    if result.is_ok() {
+        frame.set_flags(folio::UP_TO_DATE);
+    } else if cx.swap_detach(slot, pfn, 0) {
+        // The cache's reference; the caller's is dropped below.
+        frame.put();
+    }
+    frame.folio_lock().release(vm);
+    release(&cx, pfn);
+    result.map(|()| SwapIn::Read).map_err(|_| PageError::Io { index: slot.offset() })
+}
+
+/// Puts a new page into the cache for `slot`, with a reference and its folio lock for the caller; `None` if one is there,
+/// or the slot is not in use any more.
+fn enter_cache<M: Machine>(cx: &Cx<'_, M>, slot: SwapSlot) -> Result<Option<Pfn>, PageError> {
+    if let Some(pfn) = cx.swap_lookup(slot) {
+        release(cx, pfn);
+        return Ok(None);
+    }
+    let pfn = cx.alloc_frame(0, AllocFlags::NONE).map_err(|_| PageError::OutOfMemory)?;
+    let frame = cx.vm().physical().frame(pfn);
+    frame.set_kind(Kind::Anonymous, 0);
+    frame.words[..3].iter().for_each(|word| word.store(0, Relaxed));
+    frame.set_counts(1, 0);
+    let is_locked = frame.folio_lock().try_acquire();
+    debug_assert!(is_locked, "the folio lock of a new page");
+    match cx.swap_insert(slot, pfn) {
+        Ok(stamp) => {
+            if stamp != 0 {
+                refaulted(cx, frame, stamp);
+            }
+            Ok(Some(pfn))
+        }
+        Err(Inserted::Other | Inserted::Gone) => {
+            frame.folio_lock().release(cx.vm());
+            release(cx, pfn);
+            Ok(None)
+        }
+    }
+}
+
+/// Reads the slots around `slot` that are in use, while no node lacks memory. Errors are those of who wants the pages.
+fn read_ahead<M: Machine>(vm: &Vm<M>, slot: SwapSlot) {
+    let first = slot.offset() & !(WINDOW - 1);
+    for offset in (first..first + WINDOW).filter(|&offset| offset != slot.offset()) {
+        let neighbour = SwapSlot::new(slot.area(), offset);
+        let is_wanted = {
+            let cx = Cx::enter(vm);
+            cx.swap_count(neighbour) > 0 && !cx.swap_has_page(neighbour)
+        };
+        if !is_wanted || vm.needs_reclaim().is_some() {
+            continue;
+        }
+        match bring_one(vm, neighbour) {
+            Ok(SwapIn::Read) => Cx::enter(vm).count(Event::SwapReadAhead, 1),
+            Ok(SwapIn::LookAgain) => {}
+            Err(_) => return,
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! The swap cache: which frame is the page of a slot.
+//!
+//! Lookups take no lock, as in the page cache of objects: what they find may leave the cache and be used otherwise at any
+//! moment, so they take a reference unless there is none, and then look at the slot again (F3, E12).
+
+use super::slots::end_slot;
+use super::word::SlotWord;
+use crate::arch::SwapSlot;
+use crate::cpu::Cx;
+use crate::guard::Guard;
+use crate::machine::Machine;
+use crate::object::release;
+use crate::phys::Pfn;
+use core::sync::atomic::Ordering::Relaxed;
+
+/// Why a page was not put into the cache to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Inserted {
+    /// Another one is there.
+    Other,
+    /// No entry names the slot any more.
+    Gone,
+}
+
+impl<M: Machine> Cx<'_, M> {
+    /// Puts `pfn` in the cache with `slot`, which the caller has reserved: the page is to be written. Takes a reference
+    /// for the cache, and notes `words[0]` of the frame as the owner. The caller has a reference and the folio lock.
+    pub(crate) fn swap_attach(&self, slot: SwapSlot, pfn: Pfn) {
+        let Some(place) = self.swap_place(slot) else {
+            debug_assert!(false, "a page for {slot:?}, which does not exist");
+            return;
+        };
+        let frame = self.vm().physical().frame(pfn);
+        debug_assert!(frame.swap_slot().is_none(), "{pfn:?} has a slot already");
+        frame.get();
+        frame.set_swap_slot(Some(slot));
+        if let Some(owner) = place.owner() {
+            owner.store(frame.words[0].load(Relaxed), Relaxed);
+        }
+        place.area.cached.fetch_add(1, Relaxed);
+        let outcome = place.update(|word| word.is_reserved().then(|| word.cached_by(pfn)));
+        debug_assert!(outcome.is_ok(), "a page for {slot:?}, which is {outcome:?}");
+    }
+
+    /// The page that is cached with `slot`, with a reference for the caller. Its contents may not be there yet: the caller
+    /// takes or awaits the folio lock, and then asks [`Cx::swap_is_cached`].
+    pub(crate) fn swap_lookup(&self, slot: SwapSlot) -> Option<Pfn> {
+        let place = self.swap_place(slot)?;
+        loop {
+            let pfn = place.load().frame()?;
+            if !self.vm().physical().frame(pfn).try_get() {
+                // Freed, so it has left the cache: that comes before the last reference is dropped.
+                continue;
+            }
+            if !M::guard(Guard::CacheRecheck) || place.load().frame() == Some(pfn) {
+                return Some(pfn);
+            }
+            release(self, pfn);
+        }
+    }
+
+    /// Whether `pfn` is cached with `slot`. It stays so while the caller has the folio lock.
+    pub(crate) fn swap_is_cached(&self, slot: SwapSlot, pfn: Pfn) -> bool {
+        self.swap_place(slot).is_some_and(|place| place.load().frame() == Some(pfn))
+    }
+
+    /// Whether a page is cached with `slot`, at this moment.
+    pub(crate) fn swap_has_page(&self, slot: SwapSlot) -> bool {
+        self.swap_place(slot).is_some_and(|place| place.load().frame().is_some())
+    }
+
+    /// Puts `new` in the place of `old`, which is cached with `slot`. Takes a reference to `new` for the cache, whose
+    /// reference to `old` becomes the caller's; he has both folio locks.
+    pub(crate) fn swap_replace(&self, slot: SwapSlot, old: Pfn, new: Pfn) {
+        let Some(place) = self.swap_place(slot) else { return };
+        let frame = self.vm().physical().frame(new);
+        frame.get();
+        frame.set_swap_slot(Some(slot));
+        let outcome = place.update(|word| (word.frame() == Some(old)).then(|| word.cached_by(new)));
+        debug_assert!(outcome.is_ok(), "{old:?}, whose folio lock is held, is not cached with {slot:?}");
+        self.vm().physical().frame(old).set_swap_slot(None);
+    }
+
+    /// Puts `pfn` in the cache with `slot`, which an entry names: the page is about to be read, by the caller, who alone
+    /// knows the frame and has its folio lock. Takes a reference for the cache. The stamp of when the page left memory; 0
+    /// if there is none.
+    ///
+    /// # Errors
+    /// [`Inserted`]; nothing has changed.
+    pub(crate) fn swap_insert(&self, slot: SwapSlot, pfn: Pfn) -> Result<u64, Inserted> {
+        let place = self.swap_place(slot).ok_or(Inserted::Gone)?;
+        let frame = self.vm().physical().frame(pfn);
+        debug_assert!(frame.swap_slot().is_none(), "{pfn:?} has a slot already");
+        // Before others can find it there.
+        frame.get();
+        frame.set_swap_slot(Some(slot));
+        place.area.cached.fetch_add(1, Relaxed);
+        let is_free = |word: SlotWord| word.count() > 0 && word.frame().is_none() && !word.is_reserved();
+        let outcome = place.update(|word| is_free(word).then(|| word.cached_by(pfn)));
+        match outcome {
+            Ok((before, _)) => Ok(before.shadow()),
+            Err(word) => {
+                place.area.cached.fetch_sub(1, Relaxed);
+                frame.set_swap_slot(None);
+                frame.put();
+                match word.frame() {
+                    // Both read the slot, as if there were no cache.
+                    Some(_) if !M::guard(Guard::SlotCacheMutex) => Ok(0),
+                    Some(_) => Err(Inserted::Other),
+                    None => Err(Inserted::Gone),
+                }
+            }
+        }
+    }
+
+    /// Takes `pfn` out of the cache, if it is there with `slot`: the cache's reference is the caller's then. `shadow`, of
+    /// which 40 bits count, is noted with the slot; if no entry names that, it is free afterwards, and its tags and
+    /// contents are gone. The caller has the folio lock, and has written the page, unless no entry names the slot.
+    pub(crate) fn swap_detach(&self, slot: SwapSlot, pfn: Pfn, shadow: u64) -> bool {
+        let Some(place) = self.swap_place(slot) else { return false };
+        let outcome = place.update(|word| {
+            let is_last = word.count() == 0;
+            (word.frame() == Some(pfn)).then(|| if is_last { word.ending() } else { word.stored(shadow) })
+        });
+        let Ok((_, new)) = outcome else { return false };
+        place.area.cached.fetch_sub(1, Relaxed);
+        self.vm().physical().frame(pfn).set_swap_slot(None);
+        if new.is_reserved() {
+            end_slot(self, &place);
+        }
+        true
+    }
+}

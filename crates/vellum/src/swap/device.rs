@@ -1,0 +1,38 @@
+//! What the embedder implements: a device that pages are kept on.
+
+use crate::object::IoError;
+
+/// A device for swap: that many pages, each of which can be written and read.
+///
+/// The methods may sleep, and are called without a lock of the core held; for different pages also at the same time.
+/// They must not wait for an operation of the core.
+pub trait SwapDevice: Send + Sync {
+    /// Its size in pages; constant.
+    fn pages(&self) -> u64;
+
+    /// Fills `into`, which is one page long, with page `page`.
+    ///
+    /// # Errors
+    /// [`IoError`]: whoever needs the page gets an error.
+    fn read(&self, page: u64, into: &mut [u8]) -> Result<(), IoError>;
+
+    /// Stores page `page`.
+    ///
+    /// # Errors
+    /// [`IoError`]: the page stays in memory. What the device has then, of the old page and the new, does not matter.
+    fn write(&self, page: u64, from: &[u8]) -> Result<(), IoError>;
+}
+
+impl<D: SwapDevice + ?Sized> SwapDevice for &D {
+    fn pages(&self) -> u64 {
+        (**self).pages()
+    }
+
+    fn read(&self, page: u64, into: &mut [u8]) -> Result<(), IoError> {
+        (**self).read(page, into)
+    }
+
+    fn write(&self, page: u64, from: &[u8]) -> Result<(), IoError> {
+        (**self).write(page, from)
+    }
+}

@@ -1,0 +1,238 @@
+//! Switching areas on and off.
+
+use super::areas::{AREA_BYTES, Area, AreaId, Arrays, CLOSED, CLOSING, DRAINING, Entry, ON, pointer_to};
+use super::clusters::CLUSTER;
+use super::device::SwapDevice;
+use crate::arch::{Arch, SwapSlot};
+use crate::cpu::Cx;
+use crate::error::Error;
+use crate::machine::Machine;
+use crate::phys::FrameArray;
+use crate::sync::{AtomicU32, AtomicU64, Rank, RawLock};
+use crate::vm::Vm;
+use core::ptr::NonNull;
+use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
+
+/// The greatest alignment of a device: that of slab objects.
+const ALIGN_MAX: usize = 64;
+/// Slots looked at before the core is left for a moment.
+const LOOK: u64 = 4096;
+
+impl<M: Machine> Vm<M> {
+    /// Adds a swap area with the pages of `device`. Slots are taken from areas of the highest priority first, from those
+    /// of equal priority in turns.
+    ///
+    /// The device is moved into the core's memory, and dropped when the area is switched off or the instance is dropped:
+    /// pass a small handle of it. A reference with static lifetime is one. Uses 24 to 32 bytes of memory a page.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`]; [`Error::ZeroLength`] for an empty device; [`Error::Invalid`] if the handle is larger than
+    /// 2048 bytes or aligned to more than 64, the device too large, or there are 32 areas already. Nothing has changed,
+    /// and the handle was dropped.
+    pub fn swap_on<D: SwapDevice + 'static>(&self, device: D, priority: i16) -> Result<AreaId, Error> {
+        if align_of::<D>() > ALIGN_MAX {
+            return Err(Error::Invalid { what: "alignment of a swap device" });
+        }
+        let pages = device.pages();
+        let place = Cx::enter(self).slab_alloc(size_of::<D>())?.cast::<D>();
+        // SAFETY: the slab object is large enough, aligned, and nobody else's.
+        unsafe { place.write(device) };
+        self.add_area(pages, Some(place), priority).inspect_err(|_| self.drop_device(place))
+    }
+
+    /// Adds a swap area of `pages` pages without a device: its slots live in the compressed tier alone, and hold what
+    /// that takes ([`Vm::set_compressed_limit`]).
+    ///
+    /// # Errors
+    /// As for [`Vm::swap_on`].
+    pub fn swap_on_memory(&self, pages: u64, priority: i16) -> Result<AreaId, Error> {
+        self.add_area(pages, None, priority)
+    }
+
+    /// Begins to switch an area off: from now on it gives out no slots. Its pages can be read and written as before.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if there is no such area, or somebody is switching it off already.
+    pub(crate) fn begin_off(&self, id: AreaId) -> Result<(), Error> {
+        let cx = Cx::enter(self);
+        let area = cx.swap_area_of(id).ok_or(UNKNOWN)?;
+        area.state.compare_exchange(ON, DRAINING, SeqCst).map_err(|_| UNKNOWN)?;
+        Ok(())
+    }
+
+    /// Takes [`Vm::begin_off`] back.
+    pub(crate) fn cancel_off(&self, id: AreaId) {
+        let cx = Cx::enter(self);
+        if let Some(area) = cx.swap_area_of(id) {
+            let _ = area.state.compare_exchange(DRAINING, ON, SeqCst);
+        }
+    }
+
+    /// Slots of an area that are not free; 0 if it is gone. May be too high for a moment, when it gives out slots.
+    pub(crate) fn area_used(&self, id: AreaId) -> u64 {
+        Cx::enter(self).swap_area_of(id).map_or(0, |area| area.used.load(SeqCst))
+    }
+
+    /// Passes each used slot of an area to `visit`, in order, outside the core. Slots that become used meanwhile may be
+    /// missed.
+    pub(crate) fn each_used_slot(&self, id: AreaId, mut visit: impl FnMut(SwapSlot)) {
+        let mut from = Some(0);
+        while let Some(slot) = from.and_then(|from| self.next_used_slot(id, from)) {
+            visit(slot);
+            from = slot.offset().checked_add(1);
+        }
+    }
+
+    /// The first used slot of an area whose offset is `from` or above. Without a [`Cx`].
+    pub(crate) fn next_used_slot(&self, id: AreaId, from: u64) -> Option<SwapSlot> {
+        let mut from = from;
+        loop {
+            let cx = Cx::enter(self);
+            let area = cx.swap_area_of(id).filter(|area| from < area.slots())?;
+            let end = area.slots().min(from.saturating_add(LOOK));
+            while from < end {
+                if from.is_multiple_of(CLUSTER) && area.used_in_cluster(self, from / CLUSTER) == 0 {
+                    from += CLUSTER;
+                    continue;
+                }
+                if area.place(self, from)?.load().is_used() {
+                    return Some(SwapSlot::new(id.number, from));
+                }
+                from += 1;
+            }
+        }
+    }
+
+    /// Takes apart an area after [`Vm::begin_off`], which no slot of is used any more. Sleeps until nobody uses it, and
+    /// drops the device: without a [`Cx`].
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if slots are in use, or for a moment seem to be; the area still gives none out.
+    pub(crate) fn end_off(&self, id: AreaId) -> Result<(), Error> {
+        let entry = self.swap().entries.get(id.number as usize).ok_or(UNKNOWN)?;
+        let (pointer, device) = {
+            let cx = Cx::enter(self);
+            let area = cx.swap_area_of(id).ok_or(UNKNOWN)?;
+            area.state.compare_exchange(DRAINING, CLOSING, SeqCst).map_err(|_| UNKNOWN)?;
+            // Whoever takes a slot counts it before he looks at the state: see `Area::begin_use`.
+            if area.used.load(SeqCst) != 0 {
+                area.state.store(DRAINING, SeqCst);
+                return Err(Error::Invalid { what: "end of a swap area whose slots are used" });
+            }
+            (pointer_to(area), area.device)
+        };
+        self.wait_for_users(entry);
+        {
+            let cx = Cx::enter(self);
+            let _guard = self.swap().lock.lock(&cx, Rank::Swap);
+            entry.area.store(0, Release);
+        }
+        if let Some(device) = device {
+            self.drop_device(device);
+        }
+        // SAFETY: an area is retired once, below, by who has set its state to `CLOSING`.
+        let area = unsafe { pointer.cast::<Area<M>>().as_ref() };
+        area.arrays.each(|array| array.retire(self));
+        Cx::enter(self).retire(pointer, AREA_BYTES);
+        Ok(())
+    }
+
+    /// Ends the giving of pins, and sleeps until those that there are have gone.
+    fn wait_for_users(&self, entry: &Entry<M>) {
+        let mut seen = entry.users.fetch_or(CLOSED, AcqRel) | CLOSED;
+        while seen != CLOSED {
+            self.machine().sleep(entry.users.as_core(), seen);
+            seen = entry.users.load(Acquire);
+        }
+    }
+
+    fn add_area(&self, pages: u64, device: Option<NonNull<dyn SwapDevice>>, priority: i16) -> Result<AreaId, Error> {
+        if pages == 0 {
+            return Err(Error::ZeroLength { what: "swap area" });
+        }
+        if pages > FrameArray::<M>::LENGTH_MAX.min(1 << SwapSlot::OFFSET_BITS) {
+            return Err(Error::Invalid { what: "size of a swap area" });
+        }
+        let arrays = Arrays::new(self, pages)?;
+        self.publish(arrays, device, priority).map_err(|(error, arrays)| {
+            arrays.each(|array| array.free(self));
+            error
+        })
+    }
+
+    /// Puts an area with these words into the table, or gives them back.
+    fn publish(
+        &self,
+        arrays: Arrays<M>,
+        device: Option<NonNull<dyn SwapDevice>>,
+        priority: i16,
+    ) -> Result<AreaId, (Error, Arrays<M>)> {
+        let cx = Cx::enter(self);
+        let Ok(object) = cx.slab_alloc(AREA_BYTES) else { return Err((Error::OutOfMemory, arrays)) };
+        let guard = self.swap().lock.lock(&cx, Rank::Swap);
+        let Some(number) = self.swap().entries.iter().position(|entry| entry.area.load(Relaxed) == 0) else {
+            drop(guard);
+            cx.slab_free(object, AREA_BYTES);
+            return Err((Error::Invalid { what: "number of swap areas" }, arrays));
+        };
+        let id = AreaId { number: number as u8, serial: self.next_id() };
+        let area = Area {
+            _link: [const { AtomicU64::new(0) }; 2],
+            id,
+            priority,
+            device,
+            arrays,
+            lock: RawLock::new(),
+            hand: AtomicU64::new(0),
+            state: AtomicU32::new(ON),
+            used: AtomicU64::new(0),
+            cached: AtomicU64::new(0),
+            bad: AtomicU64::new(0),
+        };
+        // SAFETY: the slab object is large enough, aligned, and nobody else's.
+        unsafe { object.cast::<Area<M>>().write(area) };
+        let entry = &self.swap().entries[number];
+        entry.area.store(object.as_ptr().expose_provenance() as u64, Release);
+        entry.users.store(0, Release);
+        Ok(id)
+    }
+
+    /// Drops a device and frees its memory; nobody uses it any more. It may sleep: without a [`Cx`].
+    fn drop_device(&self, device: NonNull<dyn SwapDevice>) {
+        // SAFETY: the device was moved there when the area was switched on, and is dropped once, by who takes it away.
+        let bytes = unsafe { size_of_val(device.as_ref()) };
+        // SAFETY: as above.
+        unsafe { device.drop_in_place() };
+        Cx::enter(self).slab_free(device.cast(), bytes);
+    }
+}
+
+const UNKNOWN: Error = Error::Invalid { what: "swap area" };
+
+impl<M: Machine> Arrays<M> {
+    /// Allocates the words of `slots` slots.
+    fn new(vm: &Vm<M>, slots: u64) -> Result<Self, Error> {
+        let tags = if M::Arch::SEMANTICS.tags.is_some() { slots } else { 0 };
+        let lengths = [slots, slots, slots, tags, slots.div_ceil(CLUSTER)];
+        let mut made: [Option<FrameArray<M>>; 5] = [const { None }; 5];
+        for (array, length) in made.iter_mut().zip(lengths) {
+            *array = FrameArray::new(vm, length).ok();
+            if array.is_none() {
+                break;
+            }
+        }
+        match made {
+            [Some(slots), Some(owners), Some(contents), Some(tags), Some(clusters)] => {
+                Ok(Arrays { slots, owners, contents, tags, clusters })
+            }
+            made => {
+                made.iter().flatten().for_each(|array| array.free(vm));
+                Err(Error::OutOfMemory)
+            }
+        }
+    }
+
+    fn each(&self, mut visit: impl FnMut(&FrameArray<M>)) {
+        [&self.slots, &self.owners, &self.contents, &self.tags, &self.clusters].into_iter().for_each(&mut visit);
+    }
+}
