@@ -113,7 +113,7 @@ impl<M: Machine> Vm<M> {
     /// # Errors
     /// [`Error::OutOfMemory`].
     pub fn create_space(&self) -> Result<Space<'_, M>, Error> {
-        Space::create(self, None)
+        self.with_room(|| Space::create(self, None))
     }
 
     /// A new shared-memory object of `pages` pages that read as zero.
@@ -121,7 +121,7 @@ impl<M: Machine> Vm<M> {
     /// # Errors
     /// [`Error::OutOfMemory`]; [`Error::OutOfRange`] if its size in bytes does not fit 63 bits.
     pub fn shared_memory(&self, pages: u64) -> Result<Object<'_, M>, Error> {
-        object::shared_memory(self, pages)
+        self.with_room(|| object::shared_memory(self, pages))
     }
 
     /// A new object which shows a file. The page cache belongs to the object: make one per file.
@@ -129,7 +129,7 @@ impl<M: Machine> Vm<M> {
     /// # Errors
     /// [`Error::OutOfMemory`].
     pub fn file<'vm>(&'vm self, backing: &'vm dyn object::Backing) -> Result<Object<'vm, M>, Error> {
-        object::file(self, backing)
+        self.with_room(|| object::file(self, backing))
     }
 
     /// The event counters, summed over the CPUs.

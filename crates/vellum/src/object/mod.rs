@@ -18,13 +18,16 @@ mod cache;
 mod page;
 mod radix;
 mod registry;
-mod truncate;
 #[cfg(test)]
 mod tests;
+mod truncate;
 mod writeback;
 
 pub(crate) use cache::Cache;
-pub(crate) use page::{PageError, begin_filling, end_filling, get_page, is_page_of, is_up_to_date, mark_dirty, read_ahead, release, rss_kind};
+pub(crate) use page::{
+    PageError, begin_filling, end_filling, get_page, is_page_of, is_up_to_date, mark_dirty, read_ahead, release,
+    rss_kind,
+};
 pub(crate) use registry::Objects;
 pub(crate) use writeback::write_unmapped;
 

@@ -84,7 +84,8 @@ fn each_dirty<M: Machine>(
         let locked = batch.lock_and_clean();
         // Those whose folio lock somebody has come last: then there is no other in this hand while it is waited for (F8).
         for waits in [false, true] {
-            for (place, &(index, pfn)) in batch.pages().iter().enumerate().filter(|&(place, _)| locked[place] != waits) {
+            for (place, &(index, pfn)) in batch.pages().iter().enumerate().filter(|&(place, _)| locked[place] != waits)
+            {
                 if waits {
                     vm.physical().frame(pfn).folio_lock().acquire(vm);
                     clean(vm, &[pfn], &[true]);

@@ -37,11 +37,11 @@ pub enum Advice {
     WipeOnFork,
     /// Takes [`Advice::WipeOnFork`] back.
     KeepOnFork,
-    /// Not supported yet: pages may be dropped until they are stored to again.
+    /// Its pages may be dropped until they are stored to again; private anonymous memory only.
     Free,
-    /// Not supported yet: age the pages.
+    /// Its pages are the next to be reclaimed when memory is short.
     Cold,
-    /// Not supported yet: write the pages out.
+    /// Its pages are reclaimed now, as far as they can be written somewhere.
     PageOut,
     /// Not supported yet: use huge pages.
     HugePage,
@@ -61,9 +61,6 @@ impl Advice {
     /// The name in `madvise`'s manual.
     fn name(self) -> &'static str {
         match self {
-            Advice::Free => "MADV_FREE",
-            Advice::Cold => "MADV_COLD",
-            Advice::PageOut => "MADV_PAGEOUT",
             Advice::HugePage => "MADV_HUGEPAGE",
             Advice::NoHugePage => "MADV_NOHUGEPAGE",
             Advice::Collapse => "MADV_COLLAPSE",
@@ -98,7 +95,12 @@ impl<M: Machine> Space<'_, M> {
             Advice::DoFork => self.set_flags(start, length, none, ClassFlags::DONT_FORK, advice),
             Advice::WipeOnFork => self.set_flags(start, length, ClassFlags::WIPE_ON_FORK, none, advice),
             Advice::KeepOnFork => self.set_flags(start, length, none, ClassFlags::WIPE_ON_FORK, advice),
-            Advice::DontNeed => self.dont_need(start, length),
+            Advice::DontNeed => self.change_pages(start, length, PageChange::Zap),
+            Advice::Free => self.give_up(start, length),
+            Advice::Cold => self.look_over(start, length, |start, end| self.make_cold(start, end)),
+            Advice::PageOut => self.look_over(start, length, |start, end| {
+                self.page_out(start, end);
+            }),
             Advice::WillNeed => self.will_need(start, length),
             Advice::PopulateRead => self.populate(start, length, Access::Read),
             Advice::PopulateWrite => self.populate(start, length, Access::Write),
@@ -120,16 +122,47 @@ impl<M: Machine> Space<'_, M> {
             }
             Ok(())
         };
-        self.change(start, length, may, |attributes| attributes.with_flags(set, clear), PageChange::Keep)
+        self.vm().with_room(|| {
+            self.change(start, length, may, |attributes| attributes.with_flags(set, clear), PageChange::Keep)
+        })
     }
 
-    fn dont_need(&self, start: u64, length: u64) -> Result<(), Error> {
+    /// Gives the pages of a range up until they are stored to again.
+    fn give_up(&self, start: u64, length: u64) -> Result<(), Error> {
+        let (first, end) = checked::<M::Arch>(start, length)?;
+        let mut here = first;
+        while here < end {
+            let cx = Cx::enter(self.vm());
+            let span = self.inner().span_at(&cx, here, end);
+            if span.class != ClassId::NONE {
+                let attributes = cx.attributes(span.class);
+                if attributes.object.is_some() || !attributes.is_private() {
+                    return Err(Error::Invalid { what: "only private anonymous memory can be given up" });
+                }
+            }
+            here = span.end;
+        }
+        self.change_pages(start, length, PageChange::GiveUp)
+    }
+
+    /// Calls `act` with a range that is mapped throughout.
+    fn look_over(&self, start: u64, length: u64, act: impl FnOnce(u64, u64)) -> Result<(), Error> {
+        let (start, end) = checked::<M::Arch>(start, length)?;
+        if let Some(address) = self.first_hole(start, end) {
+            return Err(Error::NotMapped { address });
+        }
+        act(start, end);
+        Ok(())
+    }
+
+    /// Changes the pages of a range that is mapped throughout, and nothing of its classes.
+    fn change_pages(&self, start: u64, length: u64, pages: PageChange) -> Result<(), Error> {
         let (start, end) = checked::<M::Arch>(start, length)?;
         let mut claim = Claim::acquire(self.vm(), self.inner(), start, end);
         let hole = self.first_hole(start, end);
         if hole.is_none() {
             // No class changes, so there are no edges to prepare: slots cut by the range have no pages.
-            claim.apply(self.vm(), ClassChange::Keep, PageChange::Zap, Spares::default(), Fold::Whole);
+            claim.apply(self.vm(), ClassChange::Keep, pages, Spares::default(), Fold::Whole);
         }
         claim.release();
         hole.map_or(Ok(()), |address| Err(Error::NotMapped { address }))

@@ -49,7 +49,7 @@ impl<M: Machine> Space<'_, M> {
         let up = |address: u64| (address + page::<M::Arch>() - 1) & !(page::<M::Arch>() - 1);
         let (old_top, new_top) = (up(old), up(end));
         if new_top > old_top {
-            self.map_heap(old_top, new_top - old_top)?;
+            self.vm().with_room(|| self.map_heap(old_top, new_top - old_top))?;
         } else if new_top < old_top {
             self.unmap(new_top, old_top - new_top)?;
         }

@@ -11,10 +11,10 @@ use crate::guard::Guard;
 use crate::machine::Machine;
 use crate::object::{self, PageError};
 use crate::phys::{AllocFlags, Kind, Pfn, Policy};
+use crate::rmap::COPY_OF_OBJECT;
 use crate::space::apply::{readable, rss_kind};
 use crate::space::claim::{self, Conflict};
 use crate::space::table::{Locked, Table};
-use crate::rmap::COPY_OF_OBJECT;
 use crate::space::walk::{Made, Maker};
 use crate::space::{Attributes, ClassFlags, ClassId, Inner, RssKind, Space};
 use crate::stat::Event;
@@ -163,6 +163,13 @@ impl<M: Machine> Plan<'_, M> {
     pub(super) fn anonymous_offset(&self) -> u64 {
         let copy = if self.attributes.object.is_some() { COPY_OF_OBJECT } else { 0 };
         self.offset(M::Arch::PAGE_SHIFT) | copy
+    }
+
+    /// The bit by which accesses are checked against tags, where the mapping wants that.
+    #[inline(always)]
+    pub(super) fn tag_bit(&self) -> PageBits {
+        let is_tagged = M::Arch::SEMANTICS.tags.is_some() && self.attributes.flags.has(ClassFlags::TAGGED);
+        if is_tagged { PageBits::TAGGED } else { PageBits::NONE }
     }
 }
 
@@ -394,13 +401,13 @@ pub(super) fn bits_for<A: Arch>(prot: Prot, writable: bool, access: Access) -> P
 #[inline(always)]
 fn absent_anonymous<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, plan: &Plan<'_, M>) -> Result<Step<M>, PageError> {
     if plan.access != Access::Write {
-        let bits = bits_for::<M::Arch>(plan.attributes.prot, false, plan.access) | PageBits::SPECIAL;
+        let bits = bits_for::<M::Arch>(plan.attributes.prot, false, plan.access) | PageBits::SPECIAL | plan.tag_bit();
         let Some(locked) = commit(cx, space, plan) else { return Ok(Step::Retry) };
         locked.install(plan.index, M::Arch::page(cx.vm().zero_page(), bits));
         return Ok(Step::Done(FaultKind::Zero));
     }
     let pfn = fresh_page(cx, space, plan)?;
-    let bits = bits_for::<M::Arch>(plan.attributes.prot, true, plan.access) | PageBits::EXCLUSIVE;
+    let bits = bits_for::<M::Arch>(plan.attributes.prot, true, plan.access) | PageBits::EXCLUSIVE | plan.tag_bit();
     let Some(locked) = commit(cx, space, plan) else {
         drop_fresh(cx, pfn);
         return Ok(Step::Retry);
@@ -417,7 +424,7 @@ fn fresh_page<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, plan: &Plan<'_, M>) 
     let pfn = new_page(cx, space, plan)?;
     // SAFETY: the frame was just allocated and nobody else has it.
     unsafe { cx.vm().machine().clear_page(cx.vm().machine().frame(pfn)) };
-    if plan.attributes.flags.has(ClassFlags::TAGGED) {
+    if plan.tag_bit() != PageBits::NONE {
         cx.clear_tags(pfn);
     }
     Ok(pfn)
@@ -531,13 +538,7 @@ fn copy_to<M: Machine>(
 /// Installs the fresh page `pfn`, writable, in place of what the plan saw, whose translations are flushed before the
 /// new entry appears: no CPU may see stores to the new page while another still loads from the old (D9). `source`: what it
 /// was copied from.
-fn replace<M: Machine>(
-    cx: &Cx<'_, M>,
-    space: &Inner<M>,
-    plan: &Plan<'_, M>,
-    pfn: Pfn,
-    source: Option<Pfn>,
-) -> bool {
+fn replace<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, plan: &Plan<'_, M>, pfn: Pfn, source: Option<Pfn>) -> bool {
     let locked = commit(cx, space, plan);
     // A copy of a page that is mapped here needs no second look: its entry would have gone with it.
     let is_copy_of = |source: Pfn| plan.word != 0 || is_still_shown(cx, plan, source);
@@ -545,7 +546,7 @@ fn replace<M: Machine>(
         drop_fresh(cx, pfn);
         return false;
     };
-    let bits = bits_for::<M::Arch>(plan.attributes.prot, true, plan.access) | PageBits::EXCLUSIVE;
+    let bits = bits_for::<M::Arch>(plan.attributes.prot, true, plan.access) | PageBits::EXCLUSIVE | plan.tag_bit();
     let word = M::Arch::page(pfn, bits);
     if plan.word == 0 {
         locked.install(plan.index, word);

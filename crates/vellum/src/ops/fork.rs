@@ -33,6 +33,10 @@ impl<'vm, M: Machine> Space<'vm, M> {
     /// # Errors
     /// [`Error::OutOfMemory`]: there is no child then, and the space is as before.
     pub fn fork(&self) -> Result<Space<'vm, M>, Error> {
+        self.vm().with_room(|| self.fork_once())
+    }
+
+    fn fork_once(&self) -> Result<Space<'vm, M>, Error> {
         let child = Space::create(self.vm(), Some(self.inner()))?;
         let parent = self.inner();
         let claim = Claim::acquire(self.vm(), parent, M::Arch::USER_START, M::Arch::USER_END);
@@ -305,7 +309,9 @@ impl<M: Machine> Fork<'_, M> {
         }
         let kind = cx.share_absent(word)?;
         // Neither side has it alone from here on (E18, F1).
-        let shared = locked.update(index, |word| if M::guard(Guard::SharedAbsent) { M::Arch::shared_absent(word) } else { word }).1;
+        let shared = locked
+            .update(index, |word| if M::guard(Guard::SharedAbsent) { M::Arch::shared_absent(word) } else { word })
+            .1;
         fresh.slot(index).store(shared, Relaxed);
         if let Some(kind) = kind {
             copied[kind as usize] += 1;

@@ -71,6 +71,8 @@ flag_set! {
         NO_RESERVE = 2;
         /// Fault all of it in at once (`MAP_POPULATE`); a failure of that is not reported.
         POPULATE = 4;
+        /// Accesses are checked against memory tags (`PROT_MTE`); private anonymous memory only.
+        TAGGED = 8;
     }
 }
 
@@ -147,6 +149,20 @@ impl<'a, 'vm, M: Machine> MapRequest<'a, 'vm, M> {
         self
     }
 
+    /// Whether the mapping can have memory tags, if it is to.
+    fn check_tags(&self) -> Result<(), Error> {
+        if !self.flags.has(MapFlags::TAGGED) {
+            return Ok(());
+        }
+        if M::Arch::SEMANTICS.tags.is_none() {
+            return Err(Error::Invalid { what: "the processor has no memory tags" });
+        }
+        match self.source {
+            Source::Anonymous => Ok(()),
+            _ => Err(Error::Invalid { what: "only private anonymous memory can have memory tags" }),
+        }
+    }
+
     /// What the mapping's slots will say, but for the difference of addresses and offsets; and the offset in pages.
     fn attributes(&self, object: Option<&Object<'vm, M>>) -> Result<(Attributes<M>, u64), Error> {
         if self.prot.without(self.max_prot) != Prot::NONE {
@@ -162,16 +178,25 @@ impl<'a, 'vm, M: Machine> MapRequest<'a, 'vm, M> {
         if self.flags.has(MapFlags::GROWS_DOWN) && !matches!(self.source, Source::Anonymous) {
             return Err(Error::Invalid { what: "only private anonymous memory can grow down" });
         }
+        self.check_tags()?;
         if offset.checked_add(self.length).is_none_or(|end| end > i64::MAX as u64) {
             return Err(Error::Invalid { what: "the mapping reaches beyond the largest offset" });
         }
         let flag = |on: bool, flag: ClassFlags| if on { flag } else { ClassFlags::NONE };
         let flags = flag(self.flags.has(MapFlags::GROWS_DOWN), ClassFlags::GROWS_DOWN)
             | flag(self.flags.has(MapFlags::NO_RESERVE), ClassFlags::NO_RESERVE)
-            | flag(is_shared, ClassFlags::SHARED);
+            | flag(is_shared, ClassFlags::SHARED)
+            | flag(self.flags.has(MapFlags::TAGGED), ClassFlags::TAGGED);
         let object = object.map(|object| object.inner_pointer());
-        let attributes =
-            Attributes { prot: self.prot, max_prot: self.max_prot, flags, policy: self.policy, object, delta: 0, space: None };
+        let attributes = Attributes {
+            prot: self.prot,
+            max_prot: self.max_prot,
+            flags,
+            policy: self.policy,
+            object,
+            delta: 0,
+            space: None,
+        };
         Ok((attributes, offset >> M::Arch::PAGE_SHIFT))
     }
 }
@@ -194,7 +219,7 @@ impl<'vm, M: Machine> Space<'vm, M> {
         if let Some(address) = self.map_plain(request, length) {
             return Ok(address);
         }
-        self.map_other(request, length)
+        self.vm().with_room(|| self.map_other(request, length))
     }
 
     /// The shortest way: private anonymous memory anywhere, where this CPU's cursor is.

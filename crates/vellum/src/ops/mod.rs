@@ -27,8 +27,8 @@ mod translate;
 mod unmap;
 
 pub use advise::Advice;
-pub(crate) use range::checked;
 pub use fault::{Access, FaultError, FaultKind};
 pub use map::{MapFlags, MapRequest, Place, Sharing, Source};
+pub(crate) use range::checked;
 pub use remap::{RemapPlace, RemapRequest};
 pub use translate::{HeldPage, Translation};

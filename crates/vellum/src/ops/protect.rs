@@ -38,7 +38,7 @@ impl<M: Machine> Space<'_, M> {
         if self.protect_plain(start, end, prot)? {
             return Ok(());
         }
-        self.protect_other(start, end, prot)
+        self.vm().with_room(|| self.protect_other(start, end, prot))
     }
 
     /// Everything but the shortest way.

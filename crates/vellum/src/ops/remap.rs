@@ -72,6 +72,12 @@ impl<'vm, M: Machine> Space<'vm, M> {
         }
         let probe = if old_length == 0 { page::<M::Arch>() } else { old_length };
         checked::<M::Arch>(old, probe)?;
+        self.vm().with_room(|| self.remap_once(request, old_length, new_length))
+    }
+
+    /// Moves or resizes, until the place that was chosen is still free.
+    fn remap_once(&self, request: &RemapRequest, old_length: u64, new_length: u64) -> Result<u64, Error> {
+        let RemapRequest { place, keep_old, .. } = *request;
         loop {
             let done = match place {
                 RemapPlace::Fixed(new) => self.move_to(request, old_length, new, new_length, false)?,

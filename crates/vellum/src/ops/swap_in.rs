@@ -14,7 +14,7 @@ use crate::machine::Machine;
 use crate::object::{self, PageError};
 use crate::phys::{Pfn, folio};
 use crate::space::absent::migrating;
-use crate::space::{ClassFlags, Inner, RssKind, Space};
+use crate::space::{Inner, RssKind, Space};
 use crate::swap::{self, Left, SwapIn};
 use core::sync::atomic::Ordering::Relaxed;
 
@@ -87,7 +87,7 @@ fn map_cached<M: Machine>(
         frame.words[0].store(owner, Relaxed);
         frame.words[1].store(plan.anonymous_offset(), Relaxed);
     }
-    let bits = bits_for::<M::Arch>(plan.attributes.prot, is_exclusive, plan.access) | tag_bit(plan);
+    let bits = bits_for::<M::Arch>(plan.attributes.prot, is_exclusive, plan.access) | plan.tag_bit();
     let bits = if is_exclusive { bits | PageBits::EXCLUSIVE } else { bits.without(PageBits::DIRTY) };
     frame.add_mapping_of_reference();
     locked.update(plan.index, |_| M::Arch::page(pfn, bits));
@@ -103,11 +103,6 @@ fn map_cached<M: Machine>(
         leave_cache_locked(cx, pfn);
     }
     Step::Done(FaultKind::Swapped)
-}
-
-/// The bit by which accesses are checked against tags, where the mapping wants that.
-fn tag_bit<M: Machine>(plan: &Plan<'_, M>) -> PageBits {
-    if plan.attributes.flags.has(ClassFlags::TAGGED) { PageBits::TAGGED } else { PageBits::NONE }
 }
 
 /// Takes a page out of the swap cache if no entry names its slot any more; whether it did. The caller has a reference.

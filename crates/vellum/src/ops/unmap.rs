@@ -25,6 +25,11 @@ impl<M: Machine> Space<'_, M> {
         if self.unmap_in_leaf(start, end) {
             return Ok(());
         }
+        self.vm().with_room(|| self.unmap_claimed(start, end))
+    }
+
+    /// The long way.
+    fn unmap_claimed(&self, start: u64, end: u64) -> Result<(), Error> {
         let mut claim = Claim::acquire(self.vm(), self.inner(), start, end);
         let result = match claim.split(self.vm(), Holes::Leave) {
             Ok(spares) => {

@@ -122,7 +122,7 @@ impl<M: Machine> Cx<'_, M> {
     }
 
     /// Allocates a single frame of `node`, or fails. Not counted as a policy's.
-        pub(crate) fn alloc_frame_on(&self, node: u8, flags: AllocFlags) -> Result<Pfn, Error> {
+    pub(crate) fn alloc_frame_on(&self, node: u8, flags: AllocFlags) -> Result<Pfn, Error> {
         if !self.is_allocation_allowed(0, flags) {
             return Err(Error::OutOfMemory);
         }

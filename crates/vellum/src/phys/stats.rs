@@ -70,7 +70,7 @@ impl<M: Machine> Physical<M> {
     }
 
     /// Whether reclaim of `node`, once begun, is to go on.
-        pub(crate) fn is_below_high(&self, vm: &Vm<M>, node: u8) -> bool {
+    pub(crate) fn is_below_high(&self, vm: &Vm<M>, node: u8) -> bool {
         self.is_below(vm, node, self.zone(node).watermarks().high)
     }
 

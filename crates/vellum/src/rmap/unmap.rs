@@ -39,12 +39,7 @@ pub(crate) struct Unmapped<'vm, M: Machine> {
 impl<'vm, M: Machine> Unmapped<'vm, M> {
     /// Takes page `pfn` out of its entries, as far as they are found; the flushes are the batch's to do. `None` if not all
     /// were found or one could not be taken: then everything is as before.
-    pub(crate) fn begin<'a>(
-        cx: &'a Cx<'vm, M>,
-        batch: &mut UnmapBatch<'a, M>,
-        pfn: Pfn,
-        into: Into,
-    ) -> Option<Self> {
+    pub(crate) fn begin<'a>(cx: &'a Cx<'vm, M>, batch: &mut UnmapBatch<'a, M>, pfn: Pfn, into: Into) -> Option<Self> {
         let frame = cx.vm().physical().frame(pfn);
         let mut left = frame.mappings();
         if left > 0 {

@@ -19,15 +19,9 @@ pub(crate) const COPY_OF_OBJECT: u64 = 1 << 63;
 /// What a page is called: what tells at which addresses it can be mapped.
 pub(crate) enum Name<M: Machine> {
     /// Anonymous memory: the creator's node, and the offset there in pages.
-    Anonymous {
-        owner: u64,
-        offset: u64,
-    },
+    Anonymous { owner: u64, offset: u64 },
     /// A page of an object, which the caller has a reference to, or found in this read-side section.
-    Object {
-        object: NonNull<object::Inner<M>>,
-        index: u64,
-    },
+    Object { object: NonNull<object::Inner<M>>, index: u64 },
 }
 
 /// Which entries are meant.

@@ -4,6 +4,7 @@
 //! replaced mapping as a hole. Locks are held for one table at a time.
 
 use super::claim::Claim;
+use super::give_up::give_up;
 use super::table::{Locked, Table};
 use super::{Attributes, ClassFlags, ClassId, Inner, RssKind, Spares};
 use crate::arch::{Arch, PageBits, Prot};
@@ -35,6 +36,8 @@ pub(crate) enum PageChange {
     Zap,
     /// Their rights follow the new class.
     Reprotect(Prot),
+    /// They may be dropped until they are stored to again.
+    GiveUp,
 }
 
 /// Which tables that are empty afterwards are given back.
@@ -223,6 +226,7 @@ impl<'a, M: Machine> Change<'a, '_, '_, M> {
                         gather.touch_range(flush);
                     }
                 }
+                PageChange::GiveUp => give_up(self.cx, self.space, &locked, (low, high), first, gather),
                 _ => {
                     zap(self.cx, self.space, &locked, low, high, first, gather);
                     if M::Arch::SEMANTICS.break_before_make && self.stays_mapped() {

@@ -2,11 +2,12 @@
 
 use super::table::Table;
 use super::{Attributes, ClassId, Inner, RssKind};
-use crate::arch::{Arch, Entry, PageBits, entries, index};
+use crate::arch::{Absent, Arch, Entry, PageBits, entries, index};
 use crate::cpu::Cx;
 use crate::machine::Machine;
 use crate::phys::{Frame, Kind, Pfn, PhysAuditError};
 use crate::space::apply::rss_kind;
+use crate::swap::{SwapAudit, SwapAuditError, SwapTally};
 use crate::vm::Vm;
 use core::fmt;
 use core::sync::atomic::Ordering::Relaxed;
@@ -54,7 +55,7 @@ pub enum AuditError {
         /// An address the table covers.
         address: u64,
     },
-    /// A space's resident pages of one kind (0 anonymous, 1 file, 2 shared memory) are wrong.
+    /// A space's resident pages of one kind (0 anonymous, 1 file, 2 shared memory), or its entries in swap (3), are wrong.
     Rss {
         /// The space.
         space: u64,
@@ -65,6 +66,20 @@ pub enum AuditError {
         /// What the space says.
         recorded: u64,
     },
+    /// Swap.
+    Swap(SwapAuditError),
+    /// An entry at rest says that its page is being moved.
+    Moving {
+        /// The space.
+        space: u64,
+        /// The address.
+        address: u64,
+    },
+    /// A page's folio lock is held at rest, or a leaf has a flush before it.
+    Held {
+        /// The frame.
+        frame: Pfn,
+    },
     /// A frame's mappings are not as many as the entries that name it.
     Mappings {
         /// The frame.
@@ -74,7 +89,7 @@ pub enum AuditError {
         /// What the frame says.
         recorded: u64,
     },
-    /// A frame's references are not its mappings and its place in a cache.
+    /// A frame's references are not its mappings and its places in caches.
     References {
         /// The frame.
         frame: Pfn,
@@ -105,6 +120,7 @@ impl fmt::Display for AuditError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             AuditError::Physical(error) => write!(f, "physical memory: {error}"),
+            AuditError::Swap(error) => error.fmt(f),
             other => write!(f, "audit: {other:?}"),
         }
     }
@@ -129,6 +145,8 @@ pub struct Audit {
     pub classes: u64,
     /// Free frames.
     pub free_frames: u64,
+    /// Swap.
+    pub swap: SwapAudit,
 }
 
 impl<M: Machine> Vm<M> {
@@ -155,11 +173,14 @@ impl<M: Machine> Vm<M> {
         });
         let mut audit = Audit { free_frames: physical.free, ..Audit::default() };
         let mut table_frames = 0;
+        let mut swapped = SwapTally::default();
         let mut result = Ok(());
         self.spaces().for_each(&cx, |space| {
             audit.spaces += 1;
             if result.is_ok() {
-                result = SpaceAudit { cx: &cx, space, audit: &mut audit, rss: [0; 3] }.run(&mut table_frames);
+                result =
+                    SpaceAudit { cx: &cx, space, audit: &mut audit, swapped: &mut swapped, rss: [0; RssKind::COUNT] }
+                        .run(&mut table_frames);
             }
         });
         result?;
@@ -174,6 +195,8 @@ impl<M: Machine> Vm<M> {
         });
         self.check_frames()?;
         check_classes(&cx, &mut audit)?;
+        drop(cx);
+        audit.swap = self.swap_audit(&swapped).map_err(AuditError::Swap)?;
         let waiting: u64 = self.cpus().map(|cpu| cpu.dead_tables.len()).sum();
         let recorded = physical.frames(Kind::Table);
         if recorded > table_frames + waiting || recorded < table_frames {
@@ -187,10 +210,14 @@ impl<M: Machine> Vm<M> {
         let mut result = Ok(());
         self.physical().for_each_frame(|pfn, frame| {
             let Some(counted) = tally(frame).map(|tally| tally.load(Relaxed)) else { return };
-            let (mapped, cached) = (counted & 0xffff_ffff, counted >> 32);
+            let in_swap = u64::from(frame.swap_slot().is_some());
+            let (mapped, cached) = (counted & 0xffff_ffff, (counted >> 32) + in_swap);
             let (mappings, references) = (frame.mappings() as u64, frame.references() as u64);
             if result.is_ok() && mappings != mapped {
                 result = Err(AuditError::Mappings { frame: pfn, counted: mapped, recorded: mappings });
+            }
+            if result.is_ok() && frame.folio_lock().is_held() {
+                result = Err(AuditError::Held { frame: pfn });
             }
             if result.is_ok() && references != mapped + cached {
                 result = Err(AuditError::References { frame: pfn, counted: mapped + cached, recorded: references });
@@ -223,7 +250,8 @@ struct SpaceAudit<'a, 'c, M: Machine> {
     cx: &'a Cx<'c, M>,
     space: &'a Inner<M>,
     audit: &'a mut Audit,
-    rss: [u64; 3],
+    swapped: &'a mut SwapTally,
+    rss: [u64; RssKind::COUNT],
 }
 
 impl<M: Machine> SpaceAudit<'_, '_, M> {
@@ -237,7 +265,7 @@ impl<M: Machine> SpaceAudit<'_, '_, M> {
             }
         });
         result?;
-        for kind in [RssKind::Anonymous, RssKind::File, RssKind::SharedMemory] {
+        for kind in RssKind::ALL {
             let recorded = self.space.rss_of(self.cx.vm(), kind);
             let counted = self.rss[kind as usize];
             if counted != recorded {
@@ -251,6 +279,9 @@ impl<M: Machine> SpaceAudit<'_, '_, M> {
         let space = self.space.id();
         if table.frame.kind() != Kind::Table {
             return Err(AuditError::Entry { space, address, frame: table.pfn, found: table.frame.kind() });
+        }
+        if table.frame.counts().load(Relaxed) != 0 {
+            return Err(AuditError::Held { frame: table.pfn });
         }
         if table.claim().load(Relaxed) != 0 || table.is_stale() {
             return Err(AuditError::Busy { space, address });
@@ -281,7 +312,16 @@ impl<M: Machine> SpaceAudit<'_, '_, M> {
 
     fn page(&mut self, word: u64, class: ClassId, address: u64) -> Result<(), AuditError> {
         let space = self.space.id();
-        let Entry::Page(pfn, bits) = M::Arch::decode(word, 0) else { return Ok(()) };
+        let (pfn, bits) = match M::Arch::decode(word, 0) {
+            Entry::Page(pfn, bits) => (pfn, bits),
+            Entry::Absent(Absent::Swap { slot, .. }) => {
+                self.rss[RssKind::Swap as usize] += 1;
+                self.swapped.add(slot);
+                return Ok(());
+            }
+            Entry::Absent(Absent::Migration { .. }) => return Err(AuditError::Moving { space, address }),
+            _ => return Ok(()),
+        };
         self.audit.mapped_pages += 1;
         let frame = self.cx.vm().physical().get(pfn);
         let found = frame.map_or(Kind::Absent, |frame| frame.kind());

@@ -189,10 +189,11 @@ impl<'vm, M: Machine> Space<'vm, M> {
         let cx = Cx::enter(vm);
         let mut found: Option<NonNull<Inner<M>>> = None;
         vm.spaces().for_each(&cx, |space| {
-            let is_nearer = space.id < id && found.is_none_or(|found| {
-                // SAFETY: found under the same lock just now.
-                unsafe { found.as_ref() }.id < space.id
-            });
+            let is_nearer = space.id < id
+                && found.is_none_or(|found| {
+                    // SAFETY: found under the same lock just now.
+                    unsafe { found.as_ref() }.id < space.id
+                });
             if is_nearer && space.try_get() {
                 if let Some(other) = found.replace(NonNull::from(space)) {
                     // SAFETY: as above; it is not the last handle, as spaces leave the registry after that.

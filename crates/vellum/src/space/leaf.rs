@@ -122,7 +122,8 @@ impl<M: Machine> Inner<M> {
         }
         // The flush comes under the lock, in place of a claim: nobody may map the range anew before.
         match simple.pages {
-            PageChange::Keep => {}
+            // Advice takes the long way.
+            PageChange::Keep | PageChange::GiveUp => {}
             _ if leaf.used() == 0 && !locked.has_pending_flush() => {}
             PageChange::Reprotect(prot) => {
                 if let Some(flush) = reprotect(cx, locked, (low, high), start, prot) {

@@ -33,6 +33,7 @@ mod audit;
 pub(crate) mod claim;
 mod class;
 mod fold;
+mod give_up;
 mod handle;
 pub(crate) mod leaf;
 mod place;

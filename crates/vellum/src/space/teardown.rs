@@ -42,8 +42,12 @@ impl<M: Machine> Inner<M> {
         }
         loop {
             let cx = Cx::enter(vm);
-            let mut teardown =
-                Teardown { freed: FreeBatch::new(&cx), gone: [0; RssKind::COUNT], tables: 0, budget: TABLES_PER_SECTION };
+            let mut teardown = Teardown {
+                freed: FreeBatch::new(&cx),
+                gone: [0; RssKind::COUNT],
+                tables: 0,
+                budget: TABLES_PER_SECTION,
+            };
             let root = self.root_table(&cx);
             let last = index::<M::Arch>(M::Arch::USER_END - 1, root.level);
             let done = teardown.slots(&cx, root, last);

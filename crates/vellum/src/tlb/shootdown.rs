@@ -1,7 +1,7 @@
 //! Invalidating translations on every CPU that may hold them, and serving such requests.
 
-use super::mailbox::Request;
 use super::batch::Owed;
+use super::mailbox::Request;
 use super::{CpuTlb, RANGE_MAX, SLOTS_MAX, SpaceTlb, asid};
 use crate::arch::{Arch, is_broadcast};
 use crate::cpu::Cx;

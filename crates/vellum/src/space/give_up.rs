@@ -1,0 +1,70 @@
+//! Giving pages up until they are stored to again (`MADV_FREE`).
+
+use super::table::Locked;
+use super::{Inner, RssKind};
+use crate::arch::{Absent, Arch, PageBits};
+use crate::cpu::Cx;
+use crate::machine::Machine;
+use crate::ops::swap_in::leave_cache;
+use crate::phys::{Kind, Pfn, folio};
+use crate::stat::Event;
+use crate::tlb::{Flush, Gather};
+
+/// Makes the anonymous pages of `low..=high` of a locked leaf ones that may be dropped: their entries are clean
+/// afterwards, and flushed by the gather before the operation returns, so that a store shows (B4). What is in swap is
+/// dropped now. `first` is the address of slot `low`.
+///
+/// Pages that others share stay as they are.
+pub(super) fn give_up<'a, M: Machine>(
+    cx: &'a Cx<'_, M>,
+    space: &Inner<M>,
+    locked: &Locked<'a, M>,
+    (low, high): (usize, usize),
+    first: u64,
+    gather: &mut Gather<'a, M>,
+) {
+    if locked.has_pending_flush() {
+        gather.touch_range(Flush { start: first, pages: (high - low + 1) as u64, tables_freed: false });
+    }
+    for index in low..=high {
+        let address = first + (((index - low) as u64) << M::Arch::PAGE_SHIFT);
+        let word = locked.table.entry(index);
+        if M::Arch::is_page(word) {
+            if may_go(cx, word) {
+                let clean = |word| M::Arch::page(M::Arch::pfn(word), M::Arch::page_bits(word).without(PageBits::DIRTY));
+                locked.update(index, clean);
+                gather.touch(address);
+                cx.count(Event::LazyFree, 1);
+            }
+        } else if let Some(Absent::Swap { slot, .. }) = M::Arch::absent_of(word) {
+            locked.take(index);
+            space.add_rss(cx, RssKind::Swap, -1);
+            cx.drop_swap_entry(slot);
+        }
+    }
+}
+
+/// Marks the page that the entry `word` shows as one that may be dropped, if it can be; whether it is marked.
+fn may_go<M: Machine>(cx: &Cx<'_, M>, word: u64) -> bool {
+    let bits = M::Arch::page_bits(word);
+    if bits.has(PageBits::SPECIAL) {
+        return false;
+    }
+    let pfn: Pfn = M::Arch::pfn(word);
+    let frame = cx.vm().physical().frame(pfn);
+    if frame.kind() != Kind::Anonymous || frame.mappings() != 1 {
+        return false;
+    }
+    if frame.swap_slot().is_some() {
+        // What is in its slot is not to come back.
+        frame.get();
+        let has_left = leave_cache(cx, pfn);
+        frame.put();
+        if !has_left {
+            return false;
+        }
+    }
+    frame.clear_flags(folio::DIRTY);
+    frame.set_flags(folio::LAZY_FREE);
+    true
+}
