@@ -12,6 +12,7 @@ use super::{
 use crate::arch::{Arch, SwapSlot, Tiny, X86_64};
 use crate::cpu::Cx;
 use crate::error::Error;
+use crate::machine::Machine;
 use crate::object::{IoError, release};
 use crate::phys::folio::TAGGED;
 use crate::phys::{AllocFlags, FrameArray, Kind, Pfn};
@@ -98,7 +99,7 @@ fn noisy_page<A: Arch>(vm: &TestVm<A>, seed: u8) -> Pfn {
 #[allow(clippy::mut_from_ref)]
 fn bytes<A: Arch>(vm: &TestVm<A>, pfn: Pfn) -> &mut [u8] {
     // SAFETY: the tests have the page to themselves, and use one slice at a time.
-    unsafe { core::slice::from_raw_parts_mut(crate::machine::Machine::frame(vm.machine(), pfn), PAGE) }
+    unsafe { core::slice::from_raw_parts_mut(vm.machine().frame(pfn), PAGE) }
 }
 
 fn drop_page<A: Arch>(vm: &TestVm<A>, pfn: Pfn) {
@@ -577,22 +578,24 @@ fn a_failed_write_changes_nothing() {
     check_empty(&vm);
 }
 
+fn tags(vm: &TestVm<Tiny>, pfn: Pfn) -> [u8; 128] {
+    let mut tags = [0; 128];
+    vm.machine().read_tags(pfn, &mut tags);
+    tags
+}
+
+fn set_tags(vm: &TestVm<Tiny>, pfn: Pfn, byte: u8) {
+    vm.machine().write_tags(pfn, &[byte; 128]);
+    vm.physical().frame(pfn).set_flags(TAGGED);
+}
+
 #[test]
 fn tags_are_kept_as_long_as_the_slot() {
     let vm = boot::<Tiny>();
     vm.set_compressed_limit(100);
     let area = vm.swap_on_memory(10, 0).expect("an area");
-    let tags = |pfn: Pfn| {
-        let mut tags = [0; 128];
-        crate::machine::Machine::read_tags(vm.machine(), pfn, &mut tags);
-        tags
-    };
-    let set = |pfn: Pfn, byte: u8| {
-        crate::machine::Machine::write_tags(vm.machine(), pfn, &[byte; 128]);
-        vm.physical().frame(pfn).set_flags(TAGGED);
-    };
     let (pfn, slot) = (page(&vm, 1), reserve(&vm));
-    set(pfn, 0x31);
+    set_tags(&vm, pfn, 0x31);
     Cx::enter(&vm).swap_attach(slot, pfn);
     vm.machine().allow_allocations(0);
     assert_eq!(Cx::enter(&vm).save_tags(slot, pfn), Err(Error::OutOfMemory));
@@ -600,7 +603,7 @@ fn tags_are_kept_as_long_as_the_slot() {
     assert!(!Cx::enter(&vm).has_saved_tags(slot));
     Cx::enter(&vm).save_tags(slot, pfn).expect("memory");
     // Newer tags replace those.
-    set(pfn, 0x42);
+    set_tags(&vm, pfn, 0x42);
     vm.machine().allow_allocations(0);
     Cx::enter(&vm).save_tags(slot, pfn).expect("the memory that there is");
     vm.machine().allow_allocations(u64::MAX);
@@ -617,11 +620,11 @@ fn tags_are_kept_as_long_as_the_slot() {
         assert!(Cx::enter(&vm).swap_insert(slot, pfn).is_ok());
         read_page(&vm, slot, pfn).expect("a page that was written");
         Cx::enter(&vm).restore_tags(slot, pfn);
-        assert!(tags(pfn) == [0x42; 128] && vm.physical().frame(pfn).flags() & TAGGED != 0);
+        assert!(tags(&vm, pfn) == [0x42; 128] && vm.physical().frame(pfn).flags() & TAGGED != 0);
         // Newer ones stay.
-        set(pfn, 0x53);
+        set_tags(&vm, pfn, 0x53);
         Cx::enter(&vm).restore_tags(slot, pfn);
-        assert!(tags(pfn) == [0x53; 128]);
+        assert!(tags(&vm, pfn) == [0x53; 128]);
         assert!(Cx::enter(&vm).swap_detach(slot, pfn, 0));
         drop_page(&vm, pfn);
         drop_page(&vm, pfn);
@@ -629,15 +632,30 @@ fn tags_are_kept_as_long_as_the_slot() {
     }
     assert!(!Cx::enter(&vm).has_saved_tags(slot));
     assert_eq!(audit(&vm, &[]), SwapAudit::default());
+    switch_off(&vm, area);
+    check_empty(&vm);
+}
 
-    // What the next user of the slot leaves there is his own.
+#[test]
+fn tags_do_not_pass_to_the_next_page_of_a_slot() {
+    let vm = boot::<Tiny>();
+    vm.set_compressed_limit(100);
+    let area = vm.swap_on_memory(1, 0).expect("an area");
+    let (pfn, first) = (page(&vm, 1), reserve(&vm));
+    set_tags(&vm, pfn, 0x31);
+    Cx::enter(&vm).swap_attach(first, pfn);
+    Cx::enter(&vm).save_tags(first, pfn).expect("memory");
+    assert!(Cx::enter(&vm).swap_detach(first, pfn, 0));
+    drop_page(&vm, pfn);
+    drop_page(&vm, pfn);
+
     let other = page(&vm, 2);
-    Cx::enter(&vm).swap_cancel(reserve(&vm));
     let slot = reserve(&vm);
+    assert_eq!(slot, first);
     Cx::enter(&vm).swap_attach(slot, other);
     Cx::enter(&vm).restore_tags(slot, other);
     assert_eq!(vm.physical().frame(other).flags() & TAGGED, 0);
-    set(other, 0x64);
+    set_tags(&vm, other, 0x64);
     Cx::enter(&vm).save_tags(slot, other).expect("memory");
     vm.physical().frame(other).clear_flags(TAGGED);
     Cx::enter(&vm).save_tags(slot, other).expect("nothing to save");
