@@ -31,7 +31,7 @@ impl<M: Machine> FrameArray<M> {
     const WORDS: u64 = (Physical::<M>::PAGE / size_of::<u64>()) as u64;
 
     /// The longest array.
-    pub(crate) const LENGTH_MAX: u64 = Self::WORDS * Self::WORDS << ORDER_MAX;
+    pub(crate) const LENGTH_MAX: u64 = (Self::WORDS * Self::WORDS) << ORDER_MAX;
 
     /// An array of `length` words; none for an empty one. Allocates, entering and leaving the core: without a [`Cx`].
     ///
@@ -78,8 +78,8 @@ impl<M: Machine> FrameArray<M> {
         }
         let place = index % Self::WORDS;
         let words = vm.machine().frame(self.frame(vm, index / Self::WORDS)).cast::<AtomicU64<M>>();
-        // SAFETY: the frame is the array's, initialised since it was cleared, and accessed in this way alone; whoever has
-        // the array keeps its frames.
+        // SAFETY: the frame is the array's, initialised since it was cleared, and accessed in this way alone; whoever
+        // has the array keeps its frames.
         Some(unsafe { &*words.add(place as usize) })
     }
 

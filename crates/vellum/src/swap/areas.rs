@@ -78,7 +78,7 @@ pub(super) const CLOSING: u32 = 2;
 #[repr(C)]
 pub(super) struct Area<M> {
     /// Not used, then what [`Cx::retire`] writes.
-    pub(super) _link: [AtomicU64<M>; 2],
+    _link: [AtomicU64<M>; 2],
     pub(super) id: AreaId,
     pub(super) priority: i16,
     /// The device, which lives until the last pin is gone; none for an area in memory.
@@ -141,6 +141,23 @@ impl<M: Machine> Drop for Swap<M> {
 }
 
 impl<M: Machine> Area<M> {
+    /// A new area, not in the table yet: without a number.
+    pub(super) fn new(serial: u64, priority: i16, device: Option<NonNull<dyn SwapDevice>>, arrays: Arrays<M>) -> Self {
+        Area {
+            _link: [const { AtomicU64::new(0) }; 2],
+            id: AreaId { number: 0, serial },
+            priority,
+            device,
+            arrays,
+            lock: RawLock::new(),
+            hand: AtomicU64::new(0),
+            state: AtomicU32::new(ON),
+            used: AtomicU64::new(0),
+            cached: AtomicU64::new(0),
+            bad: AtomicU64::new(0),
+        }
+    }
+
     /// Number of slots.
     pub(super) fn slots(&self) -> u64 {
         self.arrays.slots.length()
@@ -207,8 +224,8 @@ impl<'vm, M: Machine> Cx<'vm, M> {
     pub(super) fn swap_area(&self, number: u8) -> Option<&Area<M>> {
         let entry = self.vm().swap().entries.get(number as usize)?;
         let area = with_exposed_provenance::<Area<M>>(entry.area.load(Acquire) as usize);
-        // SAFETY: an address in the table is 0 or that of an area, which leaves the table before it is retired, so that it
-        // outlives the section of the context; all it has are atomics and constants.
+        // SAFETY: an address in the table is 0 or that of an area, which leaves the table before it is retired, so that
+        // it outlives the section of the context; all it has are atomics and constants.
         unsafe { area.as_ref() }
     }
 

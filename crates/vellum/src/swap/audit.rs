@@ -1,8 +1,8 @@
 //! Recounting swap at quiescence.
 //!
-//! There is no room to count, slot by slot, the entries that name it. So the audit compares sums, of the counts and of the
-//! counts multiplied by a number that belongs to the slot: entries counted with another slot than their own show in the
-//! second, but for one case in 2^64.
+//! There is no room to count, slot by slot, the entries that name it. So the audit compares sums, of the counts and of
+//! the counts multiplied by a number that belongs to the slot: entries counted with another slot than their own show in
+//! the second, but for one case in 2^64.
 
 use super::areas::{AREAS, Area, Place};
 use super::clusters::CLUSTER;
@@ -120,8 +120,8 @@ impl SwapTally {
 }
 
 impl<M: Machine> Vm<M> {
-    /// Recounts swap, with the entries that somebody has found. No other CPU is inside the core, nothing is being read or
-    /// written, and no slot is reserved.
+    /// Recounts swap, with the entries that somebody has found. No other CPU is inside the core, nothing is being read
+    /// or written, and no slot is reserved.
     pub(crate) fn swap_audit(&self, tally: &SwapTally) -> Result<SwapAudit, SwapAuditError> {
         let cx = Cx::enter(self);
         let mut audit = SwapAudit::default();

@@ -1,7 +1,7 @@
 //! The swap cache: which frame is the page of a slot.
 //!
-//! Lookups take no lock, as in the page cache of objects: what they find may leave the cache and be used otherwise at any
-//! moment, so they take a reference unless there is none, and then look at the slot again (F3, E12).
+//! Lookups take no lock, as in the page cache of objects: what they find may leave the cache and be used otherwise at
+//! any moment, so they take a reference unless there is none, and then look at the slot again (F3, E12).
 
 use super::slots::end_slot;
 use super::word::SlotWord;
@@ -42,8 +42,8 @@ impl<M: Machine> Cx<'_, M> {
         debug_assert!(outcome.is_ok(), "a page for {slot:?}, which is {outcome:?}");
     }
 
-    /// The page that is cached with `slot`, with a reference for the caller. Its contents may not be there yet: the caller
-    /// takes or awaits the folio lock, and then asks [`Cx::swap_is_cached`].
+    /// The page that is cached with `slot`, with a reference for the caller. Its contents may not be there yet: the
+    /// caller takes or awaits the folio lock, and then asks [`Cx::swap_is_cached`].
     pub(crate) fn swap_lookup(&self, slot: SwapSlot) -> Option<Pfn> {
         let place = self.swap_place(slot)?;
         loop {
@@ -113,8 +113,8 @@ impl<M: Machine> Cx<'_, M> {
         }
     }
 
-    /// Takes `pfn` out of the cache, if it is there with `slot`: the cache's reference is the caller's then. `shadow`, of
-    /// which 40 bits count, is noted with the slot; if no entry names that, it is free afterwards, and its tags and
+    /// Takes `pfn` out of the cache, if it is there with `slot`: the cache's reference is the caller's then. `shadow`,
+    /// of which 40 bits count, is noted with the slot; if no entry names that, it is free afterwards, and its tags and
     /// contents are gone. The caller has the folio lock, and has written the page, unless no entry names the slot.
     pub(crate) fn swap_detach(&self, slot: SwapSlot, pfn: Pfn, shadow: u64) -> bool {
         let Some(place) = self.swap_place(slot) else { return false };

@@ -110,8 +110,8 @@ impl<M: Machine> Cx<'_, M> {
 }
 
 impl<M: Machine> Area<M> {
-    /// Counts a slot as used before it is taken; whether it may be. Whoever takes the area apart looks at the count after
-    /// he has changed the state: so either he sees the slot, or the state is seen here.
+    /// Counts a slot as used before it is taken; whether it may be. Whoever takes the area apart looks at the count
+    /// after he has changed the state: so either he sees the slot, or the state is seen here.
     fn begin_use(&self) -> bool {
         self.used.fetch_add(1, SeqCst);
         let is_on = self.is_on();

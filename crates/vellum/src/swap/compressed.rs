@@ -8,8 +8,9 @@
 //! | 1 | the page is on the device; the upper 63 bits are the lower ones of its checksum |
 //! | 0 | the page is here: the address of an object, with log2 of its size in bits 1-4 |
 //!
-//! An object is of a slab cache: a header, and what [`Machine::compress`] made of the page. The checksum in the header is
-//! that of the page, so it tells of a wrong object as well as of a compressor that does not restore what it was given.
+//! An object is of a slab cache: a header, and what [`Machine::compress`] made of the page. The checksum in the header
+//! is that of the page, so it tells of a wrong object as well as of a compressor that does not restore what it was
+//! given.
 //!
 //! Whoever writes or reads a slot has the folio lock of the page that is cached with it; freeing comes after the last
 //! entry, and when no page is cached. So nobody frees an object that somebody reads.
@@ -150,8 +151,8 @@ impl<M: Machine> Vm<M> {
     }
 }
 
-/// Makes a compressed copy of `page`; `None` if the tier is off, the page does not get small enough, or there is no room.
-/// Without a [`Cx`].
+/// Makes a compressed copy of `page`; `None` if the tier is off, the page does not get small enough, or there is no
+/// room. Without a [`Cx`].
 pub(super) fn compress<M: Machine>(vm: &Vm<M>, page: &[u8]) -> Option<Contents> {
     if vm.swap().pool.limit.load(Relaxed) == 0 {
         return None;
@@ -228,8 +229,8 @@ impl<M: Machine> Drop for Scratch<'_, M> {
 
 /// A checksum of a page, 64 bits.
 ///
-/// Each word is xored into a state, which is then multiplied by an odd number and rotated. These steps can be undone, so
-/// pages that differ in one word have different states from there on, and different checksums in the end; of other
+/// Each word is xored into a state, which is then multiplied by an odd number and rotated. These steps can be undone,
+/// so pages that differ in one word have different states from there on, and different checksums in the end; of other
 /// differences one in 2^64 goes unnoticed, unless somebody looks for it. The last steps spread each bit over all.
 pub(super) fn checksum(page: &[u8]) -> u64 {
     const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;

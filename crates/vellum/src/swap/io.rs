@@ -22,8 +22,8 @@ pub(crate) enum SwapError {
     Gone,
 }
 
-/// Writes the page `pfn` to `slot`, with which it is cached: to the compressed tier if that takes it, else to the device.
-/// Sleeps: without a [`Cx`]. The caller has the folio lock, and nobody stores to the page (E15).
+/// Writes the page `pfn` to `slot`, with which it is cached: to the compressed tier if that takes it, else to the
+/// device. Sleeps: without a [`Cx`]. The caller has the folio lock, and nobody stores to the page (E15).
 ///
 /// # Errors
 /// [`SwapError`]; the slot's contents are unknown, unless they are as before.
@@ -54,8 +54,8 @@ pub(crate) fn write_page<M: Machine>(vm: &Vm<M>, slot: SwapSlot, pfn: Pfn) -> Re
     }
 }
 
-/// Reads the page of `slot` into `pfn`, which the caller has put in the cache ([`Cx::swap_insert`]) and whose folio lock
-/// he has. Sleeps: without a [`Cx`].
+/// Reads the page of `slot` into `pfn`, which the caller has put in the cache ([`Cx::swap_insert`]) and whose folio
+/// lock he has. Sleeps: without a [`Cx`].
 ///
 /// # Errors
 /// [`SwapError`]; what the frame has then is of no use.

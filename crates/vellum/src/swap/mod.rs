@@ -30,19 +30,20 @@
 //!
 //! # The swap cache
 //!
-//! While a slot is cached its page is both: the frame names the slot and the slot names the frame, with one reference for
-//! that. A page enters when it is given a slot, before it is written, and when it is read, before it is there: so it is
-//! read once however many want it, and all of them find the same page. Whoever brings the page into the cache, reads or
-//! writes it, or takes it out, has its folio lock; whoever has found a page in the cache takes that lock, and looks
-//! whether it still is there ([`Cx::swap_is_cached`](crate::cpu::Cx)).
+//! While a slot is cached its page is both: the frame names the slot and the slot names the frame, with one reference
+//! for that. A page enters when it is given a slot, before it is written, and when it is read, before it is there: so
+//! it is read once however many want it, and all of them find the same page. Whoever brings the page into the cache,
+//! reads or writes it, or takes it out, has its folio lock; whoever has found a page in the cache takes that lock, and
+//! looks whether it still is there ([`Cx::swap_is_cached`](crate::cpu::Cx)).
 //!
 //! # What keeps an area
 //!
 //! Inside the core what was found of an area stays until the core is left: its memory is freed a grace period after it
-//! cannot be found any more. Outside, an [`AreaPin`] keeps it. Whoever owns a reserved or cached slot, or an entry, needs
-//! neither: an area with used slots is not switched off.
+//! cannot be found any more. Outside, an [`AreaPin`] keeps it. Whoever owns a reserved or cached slot, or an entry,
+//! needs neither: an area with used slots is not switched off.
 //!
-//! Locks: `Rank::Swap` protects the table of areas, and in each area which cluster is given out next. The words need none.
+//! Locks: `Rank::Swap` protects the table of areas, and in each area which cluster is given out next. The words need
+//! none.
 //!
 //! | file | what |
 //! |---|---|

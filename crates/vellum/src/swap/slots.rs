@@ -23,8 +23,8 @@ pub(crate) enum Left {
 }
 
 impl<M: Machine> Cx<'_, M> {
-    /// One more entry names the slot. The caller has such an entry, under its table's lock, or the folio lock of the page
-    /// that is cached there.
+    /// One more entry names the slot. The caller has such an entry, under its table's lock, or the folio lock of the
+    /// page that is cached there.
     ///
     /// # Errors
     /// [`Error::OutOfMemory`] if no more entries can be counted: nothing has changed.
@@ -95,8 +95,8 @@ impl<M: Machine> Cx<'_, M> {
 
 const NO_SLOT: Error = Error::Invalid { what: "swap slot" };
 
-/// Frees a slot that no entry names and no page is in; its word is reserved, so it is the caller's alone. What belongs to
-/// it goes before somebody else can have it.
+/// Frees a slot that no entry names and no page is in; its word is reserved, so it is the caller's alone. What belongs
+/// to it goes before somebody else can have it.
 pub(super) fn end_slot<M: Machine>(cx: &Cx<'_, M>, place: &Place<'_, M>) {
     if M::guard(Guard::TagsFreedWithSlot) {
         place.free_tags(cx);

@@ -8,7 +8,7 @@ use crate::cpu::Cx;
 use crate::error::Error;
 use crate::machine::Machine;
 use crate::phys::FrameArray;
-use crate::sync::{AtomicU32, AtomicU64, Rank, RawLock};
+use crate::sync::Rank;
 use crate::vm::Vm;
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
@@ -19,16 +19,17 @@ const ALIGN_MAX: usize = 64;
 const LOOK: u64 = 4096;
 
 impl<M: Machine> Vm<M> {
-    /// Adds a swap area with the pages of `device`. Slots are taken from areas of the highest priority first, from those
-    /// of equal priority in turns.
+    /// Adds a swap area with the pages of `device`. Slots are taken from areas of the highest priority first, from
+    /// those of equal priority in turns.
     ///
-    /// The device is moved into the core's memory, and dropped when the area is switched off or the instance is dropped:
-    /// pass a small handle of it. A reference with static lifetime is one. Uses 24 to 32 bytes of memory a page.
+    /// The device is moved into the core's memory, and dropped when the area is switched off or the instance is
+    /// dropped: pass a small handle of it. A reference with static lifetime is one. Uses 24 to 32 bytes of memory a
+    /// page.
     ///
     /// # Errors
-    /// [`Error::OutOfMemory`]; [`Error::ZeroLength`] for an empty device; [`Error::Invalid`] if the handle is larger than
-    /// 2048 bytes or aligned to more than 64, the device too large, or there are 32 areas already. Nothing has changed,
-    /// and the handle was dropped.
+    /// [`Error::OutOfMemory`]; [`Error::ZeroLength`] for an empty device; [`Error::Invalid`] if the handle is larger
+    /// than 2048 bytes or aligned to more than 64, the device too large, or there are 32 areas already. Nothing has
+    /// changed, and the handle was dropped.
     pub fn swap_on<D: SwapDevice + 'static>(&self, device: D, priority: i16) -> Result<AreaId, Error> {
         if align_of::<D>() > ALIGN_MAX {
             return Err(Error::Invalid { what: "alignment of a swap device" });
@@ -153,46 +154,32 @@ impl<M: Machine> Vm<M> {
         if pages > FrameArray::<M>::LENGTH_MAX.min(1 << SwapSlot::OFFSET_BITS) {
             return Err(Error::Invalid { what: "size of a swap area" });
         }
-        let arrays = Arrays::new(self, pages)?;
-        self.publish(arrays, device, priority).map_err(|(error, arrays)| {
-            arrays.each(|array| array.free(self));
-            error
-        })
+        let object = Cx::enter(self).slab_alloc(AREA_BYTES)?;
+        let arrays = Arrays::new(self, pages).inspect_err(|_| Cx::enter(self).slab_free(object, AREA_BYTES))?;
+        let mut area = object.cast::<Area<M>>();
+        // SAFETY: the slab object is large enough, aligned, and nobody else's until it is in the table.
+        let area = unsafe {
+            area.write(Area::new(self.next_id(), priority, device, arrays));
+            area.as_mut()
+        };
+        let result = self.publish(area);
+        if result.is_err() {
+            area.arrays.each(|array| array.free(self));
+            Cx::enter(self).slab_free(object, AREA_BYTES);
+        }
+        result
     }
 
-    /// Puts an area with these words into the table, or gives them back.
-    fn publish(
-        &self,
-        arrays: Arrays<M>,
-        device: Option<NonNull<dyn SwapDevice>>,
-        priority: i16,
-    ) -> Result<AreaId, (Error, Arrays<M>)> {
+    /// Puts a new area into the table.
+    fn publish(&self, area: &mut Area<M>) -> Result<AreaId, Error> {
         let cx = Cx::enter(self);
-        let Ok(object) = cx.slab_alloc(AREA_BYTES) else { return Err((Error::OutOfMemory, arrays)) };
-        let guard = self.swap().lock.lock(&cx, Rank::Swap);
-        let Some(number) = self.swap().entries.iter().position(|entry| entry.area.load(Relaxed) == 0) else {
-            drop(guard);
-            cx.slab_free(object, AREA_BYTES);
-            return Err((Error::Invalid { what: "number of swap areas" }, arrays));
-        };
-        let id = AreaId { number: number as u8, serial: self.next_id() };
-        let area = Area {
-            _link: [const { AtomicU64::new(0) }; 2],
-            id,
-            priority,
-            device,
-            arrays,
-            lock: RawLock::new(),
-            hand: AtomicU64::new(0),
-            state: AtomicU32::new(ON),
-            used: AtomicU64::new(0),
-            cached: AtomicU64::new(0),
-            bad: AtomicU64::new(0),
-        };
-        // SAFETY: the slab object is large enough, aligned, and nobody else's.
-        unsafe { object.cast::<Area<M>>().write(area) };
-        let entry = &self.swap().entries[number];
-        entry.area.store(object.as_ptr().expose_provenance() as u64, Release);
+        let _guard = self.swap().lock.lock(&cx, Rank::Swap);
+        let mut entries = (0..).zip(&self.swap().entries);
+        let free = entries.find(|(_, entry)| entry.area.load(Relaxed) == 0);
+        let (number, entry) = free.ok_or(Error::Invalid { what: "number of swap areas" })?;
+        area.id.number = number;
+        let id = area.id;
+        entry.area.store((&raw mut *area).expose_provenance() as u64, Release);
         entry.users.store(0, Release);
         Ok(id)
     }

@@ -1,8 +1,8 @@
 //! Saved memory tags, one record a slot: so whoever gets the page, by whatever entry, gets its tags.
 //!
-//! A record is a slab object with the tags as [`Machine::read_tags`] gives them. It lives until the slot is free: several
-//! entries may name the slot, and each page that is read from it needs the tags. Whoever saves or restores tags has the
-//! folio lock of the page that is cached with the slot.
+//! A record is a slab object with the tags as [`Machine::read_tags`] gives them. It lives until the slot is free:
+//! several entries may name the slot, and each page that is read from it needs the tags. Whoever saves or restores tags
+//! has the folio lock of the page that is cached with the slot.
 
 use super::areas::Place;
 use crate::arch::{Arch, SwapSlot};
@@ -48,9 +48,9 @@ impl<M: Machine> Cx<'_, M> {
         Ok(())
     }
 
-    /// Gives `pfn`, which was read from `slot`, the tags that are saved with it, if there are any. They stay saved. A page
-    /// whose tags mean something keeps those, which are newer. Before any entry shows the page; the caller has the folio
-    /// lock.
+    /// Gives `pfn`, which was read from `slot`, the tags that are saved with it, if there are any. They stay saved. A
+    /// page whose tags mean something keeps those, which are newer. Before any entry shows the page; the caller has the
+    /// folio lock.
     pub(crate) fn restore_tags(&self, slot: SwapSlot, pfn: Pfn) {
         let Some(bytes) = record_bytes::<M::Arch>() else { return };
         let frame = self.vm().physical().frame(pfn);

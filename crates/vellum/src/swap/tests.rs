@@ -1,14 +1,18 @@
-//! Tests of swap on a host-backed machine: slots, then the cache, contents, tags, switching on and off.
+//! Tests of swap on a host-backed machine: slots, then the cache, contents, tags; `switch` has those of switching on
+//! and off.
+
+mod switch;
 
 use super::clusters::CLUSTER;
 use super::word::SlotWord;
 use super::{
-    AreaId, Inserted, Left, SwapAudit, SwapAuditError, SwapDevice, SwapError, SwapTally, SwapUsage, read_page,
+    AreaId, AreaPin, Inserted, Left, SwapAudit, SwapAuditError, SwapDevice, SwapError, SwapTally, SwapUsage, read_page,
     write_page,
 };
 use crate::arch::{Arch, SwapSlot, Tiny, X86_64};
 use crate::cpu::Cx;
 use crate::error::Error;
+use crate::machine::Machine;
 use crate::object::{IoError, release};
 use crate::phys::folio::TAGGED;
 use crate::phys::{AllocFlags, FrameArray, Kind, Pfn};
@@ -95,7 +99,7 @@ fn noisy_page<A: Arch>(vm: &TestVm<A>, seed: u8) -> Pfn {
 #[allow(clippy::mut_from_ref)]
 fn bytes<A: Arch>(vm: &TestVm<A>, pfn: Pfn) -> &mut [u8] {
     // SAFETY: the tests have the page to themselves, and use one slice at a time.
-    unsafe { core::slice::from_raw_parts_mut(crate::machine::Machine::frame(vm.machine(), pfn), PAGE) }
+    unsafe { core::slice::from_raw_parts_mut(vm.machine().frame(pfn), PAGE) }
 }
 
 fn drop_page<A: Arch>(vm: &TestVm<A>, pfn: Pfn) {
@@ -574,105 +578,15 @@ fn a_failed_write_changes_nothing() {
     check_empty(&vm);
 }
 
-#[test]
-fn an_area_that_cannot_be_had_leaves_nothing() {
-    let vm = boot::<Tiny>();
-    let free = |vm: &TestVm<Tiny>| {
-        Cx::enter(vm).drain_cpu();
-        vm.free_frames()
-    };
-    // The slab classes keep an empty slab each from the first time on.
-    switch_off(&vm, vm.swap_on(Device::new(10), 0).expect("an area"));
-    vm.quiesce();
-    let before = free(&vm);
-    let mut failures = 0;
-    for allowed in 0.. {
-        let device = Device::new(5000);
-        vm.machine().allow_allocations(allowed);
-        let result = vm.swap_on(device.clone(), 0);
-        vm.machine().allow_allocations(u64::MAX);
-        match result {
-            Ok(area) => {
-                assert_eq!(device.handles(), 2);
-                switch_off(&vm, area);
-                break;
-            }
-            Err(error) => assert_eq!(error, Error::OutOfMemory),
-        }
-        failures += 1;
-        assert_eq!((device.handles(), free(&vm)), (1, before), "after {allowed} allocations");
-    }
-    // Device, area, five upper blocks, ten frames of each of four sorts, one of clusters.
-    assert_eq!(failures, 2 + 5 + 40 + 1);
-    vm.quiesce();
-    assert_eq!(free(&vm), before);
-
-    assert_eq!(vm.swap_on(Device::new(0), 0), Err(Error::ZeroLength { what: "swap area" }));
-    assert!(matches!(vm.swap_on_memory(u64::MAX, 0), Err(Error::Invalid { .. })));
-    let areas: Vec<AreaId> = (0..32).map(|_| vm.swap_on_memory(1, 0).expect("an area")).collect();
-    assert!(matches!(vm.swap_on_memory(1, 0), Err(Error::Invalid { .. })));
-    areas.into_iter().for_each(|area| switch_off(&vm, area));
-    check_empty(&vm);
+fn tags(vm: &TestVm<Tiny>, pfn: Pfn) -> [u8; 128] {
+    let mut tags = [0; 128];
+    vm.machine().read_tags(pfn, &mut tags);
+    tags
 }
 
-#[test]
-fn a_device_is_dropped_with_the_instance() {
-    let device = Device::new(10);
-    let vm = boot::<X86_64>();
-    vm.swap_on(device.clone(), 0).expect("an area");
-    vm.swap_on_memory(10, 0).expect("an area");
-    static STATIC: Nothing = Nothing;
-    vm.swap_on(&STATIC, 0).expect("an area");
-    vm.swap_on(&STATIC as &dyn SwapDevice, 0).expect("an area");
-    assert_eq!(device.handles(), 2);
-    drop(vm);
-    assert_eq!(device.handles(), 1);
-}
-
-struct Nothing;
-
-impl SwapDevice for Nothing {
-    fn pages(&self) -> u64 {
-        1
-    }
-
-    fn read(&self, _page: u64, _into: &mut [u8]) -> Result<(), IoError> {
-        Err(IoError)
-    }
-
-    fn write(&self, _page: u64, _from: &[u8]) -> Result<(), IoError> {
-        Err(IoError)
-    }
-}
-
-#[test]
-fn a_pin_keeps_the_area() {
-    let vm = boot::<X86_64>();
-    let device = Device::new(10);
-    let area = vm.swap_on(device.clone(), 0).expect("an area");
-    let slot = SwapSlot::new(area.number(), 3);
-    let pin = Cx::enter(&vm).swap_pin(slot).expect("an area that is on");
-    vm.begin_off(area).expect("an area that is on");
-    drop(Cx::enter(&vm).swap_pin(slot).expect("an area that is still there"));
-    let is_off = AtomicBool::new(false);
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            become_cpu(1);
-            vm.end_off(area).expect("an area that nobody uses");
-            is_off.store(true, SeqCst);
-        });
-        while Cx::enter(&vm).swap_pin(slot).is_some() {
-            thread::yield_now();
-        }
-        assert!(!is_off.load(SeqCst) && device.handles() == 2 && pin.device().is_some());
-        drop(pin);
-    });
-    assert_eq!(device.handles(), 1);
-    assert!(Cx::enter(&vm).swap_pin(slot).is_none());
-    let again = vm.swap_on_memory(10, 0).expect("an area");
-    assert!(again.number() == area.number() && again != area && vm.begin_off(area).is_err());
-    switch_off(&vm, again);
-    check_empty(&vm);
+fn set_tags(vm: &TestVm<Tiny>, pfn: Pfn, byte: u8) {
+    vm.machine().write_tags(pfn, &[byte; 128]);
+    vm.physical().frame(pfn).set_flags(TAGGED);
 }
 
 #[test]
@@ -680,17 +594,8 @@ fn tags_are_kept_as_long_as_the_slot() {
     let vm = boot::<Tiny>();
     vm.set_compressed_limit(100);
     let area = vm.swap_on_memory(10, 0).expect("an area");
-    let tags = |pfn: Pfn| {
-        let mut tags = [0; 128];
-        crate::machine::Machine::read_tags(vm.machine(), pfn, &mut tags);
-        tags
-    };
-    let set = |pfn: Pfn, byte: u8| {
-        crate::machine::Machine::write_tags(vm.machine(), pfn, &[byte; 128]);
-        vm.physical().frame(pfn).set_flags(TAGGED);
-    };
     let (pfn, slot) = (page(&vm, 1), reserve(&vm));
-    set(pfn, 0x31);
+    set_tags(&vm, pfn, 0x31);
     Cx::enter(&vm).swap_attach(slot, pfn);
     vm.machine().allow_allocations(0);
     assert_eq!(Cx::enter(&vm).save_tags(slot, pfn), Err(Error::OutOfMemory));
@@ -698,7 +603,7 @@ fn tags_are_kept_as_long_as_the_slot() {
     assert!(!Cx::enter(&vm).has_saved_tags(slot));
     Cx::enter(&vm).save_tags(slot, pfn).expect("memory");
     // Newer tags replace those.
-    set(pfn, 0x42);
+    set_tags(&vm, pfn, 0x42);
     vm.machine().allow_allocations(0);
     Cx::enter(&vm).save_tags(slot, pfn).expect("the memory that there is");
     vm.machine().allow_allocations(u64::MAX);
@@ -715,11 +620,11 @@ fn tags_are_kept_as_long_as_the_slot() {
         assert!(Cx::enter(&vm).swap_insert(slot, pfn).is_ok());
         read_page(&vm, slot, pfn).expect("a page that was written");
         Cx::enter(&vm).restore_tags(slot, pfn);
-        assert!(tags(pfn) == [0x42; 128] && vm.physical().frame(pfn).flags() & TAGGED != 0);
+        assert!(tags(&vm, pfn) == [0x42; 128] && vm.physical().frame(pfn).flags() & TAGGED != 0);
         // Newer ones stay.
-        set(pfn, 0x53);
+        set_tags(&vm, pfn, 0x53);
         Cx::enter(&vm).restore_tags(slot, pfn);
-        assert!(tags(pfn) == [0x53; 128]);
+        assert!(tags(&vm, pfn) == [0x53; 128]);
         assert!(Cx::enter(&vm).swap_detach(slot, pfn, 0));
         drop_page(&vm, pfn);
         drop_page(&vm, pfn);
@@ -727,15 +632,30 @@ fn tags_are_kept_as_long_as_the_slot() {
     }
     assert!(!Cx::enter(&vm).has_saved_tags(slot));
     assert_eq!(audit(&vm, &[]), SwapAudit::default());
+    switch_off(&vm, area);
+    check_empty(&vm);
+}
 
-    // What the next user of the slot leaves there is his own.
+#[test]
+fn tags_do_not_pass_to_the_next_page_of_a_slot() {
+    let vm = boot::<Tiny>();
+    vm.set_compressed_limit(100);
+    let area = vm.swap_on_memory(1, 0).expect("an area");
+    let (pfn, first) = (page(&vm, 1), reserve(&vm));
+    set_tags(&vm, pfn, 0x31);
+    Cx::enter(&vm).swap_attach(first, pfn);
+    Cx::enter(&vm).save_tags(first, pfn).expect("memory");
+    assert!(Cx::enter(&vm).swap_detach(first, pfn, 0));
+    drop_page(&vm, pfn);
+    drop_page(&vm, pfn);
+
     let other = page(&vm, 2);
-    Cx::enter(&vm).swap_cancel(reserve(&vm));
     let slot = reserve(&vm);
+    assert_eq!(slot, first);
     Cx::enter(&vm).swap_attach(slot, other);
     Cx::enter(&vm).restore_tags(slot, other);
     assert_eq!(vm.physical().frame(other).flags() & TAGGED, 0);
-    set(other, 0x64);
+    set_tags(&vm, other, 0x64);
     Cx::enter(&vm).save_tags(slot, other).expect("memory");
     vm.physical().frame(other).clear_flags(TAGGED);
     Cx::enter(&vm).save_tags(slot, other).expect("nothing to save");
