@@ -75,8 +75,8 @@ impl<M: Machine> Physical<M> {
         (self.clock(node).turns.load(Relaxed) % GENERATIONS) as u8 + 1
     }
 
-    /// How many turns ago `generation` was, up to 254: of a page last seen in use longer ago, the remainder. A page that
-    /// was not looked at yet is of age 0.
+    /// How many turns ago `generation` was, up to 254: of a page last seen in use longer ago, the remainder. A page
+    /// that was not looked at yet is of age 0.
     pub(crate) fn age_of(&self, node: u8, generation: u8) -> u8 {
         let now = self.generation(node);
         match generation {

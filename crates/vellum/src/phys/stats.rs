@@ -74,7 +74,8 @@ impl<M: Machine> Physical<M> {
         self.is_below(vm, node, self.zone(node).watermarks().high)
     }
 
-    /// Whether fewer than `mark` frames are free; a node without memory has marks of 0. The CPUs' lists are looked at only if it depends on them.
+    /// Whether fewer than `mark` frames are free; a node without memory has marks of 0. The CPUs' lists are looked at
+    /// only if it depends on them.
     fn is_below(&self, vm: &Vm<M>, node: u8, mark: u64) -> bool {
         let zone = self.zone(node);
         zone.free() < mark && zone.free() + self.cached(vm, node) < mark
