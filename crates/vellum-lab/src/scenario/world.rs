@@ -16,7 +16,7 @@ use std::ptr::NonNull;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::sync::{Arc, Mutex};
-use vellum::arch::{Arch, Entry, PageBits, entries, index, table_order};
+use vellum::arch::{Absent, Arch, Entry, PageBits, entries, index, table_order};
 use vellum::ops::{Advice, FaultError, MapFlags, MapRequest, Place, RemapPlace, RemapRequest, Sharing};
 use vellum::phys::{Kind, Pfn};
 use vellum::{AuditError, Error, Object, Space, Vm};
@@ -528,6 +528,7 @@ impl<A: Arch> Execution for World<A> {
             Entry::Empty => "none".into(),
             Entry::Table(Pfn(frame)) => format!("table F{frame:x}"),
             Entry::Page(Pfn(frame), bits) => format!("F{frame:x} {}", show_bits(bits)),
+            Entry::Absent(absent) => show_absent(absent),
         };
         let name = ["PTE", "PMD", "PUD", "PGD", "P5D"][level];
         let whose = if process == 0 { String::new() } else { format!(" of process {process}") };
@@ -564,8 +565,21 @@ fn show_bits(bits: PageBits) -> String {
         (PageBits::ACCESSED, 'a'),
         (PageBits::DIRTY, 'd'),
         (PageBits::EXCLUSIVE, 'e'),
+        (PageBits::TAGGED, 't'),
     ];
-    letters.iter().map(|&(flag, letter)| if bits.has(flag) { letter } else { '-' }).collect()
+    let letters = letters.iter().filter(|&&(flag, _)| flag != PageBits::TAGGED || bits.has(flag));
+    letters.map(|&(flag, letter)| if bits.has(flag) { letter } else { '-' }).collect()
+}
+
+fn show_absent(absent: Absent) -> String {
+    let own = |is_exclusive| if is_exclusive { " e" } else { "" };
+    match absent {
+        Absent::Swap { slot, is_exclusive } => {
+            format!("swap {}:{:x}{}", slot.area(), slot.offset(), own(is_exclusive))
+        }
+        Absent::Migration { pfn: Pfn(frame), is_exclusive, .. } => format!("moving F{frame:x}{}", own(is_exclusive)),
+        Absent::Poison => "poison".into(),
+    }
 }
 
 /// A scenario on an architecture, as a program.
