@@ -33,6 +33,8 @@ struct Document<'a> {
     workload: &'a str,
     arch: &'a str,
     cpus: usize,
+    nodes: u8,
+    settings: Settings,
     seconds: f64,
     accesses: u64,
     pages_touched: u64,
@@ -52,6 +54,15 @@ struct Document<'a> {
     latency_ns: Pairs<'a, Latency>,
     rss: Vec<Sample>,
     warnings: Vec<&'a str>,
+}
+
+/// What there was against the shortage of memory.
+#[derive(Serialize)]
+struct Settings {
+    memory_bytes: u64,
+    swap_bytes: u64,
+    zswap_bytes: u64,
+    batch: bool,
 }
 
 #[derive(Serialize)]
@@ -115,6 +126,8 @@ impl<'a> Document<'a> {
             workload: report.workload,
             arch: report.arch,
             cpus: report.cpus,
+            nodes: report.pressure.nodes,
+            settings: Settings::new(report),
             seconds: outcome.elapsed.as_secs_f64(),
             accesses: outcome.accesses,
             pages_touched: outcome.pages_touched,
@@ -167,6 +180,18 @@ fn work(report: &Report<'_>) -> Pairs<'static, u64> {
 
 fn tally(tally: &Tally) -> Pairs<'_, u64> {
     Pairs(tally.iter().collect())
+}
+
+impl Settings {
+    fn new(report: &Report<'_>) -> Settings {
+        let pressure = report.pressure;
+        Settings {
+            memory_bytes: report.memory_bytes,
+            swap_bytes: pressure.swap_bytes,
+            zswap_bytes: pressure.zswap_bytes,
+            batch: pressure.is_batched,
+        }
+    }
 }
 
 impl Memory {

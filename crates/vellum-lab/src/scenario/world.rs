@@ -455,7 +455,7 @@ impl<A: Arch> Ops for World<A> {
     fn audit_tlbs(&self, process: usize) {
         for cpu in 0..self.scenario.actors.len() {
             if self.shared.runs(cpu) == Some(process) {
-                self.vm().machine().audit(self.vm(), cpu);
+                self.vm().machine().audit(&self.toy, cpu);
             }
         }
     }
