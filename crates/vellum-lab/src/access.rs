@@ -411,7 +411,8 @@ mod tests {
                 scope.spawn(move || {
                     let seat = host.enter(cpu as usize);
                     let (at, tag) = (address + cpu * 16, cpu as u8 + 1);
-                    for _ in 0..100 {
+                    // An odd number of them: each makes one access that traps.
+                    for _ in 0..101 {
                         seat.set_tag(space, at, 16, tag).unwrap();
                         seat.store_tagged(space, at, &[tag], tag).unwrap();
                         assert_eq!(seat.load_tagged(space, at, 1, tag).unwrap(), [tag]);
