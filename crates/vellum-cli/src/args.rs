@@ -41,6 +41,18 @@ pub struct RunArgs {
     /// Simulated memory, 1M to 64G.
     #[arg(long, default_value = "1G", value_parser = memory)]
     pub memory: u64,
+    /// NUMA nodes, 1 to 16, over which memory and CPUs are spread.
+    #[arg(long, default_value = "1", value_parser = nodes)]
+    pub nodes: u8,
+    /// Swap, 1M to 64G, in a temporary file [none].
+    #[arg(long, value_name = "SIZE", value_parser = memory)]
+    pub swap: Option<u64>,
+    /// The most memory that compressed pages may take before they go to swap, 1M to 64G and less than the memory [none].
+    #[arg(long, value_name = "SIZE", value_parser = memory, requires = "swap")]
+    pub zswap: Option<u64>,
+    /// Whether one flush serves a list of pages that are unmapped under pressure, rather than one flush each.
+    #[arg(long, value_enum, default_value = "on")]
+    pub batch: Switch,
     /// The processor.
     #[arg(long, value_enum, default_value = "x86_64")]
     pub arch: ArchName,
@@ -58,15 +70,7 @@ pub struct RunArgs {
 #[derive(Debug, Args)]
 pub struct LaterArgs {
     #[arg(long, hide = true, num_args = 0..=1)]
-    swap: Option<Option<OsString>>,
-    #[arg(long, hide = true, num_args = 0..=1)]
     thp: Option<Option<OsString>>,
-    #[arg(long, hide = true, num_args = 0..=1)]
-    batch: Option<Option<OsString>>,
-    #[arg(long, hide = true, num_args = 0..=1)]
-    nodes: Option<Option<OsString>>,
-    #[arg(long, hide = true, num_args = 0..=1)]
-    zswap: Option<Option<OsString>>,
     #[arg(long, hide = true, num_args = 0..=1)]
     machine: Option<Option<OsString>>,
 }
@@ -74,16 +78,16 @@ pub struct LaterArgs {
 impl LaterArgs {
     /// The first one that was given.
     pub fn given(&self) -> Option<&'static str> {
-        let all = [
-            (&self.swap, "--swap"),
-            (&self.thp, "--thp"),
-            (&self.batch, "--batch"),
-            (&self.nodes, "--nodes"),
-            (&self.zswap, "--zswap"),
-            (&self.machine, "--machine"),
-        ];
+        let all = [(&self.thp, "--thp"), (&self.machine, "--machine")];
         all.into_iter().find(|(value, _)| value.is_some()).map(|(_, name)| name)
     }
+}
+
+/// Whether something is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Switch {
+    On,
+    Off,
 }
 
 /// Architectures that can be asked for.
@@ -149,6 +153,12 @@ fn cpus(text: &str) -> Result<usize, String> {
     if (1..=vellum::cpuset::CPUS_MAX).contains(&count) { Ok(count) } else { Err("not from 1 to 256".into()) }
 }
 
+fn nodes(text: &str) -> Result<u8, String> {
+    let count: usize = text.parse().map_err(|_| "not a number from 1 to 16".to_string())?;
+    let fits = u8::try_from(count).ok().filter(|_| (1..=vellum::phys::NODES_MAX).contains(&count));
+    fits.ok_or_else(|| "not from 1 to 16".into())
+}
+
 fn memory(text: &str) -> Result<u64, String> {
     match size::parse(text)? {
         ..0x10_0000 => Err("too little: at least 1M".into()),
@@ -180,6 +190,15 @@ mod tests {
         for wrong in [&["vellum", "run", "--cpus", "0"][..], &["vellum", "fly"], &["vellum", "record"]] {
             let line = one_line(&Cli::try_parse_from(wrong).unwrap_err());
             assert!(!line.contains('\n') && line.len() > 10, "{line}");
+        }
+    }
+
+    #[test]
+    fn nodes_are_as_many_as_the_core_allows() {
+        assert_eq!((nodes("1"), nodes("16")), (Ok(1), Ok(16)));
+        assert!(nodes(&vellum::phys::NODES_MAX.to_string()).is_ok());
+        for wrong in ["0", "17", "257", "-1", "two", "", "99999999999999999999"] {
+            assert!(nodes(wrong).is_err(), "{wrong}");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! `vellum run`: a trace or a workload, and the report on it.
 
-use crate::args::{ArchName, RunArgs};
+use crate::args::{ArchName, RunArgs, Switch};
 use crate::output::print;
 use crate::progress::Progress;
 use crate::report::{Report, json, text};
@@ -9,6 +9,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use vellum::arch::{Aarch64, Arch, Ppc64, Riscv64, Riscv64Sv48, Sparc64, X86_64, X86_64La57};
 use vellum_lab::outcome::{Outcome, RunError};
+use vellum_lab::pressure::Pressure;
 use vellum_lab::replay::{ReplayOptions, replay};
 use vellum_lab::trace::TraceReader;
 use vellum_lab::workload::{Setting, Workload};
@@ -25,6 +26,7 @@ struct Machine {
     cpus: Option<usize>,
     memory: u64,
     arch: ArchName,
+    pressure: Pressure,
 }
 
 /// What to run.
@@ -35,7 +37,7 @@ enum Source {
 
 /// Replays the bundled trace.
 pub fn bundled() -> ExitCode {
-    let machine = Machine { cpus: None, memory: 1 << 30, arch: ArchName::X86_64 };
+    let machine = Machine { cpus: None, memory: 1 << 30, arch: ArchName::X86_64, pressure: Pressure::NONE };
     bundled_source().map_or_else(|code| code, |source| execute(source, &machine, false))
 }
 
@@ -44,12 +46,30 @@ pub fn run(args: &RunArgs) -> ExitCode {
     if let Some(option) = args.later.given() {
         return fail(BAD_INPUT, format_args!("{option}: not supported yet"));
     }
+    let pressure = match pressure(args) {
+        Ok(pressure) => pressure,
+        Err(wrong) => return fail(BAD_INPUT, wrong),
+    };
     let source = match &args.target {
         Some(target) => named_source(target, args.deterministic),
         None => bundled_source(),
     };
-    let machine = Machine { cpus: args.cpus, memory: args.memory, arch: args.arch };
+    let machine = Machine { cpus: args.cpus, memory: args.memory, arch: args.arch, pressure };
     source.map_or_else(|code| code, |source| execute(source, &machine, args.json))
+}
+
+/// What the command line says about the shortage of memory.
+fn pressure(args: &RunArgs) -> Result<Pressure, &'static str> {
+    let zswap_bytes = args.zswap.unwrap_or(0);
+    if zswap_bytes >= args.memory {
+        return Err("--zswap: compressed pages are kept in --memory, so it must be less than that");
+    }
+    Ok(Pressure {
+        nodes: args.nodes,
+        swap_bytes: args.swap.unwrap_or(0),
+        zswap_bytes,
+        is_batched: args.batch == Switch::On,
+    })
 }
 
 fn bundled_source() -> Result<Source, ExitCode> {
@@ -99,11 +119,11 @@ fn execute_on<A: Arch>(source: Source, machine: &Machine, as_json: bool) -> Exit
     let (name, result) = match source {
         Source::Trace { reader, name, accesses } => {
             let progress = Progress::new(&name, accesses);
-            let options = ReplayOptions { cpus, frames, checks_tables: true };
+            let options = ReplayOptions { cpus, frames, checks_tables: true, pressure: machine.pressure };
             (name, replay::<A>(reader, &options, &mut |accesses| progress.at(accesses)))
         }
         Source::Workload { workload, is_deterministic } => {
-            let setting = Setting { cpus, frames, is_deterministic };
+            let setting = Setting { cpus, frames, is_deterministic, pressure: machine.pressure };
             (workload.name().to_string(), workload.run::<A>(&setting))
         }
     };
@@ -117,6 +137,7 @@ fn execute_on<A: Arch>(source: Source, machine: &Machine, as_json: bool) -> Exit
         page_bytes: 1 << A::PAGE_SHIFT,
         cpus,
         memory_bytes: machine.memory,
+        pressure: &machine.pressure,
         is_trace,
         outcome: &outcome,
     };

@@ -134,6 +134,28 @@ fn workloads_run_on_both_machines() {
     }
 }
 
+/// The options about the shortage of memory are taken, and the report says what they were.
+#[test]
+fn nodes_and_swap_are_reported() {
+    let path = traces().join("threads.100.xz");
+    let options =
+        ["--memory", "64M", "--cpus", "3", "--nodes", "2", "--swap", "32M", "--zswap", "8M", "--batch", "off"];
+    for target in [&["fault-private"][..], &["fault-private", "--deterministic"], &[path.to_str().unwrap()]] {
+        let run = [&["run"], target, &options].concat();
+        let document = document(&vellum(&[&run[..], &["--json"]].concat()));
+        assert_eq!(document["audit"], "clean");
+        assert_eq!(document["nodes"], 2);
+        let settings = serde_json::json!({
+            "memory_bytes": 64 << 20, "swap_bytes": 32 << 20, "zswap_bytes": 8 << 20, "batch": false
+        });
+        assert_eq!(document["settings"], settings);
+        assert_eq!(document["memory"]["frames"], 64 << 8);
+        let text = String::from_utf8(vellum(&run).stdout).unwrap();
+        let line = "3 CPUs, 64 MiB on 2 nodes, 32 MiB of swap, 8 MiB for compressed pages, no batches; ";
+        assert!(text.contains(line), "{text}");
+    }
+}
+
 /// A document without what depends on the host's clock.
 fn timeless(arguments: &[&str]) -> Value {
     let mut document = document(&vellum(arguments));

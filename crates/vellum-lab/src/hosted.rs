@@ -140,6 +140,44 @@ impl<A: Arch, const RECORD: bool> Hosted<A, RECORD> {
         self.run(cpu, space, |latency| access::load(space, address, bytes, latency))
     }
 
+    /// Stores `bytes` by an address that bears `tag`; those of the methods above bear 0.
+    pub fn store_tagged(
+        &self,
+        cpu: usize,
+        space: &Space<'_, Det<A, RECORD>>,
+        address: u64,
+        bytes: &[u8],
+        tag: u8,
+    ) -> Result<(), AccessError> {
+        self.run(cpu, space, |latency| access::store_tagged(space, address, bytes, tag, latency))
+    }
+
+    /// Loads `length` bytes by an address that bears `tag`.
+    pub fn load_tagged(
+        &self,
+        cpu: usize,
+        space: &Space<'_, Det<A, RECORD>>,
+        address: u64,
+        length: usize,
+        tag: u8,
+    ) -> Result<Vec<u8>, AccessError> {
+        let mut bytes = vec![0; length];
+        self.run(cpu, space, |latency| access::load_tagged(space, address, &mut bytes, tag, latency))?;
+        Ok(bytes)
+    }
+
+    /// Tags the granules of `length` bytes from `address` on, which must be mapped with tags.
+    pub fn set_tag(
+        &self,
+        cpu: usize,
+        space: &Space<'_, Det<A, RECORD>>,
+        address: u64,
+        length: usize,
+        tag: u8,
+    ) -> Result<(), AccessError> {
+        self.run(cpu, space, |latency| access::set_tag(space, address, length, tag, latency))
+    }
+
     /// Fetches `length` bytes of instructions from `address`.
     pub fn execute(
         &self,

@@ -2,9 +2,11 @@
 //! laboratory which runs operations under every interleaving ([`explore`], [`lab`], [`scenario`], [`scenarios`]).
 
 mod access;
+pub mod compressor;
 pub mod conflicts;
 pub mod det;
 pub mod explore;
+mod failure;
 pub mod hardware;
 pub mod hosted;
 pub mod lab;
@@ -12,10 +14,12 @@ pub mod latency;
 pub mod model;
 pub mod outcome;
 mod poison;
+pub mod pressure;
 pub mod recorder;
 pub mod replay;
 pub mod scenario;
 pub mod scenarios;
+pub mod swap_device;
 pub mod threads;
 pub mod trace;
 pub mod workload;

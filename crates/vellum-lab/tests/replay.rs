@@ -3,10 +3,11 @@
 use std::fmt::Write;
 use vellum::arch::X86_64;
 use vellum_lab::outcome::{Outcome, RunError};
+use vellum_lab::pressure::Pressure;
 use vellum_lab::replay::{ReplayOptions, replay};
 use vellum_lab::trace::TraceReader;
 
-const OPTIONS: ReplayOptions = ReplayOptions { cpus: 2, frames: 4096, checks_tables: true };
+const OPTIONS: ReplayOptions = ReplayOptions { cpus: 2, frames: 4096, checks_tables: true, pressure: Pressure::NONE };
 
 fn reader(body: &str) -> TraceReader {
     let log = format!("==7== Lackey, an example Valgrind tool\n{body}==7== Exit code:       0\n");

@@ -3,8 +3,8 @@
 
 use std::ops::RangeInclusive;
 use vellum::arch::{
-    Aarch64, Arch, Entry, PageBits, Ppc64, Riscv64, Riscv64Sv48, Shootdown, Sparc64, Tiny, X86_64, X86_64La57, entries,
-    index, table_order,
+    Aarch64, Absent, Arch, Entry, PageBits, Ppc64, Riscv64, Riscv64Sv48, Shootdown, Sparc64, SwapSlot, Tiny,
+    TinyAssist, TinyBlind, TinyBroadcast, X86_64, X86_64La57, entries, index, table_order,
 };
 use vellum::phys::Pfn;
 
@@ -15,6 +15,8 @@ const A: PageBits = PageBits::ACCESSED;
 const D: PageBits = PageBits::DIRTY;
 const OWN: PageBits = PageBits::EXCLUSIVE;
 const ZERO: PageBits = PageBits::SPECIAL;
+const TAG: PageBits = PageBits::TAGGED;
+/// What every format expresses.
 const FLAGS: [PageBits; 7] = [R, W, X, A, D, OWN, ZERO];
 
 fn all(flags: &[PageBits]) -> PageBits {
@@ -80,6 +82,9 @@ fn aarch64_words() {
     // EL1 may write, EL0 may not even read.
     means::<Aarch64>(page(&[0, 10], 5), 5, &[X, A]);
     is::<Aarch64>(page(&[0, 6, 7, 54, 56, 57], 5), 5, &[R, OWN, ZERO]);
+    // AttrIndx 1: memory with tags.
+    is::<Aarch64>(page(&[0, 2, 6, 7, 54], 5), 5, &[R, TAG]);
+    is::<Aarch64>(page(&[2, 7, 10, 54], 5), 5, &[A, TAG]);
     // Bits 1:0 are 10: invalid to the processor.
     is::<Aarch64>(page(&[7, 10, 54, 55, 56], 5), 5, &[A, D, OWN]);
     means::<Aarch64>(page(&[0, 6, 7, 52, 54], 0x10), 0x10, &[R]);
@@ -122,25 +127,31 @@ fn power_words() {
 
 #[test]
 fn sparc_words() {
-    // V 63, NFO 62, soft2 61:56, real address 55:13, IE 12, E 11, CP 10, CV 9, P 8, EP 7, W 6, soft 5:4, size 3:0.
+    // V 63, NFO 62, soft2 61:56, real address 55:13, IE 12, E 11, CP 10, mcd (once CV) 9, P 8, EP 7, W 6, soft 5:4,
+    // size 3:0.
     is::<Sparc64>(word(&[63, 10, 4], (0x1234, 13)), 0x1234, &[R]);
     is::<Sparc64>(word(&[63, 10, 4, 6, 60, 61], (0x7ff_ffff_ffff, 13)), 0x7ff_ffff_ffff, &[R, W, A, D]);
     is::<Sparc64>(word(&[63, 10, 4, 7, 60, 57], (5, 13)), 5, &[R, X, A, ZERO]);
     is::<Sparc64>(word(&[63, 10, 4, 6, 7, 57, 59, 60, 61], (5, 13)), 5, &FLAGS);
     is::<Sparc64>(word(&[10, 4, 59, 60, 61], (5, 13)), 5, &[A, D, OWN]);
+    is::<Sparc64>(word(&[63, 10, 9, 4, 60], (5, 13)), 5, &[R, A, TAG]);
+    is::<Sparc64>(word(&[10, 9, 4, 60], (5, 13)), 5, &[A, TAG]);
     // A table, which is software's alone, must not be valid to a TLB.
     is_table::<Sparc64>(word(&[5], (0x777, 13)), 0x777, 1..=3);
 }
 
-/// What a combination of flags means: rights that imply others have them.
+/// What a combination of flags means: rights that imply others have them, and there are tags only where the processor
+/// has any.
 fn closed<T: Arch>(bits: PageBits) -> PageBits {
     let implies = if T::SEMANTICS.execute_implies_read { W | X } else { W };
-    if bits.has_any(implies) { bits | R } else { bits }
+    let bits = if bits.has_any(implies) { bits | R } else { bits };
+    if T::SEMANTICS.tags.is_some() { bits } else { bits.without(TAG) }
 }
 
 fn combinations() -> impl Iterator<Item = PageBits> {
-    (0..1u32 << FLAGS.len()).map(|set| {
-        let chosen = FLAGS.iter().enumerate().filter(|(place, _)| set >> place & 1 != 0);
+    let flags = || FLAGS.iter().chain(&[TAG]);
+    (0..1u32 << flags().count()).map(move |set| {
+        let chosen = flags().enumerate().filter(|(place, _)| set >> place & 1 != 0);
         chosen.fold(PageBits::NONE, |all, (_, &flag)| all | flag)
     })
 }
@@ -150,9 +161,12 @@ fn round_trip<T: Arch>(frame_bits: u32, hardware_valid: impl Fn(u64) -> bool) {
     let prots =
         || combinations().filter(|bits| bits.without(R | W | X) == PageBits::NONE && *bits == closed::<T>(*bits));
     for pfn in [1, 0x5a5a5 & ((1 << frame_bits) - 1), (1 << frame_bits) - 1].map(Pfn) {
-        for bits in combinations().map(closed::<T>) {
-            let word = T::page(pfn, bits);
+        for given in combinations() {
+            let bits = closed::<T>(given);
+            // The toys take rights as they are given: nobody gives them one without those that it implies.
+            let word = T::page(pfn, if T::NAME.starts_with("tiny") { bits } else { given });
             assert_eq!(T::decode(word, 0), Entry::Page(pfn, bits), "{} {word:#x}", T::NAME);
+            assert!(T::is_page(word), "{} {word:#x}", T::NAME);
             assert_eq!(hardware_valid(word), bits.prot().raw() != 0, "{} {word:#x}", T::NAME);
             assert_eq!(T::page_bits(T::shared_copy(word)), bits.without(W | OWN), "{} {word:#x}", T::NAME);
             assert_eq!(T::pfn(T::shared_copy(word)), pfn);
@@ -185,6 +199,79 @@ fn all_flags_survive() {
     round_trip::<Riscv64Sv48>(44, bit(0));
     round_trip::<Ppc64>(45, bit(63));
     round_trip::<Sparc64>(43, bit(63));
+    // To the toys' processors a page without rights is valid, and allows nothing.
+    let any_right = |word: u64| word >> 48 & 7 != 0;
+    round_trip::<Tiny>(40, any_right);
+    round_trip::<TinyAssist>(40, any_right);
+    round_trip::<TinyBlind>(40, any_right);
+    round_trip::<TinyBroadcast>(40, any_right);
+}
+
+/// Every kind of absent page, with every flag, and with values of all digits and of the fewest.
+fn absent_pages() -> impl Iterator<Item = Absent> {
+    let flags = || [false, true];
+    let offsets = [0, 1, 0x5a_5a5a_5a5a, (1 << SwapSlot::OFFSET_BITS) - 1];
+    let slots = [0, 1, 0x15, 0x1f].into_iter().flat_map(move |area| offsets.map(|at| SwapSlot::new(area, at)));
+    let swapped = slots.flat_map(move |slot| flags().map(|is_exclusive| Absent::Swap { slot, is_exclusive }));
+    let pfns = [1, 0x1234_5678_9abc, (1 << 45) - 1].map(Pfn);
+    let moving = pfns.into_iter().flat_map(move |pfn| {
+        (0..8).map(move |set| {
+            let (is_exclusive, is_dirty, is_accessed) = (set & 1 != 0, set & 2 != 0, set & 4 != 0);
+            Absent::Migration { pfn, is_exclusive, is_dirty, is_accessed }
+        })
+    });
+    swapped.chain(moving).chain([Absent::Poison])
+}
+
+/// The same, belonging to nobody alone.
+fn shared(absent: Absent) -> Absent {
+    match absent {
+        Absent::Swap { slot, .. } => Absent::Swap { slot, is_exclusive: false },
+        Absent::Migration { pfn, is_dirty, is_accessed, .. } => {
+            Absent::Migration { pfn, is_exclusive: false, is_dirty, is_accessed }
+        }
+        Absent::Poison => Absent::Poison,
+    }
+}
+
+fn absent_round_trip<T: Arch>(valid: u32) {
+    for absent in absent_pages() {
+        let word = T::absent(absent);
+        let show = || format!("{} {absent:?} {word:#x}", T::NAME);
+        assert_eq!(T::decode(word, 0), Entry::Absent(absent), "{}", show());
+        assert_eq!(T::absent_of(word), Some(absent), "{}", show());
+        assert_ne!(word, 0, "{}: the empty word", show());
+        assert_eq!(word >> valid & 1, 0, "{}: valid to the processor", show());
+        assert!(!T::is_page(word), "{}", show());
+        assert_eq!(T::table_of(word), None, "{}", show());
+        // Words of one level are never found at another; were one, it must lead nowhere.
+        (1..T::LEVELS).for_each(|level| assert_eq!(T::decode(word, level), Entry::Empty, "{} {level}", show()));
+        assert_eq!(T::absent_of(T::shared_absent(word)), Some(shared(absent)), "{}", show());
+        assert_eq!(T::shared_absent(word), T::absent(shared(absent)), "{}", show());
+    }
+    assert_eq!((T::absent_of(0), T::is_page(0)), (None, false), "{}", T::NAME);
+}
+
+#[test]
+fn absent_pages_survive() {
+    absent_round_trip::<X86_64>(0);
+    absent_round_trip::<X86_64La57>(0);
+    absent_round_trip::<Aarch64>(0);
+    absent_round_trip::<Riscv64>(0);
+    absent_round_trip::<Riscv64Sv48>(0);
+    absent_round_trip::<Ppc64>(63);
+    absent_round_trip::<Sparc64>(63);
+    absent_round_trip::<Tiny>(63);
+    absent_round_trip::<TinyAssist>(63);
+    absent_round_trip::<TinyBlind>(63);
+    absent_round_trip::<TinyBroadcast>(63);
+}
+
+#[test]
+fn slots_are_areas_and_offsets() {
+    let slot = SwapSlot::new(31, (1 << SwapSlot::OFFSET_BITS) - 1);
+    assert_eq!((slot.area(), slot.offset()), (31, (1 << SwapSlot::OFFSET_BITS) - 1));
+    assert_eq!((SwapSlot::new(0, 7).area(), SwapSlot::new(0, 7).offset()), (0, 7));
 }
 
 /// What the processor alone has noted survives a change of rights, fork, and fork of a protected page.
@@ -217,6 +304,7 @@ fn contiguous_blocks() {
     // What the processor notes in one of them, and what is software's, may differ.
     assert!(with(3, Aarch64::noted(good[3], D)) && with(15, Aarch64::page(Pfn(0x4f), R | W | OWN)));
     assert!(with(7, good[7] | Aarch64::CONTIGUOUS));
+    assert!(!with(5, Aarch64::page(Pfn(0x45), R | W | A | TAG)), "memory of another kind");
     assert!(!with(3, good[4]) && !with(0, 0) && !with(9, Aarch64::page(Pfn(0x49), R | A)));
     assert_eq!(Aarch64::cached_order(good[0]), 0);
     assert_eq!(Aarch64::cached_order(good[0] | 1 << 52), 4);

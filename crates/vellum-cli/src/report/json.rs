@@ -40,6 +40,8 @@ struct Document<'a> {
     tlb: Tlb,
     work: Pairs<'a, u64>,
     memory: Memory,
+    nodes: u8,
+    settings: Settings,
     oracle: Oracle<'a>,
     audit: &'a str,
     implicit_pages: u64,
@@ -52,6 +54,15 @@ struct Document<'a> {
     latency_ns: Pairs<'a, Latency>,
     rss: Vec<Sample>,
     warnings: Vec<&'a str>,
+}
+
+/// What there was against the shortage of memory.
+#[derive(Serialize)]
+struct Settings {
+    memory_bytes: u64,
+    swap_bytes: u64,
+    zswap_bytes: u64,
+    batch: bool,
 }
 
 #[derive(Serialize)]
@@ -128,6 +139,8 @@ impl<'a> Document<'a> {
             },
             work: work(report),
             memory: Memory::new(report),
+            nodes: report.pressure.nodes,
+            settings: Settings::new(report),
             oracle: Oracle {
                 loads_checked: outcome.oracle.loads_checked,
                 loads_after_store: outcome.oracle.loads_after_store,
@@ -167,6 +180,18 @@ fn work(report: &Report<'_>) -> Pairs<'static, u64> {
 
 fn tally(tally: &Tally) -> Pairs<'_, u64> {
     Pairs(tally.iter().collect())
+}
+
+impl Settings {
+    fn new(report: &Report<'_>) -> Settings {
+        let pressure = report.pressure;
+        Settings {
+            memory_bytes: report.memory_bytes,
+            swap_bytes: pressure.swap_bytes,
+            zswap_bytes: pressure.zswap_bytes,
+            batch: pressure.is_batched,
+        }
+    }
 }
 
 impl Memory {

@@ -4,6 +4,7 @@ pub mod json;
 pub mod text;
 
 use vellum_lab::outcome::Outcome;
+use vellum_lab::pressure::Pressure;
 
 /// What was run, on what, and what came of it.
 pub struct Report<'a> {
@@ -14,6 +15,7 @@ pub struct Report<'a> {
     pub page_bytes: u64,
     pub cpus: usize,
     pub memory_bytes: u64,
+    pub pressure: &'a Pressure,
     /// Whether a trace was replayed.
     pub is_trace: bool,
     pub outcome: &'a Outcome,

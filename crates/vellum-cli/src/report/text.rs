@@ -52,6 +52,26 @@ pub fn count(number: u64) -> String {
     text
 }
 
+/// The machine's memory, and what there was against its shortage.
+fn memory(report: &Report<'_>) -> String {
+    let pressure = report.pressure;
+    let mut text = size::show(report.memory_bytes);
+    let mut add = |more: String| text.push_str(&more);
+    if pressure.nodes > 1 {
+        add(format!(" on {} nodes", pressure.nodes));
+    }
+    if pressure.swap_bytes > 0 {
+        add(format!(", {} of swap", size::show(pressure.swap_bytes)));
+    }
+    if pressure.zswap_bytes > 0 {
+        add(format!(", {} for compressed pages", size::show(pressure.zswap_bytes)));
+    }
+    if !pressure.is_batched {
+        add(", no batches".into());
+    }
+    text
+}
+
 /// A duration.
 fn duration(nanoseconds: u64) -> String {
     match nanoseconds {
@@ -93,7 +113,7 @@ impl Lines {
         let (accesses, pages) = (count(outcome.accesses), count(outcome.pages_touched));
         self.line(format_args!("{}: {accesses} accesses to {pages} pages", report.workload));
         let cpus = if report.cpus == 1 { "1 CPU".into() } else { format!("{} CPUs", report.cpus) };
-        let memory = size::show(report.memory_bytes);
+        let memory = memory(report);
         self.line(format_args!("on {}, {cpus}, {memory}; {seconds:.2} s, {rate:.1} million/s", report.arch));
         self.line(format_args!(""));
     }

@@ -110,6 +110,22 @@ unsafe impl<A: Arch, const RECORD: bool> Machine for Det<A, RECORD> {
         self.clock_ns.load(Relaxed)
     }
 
+    fn compress(&self, page: &[u8], into: &mut [u8]) -> Option<usize> {
+        self.compressor.compress(page, into)
+    }
+
+    fn decompress(&self, from: &[u8], page: &mut [u8]) -> bool {
+        self.compressor.decompress(from, page)
+    }
+
+    fn read_tags(&self, pfn: Pfn, into: &mut [u8]) {
+        self.memory.pack_tags(pfn, into);
+    }
+
+    fn write_tags(&self, pfn: Pfn, tags: &[u8]) {
+        self.memory.unpack_tags(pfn, tags);
+    }
+
     fn allow_allocation(&self, _order: u8) -> bool {
         self.gate.allow()
     }

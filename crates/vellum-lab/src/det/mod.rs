@@ -7,17 +7,17 @@
 //!
 //! [`Hosted`](crate::hosted::Hosted) puts a `Vm` on this machine and gives it user accesses.
 
-mod failure;
 mod machine;
 
-pub use failure::FailurePlan;
+pub use crate::failure::FailurePlan;
 
+use crate::compressor::Compressor;
+use crate::failure::FailureGate;
 use crate::hardware::{
     Bus, Checks, CpuCounters, FrameKinds, HostMemory, MachineConfig, Mmu, NoHostMemory, Violation, ViolationLog,
 };
 use crate::poison::lock;
 use crate::recorder;
-use failure::AllocationGate;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize};
 use std::sync::{Mutex, OnceLock};
@@ -39,7 +39,8 @@ pub struct Det<A: Arch, const RECORD: bool = false> {
     checks_tables: AtomicBool,
     cpu_nodes: Box<[u8]>,
     interrupt: OnceLock<Box<dyn Fn() + Send + Sync>>,
-    gate: AllocationGate,
+    gate: FailureGate,
+    compressor: Compressor,
     log: Mutex<ViolationLog>,
 }
 
@@ -77,7 +78,8 @@ impl<A: Arch, const RECORD: bool> Det<A, RECORD> {
             checks_tables: AtomicBool::new(true),
             cpu_nodes: config.cpu_nodes(),
             interrupt: OnceLock::new(),
-            gate: AllocationGate::new(),
+            gate: FailureGate::new(),
+            compressor: Compressor::new(),
             log: Mutex::new(ViolationLog::default()),
         })
     }
@@ -137,6 +139,11 @@ impl<A: Arch, const RECORD: bool> Det<A, RECORD> {
     /// How many of them the plan made fail.
     pub fn allocation_failures(&self) -> u64 {
         self.gate.failures()
+    }
+
+    /// What compresses pages for the core.
+    pub fn compressor(&self) -> &Compressor {
+        &self.compressor
     }
 
     /// What `cpu` did.

@@ -59,8 +59,10 @@ impl<A: Arch> Mmu<A> {
         log: &mut ViolationLog,
     ) {
         let tables = walk_tables(bus.memory, load.root, address);
+        // Tags are checked, or not, as the tables say.
+        let is_tagged = |now: PageBits| now.has(PageBits::TAGGED) == bits.has(PageBits::TAGGED);
         let invariant = match tables {
-            Some((now, allowed)) if now == pfn && allowed.has(PageBits::of(bits.prot())) => {
+            Some((now, allowed)) if now == pfn && allowed.has(PageBits::of(bits.prot())) && is_tagged(allowed) => {
                 if access != Access::Write || allowed.has(PageBits::DIRTY) {
                     return;
                 }

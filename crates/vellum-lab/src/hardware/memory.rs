@@ -3,6 +3,7 @@
 //! User bytes and table words are accessed as 64-bit atomics alone, never as bytes, so that threads may race on them
 //! without undefined behaviour; a store of less than a word is a compare-exchange of the word around it.
 
+use super::tags::TagStore;
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::fmt;
 use std::marker::PhantomData;
@@ -19,6 +20,7 @@ pub struct HostMemory<A> {
     block: *mut u8,
     layout: Layout,
     ranges: Vec<MemoryRange>,
+    tags: Option<TagStore>,
     _arch: PhantomData<fn(A)>,
 }
 
@@ -60,6 +62,7 @@ impl<A: Arch> HostMemory<A> {
         // Aligned by hand: the allocator zeroes lazily only what needs no more than its natural alignment.
         let bytes = usize::try_from(error.bytes).ok().and_then(|bytes| bytes.checked_add(page)).ok_or(error)?;
         let layout = Layout::from_size_align(bytes, WORD).map_err(|_| error)?;
+        let tags = TagStore::new::<A>(first, end - first)?;
         // SAFETY: the layout's size is at least one page.
         let block = unsafe { alloc_zeroed(layout) };
         if block.is_null() {
@@ -67,12 +70,16 @@ impl<A: Arch> HostMemory<A> {
         }
         let base = block.wrapping_add(block.align_offset(page));
         let origin = base.wrapping_sub((first as usize) << A::PAGE_SHIFT);
-        Ok(HostMemory { origin, block, layout, ranges: ranges.to_vec(), _arch: PhantomData })
+        Ok(HostMemory { origin, block, layout, ranges: ranges.to_vec(), tags, _arch: PhantomData })
     }
 
     /// The ranges, as given.
     pub fn ranges(&self) -> &[MemoryRange] {
         &self.ranges
+    }
+
+    pub(super) fn tags(&self) -> Option<&TagStore> {
+        self.tags.as_ref()
     }
 
     /// Whether `pfn` is memory.

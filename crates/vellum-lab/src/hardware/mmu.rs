@@ -64,6 +64,13 @@ pub enum FaultReason {
     NotAccessed,
     /// The processor leaves the dirty bit to software, and it is clear.
     NotDirty,
+    /// The access bears another tag than the memory.
+    Tag {
+        /// The access's.
+        expected: u8,
+        /// The memory's.
+        found: u8,
+    },
 }
 
 /// An access the tables do not allow.

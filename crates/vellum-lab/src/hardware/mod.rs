@@ -11,6 +11,9 @@
 //! pages from the entry that a walk found; accessed and dirty bits are set in that entry alone, and count for all.
 //! Where software fills the TLB, its walk is made here, at each miss: it sets no bits, and caches the one translation.
 //!
+//! Where the architecture has memory tags, each granule of memory has one, and an access through a tagged translation
+//! traps unless it bears the same ([`HostMemory::check_tags`]).
+//!
 //! **Checked at each use** (see [`Invariant`]): the frame reached is not free, each table read is a table, and, where
 //! operations are atomic between accesses, a cached translation says nothing that the tables do not say. Where entries
 //! must be broken before they are made anew, no two CPUs cache different frames or tables for one address of a space
@@ -25,6 +28,7 @@ mod counters;
 mod memory;
 mod mmu;
 mod peek;
+mod tags;
 mod tlb;
 mod violation;
 mod walk;

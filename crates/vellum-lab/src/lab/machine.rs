@@ -31,6 +31,10 @@ unsafe impl<A: Arch> Machine for Lab<A> {
         sim::current_cpu()
     }
 
+    fn node_of_cpu(&self, cpu: usize) -> u8 {
+        self.cpu_nodes[cpu]
+    }
+
     fn disable_preemption(&self) {}
 
     fn enable_preemption(&self) {}
@@ -113,6 +117,32 @@ unsafe impl<A: Arch> Machine for Lab<A> {
 
     fn now(&self) -> u64 {
         0
+    }
+
+    fn compress(&self, page: &[u8], into: &mut [u8]) -> Option<usize> {
+        // Bytes are read and written without going through the store buffer.
+        access::drain_own();
+        self.compressor.compress(page, into)
+    }
+
+    fn decompress(&self, from: &[u8], page: &mut [u8]) -> bool {
+        access::drain_own();
+        self.compressor.decompress(from, page)
+    }
+
+    fn read_tags(&self, pfn: Pfn, into: &mut [u8]) {
+        access::drain_own();
+        // Users tag the page's first word, if they tag; the word stands for its tag.
+        access::touch_at(&[(self.memory.frame(pfn).addr(), false)]);
+        self.memory.pack_tags(pfn, into);
+        sim::happened(|| format!("read tags of F{:x}", pfn.0));
+    }
+
+    fn write_tags(&self, pfn: Pfn, tags: &[u8]) {
+        access::drain_own();
+        access::touch_at(&[(self.memory.frame(pfn).addr(), true)]);
+        self.memory.unpack_tags(pfn, tags);
+        sim::happened(|| format!("write tags of F{:x}", pfn.0));
     }
 
     unsafe fn clear_page(&self, page: *mut u8) {

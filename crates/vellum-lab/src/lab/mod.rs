@@ -8,8 +8,9 @@
 mod machine;
 mod user;
 
-pub(crate) use user::UserError;
+pub(crate) use user::{Action, UserError};
 
+use crate::compressor::Compressor;
 use crate::explore::sim;
 use crate::hardware::{Bus, Checks, FrameKinds, HostMemory, MachineConfig, Mmu, NoHostMemory, ViolationLog};
 use crate::poison::lock;
@@ -35,6 +36,8 @@ pub struct Lab<A: Arch> {
     /// How many of the memory's ranges the core is told about: the rest is for toys.
     ranges: usize,
     cpus: Box<[LabCpu<A>]>,
+    cpu_nodes: Box<[u8]>,
+    compressor: Compressor,
 }
 
 struct LabCpu<A> {
@@ -46,16 +49,27 @@ struct LabCpu<A> {
 impl<A: Arch> Lab<A> {
     /// A machine of that shape, with some frames for toys that the core does not know of.
     pub fn new(config: &MachineConfig) -> Result<Lab<A>, NoHostMemory> {
-        let ranges = config.ranges.len();
+        let (ranges, cpu_nodes) = (config.ranges.len(), config.cpu_nodes());
         let config = &config.clone().and_range(1, toy_frames::<A>(), 0);
         let cpu =
             |number| LabCpu { mmu: Mutex::new(Mmu::with_sets(number, TLB_SETS)), broadcasts: Mutex::new(Vec::new()) };
-        Ok(Lab { memory: HostMemory::new(&config.ranges)?, ranges, cpus: (0..config.cpus).map(cpu).collect() })
+        Ok(Lab {
+            memory: HostMemory::new(&config.ranges)?,
+            ranges,
+            cpus: (0..config.cpus).map(cpu).collect(),
+            cpu_nodes,
+            compressor: Compressor::new(),
+        })
     }
 
     /// Its memory.
     pub fn memory(&self) -> &HostMemory<A> {
         &self.memory
+    }
+
+    /// What compresses pages for the core.
+    pub fn compressor(&self) -> &Compressor {
+        &self.compressor
     }
 
     /// Memory, with the frames that the core does not know of.

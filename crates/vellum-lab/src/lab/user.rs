@@ -2,11 +2,11 @@
 
 use super::{Lab, report_all};
 use crate::explore::{WordId, access, sim};
-use crate::hardware::{Bus, FrameKinds, Peek, ViolationLog};
+use crate::hardware::{Bus, Fault, FaultReason, FrameKinds, HostMemory, Peek, Translated, ViolationLog};
 use crate::poison::lock;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::SeqCst;
-use vellum::arch::{Arch, index};
+use vellum::arch::{Arch, PageBits, index};
 use vellum::ops::{Access, FaultError};
 use vellum::phys::Pfn;
 
@@ -22,20 +22,57 @@ pub(crate) enum UserError {
     Broken,
 }
 
+/// What a user does to a word. An access with a tag is one by an address that bears it, to memory which has tags; one
+/// without bears 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    /// Loads it.
+    Load { tag: Option<u8> },
+    /// Stores to it.
+    Store { value: u64, tag: Option<u8> },
+    /// Tags the granule it lies in.
+    SetTag(u8),
+}
+
+impl Action {
+    fn access(self) -> Access {
+        if matches!(self, Action::Load { .. }) { Access::Read } else { Access::Write }
+    }
+
+    /// What is wrong with it where the translation is `to`.
+    fn mismatch<A: Arch>(self, memory: &HostMemory<A>, to: &Translated, address: u64) -> Option<String> {
+        let tag = match self {
+            Action::Load { tag } | Action::Store { tag, .. } => tag,
+            Action::SetTag(tag) => Some(tag),
+        };
+        if !to.bits.has(PageBits::TAGGED) {
+            return tag.map(|tag| format!("{address:#x} is used with tag {tag}, and is mapped without tags"));
+        }
+        if matches!(self, Action::SetTag(_)) {
+            return None;
+        }
+        let checked = memory.check_tags(to, address, self.access(), size_of::<u64>(), tag.unwrap_or(0));
+        let Err(Fault { reason: FaultReason::Tag { expected, found }, .. }) = checked else { return None };
+        let frame = to.pfn.0;
+        Some(format!("an access with tag {expected} at {address:#x}, where the tag is {found} (F{frame:x})"))
+    }
+}
+
 impl<A: Arch> Lab<A> {
-    /// Loads the word at `address`, or stores `value` there, on the current CPU; `resolve` handles faults.
+    /// Does `action` to the word at `address` on the current CPU, and says what it is then; `resolve` handles faults. An
+    /// access whose tag is not that of the memory breaks I-TAG.
     pub(crate) fn user_access<K: FrameKinds>(
         &self,
         kinds: &K,
         address: u64,
-        value: Option<u64>,
+        action: Action,
         resolve: impl Fn(Access) -> Result<(), FaultError>,
     ) -> Result<u64, UserError> {
-        let kind = if value.is_some() { Access::Write } else { Access::Read };
+        let kind = action.access();
         for _ in 0..RETRIES_MAX {
             access::drain_own();
             self.touch_way(kinds, address, kind);
-            match self.try_access(kinds, address, kind, value) {
+            match self.try_access(kinds, address, action) {
                 Some(result) => return result,
                 None => {
                     sim::happened(|| format!("page fault at {address:#x} ({kind:?})"));
@@ -88,14 +125,8 @@ impl<A: Arch> Lab<A> {
     }
 
     /// One try; `None` if it faults.
-    fn try_access<K: FrameKinds>(
-        &self,
-        kinds: &K,
-        address: u64,
-        kind: Access,
-        value: Option<u64>,
-    ) -> Option<Result<u64, UserError>> {
-        let cpu = sim::current_cpu();
+    fn try_access<K: FrameKinds>(&self, kinds: &K, address: u64, action: Action) -> Option<Result<u64, UserError>> {
+        let (cpu, kind) = (sim::current_cpu(), action.access());
         let before = self.leaf_entry(address);
         let was_cached = sim::quietly(|| lock(&self.cpus[cpu].mmu).caches(address));
         let mut found = ViolationLog::default();
@@ -112,19 +143,27 @@ impl<A: Arch> Lab<A> {
             access::also_touch(word, true);
         }
         let translated = translated.ok();
-        sim::happened(|| describe(address, value, translated.map(|to| to.pfn), was_cached));
+        sim::happened(|| describe(address, action, translated.map(|to| to.pfn), was_cached));
         report_all(found);
         crate::explore::wait::stop_if_broken();
         let to = translated?;
+        if let Some(wrong) = action.mismatch(&self.memory, &to, address) {
+            sim::report("I-TAG", wrong);
+            crate::explore::wait::stop_if_broken();
+            return Some(Err(UserError::Broken));
+        }
         let word = self.memory.word(to.pfn, word_index::<A>(address))?;
-        let result = match value {
-            Some(value) => {
+        match action {
+            Action::Store { value, .. } => {
                 word.store(value, SeqCst);
-                value
+                return Some(Ok(value));
             }
-            None => word.load(SeqCst),
-        };
-        if value.is_none() {
+            // The word stands for its tag wherever it is said what is touched.
+            Action::SetTag(tag) => self.memory.set_tags(to.pfn, word_offset::<A>(address), size_of::<u64>(), tag)?,
+            Action::Load { .. } => {}
+        }
+        let result = word.load(SeqCst);
+        if matches!(action, Action::Load { .. }) {
             sim::happened(|| format!("  = {result}"));
         }
         Some(Ok(result))
@@ -151,14 +190,20 @@ impl<A: Arch> Lab<A> {
     }
 }
 
-fn word_index<A: Arch>(address: u64) -> usize {
-    (address & ((1 << A::PAGE_SHIFT) - 1)) as usize / size_of::<u64>()
+fn word_offset<A: Arch>(address: u64) -> usize {
+    (address & ((1 << A::PAGE_SHIFT) - 1)) as usize
 }
 
-fn describe(address: u64, value: Option<u64>, frame: Option<Pfn>, was_cached: bool) -> String {
-    let what = match value {
-        Some(value) => format!("store {address:#x} := {value}"),
-        None => format!("load {address:#x}"),
+fn word_index<A: Arch>(address: u64) -> usize {
+    word_offset::<A>(address) / size_of::<u64>()
+}
+
+fn describe(address: u64, action: Action, frame: Option<Pfn>, was_cached: bool) -> String {
+    let by = |tag: Option<u8>| tag.map_or(String::new(), |tag| format!(" by tag {tag}"));
+    let what = match action {
+        Action::Store { value, tag } => format!("store {address:#x}{} := {value}", by(tag)),
+        Action::Load { tag } => format!("load {address:#x}{}", by(tag)),
+        Action::SetTag(tag) => format!("tag {address:#x} := {tag}"),
     };
     match frame {
         Some(frame) => format!("{what} (F{:x}, TLB {})", frame.0, if was_cached { "hit" } else { "miss" }),

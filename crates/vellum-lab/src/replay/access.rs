@@ -163,6 +163,8 @@ impl<'vm, A: Arch> Engine<'vm, A> {
             }
             AccessError::Fault(FaultError::Segv { denied, .. }) => self.segv(process, address, access, denied),
             AccessError::NoProgress { .. } => Ok(false), // The machine has reported it.
+            // Nothing is mapped with tags here.
+            AccessError::Tag { .. } | AccessError::Untagged { .. } => Err(RunError::Workload(error.to_string())),
         }
     }
 

@@ -20,9 +20,9 @@ mod shadow;
 mod slots;
 pub(crate) mod touched;
 
-use crate::hardware::MachineConfig;
 use crate::hosted::Hosted;
 use crate::outcome::{Outcome, RunError};
+use crate::pressure::{Pressure, hand_to_core};
 use crate::trace::{Event, TraceReader};
 use engine::Engine;
 use files::Shelf;
@@ -41,6 +41,8 @@ pub struct ReplayOptions {
     pub frames: u64,
     /// Whether every use of a cached translation is compared with the tables.
     pub checks_tables: bool,
+    /// What there is against the shortage of memory.
+    pub pressure: Pressure,
 }
 
 /// Events of one process before the next one has its turn.
@@ -61,8 +63,10 @@ pub fn replay<A: Arch>(
 ) -> Result<Outcome, RunError> {
     assert!(A::PAGE_SHIFT == process::PAGE_SHIFT, "traces are of 4 KiB pages, those of {} are others", A::NAME);
     let shelf = Shelf::new();
-    let hosted = Hosted::<A>::new(&MachineConfig::new(options.cpus, options.frames))?;
+    let device = options.pressure.swap_device::<A>()?;
+    let hosted = Hosted::<A>::new(&options.pressure.machine(options.cpus, options.frames))?;
     hosted.machine().check_tables(options.checks_tables);
+    hand_to_core(hosted.vm(), &options.pressure, device.as_ref())?;
     let begun = Instant::now();
     let mut engine = Engine::new(&hosted, &shelf, options.cpus);
     let mut first = Process::new(engine.first_space()?, reader);

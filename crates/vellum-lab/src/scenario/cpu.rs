@@ -4,6 +4,7 @@ use super::ops::{Ops, Prot, Shows};
 use super::toy::Toy;
 use super::{At, world::Shared};
 use crate::explore::{access, sim, wait};
+use crate::lab::Action;
 use vellum::Error;
 
 /// The CPU that an actor is: operations of the core on the process that the CPU runs, and user accesses of it.
@@ -41,6 +42,11 @@ impl Cpu<'_> {
         self.map_what(at, pages, Prot::ReadWrite, Shows::Stack, true)
     }
 
+    /// Maps private anonymous memory with tags; for modes whose architecture has some.
+    pub fn map_tagged(&self, at: At, pages: u64, prot: Prot) -> bool {
+        self.map_what(at, pages, prot, Shows::Tagged, true)
+    }
+
     /// Maps the file from page `index` on, shared.
     pub fn map_file(&self, at: At, pages: u64, prot: Prot, index: u64) -> bool {
         self.map_what(at, pages, prot, Shows::File(index), true)
@@ -63,7 +69,7 @@ impl Cpu<'_> {
                     range.enumerate().for_each(|(n, page)| oracle.is_file(process, page, index + n as u64))
                 }
                 Shows::PrivateFile(_) => range.for_each(|page| oracle.forget(process, page)),
-                Shows::Anonymous | Shows::Stack => {}
+                Shows::Anonymous | Shows::Stack | Shows::Tagged => {}
             });
         }
         done
@@ -155,17 +161,37 @@ impl Cpu<'_> {
         self.ops.enter_lazy();
     }
 
-    /// The user loads the page's word; `None` if it gets a signal.
+    /// The user loads the page's word; `None` if it gets a signal. In memory with tags the word's must be 0, else I-TAG
+    /// breaks; so for stores.
     pub fn load(&self, at: At) -> Option<u64> {
-        let process = self.process();
-        self.shared.watch(self.ops.address(at));
-        self.ops.access(process, at, None)
+        self.user(at, Action::Load { tag: None })
     }
 
     /// The user stores to the page's word; whether it could.
     pub fn store(&self, at: At, value: u64) -> bool {
+        self.user(at, Action::Store { value, tag: None }).is_some()
+    }
+
+    /// The user loads the page's word by an address that bears `tag`. Unless the memory is mapped with tags, and this is
+    /// the word's, I-TAG breaks.
+    pub fn load_tagged(&self, at: At, tag: u8) -> Option<u64> {
+        self.user(at, Action::Load { tag: Some(tag) })
+    }
+
+    /// The user stores to the page's word by an address that bears `tag`; as [`Cpu::load_tagged`].
+    pub fn store_tagged(&self, at: At, value: u64, tag: u8) -> bool {
+        self.user(at, Action::Store { value, tag: Some(tag) }).is_some()
+    }
+
+    /// The user tags the page's word, as a store with tags would reach it; whether it could. I-TAG breaks if the memory is
+    /// mapped without tags.
+    pub fn set_tag(&self, at: At, tag: u8) -> bool {
+        self.user(at, Action::SetTag(tag)).is_some()
+    }
+
+    fn user(&self, at: At, action: Action) -> Option<u64> {
         self.shared.watch(self.ops.address(at));
-        self.ops.access(self.process(), at, Some(value)).is_some()
+        self.ops.access(self.process(), at, action)
     }
 
     /// The processor fills its TLB for the page now, as it may at any time, also in lazy mode; nothing if it has the

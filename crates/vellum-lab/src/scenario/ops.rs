@@ -1,6 +1,7 @@
 //! What a scenario may ask of a world, whatever its architecture.
 
 use super::At;
+use crate::lab::Action;
 use vellum::Error;
 
 /// The rights of a mapping.
@@ -21,6 +22,8 @@ pub(crate) enum Shows {
     Anonymous,
     /// Private memory that grows downwards.
     Stack,
+    /// Private memory with tags.
+    Tagged,
     /// The world's file, from page `.0` on, shared.
     File(u64),
     /// The world's file, from page `.0` on, privately.
@@ -49,8 +52,8 @@ pub(crate) trait Ops: Send + Sync {
     fn translate(&self, process: usize, at: At) -> Option<u64>;
     /// The word of a page that is held while it is read, by its frame.
     fn read_held(&self, process: usize, at: At) -> Option<u64>;
-    /// A user access: the value; `None` if the program gets a signal for it.
-    fn access(&self, process: usize, at: At, store: Option<u64>) -> Option<u64>;
+    /// What a user does to the page's word: the value; `None` if the program gets a signal for it.
+    fn access(&self, process: usize, at: At, action: Action) -> Option<u64>;
     /// The processor walks the loaded tables for the page.
     fn speculate(&self, at: At);
     fn switch_to(&self, process: Option<usize>);

@@ -7,7 +7,7 @@ use super::At;
 use super::cpu::Cpu;
 use crate::explore::{WordId, access, sim};
 use crate::hardware::FrameKinds;
-use crate::lab::{Lab, UserError};
+use crate::lab::{Action, Lab, UserError};
 use crate::poison::lock;
 use std::ptr::NonNull;
 use std::sync::Mutex;
@@ -34,8 +34,9 @@ pub struct ToyPage {
 
 /// What a world gives to toys.
 pub(crate) trait ToyOps {
-    fn make(&self, pages: &[(At, u64)]);
-    fn access(&self, address: u64, store: Option<u64>) -> Option<u64>;
+    /// Maps pages, with further bits.
+    fn make(&self, pages: &[(At, u64)], more: PageBits);
+    fn access(&self, address: u64, action: Action) -> Option<u64>;
     fn clear(&self, address: u64) -> Option<ToyPage>;
     fn flush(&self, address: u64);
     fn read(&self, frame: u64) -> u64;
@@ -55,19 +56,38 @@ impl<'w> Toy<'w> {
 
     /// Makes tables that map `pages` for loads and stores; every CPU begins with them. Once, in a scenario's start.
     pub fn map(&self, pages: &[At]) {
+        self.map_with(pages, PageBits::NONE);
+    }
+
+    /// The same, of memory with tags.
+    pub fn map_tagged(&self, pages: &[At]) {
+        self.map_with(pages, PageBits::TAGGED);
+    }
+
+    fn map_with(&self, pages: &[At], more: PageBits) {
         let pages: Vec<(At, u64)> = pages.iter().map(|&at| (at, self.cpu.ops.address(at))).collect();
         pages.iter().for_each(|&(_, address)| self.cpu.shared.watch(address));
-        self.ops.make(&pages);
+        self.ops.make(&pages, more);
     }
 
     /// The user loads the page's word; `None` if that faults.
     pub fn load(&self, at: At) -> Option<u64> {
-        self.ops.access(self.cpu.ops.address(at), None)
+        self.ops.access(self.cpu.ops.address(at), Action::Load { tag: None })
     }
 
     /// The user stores to the page's word; whether it could.
     pub fn store(&self, at: At, value: u64) -> bool {
-        self.ops.access(self.cpu.ops.address(at), Some(value)).is_some()
+        self.ops.access(self.cpu.ops.address(at), Action::Store { value, tag: None }).is_some()
+    }
+
+    /// The user loads the page's word by an address that bears `tag`, which must be the word's.
+    pub fn load_tagged(&self, at: At, tag: u8) -> Option<u64> {
+        self.ops.access(self.cpu.ops.address(at), Action::Load { tag: Some(tag) })
+    }
+
+    /// The user tags the page's word; whether it could.
+    pub fn set_tag(&self, at: At, tag: u8) -> bool {
+        self.ops.access(self.cpu.ops.address(at), Action::SetTag(tag)).is_some()
     }
 
     /// Clears the page's entry by one atomic exchange: what it was.
@@ -178,12 +198,12 @@ impl<A: Arch> FrameKinds for ToyTables<A> {
 }
 
 impl<A: Arch> ToyOps for ToyTables<A> {
-    fn make(&self, pages: &[(At, u64)]) {
+    fn make(&self, pages: &[(At, u64)], more: PageBits) {
         {
             let state = &mut *lock(&self.state);
             for &(_, address) in pages {
                 let frame = self.take(state, 0, Kind::Anonymous);
-                let bits = PageBits::READ | PageBits::WRITE | PageBits::ACCESSED;
+                let bits = PageBits::READ | PageBits::WRITE | PageBits::ACCESSED | more;
                 self.leaf(state, address).store(A::page(frame, bits), SeqCst);
                 state.pages.push(address);
             }
@@ -191,14 +211,14 @@ impl<A: Arch> ToyOps for ToyTables<A> {
         self.load(0);
     }
 
-    fn access(&self, address: u64, store: Option<u64>) -> Option<u64> {
+    fn access(&self, address: u64, action: Action) -> Option<u64> {
         let resolve = |kind| {
             // The CPU may have cached the entry without the bit.
             self.machine().invalidate_page(ASID, address);
             let marked = self.machine().mark(address, kind);
             if marked { Ok(()) } else { Err(FaultError::Segv { address, denied: false }) }
         };
-        match self.machine().user_access(self, address, store, resolve) {
+        match self.machine().user_access(self, address, action, resolve) {
             Ok(value) => Some(value),
             Err(UserError::Fault(_)) => {
                 sim::happened(|| "signal".into());

@@ -8,7 +8,7 @@ use super::toy::{ToyOps, ToyTables};
 use super::{At, Scenario, X, Y, Z};
 use crate::explore::{Broken, Execution, Program, WordId, access, sim};
 use crate::hardware::{FrameKinds, MachineConfig};
-use crate::lab::{Lab, UserError};
+use crate::lab::{Action, Lab, UserError};
 use crate::poison::lock;
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -16,10 +16,10 @@ use std::ptr::NonNull;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::sync::{Arc, Mutex};
-use vellum::arch::{Arch, Entry, PageBits, entries, index, table_order};
+use vellum::arch::{Absent, Arch, Entry, PageBits, entries, index, table_order};
 use vellum::ops::{Advice, FaultError, MapFlags, MapRequest, Place, RemapPlace, RemapRequest, Sharing};
 use vellum::phys::{Kind, Pfn};
-use vellum::{AuditError, Error, Object, Space, Vm};
+use vellum::{AuditError, Error, Machine, Object, Space, Vm};
 
 /// Frames of a world. Few, so that setting one up is quick: what the core keeps for itself, some tables for three
 /// processes, some pages.
@@ -261,6 +261,12 @@ impl<A: Arch> Drop for World<A> {
     }
 }
 
+/// The request, for memory with tags.
+fn with_tags<'a, 'vm, M: Machine>(request: MapRequest<'a, 'vm, M>) -> MapRequest<'a, 'vm, M> {
+    // To be enabled when the core has the flag: request.with(MapFlags::TAGGED)
+    request
+}
+
 fn rights(prot: Prot) -> vellum::arch::Prot {
     match prot {
         Prot::None => vellum::arch::Prot::NONE,
@@ -295,6 +301,7 @@ impl<A: Arch> Ops for World<A> {
         let request = match shows {
             Shows::Anonymous => MapRequest::anonymous(length, prot),
             Shows::Stack => MapRequest::anonymous(length, prot).with(MapFlags::GROWS_DOWN),
+            Shows::Tagged => with_tags(MapRequest::anonymous(length, prot)),
             Shows::File(index) => of_file(index, Sharing::Shared),
             Shows::PrivateFile(index) => of_file(index, Sharing::Private),
         };
@@ -359,7 +366,7 @@ impl<A: Arch> Ops for World<A> {
         Some(word.load(SeqCst))
     }
 
-    fn access(&self, process: usize, at: At, store: Option<u64>) -> Option<u64> {
+    fn access(&self, process: usize, at: At, action: Action) -> Option<u64> {
         let space = self.space(process);
         let address = self.address(at);
         let page = address >> A::PAGE_SHIFT;
@@ -370,14 +377,14 @@ impl<A: Arch> Ops for World<A> {
             Err(FaultError::OutOfMemory { .. }) if sim::allocations_fail() => Ok(()),
             Err(error) => Err(error),
         };
-        match self.vm().machine().user_access(self.vm(), address, store, resolve) {
+        match self.vm().machine().user_access(self.vm(), address, action, resolve) {
             Ok(value) => {
-                let wrong = self.shared.with_oracle(|oracle| match store {
-                    Some(value) => {
+                let wrong = self.shared.with_oracle(|oracle| match action {
+                    Action::Store { value, .. } => {
                         oracle.store(process, page, value);
                         None
                     }
-                    None => oracle.load(process, page, value),
+                    Action::Load { .. } | Action::SetTag(_) => oracle.load(process, page, value),
                 });
                 if let Some(wrong) = wrong {
                     self.cpu().expect(false, "I-LOST", &wrong);
@@ -448,7 +455,7 @@ impl<A: Arch> Ops for World<A> {
     fn audit_tlbs(&self, process: usize) {
         for cpu in 0..self.scenario.actors.len() {
             if self.shared.runs(cpu) == Some(process) {
-                self.vm().machine().audit(self.vm(), cpu);
+                self.vm().machine().audit(&self.toy, cpu);
             }
         }
     }
@@ -528,6 +535,7 @@ impl<A: Arch> Execution for World<A> {
             Entry::Empty => "none".into(),
             Entry::Table(Pfn(frame)) => format!("table F{frame:x}"),
             Entry::Page(Pfn(frame), bits) => format!("F{frame:x} {}", show_bits(bits)),
+            Entry::Absent(absent) => show_absent(absent),
         };
         let name = ["PTE", "PMD", "PUD", "PGD", "P5D"][level];
         let whose = if process == 0 { String::new() } else { format!(" of process {process}") };
@@ -564,8 +572,21 @@ fn show_bits(bits: PageBits) -> String {
         (PageBits::ACCESSED, 'a'),
         (PageBits::DIRTY, 'd'),
         (PageBits::EXCLUSIVE, 'e'),
+        (PageBits::TAGGED, 't'),
     ];
-    letters.iter().map(|&(flag, letter)| if bits.has(flag) { letter } else { '-' }).collect()
+    let letters = letters.iter().filter(|&&(flag, _)| flag != PageBits::TAGGED || bits.has(flag));
+    letters.map(|&(flag, letter)| if bits.has(flag) { letter } else { '-' }).collect()
+}
+
+fn show_absent(absent: Absent) -> String {
+    let own = |is_exclusive| if is_exclusive { " e" } else { "" };
+    match absent {
+        Absent::Swap { slot, is_exclusive } => {
+            format!("swap {}:{:x}{}", slot.area(), slot.offset(), own(is_exclusive))
+        }
+        Absent::Migration { pfn: Pfn(frame), is_exclusive, .. } => format!("moving F{frame:x}{}", own(is_exclusive)),
+        Absent::Poison => "poison".into(),
+    }
 }
 
 /// A scenario on an architecture, as a program.

@@ -99,6 +99,44 @@ impl<'h, A: Arch> CpuThread<'h, A> {
         access::load(space, address, bytes, &mut self.latency.borrow_mut())
     }
 
+    /// Stores `bytes` by an address that bears `tag`; those of the methods above bear 0.
+    pub fn store_tagged(
+        &self,
+        space: &Space<'_, Threads<A>>,
+        address: u64,
+        bytes: &[u8],
+        tag: u8,
+    ) -> Result<(), AccessError> {
+        self.switch_to(space);
+        access::store_tagged(space, address, bytes, tag, &mut self.latency.borrow_mut())
+    }
+
+    /// Loads `length` bytes by an address that bears `tag`.
+    pub fn load_tagged(
+        &self,
+        space: &Space<'_, Threads<A>>,
+        address: u64,
+        length: usize,
+        tag: u8,
+    ) -> Result<Vec<u8>, AccessError> {
+        self.switch_to(space);
+        let mut bytes = vec![0; length];
+        access::load_tagged(space, address, &mut bytes, tag, &mut self.latency.borrow_mut())?;
+        Ok(bytes)
+    }
+
+    /// Tags the granules of `length` bytes from `address` on, which must be mapped with tags.
+    pub fn set_tag(
+        &self,
+        space: &Space<'_, Threads<A>>,
+        address: u64,
+        length: usize,
+        tag: u8,
+    ) -> Result<(), AccessError> {
+        self.switch_to(space);
+        access::set_tag(space, address, length, tag, &mut self.latency.borrow_mut())
+    }
+
     /// Fetches `length` bytes of instructions from `address`.
     pub fn execute(&self, space: &Space<'_, Threads<A>>, address: u64, length: usize) -> Result<(), AccessError> {
         self.switch_to(space);

@@ -145,6 +145,22 @@ unsafe impl<A: Arch> Machine for Threads<A> {
     fn now(&self) -> u64 {
         self.started.elapsed().as_nanos() as u64
     }
+
+    fn compress(&self, page: &[u8], into: &mut [u8]) -> Option<usize> {
+        self.compressor.compress(page, into)
+    }
+
+    fn decompress(&self, from: &[u8], page: &mut [u8]) -> bool {
+        self.compressor.decompress(from, page)
+    }
+
+    fn read_tags(&self, pfn: Pfn, into: &mut [u8]) {
+        self.memory.pack_tags(pfn, into);
+    }
+
+    fn write_tags(&self, pfn: Pfn, tags: &[u8]) {
+        self.memory.unpack_tags(pfn, tags);
+    }
 }
 
 impl<A: Arch> Simulated for Threads<A> {

@@ -18,6 +18,7 @@ mod machine;
 
 pub use host::{CpuThread, ThreadHost};
 
+use crate::compressor::Compressor;
 use crate::hardware::{
     Bus, Checks, CpuCounters, HostMemory, MachineConfig, Mmu, NoHostMemory, Violation, ViolationLog,
 };
@@ -41,6 +42,7 @@ pub struct Threads<A: Arch> {
     checks_frames: AtomicBool,
     started: Instant,
     interrupt: OnceLock<Box<dyn Fn() + Send + Sync>>,
+    compressor: Compressor,
     log: Mutex<ViolationLog>,
 }
 
@@ -129,6 +131,7 @@ impl<A: Arch> Threads<A> {
             checks_frames: AtomicBool::new(false),
             started: Instant::now(),
             interrupt: OnceLock::new(),
+            compressor: Compressor::new(),
             log: Mutex::new(ViolationLog::default()),
         })
     }
@@ -169,6 +172,11 @@ impl<A: Arch> Threads<A> {
     /// Switches the check that frames and tables reached by user accesses are what they must be; off at first.
     pub fn check_frames(&self, on: bool) {
         self.checks_frames.store(on, Relaxed);
+    }
+
+    /// What compresses pages for the core.
+    pub fn compressor(&self) -> &Compressor {
+        &self.compressor
     }
 
     /// What `cpu` did.

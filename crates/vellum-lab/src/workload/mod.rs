@@ -16,6 +16,7 @@ mod user;
 
 use crate::access::Simulated;
 use crate::outcome::{Outcome, RunError};
+use crate::pressure::Pressure;
 use crate::replay::files::PatternFile;
 use user::User;
 use vellum::Space;
@@ -49,6 +50,8 @@ pub struct Setting {
     pub frames: u64,
     /// Whether on the deterministic machine; else on real threads.
     pub is_deterministic: bool,
+    /// What there is against the shortage of memory.
+    pub pressure: Pressure,
 }
 
 impl Workload {
@@ -185,10 +188,13 @@ mod tests {
         for workload in Workload::ALL {
             assert_eq!(Workload::named(workload.name()), Some(workload));
             for is_deterministic in [true, false] {
-                let setting = Setting { cpus: 3, frames: 16384, is_deterministic };
-                let outcome = workload.run::<X86_64>(&setting).unwrap();
-                assert!(outcome.is_clean(), "{}: {:?}", workload.name(), outcome.oracle.first);
-                assert!(outcome.oracle.loads_checked > 1000, "{}", workload.name());
+                for nodes in [1, 3] {
+                    let pressure = Pressure { nodes, ..Pressure::NONE };
+                    let setting = Setting { cpus: 3, frames: 16384, is_deterministic, pressure };
+                    let outcome = workload.run::<X86_64>(&setting).unwrap();
+                    assert!(outcome.is_clean(), "{}: {:?}", workload.name(), outcome.oracle.first);
+                    assert!(outcome.oracle.loads_checked > 1000, "{}", workload.name());
+                }
             }
         }
     }

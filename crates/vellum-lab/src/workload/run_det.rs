@@ -2,9 +2,9 @@
 
 use super::user::User;
 use super::{Prepared, Setting, Step, Workload, add_user};
-use crate::hardware::MachineConfig;
 use crate::hosted::Hosted;
 use crate::outcome::{Gauge, Outcome, RunError};
+use crate::pressure::hand_to_core;
 use crate::replay::files::PatternFile;
 use crate::replay::touched::Touched;
 use std::time::Instant;
@@ -12,8 +12,10 @@ use vellum::arch::Arch;
 
 pub(super) fn run<A: Arch>(workload: Workload, setting: &Setting) -> Result<Outcome, RunError> {
     let file = PatternFile::default();
-    let hosted = Hosted::<A>::new(&MachineConfig::new(setting.cpus, setting.frames))?;
+    let device = setting.pressure.swap_device::<A>()?;
+    let hosted = Hosted::<A>::new(&setting.pressure.machine(setting.cpus, setting.frames))?;
     let (vm, machine) = (hosted.vm(), hosted.machine());
+    hand_to_core(vm, &setting.pressure, device.as_ref())?;
     let begun = Instant::now();
     let mut users: Vec<_> = (0..setting.cpus).map(|cpu| User::new(vm, cpu)).collect();
     let mut gauge = Gauge::new(vm);

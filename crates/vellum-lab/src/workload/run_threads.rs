@@ -2,9 +2,9 @@
 
 use super::user::User;
 use super::{Actor, Prepared, Setting, Step, Workload, add_user};
-use crate::hardware::MachineConfig;
 use crate::outcome::{Gauge, Outcome, RunError};
 use crate::poison::lock;
+use crate::pressure::hand_to_core;
 use crate::replay::files::PatternFile;
 use crate::replay::touched::Touched;
 use crate::threads::{Mmus, ThreadHost, Threads};
@@ -27,8 +27,13 @@ struct Common {
 
 pub(super) fn run<A: Arch>(workload: Workload, setting: &Setting) -> Result<Outcome, RunError> {
     let file = PatternFile::default();
-    let host = ThreadHost::<A>::new(&MachineConfig::new(setting.cpus, setting.frames), Mmus::Simulated)?;
+    let device = setting.pressure.swap_device::<A>()?;
+    let host = ThreadHost::<A>::new(&setting.pressure.machine(setting.cpus, setting.frames), Mmus::Simulated)?;
     host.machine().check_frames(true);
+    {
+        let seat = host.enter(0);
+        hand_to_core(seat.vm(), &setting.pressure, device.as_ref())?;
+    }
     let begun = Instant::now();
     let gauge = Mutex::new(Gauge::new(host.vm()));
     let prepared = {

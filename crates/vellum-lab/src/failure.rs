@@ -1,9 +1,9 @@
-//! Allocation failure on demand.
+//! Failure on demand: of allocations, of reads and writes of devices, of compressed pages.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
-/// Which of the allocations that follow fail; they count from 0.
+/// Which of the attempts that follow fail; they count from 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum FailurePlan {
     /// None.
@@ -15,18 +15,18 @@ pub enum FailurePlan {
     From(u64),
 }
 
-/// Counts allocations and lets a [`FailurePlan`] decide about each.
+/// Counts attempts and lets a [`FailurePlan`] decide about each.
 #[derive(Debug)]
-pub(crate) struct AllocationGate {
+pub(crate) struct FailureGate {
     first: AtomicU64,
     end: AtomicU64,
     attempts: AtomicU64,
     failures: AtomicU64,
 }
 
-impl AllocationGate {
-    pub(crate) fn new() -> AllocationGate {
-        let gate = AllocationGate {
+impl FailureGate {
+    pub(crate) fn new() -> FailureGate {
+        let gate = FailureGate {
             first: AtomicU64::new(0),
             end: AtomicU64::new(0),
             attempts: AtomicU64::new(0),
@@ -49,7 +49,7 @@ impl AllocationGate {
         self.failures.store(0, Relaxed);
     }
 
-    /// One allocation: whether it may be tried.
+    /// One attempt: whether it may succeed.
     pub(crate) fn allow(&self) -> bool {
         let number = self.attempts.fetch_add(1, Relaxed);
         let fails = (self.first.load(Relaxed)..self.end.load(Relaxed)).contains(&number);
@@ -57,7 +57,7 @@ impl AllocationGate {
         !fails
     }
 
-    /// Allocations since the plan began.
+    /// Attempts since the plan began.
     pub(crate) fn attempts(&self) -> u64 {
         self.attempts.load(Relaxed)
     }
@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     fn first_four(plan: FailurePlan) -> ([bool; 4], u64) {
-        let gate = AllocationGate::new();
+        let gate = FailureGate::new();
         gate.set(plan);
         (std::array::from_fn(|_| gate.allow()), gate.failures())
     }
