@@ -50,19 +50,26 @@ impl Pressure {
     }
 }
 
-/// Hands the core what is to serve it under pressure.
-///
-/// To be wired when the core has these: a swap area on `device`, the most pages that its compressed tier may take, and
-/// the switch for batches. Until then the values end here.
-pub(crate) fn hand_to_core<'vm, M: Machine>(
-    vm: &'vm Vm<M>,
+/// Hands the core what is to serve it under pressure: a swap area on `device`, or without one an area whose pages live in
+/// the compressed tier alone; the tier's limit; the switch for batches.
+pub(crate) fn hand_to_core<M: Machine>(
+    vm: &Vm<M>,
     pressure: &Pressure,
-    device: Option<&'vm FileDevice>,
+    device: Option<FileDevice>,
 ) -> Result<(), RunError> {
-    let (zswap_pages, is_batched) = (pressure.zswap_pages::<M::Arch>(), pressure.is_batched);
-    let _ = (vm, device, zswap_pages, is_batched);
-    Ok(())
+    let failed = |error| RunError::Workload(format!("no swap area: {error}"));
+    let zswap_pages = pressure.zswap_pages::<M::Arch>();
+    vm.set_batching(pressure.is_batched);
+    vm.set_compressed_limit(zswap_pages);
+    match device {
+        Some(device) => vm.swap_on(device, 0).map(|_| ()).map_err(failed),
+        None if zswap_pages > 0 => vm.swap_on_memory(zswap_pages * COMPRESSION_MAX, 0).map(|_| ()).map_err(failed),
+        None => Ok(()),
+    }
 }
+
+/// Pages that a page of the compressed tier is taken to hold at most, where there is nothing behind it.
+const COMPRESSION_MAX: u64 = 4;
 
 #[cfg(test)]
 mod tests {

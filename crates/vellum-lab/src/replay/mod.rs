@@ -66,7 +66,7 @@ pub fn replay<A: Arch>(
     let device = options.pressure.swap_device::<A>()?;
     let hosted = Hosted::<A>::new(&options.pressure.machine(options.cpus, options.frames))?;
     hosted.machine().check_tables(options.checks_tables);
-    hand_to_core(hosted.vm(), &options.pressure, device.as_ref())?;
+    hand_to_core(hosted.vm(), &options.pressure, device)?;
     let begun = Instant::now();
     let mut engine = Engine::new(&hosted, &shelf, options.cpus);
     let mut first = Process::new(engine.first_space()?, reader);

@@ -15,7 +15,7 @@ pub(super) fn run<A: Arch>(workload: Workload, setting: &Setting) -> Result<Outc
     let device = setting.pressure.swap_device::<A>()?;
     let hosted = Hosted::<A>::new(&setting.pressure.machine(setting.cpus, setting.frames))?;
     let (vm, machine) = (hosted.vm(), hosted.machine());
-    hand_to_core(vm, &setting.pressure, device.as_ref())?;
+    hand_to_core(vm, &setting.pressure, device)?;
     let begun = Instant::now();
     let mut users: Vec<_> = (0..setting.cpus).map(|cpu| User::new(vm, cpu)).collect();
     let mut gauge = Gauge::new(vm);

@@ -32,7 +32,7 @@ pub(super) fn run<A: Arch>(workload: Workload, setting: &Setting) -> Result<Outc
     host.machine().check_frames(true);
     {
         let seat = host.enter(0);
-        hand_to_core(seat.vm(), &setting.pressure, device.as_ref())?;
+        hand_to_core(seat.vm(), &setting.pressure, device)?;
     }
     let begun = Instant::now();
     let gauge = Mutex::new(Gauge::new(host.vm()));
