@@ -47,7 +47,8 @@ pub struct RunArgs {
     /// Swap, 1M to 64G, in a temporary file [none].
     #[arg(long, value_name = "SIZE", value_parser = memory)]
     pub swap: Option<u64>,
-    /// The most memory that compressed pages may take before they go to swap, 1M to 64G and less than the memory [none].
+    /// The most memory that compressed pages may take before they go to swap, 1M to 64G, and less than the memory
+    /// [none].
     #[arg(long, value_name = "SIZE", value_parser = memory, requires = "swap")]
     pub zswap: Option<u64>,
     /// Whether one flush serves a list of pages that are unmapped under pressure, rather than one flush each.

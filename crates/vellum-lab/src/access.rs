@@ -283,7 +283,7 @@ mod tests {
 
     const PAGES: u64 = 3;
 
-    /// Memory of `PAGES` pages that is faulted in, and whose entries, as far as there are any, then say that it has tags.
+    /// Memory of `PAGES` pages that is faulted in, and whose entries then say that it has tags.
     fn tagged_memory<'vm, M: Simulated>(vm: &'vm Vm<M>) -> (Space<'vm, M>, u64) {
         let page = 1u64 << M::Arch::PAGE_SHIFT;
         let space = vm.create_space().unwrap();

@@ -59,8 +59,8 @@ impl Action {
 }
 
 impl<A: Arch> Lab<A> {
-    /// Does `action` to the word at `address` on the current CPU, and says what it is then; `resolve` handles faults. An
-    /// access whose tag is not that of the memory breaks I-TAG.
+    /// Does `action` to the word at `address` on the current CPU, and says what the word is then; `resolve` handles
+    /// faults. An access whose tag is not that of the memory breaks I-TAG.
     pub(crate) fn user_access<K: FrameKinds>(
         &self,
         kinds: &K,

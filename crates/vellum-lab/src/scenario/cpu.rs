@@ -172,8 +172,8 @@ impl Cpu<'_> {
         self.user(at, Action::Store { value, tag: None }).is_some()
     }
 
-    /// The user loads the page's word by an address that bears `tag`. Unless the memory is mapped with tags, and this is
-    /// the word's, I-TAG breaks.
+    /// The user loads the page's word by an address that bears `tag`. Unless the memory is mapped with tags, and this
+    /// is the word's, I-TAG breaks.
     pub fn load_tagged(&self, at: At, tag: u8) -> Option<u64> {
         self.user(at, Action::Load { tag: Some(tag) })
     }
@@ -183,8 +183,8 @@ impl Cpu<'_> {
         self.user(at, Action::Store { value, tag: Some(tag) }).is_some()
     }
 
-    /// The user tags the page's word, as a store with tags would reach it; whether it could. I-TAG breaks if the memory is
-    /// mapped without tags.
+    /// The user tags the page's word, as a store with tags would reach it; whether it could. I-TAG breaks if the memory
+    /// is mapped without tags.
     pub fn set_tag(&self, at: At, tag: u8) -> bool {
         self.user(at, Action::SetTag(tag)).is_some()
     }
