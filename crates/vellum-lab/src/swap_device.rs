@@ -6,10 +6,10 @@ use rustc_hash::FxHashMap;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
-use vellum::IoError;
+use vellum::{IoError, SwapDevice};
 
 /// What a device did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -176,6 +176,43 @@ impl FileDevice {
     fn write_page(&self, page: u64, from: &[u8]) -> Result<(), IoError> {
         self.shape.check(page, from.len())?;
         self.file.write_all_at(from, page * self.shape.page_bytes as u64).map_err(|_| IoError)
+    }
+}
+
+macro_rules! swap_device {
+    ($($device:ty),*) => {$(
+        impl SwapDevice for $device {
+            fn pages(&self) -> u64 {
+                Self::pages(self)
+            }
+
+            fn read(&self, page: u64, into: &mut [u8]) -> Result<(), IoError> {
+                Self::read(self, page, into)
+            }
+
+            fn write(&self, page: u64, from: &[u8]) -> Result<(), IoError> {
+                Self::write(self, page, from)
+            }
+        }
+    )*};
+}
+swap_device!(MemoryDevice, FileDevice);
+
+/// A handle of a device, to be given to the core while the device is still looked at and made to fail.
+#[derive(Debug)]
+pub struct Handle<D>(pub Arc<D>);
+
+impl<D: SwapDevice> SwapDevice for Handle<D> {
+    fn pages(&self) -> u64 {
+        self.0.pages()
+    }
+
+    fn read(&self, page: u64, into: &mut [u8]) -> Result<(), IoError> {
+        self.0.read(page, into)
+    }
+
+    fn write(&self, page: u64, from: &[u8]) -> Result<(), IoError> {
+        self.0.write(page, from)
     }
 }
 

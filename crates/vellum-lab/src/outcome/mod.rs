@@ -170,7 +170,7 @@ impl fmt::Display for RunError {
             RunError::OutOfMemory { during, accesses, frames } => write!(
                 f,
                 "out of memory after {accesses} accesses, in {during}: all {frames} frames are in use \
-                 (reclaim and swap are not supported yet; --memory gives more)"
+                 and none could be reclaimed (--memory and --swap give more)"
             ),
             RunError::Address { address, arch, end } => {
                 write!(f, "the trace uses address {address:#x}, and user addresses end at {end:#x} on {arch}")

@@ -263,8 +263,7 @@ impl<A: Arch> Drop for World<A> {
 
 /// The request, for memory with tags.
 fn with_tags<'a, 'vm, M: Machine>(request: MapRequest<'a, 'vm, M>) -> MapRequest<'a, 'vm, M> {
-    // To be enabled when the core has the flag: request.with(MapFlags::TAGGED)
-    request
+    request.with(MapFlags::TAGGED)
 }
 
 fn rights(prot: Prot) -> vellum::arch::Prot {
