@@ -116,6 +116,10 @@ guards! {
     BatchAwaitsBroadcast,
     /// A space ends when no reverse-mapping walk is in it any more. (F10)
     WalksEndFirst,
+    /// A space's place in its line stays until no descendant is left. (F9)
+    NodesOutliveSpaces,
+    /// Fork hangs a leaf into the child before it copies entries to it. (F1)
+    HungFirst,
     /// Fork takes exclusiveness from entries of absent pages too, on both sides. (E18, F1)
     SharedAbsent,
     /// Tags are restored before the slot may be freed. (E8)
@@ -124,8 +128,14 @@ guards! {
     SlotUnderLock,
     /// Who waits for a page that is being moved takes no reference. (F6)
     WaitWithoutReference,
+    /// Who has folio locks tries others, and does not wait for them. (F8)
+    LocksTried,
+    /// That a page was stored to is noted when its entry comes to say that it is being moved. (F5)
+    DirtyMoves,
     /// The walk that ends a migration is repeated until all entries were found. (F4)
     MoveSeen,
+    /// A slot of a page cache is read again after a reference to the page that it named was taken. (F3)
+    LookupRecheck,
     /// A page of an object, or a copy of it, is mapped only if, under the leaf's lock, it is still the object's.
     /// (F11, F12)
     CachedUnderLock,
@@ -139,7 +149,7 @@ guards! {
     LazyFreeRechecked,
     /// A page's frame is replaced only if nobody else has a reference. (F2)
     MoveCounted,
-    /// A swap slot's word is read again after a reference to the page that it named was taken. (E12, F3)
+    /// A swap slot's word is read again after a reference to the page that it named was taken. (E12)
     CacheRecheck,
     /// One page at a time stands for a swap slot: who finds another there does not read it. (E11)
     SlotCacheMutex,

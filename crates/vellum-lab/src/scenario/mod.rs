@@ -11,6 +11,7 @@ pub mod diagram;
 mod mode;
 mod ops;
 mod oracle;
+mod pressure;
 mod toy;
 mod world;
 
@@ -54,6 +55,8 @@ pub struct Scenario {
     pub breaks: fn(Mode) -> bool,
     /// In which modes it makes sense: not where the mechanism it is about does not exist.
     pub runs: fn(Mode) -> bool,
+    /// Nodes of its memory; CPUs belong to them in turn.
+    pub nodes: u8,
     /// What is searched.
     pub bound: Bound,
     /// The invariants it can break, by their names in the catalogue; for the list.
@@ -85,6 +88,7 @@ impl Scenario {
         guards_redundant: &[],
         breaks: |_| true,
         runs: |_| true,
+        nodes: 1,
         bound: Bound { preemptions: 2, surprises: 1 },
         invariants: &[],
         start: |_| (),

@@ -73,6 +73,8 @@ pub(crate) trait Ops: Send + Sync {
     fn audit_tlbs(&self, process: usize);
     /// Recounts everything.
     fn audit(&self);
+    /// What the shortage of memory does.
+    fn pressure(&self) -> &dyn super::pressure::PressureOps;
     /// The toy's means.
     fn toy(&self) -> &dyn super::toy::ToyOps;
 }

@@ -1,8 +1,17 @@
 //! The scenarios, one file each, by their ids in the catalogue.
 
+mod a1;
 mod a13;
 mod a14;
 mod a15;
+mod a2;
+mod a3;
+mod a4;
+mod a4u;
+mod a5;
+mod a6;
+mod a7;
+mod a9;
 mod b1;
 mod b11;
 mod b12;
@@ -15,11 +24,25 @@ mod b17;
 mod b2;
 mod b20;
 mod b3;
+mod b4;
+mod b7;
 mod b8;
 mod b9;
 mod d10;
 mod d8;
 mod d9;
+mod f1;
+mod f10;
+mod f11;
+mod f12;
+mod f1b;
+mod f2;
+mod f3;
+mod f4;
+mod f5;
+mod f6;
+mod f8;
+mod f9;
 mod g1;
 mod g12;
 mod g13;
@@ -46,12 +69,23 @@ use crate::scenario::Scenario;
 
 /// All scenarios.
 pub const ALL: &[&Scenario] = &[
+    &a1::SCENARIO,
+    &a2::SCENARIO,
+    &a3::SCENARIO,
+    &a4::SCENARIO,
+    &a4u::SCENARIO,
+    &a5::SCENARIO,
+    &a6::SCENARIO,
+    &a7::SCENARIO,
+    &a9::SCENARIO,
     &a13::SCENARIO,
     &a14::SCENARIO,
     &a15::SCENARIO,
     &b1::SCENARIO,
     &b2::SCENARIO,
     &b3::SCENARIO,
+    &b4::SCENARIO,
+    &b7::SCENARIO,
     &b8::SCENARIO,
     &b9::SCENARIO,
     &b11::SCENARIO,
@@ -66,6 +100,18 @@ pub const ALL: &[&Scenario] = &[
     &d8::SCENARIO,
     &d9::SCENARIO,
     &d10::SCENARIO,
+    &f1::SCENARIO,
+    &f1b::SCENARIO,
+    &f2::SCENARIO,
+    &f3::SCENARIO,
+    &f4::SCENARIO,
+    &f5::SCENARIO,
+    &f6::SCENARIO,
+    &f8::SCENARIO,
+    &f9::SCENARIO,
+    &f10::SCENARIO,
+    &f11::SCENARIO,
+    &f12::SCENARIO,
     &g1::SCENARIO,
     &g2::SCENARIO,
     &g4::SCENARIO,

@@ -71,7 +71,10 @@ fn unmap<'vm, M: Machine>(
     let cx = Cx::enter(vm);
     let mut batch = UnmapBatch::new(&cx);
     for (&pfn, place) in list.pages().iter().zip(moves.iter_mut()) {
-        if !vm.physical().frame(pfn).folio_lock().try_acquire() {
+        let lock = vm.physical().frame(pfn).folio_lock();
+        if !M::guard(Guard::LocksTried) {
+            lock.acquire(vm);
+        } else if !lock.try_acquire() {
             busy.push(pfn);
             continue;
         }

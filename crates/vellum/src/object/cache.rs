@@ -12,6 +12,7 @@ use super::page::{is_up_to_date, release};
 use super::radix::{Reserve, Tree};
 use crate::cpu::Cx;
 use crate::error::Error;
+use crate::guard::Guard;
 use crate::machine::Machine;
 use crate::phys::Pfn;
 use crate::sync::{AtomicU64, Rank, RawLock};
@@ -62,7 +63,7 @@ impl<M: Machine> Cache<M> {
                 // Freed, so it has left the slot: its removal comes before the last reference is dropped.
                 continue;
             }
-            if slot.load(Acquire) == word {
+            if !M::guard(Guard::LookupRecheck) || slot.load(Acquire) == word {
                 return Some(pfn);
             }
             release(cx, pfn);

@@ -198,8 +198,14 @@ impl<M: Machine> Fork<'_, M> {
         let fresh = Table::allocate(cx, 0, ClassId::NONE)?;
         // First, so that a reverse-mapping walk which comes after the copy of an entry finds it (F1); after a failure the
         // child's end frees what is there.
-        self.hang(cx, copy, copy.index(address), fresh, address);
-        self.leaf_slots(cx, leaf, fresh, address)
+        if M::guard(Guard::HungFirst) {
+            self.hang(cx, copy, copy.index(address), fresh, address);
+        }
+        let result = self.leaf_slots(cx, leaf, fresh, address);
+        if !M::guard(Guard::HungFirst) {
+            self.hang(cx, copy, copy.index(address), fresh, address);
+        }
+        result
     }
 
     fn leaf_slots<'a>(

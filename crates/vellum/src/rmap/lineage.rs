@@ -11,6 +11,7 @@
 
 use crate::cpu::Cx;
 use crate::error::Error;
+use crate::guard::Guard;
 use crate::machine::Machine;
 use crate::space::Inner;
 use crate::sync::{AtomicU64, Rank};
@@ -70,7 +71,7 @@ impl<M: Machine> Lineage<M> {
         self.space.store(0, Release);
         let mut node = Some(self);
         while let Some(this) = node.filter(|node| node.is_over()) {
-            node = Self::at(cx, this.parent.load(Relaxed));
+            node = if M::guard(Guard::NodesOutliveSpaces) { Self::at(cx, this.parent.load(Relaxed)) } else { None };
             this.unlink(cx);
             cx.retire(NonNull::from(this).cast(), size_of::<Self>());
         }
@@ -78,7 +79,7 @@ impl<M: Machine> Lineage<M> {
 
     /// Whether neither the space nor a descendant lives.
     fn is_over(&self) -> bool {
-        self.space.load(Relaxed) == 0 && self.first_child.load(Relaxed) == 0
+        self.space.load(Relaxed) == 0 && (self.first_child.load(Relaxed) == 0 || !M::guard(Guard::NodesOutliveSpaces))
     }
 
     /// Takes the node out of its parent's list; its own links stay, for readers.

@@ -8,6 +8,7 @@
 use super::{Found, Name, Seek, walk};
 use crate::arch::{Absent, Arch, PageBits, Prot, SwapSlot};
 use crate::cpu::Cx;
+use crate::guard::Guard;
 use crate::machine::Machine;
 use crate::phys::{Kind, Pfn, folio};
 use crate::space::apply::{readable, rss_kind};
@@ -93,11 +94,18 @@ fn take<'a, M: Machine>(
     {
         return false;
     }
+    // What of the entry's bits is kept.
+    let noted = |bits: PageBits| {
+        let loses = into == Into::Migration && !M::guard(Guard::DirtyMoves);
+        if loses { bits.without(PageBits::DIRTY) } else { bits }
+    };
     let old = match into {
         Into::Nothing => found.leaf.take(found.index),
-        _ => found.leaf.update(found.index, |word| M::Arch::absent(absent(pfn, into, M::Arch::page_bits(word)))).0,
+        _ => {
+            found.leaf.update(found.index, |word| M::Arch::absent(absent(pfn, into, noted(M::Arch::page_bits(word))))).0
+        }
     };
-    let bits = M::Arch::page_bits(old);
+    let bits = noted(M::Arch::page_bits(old));
     // What may still be stored to until the flush counts as stored to from now on (A1, A2).
     if UnmapBatch::<M>::may_be_stored_to(bits) || bits.has(PageBits::DIRTY) {
         frame.set_flags(folio::DIRTY);

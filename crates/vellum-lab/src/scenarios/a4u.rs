@@ -1,0 +1,31 @@
+//! A4, with munmap and a new mapping: munmap finds only that the page is in swap, drops the slot, and owes no flush. Who
+//! maps something new there sees the old page.
+
+use crate::explore::Bound;
+use crate::scenario::{Prot, Scenario, X, actor};
+use vellum::Guard;
+
+pub(super) static SCENARIO: Scenario = Scenario {
+    id: "A4U",
+    title: "munmap relies on a flush that a batch still owes",
+    thread: "S1",
+    guards: &[Guard::PendingSettled],
+    invariants: &["I-GONE"],
+    bound: Bound { preemptions: 2, surprises: 0 },
+    start: |cpu| {
+        cpu.swap_on();
+        cpu.map(X, 1, Prot::ReadWrite);
+        cpu.store(X, 1);
+    },
+    actors: &[
+        actor("munmap, mmap, user", |cpu| {
+            cpu.unmap(X, 1);
+            cpu.map(X, 1, Prot::ReadWrite);
+            cpu.load(X);
+        }),
+        actor("pageout", |cpu| {
+            cpu.page_out(X, 1);
+        }),
+    ],
+    ..Scenario::DEFAULT
+};

@@ -1,0 +1,29 @@
+//! F1, the other half: fork copies entries to a leaf that does not hang in the child's tables yet. A migration that ends
+//! meanwhile does not find it there, and the child's page is being moved for ever.
+
+use crate::explore::Bound;
+use crate::scenario::{Prot, Scenario, X, actor};
+use vellum::Guard;
+
+pub(super) static SCENARIO: Scenario = Scenario {
+    id: "F1B",
+    title: "a migration ends before fork's copy can be found",
+    guards: &[Guard::HungFirst],
+    invariants: &["I-PROG", "I-RMAP", "I-COUNT"],
+    nodes: 2,
+    bound: Bound { preemptions: 2, surprises: 0 },
+    start: |cpu| {
+        cpu.map(X, 1, Prot::ReadWrite);
+        cpu.store(X, 1);
+    },
+    actors: &[
+        actor("fork", |cpu| {
+            cpu.fork();
+        }),
+        // The recount at the end finds entries that say a page is being moved.
+        actor("move_pages", |cpu| {
+            cpu.migrate(X, 1, 1);
+        }),
+    ],
+    ..Scenario::DEFAULT
+};
