@@ -60,7 +60,10 @@ impl<M: Machine> Cache<M> {
             let word = slot.load(Acquire);
             let pfn = frame_of(word)?;
             if !cx.vm().physical().frame(pfn).try_get() {
-                // Freed, so it has left the slot: its removal comes before the last reference is dropped.
+                // About to leave the slot, by who has frozen its counts, or it has left, and was freed.
+                if slot.load(Acquire) == word {
+                    cx.vm().physical().frame(pfn).folio_lock().await_release(cx);
+                }
                 continue;
             }
             if !M::guard(Guard::LookupRecheck) || slot.load(Acquire) == word {
@@ -88,9 +91,13 @@ impl<M: Machine> Cache<M> {
             let slot = self.tree.make_slot(cx, &guard, index, &mut reserve);
             let word = slot.load(Relaxed);
             if let Some(winner) = frame_of(word) {
-                // The cache's reference pins it, as nothing is removed while the lock is held.
-                cx.vm().physical().frame(winner).get();
-                return Ok((winner, None));
+                // Nothing is removed while the lock is held; but who waits for it to remove the page has frozen its counts.
+                if cx.vm().physical().frame(winner).try_get() {
+                    return Ok((winner, None));
+                }
+                drop(guard);
+                cx.vm().physical().frame(winner).folio_lock().await_release(cx);
+                continue;
             }
             slot.store(pfn.0 + 1, Release);
             self.pages.add_owned(1);
