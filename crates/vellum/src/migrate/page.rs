@@ -51,6 +51,7 @@ pub(super) fn copy<M: Machine>(cx: &Cx<'_, M>, from: Pfn, to: Pfn) {
 pub(super) fn carry_out<M: Machine>(cx: &Cx<'_, M>, mut this: Move<'_, M>) -> bool {
     let (old, new) = (cx.vm().physical().frame(this.from), cx.vm().physical().frame(this.to));
     let unmapped = this.unmapped.take();
+    let is_file = old.kind() == Kind::File;
     let is_moved = match old.kind() {
         Kind::File => move_file(cx, &this, old, new),
         _ => move_anonymous(cx, &this, old, new),
@@ -60,7 +61,8 @@ pub(super) fn carry_out<M: Machine>(cx: &Cx<'_, M>, mut this: Move<'_, M>) -> bo
         Some(unmapped) => unmapped.undo(cx),
         None => {}
     }
-    if old.kind() != Kind::File || !is_moved {
+    // The frame of a file's page that was moved is free by now.
+    if !is_file || !is_moved {
         old.folio_lock().release(cx.vm());
         object::release(cx, this.from);
     }
