@@ -6,6 +6,8 @@
 use crate::explore::{access, sim};
 use crate::poison::lock;
 use std::ops::Range;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
 use vellum::{Backing, IoError, SwapDevice};
 
@@ -53,24 +55,34 @@ impl Backing for TestFile {
     }
 }
 
-/// Pages of swap.
+/// The most pages of swap.
 pub(crate) const SWAP_PAGES: usize = 16;
 
-/// A swap device in the host's memory.
+/// A swap device in the host's memory. Transfers fail where the scenario wants failures.
 #[derive(Clone)]
 pub(crate) struct TestSwap(Arc<Slots>);
 
 struct Slots {
+    pages: u64,
     page_bytes: usize,
+    /// Every write fails.
+    refuses: AtomicBool,
     contents: Mutex<Vec<u8>>,
     /// By page: stands for its contents. Nothing is stored there.
     marks: [u64; SWAP_PAGES],
 }
 
 impl TestSwap {
-    pub(crate) fn new(page_bytes: usize) -> TestSwap {
+    /// A device of at most [`SWAP_PAGES`] pages.
+    pub(crate) fn new(pages: u64, page_bytes: usize) -> TestSwap {
         let contents = Mutex::new(vec![0; SWAP_PAGES * page_bytes]);
-        TestSwap(Arc::new(Slots { page_bytes, contents, marks: [0; SWAP_PAGES] }))
+        let refuses = AtomicBool::new(false);
+        TestSwap(Arc::new(Slots { pages, page_bytes, refuses, contents, marks: [0; SWAP_PAGES] }))
+    }
+
+    /// Lets every write fail from now on, or none any more.
+    pub(crate) fn refuse(&self, refuses: bool) {
+        self.0.refuses.store(refuses, Relaxed);
     }
 
     /// Where the words are that stand for its pages.
@@ -85,6 +97,9 @@ impl TestSwap {
         access::drain_own();
         // Users store to the page's first word, if they store.
         access::touch_at(&[(buffer.as_ptr().addr(), !is_write), ((&raw const *mark).addr(), is_write)]);
+        if is_write && self.0.refuses.load(Relaxed) || !access::may_succeed("the device fails") {
+            return Err(IoError);
+        }
         let start = page as usize * self.0.page_bytes;
         Ok(start..start + self.0.page_bytes)
     }
@@ -92,7 +107,7 @@ impl TestSwap {
 
 impl SwapDevice for TestSwap {
     fn pages(&self) -> u64 {
-        SWAP_PAGES as u64
+        self.0.pages
     }
 
     fn read(&self, page: u64, into: &mut [u8]) -> Result<(), IoError> {

@@ -13,7 +13,7 @@ use vellum::ops::Advice;
 
 /// What a world can do under pressure; as [`Ops`].
 pub(crate) trait PressureOps {
-    fn swap_on(&self) -> Result<(), Error>;
+    fn swap_on(&self, pages: u64) -> Result<(), Error>;
     fn advise(&self, process: usize, at: At, pages: u64, advice: Advice) -> Result<(), Error>;
     /// How many pages were moved.
     fn migrate(&self, process: usize, at: At, pages: u64, node: u8) -> Result<u64, Error>;
@@ -25,10 +25,11 @@ pub(crate) trait PressureOps {
 }
 
 impl<A: Arch> PressureOps for World<A> {
-    fn swap_on(&self) -> Result<(), Error> {
-        let device = TestSwap::new(1 << A::PAGE_SHIFT);
-        *lock(&self.swap) = Some(device.clone());
-        self.vm().swap_on(device, 0).map(|_| ())
+    fn swap_on(&self, pages: u64) -> Result<(), Error> {
+        let device = TestSwap::new(pages.min(SWAP_PAGES as u64), 1 << A::PAGE_SHIFT);
+        let area = self.vm().swap_on(device.clone(), 0)?;
+        *lock(&self.swap) = Some((device, area));
+        Ok(())
     }
 
     fn advise(&self, process: usize, at: At, pages: u64, advice: Advice) -> Result<(), Error> {
@@ -65,10 +66,10 @@ impl<A: Arch> PressureOps for World<A> {
 }
 
 impl Cpu<'_> {
-    /// Adds a swap area of [`SWAP_PAGES`] pages; in a scenario's start.
-    pub fn swap_on(&self) {
-        let is_done = self.ops.pressure().swap_on().is_ok();
-        self.expect(is_done, "I-ACCESS", &format!("there is no memory for {SWAP_PAGES} pages of swap"));
+    /// Adds a swap area of `pages` pages, at most 16; in a scenario's start.
+    pub fn swap_on(&self, pages: u64) {
+        let is_done = self.ops.pressure().swap_on(pages).is_ok();
+        self.expect(is_done, "I-ACCESS", &format!("there is no memory for {pages} pages of swap"));
     }
 
     /// Writes pages out that nobody else maps, and frees them, as far as that can be done (`MADV_PAGEOUT`).

@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex};
 use vellum::arch::{Absent, Arch, Entry, PageBits, entries, index, table_order};
 use vellum::ops::{Advice, FaultError, MapFlags, MapRequest, Place, RemapPlace, RemapRequest, Sharing};
 use vellum::phys::{Kind, Pfn};
-use vellum::{AuditError, Error, Machine, Object, Space, Vm};
+use vellum::{AreaId, AuditError, Error, Machine, Object, Space, Vm};
 
 /// Frames of a world. Few, so that setting one up is quick: what the core keeps for itself, some tables for three
 /// processes, some pages.
@@ -110,7 +110,7 @@ pub(crate) struct World<A: Arch> {
     pub(super) file: Mutex<Option<Object<'static, Lab<A>>>>,
     backing: NonNull<TestFile>,
     /// Once there is swap.
-    pub(super) swap: Mutex<Option<TestSwap>>,
+    pub(super) swap: Mutex<Option<(TestSwap, AreaId)>>,
     toy: ToyTables<A>,
 }
 
@@ -489,7 +489,7 @@ impl<A: Arch> Execution for World<A> {
             start..start + ((range.frames as usize) << A::PAGE_SHIFT)
         });
         let vm = self.vm.as_ptr().addr();
-        let swap = lock(&self.swap).as_ref().map(TestSwap::marks);
+        let swap = lock(&self.swap).as_ref().map(|(device, _)| device.marks());
         of_ranges.chain(std::iter::once(vm..vm + size_of::<Vm<Lab<A>>>())).chain(swap).collect()
     }
 

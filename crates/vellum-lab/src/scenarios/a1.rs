@@ -14,7 +14,7 @@ pub(super) static SCENARIO: Scenario = Scenario {
     // CPU 0 has the translation cached from the beginning.
     bound: Bound { preemptions: 2, surprises: 0 },
     start: |cpu| {
-        cpu.swap_on();
+        cpu.swap_on(4);
         cpu.map(X, 1, Prot::ReadWrite);
         cpu.store(X, 1);
     },

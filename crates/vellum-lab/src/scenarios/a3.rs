@@ -13,7 +13,7 @@ pub(super) static SCENARIO: Scenario = Scenario {
     invariants: &["I-TLBFREE"],
     bound: Bound { preemptions: 2, surprises: 0 },
     start: |cpu| {
-        cpu.swap_on();
+        cpu.swap_on(4);
         cpu.map(X, 1, Prot::ReadWrite);
         cpu.store(X, 1);
         cpu.page_out(X, 1);

@@ -11,9 +11,9 @@ pub(super) static SCENARIO: Scenario = Scenario {
     thread: "S1",
     guards: &[Guard::PendingSettled],
     invariants: &["I-TLBPERM"],
-    bound: Bound { preemptions: 2, surprises: 0 },
+    bound: Bound { preemptions: 1, surprises: 0 },
     start: |cpu| {
-        cpu.swap_on();
+        cpu.swap_on(4);
         cpu.map(X, 1, Prot::ReadWrite);
         cpu.store(X, 1);
     },

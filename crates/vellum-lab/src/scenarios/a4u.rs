@@ -10,11 +10,12 @@ pub(super) static SCENARIO: Scenario = Scenario {
     title: "munmap relies on a flush that a batch still owes",
     thread: "S1",
     guards: &[Guard::PendingSettled],
-    invariants: &["I-GONE"],
-    bound: Bound { preemptions: 2, surprises: 0 },
+    invariants: &["I-GONE", "I-LOST"],
+    bound: Bound { preemptions: 1, surprises: 0 },
     start: |cpu| {
-        cpu.swap_on();
-        cpu.map(X, 1, Prot::ReadWrite);
+        cpu.swap_on(4);
+        // Two, so that the leaf is not given back, with a flush of its own.
+        cpu.map(X, 2, Prot::ReadWrite);
         cpu.store(X, 1);
     },
     actors: &[

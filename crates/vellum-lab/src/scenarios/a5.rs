@@ -11,21 +11,19 @@ pub(super) static SCENARIO: Scenario = Scenario {
     thread: "S1",
     guards: &[Guard::PendingCounted],
     invariants: &["I-TLBPERM"],
-    bound: Bound { preemptions: 1, surprises: 0 },
+    bound: Bound { preemptions: 2, surprises: 0 },
     start: |cpu| {
-        cpu.swap_on();
+        cpu.swap_on(4);
         cpu.map(X, 2, Prot::ReadWrite);
         cpu.store(X, 1);
         cpu.store(Y, 1);
     },
     actors: &[
-        actor("mprotect, user", |cpu| {
+        actor("pageout, mprotect, user", |cpu| {
+            cpu.page_out(X, 1);
             cpu.protect(Y, 1, Prot::Read);
             let is_stored = cpu.store(Y, 2);
             cpu.expect(!is_stored, "I-TLBPERM", "a store after mprotect has taken the right to it");
-        }),
-        actor("pageout", |cpu| {
-            cpu.page_out(X, 1);
         }),
         actor("pageout", |cpu| {
             cpu.page_out(Y, 1);

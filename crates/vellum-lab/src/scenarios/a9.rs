@@ -12,7 +12,7 @@ pub(super) static SCENARIO: Scenario = Scenario {
     runs: Mode::is_broadcast,
     invariants: &["I-LOST", "I-TLBFREE"],
     start: |cpu| {
-        cpu.swap_on();
+        cpu.swap_on(4);
         cpu.map(X, 1, Prot::ReadWrite);
         cpu.store(X, 1);
     },

@@ -10,10 +10,10 @@ pub(super) static SCENARIO: Scenario = Scenario {
     title: "DONTNEED relies on a flush that a batch still owes",
     thread: "S1",
     guards: &[Guard::PendingSettled],
-    invariants: &["I-GONE"],
-    bound: Bound { preemptions: 2, surprises: 0 },
+    invariants: &["I-GONE", "I-LOST"],
+    bound: Bound { preemptions: 1, surprises: 0 },
     start: |cpu| {
-        cpu.swap_on();
+        cpu.swap_on(4);
         cpu.map(X, 1, Prot::ReadWrite);
         cpu.store(X, 1);
     },

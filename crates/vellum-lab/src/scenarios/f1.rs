@@ -12,9 +12,9 @@ pub(super) static SCENARIO: Scenario = Scenario {
     title: "fork copies an exclusive entry of a page being moved",
     thread: "S3",
     guards: &[Guard::SharedAbsent],
-    invariants: &["I-COW"],
+    invariants: &["I-COW", "I-VMA"],
     nodes: 2,
-    bound: Bound { preemptions: 2, surprises: 0 },
+    bound: Bound { preemptions: 1, surprises: 0 },
     start: |cpu| {
         cpu.map(X, 1, Prot::ReadWrite);
         cpu.store(X, 1);

@@ -9,7 +9,7 @@ pub(super) static SCENARIO: Scenario = Scenario {
     id: "F10",
     title: "a process ends while a reverse-mapping walk is in it",
     guards: &[Guard::WalksEndFirst],
-    invariants: &["I-PTFREE", "I-UAF"],
+    invariants: &["I-PTFREE", "I-UAF", "I-COUNT"],
     nodes: 2,
     bound: Bound { preemptions: 2, surprises: 0 },
     start: |cpu| {

@@ -9,7 +9,7 @@ pub(super) static SCENARIO: Scenario = Scenario {
     id: "F11",
     title: "a fault maps a page that was truncated after it was looked up",
     guards: &[Guard::CachedUnderLock],
-    invariants: &["I-GONE"],
+    invariants: &["I-GONE", "I-LOST"],
     bound: Bound { preemptions: 2, surprises: 0 },
     start: |cpu| {
         cpu.map_file(X, 1, Prot::ReadWrite, 0);

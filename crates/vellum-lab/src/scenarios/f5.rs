@@ -13,9 +13,9 @@ pub(super) static SCENARIO: Scenario = Scenario {
     breaks: |mode| mode.semantics.clean_store_rewalks,
     invariants: &["I-LOST", "I-DIRTY"],
     nodes: 2,
-    bound: Bound { preemptions: 2, surprises: 0 },
+    bound: Bound { preemptions: 1, surprises: 0 },
     start: |cpu| {
-        cpu.swap_on();
+        cpu.swap_on(4);
         cpu.map(X, 1, Prot::ReadWrite);
         cpu.store(X, 1);
         // It comes back clean and writable, and keeps its slot.

@@ -9,7 +9,7 @@ pub(super) static SCENARIO: Scenario = Scenario {
     id: "F9",
     title: "a page names an ended process whose child lives",
     guards: &[Guard::NodesOutliveSpaces],
-    invariants: &["I-RMAP", "I-UAF"],
+    invariants: &["I-RMAP", "I-UAF", "I-PTFREE"],
     nodes: 2,
     bound: Bound { preemptions: 1, surprises: 0 },
     start: |cpu| {
