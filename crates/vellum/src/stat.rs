@@ -115,6 +115,8 @@ events! {
     AllocationStall = "allocstall",
     /// Times that memory was reclaimed in the background.
     PageOutRun = "pageoutrun",
+    /// Faults that found their group at its limit.
+    GroupLimit = "memcg_limit",
     /// Times that no memory was left and none could be reclaimed.
     OutOfMemory = "oom",
     /// Pages moved to other frames.

@@ -28,16 +28,24 @@ impl<M: Machine> Space<'_, M> {
         let (start, end) = checked::<M::Arch>(start, length)?;
         self.vm().physical().check_policy(Policy::Bind(NodeSet::EMPTY.with(node)))?;
         let failed = Cell::new(0);
-        let moved = each_list::<M, LENGTH>(self.vm(), self.inner(), start, end, Sharers::Any, &mut |list| {
-            let moved = migrate(self.vm(), list, &mut |cx, pfn| {
-                if cx.vm().physical().frame(pfn).node() == node {
-                    return None;
-                }
-                cx.alloc_frame_on(node, AllocFlags::NONE).ok()
-            });
-            failed.set(failed.get() + moved.failed);
-            moved.done
-        });
+        let moved = each_list::<M, LENGTH>(
+            self.vm(),
+            self.inner(),
+            start,
+            end,
+            Sharers::Any,
+            &mut |list| {
+                let moved = migrate(self.vm(), list, &mut |cx, pfn| {
+                    if cx.vm().physical().frame(pfn).node() == node {
+                        return None;
+                    }
+                    cx.alloc_frame_on(node, AllocFlags::NONE).ok()
+                });
+                failed.set(failed.get() + moved.failed);
+                moved.done
+            },
+            &|| false,
+        );
         Ok((moved, failed.get()))
     }
 }

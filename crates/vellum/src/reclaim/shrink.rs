@@ -158,6 +158,10 @@ fn home_of<M: Machine>(cx: &Cx<'_, M>, pfn: Pfn) -> Option<Home<M>> {
             None => {
                 // Not where the page is only just being made.
                 let slot = (frame.mappings() > 0).then(|| cx.swap_reserve()).flatten()?;
+                if frame.mappings() == 0 {
+                    cx.swap_cancel(slot);
+                    return None;
+                }
                 cx.swap_attach(slot, pfn);
                 frame.set_flags(folio::DIRTY | folio::UP_TO_DATE);
                 Some(Home::Swap(slot))
