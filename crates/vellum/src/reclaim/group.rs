@@ -150,7 +150,7 @@ impl<M: Machine> Space<'_, M> {
                 let (start, end) = (M::Arch::USER_START, M::Arch::USER_END);
                 let mut free = |list: &Isolated<LENGTH>| shrink(self.vm(), list, choice);
                 let is_enough = || has_room(members);
-                each_list(self.vm(), space.inner(), start, end, Sharers::One, &mut free, &is_enough);
+                each_list(self.vm(), space.inner(), start, end, Sharers::Any, &mut free, &is_enough);
             }
             if !members.is_full() {
                 return true;
