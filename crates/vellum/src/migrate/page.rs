@@ -73,8 +73,8 @@ fn move_anonymous<M: Machine>(cx: &Cx<'_, M>, this: &Move<'_, M>, old: &Frame<M>
     let slot = old.swap_slot();
     // Against those who take a reference first and look at the entry again.
     fence::<M>(SeqCst);
-    let known = old.mappings() + 1 + u32::from(slot.is_some());
-    if old.references() != known && M::guard(Guard::MoveCounted) {
+    let known = 1 + u32::from(slot.is_some());
+    if old.other_references() != known && M::guard(Guard::MoveCounted) {
         return false;
     }
     if !this.is_copied {

@@ -89,17 +89,13 @@ impl<M: Machine> Vm<M> {
         self.quiesce();
         let mut freed = 0;
         for node in self.nodes() {
-            if self.physical().is_below_high(self, node) {
+            if self.physical().is_short(node) {
                 Cx::enter(self).count(Event::AllocationStall, 1);
                 freed += self.reclaim(node, DIRECT);
             }
         }
-        freed > 0 || self.is_short() && self.offer_victim()
-    }
-
-    /// Whether a node has little memory left.
-    fn is_short(&self) -> bool {
-        self.needs_reclaim().is_some()
+        let is_short = self.nodes().any(|node| self.physical().is_short(node));
+        freed > 0 || is_short && self.offer_victim()
     }
 
     /// Carries `operation` out, and again after memory was freed, if that is what it lacked. It must have changed nothing
