@@ -23,6 +23,8 @@ mod lazy;
 mod list;
 mod range;
 mod shrink;
+#[cfg(test)]
+mod tests;
 mod victim;
 mod workingset;
 
