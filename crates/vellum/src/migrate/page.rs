@@ -51,16 +51,15 @@ pub(super) fn copy<M: Machine>(cx: &Cx<'_, M>, from: Pfn, to: Pfn) {
 pub(super) fn carry_out<M: Machine>(cx: &Cx<'_, M>, mut this: Move<'_, M>) -> bool {
     let (old, new) = (cx.vm().physical().frame(this.from), cx.vm().physical().frame(this.to));
     let unmapped = this.unmapped.take();
-    let is_moved = match old.kind() {
-        Kind::File => move_file(cx, &this, old, new),
-        _ => move_anonymous(cx, &this, old, new),
-    };
+    let is_file = old.kind() == Kind::File;
+    let is_moved = if is_file { move_file(cx, &this, old, new) } else { move_anonymous(cx, &this, old, new) };
     match unmapped {
         Some(unmapped) if is_moved => unmapped.commit(),
         Some(unmapped) => unmapped.undo(cx),
         None => {}
     }
-    if old.kind() != Kind::File || !is_moved {
+    // A file's page that was moved has gone with its lock and its references.
+    if !is_file || !is_moved {
         old.folio_lock().release(cx.vm());
         object::release(cx, this.from);
     }

@@ -25,6 +25,8 @@ mod lazy;
 mod list;
 mod range;
 mod shrink;
+#[cfg(test)]
+mod tests;
 mod victim;
 mod workingset;
 
