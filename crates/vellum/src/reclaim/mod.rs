@@ -26,6 +26,7 @@ mod shrink;
 mod victim;
 mod workingset;
 
+pub(crate) use direct::Scan;
 pub(crate) use list::Isolated;
 pub(crate) use range::{Sharers, each_list};
 pub use victim::Victim;
