@@ -30,6 +30,7 @@ mod tests;
 mod victim;
 mod workingset;
 
+pub(crate) use direct::Scan;
 pub use group::Group;
 pub(crate) use list::Isolated;
 pub(crate) use range::{Sharers, each_list};
