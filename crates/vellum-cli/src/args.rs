@@ -33,18 +33,19 @@ pub enum Command {
 #[derive(Debug, Args)]
 pub struct RunArgs {
     /// A trace file (`-` for standard input), or a workload: fault-private, fault-shared, map-churn, protect-toggle,
-    /// fork-server, file-readers, stack-and-heap. The bundled trace if there is none.
+    /// fork-server, file-readers, stack-and-heap, reclaim-scan, swap-storm, migrate-nodes, tagged-heap. The bundled trace
+    /// if there is none.
     pub target: Option<PathBuf>,
     /// Simulated CPUs, 1 to 256 [a trace: 1; a workload: what the host has].
     #[arg(long, value_parser = cpus)]
     pub cpus: Option<usize>,
-    /// Simulated memory, 1M to 64G.
-    #[arg(long, default_value = "1G", value_parser = memory)]
-    pub memory: u64,
-    /// NUMA nodes, 1 to 16, over which memory and CPUs are spread.
-    #[arg(long, default_value = "1", value_parser = nodes)]
-    pub nodes: u8,
-    /// Swap, 1M to 64G, in a temporary file [none].
+    /// Simulated memory, 1M to 64G [1G; reclaim-scan, swap-storm: 32M; migrate-nodes: 64M; tagged-heap: 16M].
+    #[arg(long, value_parser = memory)]
+    pub memory: Option<u64>,
+    /// NUMA nodes, 1 to 16, over which memory and CPUs are spread [1; migrate-nodes, tagged-heap: 2].
+    #[arg(long, value_parser = nodes)]
+    pub nodes: Option<u8>,
+    /// Swap, 1M to 64G, in a temporary file [none; swap-storm: 16 times the memory; tagged-heap: 4 times].
     #[arg(long, value_name = "SIZE", value_parser = memory)]
     pub swap: Option<u64>,
     /// The most memory that compressed pages may take before they go to swap, 1M to 64G, and less than the memory

@@ -12,7 +12,7 @@ use vellum_lab::outcome::{Outcome, RunError};
 use vellum_lab::pressure::Pressure;
 use vellum_lab::replay::{ReplayOptions, replay};
 use vellum_lab::trace::TraceReader;
-use vellum_lab::workload::{Setting, Workload};
+use vellum_lab::workload::{Fitting, Setting, Workload};
 
 /// The trace that is run when nothing is named.
 static BUNDLED: &[u8] = include_bytes!("../../../traces/sort.vtrace");
@@ -46,27 +46,36 @@ pub fn run(args: &RunArgs) -> ExitCode {
     if let Some(option) = args.later.given() {
         return fail(BAD_INPUT, format_args!("{option}: not supported yet"));
     }
-    let pressure = match pressure(args) {
-        Ok(pressure) => pressure,
-        Err(wrong) => return fail(BAD_INPUT, wrong),
-    };
     let source = match &args.target {
         Some(target) => named_source(target, args.deterministic),
         None => bundled_source(),
     };
-    let machine = Machine { cpus: args.cpus, memory: args.memory, arch: args.arch, pressure };
-    source.map_or_else(|code| code, |source| execute(source, &machine, args.json))
+    let source = match source {
+        Ok(source) => source,
+        Err(code) => return code,
+    };
+    let fitting = match &source {
+        Source::Workload { workload, .. } => workload.fitting(args.memory),
+        Source::Trace { .. } => Fitting { memory_bytes: args.memory.unwrap_or(1 << 30), swap_bytes: 0, nodes: 1 },
+    };
+    match pressure(args, fitting) {
+        Ok(pressure) => {
+            let machine = Machine { cpus: args.cpus, memory: fitting.memory_bytes, arch: args.arch, pressure };
+            execute(source, &machine, args.json)
+        }
+        Err(wrong) => fail(BAD_INPUT, wrong),
+    }
 }
 
-/// What the command line says about the shortage of memory.
-fn pressure(args: &RunArgs) -> Result<Pressure, &'static str> {
+/// What the command line says about the shortage of memory, or what fits.
+fn pressure(args: &RunArgs, fitting: Fitting) -> Result<Pressure, &'static str> {
     let zswap_bytes = args.zswap.unwrap_or(0);
-    if zswap_bytes >= args.memory {
+    if zswap_bytes >= fitting.memory_bytes {
         return Err("--zswap: compressed pages are kept in --memory, so it must be less than that");
     }
     Ok(Pressure {
-        nodes: args.nodes,
-        swap_bytes: args.swap.unwrap_or(0),
+        nodes: args.nodes.unwrap_or(fitting.nodes),
+        swap_bytes: args.swap.unwrap_or(fitting.swap_bytes),
         zswap_bytes,
         is_batched: args.batch == Switch::On,
     })
@@ -154,7 +163,7 @@ fn complaint(name: &str, outcome: &Outcome) -> String {
 
 fn exit_code(error: &RunError) -> u8 {
     match error {
-        RunError::Trace(_) | RunError::Address { .. } | RunError::Machine(_) => BAD_INPUT,
+        RunError::Trace(_) | RunError::Address { .. } | RunError::Machine(_) | RunError::Unfit(_) => BAD_INPUT,
         RunError::OutOfMemory { .. } | RunError::Workload(_) => FAILED,
     }
 }

@@ -73,32 +73,43 @@ impl Histogram {
 
 /// A histogram for each kind of fault that occurred.
 #[derive(Clone, Debug, Default)]
-pub struct FaultLatency(Vec<(FaultKind, Histogram)>);
+pub struct FaultLatency {
+    kinds: Vec<(FaultKind, Histogram)>,
+    total: u64,
+}
 
 impl FaultLatency {
     /// Adds one fault.
     pub fn record(&mut self, kind: FaultKind, duration_ns: u64) {
+        self.total += 1;
         self.entry(kind).record(duration_ns);
     }
 
     /// The histograms, in the order in which the kinds first occurred.
     pub fn iter(&self) -> impl Iterator<Item = (FaultKind, &Histogram)> {
-        self.0.iter().map(|(kind, histogram)| (*kind, histogram))
+        self.kinds.iter().map(|(kind, histogram)| (*kind, histogram))
+    }
+
+    /// Faults of all kinds.
+    #[inline]
+    pub fn total(&self) -> u64 {
+        self.total
     }
 
     /// Adds what `other` recorded.
     pub fn merge(&mut self, other: &FaultLatency) {
+        self.total += other.total;
         for (kind, histogram) in other.iter() {
             self.entry(kind).merge(histogram);
         }
     }
 
     fn entry(&mut self, kind: FaultKind) -> &mut Histogram {
-        let place = self.0.iter().position(|(known, _)| *known == kind).unwrap_or_else(|| {
-            self.0.push((kind, Histogram::default()));
-            self.0.len() - 1
+        let place = self.kinds.iter().position(|(known, _)| *known == kind).unwrap_or_else(|| {
+            self.kinds.push((kind, Histogram::default()));
+            self.kinds.len() - 1
         });
-        &mut self.0[place].1
+        &mut self.kinds[place].1
     }
 }
 
@@ -127,5 +138,6 @@ mod tests {
         one.merge(&two);
         let counts: Vec<_> = one.iter().map(|(kind, histogram)| (kind, histogram.count())).collect();
         assert_eq!(counts, [(FaultKind::Zero, 2), (FaultKind::Copied, 1)]);
+        assert_eq!(one.total(), 3);
     }
 }

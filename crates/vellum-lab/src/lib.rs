@@ -2,6 +2,7 @@
 //! laboratory which runs operations under every interleaving ([`explore`], [`lab`], [`scenario`], [`scenarios`]).
 
 mod access;
+mod background;
 pub mod compressor;
 pub mod conflicts;
 pub mod det;

@@ -43,7 +43,7 @@ pub use guard::Guard;
 pub use machine::{Asid, Machine, MemoryRange, RootLoad, Touch};
 pub use object::{Backing, IoError, Object};
 pub use phys::{Kind, NodeSet, NodeStats, Pfn, Policy};
-pub use reclaim::Victim;
+pub use reclaim::{Group, Victim};
 pub use space::{Audit, AuditError, MapEntry, Rss, SmapsEntry, Space};
 pub use stat::{Event, Totals};
 pub use structure::{CpuPart, Structure};

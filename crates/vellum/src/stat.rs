@@ -115,6 +115,8 @@ events! {
     AllocationStall = "allocstall",
     /// Times that memory was reclaimed in the background.
     PageOutRun = "pageoutrun",
+    /// Faults that found their group at its limit.
+    GroupLimit = "memcg_limit",
     /// Times that no memory was left and none could be reclaimed.
     OutOfMemory = "oom",
     /// Pages moved to other frames.
@@ -129,6 +131,10 @@ events! {
     CompactFail = "compact_fail",
     /// Flushes of what an unmap batch owed, by somebody who could not wait for it.
     BatchSettled = "nr_tlb_batch_settled",
+    /// Walks from a page to the entries that show it.
+    RmapWalk = "rmap_walks",
+    /// Places those walks looked at.
+    RmapLook = "rmap_looks",
     /// Flushes by broadcast.
     Broadcast = "nr_tlb_broadcast",
     /// Rollovers of the global address-space identifiers.

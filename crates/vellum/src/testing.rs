@@ -36,6 +36,8 @@ pub(crate) struct TestMachine<A = X86_64> {
     allowed: AtomicU64,
     /// Whether it compresses pages.
     has_compressor: bool,
+    /// Whether node 1 is a slower one, for pages of node 0.
+    demotes: bool,
     /// Memory tags, by frame, of those that were set.
     tags: Mutex<BTreeMap<u64, Vec<u8>>>,
     _arch: PhantomData<fn(A)>,
@@ -80,6 +82,7 @@ impl<A: Arch> TestMachine<A> {
             nodes: nodes.to_vec(),
             allowed: AtomicU64::new(u64::MAX),
             has_compressor: false,
+            demotes: false,
             tags: Mutex::new(BTreeMap::new()),
             _arch: PhantomData,
         }
@@ -88,6 +91,12 @@ impl<A: Arch> TestMachine<A> {
     /// With a compressor, which makes pages small that have long runs of one byte.
     pub(crate) fn with_compressor(mut self) -> Self {
         self.has_compressor = true;
+        self
+    }
+
+    /// With pages of node 0 going to node 1 before they are reclaimed.
+    pub(crate) fn with_demotion(mut self) -> Self {
+        self.demotes = true;
         self
     }
 
@@ -182,11 +191,52 @@ unsafe impl<A: Arch> Machine for TestMachine<A> {
         self.tags.lock().unwrap().insert(pfn.0, tags.to_vec());
     }
 
+    fn demotion_target(&self, node: u8) -> Option<u8> {
+        (self.demotes && node == 0).then_some(1)
+    }
+
     fn allow_allocation(&self, _order: u8) -> bool {
         let left = self.allowed.load(Relaxed);
         if left != u64::MAX {
             self.allowed.store(left.saturating_sub(1), Relaxed);
         }
         left > 0
+    }
+}
+
+/// Accesses as a program makes them, by way of faults, one byte at a time.
+pub(crate) mod user {
+    use super::TestMachine;
+    use crate::arch::{Arch, PageBits, Prot};
+    use crate::machine::Machine;
+    use crate::ops::{Access, FaultError};
+    use crate::space::Space;
+
+    fn byte<A: Arch>(space: &Space<'_, TestMachine<A>>, address: u64, access: Access) -> Result<*mut u8, FaultError> {
+        let right = if access == Access::Write { Prot::WRITE } else { Prot::READ };
+        loop {
+            match space.translate(address) {
+                // What a processor would mark, faults have to: the machine has none.
+                Some(found) if found.bits.prot().has(right) && (right == Prot::READ || is_marked(found.bits)) => {
+                    let page = space.vm().machine().frame(found.pfn);
+                    return Ok(page.wrapping_add(address as usize & ((1 << A::PAGE_SHIFT) - 1)));
+                }
+                _ => space.fault(address, access).map(|_| ())?,
+            }
+        }
+    }
+
+    fn is_marked(bits: PageBits) -> bool {
+        bits.has(PageBits::DIRTY)
+    }
+
+    pub(crate) fn store<A: Arch>(space: &Space<'_, TestMachine<A>>, address: u64, value: u8) -> Result<(), FaultError> {
+        // SAFETY: a mapped frame of the machine; the test is its only user.
+        byte(space, address, Access::Write).map(|byte| unsafe { byte.write(value) })
+    }
+
+    pub(crate) fn load<A: Arch>(space: &Space<'_, TestMachine<A>>, address: u64) -> Result<u8, FaultError> {
+        // SAFETY: as above.
+        byte(space, address, Access::Read).map(|byte| unsafe { byte.read() })
     }
 }

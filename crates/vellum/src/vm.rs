@@ -113,7 +113,7 @@ impl<M: Machine> Vm<M> {
     /// # Errors
     /// [`Error::OutOfMemory`].
     pub fn create_space(&self) -> Result<Space<'_, M>, Error> {
-        self.with_room(|| Space::create(self, None))
+        self.with_room(|| Space::create(self, None, None))
     }
 
     /// A new shared-memory object of `pages` pages that read as zero.

@@ -5,9 +5,10 @@
 #[allow(dead_code)]
 mod embed;
 
+use std::sync::{Arc, Mutex};
 use vellum::arch::Prot;
-use vellum::ops::{Access, FaultError, MapFlags, MapRequest, Place, Sharing};
-use vellum::{Backing, Error, IoError, Machine, Object, Space, Vm};
+use vellum::ops::{Access, Advice, FaultError, MapFlags, MapRequest, Place, Sharing};
+use vellum::{Backing, Error, IoError, Machine, Object, Space, SwapDevice, Vm};
 
 const GUIDE: &str = include_str!("../../../docs/EMBEDDING.md");
 const SOURCES: [&str; 2] = [include_str!("../examples/embed.rs"), include_str!("guide.rs")];
@@ -132,6 +133,59 @@ fn load_program<'vm, M: Machine>(space: &Space<'vm, M>, text: &Object<'vm, M>) -
     let stack = MapRequest::anonymous(0x2000, Prot::READ_WRITE).with(MapFlags::GROWS_DOWN);
     space.map(&stack.at(Place::FixedNoReplace(0x7fff_0000_0000)))?;
     Ok(())
+}
+
+/// What runs whenever memory is short.
+fn background<M: Machine>(vm: &Vm<M>) {
+    while vm.needs_reclaim().is_some() && vm.reclaim_background() > 0 {}
+}
+
+/// A disk of so many pages.
+#[derive(Clone)]
+struct Disk(Arc<Vec<Mutex<[u8; 4096]>>>);
+
+impl Disk {
+    fn new(pages: usize) -> Self {
+        Disk(Arc::new((0..pages).map(|_| Mutex::new([0; 4096])).collect()))
+    }
+}
+
+impl SwapDevice for Disk {
+    fn pages(&self) -> u64 {
+        self.0.len() as u64
+    }
+    fn read(&self, page: u64, into: &mut [u8]) -> Result<(), IoError> {
+        let block = self.0.get(page as usize).ok_or(IoError)?;
+        into.copy_from_slice(&*block.lock().map_err(|_| IoError)?);
+        Ok(())
+    }
+    fn write(&self, page: u64, from: &[u8]) -> Result<(), IoError> {
+        let block = self.0.get(page as usize).ok_or(IoError)?;
+        block.lock().map_err(|_| IoError)?.copy_from_slice(from);
+        Ok(())
+    }
+}
+
+/// Puts a range out to a disk, and takes the disk away; what was resident in between.
+fn put_out<M: Machine>(vm: &Vm<M>, space: &Space<'_, M>, address: u64, length: u64) -> Result<u64, Error> {
+    let area = vm.swap_on(Disk::new(64), 0)?;
+    space.advise(address, length, Advice::PageOut)?;
+    let resident = space.rss().anonymous;
+    vm.swap_off(area)?;
+    Ok(resident)
+}
+
+#[test]
+fn pages_go_to_a_disk_and_come_back() {
+    let vm = Vm::new(embed::Toy::default()).expect("the toy is large enough");
+    let space = vm.create_space().expect("there is memory");
+    let request = MapRequest::anonymous(0x4000, Prot::READ_WRITE).with(MapFlags::POPULATE);
+    let address = space.map(&request).expect("there is memory");
+    assert_eq!(put_out(&vm, &space, address, 0x4000), Ok(0));
+    assert_eq!(space.rss().anonymous, 4, "what was in swap is brought back before the disk goes");
+    background(&vm);
+    drop(space);
+    assert!(vm.audit().is_ok());
 }
 
 #[test]

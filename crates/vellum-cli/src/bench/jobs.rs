@@ -17,13 +17,13 @@ const SPACE_PAGES: u64 = 16_384;
 const USED_PAGES: u64 = 4096;
 /// Repetitions of the other operations.
 const REPETITIONS: u64 = 8192;
-const PAGE_BYTES: u64 = PAGE as u64;
+pub(super) const PAGE_BYTES: u64 = PAGE as u64;
 
-type BenchVm<const R: bool> = Vm<BenchMachine<R>>;
-type BenchSpace<'vm, const R: bool> = Space<'vm, BenchMachine<R>>;
+pub(super) type BenchVm<const R: bool> = Vm<BenchMachine<R>>;
+pub(super) type BenchSpace<'vm, const R: bool> = Space<'vm, BenchMachine<R>>;
 
 /// A `Vm` on memory that was used before.
-fn used_vm<const R: bool>() -> BenchVm<R> {
+pub(super) fn used_vm<const R: bool>() -> BenchVm<R> {
     let vm = Vm::new(BenchMachine::new(FRAMES)).expect("the machine is large enough");
     let space = vm.create_space().expect("there is memory");
     mapped(&space, USED_PAGES, true);
@@ -33,7 +33,7 @@ fn used_vm<const R: bool>() -> BenchVm<R> {
 }
 
 /// Maps `pages` pages of private memory, and stores to each if they are to be `touched`.
-fn mapped<const R: bool>(space: &BenchSpace<'_, R>, pages: u64, touched: bool) -> u64 {
+pub(super) fn mapped<const R: bool>(space: &BenchSpace<'_, R>, pages: u64, touched: bool) -> u64 {
     let address = space.map(&request(pages)).expect("there is room");
     if touched {
         space.populate(address, pages * PAGE_BYTES, Access::Write).expect("there is memory");

@@ -99,12 +99,35 @@ unsafe fn cleared_apart(page: *mut u8) {
     std::hint::black_box(());
 }
 
+/// Copies a page inside the measured window; the counting stops while this runs, as in [`cleared_apart`].
+///
+/// # Safety
+/// As [`Machine::copy_page`].
+#[inline(never)]
+unsafe fn cleared_apart_by_copying(from: *const u8, to: *mut u8) {
+    // SAFETY: the caller's contract.
+    unsafe { to.copy_from_nonoverlapping(from, PAGE) };
+    std::hint::black_box(());
+}
+
+/// Lets `body`, which is a device's work, run without being counted where the counting stops for clearing.
+pub fn apart(body: &mut dyn FnMut()) {
+    if APART.load(Relaxed) { cleared_apart_for(body) } else { body() }
+}
+
+/// As [`cleared_apart`], for anything.
+#[inline(never)]
+fn cleared_apart_for(body: &mut dyn FnMut()) {
+    body();
+    std::hint::black_box(());
+}
+
 /// The machine. With `RECORD`, what the core touches is counted by [`record`].
 pub struct BenchMachine<const RECORD: bool> {
     arena: Arena,
     /// Where frame 0 would lie.
     frame_zero: *mut u8,
-    ranges: [MemoryRange; 1],
+    ranges: [MemoryRange; 2],
     cpu: AtomicUsize,
     preemption: AtomicU32,
     invalidations: AtomicU64,
@@ -116,6 +139,10 @@ unsafe impl<const RECORD: bool> Send for BenchMachine<RECORD> {}
 // SAFETY: as above.
 unsafe impl<const RECORD: bool> Sync for BenchMachine<RECORD> {}
 
+fn range(start: u64, frames: usize, node: u8) -> MemoryRange {
+    MemoryRange { start: Pfn(start), frames: frames as u64, node }
+}
+
 impl<const RECORD: bool> BenchMachine<RECORD> {
     /// A machine of `frames` frames.
     pub fn new(frames: usize) -> Self {
@@ -123,7 +150,8 @@ impl<const RECORD: bool> BenchMachine<RECORD> {
         BenchMachine {
             frame_zero: arena.base.wrapping_sub((FIRST as usize) << PAGE_SHIFT),
             arena,
-            ranges: [MemoryRange { start: Pfn(FIRST), frames: frames as u64, node: 0 }],
+            // The second node, for pages to be moved to, is a quarter.
+            ranges: [range(FIRST, frames - frames / 4, 0), range(FIRST + (frames - frames / 4) as u64, frames / 4, 1)],
             cpu: AtomicUsize::new(0),
             preemption: AtomicU32::new(0),
             invalidations: AtomicU64::new(0),
@@ -205,6 +233,17 @@ unsafe impl<const RECORD: bool> Machine for BenchMachine<RECORD> {
     unsafe fn clear_page(&self, page: *mut u8) {
         // SAFETY: the caller's contract.
         unsafe { clear(page) }
+    }
+
+    #[inline(always)]
+    unsafe fn copy_page(&self, from: *const u8, to: *mut u8) {
+        if APART.load(Relaxed) {
+            // SAFETY: the caller's contract.
+            unsafe { cleared_apart_by_copying(from, to) }
+        } else {
+            // SAFETY: the caller's contract.
+            unsafe { to.copy_from_nonoverlapping(from, PAGE) }
+        }
     }
 
     #[inline(always)]

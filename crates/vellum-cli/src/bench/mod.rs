@@ -10,6 +10,7 @@ mod jobs;
 mod machine;
 #[cfg(target_arch = "x86_64")]
 mod peers;
+mod pressure;
 mod record;
 mod report;
 mod table;

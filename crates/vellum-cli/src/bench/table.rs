@@ -1,9 +1,9 @@
 //! Which operations are measured, and what they are to cost.
 
-use super::jobs;
 #[cfg(target_arch = "x86_64")]
 use super::peers;
 use super::window::Window;
+use super::{jobs, pressure};
 
 /// An operation that is measured.
 pub struct Bench {
@@ -25,13 +25,13 @@ pub struct Bench {
 pub const PEER: &str = "memory_set+page_table_multiarch";
 
 macro_rules! benches {
-    ($($name:literal, $unit:literal, $bar:expr, $job:ident $(, $peer:ident)?;)*) => {
+    ($($name:literal, $unit:literal, $bar:expr, $module:ident::$job:ident $(, $peer:ident)?;)*) => {
         &[$(Bench {
             name: $name,
             unit: $unit,
             bar: $bar,
-            job: jobs::$job::<false>,
-            recorded: jobs::$job::<true>,
+            job: $module::$job::<false>,
+            recorded: $module::$job::<true>,
             peer: benches!(@peer $($peer)?),
         }),*]
     };
@@ -47,17 +47,21 @@ macro_rules! benches {
 
 /// All of them.
 pub const BENCHES: &[Bench] = benches! {
-    "fault-anon", "fault", Some(400), fault_anon, fault_anon;
-    "zero-fault", "fault", None, zero_fault;
-    "cow-fault", "fault", None, cow_fault;
-    "populate-per-page", "page", None, populate, populate;
-    "map-unmap", "pair", Some(800), map_unmap, map_unmap;
-    "map-touch-unmap", "round", None, map_touch_unmap, map_touch_unmap;
-    "protect-toggle", "pair", Some(600), protect_toggle, protect_toggle;
-    "fork-per-page", "page", Some(60), fork;
-    "teardown-per-page", "page", Some(60), teardown, teardown;
-    "teardown-shared-per-page", "page", None, teardown_shared;
-    "translate", "call", Some(60), translate, translate;
+    "fault-anon", "fault", Some(400), jobs::fault_anon, fault_anon;
+    "zero-fault", "fault", None, jobs::zero_fault;
+    "cow-fault", "fault", None, jobs::cow_fault;
+    "populate-per-page", "page", None, jobs::populate, populate;
+    "map-unmap", "pair", Some(800), jobs::map_unmap, map_unmap;
+    "map-touch-unmap", "round", None, jobs::map_touch_unmap, map_touch_unmap;
+    "protect-toggle", "pair", Some(600), jobs::protect_toggle, protect_toggle;
+    "fork-per-page", "page", Some(60), jobs::fork;
+    "teardown-per-page", "page", Some(60), jobs::teardown, teardown;
+    "teardown-shared-per-page", "page", None, jobs::teardown_shared;
+    "translate", "call", Some(60), jobs::translate, translate;
+    "reclaim-file-per-page", "page", None, pressure::reclaim_file;
+    "swap-out-per-page", "page", None, pressure::swap_out;
+    "swap-in-per-page", "page", None, pressure::swap_in;
+    "migrate-per-page", "page", None, pressure::migrate;
 };
 
 /// The one called `name`.

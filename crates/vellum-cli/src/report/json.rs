@@ -47,6 +47,7 @@ struct Document<'a> {
     implicit_pages: u64,
     sigsegv: u64,
     sigbus: u64,
+    tag_traps: u64,
     ignored_calls: Pairs<'a, u64>,
     refused_calls: Pairs<'a, u64>,
     faults: Pairs<'a, u64>,
@@ -151,6 +152,7 @@ impl<'a> Document<'a> {
             implicit_pages: outcome.implicit_pages,
             sigsegv: outcome.segv,
             sigbus: outcome.bus,
+            tag_traps: outcome.tag_traps,
             ignored_calls: tally(&outcome.ignored_calls),
             refused_calls: tally(&outcome.refused_calls),
             faults: Pairs(super::text::faults(outcome).map(|(name, histogram)| (name, histogram.count())).collect()),
@@ -163,13 +165,15 @@ impl<'a> Document<'a> {
     }
 }
 
-/// What memory management did with pages. What is not built yet was done to none.
+/// What memory management did with pages.
 fn work(report: &Report<'_>) -> Pairs<'static, u64> {
     Pairs(vec![
-        ("pages_reclaimed", 0),
-        ("pages_migrated", 0),
-        ("pages_swapped_in", 0),
-        ("pages_swapped_out", 0),
+        ("pages_reclaimed", report.reclaimed()),
+        ("pages_migrated", report.counter("pgmigrate_success")),
+        ("pages_swapped_in", report.swapped_in()),
+        ("pages_swapped_out", report.swapped_out()),
+        ("refaults", report.refaults()),
+        ("working_set", report.working_set()),
         ("pages_unmapped", report.counter("pgunmap")),
         ("pages_forked", report.counter("pgfork")),
         ("pages_moved", report.counter("pgmove")),

@@ -34,6 +34,31 @@ impl Report<'_> {
         self.counter("nr_tlb_local_flush_all") + self.counter("nr_tlb_local_flush_one")
     }
 
+    /// Pages taken back: of files, and anonymous ones.
+    fn reclaimed(&self) -> u64 {
+        self.counter("pgsteal_file") + self.counter("pgsteal_anon")
+    }
+
+    /// Pages read from swap, the compressed tier included.
+    fn swapped_in(&self) -> u64 {
+        self.counter("pswpin") + self.counter("zswpin")
+    }
+
+    /// Pages written to swap, the compressed tier included.
+    fn swapped_out(&self) -> u64 {
+        self.counter("pswpout") + self.counter("zswpout")
+    }
+
+    /// Pages that came back after they were taken.
+    fn refaults(&self) -> u64 {
+        self.counter("workingset_refault_file") + self.counter("workingset_refault_anon")
+    }
+
+    /// Those of them that came back so soon that they belong to what is in use.
+    fn working_set(&self) -> u64 {
+        self.counter("workingset_activate_file") + self.counter("workingset_activate_anon")
+    }
+
     fn notes(&self) -> impl Iterator<Item = &str> {
         let note = self.is_trace.then_some(NOT_MODELLED);
         self.outcome.warnings.iter().map(String::as_str).chain(note)

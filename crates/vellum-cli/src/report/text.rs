@@ -18,6 +18,7 @@ pub fn render(report: &Report<'_>) -> String {
     lines.faults(report);
     lines.resident(report);
     lines.memory(report);
+    lines.pressure(report);
     lines.tlb(report);
     lines.counters(report);
     lines.calls(report);
@@ -27,12 +28,13 @@ pub fn render(report: &Report<'_>) -> String {
 
 /// The kinds of fault with a name each, and how long they took.
 pub fn faults(outcome: &Outcome) -> impl Iterator<Item = (&'static str, &Histogram)> {
-    const KINDS: [(FaultKind, &str); 6] = [
+    const KINDS: [(FaultKind, &str); 7] = [
         (FaultKind::Anonymous, "anonymous"),
         (FaultKind::Zero, "zero"),
         (FaultKind::Copied, "copied"),
         (FaultKind::Reused, "reused"),
         (FaultKind::File, "file"),
+        (FaultKind::Swapped, "swapped"),
         (FaultKind::Spurious, "spurious"),
     ];
     let find = |wanted| outcome.latency.iter().find(move |(kind, _)| *kind == wanted);
@@ -170,6 +172,39 @@ impl Lines {
         ];
         let uses: Vec<String> = uses.iter().map(|(name, frames)| format!("{} {name}", count(*frames))).collect();
         self.row("", &format!("{}; {} page tables at most", uses.join(", "), count(peaks.table_pages_max)));
+    }
+
+    /// What the shortage of memory led to, if there was one.
+    fn pressure(&mut self, report: &Report<'_>) {
+        let [reclaimed, swapped_in, swapped_out, refaults, working_set] = [
+            report.reclaimed(),
+            report.swapped_in(),
+            report.swapped_out(),
+            report.refaults(),
+            report.working_set(),
+        ]
+        .map(count);
+        if report.reclaimed() > 0 {
+            let [background, direct] = ["pageoutrun", "allocstall"].map(|name| count(report.counter(name)));
+            self.row("reclaim", &format!("{reclaimed} pages; {background} times in the background, {direct} direct"));
+            self.row("", &format!("{refaults} came back, {working_set} so soon that they are the working set"));
+        }
+        if report.swapped_out() > 0 {
+            self.row("swap", &format!("{swapped_out} pages out, {swapped_in} in"));
+        }
+        let [moved, stayed] = ["pgmigrate_success", "pgmigrate_fail"].map(|name| report.counter(name));
+        if moved + stayed > 0 {
+            self.row("migration", &format!("{} pages moved, {} could not be", count(moved), count(stayed)));
+        }
+        let [walks, looks] = ["rmap_walks", "rmap_looks"].map(|name| report.counter(name));
+        if walks > 0 {
+            let mean = looks as f64 / walks as f64;
+            self.row("rmap", &format!("{} walks, {mean:.1} places looked at in the mean", count(walks)));
+        }
+        if report.outcome.tag_traps > 0 {
+            let traps = count(report.outcome.tag_traps);
+            self.row("tags", &format!("{traps} accesses with a wrong tag, all of them refused"));
+        }
     }
 
     fn tlb(&mut self, report: &Report<'_>) {

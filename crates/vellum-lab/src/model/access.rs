@@ -1,6 +1,7 @@
 //! Loads, stores and instruction fetches, and what faults must make of them.
 
 use super::area::{Area, Attributes};
+use super::space::Page;
 use super::{Model, Quirk, SpaceId};
 use std::rc::Rc;
 use vellum::ops::{Access, Sharing};
@@ -98,7 +99,15 @@ impl Model {
 
     /// Whether the space must own a private page at `address`.
     pub fn has_private_page(&self, space: SpaceId, address: u64) -> bool {
-        self.space(space).pages.contains_key(&self.limits.page(address))
+        self.space(space).pages.get(&self.limits.page(address)).is_some_and(|page| !page.may_go)
+    }
+
+    /// Notes what was seen at `address`, up to the end of the page at most, where it can be one thing or another.
+    pub fn observe(&mut self, space: SpaceId, address: u64, got: &[u8]) {
+        let (number, within) = (self.limits.page(address), self.within_page(address));
+        if let Some(page) = self.space_mut(space).pages.get_mut(&number) {
+            page.observe(within, got);
+        }
     }
 
     /// Decides whether an access may happen, growing a grows-down mapping if it must. As in Linux, it stays grown if
@@ -144,7 +153,7 @@ impl Model {
         let (page, size) = (self.limits.page(address), self.limits.page_size());
         let state = self.spaces[space.0 as usize].as_ref().expect("the space is gone");
         if let Some(page) = state.pages.get(&page) {
-            return Shown::Private(page);
+            return Shown::Private(&page.contents);
         }
         let attributes = state.areas.find(address).map(|area| area.attributes);
         let Some((attributes, object)) = attributes.and_then(|attributes| Some((attributes, attributes.object?)))
@@ -165,14 +174,13 @@ impl Model {
                 self.object_mut(object).write(index, size, within, bytes);
             }
             _ => {
-                let page = self.own_page(space, address, attributes);
-                page[within..within + bytes.len()].copy_from_slice(bytes);
+                self.own_page(space, address, attributes).store(within, bytes);
             }
         }
     }
 
     /// The private page at `address`, made from what it shows if there is none yet.
-    pub(super) fn own_page(&mut self, space: SpaceId, address: u64, attributes: &Attributes) -> &mut [u8] {
+    pub(super) fn own_page(&mut self, space: SpaceId, address: u64, attributes: &Attributes) -> &mut Page {
         let (page, size) = (self.limits.page(address), self.limits.page_size());
         if !self.space(space).pages.contains_key(&page) {
             let contents: Rc<[u8]> = match attributes.object {
@@ -182,9 +190,9 @@ impl Model {
                 }
                 None => self.zeros.clone(),
             };
-            self.space_mut(space).pages.insert(page, contents);
+            self.space_mut(space).pages.insert(page, Page::new(contents));
         }
-        Rc::make_mut(self.space_mut(space).pages.get_mut(&page).expect("just made sure of"))
+        self.space_mut(space).pages.get_mut(&page).expect("just made sure of")
     }
 
     pub(super) fn within_page(&self, address: u64) -> usize {

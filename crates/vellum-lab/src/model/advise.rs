@@ -2,8 +2,8 @@
 
 use super::area::{Area, ReadOrder};
 use super::{Model, Quirk, SpaceId};
-use vellum::Error;
 use vellum::ops::{Access, Advice, Sharing};
+use vellum::{Error, Policy};
 
 impl Model {
     /// Gives advice on a range. With a hole in it nothing changes (Linux applies it around the hole).
@@ -25,10 +25,14 @@ impl Model {
             Advice::WipeOnFork if attributes.object.is_some() => {
                 Err(Error::Invalid { what: "only private anonymous memory can be wiped on fork" })
             }
+            Advice::Free if attributes.object.is_some() => {
+                Err(Error::Invalid { what: "only private anonymous memory can be given up" })
+            }
             _ => Ok(()),
         })?;
         match advice {
             Advice::DontNeed => self.drop_contents(space, start, end),
+            Advice::Free => self.give_up(space, start, end),
             Advice::PopulateRead => return self.populate(space, start, length, Access::Read),
             Advice::PopulateWrite => return self.populate(space, start, length, Access::Write),
             _ => self.space_mut(space).areas.update(start, end, |attributes| match advice {
@@ -50,6 +54,32 @@ impl Model {
             let (first, last) = (self.limits.page(start), self.limits.page(end));
             self.space_mut(space).drop_pages(first, last);
         }
+    }
+
+    /// From now on the private pages may be zero, until they are stored to.
+    fn give_up(&mut self, space: SpaceId, start: u64, end: u64) {
+        if self.quirk != Some(Quirk::KeepOnFree) {
+            let pages = self.limits.page(start)..self.limits.page(end);
+            let all = self.space_mut(space).pages.iter_mut();
+            all.filter(|(number, _)| pages.contains(number)).for_each(|(_, page)| page.may_go = true);
+        }
+    }
+
+    /// Says from which node the private memory of a range comes. It is only compared.
+    ///
+    /// # Errors
+    /// As for [`Model::protect`].
+    pub fn set_policy(&mut self, space: SpaceId, start: u64, length: u64, policy: Policy) -> Result<(), Error> {
+        if !self.limits.is_aligned(start) {
+            return Err(Error::Unaligned { what: "address", value: start });
+        }
+        if length == 0 {
+            return Ok(());
+        }
+        let end = self.end_of(start, length)?;
+        self.check_each(space, start, end, |_, _| Ok(()))?;
+        self.space_mut(space).areas.update(start, end, |attributes| attributes.policy = policy);
+        Ok(())
     }
 
     /// Faults every page of a range in. A hole is noticed first; pages before one that fails stay populated.
@@ -102,6 +132,9 @@ fn is_supported(advice: Advice) -> bool {
             | Advice::Random
             | Advice::WillNeed
             | Advice::DontNeed
+            | Advice::Free
+            | Advice::Cold
+            | Advice::PageOut
             | Advice::PopulateRead
             | Advice::PopulateWrite
             | Advice::DontFork

@@ -3,6 +3,7 @@
 use super::{Limits, ObjectId};
 use std::cell::Cell;
 use std::collections::BTreeMap;
+use vellum::Policy;
 use vellum::arch::Prot;
 use vellum::ops::Sharing;
 
@@ -36,6 +37,8 @@ pub struct Attributes {
     pub wipe_on_fork: bool,
     /// In what order it is expected to be read.
     pub order: ReadOrder,
+    /// From which node private memory comes.
+    pub policy: Policy,
     /// What it shows; `None` for private anonymous memory.
     pub object: Option<ObjectId>,
     /// Offset in the object less the address, wrapping. Of anonymous memory: how far it has been moved down.

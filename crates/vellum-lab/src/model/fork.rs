@@ -22,7 +22,11 @@ impl Model {
                 _ => !area.attributes.wipe_on_fork,
             });
             if is_inherited {
-                child.pages.insert(page, contents.clone());
+                let mut copy = contents.clone();
+                if quirk == Some(Quirk::LoseTagsAtFork) {
+                    copy.tags = None;
+                }
+                child.pages.insert(page, copy);
             }
         }
         self.add_space(child)

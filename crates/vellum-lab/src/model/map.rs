@@ -2,9 +2,9 @@
 
 use super::area::{Attributes, ReadOrder};
 use super::{Model, ObjectId, Quirk, SpaceId};
-use vellum::Error;
 use vellum::arch::Prot;
 use vellum::ops::{Access, MapFlags, Place, Sharing};
+use vellum::{Error, Policy};
 
 /// What a new mapping shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,6 +112,7 @@ impl Model {
             dont_fork: false,
             wipe_on_fork: false,
             order: ReadOrder::Normal,
+            policy: Policy::Local,
             object,
             difference: offset.wrapping_sub(start),
         };

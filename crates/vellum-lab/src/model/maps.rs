@@ -69,6 +69,13 @@ impl Model {
         self.space(space).pages.keys().filter(|page| pages.contains(page)).count() as u64
     }
 
+    /// Those of [`Model::private_pages_within`] that are not among the pages given up.
+    pub fn sure_pages_within(&self, space: SpaceId, start: u64, end: u64) -> u64 {
+        let pages = self.limits.page(start)..self.limits.page(end);
+        let sure = self.space(space).pages.iter().filter(|(number, page)| pages.contains(number) && !page.may_go);
+        sure.count() as u64
+    }
+
     /// The attributes at `address`, and the extent of its area.
     pub fn area_at(&self, space: SpaceId, address: u64) -> Option<(u64, u64, Attributes)> {
         self.space(space).areas.find(address).map(|area| (area.start, area.end, area.attributes))

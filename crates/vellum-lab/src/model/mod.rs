@@ -23,6 +23,7 @@ pub mod oracle;
 mod remap;
 pub mod sequence;
 mod space;
+mod tags;
 
 pub use access::Fault;
 pub use area::{Attributes, ReadOrder};
@@ -61,6 +62,12 @@ pub enum Quirk {
     WriteThroughPrivate,
     /// The last of several bytes stored at once is not.
     TornStore,
+    /// Pages given up keep what they hold.
+    KeepOnFree,
+    /// Pages behind an object's new end keep what private mappings hold of them.
+    KeepOnTruncate,
+    /// A child gets the private pages without their tags.
+    LoseTagsAtFork,
 }
 
 /// A set of address spaces and memory objects.

@@ -1,6 +1,6 @@
 //! Memory objects: shared memory and files.
 
-use super::{Model, ObjectId};
+use super::{Model, ObjectId, Quirk};
 use rustc_hash::FxHashMap;
 
 /// What a page of an untouched file holds: called with the page index and the page, zeroed, to fill in.
@@ -67,6 +67,23 @@ impl Model {
     /// Number of pages of an object.
     pub fn object_pages(&self, object: ObjectId) -> u64 {
         self.objects[&object].page_count(self.limits.page_shift)
+    }
+
+    /// Makes an object `pages` pages long, which is not longer than it is. What private mappings hold of the pages behind
+    /// that is lost too.
+    pub fn truncate(&mut self, object: ObjectId, pages: u64) {
+        let (shift, quirk) = (self.limits.page_shift, self.quirk);
+        let state = self.object_mut(object);
+        state.length = state.length.min(pages << shift);
+        state.pages.retain(|&index, _| index < pages);
+        for space in self.spaces.iter_mut().flatten().filter(|_| quirk != Some(Quirk::KeepOnTruncate)) {
+            let areas = space.areas.clone();
+            space.pages.retain(|&number, _| {
+                let address = number << shift;
+                let area = areas.find(address).filter(|area| area.attributes.object == Some(object));
+                area.is_none_or(|area| area.attributes.offset(address) >> shift < pages)
+            });
+        }
     }
 
     /// The pages of an object that were stored to, by index.

@@ -104,6 +104,7 @@ impl Model {
     fn check_page(&mut self, space: SpaceId, address: u64, got: &[u8]) -> Result<bool, LoadError> {
         self.touch(space, address, Access::Read).map_err(LoadError::Fault)?;
         let within = self.within_page(address);
+        self.observe(space, address, got);
         let (expected, after_store) = match self.shown(space, address) {
             Shown::Zero => (None, false),
             Shown::Private(page) => (Some(&page[within..within + got.len()]), true),
@@ -126,7 +127,7 @@ impl Model {
         let within = self.within_page(address);
         let is_foreign = self.spaces.iter().enumerate().any(|(other, state)| {
             let pages = state.as_ref().filter(|_| other != space.0 as usize).map(|state| &state.pages);
-            pages.and_then(|pages| pages.get(&page)).is_some_and(|page| page[within] == got)
+            pages.and_then(|pages| pages.get(&page)).is_some_and(|page| page.contents[within] == got)
         });
         match (is_foreign && got != 0, after_store) {
             (true, _) => Broken::Cow,

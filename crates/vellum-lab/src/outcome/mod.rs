@@ -40,6 +40,8 @@ pub struct Outcome {
     pub implicit_pages: u64,
     /// Accesses that got a segmentation fault.
     pub segv: u64,
+    /// Accesses that were refused since they bore a wrong tag.
+    pub tag_traps: u64,
     /// Accesses that got a bus error.
     pub bus: u64,
     /// Calls that mean nothing here, by name.
@@ -158,6 +160,8 @@ pub enum RunError {
         /// Where its user addresses end.
         end: u64,
     },
+    /// A workload needs another machine.
+    Unfit(String),
     /// A workload could not do what it does.
     Workload(String),
 }
@@ -175,7 +179,7 @@ impl fmt::Display for RunError {
             RunError::Address { address, arch, end } => {
                 write!(f, "the trace uses address {address:#x}, and user addresses end at {end:#x} on {arch}")
             }
-            RunError::Workload(text) => f.write_str(text),
+            RunError::Unfit(text) | RunError::Workload(text) => f.write_str(text),
         }
     }
 }

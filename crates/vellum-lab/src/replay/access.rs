@@ -38,6 +38,7 @@ impl<'vm, A: Arch> Engine<'vm, A> {
                 };
             }
         }
+        self.background.after_access(self.hosted.vm(), &self.latency);
         if let Reached::Done(after_store) = reached
             && access.kind.is_read()
         {

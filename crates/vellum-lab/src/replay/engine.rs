@@ -5,6 +5,7 @@ use super::process::{ALL, PAGE_SHIFT, Process, STACK};
 use super::shadow::{Pattern, Shadow};
 use super::touched::Touched;
 use crate::access;
+use crate::background::Background;
 use crate::det::Det;
 use crate::hosted::Hosted;
 use crate::latency::FaultLatency;
@@ -28,6 +29,7 @@ pub(super) struct Engine<'vm, A: Arch> {
     pub(super) outcome: Outcome,
     pub(super) touched: Touched,
     pub(super) latency: FaultLatency,
+    pub(super) background: Background,
     /// By CPU: the space its user runs in.
     running: Vec<Option<u64>>,
     /// Resident pages of the processes that do not have their turn.
@@ -55,6 +57,7 @@ impl<'vm, A: Arch> Engine<'vm, A> {
             outcome: Outcome::default(),
             touched: Touched::new(),
             latency: FaultLatency::default(),
+            background: Background::default(),
             running: vec![None; cpus],
             resident_elsewhere: 0,
             born: Vec::new(),

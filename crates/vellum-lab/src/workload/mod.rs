@@ -8,10 +8,14 @@ mod fault_shared;
 mod file_readers;
 mod fork_server;
 mod map_churn;
+mod migrate_nodes;
 mod protect_toggle;
+mod reclaim_scan;
 mod run_det;
 mod run_threads;
 mod stack_and_heap;
+mod swap_storm;
+mod tagged_heap;
 mod user;
 
 use crate::access::Simulated;
@@ -39,6 +43,25 @@ pub enum Workload {
     FileReaders,
     /// Each CPU has a space of its own, whose stack and heap grow and shrink.
     StackAndHeap,
+    /// Two processes read a file ten times as large as memory.
+    ReclaimScan,
+    /// One line of many forked processes shares memory far larger than the machine's.
+    SwapStorm,
+    /// All CPUs use memory that is moved between nodes.
+    MigrateNodes,
+    /// Each CPU has a heap whose blocks are tagged, larger than memory.
+    TaggedHeap,
+}
+
+/// The memory that a workload is run with where nothing else is said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fitting {
+    /// Bytes of memory.
+    pub memory_bytes: u64,
+    /// Bytes of swap.
+    pub swap_bytes: u64,
+    /// NUMA nodes.
+    pub nodes: u8,
 }
 
 /// On what a workload runs.
@@ -56,7 +79,7 @@ pub struct Setting {
 
 impl Workload {
     /// All of them.
-    pub const ALL: [Workload; 7] = [
+    pub const ALL: [Workload; 11] = [
         Workload::FaultPrivate,
         Workload::FaultShared,
         Workload::MapChurn,
@@ -64,6 +87,10 @@ impl Workload {
         Workload::ForkServer,
         Workload::FileReaders,
         Workload::StackAndHeap,
+        Workload::ReclaimScan,
+        Workload::SwapStorm,
+        Workload::MigrateNodes,
+        Workload::TaggedHeap,
     ];
 
     /// Its name.
@@ -76,6 +103,10 @@ impl Workload {
             Workload::ForkServer => "fork-server",
             Workload::FileReaders => "file-readers",
             Workload::StackAndHeap => "stack-and-heap",
+            Workload::ReclaimScan => "reclaim-scan",
+            Workload::SwapStorm => "swap-storm",
+            Workload::MigrateNodes => "migrate-nodes",
+            Workload::TaggedHeap => "tagged-heap",
         }
     }
 
@@ -84,10 +115,26 @@ impl Workload {
         Workload::ALL.into_iter().find(|workload| workload.name() == name)
     }
 
+    /// The memory that fits it, and with `memory_bytes` of it, the swap.
+    pub const fn fitting(self, memory_bytes: Option<u64>) -> Fitting {
+        let (usual, swap_per_memory, nodes) = match self {
+            Workload::ReclaimScan => (32 << 20, 0, 1),
+            Workload::SwapStorm => (32 << 20, 16, 1),
+            Workload::MigrateNodes => (64 << 20, 0, 2),
+            Workload::TaggedHeap => (16 << 20, 4, 2),
+            _ => (1 << 30, 0, 1),
+        };
+        let memory_bytes = match memory_bytes {
+            Some(bytes) => bytes,
+            None => usual,
+        };
+        Fitting { memory_bytes, swap_bytes: memory_bytes.saturating_mul(swap_per_memory), nodes }
+    }
+
     /// Runs it.
     ///
     /// # Errors
-    /// [`RunError::Machine`], [`RunError::OutOfMemory`], [`RunError::Workload`].
+    /// [`RunError::Unfit`], [`RunError::Machine`], [`RunError::OutOfMemory`], [`RunError::Workload`].
     pub fn run<A: Arch>(self, setting: &Setting) -> Result<Outcome, RunError> {
         if setting.is_deterministic { run_det::run::<A>(self, setting) } else { run_threads::run::<A>(self, setting) }
     }
@@ -107,6 +154,10 @@ impl Workload {
             Workload::ForkServer => fork_server::prepare(user, cpus),
             Workload::FileReaders => file_readers::prepare(user, cpus, file),
             Workload::StackAndHeap => stack_and_heap::prepare(user, cpus),
+            Workload::ReclaimScan => reclaim_scan::prepare(user, cpus, file),
+            Workload::SwapStorm => swap_storm::prepare(user, cpus),
+            Workload::MigrateNodes => migrate_nodes::prepare(user, cpus),
+            Workload::TaggedHeap => tagged_heap::prepare(user, cpus),
         }
     }
 }
@@ -117,6 +168,10 @@ trait Actor<'vm, M: Simulated>: Send {
     fn step(&mut self, user: &mut User<'vm, M>) -> Result<Step, RunError>;
     /// Where it works.
     fn space(&self) -> &Space<'vm, M>;
+    /// Resident pages there.
+    fn resident(&self) -> u64 {
+        self.space().rss().total()
+    }
 }
 
 /// Whether there are more steps.
@@ -174,6 +229,7 @@ impl<'vm, M: Simulated> Prepared<'vm, M> {
 fn add_user<M: Simulated>(outcome: &mut Outcome, user: &User<'_, M>) {
     outcome.accesses += user.accesses;
     outcome.segv += user.segv;
+    outcome.tag_traps += user.tag_traps;
     outcome.latency.merge(&user.latency);
     outcome.oracle.merge(&user.findings);
 }
@@ -181,11 +237,58 @@ fn add_user<M: Simulated>(outcome: &mut Outcome, user: &User<'_, M>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use vellum::arch::X86_64;
+    use vellum::arch::{Aarch64, Sparc64, X86_64};
+
+    /// Those that are about the shortage of memory.
+    const PRESSING: [Workload; 4] =
+        [Workload::ReclaimScan, Workload::SwapStorm, Workload::MigrateNodes, Workload::TaggedHeap];
+
+    /// Runs one of them on little memory.
+    fn pressed<A: Arch>(workload: Workload, cpus: usize, is_deterministic: bool, is_batched: bool) -> Outcome {
+        let fitting = workload.fitting(Some(4 << 20));
+        let Fitting { memory_bytes, swap_bytes, nodes } = fitting;
+        let pressure = Pressure { nodes, swap_bytes, zswap_bytes: 0, is_batched };
+        let setting = Setting { cpus, frames: memory_bytes >> A::PAGE_SHIFT, is_deterministic, pressure };
+        let outcome = workload.run::<A>(&setting).unwrap_or_else(|error| panic!("{}: {error}", workload.name()));
+        assert!(outcome.is_clean(), "{}: {:?} {:?}", workload.name(), outcome.oracle.first, outcome.audit);
+        outcome
+    }
+
+    #[test]
+    fn pressing_ones_run_clean_on_both_machines() {
+        for (number, workload) in PRESSING.into_iter().enumerate() {
+            for is_deterministic in [true, false] {
+                let outcome = pressed::<Aarch64>(workload, 3, is_deterministic, number % 2 == 0);
+                assert!(outcome.oracle.loads_checked > 1000, "{}", workload.name());
+                assert_eq!(outcome.tag_traps > 0, workload == Workload::TaggedHeap);
+            }
+        }
+        pressed::<Sparc64>(Workload::TaggedHeap, 2, true, true);
+    }
+
+    #[test]
+    fn batches_change_no_work() {
+        for workload in [Workload::ReclaimScan, Workload::MigrateNodes] {
+            let [on, off] = [true, false].map(|is_batched| pressed::<X86_64>(workload, 4, true, is_batched));
+            assert_eq!(on.accesses, off.accesses, "{}", workload.name());
+            assert!(on.processors.interrupts_sent * 20 < off.processors.interrupts_sent, "{}", workload.name());
+        }
+    }
+
+    #[test]
+    fn what_they_need_is_said() {
+        let error = |workload: Workload, nodes| {
+            let pressure = Pressure { nodes, ..Pressure::NONE };
+            let setting = Setting { cpus: 2, frames: 4096, is_deterministic: true, pressure };
+            workload.run::<X86_64>(&setting).unwrap_err().to_string()
+        };
+        assert!(error(Workload::MigrateNodes, 1).contains("--nodes"));
+        assert!(error(Workload::TaggedHeap, 2).contains("tags"));
+    }
 
     #[test]
     fn each_runs_clean_on_both_machines() {
-        for workload in Workload::ALL {
+        for workload in Workload::ALL.into_iter().filter(|workload| !PRESSING.contains(workload)) {
             assert_eq!(Workload::named(workload.name()), Some(workload));
             for is_deterministic in [true, false] {
                 for nodes in [1, 3] {

@@ -36,7 +36,7 @@ pub(super) fn run<A: Arch>(workload: Workload, setting: &Setting) -> Result<Outc
         }
         let accesses = users.iter().map(|user| user.accesses).sum();
         if gauge.is_due(accesses) {
-            let resident = actors.iter().flatten().map(|actor| actor.space().rss().total());
+            let resident = actors.iter().flatten().map(|actor| actor.resident());
             let resident = if is_common { resident.max().unwrap_or(0) } else { resident.sum() };
             gauge.sample(vm, accesses, resident);
         }

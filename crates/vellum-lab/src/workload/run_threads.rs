@@ -84,7 +84,7 @@ fn act<'vm, A: Arch>(
     let result = loop {
         let step = actor.step(&mut user);
         common.progress[cpu].0.store(user.accesses, Relaxed);
-        common.progress[cpu].1.store(actor.space().rss().total(), Relaxed);
+        common.progress[cpu].1.store(actor.resident(), Relaxed);
         if cpu == 0 {
             sample(host, common);
         }

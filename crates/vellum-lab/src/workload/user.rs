@@ -1,6 +1,7 @@
 //! One CPU's user of a workload: makes accesses, and checks what they return.
 
 use crate::access::{self, AccessError, Simulated};
+use crate::background::Background;
 use crate::latency::FaultLatency;
 use crate::outcome::{Findings, RunError};
 use crate::replay::touched::Touched;
@@ -18,6 +19,9 @@ pub(super) struct User<'vm, M: Simulated> {
     pub(super) touched: Touched,
     pub(super) accesses: u64,
     pub(super) segv: u64,
+    /// Accesses that were refused since they bore a wrong tag, as they must be.
+    pub(super) tag_traps: u64,
+    background: Background,
     random: u64,
     buffer: Vec<u8>,
 }
@@ -38,6 +42,8 @@ impl<'vm, M: Simulated> User<'vm, M> {
             touched: Touched::new(),
             accesses: 0,
             segv: 0,
+            tag_traps: 0,
+            background: Background::default(),
             random: 0x2545_f491_4f6c_dd1d ^ (cpu as u64) << 32,
             buffer: Vec::new(),
         }
@@ -58,7 +64,7 @@ impl<'vm, M: Simulated> User<'vm, M> {
         stored.map_err(|error| self.broken(address, error))
     }
 
-    /// Loads a word, which must be `expected`; `after_store` says whether the workload stored it.
+    /// Loads a word that the workload stored, and which must be `expected`.
     pub(super) fn check(&mut self, space: &Space<'vm, M>, address: u64, expected: u64) -> Result<(), RunError> {
         let got = self.load(space, address)?;
         self.findings.loads_after_store += 1;
@@ -102,6 +108,91 @@ impl<'vm, M: Simulated> User<'vm, M> {
         Ok(())
     }
 
+    /// Tags the granules of `length` bytes.
+    pub(super) fn set_tag(
+        &mut self,
+        space: &Space<'vm, M>,
+        address: u64,
+        length: u64,
+        tag: u8,
+    ) -> Result<(), RunError> {
+        self.arrive(space, address);
+        let tagged = access::set_tag(space, address, length as usize, tag, &mut self.latency);
+        tagged.map_err(|error| self.broken(address, error))
+    }
+
+    /// Stores a word by an address that bears `tag`, which must be that of the memory.
+    pub(super) fn store_tagged(
+        &mut self,
+        space: &Space<'vm, M>,
+        address: u64,
+        word: u64,
+        tag: u8,
+    ) -> Result<(), RunError> {
+        self.arrive(space, address);
+        let stored = access::store_tagged(space, address, &word.to_le_bytes(), tag, &mut self.latency);
+        self.unless_trapped(address, stored)
+    }
+
+    /// Loads a word by an address that bears `tag`, which must be that of the memory; the word must be `expected`.
+    pub(super) fn check_tagged(
+        &mut self,
+        space: &Space<'vm, M>,
+        address: u64,
+        expected: u64,
+        tag: u8,
+    ) -> Result<(), RunError> {
+        self.arrive(space, address);
+        let mut word = [0; 8];
+        let loaded = access::load_tagged(space, address, &mut word, tag, &mut self.latency);
+        self.findings.loads_checked += 1;
+        self.findings.loads_after_store += 1;
+        if loaded.is_ok() {
+            self.compare(address, expected, u64::from_le_bytes(word));
+        }
+        self.unless_trapped(address, loaded)
+    }
+
+    /// Loads a word by an address that bears `tag`, which must trap since the memory has the tag `found`.
+    pub(super) fn check_trap(
+        &mut self,
+        space: &Space<'vm, M>,
+        address: u64,
+        tag: u8,
+        found: u8,
+    ) -> Result<(), RunError> {
+        self.arrive(space, address);
+        let cpu = self.cpu;
+        match access::load_tagged(space, address, &mut [0; 8], tag, &mut self.latency) {
+            Err(AccessError::Tag { found: is, .. }) if is == found => self.tag_traps += 1,
+            Err(AccessError::Tag { found: is, .. }) => self.findings.report(format_args!(
+                "I-TAG: CPU {cpu}: the memory at {address:#x} has the tag {is} instead of {found}"
+            )),
+            Err(error) => return Err(self.broken(address, error)),
+            Ok(()) => self.findings.report(format_args!(
+                "I-TAG: CPU {cpu}: a load at {address:#x} with the tag {tag} was made, where the tag is {found}"
+            )),
+        }
+        Ok(())
+    }
+
+    /// Reports an access that was refused for its tag.
+    fn unless_trapped(&mut self, address: u64, result: Result<(), AccessError>) -> Result<(), RunError> {
+        match result {
+            Err(error @ AccessError::Tag { .. }) => {
+                let cpu = self.cpu;
+                self.findings.report(format_args!("I-TAG: CPU {cpu}: {error}"));
+                Ok(())
+            }
+            result => result.map_err(|error| self.broken(address, error)),
+        }
+    }
+
+    /// Frames of the machine.
+    pub(super) fn frames(&self) -> u64 {
+        self.vm.machine().memory().iter().map(|range| range.frames).sum()
+    }
+
     /// Turns the error of an operation into that of the run.
     pub(super) fn ok<T>(&self, what: &str, result: Result<T, Error>) -> Result<T, RunError> {
         result.map_err(|error| match error {
@@ -128,14 +219,14 @@ impl<'vm, M: Simulated> User<'vm, M> {
     }
 
     fn arrive(&mut self, space: &Space<'vm, M>, address: u64) {
+        self.background.after_access(self.vm, &self.latency);
         self.accesses += 1;
         self.touched.insert(address / page_bytes::<M>());
         self.running = access::switch(space, self.running);
     }
 
     fn out_of_memory(&self, during: String) -> RunError {
-        let frames = self.vm.machine().memory().iter().map(|range| range.frames).sum();
-        RunError::OutOfMemory { during, accesses: self.accesses, frames }
+        RunError::OutOfMemory { during, accesses: self.accesses, frames: self.frames() }
     }
 
     #[cold]

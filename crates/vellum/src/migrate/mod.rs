@@ -15,3 +15,5 @@ mod compact;
 mod node;
 mod page;
 mod pages;
+#[cfg(test)]
+mod tests;

@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::machine::Machine;
 use crate::ops::checked;
 use crate::phys::{AllocFlags, NodeSet, Policy};
-use crate::reclaim::{Sharers, each_list};
+use crate::reclaim::{Isolated, Scan, Sharers, each_list};
 use crate::space::Space;
 use crate::stat::Event;
 use crate::vm::Vm;
@@ -28,16 +28,24 @@ impl<M: Machine> Space<'_, M> {
         let (start, end) = checked::<M::Arch>(start, length)?;
         self.vm().physical().check_policy(Policy::Bind(NodeSet::EMPTY.with(node)))?;
         let failed = Cell::new(0);
-        let moved = each_list::<M, LENGTH>(self.vm(), self.inner(), start, end, Sharers::Any, &mut |list| {
-            let moved = migrate(self.vm(), list, &mut |cx, pfn| {
-                if cx.vm().physical().frame(pfn).node() == node {
-                    return None;
-                }
-                cx.alloc_frame_on(node, AllocFlags::NONE).ok()
-            });
-            failed.set(failed.get() + moved.failed);
-            moved.done
-        });
+        let moved = each_list::<M, LENGTH>(
+            self.vm(),
+            self.inner(),
+            start,
+            end,
+            Sharers::Any,
+            &mut |list| {
+                let moved = migrate(self.vm(), list, &mut |cx, pfn| {
+                    if cx.vm().physical().frame(pfn).node() == node {
+                        return None;
+                    }
+                    cx.alloc_frame_on(node, AllocFlags::NONE).ok()
+                });
+                failed.set(failed.get() + moved.failed);
+                moved.done
+            },
+            &|| false,
+        );
         Ok((moved, failed.get()))
     }
 }
@@ -49,12 +57,13 @@ impl<M: Machine> Vm<M> {
         let Some(slower) = self.machine().demotion_target(node).filter(|&slower| slower != node) else { return 0 };
         let mut done = 0;
         while done < wanted {
-            let (list, ends_turn) = self.isolate_old::<LENGTH>(node, DEMOTION_AGE);
+            let (mut list, mut scan) = (Isolated::<LENGTH>::new(), Scan::new());
+            self.isolate_old(&Cx::enter(self), node, DEMOTION_AGE, LENGTH, &mut scan, &mut list);
             let Moved { done: moved, .. } =
                 migrate(self, &list, &mut |cx, _| cx.alloc_frame_on(slower, AllocFlags::NONE).ok());
             Cx::enter(self).count(Event::Demoted, moved);
             done += moved;
-            if ends_turn || (moved == 0 && !list.is_empty()) {
+            if scan.ends_turn || (moved == 0 && !list.is_empty()) {
                 break;
             }
         }

@@ -52,16 +52,13 @@ pub(super) fn carry_out<M: Machine>(cx: &Cx<'_, M>, mut this: Move<'_, M>) -> bo
     let (old, new) = (cx.vm().physical().frame(this.from), cx.vm().physical().frame(this.to));
     let unmapped = this.unmapped.take();
     let is_file = old.kind() == Kind::File;
-    let is_moved = match old.kind() {
-        Kind::File => move_file(cx, &this, old, new),
-        _ => move_anonymous(cx, &this, old, new),
-    };
+    let is_moved = if is_file { move_file(cx, &this, old, new) } else { move_anonymous(cx, &this, old, new) };
     match unmapped {
         Some(unmapped) if is_moved => unmapped.commit(),
         Some(unmapped) => unmapped.undo(cx),
         None => {}
     }
-    // The frame of a file's page that was moved is free by now.
+    // A file's page that was moved has gone with its lock and its references.
     if !is_file || !is_moved {
         old.folio_lock().release(cx.vm());
         object::release(cx, this.from);
@@ -75,8 +72,8 @@ fn move_anonymous<M: Machine>(cx: &Cx<'_, M>, this: &Move<'_, M>, old: &Frame<M>
     let slot = old.swap_slot();
     // Against those who take a reference first and look at the entry again.
     fence::<M>(SeqCst);
-    let known = old.mappings() + 1 + u32::from(slot.is_some());
-    if old.references() != known && M::guard(Guard::MoveCounted) {
+    let known = 1 + u32::from(slot.is_some());
+    if old.other_references() != known && M::guard(Guard::MoveCounted) {
         return false;
     }
     if !this.is_copied {

@@ -54,10 +54,7 @@ fn drop_pages<M: Machine>(vm: &Vm<M>, inner: &Inner<M>, first: u64) {
     while let Some(start) = from {
         let found = {
             let cx = Cx::enter(vm);
-            match inner.cache.next(&cx, start) {
-                Some((index, _)) => Some((index, inner.cache.find(&cx, index))),
-                None => None,
-            }
+            inner.cache.next(&cx, start).map(|(index, _)| (index, inner.cache.find(&cx, index)))
         };
         let Some((index, page)) = found else { return };
         from = index.checked_add(1);

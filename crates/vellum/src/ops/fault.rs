@@ -11,6 +11,7 @@ use crate::guard::Guard;
 use crate::machine::Machine;
 use crate::object::{self, PageError};
 use crate::phys::{AllocFlags, Kind, Pfn, Policy};
+use crate::reclaim::group::Members;
 use crate::rmap::COPY_OF_OBJECT;
 use crate::space::apply::{readable, rss_kind};
 use crate::space::claim::{self, Conflict};
@@ -183,12 +184,27 @@ impl<M: Machine> Space<'_, M> {
     /// [`FaultError`]; nothing has changed then, but that a stack may have grown which does not allow the access.
     pub fn fault(&self, address: u64, access: Access) -> Result<FaultKind, FaultError> {
         let mut fetched = None;
+        if let Some(group) = self.inner().group() {
+            self.charge(address, group)?;
+        }
         let is_out_of_memory = |error: &FaultError| matches!(error, FaultError::OutOfMemory { .. });
         let result = self.vm().with_memory(|| self.fault_with(address, access, &mut fetched), is_out_of_memory);
         if let Some(page) = fetched {
             object::release(&Cx::enter(self.vm()), page.pfn);
         }
         result
+    }
+
+    /// Makes room in the space's group, if it is at its limit.
+    #[cold]
+    fn charge(&self, address: u64, group: NonNull<Members<M>>) -> Result<(), FaultError> {
+        // SAFETY: the space's reference.
+        let is_full = unsafe { group.as_ref() }.is_full();
+        // An access to a page that is there needs none.
+        if is_full && !self.make_room_in_group(group) && self.translate(address).is_none() {
+            return Err(FaultError::OutOfMemory { address });
+        }
+        Ok(())
     }
 
     #[inline(always)]
@@ -601,10 +617,8 @@ fn present<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, plan: &Plan<'_, M>) -> 
     }
     let source = M::Arch::pfn(plan.word);
     let frame = cx.vm().physical().frame(source);
-    if frame.kind() == Kind::Anonymous {
-        if frame.references() == 1 {
-            return Ok(reuse(cx, space, plan, bits | granted | PageBits::EXCLUSIVE));
-        }
+    if frame.kind() == Kind::Anonymous && frame.references() == 1 {
+        return Ok(reuse(cx, space, plan, bits | granted | PageBits::EXCLUSIVE));
     }
     if !frame.try_get() {
         return Ok(Step::Retry);

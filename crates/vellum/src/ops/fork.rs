@@ -37,7 +37,7 @@ impl<'vm, M: Machine> Space<'vm, M> {
     }
 
     fn fork_once(&self) -> Result<Space<'vm, M>, Error> {
-        let child = Space::create(self.vm(), Some(self.inner()))?;
+        let child = Space::create(self.vm(), Some(self.inner()), self.inner().group())?;
         let parent = self.inner();
         let claim = Claim::acquire(self.vm(), parent, M::Arch::USER_START, M::Arch::USER_END);
         claim.begin_commit();

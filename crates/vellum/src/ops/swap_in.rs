@@ -71,12 +71,12 @@ fn map_cached<M: Machine>(
     is_exclusive: bool,
 ) -> Step<M> {
     let frame = cx.vm().physical().frame(pfn);
-    let is_it = frame.swap_slot() == Some(slot) || !M::guard(Guard::SlotUnderLock);
+    let is_it = cx.swap_is_cached(slot, pfn) || !M::guard(Guard::SlotUnderLock);
     if !is_it || frame.flags() & folio::UP_TO_DATE == 0 {
         return Step::Retry;
     }
     // Nobody else has the page: this entry is the slot's last, and there are no references but the cache's and ours.
-    let is_last = cx.swap_count(slot) == 1 && frame.references() == 2;
+    let is_last = cx.swap_is_last_use(slot) && frame.references() == 2;
     let is_exclusive = is_exclusive || is_last;
     if M::guard(Guard::TagsBeforeSlotFree) {
         cx.restore_tags(slot, pfn);

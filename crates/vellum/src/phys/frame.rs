@@ -214,6 +214,13 @@ impl<M: Machine> Frame<M> {
         (self.counts.load(Acquire) >> 32) as u32
     }
 
+    /// References that belong to no mapping, at one moment.
+    #[inline(always)]
+    pub(crate) fn other_references(&self) -> u32 {
+        let counts = self.counts.load(SeqCst);
+        (counts as u32).wrapping_sub((counts >> 32) as u32)
+    }
+
     /// The raw counts word, which tables use otherwise.
     #[inline(always)]
     pub(crate) fn counts(&self) -> &AtomicU64<M> {

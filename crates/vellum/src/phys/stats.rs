@@ -74,6 +74,12 @@ impl<M: Machine> Physical<M> {
         self.is_below(vm, node, self.zone(node).watermarks().high)
     }
 
+    /// Whether the node's allocator has little left for somebody who found nothing there. What other CPUs keep on their lists
+    /// is of no use to him.
+    pub(crate) fn is_short(&self, node: u8) -> bool {
+        self.zone(node).free() < self.zone(node).watermarks().high
+    }
+
     /// Whether fewer than `mark` frames are free; a node without memory has marks of 0. The CPUs' lists are looked at
     /// only if it depends on them.
     fn is_below(&self, vm: &Vm<M>, node: u8, mark: u64) -> bool {

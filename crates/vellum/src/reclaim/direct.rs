@@ -1,7 +1,7 @@
 //! Reclaim by whoever found no memory, and in the background.
 
 use super::list::{Isolated, LENGTH};
-use super::shrink::{Choice, shrink};
+use super::shrink::{Choice, shrink_from};
 use crate::cpu::Cx;
 use crate::error::Error;
 use crate::machine::Machine;
@@ -12,12 +12,29 @@ use crate::vm::Vm;
 const DIRECT: u64 = 32;
 /// How often he does, while pages are freed but others are faster to take them.
 const ATTEMPTS: u32 = 16;
-/// Frames looked at before the core is left for a moment.
-const SCAN: usize = 256;
+/// Frames looked at before the core is left for a moment, and what was found until then is dealt with.
+const SCAN: usize = 1024;
 
 /// What is taken in each turn of the hand, until enough was: the least age in turns, and whether accessed pages go too.
 const TURNS: [(u8, Choice); 5] =
     [(2, Choice::Unused), (2, Choice::Unused), (1, Choice::Unused), (0, Choice::Unused), (0, Choice::All)];
+
+/// How far a scan got.
+pub(crate) struct Scan {
+    looked: usize,
+    /// The hand has come round.
+    pub(crate) ends_turn: bool,
+}
+
+impl Scan {
+    pub(crate) const fn new() -> Self {
+        Scan { looked: 0, ends_turn: false }
+    }
+
+    fn is_over(&self) -> bool {
+        self.ends_turn || self.looked >= SCAN
+    }
+}
 
 impl<M: Machine> Vm<M> {
     /// Tries to free `wanted` pages of memory node `node`: pages of files and, where there is swap, anonymous ones; those
@@ -31,11 +48,14 @@ impl<M: Machine> Vm<M> {
                 if freed >= wanted {
                     return freed;
                 }
-                let (list, ends_turn) = self.isolate_old::<LENGTH>(node, age_min);
-                if !list.is_empty() {
-                    freed += shrink(self, &list, choice);
-                }
-                if ends_turn {
+                let mut scan = Scan::new();
+                let mut source = |cx: &Cx<'_, M>, room| {
+                    let mut list = Isolated::<LENGTH>::new();
+                    self.isolate_old(cx, node, age_min, room, &mut scan, &mut list);
+                    list
+                };
+                freed += shrink_from(self, &mut source, choice);
+                if scan.ends_turn {
                     break;
                 }
             }
@@ -65,23 +85,27 @@ impl<M: Machine> Vm<M> {
         freed
     }
 
-    /// Collects pages that are old enough, from where the hand of `node` is; and whether that ended its turn.
-    pub(crate) fn isolate_old<const N: usize>(&self, node: u8, age_min: u8) -> (Isolated<N>, bool) {
-        let mut list = Isolated::new();
-        let cx = Cx::enter(self);
-        let mut looked = 0;
-        while !list.is_full() && looked < SCAN {
+    /// Adds up to `room` pages to the list that are old enough, from where the hand of `node` is.
+    pub(crate) fn isolate_old<const N: usize>(
+        &self,
+        cx: &Cx<'_, M>,
+        node: u8,
+        age_min: u8,
+        room: usize,
+        scan: &mut Scan,
+        list: &mut Isolated<N>,
+    ) {
+        let mut room = room.min(list.room());
+        while room > 0 && !scan.is_over() {
             // As many frames as there is room for, so that none is passed over.
-            let step = list.room();
-            let turns = self.physical().scan(self.machine(), node, step, &mut |pfn, frame| {
-                list.isolate(&cx, pfn, frame, age_min);
+            let before = list.room();
+            let turns = self.physical().scan(self.machine(), node, room, &mut |pfn, frame| {
+                list.isolate(cx, pfn, frame, age_min);
             });
-            looked += step;
-            if turns > 0 {
-                return (list, true);
-            }
+            scan.looked += room;
+            scan.ends_turn = turns > 0;
+            room -= before - list.room();
         }
-        (list, false)
     }
 
     /// Makes room for somebody who found none; whether trying again may help. Without a context.
@@ -89,17 +113,13 @@ impl<M: Machine> Vm<M> {
         self.quiesce();
         let mut freed = 0;
         for node in self.nodes() {
-            if self.physical().is_below_high(self, node) {
+            if self.physical().is_short(node) {
                 Cx::enter(self).count(Event::AllocationStall, 1);
                 freed += self.reclaim(node, DIRECT);
             }
         }
-        freed > 0 || self.is_short() && self.offer_victim()
-    }
-
-    /// Whether a node has little memory left.
-    fn is_short(&self) -> bool {
-        self.needs_reclaim().is_some()
+        let is_short = self.nodes().any(|node| self.physical().is_short(node));
+        freed > 0 || is_short && self.offer_victim()
     }
 
     /// Carries `operation` out, and again after memory was freed, if that is what it lacked. It must have changed nothing

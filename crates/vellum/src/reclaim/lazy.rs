@@ -19,7 +19,7 @@ use core::sync::atomic::Ordering::SeqCst;
 pub(super) fn finish<M: Machine>(cx: &Cx<'_, M>, pfn: Pfn, unmapped: Option<Unmapped<'_, M>>) -> bool {
     let frame = cx.vm().physical().frame(pfn);
     fence::<M>(SeqCst);
-    let is_alone = frame.references() == frame.mappings() + 1 || !M::guard(Guard::LazyFreeCounted);
+    let is_alone = frame.other_references() == 1 || !M::guard(Guard::LazyFreeCounted);
     let is_dirty = frame.flags() & folio::DIRTY != 0 && M::guard(Guard::LazyFreeRechecked);
     let goes = is_alone && !is_dirty;
     if let Some(unmapped) = unmapped {

@@ -10,6 +10,7 @@ use crate::phys::{Frame, Kind, Pfn};
 pub(crate) const LENGTH: usize = 64;
 
 /// Some pages, each with a reference.
+#[derive(Clone)]
 pub(crate) struct Isolated<const N: usize> {
     pages: [Pfn; N],
     count: usize,

@@ -1,7 +1,8 @@
 //! Taking memory back.
 //!
 //! * [`list`] – pages taken aside to be worked on; [`shrink`] – the two phases; [`lazy`] – pages their owner has given up;
-//! * [`direct`] – for whoever found no memory, and in the background; [`range`] – a range's pages, on advice;
+//! * [`direct`] – for whoever found no memory, and in the background; [`range`] – a range's pages, on advice; [`group`] –
+//!   limits of groups of spaces;
 //! * [`workingset`] – pages that come back soon; [`victim`] – what to end when nothing is left.
 //!
 //! There are no lists of pages by age. A hand goes round the frames of each node ([`crate::phys`]); a page carries the
@@ -19,13 +20,18 @@
 //! [`UnmapBatch`]: crate::tlb::UnmapBatch
 
 mod direct;
+pub(crate) mod group;
 mod lazy;
 mod list;
 mod range;
 mod shrink;
+#[cfg(test)]
+mod tests;
 mod victim;
 mod workingset;
 
+pub(crate) use direct::Scan;
+pub use group::Group;
 pub(crate) use list::Isolated;
 pub(crate) use range::{Sharers, each_list};
 pub use victim::Victim;

@@ -17,24 +17,40 @@ const COLD: u8 = 2;
 impl<M: Machine> Space<'_, M> {
     /// Writes out and frees the pages of `start..end` that nobody else maps; how many.
     pub(crate) fn page_out(&self, start: u64, end: u64) -> u64 {
-        each_list(self.vm(), self.inner(), start, end, Sharers::One, &mut |list| shrink(self.vm(), list, Choice::All))
+        each_list(
+            self.vm(),
+            self.inner(),
+            start,
+            end,
+            Sharers::One,
+            &mut |list| shrink(self.vm(), list, Choice::All),
+            &|| false,
+        )
     }
 
     /// Makes the pages of `start..end` that nobody else maps the next to be reclaimed.
     pub(crate) fn make_cold(&self, start: u64, end: u64) {
-        each_list::<_, LENGTH>(self.vm(), self.inner(), start, end, Sharers::One, &mut |list| {
-            let cx = Cx::enter(self.vm());
-            for &pfn in list.pages() {
-                let frame = self.vm().physical().frame(pfn);
-                if frame.folio_lock().try_acquire() {
-                    take_accessed(&cx, pfn);
-                    frame.set_generation(self.vm().physical().generation_before(frame.node(), COLD));
-                    frame.folio_lock().release(self.vm());
+        each_list::<_, LENGTH>(
+            self.vm(),
+            self.inner(),
+            start,
+            end,
+            Sharers::One,
+            &mut |list| {
+                let cx = Cx::enter(self.vm());
+                for &pfn in list.pages() {
+                    let frame = self.vm().physical().frame(pfn);
+                    if frame.folio_lock().try_acquire() {
+                        take_accessed(&cx, pfn);
+                        frame.set_generation(self.vm().physical().generation_before(frame.node(), COLD));
+                        frame.folio_lock().release(self.vm());
+                    }
+                    object::release(&cx, pfn);
                 }
-                object::release(&cx, pfn);
-            }
-            0
-        });
+                0
+            },
+            &|| false,
+        );
     }
 }
 
@@ -48,7 +64,7 @@ pub(crate) enum Sharers {
 }
 
 /// Calls `each` with lists of the pages that `start..end` of `space` shows, each page with a reference which `each` drops;
-/// the sum of what it returns. Without a context.
+/// the sum of what it returns. Ends early when that `is_enough`. Without a context.
 pub(crate) fn each_list<M: Machine, const N: usize>(
     vm: &Vm<M>,
     space: &Inner<M>,
@@ -56,10 +72,11 @@ pub(crate) fn each_list<M: Machine, const N: usize>(
     end: u64,
     sharers: Sharers,
     each: &mut dyn FnMut(&Isolated<N>) -> u64,
+    is_enough: &dyn Fn() -> bool,
 ) -> u64 {
     let mut done = 0;
     let mut here = start;
-    while here < end {
+    while here < end && !is_enough() {
         let mut list = Isolated::<N>::new();
         while here < end && !list.is_full() {
             here = collect(&Cx::enter(vm), space, here, end, sharers, &mut list);

@@ -46,10 +46,20 @@ pub(super) enum Home<M> {
     Nowhere,
 }
 
+/// Where candidates come from: given for how many there is room, at most so many; none when there are no more.
+pub(super) type Source<'s, M> = dyn FnMut(&Cx<'_, M>, usize) -> Isolated<LENGTH> + 's;
+
 /// Reclaims of the list what can be; how many pages were freed. Without a [`Cx`]; the list's references are dropped.
 pub(crate) fn shrink<M: Machine>(vm: &Vm<M>, list: &Isolated<LENGTH>, choice: Choice) -> u64 {
+    let mut given = Some(list.clone());
+    shrink_from(vm, &mut |_, _| given.take().unwrap_or(Isolated::new()), choice)
+}
+
+/// Reclaims one list of pages from `source`. Candidates that are in use take no place in the list: the flush is to serve
+/// as many pages as it can.
+pub(super) fn shrink_from<M: Machine>(vm: &Vm<M>, source: &mut Source<'_, M>, choice: Choice) -> u64 {
     let mut pages: [Option<Page<'_, M>>; LENGTH] = [const { None }; LENGTH];
-    let mut freed = unmap(vm, list, choice, &mut pages);
+    let mut freed = unmap(vm, source, choice, &mut pages);
     for page in pages.iter_mut().flatten() {
         // One after the other: the device may be slow, and the pages' locks are needed.
         write(vm, page);
@@ -61,18 +71,26 @@ pub(crate) fn shrink<M: Machine>(vm: &Vm<M>, list: &Isolated<LENGTH>, choice: Ch
     freed
 }
 
-/// The first phase: those that can go are unmapped, with one flush, and those of them that are clean are freed; how many.
-/// The others are left in `pages`.
+/// The first phase: those that can go are unmapped, until there are enough of them, with one flush; and those of them that
+/// are clean are freed; how many. The others are left in `pages`.
 fn unmap<'vm, M: Machine>(
     vm: &'vm Vm<M>,
-    list: &Isolated<LENGTH>,
+    source: &mut Source<'_, M>,
     choice: Choice,
     pages: &mut [Option<Page<'vm, M>>; LENGTH],
 ) -> u64 {
     let cx = Cx::enter(vm);
     let mut batch = UnmapBatch::new(&cx);
-    for (&pfn, place) in list.pages().iter().zip(pages.iter_mut()) {
-        *place = begin(&cx, &mut batch, pfn, choice);
+    let mut count = 0;
+    while count < LENGTH {
+        let list = source(&cx, LENGTH - count);
+        if list.is_empty() {
+            break;
+        }
+        for page in list.pages().iter().filter_map(|&pfn| begin(&cx, &mut batch, pfn, choice)) {
+            pages[count] = Some(page);
+            count += 1;
+        }
     }
     let mut freed = 0;
     if !M::guard(Guard::BatchFlushBeforeFree) {
@@ -158,6 +176,10 @@ fn home_of<M: Machine>(cx: &Cx<'_, M>, pfn: Pfn) -> Option<Home<M>> {
             None => {
                 // Not where the page is only just being made.
                 let slot = (frame.mappings() > 0).then(|| cx.swap_reserve()).flatten()?;
+                if frame.mappings() == 0 {
+                    cx.swap_cancel(slot);
+                    return None;
+                }
                 cx.swap_attach(slot, pfn);
                 frame.set_flags(folio::DIRTY | folio::UP_TO_DATE);
                 Some(Home::Swap(slot))

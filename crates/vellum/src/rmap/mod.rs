@@ -14,6 +14,8 @@
 mod age;
 mod clean;
 mod lineage;
+#[cfg(test)]
+mod tests;
 mod unmap;
 mod walk;
 

@@ -9,6 +9,7 @@ use crate::object;
 use crate::phys::{Frame, Kind, Pfn};
 use crate::space::Inner;
 use crate::space::table::Locked;
+use crate::stat::Event;
 use core::ops::ControlFlow;
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering::{Relaxed, SeqCst};
@@ -89,6 +90,7 @@ pub(crate) fn walk<'a, M: Machine>(
     seek: Seek,
     visit: &mut Visit<'_, 'a, M>,
 ) -> ControlFlow<()> {
+    cx.count(Event::RmapWalk, 1);
     match *name {
         Name::Anonymous { owner, offset } => each_descendant(cx, owner, &mut |space| {
             between_moves(cx, space, &mut || {
@@ -166,6 +168,7 @@ fn look<'a, M: Machine>(
     if !space.pin() {
         return ControlFlow::Continue(());
     }
+    cx.count(Event::RmapLook, 1);
     let flow = look_pinned(cx, space, address, seek, visit);
     space.unpin();
     flow

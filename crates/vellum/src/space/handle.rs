@@ -8,6 +8,7 @@ use crate::error::Error;
 use crate::guard::Guard;
 use crate::machine::Machine;
 use crate::phys::{AllocFlags, Pfn};
+use crate::reclaim::group::{self, Members};
 use crate::rmap::Lineage;
 use crate::structure::holds;
 use crate::sync::{AtomicU32, AtomicU64, Rank, RawLock};
@@ -55,6 +56,8 @@ pub(crate) struct Inner<M: Machine> {
     id: u64,
     root: Pfn,
     lines: NonNull<CpuLine<M>>,
+    /// The group it is a member of, with a reference.
+    group: Option<NonNull<Members<M>>>,
     /// Number of the last fork whose flush is complete; waited on by faults in copied leaves.
     pub(crate) fork_done: AtomicU32<M>,
     /// Number of the last fork begun; written under the root claim.
@@ -152,7 +155,11 @@ impl<M: Machine> core::fmt::Debug for Space<'_, M> {
 impl<'vm, M: Machine> Space<'vm, M> {
     /// A new space, see [`Vm::create_space`]; a descendant of `parent`, before anything of it is copied, or the first of
     /// its line.
-    pub(crate) fn create(vm: &'vm Vm<M>, parent: Option<&Inner<M>>) -> Result<Self, Error> {
+    pub(crate) fn create(
+        vm: &'vm Vm<M>,
+        parent: Option<&Inner<M>>,
+        group: Option<NonNull<Members<M>>>,
+    ) -> Result<Self, Error> {
         let cx = Cx::enter(vm);
         let inner = cx.slab_alloc(size_of::<Inner<M>>())?.cast::<Inner<M>>();
         let give_back = |error| {
@@ -174,7 +181,11 @@ impl<'vm, M: Machine> Space<'vm, M> {
         vm.machine()
             .prepare_root(unsafe { core::slice::from_raw_parts_mut(vm.machine().frame(root.pfn).cast(), root.len()) });
         // SAFETY: the allocation is large enough, aligned (slab objects are aligned to their size class) and unused.
-        unsafe { inner.write(Inner::new(vm.next_id(), root.pfn, lines, lineage)) };
+        unsafe { inner.write(Inner::new(vm.next_id(), root.pfn, lines, lineage, group)) };
+        if let Some(group) = group {
+            // SAFETY: the caller's reference.
+            unsafe { group.as_ref() }.get();
+        }
         // SAFETY: just written.
         let space = unsafe { inner.as_ref() };
         for cpu in 0..vm.cpu_count() {
@@ -184,24 +195,26 @@ impl<'vm, M: Machine> Space<'vm, M> {
         Ok(Space { vm, inner, _backings: PhantomData })
     }
 
-    /// The youngest space older than the one with identity `id`, if it is not about to end.
+    /// The youngest space older than the one with identity `id`.
     pub(crate) fn older_than(vm: &'vm Vm<M>, id: u64) -> Option<Self> {
         let cx = Cx::enter(vm);
-        let mut found: Option<NonNull<Inner<M>>> = None;
-        vm.spaces().for_each(&cx, |space| {
-            let is_nearer = space.id < id
-                && found.is_none_or(|found| {
-                    // SAFETY: found under the same lock just now.
-                    unsafe { found.as_ref() }.id < space.id
-                });
-            if is_nearer && space.try_get() {
-                if let Some(other) = found.replace(NonNull::from(space)) {
-                    // SAFETY: as above; it is not the last handle, as spaces leave the registry after that.
-                    unsafe { other.as_ref() }.handles.fetch_sub(1, AcqRel);
+        let mut id = id;
+        loop {
+            let mut next = None;
+            // In the registry's own order, which is not quite that of identities.
+            vm.spaces().for_each(&cx, |space| next = next.max(Some(space.id).filter(|&other| other < id)));
+            id = next?;
+            let mut found = None;
+            vm.spaces().for_each(&cx, |space| {
+                if space.id == id && space.try_get() {
+                    found = Some(NonNull::from(space));
                 }
+            });
+            // Without a handle it is about to end.
+            if let Some(inner) = found {
+                return Some(Space { vm, inner, _backings: PhantomData });
             }
-        });
-        found.map(|inner| Space { vm, inner, _backings: PhantomData })
+        }
     }
 
     fn lines_bytes(vm: &Vm<M>) -> usize {
@@ -234,6 +247,9 @@ impl<'vm, M: Machine> Space<'vm, M> {
         let cx = Cx::enter(self.vm);
         Self::free_lines(&cx, self.inner().lines);
         self.inner().lineage().end(&cx);
+        if let Some(group) = self.inner().group {
+            group::put(&cx, group);
+        }
         // Flush requests naming the space were all answered when its CPUs left it; lockless readers of the registry
         // do not exist. The grace period is for those who compare generations.
         cx.retire(self.inner.cast(), size_of::<Inner<M>>());
@@ -268,7 +284,13 @@ impl<'vm, M: Machine> Space<'vm, M> {
 }
 
 impl<M: Machine> Inner<M> {
-    fn new(id: u64, root: Pfn, lines: NonNull<CpuLine<M>>, lineage: NonNull<Lineage<M>>) -> Self {
+    fn new(
+        id: u64,
+        root: Pfn,
+        lines: NonNull<CpuLine<M>>,
+        lineage: NonNull<Lineage<M>>,
+        group: Option<NonNull<Members<M>>>,
+    ) -> Self {
         Inner {
             _retired: [0; 2],
             tlb: SpaceTlb::new(),
@@ -282,6 +304,7 @@ impl<M: Machine> Inner<M> {
             stack_high: AtomicU64::new(0),
             handles: AtomicU64::new(1),
             lineage,
+            group,
             walks: AtomicU32::new(0),
             moves_begun: AtomicU32::new(0),
             moves_done: AtomicU32::new(0),
@@ -414,6 +437,18 @@ impl<M: Machine> Inner<M> {
     #[inline(always)]
     pub(crate) fn add_rss(&self, cx: &Cx<'_, M>, kind: RssKind, pages: i64) {
         self.line(cx.vm(), cx.number()).rss[kind as usize].add_owned(pages as u64);
+        if let Some(group) = self.group
+            && kind != RssKind::Swap
+        {
+            // SAFETY: the space's reference.
+            unsafe { group.as_ref() }.add(pages);
+        }
+    }
+
+    /// The group it is a member of.
+    #[inline(always)]
+    pub(crate) fn group(&self) -> Option<NonNull<Members<M>>> {
+        self.group
     }
 
     /// Resident pages of one kind.

@@ -14,6 +14,7 @@
 //!
 //! ```text
 //! claim of a range (sleeps; no lock held while waiting)
+//! folio lock of a page (sleeps; only tried where any other lock is held, another folio lock included)
 //!   object: the page cache's lock
 //!     table locks: upper tables before lower ones, on one level by address; a parent's before its fork's child
 //!       class registry
@@ -25,7 +26,8 @@
 //!                   flush mailbox of a CPU (its holder waits for nobody)
 //! ```
 //!
-//! Nothing sleeps with a lock held. A fault takes table locks only.
+//! Nothing sleeps with a lock held but a folio lock. A fault takes table locks only, and tries a folio lock first where
+//! the page is in swap.
 
 pub(crate) mod absent;
 pub(crate) mod apply;

@@ -1,7 +1,7 @@
 //! What is mapped: the contents of `/proc/PID/maps` and `smaps`, and the resident set.
 
 use super::{ClassFlags, ClassId, Inner, RssKind, Space};
-use crate::arch::{Arch, PageBits, Prot};
+use crate::arch::{Absent, Arch, PageBits, Prot};
 use crate::cpu::Cx;
 use crate::machine::Machine;
 use crate::object;
@@ -49,6 +49,8 @@ pub struct SmapsEntry {
     pub shared: u64,
     /// Resident pages accessed through this mapping.
     pub referenced: u64,
+    /// Pages in swap.
+    pub swapped: u64,
 }
 
 /// Resident pages of a space.
@@ -60,6 +62,8 @@ pub struct Rss {
     pub file: u64,
     /// Pages of shared memory (`RssShmem`).
     pub shared_memory: u64,
+    /// Pages in swap (`VmSwap`): not resident.
+    pub swapped: u64,
 }
 
 impl Rss {
@@ -83,7 +87,8 @@ impl<M: Machine> Space<'_, M> {
     /// As [`Space::maps`], with what is resident.
     pub fn smaps(&self, visit: &mut dyn FnMut(&SmapsEntry)) {
         self.each_range(&mut |_, map| {
-            let mut entry = SmapsEntry { map: *map, resident: 0, anonymous: 0, dirty: 0, shared: 0, referenced: 0 };
+            let mut entry =
+                SmapsEntry { map: *map, resident: 0, anonymous: 0, dirty: 0, shared: 0, referenced: 0, swapped: 0 };
             self.count_resident(&mut entry);
             visit(&entry);
         });
@@ -92,7 +97,12 @@ impl<M: Machine> Space<'_, M> {
     /// Resident pages. Exact while nothing changes them.
     pub fn rss(&self) -> Rss {
         let of = |kind| self.inner().rss_of(self.vm(), kind);
-        Rss { anonymous: of(RssKind::Anonymous), file: of(RssKind::File), shared_memory: of(RssKind::SharedMemory) }
+        Rss {
+            anonymous: of(RssKind::Anonymous),
+            file: of(RssKind::File),
+            shared_memory: of(RssKind::SharedMemory),
+            swapped: of(RssKind::Swap),
+        }
     }
 
     /// Page tables of the space, the root included.
@@ -151,7 +161,11 @@ impl<M: Machine> Space<'_, M> {
 
 impl SmapsEntry {
     fn add<M: Machine>(&mut self, cx: &Cx<'_, M>, word: u64) {
-        if word == 0 || M::Arch::page_bits(word).has(PageBits::SPECIAL) {
+        if !M::Arch::is_page(word) {
+            self.add_absent(cx, word);
+            return;
+        }
+        if M::Arch::page_bits(word).has(PageBits::SPECIAL) {
             return;
         }
         let (frame, bits) = (cx.vm().physical().frame(M::Arch::pfn(word)), M::Arch::page_bits(word));
@@ -160,6 +174,22 @@ impl SmapsEntry {
         self.dirty += u64::from(bits.has(PageBits::DIRTY));
         self.shared += u64::from(frame.mappings() > 1);
         self.referenced += u64::from(bits.has(PageBits::ACCESSED));
+    }
+
+    /// Counts what an entry says that shows no page: one that is being moved is resident all the while.
+    fn add_absent<M: Machine>(&mut self, cx: &Cx<'_, M>, word: u64) {
+        match M::Arch::absent_of(word) {
+            Some(Absent::Swap { .. }) => self.swapped += 1,
+            Some(Absent::Migration { pfn, is_dirty, is_accessed, .. }) => {
+                let frame = cx.vm().physical().frame(pfn);
+                self.resident += 1;
+                self.anonymous += u64::from(frame.kind() == Kind::Anonymous);
+                self.dirty += u64::from(is_dirty);
+                self.shared += u64::from(frame.mappings() > 1);
+                self.referenced += u64::from(is_accessed);
+            }
+            Some(Absent::Poison) | None => {}
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Reading a page into the swap cache.
 
-use super::{Inserted, read_page};
+use super::{Inserted, SwapError, read_page};
 use crate::arch::SwapSlot;
 use crate::cpu::Cx;
 use crate::machine::Machine;
@@ -44,7 +44,11 @@ pub(crate) fn bring_one<M: Machine>(vm: &Vm<M>, slot: SwapSlot) -> Result<SwapIn
     let frame = vm.physical().frame(pfn);
     if result.is_ok() {
         frame.set_flags(folio::UP_TO_DATE);
-    } else if cx.swap_detach(slot, pfn, 0) {
+    } else if result == Err(SwapError::Corrupt) {
+        // The place cannot be trusted.
+        cx.swap_mark_bad(slot);
+    }
+    if result.is_err() && cx.swap_detach(slot, pfn, 0) {
         // The cache's reference; the caller's is dropped below.
         frame.put();
     }

@@ -39,7 +39,7 @@
 //! # What keeps an area
 //!
 //! Inside the core what was found of an area stays until the core is left: its memory is freed a grace period after it
-//! cannot be found any more. Outside, an [`AreaPin`] keeps it. Whoever owns a reserved or cached slot, or an entry,
+//! cannot be found any more. Outside, an [`AreaPin`](areas::AreaPin) keeps it. Whoever owns a reserved or cached slot, or an entry,
 //! needs neither: an area with used slots is not switched off.
 //!
 //! Locks: `Rank::Swap` protects the table of areas, and in each area which cluster is given out next. The words need
@@ -77,8 +77,10 @@ mod tags;
 mod tests;
 mod word;
 
+#[cfg(test)]
+pub(crate) use areas::AreaPin;
+pub(crate) use areas::Swap;
 pub use areas::{AreaId, SwapUsage};
-pub(crate) use areas::{AreaPin, Swap};
 pub(crate) use audit::SwapTally;
 pub use audit::{SwapAudit, SwapAuditError};
 pub(crate) use bring_in::{SwapIn, bring_in};

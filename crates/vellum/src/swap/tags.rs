@@ -66,6 +66,7 @@ impl<M: Machine> Cx<'_, M> {
     }
 
     /// Whether tags are saved with `slot`.
+    #[cfg(test)]
     pub(crate) fn has_saved_tags(&self, slot: SwapSlot) -> bool {
         let word = self.swap_place(slot).and_then(|place| place.tags());
         word.is_some_and(|word| word.load(Acquire) != 0)

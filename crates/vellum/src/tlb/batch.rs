@@ -100,11 +100,6 @@ impl<'a, M: Machine> UnmapBatch<'a, M> {
         }
     }
 
-    /// Whether the next page may find no room: whoever is about to take one flushes first, where that is cheap.
-    pub(crate) fn is_nearly_full(&self) -> bool {
-        self.spaces == SPACES || self.leaf_count == LEAVES
-    }
-
     /// Flushes what is owed: afterwards no CPU has a translation of an entry that was noted. No lock is held.
     pub(crate) fn flush(&mut self) {
         if self.spaces > 0 {

@@ -1,10 +1,12 @@
 //! Comparing the whole state of both sides.
 
+use super::outcome::Wrong;
 use super::world::World;
 use crate::access::Simulated;
-use crate::model::{MapLine, SpaceId};
+use crate::model::{MapLine, Model, SpaceId};
+use std::ops::RangeInclusive;
 use vellum::MapEntry;
-use vellum::arch::Arch;
+use vellum::arch::{Arch, PageBits};
 use vellum::ops::Sharing;
 
 impl<A: Arch> World<'_, A> {
@@ -27,13 +29,13 @@ impl<A: Arch> World<'_, A> {
     }
 
     /// Loads from every page of interest of every space.
-    pub(super) fn load_everything(&mut self) -> Result<(), String> {
+    pub(super) fn load_everything(&mut self) -> Result<(), Wrong> {
         for index in 0..self.spaces.len() {
             let cpu = index % self.cpus;
             for address in self.pages_of_interest() {
                 if self.can_read(index, address) {
                     for offset in [0, 2048, 4088] {
-                        self.load(cpu, index, address + offset, 8).map_err(|wrong| wrong.to_string())?;
+                        self.load(cpu, index, address + offset, 8)?;
                     }
                 }
             }
@@ -109,15 +111,16 @@ impl<A: Arch> World<'_, A> {
     fn check_counts(&self, index: usize) -> Result<(), String> {
         let pair = &self.spaces[index];
         let model = &self.oracle.model;
-        let (core, expected) = (pair.core.rss().anonymous, model.private_pages(pair.model));
-        if core != expected {
-            return Err(format!("rss counts {core} anonymous pages, should be {expected}"));
+        let rss = pair.core.rss();
+        let (core, expected) = (rss.anonymous + rss.swapped, counts(model, pair.model, 0, u64::MAX));
+        if !expected.contains(&core) {
+            return Err(format!("rss counts {core} anonymous pages, should be {expected:?}"));
         }
         let mut wrong = Ok(());
         pair.core.smaps(&mut |entry| {
-            let expected = model.private_pages_within(pair.model, entry.map.start, entry.map.end);
-            if entry.anonymous != expected && wrong.is_ok() {
-                wrong = Err(format!("{entry:x?} should have {expected} anonymous pages"));
+            let expected = counts(model, pair.model, entry.map.start, entry.map.end);
+            if !expected.contains(&(entry.anonymous + entry.swapped)) && wrong.is_ok() {
+                wrong = Err(format!("{entry:x?} should have {expected:?} anonymous pages"));
             }
         });
         wrong
@@ -131,7 +134,8 @@ impl<A: Arch> World<'_, A> {
             let translation = self.spaces[index].core.translate(address);
             let is_there = self.oracle.model.peek(space, address, &mut expected).is_some();
             let Some(translation) = translation else {
-                if self.oracle.model.has_private_page(space, address) {
+                // Where there is swap it may be there; then it is counted.
+                if self.oracle.model.has_private_page(space, address) && self.relief.is_none() {
                     return Err(format!("I-LOST: the private page at {address:#x} is gone"));
                 }
                 continue;
@@ -142,6 +146,12 @@ impl<A: Arch> World<'_, A> {
             self.check_bits(space, address, translation.bits.prot())?;
             let read = self.hosted.machine().physical().read(translation.pfn, 0, &mut got);
             read.ok_or_else(|| format!("{translation:x?} at {address:#x} names no memory"))?;
+            self.oracle.model.observe(space, address, &got);
+            let is_there = self.oracle.model.peek(space, address, &mut expected);
+            debug_assert!(is_there.is_some());
+            if translation.bits.has(PageBits::TAGGED) {
+                self.check_tags(index, address, translation.pfn)?;
+            }
             if let Some(at) = (0..got.len()).find(|&at| got[at] != expected[at]) {
                 let address = address + at as u64;
                 return Err(format!("I-LOST: {address:#x} holds {:#x}, should be {:#x}", got[at], expected[at]));
@@ -164,4 +174,9 @@ impl<A: Arch> World<'_, A> {
         }
         Ok(())
     }
+}
+
+/// How many anonymous pages, resident or in swap, a range may have.
+fn counts(model: &Model, space: SpaceId, start: u64, end: u64) -> RangeInclusive<u64> {
+    model.sure_pages_within(space, start, end)..=model.private_pages_within(space, start, end)
 }

@@ -1,6 +1,8 @@
 //! Files whose contents are known, and what was written back to them.
 
 use rustc_hash::FxHashMap;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Mutex, PoisonError};
 use vellum::{Backing, IoError};
 
@@ -8,14 +10,19 @@ use vellum::{Backing, IoError};
 #[derive(Debug)]
 pub struct PatternFile {
     number: u64,
-    length: u64,
+    length: AtomicU64,
     written: Mutex<FxHashMap<u64, Box<[u8]>>>,
 }
 
 impl PatternFile {
     /// File `number`, of `length` bytes.
     pub fn new(number: u64, length: u64) -> Self {
-        PatternFile { number, length, written: Mutex::default() }
+        PatternFile { number, length: AtomicU64::new(length), written: Mutex::default() }
+    }
+
+    /// Makes it shorter, if it is longer than `length` bytes.
+    pub fn shorten(&self, length: u64) {
+        self.length.fetch_min(length, SeqCst);
     }
 
     /// Its number.
@@ -25,7 +32,7 @@ impl PatternFile {
 
     /// How many bytes of page `index` lie before the end.
     pub fn used_bytes(&self, index: u64, page_size: usize) -> usize {
-        self.length.saturating_sub(index * page_size as u64).min(page_size as u64) as usize
+        self.length().saturating_sub(index * page_size as u64).min(page_size as u64) as usize
     }
 
     /// What page `index` holds now.
@@ -47,7 +54,7 @@ pub fn fill(number: u64, index: u64, page: &mut [u8]) {
 
 impl Backing for PatternFile {
     fn length(&self) -> u64 {
-        self.length
+        self.length.load(SeqCst)
     }
 
     fn read(&self, index: u64, page: &mut [u8]) -> Result<(), IoError> {

@@ -1,5 +1,6 @@
 //! Random sequences from a seed.
 
+use super::Relief;
 use super::op::{Access, Advice, Goal, How, Length, Op, Put, Rights, Spot, What};
 
 /// A small deterministic generator of random numbers (SplitMix64).
@@ -41,15 +42,17 @@ impl Random {
 struct Generator {
     random: Random,
     pool: u64,
+    relief: Option<Relief>,
 }
 
-/// `count` operations on a pool of `pool` pages.
-pub fn sequence(seed: u64, count: usize, pool: usize) -> Vec<Op> {
-    let mut generator = Generator { random: Random::new(seed), pool: pool as u64 };
+/// `count` operations on a pool of `pool` pages, some of them about pressure where there is something against it.
+pub fn sequence(seed: u64, count: usize, pool: usize, relief: Option<Relief>) -> Vec<Op> {
+    let mut generator = Generator { random: Random::new(seed), pool: pool as u64, relief };
     // Nothing can be done before something is mapped.
     let head = 1 + generator.random.below(3) as usize;
     let first: Vec<Op> = (0..head).map(|_| generator.map(0, 0)).collect();
-    first.into_iter().chain((head..count).map(|_| generator.op())).collect()
+    let on = relief.map(|_| Op::SwitchSwap { cpu: 0 });
+    first.into_iter().chain(on).chain((head..count).map(|_| generator.next())).collect()
 }
 
 const ADVICE: [Advice; 16] = [
@@ -71,7 +74,44 @@ const ADVICE: [Advice; 16] = [
     Advice::Collapse,
 ];
 
+/// Advice about memory that is short.
+const RELIEF: [Advice; 4] = [Advice::PageOut, Advice::PageOut, Advice::Cold, Advice::Free];
+
 impl Generator {
+    fn next(&mut self) -> Op {
+        match self.relief {
+            Some(relief) if self.random.percent(30) => self.relief(relief),
+            _ => self.op(),
+        }
+    }
+
+    fn relief(&mut self, relief: Relief) -> Op {
+        let (cpu, space) = (self.random.below(3) as u8, self.space());
+        let node = self.random.below(2) as u8;
+        match self.random.below(100) {
+            0..20 => Op::Reclaim { cpu, node, pages: self.random.pick(&[1, 2, 4, 16, 64, 1000]) },
+            20..22 => Op::ReclaimBackground { cpu },
+            22..55 => self.on_range(|at, length, random| {
+                let advice = random.pick(&RELIEF);
+                Op::Advise { cpu, space, at, length, advice }
+            }),
+            55..60 => Op::SwitchSwap { cpu },
+            60..72 => self.on_range(|at, length, _| Op::MovePages { cpu, space, at, length, node }),
+            72..77 => Op::Compact { cpu, node, order: self.random.below(6) as u8 },
+            77..83 => self.on_range(|at, length, random| {
+                let policy = random.below(5) as u8;
+                Op::SetPolicy { cpu, space, at, length, policy }
+            }),
+            83..88 => Op::Truncate { object: self.random.below(4) as u8, keep: self.random.bits() as u8 },
+            88..92 => Op::WriteBack { object: self.random.below(4) as u8 },
+            _ if relief.tags => {
+                let tag = self.random.below(16) as u8;
+                self.on_bytes(|at, offset, _| Op::SetTag { cpu, space, at, offset, tag })
+            }
+            _ => self.on_bytes(|at, offset, bytes| Op::Store { cpu, space, at, offset, bytes }),
+        }
+    }
+
     fn op(&mut self) -> Op {
         let (cpu, space) = (self.random.below(3) as u8, self.space());
         match self.random.below(1000) {

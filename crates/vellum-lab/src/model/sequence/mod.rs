@@ -23,6 +23,7 @@ mod generate;
 mod op;
 mod outcome;
 mod pool;
+mod relief;
 mod shrink;
 mod step;
 mod sweep;
@@ -33,14 +34,15 @@ pub use file::PatternFile;
 pub use generate::Random;
 pub use op::{Goal, How, Length, Op, Put, Rights, Spot, What};
 pub use pool::Pool;
+pub use relief::Relief;
 pub use sweep::{Sweep, sweep, sweep_seeds};
 
 /// Everything a printed operation consists of.
 pub mod paste {
     pub use super::op::Access::*;
     pub use super::op::Advice::{
-        Collapse, DoFork, DontFork, DontNeed, KeepOnFork, Normal, PopulateRead, PopulateWrite, Random, Sequential,
-        WillNeed, WipeOnFork,
+        Cold, Collapse, DoFork, DontFork, DontNeed, Free, KeepOnFork, Normal, PageOut, PopulateRead, PopulateWrite,
+        Random, Sequential, WillNeed, WipeOnFork,
     };
     pub use super::op::Goal::*;
     pub use super::op::How::*;
@@ -55,6 +57,7 @@ pub mod paste {
 use crate::hardware::MachineConfig;
 use crate::hosted::Hosted;
 use crate::model::Quirk;
+use outcome::Wrong;
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -73,11 +76,14 @@ pub struct Settings {
     pub check_every: usize,
     /// A mistake the model is to make.
     pub quirk: Option<Quirk>,
+    /// Where memory may be short: what there is against that. The machine has two nodes then, and a sequence which runs
+    /// out of memory ends there.
+    pub relief: Option<Relief>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Settings { cpus: 2, frames: 2048, check_every: 8, quirk: None }
+        Settings { cpus: 2, frames: 2048, check_every: 8, quirk: None, relief: None }
     }
 }
 
@@ -96,6 +102,14 @@ pub struct Stats {
     pub faulted: u64,
     /// Loads whose bytes were compared.
     pub loads_checked: u64,
+    /// Pages that reclaim freed when it was asked to.
+    pub freed: u64,
+    /// Pages that were moved to another node.
+    pub moved: u64,
+    /// Pages written to swap, compressed or not, and read back.
+    pub swapped: (u64, u64),
+    /// Sequences that ended early, for want of memory.
+    pub exhausted: u64,
 }
 
 impl Stats {
@@ -114,16 +128,29 @@ impl Stats {
         self.accesses += other.accesses;
         self.faulted += other.faulted;
         self.loads_checked += other.loads_checked;
+        self.freed += other.freed;
+        self.moved += other.moved;
+        self.swapped = (self.swapped.0 + other.swapped.0, self.swapped.1 + other.swapped.1);
+        self.exhausted += other.exhausted;
     }
 }
 
 impl fmt::Display for Stats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Stats { sequences, succeeded, refused, accesses, faulted, loads_checked } = self;
+        let Stats { sequences, succeeded, refused, accesses, faulted, loads_checked, freed, moved, .. } = self;
         write!(
             f,
             "{sequences} sequences: {succeeded} operations, {refused} refused alike; {accesses} stores and fetches, \
              {loads_checked} loads checked, {faulted} faulted alike"
+        )?;
+        if freed + moved == 0 {
+            return Ok(());
+        }
+        let ((out, back), exhausted) = (self.swapped, self.exhausted);
+        write!(
+            f,
+            "; {freed} pages reclaimed on demand, {moved} moved, {out} to swap, {back} back; {exhausted} sequences \
+             ended for want of memory"
         )
     }
 }
@@ -151,23 +178,41 @@ pub fn run<A: Arch>(ops: &[Op], settings: &Settings) -> Result<Stats, Failure> {
 }
 
 fn run_steps<A: Arch>(ops: &[Op], settings: &Settings, at: &Cell<usize>) -> Result<Stats, String> {
-    let config = MachineConfig::new(settings.cpus, settings.frames);
-    let files = world::files::<A>();
+    let config = MachineConfig::with_nodes(settings.cpus, settings.frames, 1 + settings.relief.is_some() as u8);
+    let files = world::files::<A>(settings);
     let hosted = Hosted::<A>::new(&config).map_err(|error| error.to_string())?;
     let mut world = World::new(&hosted, &files, settings).map_err(|error| error.to_string())?;
     for (index, op) in ops.iter().enumerate() {
         at.set(index);
-        world.step(op).map_err(|wrong| wrong.to_string())?;
+        match world.step(op) {
+            Ok(()) => {}
+            Err(Wrong::OutOfMemory) if settings.relief.is_some() => return end_early(world),
+            Err(wrong) => return Err(wrong.to_string()),
+        }
         if (index + 1) % settings.check_every == 0 {
             world.check()?;
         }
     }
     at.set(ops.len());
     world.check()?;
-    world.load_everything()?;
+    if let Err(wrong) = world.load_everything() {
+        return if matches!(wrong, Wrong::OutOfMemory) && settings.relief.is_some() {
+            end_early(world)
+        } else {
+            Err(wrong.to_string())
+        };
+    }
     world.check()?;
     let stats = world.finish()?;
     Ok(Stats { sequences: 1, ..stats })
+}
+
+/// The end of a sequence that ran out of memory: the operation which did has changed no contents.
+fn end_early<A: Arch>(mut world: World<'_, A>) -> Result<Stats, String> {
+    world.adopt_growth();
+    world.check_contents()?;
+    let stats = world.finish()?;
+    Ok(Stats { sequences: 1, exhausted: 1, ..stats })
 }
 
 /// A failing sequence, made short.
@@ -201,6 +246,24 @@ impl fmt::Display for Report {
 /// # Errors
 /// The short form of the failing sequence.
 pub fn run_seeds<A: Arch>(seeds: std::ops::Range<u64>, quirk: Option<Quirk>) -> Result<Stats, Box<Report>> {
+    run_with::<A>(seeds, &Settings { quirk, ..Settings::default() })
+}
+
+/// As [`run_seeds`], with pressure: two nodes with little memory, swap, and in half of the runs a compressed tier. With
+/// `tags`, private anonymous memory has memory tags.
+///
+/// # Errors
+/// The short form of the failing sequence.
+pub fn run_seeds_under_pressure<A: Arch>(
+    seeds: std::ops::Range<u64>,
+    tags: bool,
+    quirk: Option<Quirk>,
+) -> Result<Stats, Box<Report>> {
+    let relief = Some(Relief { tags, ..Relief::default() });
+    run_with::<A>(seeds, &Settings { quirk, relief, ..Settings::default() })
+}
+
+fn run_with<A: Arch>(seeds: std::ops::Range<u64>, settings: &Settings) -> Result<Stats, Box<Report>> {
     let pool = Pool::of::<A>(vellum::space::stack_guard_pages::<A>()).count();
     let mut total = Stats::default();
     for seed in seeds {
@@ -208,8 +271,12 @@ pub fn run_seeds<A: Arch>(seeds: std::ops::Range<u64>, quirk: Option<Quirk>) -> 
         // One in 32 is long, for states that take many operations to build.
         let length = if random.below(32) == 0 { 300 } else { 20 + random.below(41) as usize };
         let cpus = 1 + random.below(3) as usize;
-        let settings = Settings { cpus, quirk, ..Settings::default() };
-        let ops = generate::sequence(seed, length, pool);
+        let mut settings = Settings { cpus, ..*settings };
+        if let Some(relief) = &mut settings.relief {
+            settings.frames = random.pick(&[500, 700, 1000, 2048]);
+            relief.compressed_frames = random.pick(&[0, 64]);
+        }
+        let ops = generate::sequence(seed, length, pool, settings.relief);
         match run::<A>(&ops, &settings) {
             Ok(stats) => total.add(&stats),
             Err(failure) => return Err(Box::new(report::<A>(seed, ops, &settings, &failure))),

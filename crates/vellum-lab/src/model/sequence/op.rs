@@ -153,6 +153,14 @@ pub enum Op {
     Idle { cpu: u8 },
     Speculate { cpu: u8, at: Spot },
     Quiesce { cpu: u8 },
+    Reclaim { cpu: u8, node: u8, pages: u16 },
+    ReclaimBackground { cpu: u8 },
+    SwitchSwap { cpu: u8 },
+    Compact { cpu: u8, node: u8, order: u8 },
+    MovePages { cpu: u8, space: u8, at: Spot, length: Length, node: u8 },
+    SetPolicy { cpu: u8, space: u8, at: Spot, length: Length, policy: u8 },
+    Truncate { object: u8, keep: u8 },
+    SetTag { cpu: u8, space: u8, at: Spot, offset: u16, tag: u8 },
 }
 
 impl Op {
@@ -164,7 +172,8 @@ impl Op {
             | Op::BrkBase { .. }
             | Op::StackLimit { .. }
             | Op::ReplaceObject { .. }
-            | Op::WriteBack { .. } => None,
+            | Op::WriteBack { .. }
+            | Op::Truncate { .. } => None,
             Op::Fork { cpu, .. }
             | Op::Map { cpu, .. }
             | Op::Unmap { cpu, .. }
@@ -179,7 +188,14 @@ impl Op {
             | Op::Lazy { cpu }
             | Op::Idle { cpu }
             | Op::Speculate { cpu, .. }
-            | Op::Quiesce { cpu } => Some(cpu),
+            | Op::Quiesce { cpu }
+            | Op::Reclaim { cpu, .. }
+            | Op::ReclaimBackground { cpu }
+            | Op::SwitchSwap { cpu }
+            | Op::Compact { cpu, .. }
+            | Op::MovePages { cpu, .. }
+            | Op::SetPolicy { cpu, .. }
+            | Op::SetTag { cpu, .. } => Some(cpu),
         }
     }
 
@@ -199,7 +215,10 @@ impl Op {
             | Op::Fetch { space, .. }
             | Op::BrkBase { space, .. }
             | Op::Brk { space, .. }
-            | Op::StackLimit { space, .. } => Some(space),
+            | Op::StackLimit { space, .. }
+            | Op::MovePages { space, .. }
+            | Op::SetPolicy { space, .. }
+            | Op::SetTag { space, .. } => Some(space),
             _ => None,
         }
     }
@@ -219,7 +238,10 @@ impl Op {
             | Op::Fetch { at, .. }
             | Op::BrkBase { at, .. }
             | Op::Brk { at, .. }
-            | Op::Speculate { at, .. } => vec![at],
+            | Op::Speculate { at, .. }
+            | Op::MovePages { at, .. }
+            | Op::SetPolicy { at, .. }
+            | Op::SetTag { at, .. } => vec![at],
             _ => Vec::new(),
         }
     }
@@ -232,7 +254,9 @@ impl Op {
             | Op::Unmap { length, .. }
             | Op::Protect { length, .. }
             | Op::Advise { length, .. }
-            | Op::PopulateRange { length, .. } => vec![length],
+            | Op::PopulateRange { length, .. }
+            | Op::MovePages { length, .. }
+            | Op::SetPolicy { length, .. } => vec![length],
             _ => Vec::new(),
         }
     }

@@ -84,6 +84,7 @@ impl<'h, A: Arch> World<'h, A> {
     /// The operations that are not about ranges.
     fn step_aside(&mut self, op: &Op) -> Result<(), Wrong> {
         match *op {
+            Op::BrkBase { .. } | Op::Brk { .. } if self.granule_shift().is_some() => Ok(()),
             Op::BrkBase { space, at, offset } => {
                 let base = self.address(self.space_index(space), at).wrapping_add(u64::from(offset));
                 let pair = &self.spaces[self.space_index(space)];
@@ -128,12 +129,16 @@ impl<'h, A: Arch> World<'h, A> {
                 self.hosted.on(self.cpu(cpu), || self.hosted.vm().quiesce());
                 Ok(())
             }
-            _ => Err(Wrong::Differs(format!("{op:?} is not carried out anywhere"))),
+            _ => self.step_relief(op),
         }
     }
 
     /// Compares the results of an operation.
-    fn agree<T: PartialEq + Debug>(&mut self, core: Result<T, Error>, model: Result<T, Error>) -> Result<(), Wrong> {
+    pub(super) fn agree<T: PartialEq + Debug>(
+        &mut self,
+        core: Result<T, Error>,
+        model: Result<T, Error>,
+    ) -> Result<(), Wrong> {
         let is_same = match (&core, &model) {
             (Ok(core), Ok(model)) => core == model,
             (Err(core), Err(model)) => is_same_error(*core, *model),
@@ -144,7 +149,7 @@ impl<'h, A: Arch> World<'h, A> {
     }
 
     /// An operation on a range of one space, on both sides.
-    fn on_range<F>(
+    pub(super) fn on_range<F>(
         &mut self,
         cpu: u8,
         space: u8,
@@ -185,6 +190,9 @@ impl<'h, A: Arch> World<'h, A> {
         if matches!(advice, Advice::PopulateRead | Advice::PopulateWrite) && self.is_long(space, at, length) {
             return Ok(());
         }
+        if advice == Advice::Free && self.granule_shift().is_some() {
+            return Ok(());
+        }
         self.on_range(cpu, space, at, length, |pair, start, length| {
             let core = pair.core.advise(start, length, advice);
             (core, move |model, space| model_of(model).advise(space, start, length, advice))
@@ -204,13 +212,17 @@ impl<'h, A: Arch> World<'h, A> {
         let flags = match mapping.how {
             How::GrowsDown => MapFlags::GROWS_DOWN,
             How::NoReserve => MapFlags::NO_RESERVE,
-            How::Populate if length >> A::PAGE_SHIFT <= POPULATE_MAX => MapFlags::POPULATE,
+            // Where memory may end, so that nobody has to ask how far it went.
+            How::Populate if length >> A::PAGE_SHIFT <= POPULATE_MAX && self.relief.is_none() => MapFlags::POPULATE,
             How::Populate | How::Plain => MapFlags::NONE,
         };
         let (prot, max_prot) = (mapping.rights.prot(), mapping.most.prot());
         let (core_source, source) = self.sources(mapping.what);
         let policy = vellum::Policy::Local;
-        let request = vellum::ops::MapRequest { length, prot, max_prot, place, source: core_source, flags, policy };
+        let is_tagged = mapping.what == What::PrivateZero && self.granule_shift().is_some();
+        let with_tags = if is_tagged { flags | MapFlags::TAGGED } else { flags };
+        let request =
+            vellum::ops::MapRequest { length, prot, max_prot, place, source: core_source, flags: with_tags, policy };
         let pair = &self.spaces[index];
         let (core, space) = (self.hosted.on(self.cpu(cpu), || pair.core.map(&request)), pair.model);
         let core = settled(core)?;

@@ -12,12 +12,14 @@ use vellum::ops::Access;
 impl<A: Arch> World<'_, A> {
     /// Stores fresh bytes on both sides.
     pub(super) fn store(&mut self, cpu: u8, space: u8, at: Spot, offset: u16, bytes: u16) -> Result<(), Wrong> {
-        let address = self.address(self.space_index(space), at).wrapping_add(u64::from(offset));
+        let index = self.space_index(space);
+        let address = self.address(index, at).wrapping_add(u64::from(offset));
+        let (tag, bytes) = self.tag_and_length(index, address, bytes.into());
         self.stamp = self.stamp.wrapping_add(41);
         let stamp = self.stamp;
         let bytes: Vec<u8> = (0..bytes).map(|index| stamp.wrapping_add(index as u8) | 1).collect();
-        let pair = &self.spaces[self.space_index(space)];
-        let (core, space) = (self.hosted.store(self.cpu(cpu), &pair.core, address, &bytes), pair.model);
+        let pair = &self.spaces[index];
+        let (core, space) = (self.hosted.store_tagged(self.cpu(cpu), &pair.core, address, &bytes, tag), pair.model);
         let core = settled_access(core)?;
         let model = self.model().store(space, address, &bytes);
         self.agree_on_fault(core, model)
@@ -35,8 +37,9 @@ impl<A: Arch> World<'_, A> {
 
     /// Loads on both sides, and compares the bytes.
     pub(super) fn load(&mut self, cpu: usize, index: usize, address: u64, count: usize) -> Result<(), Wrong> {
+        let (tag, count) = self.tag_and_length(index, address, count);
         let pair = &self.spaces[index];
-        let (core, space) = (self.hosted.load(cpu, &pair.core, address, count), pair.model);
+        let (core, space) = (self.hosted.load_tagged(cpu, &pair.core, address, count, tag), pair.model);
         match settled_access(core)? {
             Ok(got) => self.oracle.check_load(space, address, &got).map_err(|error| match error {
                 LoadError::Mismatch(mismatch) => Wrong::Differs(mismatch.to_string()),
@@ -49,7 +52,11 @@ impl<A: Arch> World<'_, A> {
         }
     }
 
-    fn agree_on_fault(&mut self, core: Result<(), AccessError>, model: Result<(), Fault>) -> Result<(), Wrong> {
+    pub(super) fn agree_on_fault(
+        &mut self,
+        core: Result<(), AccessError>,
+        model: Result<(), Fault>,
+    ) -> Result<(), Wrong> {
         let is_same = match (core, model) {
             (Ok(()), Ok(())) => true,
             (Err(core), Err(model)) => is_same_fault(core, model),

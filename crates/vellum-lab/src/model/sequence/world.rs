@@ -3,6 +3,7 @@
 use super::file::{PatternFile, fill};
 use super::op::{Length, Spot};
 use super::pool::Pool;
+use super::relief::{Relief, SwapArea};
 use super::{Settings, Stats};
 use crate::det::Det;
 use crate::hosted::Hosted;
@@ -13,7 +14,7 @@ use std::mem::ManuallyDrop;
 use vellum::arch::Arch;
 use vellum::ops::Access;
 use vellum::space::stack_guard_pages;
-use vellum::{Error, Object, Space};
+use vellum::{Error, Event, Object, Space};
 
 /// Most spaces alive at once.
 pub(super) const SPACES_MAX: usize = 4;
@@ -50,12 +51,16 @@ pub(super) struct World<'h, A: Arch> {
     /// Makes stored bytes differ.
     pub(super) stamp: u8,
     pub(super) stats: Stats,
+    pub(super) relief: Option<Relief>,
+    pub(super) swap: SwapArea,
 }
 
 /// The files every sequence finds; the last ones take the place of the first when those are replaced.
-pub(super) fn files<A: Arch>() -> Vec<PatternFile> {
+/// Where pages of files can be evicted they end with a page: what is stored behind the end is lost or not.
+pub(super) fn files<A: Arch>(settings: &Settings) -> Vec<PatternFile> {
     let page = 1 << A::PAGE_SHIFT;
-    (0..8).map(|number| PatternFile::new(number, if number % 2 == 0 { 2 * page + 10 } else { 9 * page })).collect()
+    let short = 2 * page + if settings.relief.is_some() { 0 } else { 10 };
+    (0..8).map(|number| PatternFile::new(number, if number % 2 == 0 { short } else { 9 * page })).collect()
 }
 
 impl<'h, A: Arch> World<'h, A> {
@@ -77,7 +82,10 @@ impl<'h, A: Arch> World<'h, A> {
             cpus: settings.cpus,
             stamp: 0,
             stats: Stats::default(),
+            relief: settings.relief,
+            swap: SwapArea::new::<A>(settings.relief),
         };
+        hosted.vm().set_compressed_limit(settings.relief.map_or(0, |relief| relief.compressed_frames));
         world.create_space()?;
         for number in 0..4 {
             let object = if number % 2 == 0 { world.new_memory(4 + 8 * number)? } else { world.new_file()? };
@@ -206,6 +214,10 @@ impl<'h, A: Arch> World<'h, A> {
         self.check_machine()?;
         self.check_files()?;
         self.check_all_free()?;
+        self.check_swap_free()?;
+        let totals = self.hosted.vm().totals();
+        self.stats.swapped.0 = totals.get(Event::SwapOut) + totals.get(Event::CompressedOut);
+        self.stats.swapped.1 = totals.get(Event::SwapIn) + totals.get(Event::CompressedIn);
         self.stats.loads_checked = self.oracle.loads_checked;
         Ok(self.stats)
     }
@@ -247,6 +259,13 @@ impl<'h, A: Arch> World<'h, A> {
             }
         }
         has_grown
+    }
+
+    /// Makes the file that `model` stands for so many pages long at most.
+    pub(super) fn shorten_file(&self, model: ObjectId, pages: u64) {
+        if let Some((file, _)) = self.file_models.iter().find(|(_, other)| *other == model) {
+            self.files[*file].shorten(pages << A::PAGE_SHIFT);
+        }
     }
 
     fn check_files(&self) -> Result<(), String> {

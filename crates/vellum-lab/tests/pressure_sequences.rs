@@ -1,0 +1,73 @@
+//! Random sequences of operations on the core and on the reference model, with memory taken back, moved and given up
+//! between and during them: 4,000 and a few in all, or as many as `VELLUM_SEQUENCES` says; from `VELLUM_SEED` on, if that
+//! is set.
+
+use std::time::Instant;
+use vellum::arch::{Aarch64, Arch, Tiny, X86_64, X86_64La57};
+use vellum_lab::model::Quirk;
+use vellum_lab::model::sequence::run_seeds_under_pressure;
+
+/// Sequences in all; each test runs its part.
+const SEQUENCES: u64 = 4_000;
+/// Tests that share them.
+const PARTS: u64 = 5;
+
+fn variable(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is no number: {text}")))
+}
+
+/// Runs part `part` of the sequences on `A`.
+fn compare<A: Arch>(part: u64, tags: bool) {
+    let count = variable("VELLUM_SEQUENCES").unwrap_or(SEQUENCES).div_ceil(PARTS);
+    let first = variable("VELLUM_SEED").unwrap_or(0) + (part << 40);
+    let begun = Instant::now();
+    match run_seeds_under_pressure::<A>(first..first + count, tags, None) {
+        Ok(stats) => {
+            println!("{}, {:.1} s: {stats}", A::NAME, begun.elapsed().as_secs_f64());
+            let is_much = count < 100 || stats.freed > count && stats.moved > count && stats.swapped.1 > count;
+            assert!(is_much && stats.exhausted * 4 < count.max(4), "there is little pressure, or too much: {stats}");
+        }
+        Err(report) => panic!("{report}"),
+    }
+}
+
+#[test]
+fn x86_64_agrees_with_the_model() {
+    compare::<X86_64>(20, false);
+}
+
+#[test]
+fn five_levels_agree_with_the_model() {
+    compare::<X86_64La57>(21, false);
+}
+
+#[test]
+fn the_tiny_architecture_agrees_with_the_model() {
+    compare::<Tiny>(22, false);
+}
+
+#[test]
+fn aarch64_agrees_with_the_model_on_tags() {
+    compare::<Aarch64>(23, true);
+}
+
+#[test]
+fn the_tiny_architecture_agrees_with_the_model_on_tags() {
+    compare::<Tiny>(24, true);
+}
+
+/// The runner must notice every deliberate mistake of the model, and find a short sequence that shows it.
+fn notices<A: Arch>(quirk: Quirk, tags: bool) {
+    let report = run_seeds_under_pressure::<A>(0..4000, tags, Some(quirk)).expect_err("the mistake goes unnoticed");
+    println!("{quirk:?}: {report}");
+    assert!(report.ops.len() <= 8, "{quirk:?} needs no more than 8 operations: {report}");
+}
+
+#[test]
+fn mistakes_are_noticed() {
+    notices::<Tiny>(Quirk::KeepOnFree, false);
+    notices::<Tiny>(Quirk::KeepOnTruncate, false);
+    notices::<Tiny>(Quirk::LoseTagsAtFork, true);
+    notices::<Tiny>(Quirk::LoseAtRemap, false);
+    notices::<Tiny>(Quirk::LoseAtFork, true);
+}

@@ -1,0 +1,482 @@
+//! Programs on four threads with more memory than the machine has: they map, unmap, protect, move, fork, end, and check
+//! what they load, while pages go to swap and come back, move between nodes, are given up, and swap is switched off and
+//! on. Afterwards the core's recount finds nothing wrong.
+//!
+//! `VELLUM_STRESS` says how many operations; the long form, which is ignored, makes ten millions on its own.
+
+use std::sync::Mutex;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
+use vellum::arch::{Aarch64, Arch, Prot, Tiny, X86_64};
+use vellum::ops::{Advice, MapFlags, MapRequest, Place, RemapPlace, RemapRequest, Sharing};
+use vellum::{AreaId, Backing, Error, Event, IoError, NodeSet, Object, Policy, Space};
+use vellum_lab::AccessError;
+use vellum_lab::hardware::MachineConfig;
+use vellum_lab::swap_device::MemoryDevice;
+use vellum_lab::threads::{CpuThread, Mmus, ThreadHost, Threads};
+
+const PAGE: u64 = 4096;
+const CPUS: usize = 4;
+/// Two places for a program's own memory, between which it moves.
+const BASES: [u64; 2] = [16 * PAGE, 72 * PAGE];
+const OWN: u64 = 40;
+/// What all programs share: every thread stores to its own pages of it.
+const SHARED: u64 = 128 * PAGE;
+const FILE: u64 = 160 * PAGE;
+const COMMON: u64 = 192 * PAGE;
+const EACH: u64 = 7;
+
+/// A file in memory.
+struct File(Mutex<Vec<u8>>);
+
+impl Backing for File {
+    fn length(&self) -> u64 {
+        EACH * CPUS as u64 * PAGE
+    }
+
+    fn read(&self, index: u64, page: &mut [u8]) -> Result<(), IoError> {
+        let start = (index * PAGE) as usize;
+        page.copy_from_slice(&self.0.lock().unwrap()[start..start + PAGE as usize]);
+        Ok(())
+    }
+
+    fn write(&self, index: u64, page: &[u8]) -> Result<(), IoError> {
+        let start = (index * PAGE) as usize;
+        self.0.lock().unwrap()[start..start + PAGE as usize].copy_from_slice(page);
+        Ok(())
+    }
+}
+
+/// What a page of a program's own memory holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Holds {
+    Unmapped,
+    /// This value, at the beginning and the end.
+    Value(u64),
+    /// That, or 0: it was given up.
+    Perhaps(u64),
+}
+
+/// A program of one thread, and what it must find.
+struct Program<'h, A: Arch> {
+    space: Space<'h, Threads<A>>,
+    /// Where its memory is.
+    base: u64,
+    own: [Holds; OWN as usize],
+    /// The rights of all its memory.
+    may_store: bool,
+}
+
+/// What threads share.
+struct World<'h, A: Arch> {
+    host: &'h ThreadHost<A>,
+    memory: &'h Object<'h, Threads<A>>,
+    file: &'h Object<'h, Threads<A>>,
+    /// A space that all threads run in.
+    common: &'h Space<'h, Threads<A>>,
+    area: &'h Mutex<Option<AreaId>>,
+    left: &'h AtomicU64,
+    starved: &'h AtomicU64,
+}
+
+/// One thread.
+struct Worker<'w, 'h, A: Arch> {
+    world: &'w World<'h, A>,
+    cpu: CpuThread<'h, A>,
+    number: u64,
+    random: fastrand::Rng,
+    value: u64,
+    programs: Vec<Program<'h, A>>,
+    /// What this thread's pages of shared memory, the file and the common space hold.
+    shared: [[u64; EACH as usize]; 3],
+}
+
+/// Whether it happened; memory may be short at any time.
+fn done<T>(result: Result<T, Error>) -> Option<T> {
+    match result {
+        Ok(value) => Some(value),
+        Err(Error::OutOfMemory) => None,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+impl<'w, 'h, A: Arch> Worker<'w, 'h, A> {
+    fn page(&mut self) -> usize {
+        self.random.usize(..OWN as usize)
+    }
+
+    /// Whether an access happened.
+    fn happened<T>(&self, result: Result<T, AccessError>) -> Option<T> {
+        match result {
+            Ok(value) => Some(value),
+            Err(error) if error.is_out_of_memory() => {
+                self.world.starved.fetch_add(1, Relaxed);
+                None
+            }
+            Err(error) => panic!("thread {}: {error}", self.number),
+        }
+    }
+
+    /// Maps the shared things and a program's own memory into a new space.
+    fn begin(&mut self) -> Option<Program<'h, A>> {
+        let space = done(self.world.host.vm().create_space())?;
+        map_shared(&space, self.world.memory, self.world.file)?;
+        let tags = if A::SEMANTICS.tags.is_some() { MapFlags::TAGGED } else { MapFlags::NONE };
+        let own = MapRequest::anonymous(OWN * PAGE, Prot::READ_WRITE).at(Place::Fixed(BASES[0])).with(tags);
+        done(space.map(&own))?;
+        Some(Program { space, base: BASES[0], own: [Holds::Value(0); OWN as usize], may_store: true })
+    }
+
+    fn store(&mut self, program: usize) {
+        let page = self.page();
+        let this = &self.programs[program];
+        let address = this.base + page as u64 * PAGE;
+        if this.own[page] == Holds::Unmapped || !this.may_store {
+            let result = self.cpu.store(&this.space, address, &[1]);
+            assert!(result.unwrap_err().is_segv(), "a store to page {page}, which {:?}", this.own[page]);
+            return;
+        }
+        self.value += CPUS as u64;
+        let bytes = self.value.to_ne_bytes();
+        // The end first: a store that fails has changed nothing, the second cannot be told from none.
+        let old = this.own[page];
+        if self.happened(self.cpu.store(&this.space, address + PAGE - 8, &bytes)).is_none() {
+            return;
+        }
+        let is_whole = self.happened(self.cpu.store(&this.space, address, &bytes)).is_some();
+        assert!(is_whole || old != Holds::Unmapped);
+        let mut tries = 0;
+        while !is_whole && self.happened(self.cpu.store(&self.programs[program].space, address, &bytes)).is_none() {
+            tries += 1;
+            assert!(tries < 10_000, "no memory for a page that was there a moment ago");
+        }
+        self.programs[program].own[page] = Holds::Value(self.value);
+    }
+
+    fn load(&mut self, program: usize, page: usize) {
+        let this = &self.programs[program];
+        let address = this.base + page as u64 * PAGE;
+        if this.own[page] == Holds::Unmapped {
+            assert!(self.cpu.load(&this.space, address, 1).unwrap_err().is_segv(), "page {page} is unmapped");
+            return;
+        }
+        let Some(first) = self.happened(self.cpu.load(&this.space, address, 8)) else { return };
+        let Some(last) = self.happened(self.cpu.load(&this.space, address + PAGE - 8, 8)) else { return };
+        let values = [first, last].map(|bytes| u64::from_ne_bytes(bytes.try_into().unwrap()));
+        let is_right = match this.own[page] {
+            Holds::Value(value) => values == [value, value],
+            // It may go between the loads.
+            Holds::Perhaps(value) => values == [value, value] || values == [0, 0] || values == [value, 0],
+            Holds::Unmapped => false,
+        };
+        assert!(is_right, "thread {}: page {page} holds {values:x?}: {:x?}", self.number, this.own[page]);
+    }
+
+    /// Stores to and loads from a page of what threads share, in its own space or the common one.
+    fn share(&mut self, program: usize) {
+        let (which, index) = (self.random.usize(..3), self.random.u64(..EACH));
+        let page = index * CPUS as u64 + self.number;
+        let address = [SHARED, FILE, COMMON][which] + page * PAGE + 8 * self.random.u64(..4);
+        let address = address & !31;
+        let own = &self.programs[program].space;
+        let space = if which == 2 || self.random.bool() { self.world.common } else { own };
+        let expected = self.shared[which][index as usize];
+        if let Some(bytes) = self.happened(self.cpu.load(space, address, 8)) {
+            let found = u64::from_ne_bytes(bytes.try_into().unwrap());
+            assert_eq!(found, expected, "thread {}: {which}, page {page}", self.number);
+        }
+        if self.random.bool() {
+            self.value += CPUS as u64;
+            if self.happened(self.cpu.store(space, address, &self.value.to_ne_bytes())).is_some() {
+                self.shared[which][index as usize] = self.value;
+            }
+        }
+    }
+
+    /// A part of a program's own memory: first page, and how many.
+    fn part(&mut self) -> (usize, usize) {
+        let first = self.page();
+        (first, 1 + self.random.usize(..(OWN as usize - first).min(12)))
+    }
+
+    fn remap(&mut self, program: usize) {
+        let (first, count) = self.part();
+        let (start, length) = (self.programs[program].base + first as u64 * PAGE, count as u64 * PAGE);
+        if self.random.bool() {
+            done(self.programs[program].space.unmap(start, length)).map(|()| {
+                self.programs[program].own[first..first + count].fill(Holds::Unmapped);
+            });
+            return;
+        }
+        let prot = if self.programs[program].may_store { Prot::READ_WRITE } else { Prot::READ };
+        let tags = if A::SEMANTICS.tags.is_some() { MapFlags::TAGGED } else { MapFlags::NONE };
+        let mut again = MapRequest::anonymous(length, prot).at(Place::Fixed(start)).with(tags);
+        again.max_prot = Prot::READ_WRITE;
+        if done(self.programs[program].space.map(&again)).is_some() {
+            self.programs[program].own[first..first + count].fill(Holds::Value(0));
+        }
+    }
+
+    /// Moves all of a program's memory to its other place, piece by piece as it is mapped.
+    fn shift(&mut self, program: usize) {
+        let this = &mut self.programs[program];
+        if this.own.contains(&Holds::Unmapped) {
+            return;
+        }
+        let to = if this.base == BASES[0] { BASES[1] } else { BASES[0] };
+        let mut maps = Vec::new();
+        this.space.maps(&mut |map| maps.push(*map));
+        let pieces: Vec<_> = maps.iter().filter(|map| (this.base..this.base + OWN * PAGE).contains(&map.start)).collect();
+        let [piece] = pieces[..] else { return };
+        let length = piece.end - piece.start;
+        assert_eq!((piece.start, length), (this.base, OWN * PAGE));
+        let place = RemapPlace::Fixed(to);
+        let request = RemapRequest { old: this.base, old_length: length, new_length: length, place, keep_old: false };
+        match this.space.remap(&request) {
+            Ok(_) => this.base = to,
+            // The parts differ in how they were moved before.
+            Err(Error::OutOfMemory | Error::NotMapped { .. }) => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    fn protect(&mut self, program: usize) {
+        let this = &mut self.programs[program];
+        if this.own.contains(&Holds::Unmapped) {
+            return;
+        }
+        let prot = if this.may_store { Prot::READ } else { Prot::READ_WRITE };
+        if done(this.space.protect(this.base, OWN * PAGE, prot)).is_some() {
+            this.may_store = !this.may_store;
+        }
+    }
+
+    fn fork(&mut self, program: usize) {
+        if self.programs.len() > 2 {
+            let last = self.programs.swap_remove(program);
+            drop(last);
+            return;
+        }
+        let this = &self.programs[program];
+        if let Some(space) = done(this.space.fork()) {
+            let child = Program { space, base: this.base, own: this.own, may_store: this.may_store };
+            self.programs.push(child);
+        }
+    }
+
+    fn advise(&mut self, program: usize) {
+        let (first, count) = self.part();
+        let this = &mut self.programs[program];
+        let pages = &mut this.own[first..first + count];
+        if pages.contains(&Holds::Unmapped) {
+            return;
+        }
+        let advice = self.random.choice([
+            Advice::PageOut,
+            Advice::PageOut,
+            Advice::PageOut,
+            Advice::Cold,
+            Advice::DontNeed,
+            Advice::Free,
+            Advice::WillNeed,
+        ]);
+        let Some(advice) = advice else { return };
+        // Noted before, as what is given up may go at once.
+        let result = done(this.space.advise(this.base + first as u64 * PAGE, count as u64 * PAGE, advice));
+        match (advice, result) {
+            (Advice::DontNeed, Some(())) => pages.fill(Holds::Value(0)),
+            (Advice::Free, _) => pages.iter_mut().for_each(|page| match *page {
+                Holds::Value(value) if value != 0 => *page = Holds::Perhaps(value),
+                _ => {}
+            }),
+            _ => {}
+        }
+    }
+
+    /// What an embedder, or an administrator, does.
+    fn administrate(&mut self, program: usize) {
+        let vm = self.world.host.vm();
+        let node = self.random.u8(..2);
+        match self.random.u32(..100) {
+            0..40 => {
+                vm.reclaim(node, self.random.u64(1..40));
+            }
+            40..60 => {
+                vm.reclaim_background();
+            }
+            60..80 => {
+                let space = if self.random.bool() { self.world.common } else { &self.programs[program].space };
+                let (start, pages) = self.random.choice([(BASES[0], OWN), (SHARED, 28), (COMMON, 28)]).unwrap();
+                space.move_pages(start, pages * PAGE, node).expect("a range of the user's");
+            }
+            80..88 => {
+                vm.compact(node, self.random.u8(..4));
+            }
+            88..93 => {
+                let both = NodeSet::EMPTY.with(0).with(1);
+                let policy = self.random.choice([Policy::Local, Policy::Preferred(1), Policy::Interleave(both)]).unwrap();
+                done(self.world.common.set_policy(COMMON, 28 * PAGE, policy));
+            }
+            93..97 => {
+                // An error would be that of I/O.
+                done(self.world.file.write_back());
+            }
+            _ => self.switch_swap(),
+        }
+    }
+
+    fn switch_swap(&mut self) {
+        let vm = self.world.host.vm();
+        let Ok(mut area) = self.world.area.try_lock() else { return };
+        match *area {
+            Some(id) if self.random.u32(..4) == 0 => match vm.swap_off(id) {
+                Ok(()) => *area = None,
+                Err(Error::OutOfMemory | Error::Invalid { .. }) => {}
+                Err(error) => panic!("{error}"),
+            },
+            Some(_) => {}
+            None => *area = done(vm.swap_on(device(), 0)),
+        }
+    }
+
+    fn run(&mut self) {
+        while self.world.left.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok() {
+            self.cpu.poll();
+            if self.programs.is_empty() {
+                let new = self.begin();
+                self.programs.extend(new);
+                continue;
+            }
+            let program = self.random.usize(..self.programs.len());
+            match self.random.u32(..1000) {
+                0..380 => self.store(program),
+                380..700 => {
+                    let page = self.page();
+                    self.load(program, page);
+                }
+                700..820 => self.share(program),
+                820..860 => self.remap(program),
+                860..870 => self.shift(program),
+                870..885 => self.protect(program),
+                885..905 => self.fork(program),
+                905..960 => self.advise(program),
+                _ => self.administrate(program),
+            }
+        }
+        for program in 0..self.programs.len() {
+            (0..OWN as usize).for_each(|page| self.load(program, page));
+        }
+        self.programs.clear();
+    }
+}
+
+fn device() -> MemoryDevice {
+    MemoryDevice::new(2000, PAGE as usize)
+}
+
+fn map_shared<'h, A: Arch>(
+    space: &Space<'h, Threads<A>>,
+    memory: &Object<'h, Threads<A>>,
+    file: &Object<'h, Threads<A>>,
+) -> Option<()> {
+    let length = EACH * CPUS as u64 * PAGE;
+    for (object, address) in [(memory, SHARED), (file, FILE)] {
+        let request = MapRequest::object(object, 0, Sharing::Shared, length, Prot::READ_WRITE);
+        done(space.map(&request.at(Place::Fixed(address))))?;
+    }
+    Some(())
+}
+
+fn stress<A: Arch>(operations: u64, seed: u64, compressed_frames: u64) {
+    let begun = Instant::now();
+    let backing = File(Mutex::new(vec![0; (EACH * CPUS as u64 * PAGE) as usize]));
+    let config = MachineConfig::with_nodes(CPUS, FRAMES, 2);
+    let host = ThreadHost::<A>::new(&config, Mmus::Simulated).expect("a machine");
+    host.machine().check_frames(true);
+    let main = host.enter(0);
+    let vm = host.vm();
+    vm.set_compressed_limit(compressed_frames);
+    let area = Mutex::new(Some(vm.swap_on(device(), 0).expect("an area")));
+    let objects = (vm.shared_memory(EACH * CPUS as u64).expect("memory"), vm.file(&backing).expect("memory"));
+    let spaces = [vm.create_space().expect("memory")];
+    let (memory, file, common) = (&objects.0, &objects.1, &spaces[0]);
+    map_shared(common, memory, file).expect("memory");
+    let length = EACH * CPUS as u64 * PAGE;
+    common.map(&MapRequest::anonymous(length, Prot::READ_WRITE).at(Place::Fixed(COMMON))).expect("memory");
+    drop(main);
+    let (left, starved) = (AtomicU64::new(operations), AtomicU64::new(0));
+    let world = World { host: &host, memory, file, common, area: &area, left: &left, starved: &starved };
+    std::thread::scope(|scope| {
+        for number in 0..CPUS {
+            let world = &world;
+            scope.spawn(move || {
+                let mut worker = Worker {
+                    world,
+                    cpu: world.host.enter(number),
+                    number: number as u64,
+                    random: fastrand::Rng::with_seed(seed * 1000 + number as u64),
+                    value: number as u64,
+                    programs: Vec::new(),
+                    shared: [[0; EACH as usize]; 3],
+                };
+                worker.run();
+            });
+        }
+    });
+    let main = host.enter(0);
+    vm.quiesce();
+    vm.audit().unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(host.machine().take_violations(), []);
+    let totals = vm.totals();
+    let of = |event| totals.get(event);
+    println!(
+        "{}: {operations} operations, seed {seed}, {:.1} s: {} out, {} in, {} compressed, {} moved, {} freed after being \
+         given up, {} stalls, {} accesses without memory",
+        A::NAME,
+        begun.elapsed().as_secs_f64(),
+        of(Event::SwapOut),
+        of(Event::SwapIn),
+        of(Event::CompressedOut),
+        of(Event::MigrateSuccess),
+        of(Event::LazyFreed),
+        of(Event::AllocationStall),
+        starved.load(Relaxed),
+    );
+    assert!(of(Event::SwapOut) + of(Event::CompressedOut) > 0 && of(Event::MigrateSuccess) > 0);
+    drop((spaces, objects));
+    vm.quiesce();
+    let audit = vm.audit().unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(audit.swap, Default::default(), "swap is in use after the end");
+    drop(main);
+}
+
+/// Frames of the machine: programs want about twice as many.
+const FRAMES: u64 = 900;
+
+fn count(default: u64) -> u64 {
+    std::env::var("VELLUM_STRESS").map_or(default, |text| text.parse().expect("VELLUM_STRESS is a number"))
+}
+
+#[test]
+fn x86_64_stays_right_under_pressure() {
+    stress::<X86_64>(count(100_000), 1, 0);
+}
+
+#[test]
+fn the_tiny_architecture_stays_right_under_pressure() {
+    stress::<Tiny>(count(100_000), 2, 100);
+}
+
+#[test]
+fn aarch64_stays_right_under_pressure() {
+    stress::<Aarch64>(count(100_000), 3, 100);
+}
+
+#[test]
+#[ignore = "takes long"]
+fn ten_million_operations() {
+    for round in 0..10 {
+        stress::<X86_64>(count(10_000_000) / 10, 100 + round, if round % 2 == 0 { 0 } else { 100 });
+    }
+}

@@ -1,0 +1,166 @@
+//! Limits of groups of spaces.
+//!
+//! A group counts the pages that its spaces show: what their resident sets add up to, so a page that two of them show
+//! counts twice, and the page cache counts as far as it is mapped. A fault of a member that finds the group at its limit
+//! first frees pages of the members, of those that are not in use before others; if none can be freed it fails as if
+//! memory had ended. Spaces without a group pay for this with one look at a constant.
+
+use super::list::{Isolated, LENGTH};
+use super::range::{Sharers, each_list};
+use super::shrink::{Choice, shrink};
+use crate::arch::Arch;
+use crate::cpu::Cx;
+use crate::error::Error;
+use crate::machine::Machine;
+use crate::space::Space;
+use crate::stat::Event;
+use crate::sync::AtomicU64;
+use crate::vm::Vm;
+use core::ptr::NonNull;
+use core::sync::atomic::Ordering::{AcqRel, Relaxed};
+
+/// Pages freed at a time when a group is at its limit.
+const STEP: u64 = 32;
+
+/// What a group consists of. Fields: all atomics of their own.
+#[repr(C)]
+pub(crate) struct Members<M> {
+    /// Written when the group is retired.
+    _retired: [u64; 2],
+    /// Handles, and spaces.
+    references: AtomicU64<M>,
+    limit: AtomicU64<M>,
+    /// Resident pages of the members.
+    pages: AtomicU64<M>,
+}
+
+impl<M: Machine> Members<M> {
+    /// Counts `pages` more resident pages, or, negative, fewer.
+    #[cold]
+    pub(crate) fn add(&self, pages: i64) {
+        self.pages.fetch_add(pages as u64, Relaxed);
+    }
+
+    /// Whether the limit is reached.
+    pub(crate) fn is_full(&self) -> bool {
+        self.pages.load(Relaxed) as i64 >= self.limit.load(Relaxed) as i64
+    }
+
+    /// One more handle or space.
+    pub(crate) fn get(&self) {
+        self.references.fetch_add(1, Relaxed);
+    }
+}
+
+/// One handle or space less.
+pub(crate) fn put<M: Machine>(cx: &Cx<'_, M>, group: NonNull<Members<M>>) {
+    // SAFETY: the caller's reference.
+    if unsafe { group.as_ref() }.references.fetch_sub(1, AcqRel) == 1 {
+        cx.retire(group.cast(), size_of::<Members<M>>());
+    }
+}
+
+/// Spaces that share a limit of resident pages; a counted handle. See [`Vm::create_group`].
+pub struct Group<'vm, M: Machine> {
+    vm: &'vm Vm<M>,
+    members: NonNull<Members<M>>,
+}
+
+// SAFETY: a handle is a counted pointer to atomics.
+unsafe impl<M: Machine> Send for Group<'_, M> {}
+// SAFETY: as above.
+unsafe impl<M: Machine> Sync for Group<'_, M> {}
+
+impl<'vm, M: Machine> Group<'vm, M> {
+    fn members(&self) -> &Members<M> {
+        // SAFETY: the handle's reference.
+        unsafe { self.members.as_ref() }
+    }
+
+    /// The limit, in pages.
+    pub fn limit(&self) -> u64 {
+        self.members().limit.load(Relaxed)
+    }
+
+    /// Sets the limit, in pages. Below what the members show it takes effect as they fault.
+    pub fn set_limit(&self, pages: u64) {
+        self.members().limit.store(pages, Relaxed);
+    }
+
+    /// Resident pages of the members. Exact while nothing changes them.
+    pub fn pages(&self) -> u64 {
+        self.members().pages.load(Relaxed)
+    }
+
+    /// A new, empty space in the group. Its descendants by fork are members too. Allocates; may sleep to free memory.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`].
+    pub fn create_space(&self) -> Result<Space<'vm, M>, Error> {
+        self.vm.with_room(|| Space::create(self.vm, None, Some(self.members)))
+    }
+}
+
+impl<M: Machine> Drop for Group<'_, M> {
+    fn drop(&mut self) {
+        put(&Cx::enter(self.vm), self.members);
+    }
+}
+
+impl<M: Machine> core::fmt::Debug for Group<'_, M> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Group").field("pages", &self.pages()).field("limit", &self.limit()).finish()
+    }
+}
+
+impl<M: Machine> Vm<M> {
+    /// A new group of spaces, which may show `limit` pages together. Allocates.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`].
+    pub fn create_group(&self, limit: u64) -> Result<Group<'_, M>, Error> {
+        let members = self.with_room(|| Cx::enter(self).slab_alloc(size_of::<Members<M>>()))?.cast::<Members<M>>();
+        let value = Members {
+            _retired: [0; 2],
+            references: AtomicU64::new(1),
+            limit: AtomicU64::new(limit),
+            pages: AtomicU64::new(0),
+        };
+        // SAFETY: the slab object is large enough, aligned, and nobody else's.
+        unsafe { members.write(value) };
+        Ok(Group { vm: self, members })
+    }
+}
+
+impl<M: Machine> Space<'_, M> {
+    /// Frees pages of the members of the space's group until it is below its limit; whether it is.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn make_room_in_group(&self, group: NonNull<Members<M>>) -> bool {
+        // SAFETY: the space's reference.
+        let members = unsafe { group.as_ref() };
+        Cx::enter(self.vm()).count(Event::GroupLimit, 1);
+        for choice in [Choice::Unused, Choice::Unused, Choice::All] {
+            let mut last = u64::MAX;
+            while let Some(space) = Space::older_than(self.vm(), last) {
+                last = space.id();
+                if space.inner().group() != Some(group) {
+                    continue;
+                }
+                let (start, end) = (M::Arch::USER_START, M::Arch::USER_END);
+                let mut free = |list: &Isolated<LENGTH>| shrink(self.vm(), list, choice);
+                let is_enough = || has_room(members);
+                each_list(self.vm(), space.inner(), start, end, Sharers::Any, &mut free, &is_enough);
+            }
+            if !members.is_full() {
+                return true;
+            }
+        }
+        false
+    }
+}
+
+/// Whether so many pages were freed that faults have room for a while.
+fn has_room<M: Machine>(members: &Members<M>) -> bool {
+    members.pages.load(Relaxed).saturating_add(STEP) <= members.limit.load(Relaxed)
+}

@@ -1,0 +1,108 @@
+//! Tests of reclaim on a host-backed machine.
+
+use crate::arch::{Prot, X86_64};
+use crate::machine::Machine;
+use crate::ops::{Advice, MapRequest, Place};
+use crate::space::Space;
+use crate::stat::Event;
+use crate::testing::user::{load, store};
+use crate::testing::{TestMachine, become_cpu};
+use crate::vm::Vm;
+
+const PAGE: u64 = 4096;
+const AT: u64 = 16 * PAGE;
+
+fn boot() -> Vm<TestMachine> {
+    become_cpu(0);
+    let machine = TestMachine::<X86_64>::with(&[(0x100, 2000, 0)], &[0]).with_compressor();
+    let vm = Vm::new(machine).expect("a machine that boots");
+    vm.set_compressed_limit(500);
+    vm.swap_on_memory(1000, 0).expect("an area");
+    vm
+}
+
+fn program(vm: &Vm<TestMachine>, pages: u64) -> Space<'_, TestMachine> {
+    let space = vm.create_space().expect("memory");
+    space.map(&MapRequest::anonymous(pages * PAGE, Prot::READ_WRITE).at(Place::Fixed(AT))).expect("room");
+    (0..pages).for_each(|page| store(&space, AT + page * PAGE, page as u8 + 1).expect("memory"));
+    space
+}
+
+fn check(space: &Space<'_, TestMachine>, pages: u64) {
+    (0..pages).for_each(|page| assert_eq!(load(space, AT + page * PAGE), Ok(page as u8 + 1)));
+    space.vm().audit().expect("a sound machine");
+}
+
+#[test]
+fn what_comes_back_soon_counts_as_in_use() {
+    let vm = boot();
+    let space = program(&vm, 8);
+    space.advise(AT, 8 * PAGE, Advice::PageOut).expect("a mapping");
+    assert_eq!((space.rss().anonymous, space.rss().swapped), (0, 8));
+    let refaults = |event| vm.totals().get(event);
+    load(&space, AT).expect("memory");
+    assert_eq!((refaults(Event::RefaultAnonymous), refaults(Event::ActivateAnonymous)), (8, 8), "with the neighbours");
+    let frame = vm.physical().frame(space.translate(AT).expect("a page").pfn);
+    assert_eq!(frame.generation(), vm.physical().generation(0));
+    // More evictions than the node has frames: it would not have stayed.
+    space.advise(AT, 8 * PAGE, Advice::PageOut).expect("a mapping");
+    (0..vm.physical().managed(0)).for_each(|_| {
+        vm.physical().count_eviction(0);
+    });
+    load(&space, AT).expect("memory");
+    assert_eq!((refaults(Event::RefaultAnonymous), refaults(Event::ActivateAnonymous)), (16, 8));
+    check(&space, 8);
+}
+
+#[test]
+fn pages_in_use_stay_longest() {
+    let vm = boot();
+    let space = program(&vm, 64);
+    // The first turn looks at all pages for the first time, the next ones take their marks.
+    let mut freed = 0;
+    while freed == 0 {
+        freed = vm.reclaim(0, 1);
+        (0..8).for_each(|page| {
+            space.fault(AT + page * PAGE, crate::ops::Access::Read).expect("memory");
+        });
+    }
+    while space.rss().anonymous > 30 {
+        assert!(vm.reclaim(0, 1) > 0);
+        (0..8).for_each(|page| {
+            space.fault(AT + page * PAGE, crate::ops::Access::Read).expect("memory");
+        });
+    }
+    let major = vm.totals().get(Event::MajorFault);
+    (0..8).for_each(|page| assert_eq!(load(&space, AT + page * PAGE), Ok(page as u8 + 1)));
+    assert!(vm.totals().get(Event::MajorFault) - major <= 1, "pages in use went before others");
+    check(&space, 64);
+}
+
+#[test]
+fn what_was_given_up_goes_unless_it_is_stored_to() {
+    let vm = boot();
+    let space = program(&vm, 4);
+    space.advise(AT, 4 * PAGE, Advice::Free).expect("a mapping");
+    store(&space, AT + PAGE, 77).expect("memory");
+    vm.reclaim(0, 1000);
+    assert_eq!(vm.totals().get(Event::LazyFreed), 3);
+    let now = [0, 1, 2, 3].map(|page| load(&space, AT + page * PAGE).expect("memory"));
+    assert_eq!(now, [0, 77, 0, 0]);
+    vm.audit().expect("a sound machine");
+}
+
+#[test]
+fn reclaim_in_the_background_stops_when_there_is_enough() {
+    let vm = boot();
+    let space = program(&vm, 200);
+    assert_eq!((vm.needs_reclaim(), vm.reclaim_background()), (None, 0));
+    let mut more = std::vec::Vec::new();
+    while vm.needs_reclaim().is_none() {
+        more.push(program(&vm, 50));
+    }
+    assert!(vm.reclaim_background() > 0);
+    assert_eq!(vm.needs_reclaim(), None);
+    more.iter().for_each(|space| check(space, 50));
+    check(&space, 200);
+    let _ = vm.machine().now();
+}

@@ -1,0 +1,320 @@
+//! Tests of reverse mapping on a host-backed machine: walks find every place, and undoing restores all.
+
+use super::{Into, Name, Seek, Unmapped, walk};
+use crate::arch::{Absent, Arch, PageBits, Prot, Tiny, X86_64};
+use crate::cpu::Cx;
+use crate::machine::Machine;
+use crate::object::{Backing, IoError};
+use crate::ops::{Access, MapRequest, Place, RemapPlace, RemapRequest, Sharing};
+use crate::phys::Pfn;
+use crate::space::Space;
+use crate::testing::user::{load, store};
+use crate::testing::{TestMachine, become_cpu};
+use crate::tlb::UnmapBatch;
+use crate::vm::Vm;
+use core::ops::ControlFlow;
+use std::vec::Vec;
+
+const PAGE: u64 = 4096;
+
+type TestSpace<'vm, A> = Space<'vm, TestMachine<A>>;
+
+fn boot<A: Arch>() -> Vm<TestMachine<A>> {
+    become_cpu(0);
+    let vm = Vm::new(TestMachine::with(&[(0x100, 3000, 0)], &[0]).with_compressor()).expect("a machine that boots");
+    vm.set_compressed_limit(100);
+    vm
+}
+
+/// A file of one byte.
+struct Ones;
+
+impl Backing for Ones {
+    fn length(&self) -> u64 {
+        16 * PAGE
+    }
+
+    fn read(&self, _index: u64, page: &mut [u8]) -> Result<(), IoError> {
+        page.fill(1);
+        Ok(())
+    }
+
+    fn write(&self, _index: u64, _page: &[u8]) -> Result<(), IoError> {
+        Ok(())
+    }
+}
+
+fn page_at<A: Arch>(space: &TestSpace<'_, A>, address: u64) -> Pfn {
+    space.translate(address).expect("a page").pfn
+}
+
+/// The places at which a page is found, and how many it says there are.
+fn places<A: Arch>(vm: &Vm<TestMachine<A>>, pfn: Pfn) -> (Vec<(u64, u64)>, u32) {
+    let cx = Cx::enter(vm);
+    let frame = vm.physical().frame(pfn);
+    let name = Name::of(frame).expect("a named page");
+    let mut found = Vec::new();
+    let _ = walk(&cx, &name, Seek::Page(pfn), &mut |place| {
+        found.push((place.space.id(), place.address));
+        ControlFlow::Continue(())
+    });
+    // A place that several classes lead to is seen more than once.
+    found.sort_unstable();
+    found.dedup();
+    (found, frame.mappings())
+}
+
+fn check<A: Arch>(vm: &Vm<TestMachine<A>>, pfn: Pfn, expected: &[(&TestSpace<'_, A>, u64)]) {
+    let mut expected: Vec<_> = expected.iter().map(|(space, address)| (space.id(), *address)).collect();
+    expected.sort_unstable();
+    let count = expected.len() as u32;
+    assert_eq!(places(vm, pfn), (expected, count));
+    vm.audit().expect("a sound machine");
+}
+
+fn shift<A: Arch>(space: &TestSpace<'_, A>, old: u64, pages: u64, new: u64) {
+    let (old_length, new_length) = (pages * PAGE, pages * PAGE);
+    let request = RemapRequest { old, old_length, new_length, place: RemapPlace::Fixed(new), keep_old: false };
+    space.remap(&request).expect("room");
+}
+
+fn map<A: Arch>(space: &TestSpace<'_, A>, at: u64, pages: u64) {
+    let request = MapRequest::anonymous(pages * PAGE, Prot::READ_WRITE).at(Place::Fixed(at));
+    space.map(&request).expect("room");
+    (0..pages).for_each(|page| store(space, at + page * PAGE, page as u8 + 1).expect("memory"));
+}
+
+const A0: u64 = 16 * PAGE;
+const B0: u64 = 64 * PAGE;
+const C0: u64 = 128 * PAGE;
+
+fn forks_and_moves<A: Arch>() {
+    let vm = boot::<A>();
+    let parent = vm.create_space().expect("memory");
+    map(&parent, A0, 4);
+    let pfn = page_at(&parent, A0 + PAGE);
+    check(&vm, pfn, &[(&parent, A0 + PAGE)]);
+    shift(&parent, A0, 4, B0);
+    check(&vm, pfn, &[(&parent, B0 + PAGE)]);
+    let child = parent.fork().expect("memory");
+    check(&vm, pfn, &[(&parent, B0 + PAGE), (&child, B0 + PAGE)]);
+    // Twice, and in the child too; then its child has it there.
+    shift(&parent, B0, 4, C0);
+    shift(&child, B0, 2, A0 + 8 * PAGE);
+    let grandchild = child.fork().expect("memory");
+    shift(&grandchild, A0 + 8 * PAGE, 2, C0 + 9 * PAGE);
+    let all = [(&parent, C0 + PAGE), (&child, A0 + 9 * PAGE), (&grandchild, C0 + 10 * PAGE)];
+    check(&vm, pfn, &all);
+    // Back to where it was made: nothing says how far it was moved.
+    shift(&parent, C0, 4, A0);
+    check(&vm, pfn, &[(&parent, A0 + PAGE), all[1], all[2]]);
+    store(&child, A0 + 9 * PAGE, 9).expect("memory");
+    check(&vm, pfn, &[(&parent, A0 + PAGE), all[2]]);
+    let copy = page_at(&child, A0 + 9 * PAGE);
+    check(&vm, copy, &[(&child, A0 + 9 * PAGE)]);
+}
+
+#[test]
+fn pages_are_found_after_forks_and_moves() {
+    forks_and_moves::<X86_64>();
+    forks_and_moves::<Tiny>();
+}
+
+#[test]
+fn pages_are_found_when_generations_between_are_dead() {
+    let vm = boot::<X86_64>();
+    let parent = vm.create_space().expect("memory");
+    map(&parent, A0, 2);
+    let child = parent.fork().expect("memory");
+    store(&child, A0 + PAGE, 7).expect("memory");
+    let grandchild = child.fork().expect("memory");
+    let (old, new) = (page_at(&grandchild, A0), page_at(&grandchild, A0 + PAGE));
+    drop(child);
+    check(&vm, old, &[(&parent, A0), (&grandchild, A0)]);
+    check(&vm, new, &[(&grandchild, A0 + PAGE)]);
+    drop(parent);
+    vm.quiesce();
+    let sibling = grandchild.fork().expect("memory");
+    check(&vm, old, &[(&sibling, A0), (&grandchild, A0)]);
+    drop(grandchild);
+    vm.quiesce();
+    check(&vm, old, &[(&sibling, A0)]);
+    check(&vm, new, &[(&sibling, A0 + PAGE)]);
+}
+
+#[test]
+fn a_space_of_its_own_line_has_its_own_pages() {
+    let vm = boot::<X86_64>();
+    let parent = vm.create_space().expect("memory");
+    map(&parent, A0, 1);
+    // As exec makes it: the same addresses, and nothing of the parent's.
+    let child = vm.create_space().expect("memory");
+    map(&child, A0, 1);
+    check(&vm, page_at(&parent, A0), &[(&parent, A0)]);
+    check(&vm, page_at(&child, A0), &[(&child, A0)]);
+}
+
+#[test]
+fn pages_of_files_and_their_copies_are_found() {
+    let vm = boot::<Tiny>();
+    let file = vm.file(&Ones).expect("memory");
+    let parent = vm.create_space().expect("memory");
+    for (at, sharing) in [(A0, Sharing::Private), (B0, Sharing::Shared), (C0, Sharing::Private)] {
+        let request = MapRequest::object(&file, 2 * PAGE, sharing, 4 * PAGE, Prot::READ_WRITE).at(Place::Fixed(at));
+        parent.map(&request).expect("room");
+        load(&parent, at + PAGE).expect("memory");
+    }
+    let pfn = page_at(&parent, A0 + PAGE);
+    check(&vm, pfn, &[(&parent, A0 + PAGE), (&parent, B0 + PAGE), (&parent, C0 + PAGE)]);
+    // The same offset in the same object twice: copies are told apart by their frames.
+    store(&parent, A0 + PAGE, 5).expect("memory");
+    store(&parent, C0 + PAGE, 6).expect("memory");
+    let copies = [page_at(&parent, A0 + PAGE), page_at(&parent, C0 + PAGE)];
+    check(&vm, pfn, &[(&parent, B0 + PAGE)]);
+    let child = parent.fork().expect("memory");
+    shift(&child, A0, 4, A0 + 20 * PAGE);
+    check(&vm, copies[0], &[(&parent, A0 + PAGE), (&child, A0 + 21 * PAGE)]);
+    check(&vm, copies[1], &[(&parent, C0 + PAGE), (&child, C0 + PAGE)]);
+}
+
+#[test]
+fn a_walk_ends_where_it_is_broken_off() {
+    let vm = boot::<X86_64>();
+    let parent = vm.create_space().expect("memory");
+    map(&parent, A0, 1);
+    let children: Vec<_> = (0..5).map(|_| parent.fork().expect("memory")).collect();
+    let pfn = page_at(&parent, A0);
+    assert_eq!(places(&vm, pfn).1, 6);
+    let cx = Cx::enter(&vm);
+    let name = Name::of(vm.physical().frame(pfn)).expect("a named page");
+    for limit in 1..=6 {
+        let mut seen = 0;
+        let flow = walk(&cx, &name, Seek::Page(pfn), &mut |_| {
+            seen += 1;
+            if seen == limit { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        assert_eq!((seen, flow), (limit, ControlFlow::Break(())));
+    }
+    drop(cx);
+    drop(children);
+    check(&vm, pfn, &[(&parent, A0)]);
+}
+
+/// The words of the entries at `address` of some spaces.
+fn words<A: Arch>(spaces: &[&TestSpace<'_, A>], address: u64) -> Vec<u64> {
+    let word = |space: &&TestSpace<'_, A>| {
+        let cx = Cx::enter(space.vm());
+        let leaf = space.inner().lowest(&cx, address);
+        leaf.entry(leaf.index(address))
+    };
+    spaces.iter().map(word).collect()
+}
+
+/// Unmaps a page and puts it back, with `is_shared` and without: entries, counts and marks are as before.
+fn undo<A: Arch>(is_shared: bool, is_clean: bool, into_slot: bool, is_dropped: bool) {
+    let vm = boot::<A>();
+    vm.swap_on_memory(50, 0).expect("an area");
+    let parent = vm.create_space().expect("memory");
+    map(&parent, A0, 3);
+    let children: Vec<_> = (0..if is_shared { 2 } else { 0 }).map(|_| parent.fork().expect("memory")).collect();
+    let address = A0 + PAGE;
+    if is_clean {
+        // As if it had been read from swap just now.
+        parent.protect(A0, 3 * PAGE, Prot::READ).expect("rights");
+    }
+    let spaces: Vec<_> = core::iter::once(&parent).chain(&children).collect();
+    let pfn = page_at(&parent, address);
+    let frame = vm.physical().frame(pfn);
+    let state = |spaces: &[&TestSpace<'_, A>]| {
+        let rss: Vec<_> = spaces.iter().map(|space| space.rss()).collect();
+        (words(spaces, address), rss, frame.mappings(), frame.references())
+    };
+    let before = state(&spaces);
+    frame.get();
+    assert!(frame.folio_lock().try_acquire());
+    let slot = into_slot.then(|| {
+        let cx = Cx::enter(&vm);
+        let slot = cx.swap_reserve().expect("a free slot");
+        cx.swap_attach(slot, pfn);
+        slot
+    });
+    {
+        let cx = Cx::enter(&vm);
+        let mut batch = UnmapBatch::new(&cx);
+        let into = slot.map_or(Into::Migration, Into::Slot);
+        let unmapped = Unmapped::begin(&cx, &mut batch, pfn, into).expect("all places are found");
+        batch.flush();
+        for word in words(&spaces, address) {
+            match (A::absent_of(word), slot) {
+                (Some(Absent::Swap { slot: named, is_exclusive }), Some(slot)) => {
+                    assert_eq!((named, is_exclusive), (slot, !is_shared));
+                }
+                (Some(Absent::Migration { pfn: named, is_exclusive, .. }), None) => {
+                    assert_eq!((named, is_exclusive), (pfn, !is_shared));
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        if let Some(slot) = slot {
+            assert_eq!(cx.swap_count(slot) as usize, spaces.len());
+        }
+        drop(batch);
+        if is_dropped {
+            drop(cx);
+            drop(unmapped);
+        } else {
+            unmapped.undo(&cx);
+        }
+    }
+    let cx = Cx::enter(&vm);
+    if let Some(slot) = slot {
+        assert_eq!(cx.swap_count(slot), 0);
+        assert!(cx.swap_detach(slot, pfn, 0));
+        frame.put();
+    }
+    frame.folio_lock().release(&vm);
+    crate::object::release(&cx, pfn);
+    drop(cx);
+    let after = state(&spaces);
+    // Accessed and dirty marks may be gone from entries that were in swap; the page itself knows of stores.
+    let rights = |words: &[u64]| -> Vec<_> {
+        let bits = |&word: &u64| A::page_bits(word).without(PageBits::ACCESSED | PageBits::DIRTY);
+        words.iter().map(|word| (A::pfn(*word), bits(word))).collect()
+    };
+    assert_eq!((rights(&after.0), after.1, after.2, after.3), (rights(&before.0), before.1, before.2, before.3));
+    assert!(into_slot || after.0 == before.0, "a migration puts marks back too");
+    vm.audit().expect("a sound machine");
+    if !is_clean {
+        spaces.iter().for_each(|space| store(space, address, 9).expect("memory"));
+    }
+    assert_eq!(load(&parent, address), Ok(if is_clean { 2 } else { 9 }));
+}
+
+#[test]
+fn undoing_restores_entries_counts_and_marks() {
+    for number in 0..16 {
+        let [is_shared, is_clean, into_slot, is_dropped] = [1, 2, 4, 8].map(|bit| number & bit != 0);
+        undo::<X86_64>(is_shared, is_clean, into_slot, is_dropped);
+        undo::<Tiny>(is_shared, is_clean, into_slot, is_dropped);
+    }
+}
+
+#[test]
+fn accessed_marks_are_taken_from_all_entries() {
+    let vm = boot::<X86_64>();
+    let parent = vm.create_space().expect("memory");
+    map(&parent, A0, 1);
+    let child = parent.fork().expect("memory");
+    let pfn = page_at(&parent, A0);
+    for space in [&parent, &child] {
+        space.fault(A0, Access::Read).expect("memory");
+    }
+    let frame = vm.physical().frame(pfn);
+    frame.get();
+    assert!(frame.folio_lock().try_acquire());
+    let cx = Cx::enter(&vm);
+    assert_eq!((super::take_accessed(&cx, pfn), super::take_accessed(&cx, pfn)), (2, 0));
+    frame.folio_lock().release(&vm);
+    crate::object::release(&cx, pfn);
+    let _ = vm.machine().now();
+}
