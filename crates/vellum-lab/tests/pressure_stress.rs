@@ -227,7 +227,8 @@ impl<'w, 'h, A: Arch> Worker<'w, 'h, A> {
         let to = if this.base == BASES[0] { BASES[1] } else { BASES[0] };
         let mut maps = Vec::new();
         this.space.maps(&mut |map| maps.push(*map));
-        let pieces: Vec<_> = maps.iter().filter(|map| (this.base..this.base + OWN * PAGE).contains(&map.start)).collect();
+        let pieces: Vec<_> =
+            maps.iter().filter(|map| (this.base..this.base + OWN * PAGE).contains(&map.start)).collect();
         let [piece] = pieces[..] else { return };
         let length = piece.end - piece.start;
         assert_eq!((piece.start, length), (this.base, OWN * PAGE));
@@ -315,7 +316,8 @@ impl<'w, 'h, A: Arch> Worker<'w, 'h, A> {
             }
             88..93 => {
                 let both = NodeSet::EMPTY.with(0).with(1);
-                let policy = self.random.choice([Policy::Local, Policy::Preferred(1), Policy::Interleave(both)]).unwrap();
+                let policy =
+                    self.random.choice([Policy::Local, Policy::Preferred(1), Policy::Interleave(both)]).unwrap();
                 done(self.world.common.set_policy(COMMON, 28 * PAGE, policy));
             }
             93..97 => {
