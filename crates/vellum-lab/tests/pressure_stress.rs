@@ -69,20 +69,20 @@ struct Program<'h, A: Arch> {
 }
 
 /// What threads share.
-struct World<'h, A: Arch> {
+struct World<'w, 'h, A: Arch> {
     host: &'h ThreadHost<A>,
-    memory: &'h Object<'h, Threads<A>>,
-    file: &'h Object<'h, Threads<A>>,
+    memory: &'w Object<'h, Threads<A>>,
+    file: &'w Object<'h, Threads<A>>,
     /// A space that all threads run in.
-    common: &'h Space<'h, Threads<A>>,
-    area: &'h Mutex<Option<AreaId>>,
-    left: &'h AtomicU64,
-    starved: &'h AtomicU64,
+    common: &'w Space<'h, Threads<A>>,
+    area: &'w Mutex<Option<AreaId>>,
+    left: &'w AtomicU64,
+    starved: &'w AtomicU64,
 }
 
 /// One thread.
 struct Worker<'w, 'h, A: Arch> {
-    world: &'w World<'h, A>,
+    world: &'w World<'w, 'h, A>,
     cpu: CpuThread<'h, A>,
     number: u64,
     random: fastrand::Rng,
@@ -227,7 +227,8 @@ impl<'w, 'h, A: Arch> Worker<'w, 'h, A> {
         let to = if this.base == BASES[0] { BASES[1] } else { BASES[0] };
         let mut maps = Vec::new();
         this.space.maps(&mut |map| maps.push(*map));
-        let pieces: Vec<_> = maps.iter().filter(|map| (this.base..this.base + OWN * PAGE).contains(&map.start)).collect();
+        let pieces: Vec<_> =
+            maps.iter().filter(|map| (this.base..this.base + OWN * PAGE).contains(&map.start)).collect();
         let [piece] = pieces[..] else { return };
         let length = piece.end - piece.start;
         assert_eq!((piece.start, length), (this.base, OWN * PAGE));
@@ -315,7 +316,8 @@ impl<'w, 'h, A: Arch> Worker<'w, 'h, A> {
             }
             88..93 => {
                 let both = NodeSet::EMPTY.with(0).with(1);
-                let policy = self.random.choice([Policy::Local, Policy::Preferred(1), Policy::Interleave(both)]).unwrap();
+                let policy =
+                    self.random.choice([Policy::Local, Policy::Preferred(1), Policy::Interleave(both)]).unwrap();
                 done(self.world.common.set_policy(COMMON, 28 * PAGE, policy));
             }
             93..97 => {

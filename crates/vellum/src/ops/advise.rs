@@ -134,11 +134,12 @@ impl<M: Machine> Space<'_, M> {
         while here < end {
             let cx = Cx::enter(self.vm());
             let span = self.inner().span_at(&cx, here, end);
-            if span.class != ClassId::NONE {
-                let attributes = cx.attributes(span.class);
-                if attributes.object.is_some() || !attributes.is_private() {
-                    return Err(Error::Invalid { what: "only private anonymous memory can be given up" });
-                }
+            if span.class == ClassId::NONE {
+                return Err(Error::NotMapped { address: here });
+            }
+            let attributes = cx.attributes(span.class);
+            if attributes.object.is_some() || !attributes.is_private() {
+                return Err(Error::Invalid { what: "only private anonymous memory can be given up" });
             }
             here = span.end;
         }
