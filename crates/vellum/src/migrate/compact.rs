@@ -1,6 +1,6 @@
 //! Making a large block of memory free, by moving the pages out of it.
 
-use super::pages::{LENGTH, migrate};
+use super::pages::{Goal, LENGTH, migrate};
 use crate::cpu::Cx;
 use crate::machine::Machine;
 use crate::phys::{AllocFlags, Pfn};
@@ -39,9 +39,9 @@ impl<M: Machine> Vm<M> {
             // Frames inside the block are taken out of circulation as they become free.
             migrate(self, &list, &mut |cx, _| {
                 loop {
-                    let to = cx.alloc_frame(0, AllocFlags::NONE).ok()?;
+                    let Ok(to) = cx.alloc_frame(0, AllocFlags::NONE) else { return Goal::Nowhere };
                     if !inside.contains(&to.0) {
-                        return Some(to);
+                        return Goal::To(to);
                     }
                     isolation.add(cx, to);
                 }

@@ -1,6 +1,6 @@
 //! Moving pages between memory nodes.
 
-use super::pages::{LENGTH, Moved, migrate};
+use super::pages::{Goal, LENGTH, Moved, migrate};
 use crate::cpu::Cx;
 use crate::error::Error;
 use crate::machine::Machine;
@@ -37,9 +37,9 @@ impl<M: Machine> Space<'_, M> {
             &mut |list| {
                 let moved = migrate(self.vm(), list, &mut |cx, pfn| {
                     if cx.vm().physical().frame(pfn).node() == node {
-                        return None;
+                        return Goal::Stay;
                     }
-                    cx.alloc_frame_on(node, AllocFlags::NONE).ok()
+                    Goal::of(cx.alloc_frame_on(node, AllocFlags::NONE))
                 });
                 failed.set(failed.get() + moved.failed);
                 moved.done
@@ -60,7 +60,7 @@ impl<M: Machine> Vm<M> {
             let (mut list, mut scan) = (Isolated::<LENGTH>::new(), Scan::new());
             self.isolate_old(&Cx::enter(self), node, DEMOTION_AGE, LENGTH, &mut scan, &mut list);
             let Moved { done: moved, .. } =
-                migrate(self, &list, &mut |cx, _| cx.alloc_frame_on(slower, AllocFlags::NONE).ok());
+                migrate(self, &list, &mut |cx, _| Goal::of(cx.alloc_frame_on(slower, AllocFlags::NONE)));
             Cx::enter(self).count(Event::Demoted, moved);
             done += moved;
             if scan.ends_turn || (moved == 0 && !list.is_empty()) {

@@ -13,7 +13,7 @@ use core::sync::atomic::Ordering::{Relaxed, SeqCst};
 pub(super) struct Move<'vm, M: Machine> {
     pub(super) from: Pfn,
     pub(super) to: Pfn,
-    pub(super) unmapped: Option<Unmapped<'vm, M>>,
+    pub(super) unmapped: Unmapped<'vm, M>,
     /// The contents are in the new frame already, where [`Guard::FlushBeforeCopy`] is off.
     pub(super) is_copied: bool,
 }
@@ -32,7 +32,7 @@ pub(super) fn prepare<M: Machine>(cx: &Cx<'_, M>, from: Pfn, to: Pfn) {
     debug_assert!(is_locked, "the folio lock of a new page");
 }
 
-/// Gives a frame back that [`prepare`] made a page.
+/// Gives up what [`prepare`] gave the caller of the new page: its folio lock and a reference.
 pub(super) fn unprepare<M: Machine>(cx: &Cx<'_, M>, to: Pfn) {
     cx.vm().physical().frame(to).folio_lock().release(cx.vm());
     object::release(cx, to);
@@ -48,24 +48,30 @@ pub(super) fn copy<M: Machine>(cx: &Cx<'_, M>, from: Pfn, to: Pfn) {
 
 /// Moves the page; whether that was possible, else everything is as it was. Both folio locks and the caller's references
 /// are given up.
-pub(super) fn carry_out<M: Machine>(cx: &Cx<'_, M>, mut this: Move<'_, M>) -> bool {
+pub(super) fn carry_out<M: Machine>(cx: &Cx<'_, M>, this: Move<'_, M>) -> bool {
     let (old, new) = (cx.vm().physical().frame(this.from), cx.vm().physical().frame(this.to));
-    let unmapped = this.unmapped.take();
     let is_file = old.kind() == Kind::File;
     let is_moved = if is_file { move_file(cx, &this, old, new) } else { move_anonymous(cx, &this, old, new) };
-    match unmapped {
-        Some(unmapped) if is_moved => unmapped.commit(),
-        Some(unmapped) => unmapped.undo(cx),
-        None => {}
+    if !is_moved {
+        give_up(cx, this);
+        return false;
     }
     // A file's page that was moved has gone with its lock and its references.
-    if !is_file || !is_moved {
+    if !is_file {
         old.folio_lock().release(cx.vm());
         object::release(cx, this.from);
     }
-    new.folio_lock().release(cx.vm());
-    object::release(cx, this.to);
-    is_moved
+    unprepare(cx, this.to);
+    this.unmapped.commit();
+    true
+}
+
+/// Puts the page back. Both folio locks and the caller's references are given up.
+pub(super) fn give_up<M: Machine>(cx: &Cx<'_, M>, this: Move<'_, M>) {
+    this.unmapped.undo(cx);
+    cx.vm().physical().frame(this.from).folio_lock().release(cx.vm());
+    object::release(cx, this.from);
+    unprepare(cx, this.to);
 }
 
 fn move_anonymous<M: Machine>(cx: &Cx<'_, M>, this: &Move<'_, M>, old: &Frame<M>, new: &Frame<M>) -> bool {

@@ -1,7 +1,8 @@
 //! Moving a list of pages.
 
-use super::page::{Move, carry_out, copy, prepare, unprepare};
+use super::page::{Move, carry_out, copy, give_up, prepare, unprepare};
 use crate::cpu::Cx;
+use crate::error::Error;
 use crate::guard::Guard;
 use crate::machine::Machine;
 use crate::object;
@@ -22,34 +23,101 @@ pub(crate) struct Moved {
     pub(crate) failed: u64,
 }
 
-/// Where the frames come from to which pages are moved: given the old one, a frame just allocated.
-pub(crate) type Target<'t, M> = dyn FnMut(&Cx<'_, M>, Pfn) -> Option<Pfn> + 't;
+/// What is to become of a page.
+pub(crate) enum Goal {
+    /// It is where it is wanted.
+    Stay,
+    /// It goes to this frame, just allocated.
+    To(Pfn),
+    /// There is no frame for it.
+    Nowhere,
+}
 
-/// Moves the pages of the list to frames from `target`. Without a [`Cx`]; the list's references are dropped. Pages that are
-/// there already, or cannot be moved, are passed over.
+impl Goal {
+    /// The frame, if one was to be had.
+    pub(crate) fn of(frame: Result<Pfn, Error>) -> Goal {
+        frame.map_or(Goal::Nowhere, Goal::To)
+    }
+}
+
+/// Says what is to become of a page.
+pub(crate) type Target<'t, M> = dyn FnMut(&Cx<'_, M>, Pfn) -> Goal + 't;
+
+/// Pages that are unmapped and on their way, with their folio locks and a reference to each. Those that are not carried
+/// out are put back. Frame numbers alone, as there are many and this is on the stack.
+struct Moves<'vm, M: Machine> {
+    vm: &'vm Vm<M>,
+    from: [Pfn; LENGTH],
+    to: [Pfn; LENGTH],
+    /// The first that was not carried out, and the end.
+    first: usize,
+    end: usize,
+    /// The contents are in the new frames already, where [`Guard::FlushBeforeCopy`] is off.
+    are_copied: bool,
+}
+
+impl<'vm, M: Machine> Moves<'vm, M> {
+    fn new(vm: &'vm Vm<M>) -> Self {
+        Moves { vm, from: [Pfn(0); LENGTH], to: [Pfn(0); LENGTH], first: 0, end: 0, are_copied: false }
+    }
+
+    fn push(&mut self, this: Move<'_, M>) {
+        this.unmapped.suspend();
+        (self.from[self.end], self.to[self.end]) = (this.from, this.to);
+        self.end += 1;
+    }
+
+    fn next(&mut self) -> Option<Move<'vm, M>> {
+        if self.first == self.end {
+            return None;
+        }
+        let (from, to) = (self.from[self.first], self.to[self.first]);
+        self.first += 1;
+        let into = way_of(self.vm.physical().frame(from).kind())?;
+        let unmapped = Unmapped::resume(self.vm, from, into);
+        Some(Move { from, to, unmapped, is_copied: self.are_copied })
+    }
+}
+
+impl<M: Machine> Drop for Moves<'_, M> {
+    fn drop(&mut self) {
+        while let Some(this) = self.next() {
+            give_up(&Cx::enter(self.vm), this);
+        }
+    }
+}
+
+/// What the entries of a page say while it is moved; `None` for what is no page.
+fn way_of(kind: Kind) -> Option<Into> {
+    match kind {
+        Kind::Anonymous => Some(Into::Migration),
+        Kind::File => Some(Into::Nothing),
+        _ => None,
+    }
+}
+
+/// Moves the pages of the list to where `target` says. Without a [`Cx`]; the list's references are dropped.
 pub(crate) fn migrate<M: Machine>(vm: &Vm<M>, list: &Isolated<LENGTH>, target: &mut Target<'_, M>) -> Moved {
-    let mut moves: [Option<Move<'_, M>>; LENGTH] = [const { None }; LENGTH];
-    let mut busy = Isolated::<LENGTH>::new();
+    let mut moves = Moves::new(vm);
+    let mut busy = [false; LENGTH];
     let mut moved = Moved::default();
-    unmap(vm, list, target, &mut moves, &mut busy, &mut moved);
-    for this in moves.iter_mut().filter_map(Option::take) {
+    unmap(list, target, &mut moves, &mut busy, &mut moved);
+    while let Some(this) = moves.next() {
         let cx = Cx::enter(vm);
         count(&cx, &mut moved, carry_out(&cx, this));
     }
     // No lock is held now: each of these can be waited for.
-    for &pfn in busy.pages() {
-        let frame = vm.physical().frame(pfn);
-        frame.folio_lock().acquire(vm);
-        let this = {
-            let cx = Cx::enter(vm);
-            let mut batch = UnmapBatch::new(&cx);
-            let this = begin(&cx, &mut batch, pfn, target);
-            batch.flush();
-            this
-        };
+    for (&pfn, _) in list.pages().iter().zip(busy).filter(|(_, is_busy)| *is_busy) {
+        vm.physical().frame(pfn).folio_lock().acquire(vm);
         let cx = Cx::enter(vm);
-        let done = this.is_some_and(|this| carry_out(&cx, this));
-        count(&cx, &mut moved, done);
+        let mut batch = UnmapBatch::new(&cx);
+        let begun = begin(&cx, &mut batch, pfn, target);
+        batch.flush();
+        match begun {
+            Begun::Stays => {}
+            Begun::Failed => count(&cx, &mut moved, false),
+            Begun::Move(this) => count(&cx, &mut moved, carry_out(&cx, this)),
+        }
     }
     moved
 }
@@ -59,37 +127,44 @@ fn count<M: Machine>(cx: &Cx<'_, M>, moved: &mut Moved, is_done: bool) {
     *(if is_done { &mut moved.done } else { &mut moved.failed }) += 1;
 }
 
-/// Unmaps what can be, with one flush. Pages whose folio lock somebody has are put into `busy`.
-fn unmap<'vm, M: Machine>(
-    vm: &'vm Vm<M>,
+/// Unmaps what can be, with one flush. Pages whose folio lock somebody has are noted in `busy`.
+fn unmap<M: Machine>(
     list: &Isolated<LENGTH>,
     target: &mut Target<'_, M>,
-    moves: &mut [Option<Move<'vm, M>>; LENGTH],
-    busy: &mut Isolated<LENGTH>,
+    moves: &mut Moves<'_, M>,
+    busy: &mut [bool; LENGTH],
     moved: &mut Moved,
 ) {
+    let vm = moves.vm;
     let cx = Cx::enter(vm);
     let mut batch = UnmapBatch::new(&cx);
-    for (&pfn, place) in list.pages().iter().zip(moves.iter_mut()) {
+    for (&pfn, is_busy) in list.pages().iter().zip(busy) {
         let lock = vm.physical().frame(pfn).folio_lock();
         if !M::guard(Guard::LocksTried) {
             lock.acquire(vm);
         } else if !lock.try_acquire() {
-            busy.push(pfn);
+            *is_busy = true;
             continue;
         }
-        *place = begin(&cx, &mut batch, pfn, target);
-        if place.is_none() {
-            count(&cx, moved, false);
+        match begin(&cx, &mut batch, pfn, target) {
+            Begun::Stays => {}
+            Begun::Failed => count(&cx, moved, false),
+            Begun::Move(this) => moves.push(this),
         }
     }
     if !M::guard(Guard::FlushBeforeCopy) {
-        for this in moves.iter_mut().flatten() {
-            copy(&cx, this.from, this.to);
-            this.is_copied = true;
-        }
+        (moves.first..moves.end).for_each(|place| copy(&cx, moves.from[place], moves.to[place]));
+        moves.are_copied = true;
     }
     batch.flush();
+}
+
+/// What came of beginning a move.
+enum Begun<'vm, M: Machine> {
+    /// The page is where it is wanted.
+    Stays,
+    Failed,
+    Move(Move<'vm, M>),
 }
 
 /// Unmaps a page whose folio lock the caller has, and gets a frame for it; else gives up the lock and the reference.
@@ -98,28 +173,21 @@ fn begin<'vm, 'a, M: Machine>(
     batch: &mut UnmapBatch<'a, M>,
     pfn: Pfn,
     target: &mut Target<'_, M>,
-) -> Option<Move<'vm, M>> {
+) -> Begun<'vm, M> {
     let frame = cx.vm().physical().frame(pfn);
-    let into = match frame.kind() {
-        Kind::Anonymous => Some(Into::Migration),
-        Kind::File => Some(Into::Nothing),
-        _ => None,
-    };
-    let to = into.and_then(|_| target(cx, pfn));
-    let unmapped = match (into, to) {
-        (Some(into), Some(to)) => {
+    let begun = match (way_of(frame.kind()), way_of(frame.kind()).map(|_| target(cx, pfn))) {
+        (Some(into), Some(Goal::To(to))) => {
             prepare(cx, pfn, to);
-            Unmapped::begin(cx, batch, pfn, into)
+            match Unmapped::begin(cx, batch, pfn, into) {
+                Some(unmapped) => return Begun::Move(Move { from: pfn, to, unmapped, is_copied: false }),
+                None => unprepare(cx, to),
+            }
+            Begun::Failed
         }
-        _ => None,
+        (_, Some(Goal::Stay)) => Begun::Stays,
+        _ => Begun::Failed,
     };
-    if let (Some(to), true) = (to, unmapped.is_some()) {
-        return Some(Move { from: pfn, to, unmapped, is_copied: false });
-    }
-    if let Some(to) = to {
-        unprepare(cx, to);
-    }
     frame.folio_lock().release(cx.vm());
     object::release(cx, pfn);
-    None
+    begun
 }

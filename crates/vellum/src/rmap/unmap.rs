@@ -60,6 +60,16 @@ impl<'vm, M: Machine> Unmapped<'vm, M> {
         Some(Unmapped { vm: cx.vm(), pfn, into, is_committed: false })
     }
 
+    /// Keeps the transaction open without this value, which takes room: to be taken up again by [`Unmapped::resume`].
+    pub(crate) fn suspend(self) {
+        self.commit();
+    }
+
+    /// Takes up again what [`Unmapped::suspend`] left open.
+    pub(crate) fn resume(vm: &'vm Vm<M>, pfn: Pfn, into: Into) -> Self {
+        Unmapped { vm, pfn, into, is_committed: false }
+    }
+
     /// The page stays unmapped.
     pub(crate) fn commit(mut self) {
         self.is_committed = true;
