@@ -95,11 +95,15 @@ fn unmap_from<M: Machine>(vm: &Vm<M>, inner: &Inner<M>, first: u64) {
 /// As [`unmap_from`], of what `space` maps with difference `delta`.
 fn unmap_in<M: Machine>(cx: &Cx<'_, M>, space: &space::Inner<M>, inner: &Inner<M>, first: u64, delta: u64) {
     let limit = M::Arch::USER_END >> M::Arch::PAGE_SHIFT;
+    if first > i64::MAX as u64 >> M::Arch::PAGE_SHIFT {
+        // No mapping shows pages so far behind.
+        return;
+    }
     // Where page `first` would be; a mapping that begins later in the object begins at a higher address.
     let start = match first.wrapping_add(delta) {
         page if page < limit => page << M::Arch::PAGE_SHIFT,
-        // The difference wraps: nothing at or above `first` is below the end of the user range, or all of it is.
-        _ if first.checked_add(delta).is_none() => M::Arch::USER_START,
+        // Below the user range: all that is mapped lies behind `first`.
+        page if (page as i64) < 0 => M::Arch::USER_START,
         _ => return,
     };
     let mut gather = Gather::new(cx, space.id(), space.tlb());
