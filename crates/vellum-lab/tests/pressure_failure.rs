@@ -178,7 +178,6 @@ impl<'h, A: Arch> Stage<'h, A> {
         parent.map(&MapRequest::anonymous(PAGES * PAGE, Prot::READ_WRITE).at(place(PRIVATE)).with(tags)).unwrap();
         let request = MapRequest::object(&object, 0, Sharing::Shared, FILE_PAGES * PAGE, Prot::READ_WRITE);
         parent.map(&request.at(place(FILE))).unwrap();
-        drop(request);
         let mut stage = Stage {
             hosted,
             file,

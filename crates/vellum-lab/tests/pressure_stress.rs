@@ -69,20 +69,20 @@ struct Program<'h, A: Arch> {
 }
 
 /// What threads share.
-struct World<'h, A: Arch> {
+struct World<'w, 'h, A: Arch> {
     host: &'h ThreadHost<A>,
-    memory: &'h Object<'h, Threads<A>>,
-    file: &'h Object<'h, Threads<A>>,
+    memory: &'w Object<'h, Threads<A>>,
+    file: &'w Object<'h, Threads<A>>,
     /// A space that all threads run in.
-    common: &'h Space<'h, Threads<A>>,
-    area: &'h Mutex<Option<AreaId>>,
-    left: &'h AtomicU64,
-    starved: &'h AtomicU64,
+    common: &'w Space<'h, Threads<A>>,
+    area: &'w Mutex<Option<AreaId>>,
+    left: &'w AtomicU64,
+    starved: &'w AtomicU64,
 }
 
 /// One thread.
 struct Worker<'w, 'h, A: Arch> {
-    world: &'w World<'h, A>,
+    world: &'w World<'w, 'h, A>,
     cpu: CpuThread<'h, A>,
     number: u64,
     random: fastrand::Rng,

@@ -44,6 +44,7 @@ fn what_comes_back_soon_counts_as_in_use() {
     assert_eq!((refaults(Event::RefaultAnonymous), refaults(Event::ActivateAnonymous)), (8, 8), "with the neighbours");
     let frame = vm.physical().frame(space.translate(AT).expect("a page").pfn);
     assert_eq!(frame.generation(), vm.physical().generation(0));
+    check(&space, 8);
     // More evictions than the node has frames: it would not have stayed.
     space.advise(AT, 8 * PAGE, Advice::PageOut).expect("a mapping");
     (0..vm.physical().managed(0)).for_each(|_| {

@@ -273,7 +273,7 @@ fn run_with<A: Arch>(seeds: std::ops::Range<u64>, settings: &Settings) -> Result
         let cpus = 1 + random.below(3) as usize;
         let mut settings = Settings { cpus, ..*settings };
         if let Some(relief) = &mut settings.relief {
-            settings.frames = random.pick(&[500, 700, 1000, 2048]);
+            settings.frames = random.pick(&[200, 260, 400, 1000]);
             relief.compressed_frames = random.pick(&[0, 64]);
         }
         let ops = generate::sequence(seed, length, pool, settings.relief);
