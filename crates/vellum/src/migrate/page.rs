@@ -23,13 +23,17 @@ pub(super) struct Move<'vm, M: Machine> {
 pub(super) fn prepare<M: Machine>(cx: &Cx<'_, M>, from: Pfn, to: Pfn) {
     let (old, new) = (cx.vm().physical().frame(from), cx.vm().physical().frame(to));
     new.set_kind(old.kind(), 0);
-    for word in 0..2 {
-        new.words[word].store(old.words[word].load(Relaxed), Relaxed);
-    }
+    // A page of an object gets its name when it is in the cache: who comes upon it by its frame number takes it for a
+    // page of the object, with as many references as such a page has.
+    let owner = if old.kind() == Kind::File { 0 } else { old.words[0].load(Relaxed) };
+    new.words[0].store(owner, Relaxed);
+    new.words[1].store(old.words[1].load(Relaxed), Relaxed);
     new.words[2].store(0, Relaxed);
-    new.set_counts(1, 0);
+    object::begin_filling(new);
+    // Before there is a reference, for until then nobody else can take one, nor the lock.
     let is_locked = new.folio_lock().try_acquire();
     debug_assert!(is_locked, "the folio lock of a new page");
+    new.set_counts(1, 0);
 }
 
 /// Gives up what [`prepare`] gave the caller of the new page: its folio lock and a reference.
@@ -110,7 +114,7 @@ fn move_file<M: Machine>(cx: &Cx<'_, M>, this: &Move<'_, M>, old: &Frame<M>, new
     let is_alone = old.freeze(2) || !M::guard(Guard::MoveCounted);
     if is_alone {
         take_flags(old, new);
-        object::begin_filling(new);
+        new.words[0].store(old.words[0].load(Relaxed), Relaxed);
         // The cache's reference.
         new.get();
         let is_replaced = inner.cache().replace(cx, index, this.from, this.to);
