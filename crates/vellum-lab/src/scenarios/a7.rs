@@ -20,14 +20,12 @@ pub(super) static SCENARIO: Scenario = Scenario {
         cpu.store(X, 1);
     },
     actors: &[
-        actor("user", |cpu| {
+        actor("move_pages, user", |cpu| {
+            cpu.migrate(X, 1, 1);
             cpu.store(X, 2);
         }),
         actor("mprotect", |cpu| {
             cpu.protect(X, 2, Prot::None);
-        }),
-        actor("move_pages", |cpu| {
-            cpu.migrate(X, 1, 1);
         }),
     ],
     end: |cpu| {

@@ -28,6 +28,8 @@ pub(super) static SCENARIO: Scenario = Scenario {
             }
         }),
         actor("mremap", |cpu| {
+            // The write-back's flush is not to interrupt it: a pre-emption less.
+            cpu.switch_away();
             cpu.remap(X, 1, Y);
         }),
     ],
