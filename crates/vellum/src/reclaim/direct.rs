@@ -81,6 +81,8 @@ impl<M: Machine> Vm<M> {
                     break;
                 }
             }
+            // For all, and not only for this CPU.
+            Cx::enter(self).drain_cpu();
         }
         freed
     }
