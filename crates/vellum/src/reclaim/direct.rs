@@ -81,6 +81,8 @@ impl<M: Machine> Vm<M> {
                     break;
                 }
             }
+            // For all, and not only for this CPU.
+            Cx::enter(self).drain_cpu();
         }
         freed
     }
@@ -113,12 +115,12 @@ impl<M: Machine> Vm<M> {
         self.quiesce();
         let mut freed = 0;
         for node in self.nodes() {
-            if self.physical().is_short(node) {
+            if self.physical().is_below_high(self, node) {
                 Cx::enter(self).count(Event::AllocationStall, 1);
                 freed += self.reclaim(node, DIRECT);
             }
         }
-        let is_short = self.nodes().any(|node| self.physical().is_short(node));
+        let is_short = self.nodes().any(|node| self.physical().is_below_high(self, node));
         freed > 0 || is_short && self.offer_victim()
     }
 
