@@ -59,7 +59,10 @@ impl<M: Machine> Cache<M> {
             let word = slot.load(Acquire);
             let pfn = frame_of(word)?;
             if !cx.vm().physical().frame(pfn).try_get() {
-                // Freed, so it has left the slot: its removal comes before the last reference is dropped.
+                // About to leave the slot, by who has frozen its counts, or it has left, and was freed.
+                if slot.load(Acquire) == word {
+                    cx.vm().physical().frame(pfn).folio_lock().await_release(cx);
+                }
                 continue;
             }
             if slot.load(Acquire) == word {

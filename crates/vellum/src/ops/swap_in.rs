@@ -132,7 +132,7 @@ impl<M: Machine> Cx<'_, M> {
     /// that goes too, unless somebody is at work on it; then it goes with reclaim. Locks of tables may be held.
     pub(crate) fn drop_swap_entry(&self, slot: SwapSlot) {
         if let Left::Cached(_) = self.swap_put(slot)
-            && let Some(pfn) = self.swap_lookup(slot)
+            && let Some(pfn) = self.swap_lookup_locked(slot)
         {
             leave_cache(self, pfn);
             object::release(self, pfn);

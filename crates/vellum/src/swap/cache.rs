@@ -43,13 +43,18 @@ impl<M: Machine> Cx<'_, M> {
     }
 
     /// The page that is cached with `slot`, with a reference for the caller. Its contents may not be there yet: the
-    /// caller takes or awaits the folio lock, and then asks [`Cx::swap_is_cached`].
+    /// caller takes or awaits the folio lock, and then asks [`Cx::swap_is_cached`]. No lock is held: reclaim may be about
+    /// to free the page, and is waited for.
     pub(crate) fn swap_lookup(&self, slot: SwapSlot) -> Option<Pfn> {
         let place = self.swap_place(slot)?;
         loop {
             let pfn = place.load().frame()?;
-            if !self.vm().physical().frame(pfn).try_get() {
-                // Freed, so it has left the cache: that comes before the last reference is dropped.
+            let frame = self.vm().physical().frame(pfn);
+            if !frame.try_get() {
+                // About to leave the cache, by who has frozen its counts, or it has left, and was freed.
+                if place.load().frame() == Some(pfn) {
+                    frame.folio_lock().await_release(self);
+                }
                 continue;
             }
             if !M::guard(Guard::CacheRecheck) || place.load().frame() == Some(pfn) {
@@ -57,6 +62,20 @@ impl<M: Machine> Cx<'_, M> {
             }
             release(self, pfn);
         }
+    }
+
+    /// As [`Cx::swap_lookup`], with locks held: `None` also if the page is about to be freed, whoever may have it.
+    pub(crate) fn swap_lookup_locked(&self, slot: SwapSlot) -> Option<Pfn> {
+        let place = self.swap_place(slot)?;
+        let pfn = place.load().frame()?;
+        if !self.vm().physical().frame(pfn).try_get() {
+            return None;
+        }
+        if place.load().frame() == Some(pfn) {
+            return Some(pfn);
+        }
+        release(self, pfn);
+        None
     }
 
     /// Whether `pfn` is cached with `slot`. It stays so while the caller has the folio lock.

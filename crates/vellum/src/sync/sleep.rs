@@ -5,6 +5,7 @@
 //! never freed, so waiting for a folio takes no reference (F6).
 
 use super::AtomicU32;
+use crate::cpu::Cx;
 use crate::machine::Machine;
 use crate::vm::Vm;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
@@ -54,6 +55,16 @@ impl<M: Machine> SleepLock<M> {
     pub(crate) fn release(&self, vm: &Vm<M>) {
         if self.0.swap(FREE, Release) == AWAITED {
             vm.machine().wake(self.0.as_core());
+        }
+    }
+
+    /// Waits a short while for the lock to change hands, if somebody holds it, inside the core, for a holder who is
+    /// there too and does not sleep; no lock is held.
+    pub(crate) fn await_release(&self, cx: &Cx<'_, M>) {
+        let seen = self.0.load(Acquire);
+        if seen != FREE {
+            cx.serve_mailbox();
+            cx.vm().machine().wait_change(self.0.as_core(), seen);
         }
     }
 
