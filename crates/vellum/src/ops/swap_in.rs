@@ -184,7 +184,12 @@ impl<M: Machine> Space<'_, M> {
                 let cx = Cx::enter(self.vm());
                 let Some(plan) = plan_at(&cx, self.inner(), address) else { return Ok(()) };
                 let Some(Absent::Swap { slot, is_exclusive }) = M::Arch::absent_of(plan.word) else { return Ok(()) };
-                swapped(&cx, self.inner(), &plan, slot, is_exclusive)
+                let stamp = plan.leaf.fork_stamp();
+                if self.inner().fork_pending(stamp) {
+                    Step::AwaitFork(stamp)
+                } else {
+                    swapped(&cx, self.inner(), &plan, slot, is_exclusive)
+                }
             };
             match step {
                 Step::AwaitFolio(pfn, word) => self.await_folio(address, pfn, word),
