@@ -147,6 +147,8 @@ guards! {
     AreaPinned,
     /// Saved memory tags are freed with their swap slot. (E7)
     TagsFreedWithSlot,
+    /// That an entry is the only one of its slot is found out under its leaf's lock. (E18)
+    LastUseUnderLock,
     /// A protection that a scenario defines for its own toy; the core has none of this name.
     OfScenario,
 }

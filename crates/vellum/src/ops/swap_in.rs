@@ -76,12 +76,14 @@ fn map_cached<M: Machine>(
         return Step::Retry;
     }
     // Nobody else has the page: this entry is the slot's last, and there are no references but the cache's and ours.
-    let is_last = cx.swap_count(slot) == 1 && frame.references() == 2;
-    let is_exclusive = is_exclusive || is_last;
+    let is_last = || cx.swap_count(slot) == 1 && frame.references() == 2;
+    let was_last = !M::guard(Guard::LastUseUnderLock) && is_last();
     if M::guard(Guard::TagsBeforeSlotFree) {
         cx.restore_tags(slot, pfn);
     }
     let Some(locked) = commit(cx, space, plan) else { return Step::Retry };
+    // Under the lock: a fork would give a child such an entry, and leave this one as it is.
+    let is_exclusive = is_exclusive || if M::guard(Guard::LastUseUnderLock) { is_last() } else { was_last };
     if frame.mappings() == 0 {
         let owner = if is_exclusive { space.owner() } else { cx.swap_owner(slot) };
         frame.words[0].store(owner, Relaxed);
