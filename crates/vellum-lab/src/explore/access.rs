@@ -143,6 +143,11 @@ pub(crate) fn word_at(address: usize) -> Option<WordId> {
 
 /// Whether the allocation that the current CPU is about to try may be tried.
 pub fn allow_allocation() -> bool {
+    may_succeed("an allocation fails")
+}
+
+/// Whether something may be done that can fail, where failures are explored; `failure` is what the diagram says else.
+pub(crate) fn may_succeed(failure: &'static str) -> bool {
     if !is_explored() || !sim::with(|sim| sim.allocations_fail) {
         return true;
     }
@@ -152,7 +157,7 @@ pub fn allow_allocation() -> bool {
     });
     wait::stop_if_broken();
     if fails {
-        sim::happened(|| "an allocation fails".into());
+        sim::happened(|| failure.into());
     }
     !fails
 }

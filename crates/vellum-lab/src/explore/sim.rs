@@ -128,7 +128,7 @@ thread_local! {
     static CURRENT: Cell<usize> = const { Cell::new(0) };
     static EXPLORING: Cell<bool> = const { Cell::new(false) };
     static LOOKING: Cell<bool> = const { Cell::new(false) };
-    static GUARDS_OFF: Cell<u64> = const { Cell::new(0) };
+    static GUARDS_OFF: Cell<u128> = const { Cell::new(0) };
     static RECORDING: Cell<bool> = const { Cell::new(false) };
     static LOADS: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
 }

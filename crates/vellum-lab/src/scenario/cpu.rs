@@ -290,11 +290,11 @@ impl Cpu<'_> {
         self.shared.process_of(sim::current_cpu())
     }
 
-    fn range(&self, at: At, pages: u64) -> String {
+    pub(super) fn range(&self, at: At, pages: u64) -> String {
         format!("{:#x}+{pages}", self.ops.address(at))
     }
 
-    fn pages(&self, at: At, pages: u64) -> impl Iterator<Item = u64> + use<> {
+    pub(super) fn pages(&self, at: At, pages: u64) -> impl Iterator<Item = u64> + use<> {
         let first = self.ops.address(at) / self.ops.page_size();
         first..first + pages
     }
@@ -308,7 +308,7 @@ impl Cpu<'_> {
     }
 
     /// Carries an operation out. When it returns and nothing else is under way, no CPU may know more than the tables.
-    fn operation(&self, text: String, body: impl FnOnce() -> Result<(), Error>) -> bool {
+    pub(super) fn operation(&self, text: String, body: impl FnOnce() -> Result<(), Error>) -> bool {
         sim::happened(|| text.clone());
         let result = self.shared.busy(body);
         let name = text.split(' ').next().unwrap_or_default();

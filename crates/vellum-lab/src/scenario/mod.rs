@@ -11,6 +11,8 @@ pub mod diagram;
 mod mode;
 mod ops;
 mod oracle;
+mod pressure;
+mod swap;
 mod toy;
 mod world;
 
@@ -54,6 +56,10 @@ pub struct Scenario {
     pub breaks: fn(Mode) -> bool,
     /// In which modes it makes sense: not where the mechanism it is about does not exist.
     pub runs: fn(Mode) -> bool,
+    /// Nodes of its memory; CPUs belong to them in turn.
+    pub nodes: u8,
+    /// Allocations and transfers of swap may fail, wherever they are: surprises.
+    pub failures: bool,
     /// What is searched.
     pub bound: Bound,
     /// The invariants it can break, by their names in the catalogue; for the list.
@@ -85,6 +91,8 @@ impl Scenario {
         guards_redundant: &[],
         breaks: |_| true,
         runs: |_| true,
+        nodes: 1,
+        failures: false,
         bound: Bound { preemptions: 2, surprises: 1 },
         invariants: &[],
         start: |_| (),

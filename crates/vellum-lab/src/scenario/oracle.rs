@@ -100,6 +100,28 @@ impl Oracle {
         }
     }
 
+    /// The file is about to lose its pages from `from` on.
+    pub(crate) fn begin_truncate(&mut self, from: u64) {
+        let lost = self.lost(from);
+        self.begin_discard(FILE, lost.into_iter());
+    }
+
+    /// It has; whether it succeeded.
+    pub(crate) fn end_truncate(&mut self, from: u64, done: bool) {
+        let lost = self.lost(from);
+        self.end_discard(FILE, lost.into_iter(), done);
+    }
+
+    /// Pages of the file at or above `from` that something is known of, or mapped.
+    fn lost(&self, from: u64) -> BTreeSet<u64> {
+        self.files.values().copied().filter(|&index| index >= from).collect()
+    }
+
+    /// From now on `page` may also read as at first, until somebody stores to it.
+    pub(crate) fn given_up(&mut self, process: usize, page: u64) {
+        self.cells.entry((process, page)).or_default().may_be.insert(0);
+    }
+
     /// Contents of `page` now come from elsewhere: nothing is known until the next access.
     pub(crate) fn forget(&mut self, process: usize, page: u64) {
         let cell = self.cells.entry((process, page)).or_default();

@@ -1,9 +1,11 @@
 //! The world of one execution: a `Vm` on a [`Lab`], processes, a file.
 
-use super::backing::TestFile;
+use super::backing::{TestFile, TestSwap};
 use super::cpu::Cpu;
 use super::ops::{Ops, Prot, Shows};
 use super::oracle::Oracle;
+use super::pressure::PressureOps;
+use super::swap::SwapOps;
 use super::toy::{ToyOps, ToyTables};
 use super::{At, Scenario, X, Y, Z};
 use crate::explore::{Broken, Execution, Program, WordId, access, sim};
@@ -19,7 +21,7 @@ use std::sync::{Arc, Mutex};
 use vellum::arch::{Absent, Arch, Entry, PageBits, entries, index, table_order};
 use vellum::ops::{Advice, FaultError, MapFlags, MapRequest, Place, RemapPlace, RemapRequest, Sharing};
 use vellum::phys::{Kind, Pfn};
-use vellum::{AuditError, Error, Machine, Object, Space, Vm};
+use vellum::{AreaId, AuditError, Error, Machine, Object, Space, Vm};
 
 /// Frames of a world. Few, so that setting one up is quick: what the core keeps for itself, some tables for three
 /// processes, some pages.
@@ -103,11 +105,13 @@ impl Shared {
 /// The world of one execution.
 pub(crate) struct World<A: Arch> {
     scenario: &'static Scenario,
-    shared: Shared,
+    pub(super) shared: Shared,
     vm: NonNull<Vm<Lab<A>>>,
     processes: Mutex<Vec<Option<Handle<A>>>>,
-    file: Mutex<Option<Object<'static, Lab<A>>>>,
+    pub(super) file: Mutex<Option<Object<'static, Lab<A>>>>,
     backing: NonNull<TestFile>,
+    /// Once there is swap.
+    pub(super) swap: Mutex<Option<(TestSwap, AreaId)>>,
     toy: ToyTables<A>,
 }
 
@@ -119,7 +123,9 @@ unsafe impl<A: Arch> Sync for World<A> {}
 impl<A: Arch> World<A> {
     fn new(scenario: &'static Scenario) -> World<A> {
         let cpus = scenario.actors.len();
-        let machine = Lab::new(&MachineConfig::new(cpus, frames::<A>())).expect("the host has room for a small world");
+        let nodes = scenario.nodes;
+        let config = MachineConfig::with_nodes(cpus, frames::<A>() * u64::from(nodes), nodes);
+        let machine = Lab::new(&config).expect("the host has room for a small world");
         let vm = Box::new(Vm::new(machine).unwrap_or_else(|error| panic!("the core refuses the world: {error}")));
         let vm = NonNull::from(Box::leak(vm));
         let backing = Box::new(TestFile::new(FILE_PAGES as usize, 1 << A::PAGE_SHIFT));
@@ -130,6 +136,7 @@ impl<A: Arch> World<A> {
             processes: Mutex::default(),
             file: Mutex::default(),
             backing: NonNull::from(Box::leak(backing)),
+            swap: Mutex::default(),
             toy: ToyTables::new(vm),
         };
         [X, Y, Z].into_iter().for_each(|at| world.shared.watch(world.address(at)));
@@ -149,12 +156,12 @@ impl<A: Arch> World<A> {
         world
     }
 
-    fn vm(&self) -> &'static Vm<Lab<A>> {
+    pub(super) fn vm(&self) -> &'static Vm<Lab<A>> {
         // SAFETY: it lives until the world is dropped; handles do not leave the world, which drops them first.
         unsafe { self.vm.as_ref() }
     }
 
-    fn backing(&self) -> &'static TestFile {
+    pub(super) fn backing(&self) -> &'static TestFile {
         // SAFETY: as in `vm`.
         unsafe { self.backing.as_ref() }
     }
@@ -163,7 +170,7 @@ impl<A: Arch> World<A> {
         Cpu { ops: self, shared: &self.shared }
     }
 
-    fn space(&self, process: usize) -> Handle<A> {
+    pub(super) fn space(&self, process: usize) -> Handle<A> {
         lock(&self.processes)[process].clone().expect("the scenario uses a process that has ended")
     }
 
@@ -174,7 +181,7 @@ impl<A: Arch> World<A> {
         processes.len() - 1
     }
 
-    fn bytes(&self, pages: u64) -> u64 {
+    pub(super) fn bytes(&self, pages: u64) -> u64 {
         pages << A::PAGE_SHIFT
     }
 
@@ -461,9 +468,22 @@ impl<A: Arch> Ops for World<A> {
 
     fn audit(&self) {
         if let Err(error) = self.vm().audit() {
-            let invariant = if matches!(error, AuditError::Rights { .. }) { "I-VMA" } else { "I-COUNT" };
+            let invariant = match error {
+                AuditError::Rights { .. } => "I-VMA",
+                AuditError::Swap(_) => "I-SLOT",
+                AuditError::Mappings { .. } | AuditError::References { .. } => "I-REF",
+                _ => "I-COUNT",
+            };
             sim::report(invariant, format!("the audit finds: {error}"));
         }
+    }
+
+    fn pressure(&self) -> &dyn PressureOps {
+        self
+    }
+
+    fn swap(&self) -> &dyn SwapOps {
+        self
     }
 
     fn toy(&self) -> &dyn ToyOps {
@@ -479,7 +499,8 @@ impl<A: Arch> Execution for World<A> {
             start..start + ((range.frames as usize) << A::PAGE_SHIFT)
         });
         let vm = self.vm.as_ptr().addr();
-        of_ranges.chain(std::iter::once(vm..vm + size_of::<Vm<Lab<A>>>())).collect()
+        let swap = lock(&self.swap).as_ref().map(|(device, _)| device.marks());
+        of_ranges.chain(std::iter::once(vm..vm + size_of::<Vm<Lab<A>>>())).chain(swap).collect()
     }
 
     fn run(&self, cpu: usize) {

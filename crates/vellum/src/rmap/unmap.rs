@@ -8,6 +8,7 @@
 use super::{Found, Name, Seek, walk};
 use crate::arch::{Absent, Arch, PageBits, Prot, SwapSlot};
 use crate::cpu::Cx;
+use crate::guard::Guard;
 use crate::machine::Machine;
 use crate::phys::{Kind, Pfn, folio};
 use crate::space::apply::{readable, rss_kind};
@@ -95,7 +96,7 @@ fn take<'a, M: Machine>(
     }
     let old = match into {
         Into::Nothing => found.leaf.take(found.index),
-        _ => found.leaf.update(found.index, |word| M::Arch::absent(absent(pfn, into, M::Arch::page_bits(word)))).0,
+        _ => found.leaf.update(found.index, |word| M::Arch::absent(absent::<M>(pfn, into, M::Arch::page_bits(word)))).0,
     };
     let bits = M::Arch::page_bits(old);
     // What may still be stored to until the flush counts as stored to from now on (A1, A2).
@@ -115,10 +116,10 @@ fn take<'a, M: Machine>(
 }
 
 /// What an entry that showed `pfn` with `bits` says from now on.
-fn absent(pfn: Pfn, into: Into, bits: PageBits) -> Absent {
+fn absent<M: Machine>(pfn: Pfn, into: Into, bits: PageBits) -> Absent {
     let is_exclusive = bits.has(PageBits::EXCLUSIVE);
     match into {
-        Into::Slot(slot) => Absent::Swap { slot, is_exclusive },
+        Into::Slot(slot) => Absent::Swap { slot, is_exclusive: is_exclusive && M::guard(Guard::ExclusiveKept) },
         _ => Absent::Migration {
             pfn,
             is_exclusive,
@@ -155,7 +156,9 @@ fn restore_swapped<M: Machine>(cx: &Cx<'_, M>, slot: SwapSlot, pfn: Pfn) {
         found.leaf.update(found.index, |_| M::Arch::page(pfn, bits_of(cx, &found, pfn, flags)));
         found.space.add_rss(cx, RssKind::Anonymous, 1);
         found.space.add_rss(cx, RssKind::Swap, -1);
-        cx.swap_put(slot);
+        if M::guard(Guard::SlotCountUndone) {
+            cx.swap_put(slot);
+        }
         if cx.swap_count(slot) == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
 }

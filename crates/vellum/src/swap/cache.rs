@@ -122,12 +122,7 @@ impl<M: Machine> Cx<'_, M> {
                 place.area.cached.fetch_sub(1, Relaxed);
                 frame.set_swap_slot(None);
                 frame.put();
-                match word.frame() {
-                    // Both read the slot, as if there were no cache.
-                    Some(_) if !M::guard(Guard::SlotCacheMutex) => Ok(0),
-                    Some(_) => Err(Inserted::Other),
-                    None => Err(Inserted::Gone),
-                }
+                Err(if word.frame().is_some() { Inserted::Other } else { Inserted::Gone })
             }
         }
     }

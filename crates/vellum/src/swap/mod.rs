@@ -81,7 +81,7 @@ pub use areas::{AreaId, SwapUsage};
 pub(crate) use areas::{AreaPin, Swap};
 pub(crate) use audit::SwapTally;
 pub use audit::{SwapAudit, SwapAuditError};
-pub(crate) use bring_in::{SwapIn, bring_in};
+pub(crate) use bring_in::{SwapIn, bring_in, new_page};
 pub(crate) use cache::Inserted;
 pub(crate) use clusters::SwapCursor;
 pub use device::SwapDevice;

@@ -8,6 +8,7 @@ use super::AreaId;
 use crate::arch::{Absent, Arch};
 use crate::cpu::Cx;
 use crate::error::Error;
+use crate::guard::Guard;
 use crate::machine::Machine;
 use crate::object::release;
 use crate::ops::swap_in::leave_cache;
@@ -47,7 +48,7 @@ impl<M: Machine> Vm<M> {
             }
             brought += self.drop_unnamed(area);
             idle = if brought == 0 { idle + 1 } else { 0 };
-            if idle > IDLE_MAX {
+            if idle > IDLE_MAX || !M::guard(Guard::SwapOffRepeats) {
                 return Err(Error::Invalid { what: "end of a swap area whose slots stay in use" });
             }
         }
