@@ -157,6 +157,32 @@ guards! {
     AreaPinned,
     /// Saved memory tags are freed with their swap slot. (E7)
     TagsFreedWithSlot,
+    /// An unmapping that is undone takes its counts of the slot back. (E1)
+    SlotCountUndone,
+    /// Tags are saved anew whenever their page is written out. (E2)
+    TagsSavedAnew,
+    /// Whoever maps a page that was in swap restores its tags, be it to switch the area off. (E3)
+    TagsRestored,
+    /// A page that is moved takes its tags along. (E4)
+    MoveTakesTags,
+    /// Saved tags stay until no entry names the slot. (E5)
+    TagsKept,
+    /// Saved tags belong to a slot, not to the place from which the page went there. (E5, E6)
+    TagsBySlot,
+    /// A new page has its tags before an entry shows it. (E9)
+    TagsBeforeMapping,
+    /// A page of the swap cache is not mapped while it is being written out. (E15)
+    StableWhileWritten,
+    /// Entries are looked for in all spaces until no slot of an area that is switched off is in use. (E16)
+    SwapOffRepeats,
+    /// What a fork that failed has given the child counts until the child ends. (E17)
+    PartialForkCounted,
+    /// That an entry is the only one of its slot is found out under its leaf's lock. (E18)
+    LastUseUnderLock,
+    /// An entry of a page in swap says whether the page was its own. (D7)
+    ExclusiveKept,
+    /// The stamp of an evicted page appears as the page leaves the cache, under the cache's lock. (I11)
+    ShadowUnderLock,
     /// A protection that a scenario defines for its own toy; the core has none of this name.
     OfScenario,
 }

@@ -119,7 +119,10 @@ pub fn search(program: Arc<dyn Program>, plan: &Plan) -> Result<Outcome, String>
     let ended = catch_unwind(AssertUnwindSafe(|| tasks::run(program)));
     sim::set_guards_off(&[]);
     let Some(mut state) = sim::install(None) else { return Err("the search's state is gone".into()) };
-    if let Err(panic) = ended {
+    // What a broken core comes to when its world ends is no failure of the laboratory.
+    if let Err(panic) = ended
+        && state.broken.is_none()
+    {
         let text = tasks::panic_text(&*panic);
         return Err(format!("a panic in the laboratory, at schedule {}: {text}", state.schedule));
     }

@@ -45,7 +45,7 @@ impl Check {
     /// A check of `scenario` in `mode` with every protection on, to the scenario's bound.
     pub fn new(scenario: &'static Scenario, mode: Mode) -> Check {
         let bound = scenario.bound;
-        Check { scenario, mode, guards_off: Vec::new(), bound, time: None, allocations_fail: false }
+        Check { scenario, mode, guards_off: Vec::new(), bound, time: None, allocations_fail: scenario.failures }
     }
 
     /// The same without `guards`.

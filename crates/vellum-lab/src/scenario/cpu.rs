@@ -294,7 +294,7 @@ impl Cpu<'_> {
         format!("{:#x}+{pages}", self.ops.address(at))
     }
 
-    fn pages(&self, at: At, pages: u64) -> impl Iterator<Item = u64> + use<> {
+    pub(super) fn pages(&self, at: At, pages: u64) -> impl Iterator<Item = u64> + use<> {
         let first = self.ops.address(at) / self.ops.page_size();
         first..first + pages
     }

@@ -12,6 +12,7 @@ mod mode;
 mod ops;
 mod oracle;
 mod pressure;
+mod swap;
 mod toy;
 mod world;
 
@@ -57,6 +58,8 @@ pub struct Scenario {
     pub runs: fn(Mode) -> bool,
     /// Nodes of its memory; CPUs belong to them in turn.
     pub nodes: u8,
+    /// Allocations and transfers of swap may fail, wherever they are: surprises.
+    pub failures: bool,
     /// What is searched.
     pub bound: Bound,
     /// The invariants it can break, by their names in the catalogue; for the list.
@@ -89,6 +92,7 @@ impl Scenario {
         breaks: |_| true,
         runs: |_| true,
         nodes: 1,
+        failures: false,
         bound: Bound { preemptions: 2, surprises: 1 },
         invariants: &[],
         start: |_| (),

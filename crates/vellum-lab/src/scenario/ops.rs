@@ -75,6 +75,8 @@ pub(crate) trait Ops: Send + Sync {
     fn audit(&self);
     /// What the shortage of memory does.
     fn pressure(&self) -> &dyn super::pressure::PressureOps;
+    /// Swap, and tags, and what devices do with pages.
+    fn swap(&self) -> &dyn super::swap::SwapOps;
     /// The toy's means.
     fn toy(&self) -> &dyn super::toy::ToyOps;
 }

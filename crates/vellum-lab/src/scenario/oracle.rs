@@ -117,6 +117,11 @@ impl Oracle {
         self.files.values().copied().filter(|&index| index >= from).collect()
     }
 
+    /// From now on `page` may also read as at first, until somebody stores to it.
+    pub(crate) fn given_up(&mut self, process: usize, page: u64) {
+        self.cells.entry((process, page)).or_default().may_be.insert(0);
+    }
+
     /// Contents of `page` now come from elsewhere: nothing is known until the next access.
     pub(crate) fn forget(&mut self, process: usize, page: u64) {
         let cell = self.cells.entry((process, page)).or_default();

@@ -5,6 +5,7 @@ use super::cpu::Cpu;
 use super::ops::{Ops, Prot, Shows};
 use super::oracle::Oracle;
 use super::pressure::PressureOps;
+use super::swap::SwapOps;
 use super::toy::{ToyOps, ToyTables};
 use super::{At, Scenario, X, Y, Z};
 use crate::explore::{Broken, Execution, Program, WordId, access, sim};
@@ -467,12 +468,21 @@ impl<A: Arch> Ops for World<A> {
 
     fn audit(&self) {
         if let Err(error) = self.vm().audit() {
-            let invariant = if matches!(error, AuditError::Rights { .. }) { "I-VMA" } else { "I-COUNT" };
+            let invariant = match error {
+                AuditError::Rights { .. } => "I-VMA",
+                AuditError::Swap(_) => "I-SLOT",
+                AuditError::Mappings { .. } | AuditError::References { .. } => "I-REF",
+                _ => "I-COUNT",
+            };
             sim::report(invariant, format!("the audit finds: {error}"));
         }
     }
 
     fn pressure(&self) -> &dyn PressureOps {
+        self
+    }
+
+    fn swap(&self) -> &dyn SwapOps {
         self
     }
 

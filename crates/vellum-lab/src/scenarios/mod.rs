@@ -29,8 +29,26 @@ mod b7;
 mod b8;
 mod b9;
 mod d10;
+mod d7;
 mod d8;
 mod d9;
+mod e1;
+mod e11;
+mod e12;
+mod e13;
+mod e15;
+mod e16;
+mod e17;
+mod e18;
+mod e18l;
+mod e2;
+mod e3;
+mod e4;
+mod e5;
+mod e6;
+mod e7;
+mod e8;
+mod e9;
 mod f1;
 mod f10;
 mod f11;
@@ -53,6 +71,11 @@ mod g5;
 mod g6;
 mod g7;
 mod g9;
+mod i11;
+mod i6;
+mod i7;
+mod i8;
+mod i9;
 mod j1;
 mod j10;
 mod j13;
@@ -97,6 +120,7 @@ pub const ALL: &[&Scenario] = &[
     &b16r::SCENARIO,
     &b17::SCENARIO,
     &b20::SCENARIO,
+    &d7::SCENARIO,
     &d8::SCENARIO,
     &d9::SCENARIO,
     &d10::SCENARIO,
@@ -112,6 +136,23 @@ pub const ALL: &[&Scenario] = &[
     &f10::SCENARIO,
     &f11::SCENARIO,
     &f12::SCENARIO,
+    &e1::SCENARIO,
+    &e2::SCENARIO,
+    &e3::SCENARIO,
+    &e4::SCENARIO,
+    &e5::SCENARIO,
+    &e6::SCENARIO,
+    &e7::SCENARIO,
+    &e8::SCENARIO,
+    &e9::SCENARIO,
+    &e11::SCENARIO,
+    &e12::SCENARIO,
+    &e13::SCENARIO,
+    &e15::SCENARIO,
+    &e16::SCENARIO,
+    &e17::SCENARIO,
+    &e18::SCENARIO,
+    &e18l::SCENARIO,
     &g1::SCENARIO,
     &g2::SCENARIO,
     &g4::SCENARIO,
@@ -122,6 +163,11 @@ pub const ALL: &[&Scenario] = &[
     &g12::SCENARIO,
     &g13::SCENARIO,
     &g19::SCENARIO,
+    &i6::SCENARIO,
+    &i7::SCENARIO,
+    &i8::SCENARIO,
+    &i9::SCENARIO,
+    &i11::SCENARIO,
     &j1::SCENARIO,
     &j2::SCENARIO,
     &j4::SCENARIO,

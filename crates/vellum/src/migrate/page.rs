@@ -47,7 +47,9 @@ pub(super) fn copy<M: Machine>(cx: &Cx<'_, M>, from: Pfn, to: Pfn) {
     let machine = cx.vm().machine();
     // SAFETY: both frames are a page long; the new one is the caller's alone, and he has a reference to the old.
     unsafe { machine.copy_page(machine.frame(from), machine.frame(to)) };
-    cx.copy_tags(from, to);
+    if M::guard(Guard::MoveTakesTags) {
+        cx.copy_tags(from, to);
+    }
 }
 
 /// Moves the page; whether that was possible, else everything is as it was. Both folio locks and the caller's references

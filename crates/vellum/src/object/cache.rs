@@ -118,14 +118,19 @@ impl<M: Machine> Cache<M> {
     /// Removes `pfn`, which is page `index`, leaving the shadow `stamp`. The caller has frozen its counts and holds the
     /// folio lock.
     pub(crate) fn evict(&self, cx: &Cx<'_, M>, index: u64, pfn: Pfn, stamp: u64) {
-        let _guard = self.lock.lock(cx, Rank::Object);
+        let guard = self.lock.lock(cx, Rank::Object);
         let Some(slot) = self.tree.slot(cx, index).filter(|slot| slot.load(Relaxed) == pfn.0 + 1) else {
             debug_assert!(false, "a page that is evicted is in the cache");
             return;
         };
-        slot.store(stamp | SHADOW, Release);
+        // With the removal, so that nobody can have read the page again (I11).
+        slot.store(if M::guard(Guard::ShadowUnderLock) { stamp | SHADOW } else { 0 }, Release);
         self.pages.add_owned(1u64.wrapping_neg());
         forget_object(cx, pfn);
+        if !M::guard(Guard::ShadowUnderLock) {
+            drop(guard);
+            slot.store(stamp | SHADOW, Release);
+        }
     }
 
     /// Puts `new` in the place of `old`, page `index`, whose counts the caller has frozen; the cache's reference to `old`

@@ -430,6 +430,9 @@ fn absent_anonymous<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, plan: &Plan<'_
     };
     locked.install(plan.index, M::Arch::page(pfn, bits));
     drop(locked);
+    if plan.tag_bit() != PageBits::NONE && !M::guard(Guard::TagsBeforeMapping) {
+        cx.clear_tags(pfn);
+    }
     space.add_rss(cx, RssKind::Anonymous, 1);
     Ok(Step::Done(FaultKind::Anonymous))
 }
@@ -440,7 +443,7 @@ fn fresh_page<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, plan: &Plan<'_, M>) 
     let pfn = new_page(cx, space, plan)?;
     // SAFETY: the frame was just allocated and nobody else has it.
     unsafe { cx.vm().machine().clear_page(cx.vm().machine().frame(pfn)) };
-    if plan.tag_bit() != PageBits::NONE {
+    if plan.tag_bit() != PageBits::NONE && M::guard(Guard::TagsBeforeMapping) {
         cx.clear_tags(pfn);
     }
     Ok(pfn)

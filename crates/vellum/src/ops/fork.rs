@@ -270,6 +270,9 @@ impl<M: Machine> Fork<'_, M> {
             if !M::Arch::is_page(word) {
                 result = self.absent(cx, locked, fresh, index, copied);
                 if result.is_err() {
+                    if !M::guard(Guard::PartialForkCounted) {
+                        return result;
+                    }
                     break;
                 }
                 absent += i64::from(fresh.entry(index) != 0);

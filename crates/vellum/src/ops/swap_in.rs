@@ -39,12 +39,15 @@ fn swapped<M: Machine>(
 ) -> Step<M> {
     let Some(pfn) = cx.swap_lookup(slot) else { return Step::SwapIn(slot) };
     let lock = cx.vm().physical().frame(pfn).folio_lock();
-    if !lock.try_acquire() {
+    let is_locked = lock.try_acquire();
+    if !is_locked && M::guard(Guard::StableWhileWritten) {
         object::release(cx, pfn);
         return Step::AwaitFolio(pfn, plan.word);
     }
     let step = map_cached(cx, space, plan, slot, pfn, is_exclusive);
-    lock.release(cx.vm());
+    if is_locked {
+        lock.release(cx.vm());
+    }
     if !matches!(step, Step::Done(_)) {
         object::release(cx, pfn);
     }
@@ -71,17 +74,19 @@ fn map_cached<M: Machine>(
     is_exclusive: bool,
 ) -> Step<M> {
     let frame = cx.vm().physical().frame(pfn);
-    let is_it = cx.swap_is_cached(slot, pfn) || !M::guard(Guard::SlotUnderLock);
-    if !is_it || frame.flags() & folio::UP_TO_DATE == 0 {
+    let is_uncached = !M::guard(Guard::SlotUnderLock) || !M::guard(Guard::SlotCacheMutex);
+    if !(is_uncached || cx.swap_is_cached(slot, pfn)) || frame.flags() & folio::UP_TO_DATE == 0 {
         return Step::Retry;
     }
     // Nobody else has the page: this entry is the slot's last, and there are no references but the cache's and ours.
-    let is_last = cx.swap_is_last_use(slot) && frame.references() == 2;
-    let is_exclusive = is_exclusive || is_last;
+    let is_last = || cx.swap_is_last_use(slot) && frame.references() == 2;
+    let was_last = !M::guard(Guard::LastUseUnderLock) && is_last();
     if M::guard(Guard::TagsBeforeSlotFree) {
-        cx.restore_tags(slot, pfn);
+        restore_tags(cx, space, plan, slot, pfn);
     }
     let Some(locked) = commit(cx, space, plan) else { return Step::Retry };
+    // Under the lock: a fork would give a child such an entry, and leave this one as it is.
+    let is_exclusive = is_exclusive || if M::guard(Guard::LastUseUnderLock) { is_last() } else { was_last };
     if frame.mappings() == 0 {
         let owner = if is_exclusive { space.owner() } else { cx.swap_owner(slot) };
         frame.words[0].store(owner, Relaxed);
@@ -95,14 +100,22 @@ fn map_cached<M: Machine>(
     space.add_rss(cx, RssKind::Anonymous, 1);
     space.add_rss(cx, RssKind::Swap, -1);
     cx.swap_put(slot);
-    if !M::guard(Guard::TagsBeforeSlotFree) {
-        cx.restore_tags(slot, pfn);
-    }
     if bits.has(PageBits::DIRTY) {
         // What is in the slot is out of date.
         leave_cache_locked(cx, pfn);
     }
+    if !M::guard(Guard::TagsBeforeSlotFree) {
+        restore_tags(cx, space, plan, slot, pfn);
+    }
     Step::Done(FaultKind::Swapped)
+}
+
+/// Restores the tags that are saved with `slot`: to whoever gets the page, wherever (E5, E6).
+fn restore_tags<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, plan: &Plan<'_, M>, slot: SwapSlot, pfn: Pfn) {
+    let is_where_it_was = || plan.attributes.delta == 0 && cx.swap_owner(slot) == space.owner();
+    if M::guard(Guard::TagsBySlot) || is_where_it_was() {
+        cx.restore_tags(slot, pfn);
+    }
 }
 
 /// Takes a page out of the swap cache if no entry names its slot any more; whether it did. The caller has a reference.
@@ -184,7 +197,12 @@ impl<M: Machine> Space<'_, M> {
                 let cx = Cx::enter(self.vm());
                 let Some(plan) = plan_at(&cx, self.inner(), address) else { return Ok(()) };
                 let Some(Absent::Swap { slot, is_exclusive }) = M::Arch::absent_of(plan.word) else { return Ok(()) };
-                swapped(&cx, self.inner(), &plan, slot, is_exclusive)
+                let stamp = plan.leaf.fork_stamp();
+                if self.inner().fork_pending(stamp) {
+                    Step::AwaitFork(stamp)
+                } else {
+                    swapped(&cx, self.inner(), &plan, slot, is_exclusive)
+                }
             };
             match step {
                 Step::AwaitFolio(pfn, word) => self.await_folio(address, pfn, word),
@@ -233,9 +251,36 @@ impl<M: Machine> Space<'_, M> {
         }
     }
 
+    /// Where [`Guard::SlotCacheMutex`] is off: reads `slot` into a page that nobody else knows, and maps that if the
+    /// entry says then what it said before; whether it was read.
+    #[cold]
+    fn read_uncached(&self, address: u64, slot: SwapSlot) -> Result<bool, Error> {
+        let vm = self.vm();
+        let pfn = swap::new_page(&Cx::enter(vm))?;
+        let is_read = swap::read_page(vm, slot, pfn).is_ok();
+        let cx = Cx::enter(vm);
+        let frame = vm.physical().frame(pfn);
+        frame.set_flags(folio::UP_TO_DATE);
+        let plan = plan_at(&cx, self.inner(), address >> M::Arch::PAGE_SHIFT << M::Arch::PAGE_SHIFT);
+        let step = plan.filter(|_| is_read).and_then(|plan| match M::Arch::absent_of(plan.word) {
+            Some(Absent::Swap { slot: named, is_exclusive }) if named == slot => {
+                Some(map_cached(&cx, self.inner(), &plan, slot, pfn, is_exclusive))
+            }
+            _ => None,
+        });
+        frame.folio_lock().release(vm);
+        if !matches!(step, Some(Step::Done(_))) {
+            object::release(&cx, pfn);
+        }
+        Ok(is_read)
+    }
+
     /// Brings the page of `slot` into the swap cache; whether it was read.
     #[cold]
     pub(super) fn read_swap(&self, address: u64, slot: SwapSlot) -> Result<bool, FaultError> {
+        if !M::guard(Guard::SlotCacheMutex) {
+            return self.read_uncached(address, slot).map_err(|_| FaultError::OutOfMemory { address });
+        }
         match swap::bring_in(self.vm(), slot) {
             Ok(SwapIn::Read) => Ok(true),
             Ok(SwapIn::LookAgain) => Ok(false),

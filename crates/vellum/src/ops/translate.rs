@@ -77,6 +77,14 @@ impl<M: Machine> HeldPage<'_, M> {
     pub fn translation(&self) -> Translation {
         self.translation
     }
+
+    /// Notes that the page was stored to through this reference, as a device does: to be called after the stores and
+    /// before the reference is dropped. Only where the entry granted [`Prot::WRITE`](crate::arch::Prot::WRITE).
+    pub fn mark_dirty(&self) {
+        if is_counted(self.translation) {
+            object::mark_dirty(self.vm.physical().frame(self.translation.pfn));
+        }
+    }
 }
 
 impl<M: Machine> Drop for HeldPage<'_, M> {

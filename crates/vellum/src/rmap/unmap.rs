@@ -112,7 +112,10 @@ fn take<'a, M: Machine>(
     let old = match into {
         Into::Nothing => found.leaf.take(found.index),
         _ => {
-            found.leaf.update(found.index, |word| M::Arch::absent(absent(pfn, into, noted(M::Arch::page_bits(word))))).0
+            found
+                .leaf
+                .update(found.index, |word| M::Arch::absent(absent::<M>(pfn, into, noted(M::Arch::page_bits(word)))))
+                .0
         }
     };
     let bits = noted(M::Arch::page_bits(old));
@@ -133,10 +136,10 @@ fn take<'a, M: Machine>(
 }
 
 /// What an entry that showed `pfn` with `bits` says from now on.
-fn absent(pfn: Pfn, into: Into, bits: PageBits) -> Absent {
+fn absent<M: Machine>(pfn: Pfn, into: Into, bits: PageBits) -> Absent {
     let is_exclusive = bits.has(PageBits::EXCLUSIVE);
     match into {
-        Into::Slot(slot) => Absent::Swap { slot, is_exclusive },
+        Into::Slot(slot) => Absent::Swap { slot, is_exclusive: is_exclusive && M::guard(Guard::ExclusiveKept) },
         _ => Absent::Migration {
             pfn,
             is_exclusive,
@@ -173,7 +176,9 @@ fn restore_swapped<M: Machine>(cx: &Cx<'_, M>, slot: SwapSlot, pfn: Pfn) {
         found.leaf.update(found.index, |_| M::Arch::page(pfn, bits_of(cx, &found, pfn, flags)));
         found.space.add_rss(cx, RssKind::Anonymous, 1);
         found.space.add_rss(cx, RssKind::Swap, -1);
-        cx.swap_put(slot);
+        if M::guard(Guard::SlotCountUndone) {
+            cx.swap_put(slot);
+        }
         if cx.swap_count(slot) == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
 }

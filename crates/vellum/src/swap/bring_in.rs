@@ -3,6 +3,7 @@
 use super::{Inserted, SwapError, read_page};
 use crate::arch::SwapSlot;
 use crate::cpu::Cx;
+use crate::error::Error;
 use crate::machine::Machine;
 use crate::object::{PageError, release};
 use crate::phys::{AllocFlags, Kind, Pfn, folio};
@@ -64,14 +65,8 @@ fn enter_cache<M: Machine>(cx: &Cx<'_, M>, slot: SwapSlot) -> Result<Option<Pfn>
         release(cx, pfn);
         return Ok(None);
     }
-    let pfn = cx.alloc_frame(0, AllocFlags::NONE).map_err(|_| PageError::OutOfMemory)?;
+    let pfn = new_page(cx).map_err(|_| PageError::OutOfMemory)?;
     let frame = cx.vm().physical().frame(pfn);
-    frame.set_kind(Kind::Anonymous, 0);
-    frame.words[..3].iter().for_each(|word| word.store(0, Relaxed));
-    // Before there is a reference, for until then nobody else can take one, nor the lock.
-    let is_locked = frame.folio_lock().try_acquire();
-    debug_assert!(is_locked, "the folio lock of a new page");
-    frame.set_counts(1, 0);
     match cx.swap_insert(slot, pfn) {
         Ok(stamp) => {
             if stamp != 0 {
@@ -85,6 +80,19 @@ fn enter_cache<M: Machine>(cx: &Cx<'_, M>, slot: SwapSlot) -> Result<Option<Pfn>
             Ok(None)
         }
     }
+}
+
+/// A page that nobody knows, to read a slot into, with a reference and its folio lock for the caller.
+pub(crate) fn new_page<M: Machine>(cx: &Cx<'_, M>) -> Result<Pfn, Error> {
+    let pfn = cx.alloc_frame(0, AllocFlags::NONE)?;
+    let frame = cx.vm().physical().frame(pfn);
+    frame.set_kind(Kind::Anonymous, 0);
+    frame.words[..3].iter().for_each(|word| word.store(0, Relaxed));
+    // Before there is a reference, for until then nobody else can take one, nor the lock.
+    let is_locked = frame.folio_lock().try_acquire();
+    debug_assert!(is_locked, "the folio lock of a new page");
+    frame.set_counts(1, 0);
+    Ok(pfn)
 }
 
 /// Reads the slots around `slot` that are in use, while no node lacks memory. Errors are those of who wants the pages.

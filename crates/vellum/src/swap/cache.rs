@@ -43,8 +43,8 @@ impl<M: Machine> Cx<'_, M> {
     }
 
     /// The page that is cached with `slot`, with a reference for the caller. Its contents may not be there yet: the
-    /// caller takes or awaits the folio lock, and then asks [`Cx::swap_is_cached`].
-    /// Without locks: reclaim may be about to free the page, and is waited for.
+    /// caller takes or awaits the folio lock, and then asks [`Cx::swap_is_cached`]. No lock is held: reclaim may be about
+    /// to free the page, and is waited for.
     pub(crate) fn swap_lookup(&self, slot: SwapSlot) -> Option<Pfn> {
         let place = self.swap_place(slot)?;
         loop {
@@ -122,12 +122,7 @@ impl<M: Machine> Cx<'_, M> {
                 place.area.cached.fetch_sub(1, Relaxed);
                 frame.set_swap_slot(None);
                 frame.put();
-                match word.frame() {
-                    // Both read the slot, as if there were no cache.
-                    Some(_) if !M::guard(Guard::SlotCacheMutex) => Ok(0),
-                    Some(_) => Err(Inserted::Other),
-                    None => Err(Inserted::Gone),
-                }
+                Err(if word.frame().is_some() { Inserted::Other } else { Inserted::Gone })
             }
         }
     }

@@ -83,7 +83,7 @@ pub(crate) use areas::Swap;
 pub use areas::{AreaId, SwapUsage};
 pub(crate) use audit::SwapTally;
 pub use audit::{SwapAudit, SwapAuditError};
-pub(crate) use bring_in::{SwapIn, bring_in};
+pub(crate) use bring_in::{SwapIn, bring_in, new_page};
 pub(crate) use cache::Inserted;
 pub(crate) use clusters::SwapCursor;
 pub use device::SwapDevice;

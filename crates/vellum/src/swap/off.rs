@@ -8,6 +8,7 @@ use super::AreaId;
 use crate::arch::{Absent, Arch};
 use crate::cpu::Cx;
 use crate::error::Error;
+use crate::guard::Guard;
 use crate::machine::Machine;
 use crate::object::release;
 use crate::ops::swap_in::leave_cache;
@@ -47,21 +48,27 @@ impl<M: Machine> Vm<M> {
             }
             brought += self.drop_unnamed(area);
             idle = if brought == 0 { idle + 1 } else { 0 };
-            if idle > IDLE_MAX {
+            if idle > IDLE_MAX || !M::guard(Guard::SwapOffRepeats) {
                 return Err(Error::Invalid { what: "end of a swap area whose slots stay in use" });
             }
         }
         Ok(())
     }
 
-    /// Takes pages out of the swap cache whose slots no entry names; how many.
+    /// Takes pages out of the swap cache whose slots no entry names; how many. Sleeps for those that somebody is at work
+    /// on.
     fn drop_unnamed(&self, area: AreaId) -> u64 {
         let mut dropped = 0;
         self.each_used_slot(area, |slot| {
             let cx = Cx::enter(self);
-            if let Some(pfn) = cx.swap_lookup(slot) {
-                dropped += u64::from(leave_cache(&cx, pfn));
-                release(&cx, pfn);
+            let Some(pfn) = cx.swap_lookup(slot) else { return };
+            let has_left = leave_cache(&cx, pfn);
+            release(&cx, pfn);
+            drop(cx);
+            dropped += u64::from(has_left);
+            if !has_left {
+                let is_still_it = || Cx::enter(self).swap_is_cached(slot, pfn);
+                self.physical().frame(pfn).folio_lock().wait(self, is_still_it);
             }
         });
         dropped

@@ -30,6 +30,10 @@ impl<M: Machine> Cx<'_, M> {
     /// [`Error::OutOfMemory`] if no more entries can be counted: nothing has changed.
     pub(crate) fn swap_dup(&self, slot: SwapSlot) -> Result<(), Error> {
         let place = self.swap_place(slot).ok_or(NO_SLOT)?;
+        // So many entries are rare; a laboratory wants to see what becomes of it.
+        if !self.vm().machine().allow_allocation(0) {
+            return Err(Error::OutOfMemory);
+        }
         let outcome = place.update(|word| {
             let is_kept = word.count() > 0 || word.frame().is_some();
             (is_kept && word.count() < SlotWord::COUNT_MAX).then(|| word.with_count(word.count() + 1))

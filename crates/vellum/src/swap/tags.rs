@@ -8,6 +8,7 @@ use super::areas::Place;
 use crate::arch::{Arch, SwapSlot};
 use crate::cpu::Cx;
 use crate::error::Error;
+use crate::guard::Guard;
 use crate::machine::Machine;
 use crate::phys::folio::TAGGED;
 use crate::phys::{AllocFlags, Pfn};
@@ -38,6 +39,7 @@ impl<M: Machine> Cx<'_, M> {
         let Some(word) = place.tags() else { return Ok(()) };
         let found = record_at(word.load(Acquire));
         let record = match found {
+            Some(_) if !M::guard(Guard::TagsSavedAnew) => return Ok(()),
             Some(record) => record,
             None => self.new_record(bytes)?,
         };
@@ -54,8 +56,8 @@ impl<M: Machine> Cx<'_, M> {
     pub(crate) fn restore_tags(&self, slot: SwapSlot, pfn: Pfn) {
         let Some(bytes) = record_bytes::<M::Arch>() else { return };
         let frame = self.vm().physical().frame(pfn);
-        let word = self.swap_place(slot).and_then(|place| place.tags());
-        let Some(record) = word.and_then(|word| record_at(word.load(Acquire))) else { return };
+        let Some(place) = self.swap_place(slot).filter(|_| M::guard(Guard::TagsRestored)) else { return };
+        let Some(record) = place.tags().and_then(|word| record_at(word.load(Acquire))) else { return };
         if frame.flags() & TAGGED != 0 {
             return;
         }
@@ -63,6 +65,9 @@ impl<M: Machine> Cx<'_, M> {
         let tags = unsafe { core::slice::from_raw_parts(record.as_ptr(), bytes) };
         self.vm().machine().write_tags(pfn, tags);
         frame.set_flags(TAGGED);
+        if !M::guard(Guard::TagsKept) {
+            place.free_tags(self);
+        }
     }
 
     /// Whether tags are saved with `slot`.

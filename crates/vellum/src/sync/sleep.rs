@@ -58,8 +58,8 @@ impl<M: Machine> SleepLock<M> {
         }
     }
 
-    /// Waits a short while for the lock to change hands, if somebody holds it, inside the core, for a holder who is there
-    /// too and does not sleep; no lock is held.
+    /// Waits a short while for the lock to change hands, if somebody holds it, inside the core, for a holder who is
+    /// there too and does not sleep; no lock is held.
     pub(crate) fn await_release(&self, cx: &Cx<'_, M>) {
         let seen = self.0.load(Acquire);
         if seen != FREE {

@@ -1,0 +1,100 @@
+//! Swap that is switched off or fails, memory that is given up, and devices that use pages.
+
+use super::cpu::Cpu;
+use super::world::World;
+use super::{At, ops::Ops};
+use crate::explore::{access, sim};
+use crate::poison::lock;
+use std::sync::atomic::Ordering::SeqCst;
+use vellum::Error;
+use vellum::arch::Arch;
+use vellum::ops::Advice;
+
+/// What a world can do with swap; as [`super::ops::Ops`].
+pub(crate) trait SwapOps {
+    fn swap_off(&self) -> Result<(), Error>;
+    /// Lets every write to swap fail, or none any more.
+    fn refuse_writes(&self, refuses: bool);
+    fn give_up(&self, process: usize, at: At, pages: u64) -> Result<(), Error>;
+    fn populate(&self, process: usize, at: At, pages: u64) -> Result<(), Error>;
+    /// Holds the page while `body` runs, unless there is none; then reads its word, or stores `value` to it. The word.
+    fn hold(&self, process: usize, at: At, value: Option<u64>, body: &mut dyn FnMut()) -> Option<u64>;
+}
+
+impl<A: Arch> SwapOps for World<A> {
+    fn swap_off(&self) -> Result<(), Error> {
+        let area = lock(&self.swap).as_ref().map(|(_, area)| *area);
+        area.map_or(Ok(()), |area| self.vm().swap_off(area))
+    }
+
+    fn refuse_writes(&self, refuses: bool) {
+        lock(&self.swap).iter().for_each(|(device, _)| device.refuse(refuses));
+    }
+
+    fn give_up(&self, process: usize, at: At, pages: u64) -> Result<(), Error> {
+        self.space(process).advise(self.address(at), self.bytes(pages), Advice::Free)
+    }
+
+    fn populate(&self, process: usize, at: At, pages: u64) -> Result<(), Error> {
+        self.space(process).advise(self.address(at), self.bytes(pages), Advice::PopulateWrite)
+    }
+
+    fn hold(&self, process: usize, at: At, value: Option<u64>, body: &mut dyn FnMut()) -> Option<u64> {
+        let held = self.space(process).hold(self.address(at))?;
+        let frame = held.translation().pfn;
+        sim::happened(|| format!("  holds F{:x}", frame.0));
+        body();
+        let word = self.vm().machine().memory().word(frame, 0)?;
+        access::touch_at(&[(word.as_ptr().addr(), value.is_some())]);
+        if let Some(value) = value {
+            word.store(value, SeqCst);
+            let page = self.address(at) >> A::PAGE_SHIFT;
+            self.shared.with_oracle(|oracle| oracle.store(process, page, value));
+            sim::happened(|| format!("  the device stores {value} to F{:x}", frame.0));
+            held.mark_dirty();
+        }
+        let result = word.load(SeqCst);
+        sim::happened(|| format!("  F{:x} has {result}; is let go", frame.0));
+        Some(result)
+    }
+}
+
+impl Cpu<'_> {
+    /// Switches the swap area off; not done where memory does not take what is in it.
+    pub fn swap_off(&self) -> bool {
+        self.operation("swapoff".into(), || self.ops.swap().swap_off())
+    }
+
+    /// Lets every write to swap fail, or none any more.
+    pub fn refuse_writes(&self, refuses: bool) {
+        sim::happened(|| if refuses { "writes to swap fail" } else { "writes to swap succeed" }.into());
+        self.ops.swap().refuse_writes(refuses);
+    }
+
+    /// Gives pages up until they are stored to again (`MADV_FREE`): until then they may read as at first.
+    pub fn give_up(&self, at: At, pages: u64) -> bool {
+        let process = self.process();
+        self.pages(at, pages).for_each(|page| self.shared.with_oracle(|oracle| oracle.given_up(process, page)));
+        let text = format!("madvise FREE {}", self.range(at, pages));
+        self.operation(text, || self.ops.swap().give_up(process, at, pages))
+    }
+
+    /// Faults pages in as for stores, without any (`MADV_POPULATE_WRITE`).
+    pub fn populate(&self, at: At, pages: u64) -> bool {
+        let text = format!("madvise POPULATE {}", self.range(at, pages));
+        self.operation(text, || self.ops.swap().populate(self.process(), at, pages))
+    }
+
+    /// A device holds the page while `body` runs, and then reads its word: that, unless there was no page.
+    pub fn while_held(&self, at: At, mut body: impl FnMut()) -> Option<u64> {
+        sim::happened(|| format!("a device looks {:#x} up", self.ops.address(at)));
+        self.ops.swap().hold(self.process(), at, None, &mut body)
+    }
+
+    /// A device looks the page up and gets a reference; then it stores to the page, says so, and drops the reference.
+    /// Whether there was a page.
+    pub fn transfer_to(&self, at: At, value: u64) -> bool {
+        sim::happened(|| format!("a device looks {:#x} up", self.ops.address(at)));
+        self.ops.swap().hold(self.process(), at, Some(value), &mut || ()).is_some()
+    }
+}
