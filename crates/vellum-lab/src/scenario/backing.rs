@@ -1,7 +1,7 @@
 //! The file of a world, and its swap.
 //!
-//! Both are host variables that CPUs share. What the core keeps CPUs from doing at once is not looked at here; what it hands
-//! out of memory, and the pages of swap, are touched as what they stand for.
+//! Both are host variables that CPUs share. What the core keeps CPUs from doing at once is not looked at here; what it
+//! hands out of memory, and the pages of swap, are touched as what they stand for.
 
 use crate::explore::{access, sim};
 use crate::poison::lock;

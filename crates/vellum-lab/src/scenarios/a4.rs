@@ -1,5 +1,5 @@
-//! A4: mprotect finds that reclaim has taken the page out of its entry, so it has nothing to change, and returns without
-//! a flush. But reclaim has not flushed yet either: the program can still store through the old translation.
+//! A4: mprotect finds that reclaim has taken the page out of its entry, so it has nothing to change, and returns
+//! without a flush. But reclaim has not flushed yet either: the program can still store through the old translation.
 
 use crate::explore::Bound;
 use crate::scenario::{Prot, Scenario, X, actor};

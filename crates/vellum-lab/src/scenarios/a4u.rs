@@ -1,5 +1,5 @@
-//! A4, with munmap and a new mapping: munmap finds only that the page is in swap, drops the slot, and owes no flush. Who
-//! maps something new there sees the old page.
+//! A4, with munmap and a new mapping: munmap finds only that the page is in swap, drops the slot, and owes no flush.
+//! Who maps something new there sees the old page.
 
 use crate::explore::Bound;
 use crate::scenario::{Prot, Scenario, X, actor};

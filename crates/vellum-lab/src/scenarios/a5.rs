@@ -1,5 +1,5 @@
-//! A5: two batches owe flushes to one leaf. If the first to flush takes back a mark instead of its own count, the other's
-//! debt is forgotten, and mprotect does not pay it.
+//! A5: two batches owe flushes to one leaf. If the first to flush takes back a mark instead of its own count, the
+//! other's debt is forgotten, and mprotect does not pay it.
 
 use crate::explore::Bound;
 use crate::scenario::{Prot, Scenario, X, Y, actor};

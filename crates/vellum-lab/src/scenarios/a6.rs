@@ -1,5 +1,5 @@
-//! A6: migration copies a page before the flush. What a CPU stores to the old frame by a translation that it still has is
-//! not in the new one.
+//! A6: migration copies a page before the flush. What a CPU stores to the old frame by a translation that it still has
+//! is not in the new one.
 
 use crate::explore::Bound;
 use crate::scenario::{Prot, Scenario, X, actor};

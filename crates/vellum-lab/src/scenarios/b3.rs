@@ -1,6 +1,6 @@
 //! B3: a page stops counting as mapped before the flush. A cleaner is not deceived here, as the page is noted dirty
-//! after the flush; but copy-on-write is: who seems to be a page's only user stores to it in place, and the other process
-//! can still read it by a stale translation.
+//! after the flush; but copy-on-write is: who seems to be a page's only user stores to it in place, and the other
+//! process can still read it by a stale translation.
 
 use crate::scenario::{Process, Prot, Scenario, X, actor};
 use vellum::Guard;

@@ -1,5 +1,5 @@
-//! B7: a dirty page of a file is moved, and the old place flushed only after the locks have gone. A write-back finds the
-//! page at its new place, makes it clean there and flushes that; a store at the old place is noted nowhere.
+//! B7: a dirty page of a file is moved, and the old place flushed only after the locks have gone. A write-back finds
+//! the page at its new place, makes it clean there and flushes that; a store at the old place is noted nowhere.
 
 use crate::explore::Bound;
 use crate::scenario::{Prot, Scenario, X, Y, actor};

@@ -1,5 +1,5 @@
-//! F1: fork copies the entry of a page that is being moved, and leaves it exclusive. When the move ends, both sides show
-//! the page as theirs alone, and each sees what the other stores.
+//! F1: fork copies the entry of a page that is being moved, and leaves it exclusive. When the move ends, both sides
+//! show the page as theirs alone, and each sees what the other stores.
 
 use crate::explore::Bound;
 use crate::scenario::{Process, Prot, Scenario, X, actor};

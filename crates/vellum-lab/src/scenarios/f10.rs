@@ -1,5 +1,5 @@
-//! F10: a page's reverse-mapping walk is in the tables of a process that ends. If the process does not wait, the walk reads
-//! tables that are freed under its hands.
+//! F10: a page's reverse-mapping walk is in the tables of a process that ends. If the process does not wait, the walk
+//! reads tables that are freed under its hands.
 
 use crate::explore::Bound;
 use crate::scenario::{Process, Prot, Scenario, X, actor};
@@ -11,7 +11,7 @@ pub(super) static SCENARIO: Scenario = Scenario {
     guards: &[Guard::WalksEndFirst],
     invariants: &["I-PTFREE", "I-UAF", "I-COUNT"],
     nodes: 2,
-    bound: Bound { preemptions: 2, surprises: 0 },
+    bound: Bound { preemptions: 1, surprises: 0 },
     start: |cpu| {
         cpu.map(X, 1, Prot::ReadWrite);
         cpu.store(X, 1);

@@ -1,5 +1,5 @@
-//! F11: a fault looks a page of a file up. Then the file is truncated: the page leaves the cache, entries that show it go.
-//! The fault maps it, and the program sees what is beyond the end.
+//! F11: a fault looks a page of a file up. Then the file is truncated: the page leaves the cache, entries that show it
+//! go. The fault maps it, and the program sees what is beyond the end.
 
 use crate::explore::Bound;
 use crate::scenario::{Prot, Scenario, X, actor};

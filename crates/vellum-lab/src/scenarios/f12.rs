@@ -1,5 +1,5 @@
-//! F12: a store to a private mapping copies a page of a file, which is truncated before the copy is mapped. The copy is of
-//! what is no longer there, and lies beyond the end.
+//! F12: a store to a private mapping copies a page of a file, which is truncated before the copy is mapped. The copy
+//! is of what is no longer there, and lies beyond the end.
 
 use crate::explore::Bound;
 use crate::scenario::{Prot, Scenario, X, actor};

@@ -1,5 +1,6 @@
-//! F3: a fault finds a page in the page cache and takes a reference. Meanwhile the page was reclaimed, and its frame holds
-//! another page of the file, to which the reference is. If the fault does not look at the cache again, it maps that.
+//! F3: a fault finds a page in the page cache and takes a reference. Meanwhile the page was reclaimed, and its frame
+//! holds another page of the file, to which the reference is. If the fault does not look at the cache again, it maps
+//! that.
 
 use crate::explore::Bound;
 use crate::scenario::{Prot, Scenario, X, Y, Z, actor};

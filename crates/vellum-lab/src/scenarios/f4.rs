@@ -1,5 +1,6 @@
-//! F4: the walk that ends a migration looks at a page's first place, where it is not; mremap moves the entry there from the
-//! second place; the walk looks at that. The entry says for ever that the page is being moved, from a frame that is free.
+//! F4: the walk that ends a migration looks at a page's first place, where it is not; mremap moves the entry there
+//! from the second place; the walk looks at that. The entry says for ever that the page is being moved, from a frame
+//! that is free.
 
 use crate::explore::Bound;
 use crate::scenario::{Prot, Scenario, X, Z, actor};

@@ -1,5 +1,5 @@
-//! F5: a page of which swap has a copy is stored to, then moved. If the move forgets what the entry said of that store, the
-//! page passes for clean afterwards: reclaim drops it, and the old copy comes back.
+//! F5: a page of which swap has a copy is stored to, then moved. If the move forgets what the entry said of that
+//! store, the page passes for clean afterwards: reclaim drops it, and the old copy comes back.
 
 use crate::explore::Bound;
 use crate::scenario::{Prot, Scenario, X, actor};

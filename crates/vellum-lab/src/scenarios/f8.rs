@@ -1,5 +1,5 @@
-//! F8: two move lists of pages, in different orders. Each has the folio lock of a page and waits for the one that the other
-//! has.
+//! F8: two move lists of pages, in different orders. Each has the folio lock of a page and waits for the one that the
+//! other has.
 
 use crate::explore::Bound;
 use crate::scenario::{At, Prot, Scenario, X, Y, Z, actor};

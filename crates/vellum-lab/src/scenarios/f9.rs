@@ -1,5 +1,5 @@
-//! F9: a process that has made pages ends, and a child of it still has them. They bear the name of its place in the line;
-//! if that goes with the process, and another process gets its memory, the pages cannot be found any more.
+//! F9: a process that has made pages ends, and a child of it still has them. They bear the name of its place in the
+//! line; if that goes with the process, and another process gets its memory, the pages cannot be found any more.
 
 use crate::explore::Bound;
 use crate::scenario::{Process, Prot, Scenario, X, actor};

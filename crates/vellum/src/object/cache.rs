@@ -91,7 +91,8 @@ impl<M: Machine> Cache<M> {
             let slot = self.tree.make_slot(cx, &guard, index, &mut reserve);
             let word = slot.load(Relaxed);
             if let Some(winner) = frame_of(word) {
-                // Nothing is removed while the lock is held; but who waits for it to remove the page has frozen its counts.
+                // Nothing is removed while the lock is held; but whoever waits for it, to remove the page, has frozen
+                // its counts.
                 if cx.vm().physical().frame(winner).try_get() {
                     return Ok((winner, None));
                 }

@@ -108,8 +108,10 @@ fn collect<M: Machine, const N: usize>(
         }
         let word = leaf.entry(index);
         if let Some(pfn) = page_of(cx, word, sharers) {
-            // The frame may have become another page before it was counted; if the entry names it still, it is the page.
-            if leaf.entry(index) == word {
+            // The frame may have become another page before it was counted; if the entry names it still, whatever has
+            // become of its bits, it is the page.
+            let now = leaf.entry(index);
+            if M::Arch::is_page(now) && M::Arch::pfn(now) == pfn {
                 list.push(pfn);
             } else {
                 object::release(cx, pfn);
