@@ -436,7 +436,7 @@ impl<'h, A: Arch> Stage<'h, A> {
 
 /// Bytes of the granule that is tagged at `address`; 0 without tags.
 fn granule<A: Arch>(address: u64) -> usize {
-    let is_private = address < FILE || address >= ELSEWHERE;
+    let is_private = !(FILE..ELSEWHERE).contains(&address);
     A::SEMANTICS.tags.filter(|_| is_private).map_or(0, |tags| 1 << tags.granule_shift)
 }
 

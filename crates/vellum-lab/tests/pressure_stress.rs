@@ -204,9 +204,9 @@ impl<'w, 'h, A: Arch> Worker<'w, 'h, A> {
         let (first, count) = self.part();
         let (start, length) = (self.programs[program].base + first as u64 * PAGE, count as u64 * PAGE);
         if self.random.bool() {
-            done(self.programs[program].space.unmap(start, length)).map(|()| {
+            if done(self.programs[program].space.unmap(start, length)).is_some() {
                 self.programs[program].own[first..first + count].fill(Holds::Unmapped);
-            });
+            }
             return;
         }
         let prot = if self.programs[program].may_store { Prot::READ_WRITE } else { Prot::READ };
