@@ -21,9 +21,9 @@ const PAGE: u64 = 4096;
 const PRIVATE: u64 = 16 * PAGE;
 const PAGES: u64 = 10;
 /// Where they may be moved to.
-const ELSEWHERE: u64 = 96 * PAGE;
+const ELSEWHERE: u64 = 44 * PAGE;
 /// Pages of a file, shared, from here on.
-const FILE: u64 = 48 * PAGE;
+const FILE: u64 = 30 * PAGE;
 const FILE_PAGES: u64 = 4;
 
 /// What fails.
@@ -436,7 +436,7 @@ impl<'h, A: Arch> Stage<'h, A> {
 
 /// Bytes of the granule that is tagged at `address`; 0 without tags.
 fn granule<A: Arch>(address: u64) -> usize {
-    let is_private = address < FILE || address >= ELSEWHERE;
+    let is_private = !(FILE..ELSEWHERE).contains(&address);
     A::SEMANTICS.tags.filter(|_| is_private).map_or(0, |tags| 1 << tags.granule_shift)
 }
 

@@ -84,9 +84,9 @@ fn map<A: Arch>(space: &TestSpace<'_, A>, at: u64, pages: u64) {
     (0..pages).for_each(|page| store(space, at + page * PAGE, page as u8 + 1).expect("memory"));
 }
 
-const A0: u64 = 8 * PAGE;
-const B0: u64 = 24 * PAGE;
-const C0: u64 = 40 * PAGE;
+const A0: u64 = 16 * PAGE;
+const B0: u64 = 30 * PAGE;
+const C0: u64 = 44 * PAGE;
 
 fn forks_and_moves<A: Arch>() {
     let vm = boot::<A>();

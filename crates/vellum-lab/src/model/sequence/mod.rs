@@ -5,6 +5,9 @@
 //! end, all mappings, resident pages, counts and the bytes of resident pages, and the core audits itself. At the end
 //! everything is loaded once, everything is dropped, and every frame must be free again.
 //!
+//! Where memory may be short ([`run_seeds_under_pressure`]) memory is taken back, moved and given up at any step too; a
+//! page that was given up shows what it held or zeroes until somebody looks or stores, and the model keeps both.
+//!
 //! A sequence comes from a seed. One that fails is shrunk, and printed so that it can be pasted into a test:
 //!
 //! ```no_run
