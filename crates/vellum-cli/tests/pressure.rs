@@ -23,9 +23,13 @@ fn clean(arguments: &[&str]) -> Value {
 fn bundled_trace_in_a_quarter(more: &[&str]) -> Value {
     let document = clean(&[&["--memory", "5M", "--swap", "64M"], more].concat());
     assert_eq!(document["accesses"], 27_953_366);
-    for path in
-        ["/work/pages_swapped_in", "/work/pages_swapped_out", "/work/refaults", "/work/pages_reclaimed", "/counters/pageoutrun"]
-    {
+    for path in [
+        "/work/pages_swapped_in",
+        "/work/pages_swapped_out",
+        "/work/refaults",
+        "/work/pages_reclaimed",
+        "/counters/pageoutrun",
+    ] {
         assert!(number(&document, path) > 0, "{path}");
     }
     // Most memory is taken back before somebody finds none.
@@ -109,9 +113,12 @@ fn workloads_say_what_they_need() {
 
 #[test]
 fn pressure_is_reported_for_people() {
-    let output = vellum(&["run", "tagged-heap", "--arch", "aarch64", "--cpus", "2", "--memory", "4M", "--deterministic"]);
+    let output =
+        vellum(&["run", "tagged-heap", "--arch", "aarch64", "--cpus", "2", "--memory", "4M", "--deterministic"]);
     let text = String::from_utf8(output.stdout).unwrap();
-    for part in ["4 MiB on 2 nodes, 16 MiB of swap", "reclaim ", "working set", "swap  ", "migration ", "rmap ", "tags "] {
+    for part in
+        ["4 MiB on 2 nodes, 16 MiB of swap", "reclaim ", "working set", "swap  ", "migration ", "rmap ", "tags "]
+    {
         assert!(text.contains(part), "{part}:\n{text}");
     }
 }

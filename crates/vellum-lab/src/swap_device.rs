@@ -6,9 +6,9 @@ use rustc_hash::FxHashMap;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::sync::{Arc, Mutex};
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex};
 use vellum::{IoError, SwapDevice};
 
 /// What a device did.

@@ -176,14 +176,9 @@ impl Lines {
 
     /// What the shortage of memory led to, if there was one.
     fn pressure(&mut self, report: &Report<'_>) {
-        let [reclaimed, swapped_in, swapped_out, refaults, working_set] = [
-            report.reclaimed(),
-            report.swapped_in(),
-            report.swapped_out(),
-            report.refaults(),
-            report.working_set(),
-        ]
-        .map(count);
+        let [reclaimed, swapped_in, swapped_out, refaults, working_set] =
+            [report.reclaimed(), report.swapped_in(), report.swapped_out(), report.refaults(), report.working_set()]
+                .map(count);
         if report.reclaimed() > 0 {
             let [background, direct] = ["pageoutrun", "allocstall"].map(|name| count(report.counter(name)));
             self.row("reclaim", &format!("{reclaimed} pages; {background} times in the background, {direct} direct"));
