@@ -33,8 +33,8 @@ pub enum Command {
 #[derive(Debug, Args)]
 pub struct RunArgs {
     /// A trace file (`-` for standard input), or a workload: fault-private, fault-shared, map-churn, protect-toggle,
-    /// fork-server, file-readers, stack-and-heap, reclaim-scan, swap-storm, migrate-nodes, tagged-heap. The bundled trace
-    /// if there is none.
+    /// fork-server, file-readers, stack-and-heap, reclaim-scan, swap-storm, migrate-nodes, tagged-heap. The bundled
+    /// trace if there is none.
     pub target: Option<PathBuf>,
     /// Simulated CPUs, 1 to 256 [a trace: 1; a workload: what the host has].
     #[arg(long, value_parser = cpus)]

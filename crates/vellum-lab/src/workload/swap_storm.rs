@@ -63,7 +63,7 @@ impl<'vm, M: Simulated> Actor<'vm, M> for SwapStorm<'vm, M> {
             self.look(user)?;
             return Ok(Step::More);
         }
-        // Every other process ends, so that some have descendants and no longer an ancestor; the rest are checked whole.
+        // Every other process ends, so that some have descendants and no longer an ancestor; the rest are checked.
         if self.checked < self.processes.len() {
             let process = &self.processes[self.checked];
             for page in 0..PAGES {

@@ -1,5 +1,5 @@
-//! An allocator that gives its blocks tags, in each CPU's own space, in a heap that is larger than memory: it is forked,
-//! moved between nodes and swapped out, and every pointer must go on fitting its block, and no other.
+//! An allocator that gives its blocks tags, in each CPU's own space, in a heap that is larger than memory. It is
+//! forked, moved between nodes and swapped out, and every pointer must go on fitting its block, and no other.
 
 use super::user::{User, page_bytes};
 use super::{Actor, Prepared, Simulated, Step};

@@ -55,8 +55,8 @@ pub(crate) fn shrink<M: Machine>(vm: &Vm<M>, list: &Isolated<LENGTH>, choice: Ch
     shrink_from(vm, &mut |_, _| given.take().unwrap_or(Isolated::new()), choice)
 }
 
-/// Reclaims one list of pages from `source`. Candidates that are in use take no place in the list: the flush is to serve
-/// as many pages as it can.
+/// Reclaims one list of pages from `source`. Candidates that are in use take no place in the list: the flush is to
+/// serve as many pages as it can.
 pub(super) fn shrink_from<M: Machine>(vm: &Vm<M>, source: &mut Source<'_, M>, choice: Choice) -> u64 {
     let mut pages: [Option<Page<'_, M>>; LENGTH] = [const { None }; LENGTH];
     let mut freed = unmap(vm, source, choice, &mut pages);
@@ -71,8 +71,8 @@ pub(super) fn shrink_from<M: Machine>(vm: &Vm<M>, source: &mut Source<'_, M>, ch
     freed
 }
 
-/// The first phase: those that can go are unmapped, until there are enough of them, with one flush; and those of them that
-/// are clean are freed; how many. The others are left in `pages`.
+/// The first phase: those that can go are unmapped, until there are enough of them, with one flush; and those of them
+/// that are clean are freed; how many. The others are left in `pages`.
 fn unmap<'vm, M: Machine>(
     vm: &'vm Vm<M>,
     source: &mut Source<'_, M>,
