@@ -1,7 +1,7 @@
-//! Every allocation (those for saved tags included), every transfer of the swap device and of files, and every compressed
-//! page fails in turn, alone and with all that follow, under each operation that has to do with pages in swap. Afterwards
-//! the core's recount finds nothing wrong, every program sees what it stored, with its tags, or gets a bus error where
-//! that is lost, and in the end nothing is left in use.
+//! Every allocation (those for saved tags included), every transfer of the swap device and of files, and every
+//! compressed page fails in turn, alone and with all that follow, under each operation that has to do with pages in
+//! swap. Afterwards the core's recount finds nothing wrong, every program sees what it stored, with its tags, or gets a
+//! bus error where that is lost, and in the end nothing is left in use.
 
 use std::mem::ManuallyDrop;
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! Random sequences of operations on the core and on the reference model, with memory taken back, moved and given up
-//! between and during them: 4,000 and a few in all, or as many as `VELLUM_SEQUENCES` says; from `VELLUM_SEED` on, if that
-//! is set.
+//! between and during them: 4,000 and a few in all, or as many as `VELLUM_SEQUENCES` says; from `VELLUM_SEED` on, if
+//! that is set.
 
 use std::time::Instant;
 use vellum::arch::{Aarch64, Arch, Tiny, X86_64, X86_64La57};

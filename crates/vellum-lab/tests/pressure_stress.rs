@@ -433,8 +433,8 @@ fn stress<A: Arch>(operations: u64, seed: u64, compressed_frames: u64) {
     let totals = vm.totals();
     let of = |event| totals.get(event);
     println!(
-        "{}: {operations} operations, seed {seed}, {:.1} s: {} out, {} in, {} compressed, {} moved, {} freed after being \
-         given up, {} stalls, {} accesses without memory",
+        "{}: {operations} operations, seed {seed}, {:.1} s: {} out, {} in, {} compressed, {} moved, {} given up and \
+         freed, {} stalls, {} accesses without memory",
         A::NAME,
         begun.elapsed().as_secs_f64(),
         of(Event::SwapOut),

@@ -69,8 +69,8 @@ impl Model {
         self.objects[&object].page_count(self.limits.page_shift)
     }
 
-    /// Makes an object `pages` pages long, which is not longer than it is. What private mappings hold of the pages behind
-    /// that is lost too.
+    /// Makes an object `pages` pages long, which is not longer than it is. What private mappings hold of the pages
+    /// behind that is lost too.
     pub fn truncate(&mut self, object: ObjectId, pages: u64) {
         let (shift, quirk) = (self.limits.page_shift, self.quirk);
         let state = self.object_mut(object);
