@@ -9,7 +9,7 @@ pub(super) static SCENARIO: Scenario = Scenario {
     id: "E13",
     title: "swapoff frees an area that a fault is looking at",
     guards: &[Guard::GracePeriod],
-    invariants: &["I-UAF", "I-PTFREE"],
+    invariants: &["I-PTFREE"],
     bound: Bound { preemptions: 1, surprises: 0 },
     start: |cpu| {
         cpu.map(X, 1, Prot::ReadWrite);

@@ -10,7 +10,7 @@ pub(super) static SCENARIO: Scenario = Scenario {
     title: "a page without references is taken aside",
     thread: "S5",
     guards: &[Guard::IsolateCounted],
-    invariants: &["I-REF", "I-UAF"],
+    invariants: &["I-COUNT", "I-REF", "I-ASSERT"],
     bound: Bound { preemptions: 1, surprises: 0 },
     start: |cpu| {
         cpu.map(X, 1, Prot::ReadWrite);
