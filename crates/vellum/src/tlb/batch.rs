@@ -25,7 +25,7 @@ use crate::space::table::Locked;
 use crate::stat::Event;
 
 /// Spaces a batch remembers before it must flush.
-const SPACES: usize = 8;
+pub(super) const SPACES: usize = 32;
 /// Leaves it remembers.
 const LEAVES: usize = 64;
 

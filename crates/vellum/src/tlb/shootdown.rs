@@ -1,6 +1,6 @@
 //! Invalidating translations on every CPU that may hold them, and serving such requests.
 
-use super::batch::Owed;
+use super::batch::{Owed, SPACES};
 use super::mailbox::Request;
 use super::{CpuTlb, RANGE_MAX, SLOTS_MAX, SpaceTlb, asid};
 use crate::arch::{Arch, is_broadcast};
@@ -62,7 +62,7 @@ impl<M: Machine> Cx<'_, M> {
         if is_broadcast::<M::Arch>() {
             return self.broadcast_all(all.iter().flatten());
         }
-        let mut requests = [None; 8];
+        let mut requests = [None; SPACES];
         let mut everybody = CpuSet::EMPTY;
         let mut tickets = [0u32; crate::cpuset::CPUS_MAX];
         for (owed, request) in all.iter().flatten().zip(&mut requests) {
