@@ -50,8 +50,8 @@ impl Pressure {
     }
 }
 
-/// Hands the core what is to serve it under pressure: a swap area on `device`, or without one an area whose pages live in
-/// the compressed tier alone; the tier's limit; the switch for batches.
+/// Hands the core what is to serve it under pressure: a swap area on `device`, or without one an area whose pages live
+/// in the compressed tier alone; the tier's limit; the switch for batches.
 pub(crate) fn hand_to_core<M: Machine>(
     vm: &Vm<M>,
     pressure: &Pressure,

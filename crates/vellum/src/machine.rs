@@ -198,8 +198,8 @@ pub unsafe trait Machine: Sized + Send + Sync + 'static {
         false
     }
 
-    /// Reads the memory tags of a frame, packed: [`crate::arch::TagFormat::bytes`] bytes. Called only where the architecture
-    /// has tags; locks may be held.
+    /// Reads the memory tags of a frame, packed: [`crate::arch::TagFormat::bytes`] bytes. Called only where the
+    /// architecture has tags; locks may be held.
     fn read_tags(&self, pfn: Pfn, into: &mut [u8]) {
         let _ = pfn;
         into.fill(0);
@@ -210,15 +210,16 @@ pub unsafe trait Machine: Sized + Send + Sync + 'static {
         let _ = (pfn, tags);
     }
 
-    /// No memory is left, and none could be reclaimed: `victim` is the space whose end would free most. An embedder ends
-    /// that program, or another, and says whether trying again may help; otherwise the operation fails. Called without
-    /// locks; may sleep.
+    /// No memory is left, and none could be reclaimed: `victim` is the space whose end would free most. An embedder
+    /// ends that program, or another, and says whether trying again may help; otherwise the operation fails. Called
+    /// without locks; may sleep.
     fn out_of_memory(&self, victim: &crate::reclaim::Victim) -> bool {
         let _ = victim;
         false
     }
 
-    /// The slower memory node to which pages of `node` go before they are reclaimed; constant, and leading in no circle.
+    /// The slower memory node to which pages of `node` go before they are reclaimed; constant, and leading in no
+    /// circle.
     fn demotion_target(&self, node: u8) -> Option<u8> {
         let _ = node;
         None

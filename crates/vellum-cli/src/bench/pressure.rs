@@ -1,5 +1,5 @@
-//! What is measured of memory pressure: reclaim, swap and migration, by page. Copying a page, and the device, are left out
-//! of the instructions, as clearing is.
+//! What is measured of memory pressure: reclaim, swap and migration, by page. Copying a page, and the device, are left
+//! out of the instructions, as clearing is.
 
 use super::jobs::{BenchSpace, BenchVm, PAGE_BYTES, mapped, used_vm};
 use super::machine::{PAGE, apart};

@@ -1,8 +1,8 @@
 //! What an entry says of a page that is not there: a common form, which each architecture shifts to where its hardware
 //! looks for nothing.
 //!
-//! From the lowest bit: two of the kind, one for *exclusive*, one for *dirty*, one for *accessed*, one unused, then 45 of
-//! the slot or the frame.
+//! From the lowest bit: two of the kind, one for *exclusive*, one for *dirty*, one for *accessed*, one unused, then 45
+//! of the slot or the frame.
 
 use crate::phys::Pfn;
 

@@ -235,8 +235,8 @@ pub trait Arch: Copy + Send + Sync + 'static {
     /// Whether a level 0 word is a page: neither empty nor [`Entry::Absent`].
     fn is_page(word: u64) -> bool;
 
-    /// How far [`Absent::raw`] is shifted in a level 0 word, so that neither the processor nor [`Arch::is_page`] takes it
-    /// for a page.
+    /// How far [`Absent::raw`] is shifted in a level 0 word, so that neither the processor nor [`Arch::is_page`] takes
+    /// it for a page.
     const ABSENT_SHIFT: u32;
 
     /// The level 0 word which says `absent`.

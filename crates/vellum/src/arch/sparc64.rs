@@ -12,8 +12,8 @@
 //! * Bit 61 is software's in the sun4v format. (It is the lock bit of the first such processors' own TLBs; their
 //!   hypervisor clears it.)
 //! * Loads are allowed by V itself, so a page that can be executed can be read.
-//! * Bit 9 enables version checks (ADI, "mcd") on processors which have them, and is CV on older ones: set for pages with
-//!   memory tags alone.
+//! * Bit 9 enables version checks (ADI, "mcd") on processors which have them, and is CV on older ones: set for pages
+//!   with memory tags alone.
 //! * Addresses are sign-extended from bit 52; the last 4 GiB before the hole stay free, lest the processor prefetch
 //!   into it.
 

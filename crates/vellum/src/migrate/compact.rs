@@ -9,7 +9,8 @@ use crate::stat::Event;
 use crate::vm::Vm;
 
 impl<M: Machine> Vm<M> {
-    /// Makes a block of `1 << order` consecutive frames of `node` free, by moving pages elsewhere; whether there is one now.
+    /// Makes a block of `1 << order` consecutive frames of `node` free, by moving pages elsewhere; whether there is one
+    /// now.
     ///
     /// May sleep; allocates the frames the pages go to.
     pub fn compact(&self, node: u8, order: u8) -> bool {

@@ -22,8 +22,8 @@ impl<M: Machine> Space<'_, M> {
     /// The program may run, and other programs that share the pages. May sleep; allocates frames on that node.
     ///
     /// # Errors
-    /// [`Error::Unaligned`], [`Error::ZeroLength`], [`Error::OutOfRange`]; [`Error::Invalid`] for a node without memory.
-    /// Nothing has changed then.
+    /// [`Error::Unaligned`], [`Error::ZeroLength`], [`Error::OutOfRange`]; [`Error::Invalid`] for a node without
+    /// memory. Nothing has changed then.
     pub fn move_pages(&self, start: u64, length: u64, node: u8) -> Result<(u64, u64), Error> {
         let (start, end) = checked::<M::Arch>(start, length)?;
         self.vm().physical().check_policy(Policy::Bind(NodeSet::EMPTY.with(node)))?;
@@ -51,8 +51,8 @@ impl<M: Machine> Space<'_, M> {
 }
 
 impl<M: Machine> Vm<M> {
-    /// Moves up to `wanted` pages of `node` that were not used for some time to the slower node the machine names for it;
-    /// how many.
+    /// Moves up to `wanted` pages of `node` that were not used for some time to the slower node the machine names for
+    /// it; how many.
     pub(crate) fn demote(&self, node: u8, wanted: u64) -> u64 {
         let Some(slower) = self.machine().demotion_target(node).filter(|&slower| slower != node) else { return 0 };
         let mut done = 0;

@@ -18,8 +18,8 @@ pub(super) struct Move<'vm, M: Machine> {
     pub(super) is_copied: bool,
 }
 
-/// Makes the frame `to`, just allocated, a page like that in `from`, which nobody can find yet: with one reference and its
-/// folio lock, for the caller.
+/// Makes the frame `to`, just allocated, a page like that in `from`, which nobody can find yet: with one reference and
+/// its folio lock, for the caller.
 pub(super) fn prepare<M: Machine>(cx: &Cx<'_, M>, from: Pfn, to: Pfn) {
     let (old, new) = (cx.vm().physical().frame(from), cx.vm().physical().frame(to));
     new.set_kind(old.kind(), 0);
@@ -52,8 +52,8 @@ pub(super) fn copy<M: Machine>(cx: &Cx<'_, M>, from: Pfn, to: Pfn) {
     }
 }
 
-/// Moves the page; whether that was possible, else everything is as it was. Both folio locks and the caller's references
-/// are given up.
+/// Moves the page; whether that was possible, else everything is as it was. Both folio locks and the caller's
+/// references are given up.
 pub(super) fn carry_out<M: Machine>(cx: &Cx<'_, M>, this: Move<'_, M>) -> bool {
     let (old, new) = (cx.vm().physical().frame(this.from), cx.vm().physical().frame(this.to));
     let is_file = old.kind() == Kind::File;
@@ -101,8 +101,8 @@ fn move_anonymous<M: Machine>(cx: &Cx<'_, M>, this: &Move<'_, M>, old: &Frame<M>
     true
 }
 
-/// The page has no entries, so its counts can be frozen while it is replaced; whoever looks it up in between finds the new
-/// frame, and waits for its contents.
+/// The page has no entries, so its counts can be frozen while it is replaced; whoever looks it up in between finds the
+/// new frame, and waits for its contents.
 fn move_file<M: Machine>(cx: &Cx<'_, M>, this: &Move<'_, M>, old: &Frame<M>, new: &Frame<M>) -> bool {
     if !object::is_up_to_date(old) {
         return false;

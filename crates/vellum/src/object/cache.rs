@@ -134,8 +134,8 @@ impl<M: Machine> Cache<M> {
         }
     }
 
-    /// Puts `new` in the place of `old`, page `index`, whose counts the caller has frozen; the cache's reference to `old`
-    /// becomes the caller's, and the caller gives one to `new`.
+    /// Puts `new` in the place of `old`, page `index`, whose counts the caller has frozen; the cache's reference to
+    /// `old` becomes the caller's, and the caller gives one to `new`.
     pub(crate) fn replace(&self, cx: &Cx<'_, M>, index: u64, old: Pfn, new: Pfn) -> bool {
         let _guard = self.lock.lock(cx, Rank::Object);
         let Some(slot) = self.tree.slot(cx, index).filter(|slot| slot.load(Relaxed) == old.0 + 1) else { return false };
@@ -175,8 +175,8 @@ fn frame_of(word: u64) -> Option<Pfn> {
     if word == 0 || word & SHADOW != 0 { None } else { Some(Pfn(word - 1)) }
 }
 
-/// Notes that a page is no longer in the cache of an object: whoever holds the lock of a leaf and finds the object named
-/// maps the page before the walk that follows its removal comes to that leaf (F11).
+/// Notes that a page is no longer in the cache of an object: whoever holds the lock of a leaf and finds the object
+/// named maps the page before the walk that follows its removal comes to that leaf (F11).
 fn forget_object<M: Machine>(cx: &Cx<'_, M>, pfn: Pfn) {
     cx.vm().physical().frame(pfn).words[0].swap(0, SeqCst);
 }

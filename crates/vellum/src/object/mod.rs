@@ -350,15 +350,15 @@ impl<'vm, M: Machine> Object<'vm, M> {
     /// removed. Shared memory has nowhere to go: 0.
     ///
     /// # Errors
-    /// [`Error::Io`] with the first page that could not be written; the others were, and those that were not stay dirty.
-    /// [`Error::OutOfMemory`] if there is no frame left to copy pages to while they are written.
+    /// [`Error::Io`] with the first page that could not be written; the others were, and those that were not stay
+    /// dirty. [`Error::OutOfMemory`] if there is no frame left to copy pages to while they are written.
     pub fn write_back(&self) -> Result<u64, Error> {
         writeback::write_back(self.vm, self.inner())
     }
 
-    /// Drops the pages from page `pages` on, from the cache and wherever they are mapped, private copies of them included, as
-    /// `ftruncate` does: afterwards accesses there get a bus error. Shared memory is that long then, at most as long as it
-    /// was; of a file, the backing must have been made shorter before.
+    /// Drops the pages from page `pages` on, from the cache and wherever they are mapped, private copies of them
+    /// included, as `ftruncate` does: afterwards accesses there get a bus error. Shared memory is that long then, at
+    /// most as long as it was; of a file, the backing must have been made shorter before.
     ///
     /// Sleeps for I/O under way on those pages. What was stored to them is lost.
     ///

@@ -155,8 +155,8 @@ pub(crate) fn end_filling<M: Machine>(cx: &Cx<'_, M>, frame: &Frame<M>) {
     cx.vm().machine().wake(frame.halves[0].as_core());
 }
 
-/// Whether the cached page of `frame` belongs to `object`, still. Exact for who holds the lock of a leaf that shows, or is
-/// about to show, the page.
+/// Whether the cached page of `frame` belongs to `object`, still. Exact for who holds the lock of a leaf that shows, or
+/// is about to show, the page.
 #[inline(always)]
 pub(crate) fn is_page_of<M: Machine>(frame: &Frame<M>, object: NonNull<Inner<M>>) -> bool {
     frame.words[0].load(SeqCst) == object.as_ptr().expose_provenance() as u64

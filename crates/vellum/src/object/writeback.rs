@@ -82,7 +82,8 @@ fn each_dirty<M: Machine>(
         from = batch.following;
         let written_before = outcome.written;
         let locked = batch.lock_and_clean();
-        // Those whose folio lock somebody has come last: then there is no other in this hand while it is waited for (F8).
+        // Those whose folio lock somebody has come last: then there is no other in this hand while it is waited for
+        // (F8).
         for waits in [false, true] {
             for (place, &(index, pfn)) in batch.pages().iter().enumerate().filter(|&(place, _)| locked[place] != waits)
             {
@@ -129,9 +130,9 @@ fn clean<M: Machine>(vm: &Vm<M>, pages: &[Pfn], chosen: &[bool]) {
     batch.flush();
 }
 
-/// Writes page `index` of an object, whose folio lock is held and which no entry shows, if it is dirty; whether it is clean
-/// now. For reclaim, which needs no memory for it if there is none: then the page itself is handed to the backing, as
-/// nobody has a way to it.
+/// Writes page `index` of an object, whose folio lock is held and which no entry shows, if it is dirty; whether it is
+/// clean now. For reclaim, which needs no memory for it if there is none: then the page itself is handed to the
+/// backing, as nobody has a way to it.
 pub(crate) fn write_unmapped<M: Machine>(vm: &Vm<M>, inner: &Inner<M>, index: u64, pfn: Pfn) -> bool {
     let Some(backing) = inner.backing() else { return false };
     // SAFETY: the frame is a page long and initialised; its folio lock is held and it is not mapped.

@@ -32,8 +32,8 @@ impl<M: Machine> Space<'_, M> {
     /// Context and allocation as [`Space::map`] and [`Space::unmap`]. Callers serialise their calls for one space.
     ///
     /// # Errors
-    /// [`Error::Invalid`] below the base or without one; [`Error::Exists`] if something is in the way, or a stack would be too close;
-    /// [`Error::OutOfRange`]; [`Error::OutOfMemory`]. Nothing is changed then.
+    /// [`Error::Invalid`] below the base or without one; [`Error::Exists`] if something is in the way, or a stack would
+    /// be too close; [`Error::OutOfRange`]; [`Error::OutOfMemory`]. Nothing is changed then.
     pub fn brk(&self, end: u64) -> Result<u64, Error> {
         let inner = self.inner();
         let (base, old) = (inner.brk_base.load(SeqCst), inner.brk_end.load(SeqCst));

@@ -348,8 +348,8 @@ fn try_fault<M: Machine>(
     })
 }
 
-/// A plan to bring back what is absent at `address`, a page's, for loads but without asking for rights; `None` if nothing
-/// is known of the page there.
+/// A plan to bring back what is absent at `address`, a page's, for loads but without asking for rights; `None` if
+/// nothing is known of the page there.
 pub(super) fn plan_at<'a, M: Machine>(cx: &'a Cx<'_, M>, space: &Inner<M>, address: u64) -> Option<Plan<'a, M>> {
     let leaf = space.lowest(cx, address);
     let sequence = loop {
@@ -555,8 +555,8 @@ fn copy_to<M: Machine>(
 }
 
 /// Installs the fresh page `pfn`, writable, in place of what the plan saw, whose translations are flushed before the
-/// new entry appears: no CPU may see stores to the new page while another still loads from the old (D9). `source`: what it
-/// was copied from.
+/// new entry appears: no CPU may see stores to the new page while another still loads from the old (D9). `source`: what
+/// it was copied from.
 fn replace<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, plan: &Plan<'_, M>, pfn: Pfn, source: Option<Pfn>) -> bool {
     let locked = commit(cx, space, plan);
     // A copy of a page that is mapped here needs no second look: its entry would have gone with it.
@@ -582,8 +582,8 @@ fn replace<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, plan: &Plan<'_, M>, pfn
     true
 }
 
-/// Whether page `pfn` is still one of the plan's object: it may have been truncated since it was looked up (F11, F12). The
-/// leaf's lock is held.
+/// Whether page `pfn` is still one of the plan's object: it may have been truncated since it was looked up (F11, F12).
+/// The leaf's lock is held.
 fn is_still_shown<M: Machine>(cx: &Cx<'_, M>, plan: &Plan<'_, M>, pfn: Pfn) -> bool {
     let is_of = |object| object::is_page_of(cx.vm().physical().frame(pfn), object);
     plan.attributes.object.is_none_or(is_of) || !M::guard(Guard::CachedUnderLock)

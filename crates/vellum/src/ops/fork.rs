@@ -196,8 +196,8 @@ impl<M: Machine> Fork<'_, M> {
         address: u64,
     ) -> Result<(), Error> {
         let fresh = Table::allocate(cx, 0, ClassId::NONE)?;
-        // First, so that a reverse-mapping walk which comes after the copy of an entry finds it (F1); after a failure the
-        // child's end frees what is there.
+        // First, so that a reverse-mapping walk which comes after the copy of an entry finds it (F1); after a failure
+        // the child's end frees what is there.
         if M::guard(Guard::HungFirst) {
             self.hang(cx, copy, copy.index(address), fresh, address);
         }

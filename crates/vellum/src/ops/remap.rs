@@ -52,10 +52,10 @@ impl<'vm, M: Machine> Space<'vm, M> {
     /// range between the old and the new place; allocates page tables.
     ///
     /// # Errors
-    /// [`Error::Unaligned`], [`Error::ZeroLength`], [`Error::OutOfRange`], [`Error::TooLow`]; [`Error::NotMapped`] for a
-    /// hole, or where the attributes change (`EFAULT` in Linux); [`Error::Exists`] if the mapping cannot grow in place
-    /// and may not move (`ENOMEM` in Linux); [`Error::NoAddressSpace`]; [`Error::Invalid`]; [`Error::OutOfMemory`].
-    /// Nothing is changed then.
+    /// [`Error::Unaligned`], [`Error::ZeroLength`], [`Error::OutOfRange`], [`Error::TooLow`]; [`Error::NotMapped`] for
+    /// a hole, or where the attributes change (`EFAULT` in Linux); [`Error::Exists`] if the mapping cannot grow in
+    /// place and may not move (`ENOMEM` in Linux); [`Error::NoAddressSpace`]; [`Error::Invalid`];
+    /// [`Error::OutOfMemory`]. Nothing is changed then.
     pub fn remap(&self, request: &RemapRequest) -> Result<u64, Error> {
         let RemapRequest { old, place, keep_old, .. } = *request;
         aligned::<M::Arch>("address", old)?;

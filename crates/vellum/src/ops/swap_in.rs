@@ -1,8 +1,8 @@
 //! Faults on pages that are absent: in swap, being moved, or lost.
 //!
-//! A page that comes back enters the swap cache first, and only one CPU reads it (E11). From there it is mapped under its
-//! folio lock: so it is still the page of that slot (E12), it is not being written out (E15), and its tags are restored
-//! before the slot may go (E8). A page that belongs to the entry alone stays exclusive (D7).
+//! A page that comes back enters the swap cache first, and only one CPU reads it (E11). From there it is mapped under
+//! its folio lock: so it is still the page of that slot (E12), it is not being written out (E15), and its tags are
+//! restored before the slot may go (E8). A page that belongs to the entry alone stays exclusive (D7).
 
 use super::fault::{Plan, Step, bits_for, commit, plan_at};
 use super::{FaultError, FaultKind};
@@ -141,8 +141,8 @@ pub(crate) fn leave_cache_locked<M: Machine>(cx: &Cx<'_, M>, pfn: Pfn) -> bool {
 }
 
 impl<M: Machine> Cx<'_, M> {
-    /// One entry less names `slot`, the caller's. If it was the last, and the page is in the swap cache for nobody else,
-    /// that goes too, unless somebody is at work on it; then it goes with reclaim. Locks of tables may be held.
+    /// One entry less names `slot`, the caller's. If it was the last, and the page is in the swap cache for nobody
+    /// else, that goes too, unless somebody is at work on it; then it goes with reclaim. Locks of tables may be held.
     pub(crate) fn drop_swap_entry(&self, slot: SwapSlot) {
         if let Left::Cached(_) = self.swap_put(slot)
             && let Some(pfn) = self.swap_lookup_locked(slot)
@@ -152,8 +152,8 @@ impl<M: Machine> Cx<'_, M> {
         }
     }
 
-    /// Drops a mapping of page `pfn`, and takes the page out of the swap cache if nobody else wants it there; whether the
-    /// last reference went.
+    /// Drops a mapping of page `pfn`, and takes the page out of the swap cache if nobody else wants it there; whether
+    /// the last reference went.
     #[inline(always)]
     pub(crate) fn drop_page_mapping(&self, pfn: Pfn) -> bool {
         let frame = self.vm().physical().frame(pfn);
@@ -186,8 +186,8 @@ fn poison<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, plan: &Plan<'_, M>, slot
 }
 
 impl<M: Machine> Space<'_, M> {
-    /// Brings the page at `address` back from swap, if it is there, whatever the mapping allows; if it cannot be read it
-    /// is lost. Sleeps.
+    /// Brings the page at `address` back from swap, if it is there, whatever the mapping allows; if it cannot be read
+    /// it is lost. Sleeps.
     ///
     /// # Errors
     /// [`Error::OutOfMemory`].
@@ -222,8 +222,8 @@ impl<M: Machine> Space<'_, M> {
         }
     }
 
-    /// Sleeps until the folio lock of `pfn` may be free, which was held when the entry at `address` was `word`. Takes no
-    /// reference, lest those who wait keep the page from being moved (F6).
+    /// Sleeps until the folio lock of `pfn` may be free, which was held when the entry at `address` was `word`. Takes
+    /// no reference, lest those who wait keep the page from being moved (F6).
     #[cold]
     pub(super) fn await_folio(&self, address: u64, pfn: Pfn, word: u64) {
         let vm = self.vm();

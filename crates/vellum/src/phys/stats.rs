@@ -34,8 +34,8 @@ impl<M: Machine> Vm<M> {
         self.physical().nodes().iter()
     }
 
-    /// A node with less free memory than its `low` mark, if there is one: memory is to be reclaimed there. What other CPUs
-    /// keep on their lists does not count: this one cannot have it.
+    /// A node with less free memory than its `low` mark, if there is one: memory is to be reclaimed there. What other
+    /// CPUs keep on their lists does not count: this one cannot have it.
     pub fn needs_reclaim(&self) -> Option<u8> {
         (0..NODES_MAX as u8).find(|&node| self.physical().is_below_low(self, node))
     }
@@ -75,9 +75,9 @@ impl<M: Machine> Physical<M> {
         self.is_below(vm, node, self.zone(node).watermarks().high)
     }
 
-    /// Whether the current CPU can get fewer than `mark` frames; a node without memory has marks of 0. Its list is looked
-    /// at only if it depends on that. (With the lists of all CPUs together, a CPU could find no frame, and nobody would
-    /// reclaim one.)
+    /// Whether the current CPU can get fewer than `mark` frames; a node without memory has marks of 0. Its list is
+    /// looked at only if it depends on that. (With the lists of all CPUs together, a CPU could find no frame, and
+    /// nobody would reclaim one.)
     fn is_below(&self, vm: &Vm<M>, node: u8, mark: u64) -> bool {
         let free = self.zone(node).free();
         free < mark && {

@@ -37,8 +37,8 @@ impl Scan {
 }
 
 impl<M: Machine> Vm<M> {
-    /// Tries to free `wanted` pages of memory node `node`: pages of files and, where there is swap, anonymous ones; those
-    /// not used for longest first. How many were freed.
+    /// Tries to free `wanted` pages of memory node `node`: pages of files and, where there is swap, anonymous ones;
+    /// those not used for longest first. How many were freed.
     ///
     /// Sleeps for I/O. Needs no free memory.
     pub fn reclaim(&self, node: u8, wanted: u64) -> u64 {
@@ -63,8 +63,8 @@ impl<M: Machine> Vm<M> {
         freed
     }
 
-    /// Frees memory in each node that has little left, until it has enough again: what an embedder's background task does
-    /// whenever [`Vm::needs_reclaim`] names a node. How many pages were freed.
+    /// Frees memory in each node that has little left, until it has enough again: what an embedder's background task
+    /// does whenever [`Vm::needs_reclaim`] names a node. How many pages were freed.
     ///
     /// Sleeps for I/O.
     pub fn reclaim_background(&self) -> u64 {
@@ -124,8 +124,8 @@ impl<M: Machine> Vm<M> {
         freed > 0 || is_short && self.offer_victim()
     }
 
-    /// Carries `operation` out, and again after memory was freed, if that is what it lacked. It must have changed nothing
-    /// when it fails so. Without a context, and without a claim.
+    /// Carries `operation` out, and again after memory was freed, if that is what it lacked. It must have changed
+    /// nothing when it fails so. Without a context, and without a claim.
     #[inline(always)]
     pub(crate) fn with_memory<R, E>(
         &self,

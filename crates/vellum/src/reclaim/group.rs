@@ -1,9 +1,9 @@
 //! Limits of groups of spaces.
 //!
 //! A group counts the pages that its spaces show: what their resident sets add up to, so a page that two of them show
-//! counts twice, and the page cache counts as far as it is mapped. A fault of a member that finds the group at its limit
-//! first frees pages of the members, of those that are not in use before others; if none can be freed it fails as if
-//! memory had ended. Spaces without a group pay for this with one look at a constant.
+//! counts twice, and the page cache counts as far as it is mapped. A fault of a member that finds the group at its
+//! limit first frees pages of the members, of those that are not in use before others; if none can be freed it fails as
+//! if memory had ended. Spaces without a group pay for this with one look at a constant.
 
 use super::list::{Isolated, LENGTH};
 use super::range::{Sharers, each_list};

@@ -1,8 +1,8 @@
 //! Pages that their owner has given up until he stores to them again (`MADV_FREE`).
 //!
-//! Such a page is taken out of its entries as if it were to be moved, so that it can be put back whole. It goes if, after
-//! that and the flush, nobody has stored to it and nobody else has a reference: the entry first, then the references,
-//! then the mark, against those who take a reference first and look at the entry again (I6, I7).
+//! Such a page is taken out of its entries as if it were to be moved, so that it can be put back whole. It goes if,
+//! after that and the flush, nobody has stored to it and nobody else has a reference: the entry first, then the
+//! references, then the mark, against those who take a reference first and look at the entry again (I6, I7).
 
 use crate::cpu::Cx;
 use crate::guard::Guard;

@@ -63,8 +63,8 @@ pub(crate) enum Sharers {
     Any,
 }
 
-/// Calls `each` with lists of the pages that `start..end` of `space` shows, each page with a reference which `each` drops;
-/// the sum of what it returns. Ends early when that `is_enough`. Without a context.
+/// Calls `each` with lists of the pages that `start..end` of `space` shows, each page with a reference which `each`
+/// drops; the sum of what it returns. Ends early when that `is_enough`. Without a context.
 pub(crate) fn each_list<M: Machine, const N: usize>(
     vm: &Vm<M>,
     space: &Inner<M>,

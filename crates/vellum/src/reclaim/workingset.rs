@@ -1,9 +1,9 @@
 //! Pages that come back soon after they were evicted.
 //!
-//! Each eviction from a node has a number. It is kept in the place of the page: in the slot of the page cache, or of swap.
-//! When the page comes back, the difference to the number of evictions by then says how much more memory it would have
-//! taken to keep the page. If that is less than the node has, the page belongs to what is in use, and is protected for
-//! as many turns as an accessed one. (Linux calls this refault detection; see `workingset` there.)
+//! Each eviction from a node has a number. It is kept in the place of the page: in the slot of the page cache, or of
+//! swap. When the page comes back, the difference to the number of evictions by then says how much more memory it would
+//! have taken to keep the page. If that is less than the node has, the page belongs to what is in use, and is protected
+//! for as many turns as an accessed one. (Linux calls this refault detection; see `workingset` there.)
 
 use crate::cpu::Cx;
 use crate::machine::Machine;

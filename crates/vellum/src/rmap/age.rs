@@ -7,7 +7,8 @@ use crate::machine::Machine;
 use crate::phys::Pfn;
 use core::ops::ControlFlow;
 
-/// Clears the accessed bits of the entries of page `pfn`; how many had it. The caller has the folio lock and a reference.
+/// Clears the accessed bits of the entries of page `pfn`; how many had it. The caller has the folio lock and a
+/// reference.
 ///
 /// Nothing is flushed: a CPU that has the translation cached does not set the bit again, so a page in use may pass for
 /// one that is not. That costs a fault and loses nothing (I10).

@@ -1,10 +1,10 @@
 //! Who descends from whom: how the pages of anonymous memory are found.
 //!
-//! An anonymous page is named by the space that created it and its offset there; neither fork nor a move changes that. It
-//! can be mapped in that space and in those which descend from it, nowhere else. Each space has a node in the tree of its
-//! line; a space made from nothing begins a line of its own. The node of a space that has ended stays as long as
-//! descendants live, since pages may still bear its name. So an address of a node which a *mapped* page names is that of
-//! a live node, and stays so until the end of the read-side section in which the mapping was seen.
+//! An anonymous page is named by the space that created it and its offset there; neither fork nor a move changes that.
+//! It can be mapped in that space and in those which descend from it, nowhere else. Each space has a node in the tree
+//! of its line; a space made from nothing begins a line of its own. The node of a space that has ended stays as long as
+//! descendants live, since pages may still bear its name. So an address of a node which a *mapped* page names is that
+//! of a live node, and stays so until the end of the read-side section in which the mapping was seen.
 //!
 //! Links change under the lock of the registry of spaces. Readers take none: a node that is unlinked keeps its links
 //! until a grace period is over. A child is linked before its first entry is copied (F1, E16).
@@ -112,8 +112,8 @@ impl<M: Machine> Lineage<M> {
 }
 
 /// Calls `visit` with the space that `owner` is the node of and with all that descend from it, parents before children,
-/// until it breaks off. `owner` was named, in this read-side section, by a page that was mapped or a slot that was in use.
-/// The spaces may be about to end: see [`Inner::pin`].
+/// until it breaks off. `owner` was named, in this read-side section, by a page that was mapped or a slot that was in
+/// use. The spaces may be about to end: see [`Inner::pin`].
 pub(crate) fn each_descendant<'a, M: Machine>(
     cx: &'a Cx<'_, M>,
     owner: u64,

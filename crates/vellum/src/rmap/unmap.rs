@@ -28,8 +28,8 @@ pub(crate) enum Into {
     Migration,
 }
 
-/// A page that was taken out of all its entries. The caller has the folio lock and a reference, from before the begin to
-/// after the end.
+/// A page that was taken out of all its entries. The caller has the folio lock and a reference, from before the begin
+/// to after the end.
 pub(crate) struct Unmapped<'vm, M: Machine> {
     vm: &'vm Vm<M>,
     pfn: Pfn,
@@ -38,8 +38,8 @@ pub(crate) struct Unmapped<'vm, M: Machine> {
 }
 
 impl<'vm, M: Machine> Unmapped<'vm, M> {
-    /// Takes page `pfn` out of its entries, as far as they are found; the flushes are the batch's to do. `None` if not all
-    /// were found or one could not be taken: then everything is as before.
+    /// Takes page `pfn` out of its entries, as far as they are found; the flushes are the batch's to do. `None` if not
+    /// all were found or one could not be taken: then everything is as before.
     pub(crate) fn begin<'a>(cx: &'a Cx<'vm, M>, batch: &mut UnmapBatch<'a, M>, pfn: Pfn, into: Into) -> Option<Self> {
         let frame = cx.vm().physical().frame(pfn);
         let mut left = frame.mappings();
@@ -235,8 +235,8 @@ fn bits_of<M: Machine>(cx: &Cx<'_, M>, found: &Found<'_, '_, M>, pfn: Pfn, flags
     PageBits::of(rights) | flags | tags
 }
 
-/// Empties the entries that say a page is being moved from `pfn`, whose folio lock is held: the page is dropped, and its
-/// mappings with it.
+/// Empties the entries that say a page is being moved from `pfn`, whose folio lock is held: the page is dropped, and
+/// its mappings with it.
 pub(crate) fn discard_migrating<M: Machine>(cx: &Cx<'_, M>, pfn: Pfn) {
     let frame = cx.vm().physical().frame(pfn);
     if frame.mappings() == 0 {

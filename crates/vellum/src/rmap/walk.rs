@@ -14,7 +14,8 @@ use core::ops::ControlFlow;
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering::{Relaxed, SeqCst};
 
-/// In the offset of an anonymous page: it is a private copy of a page of an object, and the offset is that in the object.
+/// In the offset of an anonymous page: it is a private copy of a page of an object, and the offset is that in the
+/// object.
 pub(crate) const COPY_OF_OBJECT: u64 = 1 << 63;
 
 /// What a page is called: what tells at which addresses it can be mapped.
@@ -79,11 +80,12 @@ impl<M: Machine> Name<M> {
     }
 }
 
-/// Visits the entries that `seek` means of the page called `name`, each under its leaf's lock, until `visit` breaks off or
-/// there is no further place to look. Some may be visited twice, if `visit` leaves them as they were.
+/// Visits the entries that `seek` means of the page called `name`, each under its leaf's lock, until `visit` breaks off
+/// or there is no further place to look. Some may be visited twice, if `visit` leaves them as they were.
 ///
-/// What is there from the beginning to the end is found, also if it moves meanwhile (F4), and if fork copies it: the copy
-/// is made under the lock of the parent's leaf, which is visited first, in a table that hangs in the child by then (F1).
+/// What is there from the beginning to the end is found, also if it moves meanwhile (F4), and if fork copies it: the
+/// copy is made under the lock of the parent's leaf, which is visited first, in a table that hangs in the child by then
+/// (F1).
 pub(crate) fn walk<'a, M: Machine>(
     cx: &'a Cx<'_, M>,
     name: &Name<M>,

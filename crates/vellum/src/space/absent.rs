@@ -20,8 +20,8 @@ fn kind_of<M: Machine>(cx: &Cx<'_, M>, absent: Absent) -> Option<RssKind> {
 }
 
 impl<M: Machine> Cx<'_, M> {
-    /// Ends what the entry `word`, no page, which was taken from `address`, stood for; what it counted as. Its part in a
-    /// page that is being moved ends with the gather.
+    /// Ends what the entry `word`, no page, which was taken from `address`, stood for; what it counted as. Its part in
+    /// a page that is being moved ends with the gather.
     pub(crate) fn drop_absent(&self, word: u64, address: u64, gather: &mut Gather<'_, M>) -> Option<RssKind> {
         let absent = M::Arch::absent_of(word)?;
         match absent {

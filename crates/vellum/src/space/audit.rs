@@ -55,7 +55,8 @@ pub enum AuditError {
         /// An address the table covers.
         address: u64,
     },
-    /// A space's resident pages of one kind (0 anonymous, 1 file, 2 shared memory), or its entries in swap (3), are wrong.
+    /// A space's resident pages of one kind (0 anonymous, 1 file, 2 shared memory), or its entries in swap (3), are
+    /// wrong.
     Rss {
         /// The space.
         space: u64,

@@ -1,15 +1,16 @@
 //! Attribute classes: what a slot maps, without where.
 //!
 //! A class is an interned, immutable record of protection, flags, memory policy, object and the difference between
-//! addresses and offsets in the object. Equal attributes have equal identities in the whole machine. The classes of plain private
-//! anonymous memory have identities which *are* their attributes: they need no record, no count and no lookup. Every
-//! other class is a counted record: the count is the number of slots of all tables that say it, plus what operations
-//! in progress hold. A record is reused after a grace period, so an identity read without a lock stays meaningful.
+//! addresses and offsets in the object. Equal attributes have equal identities in the whole machine. The classes of
+//! plain private anonymous memory have identities which *are* their attributes: they need no record, no count and no
+//! lookup. Every other class is a counted record: the count is the number of slots of all tables that say it, plus what
+//! operations in progress hold. A record is reused after a grace period, so an identity read without a lock stays
+//! meaningful.
 //!
-//! The classes that show an object, and those of moved anonymous memory, are of one space each and stand on the chain of
-//! that space and, if they have one, of the object: so the classes are what reverse mapping finds a page's addresses by, and need no second
-//! structure that says who maps what. They leave the chains with their last slot. Chains change under the registry's
-//! lock; readers follow them without, within a read-side section.
+//! The classes that show an object, and those of moved anonymous memory, are of one space each and stand on the chain
+//! of that space and, if they have one, of the object: so the classes are what reverse mapping finds a page's addresses
+//! by, and need no second structure that says who maps what. They leave the chains with their last slot. Chains change
+//! under the registry's lock; readers follow them without, within a read-side section.
 
 use crate::arch::{Arch, Prot, flag_set};
 use crate::cpu::Cx;
@@ -342,8 +343,8 @@ impl<M: Machine> Cx<'_, M> {
         self.each_chained(Chain::Object, &object.classes, visit)
     }
 
-    /// Calls `visit` with each class of `space` that shows an object or moved memory, until it breaks off. The chain may
-    /// change meanwhile: what was on it before and stays is visited.
+    /// Calls `visit` with each class of `space` that shows an object or moved memory, until it breaks off. The chain
+    /// may change meanwhile: what was on it before and stays is visited.
     pub(crate) fn each_class_within(
         &self,
         space: &Inner<M>,

@@ -76,7 +76,8 @@ pub(crate) struct Inner<M: Machine> {
     /// How often entries began to move within the space, and how often that was done: for walks (F4).
     pub(crate) moves_begun: AtomicU32<M>,
     pub(crate) moves_done: AtomicU32<M>,
-    /// The first of the classes that show objects or moved memory; under the lock of the classes' registry, read without.
+    /// The first of the classes that show objects or moved memory; under the lock of the classes' registry, read
+    /// without.
     pub(crate) classes: AtomicU32<M>,
     /// C: where the heap begins, and where it ends.
     pub(crate) brk_base: AtomicU64<M>,
@@ -153,8 +154,8 @@ impl<M: Machine> core::fmt::Debug for Space<'_, M> {
 }
 
 impl<'vm, M: Machine> Space<'vm, M> {
-    /// A new space, see [`Vm::create_space`]; a descendant of `parent`, before anything of it is copied, or the first of
-    /// its line.
+    /// A new space, see [`Vm::create_space`]; a descendant of `parent`, before anything of it is copied, or the first
+    /// of its line.
     pub(crate) fn create(
         vm: &'vm Vm<M>,
         parent: Option<&Inner<M>>,

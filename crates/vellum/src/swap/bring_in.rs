@@ -28,7 +28,8 @@ pub(crate) enum SwapIn {
 /// Sleeps: without a [`Cx`].
 ///
 /// # Errors
-/// [`PageError::OutOfMemory`]; [`PageError::Io`] if it cannot be read, or is not what was written: nobody gets wrong data.
+/// [`PageError::OutOfMemory`]; [`PageError::Io`] if it cannot be read, or is not what was written: nobody gets wrong
+/// data.
 pub(crate) fn bring_in<M: Machine>(vm: &Vm<M>, slot: SwapSlot) -> Result<SwapIn, PageError> {
     let result = bring_one(vm, slot)?;
     if result == SwapIn::Read {
@@ -58,8 +59,8 @@ pub(crate) fn bring_one<M: Machine>(vm: &Vm<M>, slot: SwapSlot) -> Result<SwapIn
     result.map(|()| SwapIn::Read).map_err(|_| PageError::Io { index: slot.offset() })
 }
 
-/// Puts a new page into the cache for `slot`, with a reference and its folio lock for the caller; `None` if one is there,
-/// or the slot is not in use any more.
+/// Puts a new page into the cache for `slot`, with a reference and its folio lock for the caller; `None` if one is
+/// there, or the slot is not in use any more.
 fn enter_cache<M: Machine>(cx: &Cx<'_, M>, slot: SwapSlot) -> Result<Option<Pfn>, PageError> {
     if let Some(pfn) = cx.swap_lookup(slot) {
         release(cx, pfn);

@@ -43,8 +43,8 @@ impl<M: Machine> Cx<'_, M> {
     }
 
     /// The page that is cached with `slot`, with a reference for the caller. Its contents may not be there yet: the
-    /// caller takes or awaits the folio lock, and then asks [`Cx::swap_is_cached`]. No lock is held: reclaim may be about
-    /// to free the page, and is waited for.
+    /// caller takes or awaits the folio lock, and then asks [`Cx::swap_is_cached`]. No lock is held: reclaim may be
+    /// about to free the page, and is waited for.
     pub(crate) fn swap_lookup(&self, slot: SwapSlot) -> Option<Pfn> {
         let place = self.swap_place(slot)?;
         loop {
@@ -100,9 +100,9 @@ impl<M: Machine> Cx<'_, M> {
         self.vm().physical().frame(old).set_swap_slot(None);
     }
 
-    /// Puts `pfn` in the cache with `slot`, which an entry names: the page is about to be read, by the caller, who alone
-    /// knows the frame and has its folio lock. Takes a reference for the cache. The stamp of when the page left memory; 0
-    /// if there is none.
+    /// Puts `pfn` in the cache with `slot`, which an entry names: the page is about to be read, by the caller, who
+    /// alone knows the frame and has its folio lock. Takes a reference for the cache. The stamp of when the page left
+    /// memory; 0 if there is none.
     ///
     /// # Errors
     /// [`Inserted`]; nothing has changed.

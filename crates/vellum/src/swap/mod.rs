@@ -39,8 +39,8 @@
 //! # What keeps an area
 //!
 //! Inside the core what was found of an area stays until the core is left: its memory is freed a grace period after it
-//! cannot be found any more. Outside, an [`AreaPin`](areas::AreaPin) keeps it. Whoever owns a reserved or cached slot, or an entry,
-//! needs neither: an area with used slots is not switched off.
+//! cannot be found any more. Outside, an [`AreaPin`](areas::AreaPin) keeps it. Whoever owns a reserved or cached slot,
+//! or an entry, needs neither: an area with used slots is not switched off.
 //!
 //! Locks: `Rank::Swap` protects the table of areas, and in each area which cluster is given out next. The words need
 //! none.

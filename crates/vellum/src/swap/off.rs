@@ -19,8 +19,8 @@ use crate::vm::Vm;
 const IDLE_MAX: u32 = 1000;
 
 impl<M: Machine> Vm<M> {
-    /// Switches a swap area off: its pages are brought back into memory, then the device is dropped. Pages that cannot be
-    /// read are lost, and accesses to them get a bus error from then on.
+    /// Switches a swap area off: its pages are brought back into memory, then the device is dropped. Pages that cannot
+    /// be read are lost, and accesses to them get a bus error from then on.
     ///
     /// Programs may run. Sleeps for I/O, and while others use pages of the area; allocates a frame for each page.
     ///
@@ -55,8 +55,8 @@ impl<M: Machine> Vm<M> {
         Ok(())
     }
 
-    /// Takes pages out of the swap cache whose slots no entry names; how many. Sleeps for those that somebody is at work
-    /// on.
+    /// Takes pages out of the swap cache whose slots no entry names; how many. Sleeps for those that somebody is at
+    /// work on.
     fn drop_unnamed(&self, area: AreaId) -> u64 {
         let mut dropped = 0;
         self.each_used_slot(area, |slot| {

@@ -1,8 +1,8 @@
 //! The sleeping lock: held across I/O, taken outside the core, or tried inside it.
 //!
 //! It is a word, so that it can be embedded: the lock of an object's write-back, the folio lock in the descriptor of a
-//! frame. Whoever sleeps for it needs nothing that keeps the word allocated but the word itself: descriptors of frames are
-//! never freed, so waiting for a folio takes no reference (F6).
+//! frame. Whoever sleeps for it needs nothing that keeps the word allocated but the word itself: descriptors of frames
+//! are never freed, so waiting for a folio takes no reference (F6).
 
 use super::AtomicU32;
 use crate::cpu::Cx;

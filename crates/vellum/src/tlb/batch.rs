@@ -1,9 +1,9 @@
 //! Unmapping many pages, of any spaces, with one flush.
 //!
-//! Reclaim and migration take pages out of their entries one by one, and owe each a flush before the page's contents are
-//! copied or its frame is freed. A batch remembers who is owed: the spaces, the range in each, and the leaves. It is
-//! flushed once, as late as is safe, by whoever owns it: one interrupt to each CPU that any of the spaces runs on, or one
-//! wait for the broadcasts.
+//! Reclaim and migration take pages out of their entries one by one, and owe each a flush before the page's contents
+//! are copied or its frame is freed. A batch remembers who is owed: the spaces, the range in each, and the leaves. It
+//! is flushed once, as late as is safe, by whoever owns it: one interrupt to each CPU that any of the spaces runs on,
+//! or one wait for the broadcasts.
 //!
 //! What the batch still owes is noted in the leaf's descriptor, under the leaf lock under which the entry went. Whoever
 //! relies on the translations being gone, since he finds the entry gone, looks there under the same lock and flushes

@@ -55,8 +55,8 @@ impl<M: Machine> Cx<'_, M> {
         self.shoot(&targets, Request { space, start, pages, first: generation, last: generation, detach: 0 });
     }
 
-    /// As [`Cx::flush`], of several spaces at once: one interrupt for each CPU that runs any of them. They are pinned, and no
-    /// lock is held.
+    /// As [`Cx::flush`], of several spaces at once: one interrupt for each CPU that runs any of them. They are pinned,
+    /// and no lock is held.
     #[inline(never)]
     pub(super) fn flush_all(&self, all: &[Option<Owed<'_, M>>]) {
         if is_broadcast::<M::Arch>() {
