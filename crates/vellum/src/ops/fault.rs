@@ -178,17 +178,36 @@ impl<M: Machine> Space<'_, M> {
     /// Resolves the page fault of an access to `address` by a program of this space; the access is then to be repeated.
     ///
     /// Context: pre-emptible. Takes the lock of one page table at a time, never one of the space. Allocates; sleeps for
-    /// the I/O of a file, and while a fork of the space in progress has copied that part.
+    /// the I/O of files and of swap, for pages that are being moved or written, while a fork of the space in progress has
+    /// copied that part, and to free memory.
     ///
     /// # Errors
     /// [`FaultError`]; nothing has changed then, but that a stack may have grown which does not allow the access.
     pub fn fault(&self, address: u64, access: Access) -> Result<FaultKind, FaultError> {
-        let mut fetched = None;
         if let Some(group) = self.inner().group() {
             self.charge(address, group)?;
         }
+        let mut fetched = None;
+        let result = self.fault_with(address, access, &mut fetched);
+        if fetched.is_none() && !matches!(result, Err(FaultError::OutOfMemory { .. })) {
+            return result;
+        }
+        self.end_fault(address, access, fetched, result)
+    }
+
+    /// Ends a fault that lacked memory, or has fetched a page for nothing.
+    #[cold]
+    #[inline(never)]
+    fn end_fault(
+        &self,
+        address: u64,
+        access: Access,
+        mut fetched: Option<Fetched>,
+        result: Result<FaultKind, FaultError>,
+    ) -> Result<FaultKind, FaultError> {
         let is_out_of_memory = |error: &FaultError| matches!(error, FaultError::OutOfMemory { .. });
-        let result = self.vm().with_memory(|| self.fault_with(address, access, &mut fetched), is_out_of_memory);
+        let again = || self.fault_with(address, access, &mut fetched);
+        let result = self.vm().again_with_memory(again, is_out_of_memory, result);
         if let Some(page) = fetched {
             object::release(&Cx::enter(self.vm()), page.pfn);
         }
@@ -333,10 +352,8 @@ fn try_fault<M: Machine>(
         return Ok(Step::AwaitFork(stamp));
     }
     let plan = Plan { leaf: table, index, sequence, attributes, word, address: page, access };
-    let step = if M::Arch::is_page(word) {
-        present(cx, space, &plan)
-    } else if word != 0 {
-        super::swap_in::absent(cx, space, &plan)
+    let step = if word != 0 {
+        if M::Arch::is_page(word) { present(cx, space, &plan) } else { super::swap_in::absent(cx, space, &plan) }
     } else if let Some(object) = attributes.object {
         absent_object(cx, space, &plan, object, fetched)
     } else {

@@ -124,24 +124,11 @@ impl<M: Machine> Vm<M> {
         freed > 0 || is_short && self.offer_victim()
     }
 
-    /// Carries `operation` out, and again after memory was freed, if that is what it lacked. It must have changed
-    /// nothing when it fails so. Without a context, and without a claim.
-    #[inline(always)]
-    pub(crate) fn with_memory<R, E>(
-        &self,
-        mut operation: impl FnMut() -> Result<R, E>,
-        is_out_of_memory: impl Fn(&E) -> bool,
-    ) -> Result<R, E> {
-        let first = operation();
-        match &first {
-            Err(error) if is_out_of_memory(error) => {}
-            _ => return first,
-        }
-        self.again_with_memory(operation, is_out_of_memory, first)
-    }
-
+    /// Carries `operation` out again after memory was freed, as often as that helps, if memory is what it lacked when it
+    /// had this `result`. It must have changed nothing then. Without a context, and without a claim.
     #[cold]
-    fn again_with_memory<R, E>(
+    #[inline(never)]
+    pub(crate) fn again_with_memory<R, E>(
         &self,
         mut operation: impl FnMut() -> Result<R, E>,
         is_out_of_memory: impl Fn(&E) -> bool,
@@ -157,9 +144,13 @@ impl<M: Machine> Vm<M> {
         result
     }
 
-    /// [`Vm::with_memory`] for operations of the library.
+    /// Carries `operation` out, and again with [`Vm::again_with_memory`].
     #[inline(always)]
-    pub(crate) fn with_room<R>(&self, operation: impl FnMut() -> Result<R, Error>) -> Result<R, Error> {
-        self.with_memory(operation, |error| *error == Error::OutOfMemory)
+    pub(crate) fn with_room<R>(&self, mut operation: impl FnMut() -> Result<R, Error>) -> Result<R, Error> {
+        let result = operation();
+        if !matches!(result, Err(Error::OutOfMemory)) {
+            return result;
+        }
+        self.again_with_memory(operation, |error| *error == Error::OutOfMemory, result)
     }
 }
