@@ -108,7 +108,7 @@ impl<M: Machine> Vm<M> {
         &self.machine
     }
 
-    /// A new, empty address space. Allocates; does not sleep.
+    /// A new, empty address space. Allocates; may sleep to free memory.
     ///
     /// # Errors
     /// [`Error::OutOfMemory`].

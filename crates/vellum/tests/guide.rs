@@ -5,7 +5,7 @@
 #[allow(dead_code)]
 mod embed;
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use vellum::arch::Prot;
 use vellum::ops::{Access, Advice, FaultError, MapFlags, MapRequest, Place, Sharing};
 use vellum::{Backing, Error, IoError, Machine, Object, Space, SwapDevice, Vm};
@@ -175,8 +175,12 @@ fn put_out<M: Machine>(vm: &Vm<M>, space: &Space<'_, M>, address: u64, length: u
     Ok(resident)
 }
 
+/// Held by each test that runs the toy: there is one memory.
+static TOY: Mutex<()> = Mutex::new(());
+
 #[test]
 fn pages_go_to_a_disk_and_come_back() {
+    let _toy = TOY.lock().unwrap_or_else(PoisonError::into_inner);
     let vm = Vm::new(embed::Toy::default()).expect("the toy is large enough");
     let space = vm.create_space().expect("there is memory");
     let request = MapRequest::anonymous(0x4000, Prot::READ_WRITE).with(MapFlags::POPULATE);
@@ -190,6 +194,7 @@ fn pages_go_to_a_disk_and_come_back() {
 
 #[test]
 fn a_program_runs_with_the_guides_glue() {
+    let _toy = TOY.lock().unwrap_or_else(PoisonError::into_inner);
     static ROM: RomFile = RomFile(b"text");
     let vm = Vm::new(embed::Toy::default()).expect("the toy is large enough");
     let text = vm.file(&ROM).expect("there is memory");

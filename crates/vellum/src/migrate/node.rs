@@ -7,6 +7,7 @@ use crate::machine::Machine;
 use crate::ops::checked;
 use crate::phys::{AllocFlags, NodeSet, Policy};
 use crate::reclaim::{Isolated, Scan, Sharers, each_list};
+use crate::rmap::take_accessed;
 use crate::space::Space;
 use crate::stat::Event;
 use crate::vm::Vm;
@@ -58,9 +59,15 @@ impl<M: Machine> Vm<M> {
         let mut done = 0;
         while done < wanted {
             let (mut list, mut scan) = (Isolated::<LENGTH>::new(), Scan::new());
-            self.isolate_old(&Cx::enter(self), node, DEMOTION_AGE, LENGTH, &mut scan, &mut list);
-            let Moved { done: moved, .. } =
-                migrate(self, &list, &mut |cx, _| Goal::of(cx.alloc_frame_on(slower, AllocFlags::NONE)));
+            let room = LENGTH.min((wanted - done) as usize);
+            self.isolate_old(&Cx::enter(self), node, DEMOTION_AGE, room, &mut scan, &mut list);
+            let Moved { done: moved, .. } = migrate(self, &list, &mut |cx, pfn| {
+                if take_accessed(cx, pfn) > 0 {
+                    self.physical().frame(pfn).set_generation(self.physical().generation(node));
+                    return Goal::Stay;
+                }
+                Goal::of(cx.alloc_frame_on(slower, AllocFlags::NONE))
+            });
             Cx::enter(self).count(Event::Demoted, moved);
             done += moved;
             if scan.ends_turn || (moved == 0 && !list.is_empty()) {

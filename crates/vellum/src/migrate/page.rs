@@ -91,7 +91,7 @@ fn move_anonymous<M: Machine>(cx: &Cx<'_, M>, this: &Move<'_, M>, old: &Frame<M>
     if !this.is_copied {
         copy(cx, this.from, this.to);
     }
-    take_flags(old, new);
+    take_flags(cx, old, new);
     if let Some(slot) = slot {
         // The cache's reference to the old frame becomes ours.
         cx.swap_replace(slot, this.from, this.to);
@@ -115,7 +115,7 @@ fn move_file<M: Machine>(cx: &Cx<'_, M>, this: &Move<'_, M>, old: &Frame<M>, new
     }
     let is_alone = old.freeze(2) || !M::guard(Guard::MoveCounted);
     if is_alone {
-        take_flags(old, new);
+        take_flags(cx, old, new);
         new.words[0].store(old.words[0].load(Relaxed), Relaxed);
         // The cache's reference.
         new.get();
@@ -133,9 +133,13 @@ fn move_file<M: Machine>(cx: &Cx<'_, M>, this: &Move<'_, M>, old: &Frame<M>, new
     is_alone
 }
 
-/// Gives the new frame what the old one's flags say of the page, but for its place in swap.
-fn take_flags<M: Machine>(old: &Frame<M>, new: &Frame<M>) {
+/// Gives the new frame what the old one's flags say of the page, but for its place in swap; its age is counted in turns
+/// of the other node's hand from now on.
+fn take_flags<M: Machine>(cx: &Cx<'_, M>, old: &Frame<M>, new: &Frame<M>) {
     let kept = folio::DIRTY | folio::SHARED_MEMORY | folio::LAZY_FREE | folio::UP_TO_DATE;
     new.set_flags(old.flags() & kept);
-    new.set_generation(old.generation());
+    let physical = cx.vm().physical();
+    let is_known = old.generation() != 0;
+    let generation = physical.generation_before(new.node(), physical.age_of(old.node(), old.generation()));
+    new.set_generation(if is_known { generation } else { 0 });
 }

@@ -5,7 +5,7 @@ use crate::cpu::Cx;
 use crate::error::Error;
 use crate::guard::Guard;
 use crate::machine::Machine;
-use crate::object;
+use crate::object::{self, Dying};
 use crate::phys::{Kind, Pfn};
 use crate::reclaim::Isolated;
 use crate::rmap::{Into, Unmapped};
@@ -101,11 +101,15 @@ pub(crate) fn migrate<M: Machine>(vm: &Vm<M>, list: &Isolated<LENGTH>, target: &
     let mut moves = Moves::new(vm);
     let mut busy = [false; LENGTH];
     let mut moved = Moved::default();
-    unmap(list, target, &mut moves, &mut busy, &mut moved);
+    // Objects that came to their end: writing them back waits for folio locks, so not while there are any in this hand.
+    let dying = Dying::new();
+    unmap(list, target, &mut moves, &mut busy, &mut moved, &dying);
     while let Some(this) = moves.next() {
         let cx = Cx::enter(vm);
         count(&cx, &mut moved, carry_out(&cx, this));
+        dying.adopt(cx.dying());
     }
+    dying.destroy(vm);
     // No lock is held now: each of these can be waited for.
     for (&pfn, _) in list.pages().iter().zip(busy).filter(|(_, is_busy)| *is_busy) {
         vm.physical().frame(pfn).folio_lock().acquire(vm);
@@ -134,6 +138,7 @@ fn unmap<M: Machine>(
     moves: &mut Moves<'_, M>,
     busy: &mut [bool; LENGTH],
     moved: &mut Moved,
+    dying: &Dying<M>,
 ) {
     let vm = moves.vm;
     let cx = Cx::enter(vm);
@@ -157,6 +162,7 @@ fn unmap<M: Machine>(
         moves.are_copied = true;
     }
     batch.flush();
+    dying.adopt(cx.dying());
 }
 
 /// What came of beginning a move.

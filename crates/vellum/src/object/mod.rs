@@ -46,8 +46,8 @@ use registry::Links;
 
 /// A file, or whatever else pages can be read from and written to; what the embedder implements.
 ///
-/// The methods may sleep, and are called without a lock of the core held. They must not wait for an operation on the
-/// same object.
+/// The methods may sleep, and are called holding nothing but sleeping locks of this object and its pages. Any operation which allocates may call them, to free memory: so they must not wait for an operation on
+/// the same object, nor touch memory of programs, whose faults may.
 pub trait Backing: Send + Sync {
     /// Length in bytes. It may grow; pages beyond an end that has moved down are no longer written.
     fn length(&self) -> u64;
@@ -346,8 +346,8 @@ impl<'vm, M: Machine> Object<'vm, M> {
         self.inner().cached_pages()
     }
 
-    /// Writes the dirty pages of a file to its backing; how many. Stores through mappings count once the mapping was
-    /// removed. Shared memory has nowhere to go: 0.
+    /// Writes the dirty pages of a file to its backing; how many. Stores through mappings are included: their
+    /// entries are made clean first. Shared memory has nowhere to go: 0.
     ///
     /// # Errors
     /// [`Error::Io`] with the first page that could not be written; the others were, and those that were not stay

@@ -244,8 +244,11 @@ impl<M: Machine> Drop for Reading<'_, M> {
         let is_removed = self.outcome == FAILED && self.inner.cache().remove(&cx, self.index, self.pfn);
         state.store(self.outcome, Release);
         self.vm.machine().wake(state.as_core());
-        if is_removed {
+        if self.outcome == FAILED {
             release(&cx, self.pfn);
+        }
+        if is_removed {
+            // The cache's: if somebody else removed the page, he has it.
             release(&cx, self.pfn);
         }
     }

@@ -59,7 +59,7 @@ fn drop_pages<M: Machine>(vm: &Vm<M>, inner: &Inner<M>, first: u64) {
         let Some((index, page)) = found else { return };
         from = index.checked_add(1);
         let Some(pfn) = page else { continue };
-        // Who reads, writes or moves the page has its lock; a read that is under way ends before the page goes.
+        // Who writes or moves the page has its lock. Who reads it finds afterwards that it is not the cache's any more.
         let frame = vm.physical().frame(pfn);
         frame.folio_lock().acquire(vm);
         let is_removed = inner.cache.remove(&Cx::enter(vm), index, pfn);

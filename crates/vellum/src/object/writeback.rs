@@ -12,7 +12,7 @@
 //! order, and whoever returns knows that what was dirty before it began has been written.
 
 use super::Inner;
-use super::page::{clear_tail, is_dirty, mark_dirty, release, take_dirty};
+use super::page::{clear_tail, is_dirty, is_page_of, mark_dirty, release, take_dirty};
 use super::{Backing, IoError};
 use crate::cpu::Cx;
 use crate::error::Error;
@@ -22,6 +22,7 @@ use crate::rmap::clean_entries;
 use crate::stat::Event;
 use crate::tlb::UnmapBatch;
 use crate::vm::Vm;
+use core::ptr::NonNull;
 
 /// Pages that may be dirty collected at a time.
 const BATCH: usize = 16;
@@ -91,7 +92,9 @@ fn each_dirty<M: Machine>(
                     vm.physical().frame(pfn).folio_lock().acquire(vm);
                     clean(vm, &[pfn], &[true]);
                 }
-                let result = write(index, pfn);
+                // Truncated since, it is nobody's page any more, and what the file has there now is something else.
+                let is_ours = is_page_of(vm.physical().frame(pfn), NonNull::from(inner));
+                let result = if is_ours { write(index, pfn) } else { Ok(Ok(false)) };
                 vm.physical().frame(pfn).folio_lock().release(vm);
                 if let Err(error) = outcome.note(index, result) {
                     if !waits {

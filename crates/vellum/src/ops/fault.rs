@@ -163,7 +163,7 @@ impl<M: Machine> Plan<'_, M> {
     #[inline(always)]
     pub(super) fn anonymous_offset(&self) -> u64 {
         let copy = if self.attributes.object.is_some() { COPY_OF_OBJECT } else { 0 };
-        self.offset(M::Arch::PAGE_SHIFT) | copy
+        (self.offset(M::Arch::PAGE_SHIFT) & !COPY_OF_OBJECT) | copy
     }
 
     /// The bit by which accesses are checked against tags, where the mapping wants that.
@@ -239,28 +239,35 @@ impl<M: Machine> Space<'_, M> {
                 }
                 step
             };
-            match step {
-                Step::Done(kind) => return Ok(kind),
-                Step::Retry => Cx::enter(self.vm()).count(Event::FaultRetry, 1),
-                Step::Descend => {}
-                Step::AwaitCommit(conflict) => claim::wait(self.vm(), conflict),
-                Step::AwaitFork(stamp) => self.await_fork(stamp),
-                Step::AwaitFolio(pfn, word) => self.await_folio(address, pfn, word),
-                Step::SwapIn(slot) => is_major |= self.read_swap(address, slot)?,
-                Step::Grow => {
-                    if !self.grow_stack(address)? {
-                        return Err(FaultError::Segv { address, denied: false });
-                    }
-                }
-                Step::Read(object, index) => {
-                    let (page, was_read) = self.fetch(address, object, index)?;
-                    is_major |= was_read;
-                    if let Some(other) = fetched.replace(page) {
-                        object::release(&Cx::enter(self.vm()), other.pfn);
-                    }
+            is_major |= self.before_next_try(address, step, fetched)?;
+        }
+    }
+
+    /// Does, outside the core, what a try that came to `step` needs before the next; whether a page was read for it.
+    #[cold]
+    #[inline(never)]
+    fn before_next_try(&self, address: u64, step: Step<M>, fetched: &mut Option<Fetched>) -> Result<bool, FaultError> {
+        match step {
+            Step::Done(_) | Step::Descend => {}
+            Step::Retry => Cx::enter(self.vm()).count(Event::FaultRetry, 1),
+            Step::AwaitCommit(conflict) => claim::wait(self.vm(), conflict),
+            Step::AwaitFork(stamp) => self.await_fork(stamp),
+            Step::AwaitFolio(pfn, word) => self.await_folio(address, pfn, word),
+            Step::SwapIn(slot) => return self.read_swap(address, slot),
+            Step::Grow => {
+                if !self.grow_stack(address)? {
+                    return Err(FaultError::Segv { address, denied: false });
                 }
             }
+            Step::Read(object, index) => {
+                let (page, was_read) = self.fetch(address, object, index)?;
+                if let Some(other) = fetched.replace(page) {
+                    object::release(&Cx::enter(self.vm()), other.pfn);
+                }
+                return Ok(was_read);
+            }
         }
+        Ok(false)
     }
 
     /// Reads page `index` of `object`, whose reference is dropped.
@@ -495,6 +502,7 @@ fn drop_fresh<M: Machine>(cx: &Cx<'_, M>, pfn: Pfn) {
 }
 
 /// A page of an object that is not mapped here yet.
+#[inline(never)]
 fn absent_object<M: Machine>(
     cx: &Cx<'_, M>,
     space: &Inner<M>,
@@ -620,6 +628,7 @@ fn drop_flushed<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, plan: &Plan<'_, M>
 }
 
 /// A page is there, and did not allow the access, or no longer did when the CPU looked.
+#[inline(never)]
 fn present<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, plan: &Plan<'_, M>) -> Result<Step<M>, PageError> {
     let bits = M::Arch::page_bits(plan.word);
     if plan.access != Access::Write {

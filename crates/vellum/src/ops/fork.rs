@@ -14,7 +14,6 @@ use crate::error::Error;
 use crate::guard::Guard;
 use crate::machine::Machine;
 use crate::phys::{Kind, Pfn};
-use crate::space::absent::migrating;
 use crate::space::claim::Claim;
 use crate::space::table::{Locked, Table};
 use crate::space::{Attributes, ClassFlags, ClassId, Inner, RssKind, Runs, Space, Spares};
@@ -311,11 +310,6 @@ impl<M: Machine> Fork<'_, M> {
         copied: &mut [u64; RssKind::COUNT],
     ) -> Result<(), Error> {
         let word = locked.table.entry(index);
-        let moving = migrating::<M>(word).map(|pfn| cx.vm().physical().frame(pfn).kind());
-        if moving.is_some_and(|kind| kind != Kind::Anonymous) {
-            // A file's page, privately mapped: the child gets it by a fault.
-            return Ok(());
-        }
         let kind = cx.share_absent(word)?;
         // Neither side has it alone from here on (E18, F1).
         let shared = locked

@@ -212,7 +212,11 @@ impl<M: Machine> Space<'_, M> {
                     Err(PageError::OutOfMemory) => return Err(Error::OutOfMemory),
                     Err(_) => {
                         let cx = Cx::enter(self.vm());
-                        if let Some(plan) = plan_at(&cx, self.inner(), address) {
+                        let names_it = |plan: &Plan<'_, M>| {
+                            let absent = M::Arch::absent_of(plan.word);
+                            matches!(absent, Some(Absent::Swap { slot: named, .. }) if named == slot)
+                        };
+                        if let Some(plan) = plan_at(&cx, self.inner(), address).filter(names_it) {
                             poison(&cx, self.inner(), &plan, slot);
                         }
                     }

@@ -7,7 +7,9 @@ use crate::machine::Machine;
 use crate::object;
 use crate::phys::Pfn;
 use crate::space::Space;
+use crate::sync::fence;
 use crate::vm::Vm;
+use core::sync::atomic::Ordering::SeqCst;
 
 /// What an address translates to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +43,10 @@ impl<'vm, M: Machine> Space<'vm, M> {
             let translation = translation_of::<M>(self.inner().page_entry(&reader, address))?;
             if is_counted(translation) && !self.vm().physical().frame(translation.pfn).try_get() {
                 continue;
+            }
+            if !M::SWAP_IS_BARRIER {
+                // Against a migration, which empties the entry and then counts: one of both sees the other.
+                fence::<M>(SeqCst);
             }
             // The frame may have become another page before it was counted. If the entry names it still, or again, it
             // is this page, and stays it.

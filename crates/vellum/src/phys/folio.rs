@@ -7,8 +7,9 @@
 //! | 8-15 | generation in which it was last seen to be in use; 0: not looked at yet |
 //! | 16-63 | its [`SwapSlot`], while it is in the swap cache |
 //!
-//! The *folio lock* is the outermost lock (`space`'s list says where it stands). It is held while a page is read,
-//! written out, unmapped by reverse mapping, or moved; whoever waits for a page waits for it.
+//! The *folio lock* is the outermost lock (`space`'s list says where it stands). It is held while a page is read
+//! from swap, written out, unmapped by reverse mapping, or moved; whoever waits for a page waits for it. A file's page
+//! that is being read has a mark of its own.
 
 use super::Frame;
 use crate::arch::SwapSlot;

@@ -38,10 +38,13 @@ impl Scan {
 
 impl<M: Machine> Vm<M> {
     /// Tries to free `wanted` pages of memory node `node`: pages of files and, where there is swap, anonymous ones;
-    /// those not used for longest first. How many were freed.
+    /// those not used for longest first. How many were freed; none for a node without memory.
     ///
     /// Sleeps for I/O. Needs no free memory.
     pub fn reclaim(&self, node: u8, wanted: u64) -> u64 {
+        if !self.physical().nodes().contains(node) {
+            return 0;
+        }
         let mut freed = 0;
         for (age_min, choice) in TURNS {
             loop {

@@ -43,7 +43,12 @@ impl<M: Machine> Members<M> {
 
     /// Whether the limit is reached.
     pub(crate) fn is_full(&self) -> bool {
-        self.pages.load(Relaxed) as i64 >= self.limit.load(Relaxed) as i64
+        self.resident() >= self.limit.load(Relaxed)
+    }
+
+    /// Resident pages: changes of different CPUs may arrive in another order than they were made in.
+    fn resident(&self) -> u64 {
+        (self.pages.load(Relaxed) as i64).max(0) as u64
     }
 
     /// One more handle or space.
@@ -89,7 +94,7 @@ impl<'vm, M: Machine> Group<'vm, M> {
 
     /// Resident pages of the members. Exact while nothing changes them.
     pub fn pages(&self) -> u64 {
-        self.members().pages.load(Relaxed)
+        self.members().resident()
     }
 
     /// A new, empty space in the group. Its descendants by fork are members too. Allocates; may sleep to free memory.
@@ -162,5 +167,5 @@ impl<M: Machine> Space<'_, M> {
 
 /// Whether so many pages were freed that faults have room for a while.
 fn has_room<M: Machine>(members: &Members<M>) -> bool {
-    members.pages.load(Relaxed).saturating_add(STEP) <= members.limit.load(Relaxed)
+    members.resident().saturating_add(STEP) <= members.limit.load(Relaxed)
 }

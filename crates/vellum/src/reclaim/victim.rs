@@ -15,14 +15,12 @@ pub struct Victim {
     pub anonymous: u64,
     /// Its pages in swap.
     pub swapped: u64,
-    /// Its page tables.
-    pub tables: u64,
 }
 
 impl Victim {
     /// Pages that its end frees at most.
     pub fn pages(&self) -> u64 {
-        self.anonymous + self.swapped + self.tables
+        self.anonymous.saturating_add(self.swapped)
     }
 }
 
@@ -34,12 +32,10 @@ impl<M: Machine> Vm<M> {
         let cx = Cx::enter(self);
         let mut worst: Option<Victim> = None;
         self.spaces().for_each(&cx, |space| {
-            let victim = Victim {
-                space: space.id(),
-                anonymous: space.rss_of(self, RssKind::Anonymous),
-                swapped: space.rss_of(self, RssKind::Swap),
-                tables: 0,
-            };
+            // The sum over CPUs may be below zero for a moment while a page comes and goes.
+            let pages = |kind| (space.rss_of(self, kind) as i64).max(0) as u64;
+            let victim =
+                Victim { space: space.id(), anonymous: pages(RssKind::Anonymous), swapped: pages(RssKind::Swap) };
             if victim.pages() > worst.map_or(0, |worst| worst.pages()) {
                 worst = Some(victim);
             }

@@ -7,26 +7,30 @@
 
 use crate::cpu::Cx;
 use crate::machine::Machine;
-use crate::phys::{Frame, Kind};
+use crate::phys::{Frame, Kind, NODES_MAX};
 use crate::stat::Event;
 
-/// The bits of an eviction's number that are kept.
-const STAMP: u64 = (1 << 40) - 1;
+/// The bits of an eviction's number that are kept. Above them, in four more, is the node.
+const NUMBER: u64 = (1 << NUMBER_BITS) - 1;
+const NUMBER_BITS: u32 = 36;
+const _: () = assert!(NODES_MAX == 16);
 
-/// The number of an eviction from `node`, which is counted; not 0.
+/// What is kept of an eviction from `node`, which is counted; not 0, and below 2⁴⁰.
 pub(super) fn stamp<M: Machine>(cx: &Cx<'_, M>, node: u8) -> u64 {
-    (cx.vm().physical().count_eviction(node) & STAMP).max(1)
+    let number = cx.vm().physical().count_eviction(node) & NUMBER;
+    number.max(1) | (node as u64) << NUMBER_BITS
 }
 
-/// Notes that the page in `frame` has come back, which was evicted with number `stamp`.
+/// Notes that the page in `frame` has come back, which was evicted with this `stamp`, perhaps
+/// from another node.
 pub(crate) fn refaulted<M: Machine>(cx: &Cx<'_, M>, frame: &Frame<M>, stamp: u64) {
     let physical = cx.vm().physical();
-    let node = frame.node();
-    let distance = physical.evictions(node).wrapping_sub(stamp) & STAMP;
+    let node = (stamp >> NUMBER_BITS) as u8 % NODES_MAX as u8;
+    let distance = physical.evictions(node).wrapping_sub(stamp) & NUMBER;
     let is_anonymous = frame.kind() == Kind::Anonymous;
     cx.count(if is_anonymous { Event::RefaultAnonymous } else { Event::RefaultFile }, 1);
     if distance < physical.managed(node) {
-        frame.set_generation(physical.generation(node));
+        frame.set_generation(physical.generation(frame.node()));
         cx.count(if is_anonymous { Event::ActivateAnonymous } else { Event::ActivateFile }, 1);
     }
 }

@@ -3,7 +3,7 @@
 //! Unmapping is a transaction ([`Unmapped`]): each entry passes, under its leaf's lock, from showing the page to saying
 //! where it is; dropped without commit, it puts back what it took: entries, the slot's count, the exclusive mark, dirty
 //! marks and resident counts. Tags stay in the frame until the frame is freed, so they need no undoing. The way back is
-//! the same as the end of a migration ([`restore`]), with the page in its old frame.
+//! the same as the end of a migration ([`restore_migrated`]), with the page in its old frame.
 
 use super::{Found, Name, Seek, walk};
 use crate::arch::{Absent, Arch, PageBits, Prot, SwapSlot};
@@ -54,6 +54,10 @@ impl<'vm, M: Machine> Unmapped<'vm, M> {
             });
         }
         if left > 0 {
+            if into == Into::Nothing {
+                // These entries are not put back: nobody may use their translations when the folio lock is free.
+                batch.flush();
+            }
             put_back(cx, pfn, into);
             return None;
         }

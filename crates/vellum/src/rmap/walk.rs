@@ -162,7 +162,8 @@ fn look<'a, M: Machine>(
     seek: Seek,
     visit: &mut Visit<'_, 'a, M>,
 ) -> ControlFlow<()> {
-    let page = offset.wrapping_add(delta);
+    // Of an offset so high that it had the place of a flag, those bits are missing, as they are in an address.
+    let page = offset.wrapping_add(delta) & (u64::MAX >> M::Arch::PAGE_SHIFT);
     let address = page << M::Arch::PAGE_SHIFT;
     if !(M::Arch::USER_START..M::Arch::USER_END).contains(&address) || page > M::Arch::USER_END >> M::Arch::PAGE_SHIFT {
         return ControlFlow::Continue(());

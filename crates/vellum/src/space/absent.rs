@@ -26,9 +26,8 @@ impl<M: Machine> Cx<'_, M> {
         let absent = M::Arch::absent_of(word)?;
         match absent {
             Absent::Swap { slot, .. } => self.drop_swap_entry(slot),
-            Absent::Migration { pfn, is_dirty, .. } => {
-                gather.add(pfn, address, is_dirty && rss_kind(self, pfn) != RssKind::Anonymous);
-            }
+            // Anonymous, as pages of objects are taken out of their entries for good.
+            Absent::Migration { pfn, .. } => gather.add(pfn, address, false),
             Absent::Poison => {}
         }
         kind_of(self, absent)

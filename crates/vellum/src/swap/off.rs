@@ -25,15 +25,25 @@ impl<M: Machine> Vm<M> {
     /// Programs may run. Sleeps for I/O, and while others use pages of the area; allocates a frame for each page.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if there is no such area or somebody is switching it off already. [`Error::OutOfMemory`] if
-    /// memory does not take what is in it: the area stays on, with what is left.
+    /// [`Error::Invalid`] if there is no such area or somebody is switching it off already, or if slots stay in use
+    /// though nothing names them. [`Error::OutOfMemory`] if memory does not take what is in it. In both last cases the
+    /// area stays on, with what is left.
     pub fn swap_off(&self, area: AreaId) -> Result<(), Error> {
         self.begin_off(area)?;
-        let result = self.empty_area(area).and_then(|()| self.end_off(area));
+        let result = self.empty_and_end(area);
         if result.is_err() {
             self.cancel_off(area);
         }
         result
+    }
+
+    fn empty_and_end(&self, area: AreaId) -> Result<(), Error> {
+        loop {
+            self.empty_area(area)?;
+            if self.end_off(area)? {
+                return Ok(());
+            }
+        }
     }
 
     /// Brings pages in until no slot of the area is in use.
@@ -48,6 +58,10 @@ impl<M: Machine> Vm<M> {
             }
             brought += self.drop_unnamed(area);
             idle = if brought == 0 { idle + 1 } else { 0 };
+            if brought == 0 {
+                // What is used but not named any more may wait for a grace period.
+                self.quiesce();
+            }
             if idle > IDLE_MAX || !M::guard(Guard::SwapOffRepeats) {
                 return Err(Error::Invalid { what: "end of a swap area whose slots stay in use" });
             }

@@ -104,12 +104,13 @@ impl<M: Machine> Vm<M> {
         }
     }
 
-    /// Takes apart an area after [`Vm::begin_off`], which no slot of is used any more. Sleeps until nobody uses it, and
-    /// drops the device: without a [`Cx`].
+    /// Takes apart an area after [`Vm::begin_off`], if no slot of it is used; whether it did. Sleeps until nobody uses
+    /// it, and drops the device: without a [`Cx`]. If slots are in use, or for a moment seem to be, the area still gives
+    /// none out.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if slots are in use, or for a moment seem to be; the area still gives none out.
-    pub(crate) fn end_off(&self, id: AreaId) -> Result<(), Error> {
+    /// [`Error::Invalid`] if there is no such area, or nobody has begun.
+    pub(crate) fn end_off(&self, id: AreaId) -> Result<bool, Error> {
         let entry = self.swap().entries.get(id.number as usize).ok_or(UNKNOWN)?;
         let (pointer, device) = {
             let cx = Cx::enter(self);
@@ -118,7 +119,7 @@ impl<M: Machine> Vm<M> {
             // Whoever takes a slot counts it before he looks at the state: see `Area::begin_use`.
             if area.used.load(SeqCst) != 0 {
                 area.state.store(DRAINING, SeqCst);
-                return Err(Error::Invalid { what: "end of a swap area whose slots are used" });
+                return Ok(false);
             }
             (pointer_to(area), area.device)
         };
@@ -135,7 +136,7 @@ impl<M: Machine> Vm<M> {
         let area = unsafe { pointer.cast::<Area<M>>().as_ref() };
         area.arrays.each(|array| array.retire(self));
         Cx::enter(self).retire(pointer, AREA_BYTES);
-        Ok(())
+        Ok(true)
     }
 
     /// Ends the giving of pins, and sleeps until those that there are have gone.
