@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | `words[0]` | address of the object's [`Inner`]; 0 once it has left the cache | who adds and removes the page |
 //! | `words[1]` | index in the object | who adds the page |
-//! | `words[2]` | flags: see [`crate::phys::folio`] | anyone with a reference or a mapping, atomically; who adds the page |
+//! | `words[2]` | flags: see [`crate::phys::folio`] | who adds the page, then its users, atomically |
 //! | `halves[0]` | [`READING`] → [`UP_TO_DATE`] or [`FAILED`] | who adds the page |
 //!
 //! A page of a file enters the cache *before* it is read, marked [`READING`]: so it is read once however many CPUs want

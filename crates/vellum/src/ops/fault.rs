@@ -239,35 +239,28 @@ impl<M: Machine> Space<'_, M> {
                 }
                 step
             };
-            is_major |= self.before_next_try(address, step, fetched)?;
-        }
-    }
-
-    /// Does, outside the core, what a try that came to `step` needs before the next; whether a page was read for it.
-    #[cold]
-    #[inline(never)]
-    fn before_next_try(&self, address: u64, step: Step<M>, fetched: &mut Option<Fetched>) -> Result<bool, FaultError> {
-        match step {
-            Step::Done(_) | Step::Descend => {}
-            Step::Retry => Cx::enter(self.vm()).count(Event::FaultRetry, 1),
-            Step::AwaitCommit(conflict) => claim::wait(self.vm(), conflict),
-            Step::AwaitFork(stamp) => self.await_fork(stamp),
-            Step::AwaitFolio(pfn, word) => self.await_folio(address, pfn, word),
-            Step::SwapIn(slot) => return self.read_swap(address, slot),
-            Step::Grow => {
-                if !self.grow_stack(address)? {
-                    return Err(FaultError::Segv { address, denied: false });
+            match step {
+                Step::Done(kind) => return Ok(kind),
+                Step::Retry => Cx::enter(self.vm()).count(Event::FaultRetry, 1),
+                Step::Descend => {}
+                Step::AwaitCommit(conflict) => claim::wait(self.vm(), conflict),
+                Step::AwaitFork(stamp) => self.await_fork(stamp),
+                Step::AwaitFolio(pfn, word) => self.await_folio(address, pfn, word),
+                Step::SwapIn(slot) => is_major |= self.read_swap(address, slot)?,
+                Step::Grow => {
+                    if !self.grow_stack(address)? {
+                        return Err(FaultError::Segv { address, denied: false });
+                    }
+                }
+                Step::Read(object, index) => {
+                    let (page, was_read) = self.fetch(address, object, index)?;
+                    is_major |= was_read;
+                    if let Some(other) = fetched.replace(page) {
+                        object::release(&Cx::enter(self.vm()), other.pfn);
+                    }
                 }
             }
-            Step::Read(object, index) => {
-                let (page, was_read) = self.fetch(address, object, index)?;
-                if let Some(other) = fetched.replace(page) {
-                    object::release(&Cx::enter(self.vm()), other.pfn);
-                }
-                return Ok(was_read);
-            }
         }
-        Ok(false)
     }
 
     /// Reads page `index` of `object`, whose reference is dropped.
@@ -502,7 +495,6 @@ fn drop_fresh<M: Machine>(cx: &Cx<'_, M>, pfn: Pfn) {
 }
 
 /// A page of an object that is not mapped here yet.
-#[inline(never)]
 fn absent_object<M: Machine>(
     cx: &Cx<'_, M>,
     space: &Inner<M>,
@@ -628,7 +620,6 @@ fn drop_flushed<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, plan: &Plan<'_, M>
 }
 
 /// A page is there, and did not allow the access, or no longer did when the CPU looked.
-#[inline(never)]
 fn present<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, plan: &Plan<'_, M>) -> Result<Step<M>, PageError> {
     let bits = M::Arch::page_bits(plan.word);
     if plan.access != Access::Write {

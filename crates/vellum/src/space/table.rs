@@ -4,12 +4,15 @@
 //!
 //! | where | what | protected by |
 //! |---|---|---|
-//! | `counts` | low half: 0, so that no lockless lookup of a page that was here takes a reference; high half: unmap batches with a flush of this leaf before them | added to under T, taken from without |
+//! | `counts` | low half: 0, so that no lookup takes a reference; high half: flushes owed, see below | added to under T |
 //! | `lock` | the table lock, T | – |
 //! | `words[0]` | used slots (bits 0-15), level (16-23), stale (24), the last fork that copied the table (32-63) | T |
 //! | `words[1..4]` | classes of the slots, see [`super::runs`] | T, read optimistically under the sequence |
 //! | `halves[0]` | sequence count of the classes: odd while they change | T |
 //! | `halves[1]` | claim: slots claimed by a range operation, see [`super::claim`] | T to set, owner to clear |
+//!
+//! A flush is owed for each unmap batch that has taken entries of the leaf and not flushed yet; it takes its own back
+//! without the lock. The lookups that get none are those that saw a page in this frame before.
 //!
 //! *Used* slots are those with an entry. A table is freed when it has none, all its slots are of one class, and that
 //! class has been written to the slot which named it. It is marked stale first, under its own lock and its parent's;
