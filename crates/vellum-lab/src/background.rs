@@ -45,6 +45,9 @@ mod tests {
     #[test]
     fn it_waits_where_there_is_nothing_to_free() {
         let vm = Vm::new(Det::<X86_64>::new(&MachineConfig::new(1, 1024)).unwrap()).unwrap();
+        // It takes no page until its limit says so.
+        vm.swap_on_memory(64, 0).unwrap();
+        vm.set_compressed_limit(0);
         let space = vm.create_space().unwrap();
         let base = space.map(&MapRequest::anonymous(1024 << 12, Prot::READ_WRITE)).unwrap();
         let (mut background, mut latency) = (Background::default(), FaultLatency::default());
@@ -53,7 +56,6 @@ mod tests {
             space.fault(at, Access::Write).unwrap();
             at += 4096;
         }
-        // Without swap.
         let runs = || vm.totals().get(Event::PageOutRun);
         for _ in 0..PAUSE {
             latency.record(FaultKind::Anonymous, 1);
@@ -61,7 +63,6 @@ mod tests {
             background.after_access(&vm, &latency);
         }
         assert_eq!(runs(), 1);
-        vm.swap_on_memory(64, 0).unwrap();
         vm.set_compressed_limit(64);
         latency.record(FaultKind::Anonymous, 1);
         background.after_access(&vm, &latency);

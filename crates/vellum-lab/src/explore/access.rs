@@ -157,6 +157,7 @@ pub(crate) fn may_succeed(failure: &'static str) -> bool {
     });
     wait::stop_if_broken();
     if fails {
+        sim::with(|sim| sim.failures += 1);
         sim::happened(|| failure.into());
     }
     !fails

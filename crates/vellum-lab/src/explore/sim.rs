@@ -117,6 +117,8 @@ pub(crate) struct Sim {
     redundant: bool,
     /// Allocations may fail.
     pub(crate) allocations_fail: bool,
+    /// How many did, in the execution under way.
+    pub(crate) failures: u32,
     /// Each execution is run twice: the digest of the first run, when the second is under way.
     pub(crate) twice: Option<Option<u64>>,
     /// What went wrong with the search itself.
@@ -230,9 +232,9 @@ pub fn happened_on(cpu: usize, text: impl FnOnce() -> String) {
     });
 }
 
-/// Whether allocations fail on purpose.
-pub(crate) fn allocations_fail() -> bool {
-    SIM.with_borrow(|sim| sim.as_ref().is_some_and(|sim| sim.allocations_fail))
+/// How often an allocation, or what else can fail, was made to fail in this execution.
+pub(crate) fn failures() -> u32 {
+    SIM.with_borrow(|sim| sim.as_ref().map_or(0, |sim| sim.failures))
 }
 
 /// Whether a diagram is being drawn.
@@ -274,6 +276,7 @@ impl Sim {
             prunes: false,
             redundant: false,
             allocations_fail: false,
+            failures: 0,
             twice: None,
             failure: None,
         }
@@ -286,7 +289,7 @@ impl Sim {
         self.visible.begin();
         self.cpus = (0..cpus).map(|_| SimCpu::new()).collect();
         (self.step, self.ordinals, self.digest) = (0, Default::default(), 0);
-        (self.redundant, self.delays_matter) = (false, false);
+        (self.redundant, self.delays_matter, self.failures) = (false, false, 0);
         self.schedule = Schedule::default();
         if let Some(happenings) = &mut self.happenings {
             happenings.clear();

@@ -266,6 +266,12 @@ impl Cpu<'_> {
         }
     }
 
+    /// As [`Cpu::expect`], where nothing was made to fail: else what the claim is about may not have been done, and
+    /// that all is well with what was done, the oracle and the recount say.
+    pub fn expect_if_done(&self, holds: bool, invariant: &str, otherwise: &str) {
+        self.expect(holds || sim::failures() > 0, invariant, otherwise);
+    }
+
     /// Keeps `value` for the end of the execution, or for another actor, under `slot` (0 to 7).
     pub fn note(&self, slot: usize, value: u64) {
         self.shared.note(slot, value);

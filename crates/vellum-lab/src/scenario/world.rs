@@ -377,11 +377,14 @@ impl<A: Arch> Ops for World<A> {
         let address = self.address(at);
         let page = address >> A::PAGE_SHIFT;
         // The oracle is told in the same step as the access, before anything else can run.
-        let resolve = |kind| match self.shared.busy(|| space.fault(address, kind)) {
-            // The program is not told: an allocation that failed on purpose is tried again with the access.
-            Ok(_) => Ok(()),
-            Err(FaultError::OutOfMemory { .. }) if sim::allocations_fail() => Ok(()),
-            Err(error) => Err(error),
+        let resolve = |kind| {
+            let failures = sim::failures();
+            match self.shared.busy(|| space.fault(address, kind)) {
+                Ok(_) => Ok(()),
+                // The program is not told: an allocation that failed on purpose is tried again with the access.
+                Err(FaultError::OutOfMemory { .. }) if sim::failures() > failures => Ok(()),
+                Err(error) => Err(error),
+            }
         };
         match self.vm().machine().user_access(self.vm(), address, action, resolve) {
             Ok(value) => {

@@ -24,7 +24,7 @@ pub(super) static SCENARIO: Scenario = Scenario {
                 cpu.store(X, 2);
             });
             let is_it = seen.is_none_or(|value| value == 2);
-            cpu.expect(is_it, "I-PIN", "the device reads another page than the user has stored to");
+            cpu.expect_if_done(is_it, "I-PIN", "the device reads another page than the user has stored to");
         }),
         actor("page-out", |cpu| {
             cpu.page_out(X, 1);

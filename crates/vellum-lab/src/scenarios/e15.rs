@@ -25,7 +25,7 @@ pub(super) static SCENARIO: Scenario = Scenario {
         }),
     ],
     end: |cpu| {
-        cpu.expect(cpu.load(X) == Some(2), "I-LOST", "the store is lost");
+        cpu.expect_if_done(cpu.load(X) == Some(2), "I-LOST", "the store is lost");
     },
     ..Scenario::DEFAULT
 };

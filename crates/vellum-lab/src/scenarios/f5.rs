@@ -31,6 +31,6 @@ pub(super) static SCENARIO: Scenario = Scenario {
             cpu.page_out(X, 1);
         }),
     ],
-    end: |cpu| cpu.expect(cpu.load(X) == Some(2), "I-LOST", "the page lacks the last store"),
+    end: |cpu| cpu.expect_if_done(cpu.load(X) == Some(2), "I-LOST", "the page lacks the last store"),
     ..Scenario::DEFAULT
 };

@@ -27,7 +27,7 @@ pub(super) static SCENARIO: Scenario = Scenario {
     actors: &[actor("move_pages", |cpu| {
         cpu.switch_to(Process(2));
         let moved = cpu.migrate(X, 1, 1);
-        cpu.expect(moved == 1, "I-RMAP", "the entry that shows the page is not found");
+        cpu.expect_if_done(moved == 1, "I-RMAP", "the entry that shows the page is not found");
     })],
     ..Scenario::DEFAULT
 };
