@@ -7,7 +7,7 @@ use crate::machine::Machine;
 use crate::ops::checked;
 use crate::phys::{AllocFlags, NodeSet, Policy};
 use crate::reclaim::{Isolated, Scan, Sharers, each_list};
-use crate::rmap::take_accessed;
+use crate::rmap::renew_if_accessed;
 use crate::space::Space;
 use crate::stat::Event;
 use crate::vm::Vm;
@@ -62,8 +62,7 @@ impl<M: Machine> Vm<M> {
             let room = LENGTH.min((wanted - done) as usize);
             self.isolate_old(&Cx::enter(self), node, DEMOTION_AGE, room, &mut scan, &mut list);
             let Moved { done: moved, .. } = migrate(self, &list, &mut |cx, pfn| {
-                if take_accessed(cx, pfn) > 0 {
-                    self.physical().frame(pfn).set_generation(self.physical().generation(node));
+                if renew_if_accessed(cx, pfn) {
                     return Goal::Stay;
                 }
                 Goal::of(cx.alloc_frame_on(slower, AllocFlags::NONE))

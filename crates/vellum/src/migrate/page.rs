@@ -30,10 +30,7 @@ pub(super) fn prepare<M: Machine>(cx: &Cx<'_, M>, from: Pfn, to: Pfn) {
     new.words[1].store(old.words[1].load(Relaxed), Relaxed);
     new.words[2].store(0, Relaxed);
     object::begin_filling(new);
-    // Before there is a reference, for until then nobody else can take one, nor the lock.
-    let is_locked = new.folio_lock().try_acquire();
-    debug_assert!(is_locked, "the folio lock of a new page");
-    new.set_counts(1, 0);
+    new.begin_locked();
 }
 
 /// Gives up what [`prepare`] gave the caller of the new page: its folio lock and a reference.

@@ -19,7 +19,7 @@ use crate::phys::{AllocFlags, Frame, Kind, Pfn, Physical};
 use crate::space::RssKind;
 use crate::vm::Vm;
 use core::ptr::NonNull;
-use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 
 /// In `halves[0]`: the contents are being read.
 const READING: u32 = 1;
@@ -50,24 +50,24 @@ pub(crate) enum PageError {
 #[inline(always)]
 pub(crate) fn mark_dirty<M: Machine>(frame: &Frame<M>) {
     // An exchange also where the mark is set: it orders the store to the page before a write-back that clears the mark.
-    frame.words[2].fetch_or(DIRTY, AcqRel);
+    frame.set_flags(DIRTY);
 }
 
 /// Whether the cached page of `frame` was stored to.
 #[inline(always)]
 pub(super) fn is_dirty<M: Machine>(frame: &Frame<M>) -> bool {
-    frame.words[2].load(Acquire) & DIRTY != 0
+    frame.flags() & DIRTY != 0
 }
 
 /// What a cached page counts as where it is mapped.
 #[inline(always)]
 pub(crate) fn rss_kind<M: Machine>(frame: &Frame<M>) -> RssKind {
-    if frame.words[2].load(Relaxed) & SHARED_MEMORY != 0 { RssKind::SharedMemory } else { RssKind::File }
+    if frame.flags_relaxed() & SHARED_MEMORY != 0 { RssKind::SharedMemory } else { RssKind::File }
 }
 
 /// Clears the mark; whether it was set.
 pub(super) fn take_dirty<M: Machine>(frame: &Frame<M>) -> bool {
-    frame.words[2].fetch_and(!DIRTY, AcqRel) & DIRTY != 0
+    frame.clear_flags(DIRTY) & DIRTY != 0
 }
 
 /// Whether the contents of a cached page are there.

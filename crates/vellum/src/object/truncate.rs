@@ -107,9 +107,8 @@ fn unmap_in<M: Machine>(cx: &Cx<'_, M>, space: &space::Inner<M>, inner: &Inner<M
     let mut here = start.max(M::Arch::USER_START);
     while here < M::Arch::USER_END {
         let leaf = space.lowest(cx, here);
-        let end = (here & !(leaf.span() - 1)).saturating_add(leaf.span());
         if leaf.level > 0 {
-            here = end;
+            here = leaf.slot_end(here);
             continue;
         }
         let last = leaf.base(here) + (leaf.span() * leaf.len() as u64 - 1);

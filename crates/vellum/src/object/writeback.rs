@@ -208,8 +208,7 @@ impl<'vm, M: Machine> Batch<'vm, M> {
         &self.pages[..self.count]
     }
 
-    /// Takes the folio locks that are free, all but the first only if nobody has them, and makes those pages' entries
-    /// clean; which.
+    /// Takes the folio locks that are free, and makes those pages' entries clean; which.
     fn lock_and_clean(&self) -> [bool; BATCH] {
         let (mut locked, mut frames) = ([false; BATCH], [Pfn(0); BATCH]);
         for (place, &(_, pfn)) in self.pages().iter().enumerate() {

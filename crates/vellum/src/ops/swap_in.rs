@@ -13,6 +13,7 @@ use crate::guard::Guard;
 use crate::machine::Machine;
 use crate::object::{self, PageError};
 use crate::phys::{Pfn, folio};
+use crate::rmap::Seek;
 use crate::space::absent::migrating;
 use crate::space::{Inner, RssKind, Space};
 use crate::swap::{self, Left, SwapIn};
@@ -53,13 +54,13 @@ fn swapped<M: Machine>(
     }
     match step {
         // It could only be mapped for loads: the copy is made as for any page that is there.
-        Step::Done(_) if plan.access == super::Access::Write && !is_writable(cx, plan) => Step::Retry,
+        Step::Done(_) if plan.access == super::Access::Write && !is_writable(plan) => Step::Retry,
         step => step,
     }
 }
 
 /// Whether the plan's entry can be stored through by now.
-fn is_writable<M: Machine>(_cx: &Cx<'_, M>, plan: &Plan<'_, M>) -> bool {
+fn is_writable<M: Machine>(plan: &Plan<'_, M>) -> bool {
     let word = plan.leaf.entry(plan.index);
     M::Arch::is_page(word) && M::Arch::page_bits(word).has(PageBits::WRITE)
 }
@@ -212,10 +213,7 @@ impl<M: Machine> Space<'_, M> {
                     Err(PageError::OutOfMemory) => return Err(Error::OutOfMemory),
                     Err(_) => {
                         let cx = Cx::enter(self.vm());
-                        let names_it = |plan: &Plan<'_, M>| {
-                            let absent = M::Arch::absent_of(plan.word);
-                            matches!(absent, Some(Absent::Swap { slot: named, .. }) if named == slot)
-                        };
+                        let names_it = |plan: &Plan<'_, M>| Seek::Swap(slot).is_named_by::<M::Arch>(plan.word);
                         if let Some(plan) = plan_at(&cx, self.inner(), address).filter(names_it) {
                             poison(&cx, self.inner(), &plan, slot);
                         }

@@ -41,6 +41,14 @@ impl<M: Machine> Frame<M> {
         SleepLock::of(self.lock.word())
     }
 
+    /// Gives the caller a reference to a new page, which nobody knows yet, and its folio lock: that first, for until
+    /// there is a reference nobody else can take one, nor the lock.
+    pub(crate) fn begin_locked(&self) {
+        let is_locked = self.folio_lock().try_acquire();
+        debug_assert!(is_locked, "the folio lock of a new page");
+        self.set_counts(1, 0);
+    }
+
     /// The flags, generation and slot.
     #[inline(always)]
     pub(crate) fn flags(&self) -> u64 {

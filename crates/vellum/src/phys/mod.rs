@@ -38,6 +38,7 @@ pub use policy::{NodeSet, Policy};
 pub(crate) use run::FreeBatch;
 pub(crate) use slab::SLAB_MAX;
 pub use stats::NodeStats;
+pub(crate) use tags::tag_bytes;
 
 use crate::arch::{Arch, flag_set};
 use crate::machine::Machine;

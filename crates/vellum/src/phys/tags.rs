@@ -8,8 +8,8 @@ use crate::machine::Machine;
 /// Room for the tags of a page on any architecture.
 const BYTES_MAX: usize = 256;
 
-/// Bytes that the tags of a page take.
-const fn bytes<A: Arch>() -> usize {
+/// Bytes that the tags of a page take; 0 where the processor has none.
+pub(crate) const fn tag_bytes<A: Arch>() -> usize {
     match A::SEMANTICS.tags {
         Some(format) => format.bytes(A::PAGE_SHIFT),
         None => 0,
@@ -27,9 +27,9 @@ impl<M: Machine> Cx<'_, M> {
 
     #[cold]
     fn copy_meaningful_tags(&self, from: Pfn, to: Pfn) {
-        const { assert!(bytes::<M::Arch>() <= BYTES_MAX) };
+        const { assert!(tag_bytes::<M::Arch>() <= BYTES_MAX) };
         let mut room = [0; BYTES_MAX];
-        let tags = &mut room[..bytes::<M::Arch>()];
+        let tags = &mut room[..tag_bytes::<M::Arch>()];
         self.vm().machine().read_tags(from, tags);
         self.vm().machine().write_tags(to, tags);
         self.vm().physical().frame(to).set_flags(folio::TAGGED);
@@ -39,7 +39,7 @@ impl<M: Machine> Cx<'_, M> {
     #[cold]
     pub(crate) fn clear_tags(&self, pfn: Pfn) {
         if M::Arch::SEMANTICS.tags.is_some() {
-            self.vm().machine().write_tags(pfn, &[0; BYTES_MAX][..bytes::<M::Arch>()]);
+            self.vm().machine().write_tags(pfn, &[0; BYTES_MAX][..tag_bytes::<M::Arch>()]);
             self.vm().physical().frame(pfn).set_flags(folio::TAGGED);
         }
     }

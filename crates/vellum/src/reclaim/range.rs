@@ -99,7 +99,7 @@ fn collect<M: Machine, const N: usize>(
 ) -> u64 {
     let leaf = space.lowest(cx, start);
     if leaf.level > 0 {
-        return (start & !(leaf.span() - 1)).saturating_add(leaf.span()).min(end);
+        return leaf.slot_end(start).min(end);
     }
     let last = (leaf.base(start) + (leaf.span() * leaf.len() as u64 - 1)).min(end - 1);
     for index in leaf.index(start)..=leaf.index(last) {

@@ -10,7 +10,7 @@ use crate::machine::Machine;
 use crate::object;
 use crate::ops::swap_in::leave_cache_locked;
 use crate::phys::{Kind, Pfn, folio};
-use crate::rmap::{Into, Name, Unmapped, take_accessed};
+use crate::rmap::{Into, Name, Unmapped, renew_if_accessed};
 use crate::stat::Event;
 use crate::swap;
 use crate::tlb::UnmapBatch;
@@ -149,10 +149,8 @@ fn begin<'vm, 'a, M: Machine>(
 
 /// Whether the page was accessed since this was last asked; then it is as good as new.
 fn is_in_use<M: Machine>(cx: &Cx<'_, M>, pfn: Pfn) -> bool {
-    let frame = cx.vm().physical().frame(pfn);
-    let is_in_use = take_accessed(cx, pfn) > 0;
+    let is_in_use = renew_if_accessed(cx, pfn);
     if is_in_use {
-        frame.set_generation(cx.vm().physical().generation(frame.node()));
         cx.count(Event::Activated, 1);
     }
     is_in_use

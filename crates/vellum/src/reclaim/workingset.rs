@@ -21,8 +21,8 @@ pub(super) fn stamp<M: Machine>(cx: &Cx<'_, M>, node: u8) -> u64 {
     number.max(1) | (node as u64) << NUMBER_BITS
 }
 
-/// Notes that the page in `frame` has come back, which was evicted with this `stamp`, perhaps
-/// from another node.
+/// Notes that the page in `frame` has come back, which was evicted with this `stamp`, perhaps from
+/// another node.
 pub(crate) fn refaulted<M: Machine>(cx: &Cx<'_, M>, frame: &Frame<M>, stamp: u64) {
     let physical = cx.vm().physical();
     let node = (stamp >> NUMBER_BITS) as u8 % NODES_MAX as u8;

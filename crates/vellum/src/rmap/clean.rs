@@ -1,24 +1,18 @@
 //! Making the entries of a file's page clean, so that later stores are noticed.
 
-use super::{Name, Seek, walk};
+use super::walk::each_mapping;
 use crate::arch::{Arch, PageBits};
 use crate::cpu::Cx;
 use crate::machine::Machine;
 use crate::phys::{Pfn, folio};
 use crate::tlb::UnmapBatch;
-use core::ops::ControlFlow;
 
 /// Takes dirty marks, and the right to store, from the entries of page `pfn` of an object; the page counts as stored to
 /// if one had it. The flushes are the batch's to do, before the page is written. The caller has the folio lock and a
 /// reference.
 pub(crate) fn clean_entries<'a, M: Machine>(cx: &'a Cx<'_, M>, batch: &mut UnmapBatch<'a, M>, pfn: Pfn) {
     let frame = cx.vm().physical().frame(pfn);
-    let mut left = frame.mappings();
-    if left == 0 {
-        return;
-    }
-    let Some(name) = Name::of(frame) else { return };
-    let _ = walk(cx, &name, Seek::Page(pfn), &mut |found| {
+    each_mapping(cx, pfn, &mut |found| {
         let (old, new) = found.leaf.update(found.index, |word| {
             let bits = M::Arch::page_bits(word);
             let clean = bits.without(PageBits::DIRTY | PageBits::WRITE);
@@ -31,7 +25,6 @@ pub(crate) fn clean_entries<'a, M: Machine>(cx: &'a Cx<'_, M>, batch: &mut Unmap
             }
             batch.add(found.space, found.leaf, found.address, bits);
         }
-        left = left.saturating_sub(1);
-        if left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        true
     });
 }

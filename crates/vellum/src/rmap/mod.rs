@@ -19,7 +19,7 @@ mod tests;
 mod unmap;
 mod walk;
 
-pub(crate) use age::take_accessed;
+pub(crate) use age::{renew_if_accessed, take_accessed};
 pub(crate) use clean::clean_entries;
 pub(crate) use lineage::{Lineage, each_descendant};
 pub(crate) use unmap::{Into, Unmapped, discard_migrating, restore_migrated};

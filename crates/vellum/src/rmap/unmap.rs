@@ -5,6 +5,7 @@
 //! marks and resident counts. Tags stay in the frame until the frame is freed, so they need no undoing. The way back is
 //! the same as the end of a migration ([`restore_migrated`]), with the page in its old frame.
 
+use super::walk::each_mapping;
 use super::{Found, Name, Seek, walk};
 use crate::arch::{Absent, Arch, PageBits, Prot, SwapSlot};
 use crate::cpu::Cx;
@@ -41,18 +42,7 @@ impl<'vm, M: Machine> Unmapped<'vm, M> {
     /// Takes page `pfn` out of its entries, as far as they are found; the flushes are the batch's to do. `None` if not
     /// all were found or one could not be taken: then everything is as before.
     pub(crate) fn begin<'a>(cx: &'a Cx<'vm, M>, batch: &mut UnmapBatch<'a, M>, pfn: Pfn, into: Into) -> Option<Self> {
-        let frame = cx.vm().physical().frame(pfn);
-        let mut left = frame.mappings();
-        if left > 0 {
-            let name = Name::of(frame)?;
-            let _ = walk(cx, &name, Seek::Page(pfn), &mut |found| {
-                if !take(cx, batch, pfn, into, &found) {
-                    return ControlFlow::Break(());
-                }
-                left -= 1;
-                if left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-            });
-        }
+        let left = each_mapping(cx, pfn, &mut |found| take(cx, batch, pfn, into, found));
         if left > 0 {
             if into == Into::Nothing {
                 // These entries are not put back: nobody may use their translations when the folio lock is free.

@@ -133,6 +133,29 @@ pub(crate) fn walk<'a, M: Machine>(
     }
 }
 
+/// Visits the entries that show page `pfn`, as many as there are at first or until `visit` says no; how many of them were
+/// not found. The caller has the folio lock and a reference.
+pub(super) fn each_mapping<'a, M: Machine>(
+    cx: &'a Cx<'_, M>,
+    pfn: Pfn,
+    visit: &mut dyn FnMut(&Found<'a, '_, M>) -> bool,
+) -> u32 {
+    let frame = cx.vm().physical().frame(pfn);
+    let mut left = frame.mappings();
+    if left == 0 {
+        return 0;
+    }
+    let Some(name) = Name::of(frame) else { return left };
+    let _ = walk(cx, &name, Seek::Page(pfn), &mut |found| {
+        if !visit(&found) {
+            return ControlFlow::Break(());
+        }
+        left -= 1;
+        if left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    left
+}
+
 /// Calls `look` for the places of a page in `space` until no entry was being moved there from before to after.
 fn between_moves<M: Machine>(
     cx: &Cx<'_, M>,

@@ -102,7 +102,7 @@ impl<M: Machine> Claim<'_, M> {
     /// Where there are no lower tables, a section may be longer: the first address behind `end` below which work is.
     fn skip_ahead(&self, cx: &Cx<'_, M>, start: u64, end: u64) -> u64 {
         let table = self.space.lowest(cx, start);
-        let slot_end = (start & !(table.span() - 1)).saturating_add(table.span());
+        let slot_end = table.slot_end(start);
         if table.level > 0 { end.max(slot_end).min(self.end) } else { end }
     }
 }
@@ -333,10 +333,7 @@ pub(crate) fn zap<'a, M: Machine>(
 ) {
     let mut gone = [0i64; RssKind::COUNT];
     let mut dirty_file = false;
-    if locked.has_pending_flush() {
-        // What an unmap batch has taken is not to be reached any more either (A4, B4).
-        gather.touch_range(Flush { start: first, pages: (high - low + 1) as u64, tables_freed: false });
-    }
+    gather.touch_pending(locked, first, (high - low + 1) as u64);
     for index in low..=high {
         if locked.table.entry(index) == 0 {
             continue;

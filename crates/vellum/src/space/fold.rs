@@ -12,7 +12,7 @@ use crate::cpu::Cx;
 use crate::guard::Guard;
 use crate::machine::Machine;
 use crate::stat::Event;
-use crate::tlb::{Flush, Gather};
+use crate::tlb::Gather;
 
 /// Folds `child`, which covers `address`, into its slot of `parent`, if it is empty and of one class. The caller has
 /// claimed the slot, or the range of the whole child.
@@ -42,11 +42,9 @@ pub(crate) fn fold_child<'a, M: Machine>(
         }
         upper.set_class(cx, index, index, class, Some(spares));
     }
-    if lower.has_pending_flush() {
-        // Whoever maps something in these addresses next does not see this leaf, which says that they are to be flushed
-        // first.
-        gather.touch_range(Flush { start: child.base(address), pages: child.len() as u64, tables_freed: false });
-    }
+    // Whoever maps something in these addresses next does not see this leaf, which says that they are to be flushed
+    // first.
+    gather.touch_pending(&lower, child.base(address), child.len() as u64);
     lower.set_stale();
     upper.take(index);
     cx.release_class(class, child.len() as u64 - 1);

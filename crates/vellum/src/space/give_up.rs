@@ -8,7 +8,7 @@ use crate::machine::Machine;
 use crate::ops::swap_in::leave_cache;
 use crate::phys::{Kind, Pfn, folio};
 use crate::stat::Event;
-use crate::tlb::{Flush, Gather};
+use crate::tlb::Gather;
 
 /// Makes the anonymous pages of `low..=high` of a locked leaf ones that may be dropped: their entries are clean
 /// afterwards, and flushed by the gather before the operation returns, so that a store shows (B4). What is in swap is
@@ -23,9 +23,7 @@ pub(super) fn give_up<'a, M: Machine>(
     first: u64,
     gather: &mut Gather<'a, M>,
 ) {
-    if locked.has_pending_flush() {
-        gather.touch_range(Flush { start: first, pages: (high - low + 1) as u64, tables_freed: false });
-    }
+    gather.touch_pending(locked, first, (high - low + 1) as u64);
     for index in low..=high {
         let address = first + (((index - low) as u64) << M::Arch::PAGE_SHIFT);
         let word = locked.table.entry(index);

@@ -148,7 +148,7 @@ impl<M: Machine> Space<'_, M> {
             let table_end = table.base(here).saturating_add(table.span().saturating_mul(table.len() as u64));
             let last = table_end.min(entry.map.end) - 1;
             if table.level > 0 {
-                here = (here & !(table.span() - 1)).saturating_add(table.span());
+                here = table.slot_end(here);
                 continue;
             }
             for index in table.index(here)..=table.index(last) {

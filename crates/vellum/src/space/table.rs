@@ -149,6 +149,12 @@ impl<'a, M: Machine> Table<'a, M> {
         1 << M::Arch::shift(self.level)
     }
 
+    /// First address behind the slot that covers `address`; the last one there is, if there is none behind it.
+    #[inline(always)]
+    pub(crate) fn slot_end(&self, address: u64) -> u64 {
+        (address & !(self.span() - 1)).saturating_add(self.span())
+    }
+
     /// First address the table covers, given one it covers.
     #[inline(always)]
     pub(crate) fn base(&self, address: u64) -> u64 {

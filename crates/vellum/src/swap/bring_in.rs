@@ -89,10 +89,7 @@ pub(crate) fn new_page<M: Machine>(cx: &Cx<'_, M>) -> Result<Pfn, Error> {
     let frame = cx.vm().physical().frame(pfn);
     frame.set_kind(Kind::Anonymous, 0);
     frame.words[..3].iter().for_each(|word| word.store(0, Relaxed));
-    // Before there is a reference, for until then nobody else can take one, nor the lock.
-    let is_locked = frame.folio_lock().try_acquire();
-    debug_assert!(is_locked, "the folio lock of a new page");
-    frame.set_counts(1, 0);
+    frame.begin_locked();
     Ok(pfn)
 }
 

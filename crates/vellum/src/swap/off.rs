@@ -108,7 +108,7 @@ fn next_of_area<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, area: AreaId, here
     while *here < M::Arch::USER_END {
         let leaf = space.lowest(cx, *here);
         if leaf.level > 0 {
-            *here = (*here & !(leaf.span() - 1)).saturating_add(leaf.span());
+            *here = leaf.slot_end(*here);
             continue;
         }
         let base = leaf.base(*here);

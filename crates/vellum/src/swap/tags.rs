@@ -5,23 +5,15 @@
 //! has the folio lock of the page that is cached with the slot.
 
 use super::areas::Place;
-use crate::arch::{Arch, SwapSlot};
+use crate::arch::SwapSlot;
 use crate::cpu::Cx;
 use crate::error::Error;
 use crate::guard::Guard;
 use crate::machine::Machine;
 use crate::phys::folio::TAGGED;
-use crate::phys::{AllocFlags, Pfn};
+use crate::phys::{AllocFlags, Pfn, tag_bytes};
 use core::ptr::{NonNull, with_exposed_provenance_mut};
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Release};
-
-/// Bytes of a record; `None` where the processor has no tags.
-const fn record_bytes<A: Arch>() -> Option<usize> {
-    match A::SEMANTICS.tags {
-        Some(format) => Some(format.bytes(A::PAGE_SHIFT)),
-        None => None,
-    }
-}
 
 impl<M: Machine> Cx<'_, M> {
     /// Saves the tags of `pfn` with `slot`, in the place of what was saved there; of a page whose tags mean nothing,
@@ -30,7 +22,10 @@ impl<M: Machine> Cx<'_, M> {
     /// # Errors
     /// [`Error::OutOfMemory`]; what was saved before is still there.
     pub(crate) fn save_tags(&self, slot: SwapSlot, pfn: Pfn) -> Result<(), Error> {
-        let Some(bytes) = record_bytes::<M::Arch>() else { return Ok(()) };
+        let bytes = tag_bytes::<M::Arch>();
+        if bytes == 0 {
+            return Ok(());
+        }
         let place = self.swap_place(slot).ok_or(Error::Invalid { what: "swap slot" })?;
         if self.vm().physical().frame(pfn).flags() & TAGGED == 0 {
             place.free_tags(self);
@@ -54,7 +49,10 @@ impl<M: Machine> Cx<'_, M> {
     /// page whose tags mean something keeps those, which are newer. Before any entry shows the page; the caller has the
     /// folio lock.
     pub(crate) fn restore_tags(&self, slot: SwapSlot, pfn: Pfn) {
-        let Some(bytes) = record_bytes::<M::Arch>() else { return };
+        let bytes = tag_bytes::<M::Arch>();
+        if bytes == 0 {
+            return;
+        }
         let frame = self.vm().physical().frame(pfn);
         let Some(place) = self.swap_place(slot).filter(|_| M::guard(Guard::TagsRestored)) else { return };
         let Some(record) = place.tags().and_then(|word| record_at(word.load(Acquire))) else { return };
@@ -90,11 +88,11 @@ impl<M: Machine> Cx<'_, M> {
 impl<M: Machine> Place<'_, M> {
     /// Frees the saved tags.
     pub(super) fn free_tags(&self, cx: &Cx<'_, M>) {
-        let (Some(word), Some(bytes)) = (self.tags(), record_bytes::<M::Arch>()) else { return };
+        let Some(word) = self.tags() else { return };
         if word.load(Acquire) != 0
             && let Some(record) = record_at(word.swap(0, AcqRel))
         {
-            cx.slab_free(record, bytes);
+            cx.slab_free(record, tag_bytes::<M::Arch>());
         }
     }
 }

@@ -10,6 +10,7 @@ use crate::guard::Guard;
 use crate::machine::Machine;
 use crate::object;
 use crate::phys::{FreeBatch, Pfn};
+use crate::space::table::Locked;
 use crate::stat::Event;
 use crate::sync::AtomicU64;
 use core::sync::atomic::Ordering::Relaxed;
@@ -60,6 +61,15 @@ impl<'a, M: Machine> Gather<'a, M> {
     pub(crate) fn touch_range(&mut self, range: Flush) {
         self.start = self.start.min(range.start);
         self.end = self.end.max(range.start + (range.pages << M::Arch::PAGE_SHIFT));
+    }
+
+    /// Notes the flush of a range of the locked leaf, if unmap batches owe it one: what they have taken is not to be
+    /// reached any more either, once the gather is flushed (A4, B4).
+    #[inline(always)]
+    pub(crate) fn touch_pending(&mut self, leaf: &Locked<'_, M>, start: u64, pages: u64) {
+        if leaf.has_pending_flush() {
+            self.touch_range(Flush { start, pages, tables_freed: false });
+        }
     }
 
     /// Whether another frame needs a flush first; see [`Gather::finish`].
