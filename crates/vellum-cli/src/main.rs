@@ -4,14 +4,20 @@
 //! input, with one line that says what is wrong.
 
 mod args;
-mod bench;
 mod check;
+#[cfg(feature = "run")]
 mod conflicts;
 mod output;
 mod progress;
+#[cfg(feature = "run")]
 mod record;
+#[cfg(feature = "run")]
 mod report;
+#[cfg(feature = "run")]
 mod run;
+#[cfg(feature = "run")]
+mod run_args;
+#[cfg(feature = "run")]
 mod size;
 
 use args::{Cli, Command};
@@ -30,11 +36,18 @@ fn main() -> ExitCode {
         Err(error) => return bad_command_line(&error),
     };
     match cli.command {
+        #[cfg(feature = "run")]
         None => run::bundled(),
+        #[cfg(not(feature = "run"))]
+        None => fail(BAD_INPUT, "this command was built without 'run': there is check"),
+        #[cfg(feature = "run")]
         Some(Command::Run(args)) => run::run(&args),
+        #[cfg(feature = "run")]
         Some(Command::Record(args)) => record::run(&args),
-        Some(Command::Bench(args)) => bench::run(&args.names, args.json),
+        #[cfg(feature = "bench")]
+        Some(Command::Bench(args)) => vellum_bench::run(&args.names, args.json),
         Some(Command::Check(args)) => check::run(&args),
+        #[cfg(feature = "run")]
         Some(Command::Conflicts(args)) => conflicts::run(&args),
     }
 }

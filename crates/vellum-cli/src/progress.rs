@@ -7,6 +7,7 @@ use std::time::Duration;
 pub struct Progress(ProgressBar);
 
 impl Progress {
+    #[cfg(feature = "run")]
     pub fn new(what: &str, total: Option<u64>) -> Progress {
         let (bar, template) = match total {
             Some(total) => (ProgressBar::new(total), "{msg} {bar:40} {percent:>3} % {human_pos} accesses, {per_sec}"),

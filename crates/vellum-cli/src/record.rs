@@ -1,6 +1,6 @@
 //! `vellum record`: a trace of a real program.
 
-use crate::args::RecordArgs;
+use crate::run_args::RecordArgs;
 use crate::report::text::count;
 use crate::{BAD_INPUT, FAILED, fail};
 use std::ffi::OsStr;

@@ -1,16 +1,16 @@
 //! `vellum run`: a trace or a workload, and the report on it.
 
-use crate::args::{ArchName, RunArgs, Switch};
 use crate::output::print;
 use crate::progress::Progress;
 use crate::report::{Report, json, text};
+use crate::run_args::{RunArgs, Switch};
 use crate::{BAD_INPUT, FAILED, fail};
 use std::path::Path;
 use std::process::ExitCode;
-use vellum::arch::{Aarch64, Arch, Ppc64, Riscv64, Riscv64Sv48, Sparc64, X86_64, X86_64La57};
+use vellum_hosts::HostArch;
 use vellum_lab::outcome::{Outcome, RunError};
 use vellum_lab::pressure::Pressure;
-use vellum_lab::replay::{ReplayOptions, replay};
+use vellum_lab::replay::ReplayOptions;
 use vellum_lab::trace::TraceReader;
 use vellum_lab::workload::{Fitting, Setting, Workload};
 
@@ -25,7 +25,7 @@ const TRACED_PAGE_SHIFT: u32 = 12;
 struct Machine {
     cpus: Option<usize>,
     memory: u64,
-    arch: ArchName,
+    arch: HostArch,
     pressure: Pressure,
 }
 
@@ -37,7 +37,7 @@ enum Source {
 
 /// Replays the bundled trace.
 pub fn bundled() -> ExitCode {
-    let machine = Machine { cpus: None, memory: 1 << 30, arch: ArchName::X86_64, pressure: Pressure::NONE };
+    let machine = Machine { cpus: None, memory: 1 << 30, arch: HostArch::X86_64, pressure: Pressure::NONE };
     bundled_source().map_or_else(|code| code, |source| execute(source, &machine, false))
 }
 
@@ -58,9 +58,12 @@ pub fn run(args: &RunArgs) -> ExitCode {
         Source::Workload { workload, .. } => workload.fitting(args.memory),
         Source::Trace { .. } => Fitting { memory_bytes: args.memory.unwrap_or(1 << 30), swap_bytes: 0, nodes: 1 },
     };
+    let Some(arch) = args.arch.host() else {
+        return fail(BAD_INPUT, "--arch tiny: its addresses are too short for those of real programs");
+    };
     match pressure(args, fitting) {
         Ok(pressure) => {
-            let machine = Machine { cpus: args.cpus, memory: fitting.memory_bytes, arch: args.arch, pressure };
+            let machine = Machine { cpus: args.cpus, memory: fitting.memory_bytes, arch, pressure };
             execute(source, &machine, args.json)
         }
         Err(wrong) => fail(BAD_INPUT, wrong),
@@ -102,23 +105,10 @@ fn named_source(target: &Path, is_deterministic: bool) -> Result<Source, ExitCod
 }
 
 fn execute(source: Source, machine: &Machine, as_json: bool) -> ExitCode {
-    match machine.arch {
-        ArchName::X86_64 => execute_on::<X86_64>(source, machine, as_json),
-        ArchName::X86_64La57 => execute_on::<X86_64La57>(source, machine, as_json),
-        ArchName::Aarch64 => execute_on::<Aarch64>(source, machine, as_json),
-        ArchName::Riscv64 => execute_on::<Riscv64>(source, machine, as_json),
-        ArchName::Riscv64Sv48 => execute_on::<Riscv64Sv48>(source, machine, as_json),
-        ArchName::Ppc64 => execute_on::<Ppc64>(source, machine, as_json),
-        ArchName::Sparc64 => execute_on::<Sparc64>(source, machine, as_json),
-        ArchName::Tiny => fail(BAD_INPUT, "--arch tiny: its addresses are too short for those of real programs"),
-    }
-}
-
-fn execute_on<A: Arch>(source: Source, machine: &Machine, as_json: bool) -> ExitCode {
-    let frames = machine.memory >> A::PAGE_SHIFT;
+    let frames = machine.memory >> machine.arch.page_shift();
     let is_trace = matches!(source, Source::Trace { .. });
-    if is_trace && A::PAGE_SHIFT != TRACED_PAGE_SHIFT {
-        let (name, kib) = (A::NAME, 1u64 << (A::PAGE_SHIFT - 10));
+    if is_trace && machine.arch.page_shift() != TRACED_PAGE_SHIFT {
+        let (name, kib) = (machine.arch.name(), 1u64 << (machine.arch.page_shift() - 10));
         return fail(
             BAD_INPUT,
             format_args!("--arch {name}: its pages have {kib} KiB, and those of traces have 4 KiB"),
@@ -129,11 +119,11 @@ fn execute_on<A: Arch>(source: Source, machine: &Machine, as_json: bool) -> Exit
         Source::Trace { reader, name, accesses } => {
             let progress = Progress::new(&name, accesses);
             let options = ReplayOptions { cpus, frames, checks_tables: true, pressure: machine.pressure };
-            (name, replay::<A>(reader, &options, &mut |accesses| progress.at(accesses)))
+            (name, machine.arch.replay(reader, &options, &mut |accesses| progress.at(accesses)))
         }
         Source::Workload { workload, is_deterministic } => {
             let setting = Setting { cpus, frames, is_deterministic, pressure: machine.pressure };
-            (workload.name().to_string(), workload.run::<A>(&setting))
+            (workload.name().to_string(), machine.arch.run(workload, &setting))
         }
     };
     let outcome = match result {
@@ -142,8 +132,8 @@ fn execute_on<A: Arch>(source: Source, machine: &Machine, as_json: bool) -> Exit
     };
     let report = Report {
         workload: &name,
-        arch: A::NAME,
-        page_bytes: 1 << A::PAGE_SHIFT,
+        arch: machine.arch.name(),
+        page_bytes: 1 << machine.arch.page_shift(),
         cpus,
         memory_bytes: machine.memory,
         pressure: &machine.pressure,

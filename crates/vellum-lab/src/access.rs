@@ -309,7 +309,7 @@ mod tests {
     fn tags_are_compared<A: Arch>() {
         let hosted = Hosted::<A>::new(&MachineConfig::new(2, 4096)).unwrap();
         let (space, address) = tagged_memory(hosted.vm());
-        let granule = 1u64 << A::SEMANTICS.tags.unwrap().granule_shift;
+        let granule = 1u64 << A::semantics().tags.unwrap().granule_shift;
         let wrong = |at, expected, found| Err(AccessError::Tag { address: at, expected, found });
         let refused = |address, expected, found| Err(AccessError::Tag { address, expected, found });
         hosted.store(0, &space, address, b"no tag yet").unwrap();

@@ -29,8 +29,8 @@ use vellum::{BootError, Space, Vm};
 /// assert_eq!(hosted.take_violations(), []);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub struct Hosted<A: Arch, const RECORD: bool = false> {
-    vm: Arc<Vm<Det<A, RECORD>>>,
+pub struct Hosted<A: Arch> {
+    vm: Arc<Vm<Det<A>>>,
     users: Mutex<Users>,
 }
 
@@ -75,7 +75,7 @@ impl From<NoHostMemory> for HostedError {
 /// What the simulated clock advances at each user access.
 const ACCESS_NS: u64 = 10;
 
-impl<A: Arch, const RECORD: bool> Hosted<A, RECORD> {
+impl<A: Arch> Hosted<A> {
     /// Makes the machine and starts a `Vm` on it.
     pub fn new(config: &MachineConfig) -> Result<Self, HostedError> {
         let vm = Arc::new(Vm::new(Det::new(config)?)?);
@@ -90,12 +90,12 @@ impl<A: Arch, const RECORD: bool> Hosted<A, RECORD> {
     }
 
     /// The `Vm`.
-    pub fn vm(&self) -> &Vm<Det<A, RECORD>> {
+    pub fn vm(&self) -> &Vm<Det<A>> {
         &self.vm
     }
 
     /// The machine.
-    pub fn machine(&self) -> &Det<A, RECORD> {
+    pub fn machine(&self) -> &Det<A> {
         self.vm.machine()
     }
 
@@ -106,13 +106,7 @@ impl<A: Arch, const RECORD: bool> Hosted<A, RECORD> {
     }
 
     /// Stores `bytes` at `address`, on `cpu`, which is switched to `space` if it is not there.
-    pub fn store(
-        &self,
-        cpu: usize,
-        space: &Space<'_, Det<A, RECORD>>,
-        address: u64,
-        bytes: &[u8],
-    ) -> Result<(), AccessError> {
+    pub fn store(&self, cpu: usize, space: &Space<'_, Det<A>>, address: u64, bytes: &[u8]) -> Result<(), AccessError> {
         self.run(cpu, space, |latency| access::store(space, address, bytes, latency))
     }
 
@@ -120,7 +114,7 @@ impl<A: Arch, const RECORD: bool> Hosted<A, RECORD> {
     pub fn load(
         &self,
         cpu: usize,
-        space: &Space<'_, Det<A, RECORD>>,
+        space: &Space<'_, Det<A>>,
         address: u64,
         length: usize,
     ) -> Result<Vec<u8>, AccessError> {
@@ -133,7 +127,7 @@ impl<A: Arch, const RECORD: bool> Hosted<A, RECORD> {
     pub fn load_into(
         &self,
         cpu: usize,
-        space: &Space<'_, Det<A, RECORD>>,
+        space: &Space<'_, Det<A>>,
         address: u64,
         bytes: &mut [u8],
     ) -> Result<(), AccessError> {
@@ -144,7 +138,7 @@ impl<A: Arch, const RECORD: bool> Hosted<A, RECORD> {
     pub fn store_tagged(
         &self,
         cpu: usize,
-        space: &Space<'_, Det<A, RECORD>>,
+        space: &Space<'_, Det<A>>,
         address: u64,
         bytes: &[u8],
         tag: u8,
@@ -156,7 +150,7 @@ impl<A: Arch, const RECORD: bool> Hosted<A, RECORD> {
     pub fn load_tagged(
         &self,
         cpu: usize,
-        space: &Space<'_, Det<A, RECORD>>,
+        space: &Space<'_, Det<A>>,
         address: u64,
         length: usize,
         tag: u8,
@@ -170,7 +164,7 @@ impl<A: Arch, const RECORD: bool> Hosted<A, RECORD> {
     pub fn set_tag(
         &self,
         cpu: usize,
-        space: &Space<'_, Det<A, RECORD>>,
+        space: &Space<'_, Det<A>>,
         address: u64,
         length: usize,
         tag: u8,
@@ -182,7 +176,7 @@ impl<A: Arch, const RECORD: bool> Hosted<A, RECORD> {
     pub fn execute(
         &self,
         cpu: usize,
-        space: &Space<'_, Det<A, RECORD>>,
+        space: &Space<'_, Det<A>>,
         address: u64,
         length: usize,
     ) -> Result<(), AccessError> {
@@ -195,7 +189,7 @@ impl<A: Arch, const RECORD: bool> Hosted<A, RECORD> {
     }
 
     /// Switches `cpu` to `space`, if it does not run it already.
-    pub fn switch_to(&self, cpu: usize, space: &Space<'_, Det<A, RECORD>>) {
+    pub fn switch_to(&self, cpu: usize, space: &Space<'_, Det<A>>) {
         self.run(cpu, space, |_| ());
     }
 
@@ -230,7 +224,7 @@ impl<A: Arch, const RECORD: bool> Hosted<A, RECORD> {
         lock(&self.users).latency.clone()
     }
 
-    fn run<R>(&self, cpu: usize, space: &Space<'_, Det<A, RECORD>>, access: impl FnOnce(&mut FaultLatency) -> R) -> R {
+    fn run<R>(&self, cpu: usize, space: &Space<'_, Det<A>>, access: impl FnOnce(&mut FaultLatency) -> R) -> R {
         self.machine().set_cpu(cpu);
         let mut users = lock(&self.users);
         users.running[cpu] = access::switch(space, users.running[cpu]);

@@ -1,5 +1,5 @@
 //! Hosted machines for Vellum, and what is done on them: traces replayed, workloads, a reference model, and the
-//! laboratory which runs operations under every interleaving ([`explore`], [`lab`], [`scenario`], [`scenarios`]).
+//! laboratory which runs operations under every interleaving ([`explore`], [`lab`], [`scenario`]).
 
 mod access;
 mod background;
@@ -19,7 +19,6 @@ pub mod pressure;
 pub mod recorder;
 pub mod replay;
 pub mod scenario;
-pub mod scenarios;
 pub mod swap_device;
 pub mod threads;
 pub mod trace;

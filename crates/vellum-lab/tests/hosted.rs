@@ -157,7 +157,7 @@ fn exhausted_memory_is_an_error<A: Arch>() {
 }
 
 fn recorded_faults<A: Arch>() {
-    let hosted = Hosted::<A, true>::new(&MachineConfig::new(2, 1024)).expect("a machine");
+    let hosted = Hosted::<A>::new(&MachineConfig::new(2, 1024)).expect("a machine");
     let space = hosted.vm().create_space().expect("a space");
     let address = space.map(&MapRequest::anonymous(4 * PAGE, Prot::READ_WRITE)).expect("room");
     for (cpu, page) in [(0, 0), (1, 1)] {

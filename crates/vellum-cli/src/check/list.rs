@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use vellum::Guard;
 use vellum_lab::scenario::{Mode, Scenario};
-use vellum_lab::scenarios;
 
 #[derive(Serialize)]
 struct Entry {
@@ -27,14 +26,14 @@ struct Entry {
 /// One document, with a line end.
 pub fn json() -> String {
     let names = |guards: &[Guard]| guards.iter().map(|guard| guard.name()).collect();
-    let entries = scenarios::ALL.iter().map(|scenario| Entry {
+    let entries = vellum_scenarios::all().iter().map(|scenario| Entry {
         id: scenario.id,
         title: scenario.title,
         guards: names(scenario.guards),
         guards_redundant: names(scenario.guards_redundant),
         modes: scenario.modes().into_iter().map(|mode| (mode.name, safety(scenario, mode))).collect(),
         thread: scenario.thread,
-        seconds: scenarios::seconds(scenario.id),
+        seconds: vellum_scenarios::seconds(scenario.id),
     });
     document(&entries.collect::<Vec<_>>())
 }
@@ -46,8 +45,8 @@ fn safety(scenario: &Scenario, mode: Mode) -> &'static str {
 /// One line a scenario.
 pub fn text() -> String {
     let mut rows = vec![["id", "thread", "seconds", "title", "guards", "unsafe without them in"].map(String::from)];
-    for scenario in scenarios::ALL {
-        let seconds = scenarios::seconds(scenario.id).map_or("-".into(), |seconds| format!("{seconds:.1}"));
+    for scenario in vellum_scenarios::all() {
+        let seconds = vellum_scenarios::seconds(scenario.id).map_or("-".into(), |seconds| format!("{seconds:.1}"));
         let (modes, breaking): (Vec<Mode>, Vec<Mode>) =
             (scenario.modes(), scenario.modes().into_iter().filter(|&mode| (scenario.breaks)(mode)).collect());
         let breaking = match breaking.len() {

@@ -5,7 +5,6 @@ use super::search::{Expected, Search};
 use std::time::Duration;
 use vellum::Guard;
 use vellum_lab::scenario::{Check, Mode, Scenario};
-use vellum_lab::scenarios;
 
 /// Searches to be made.
 pub struct Request {
@@ -73,7 +72,7 @@ fn variants_of(scenario: &Scenario) -> Vec<(Vec<Guard>, Option<Off>)> {
 
 fn scenarios_of(args: &CheckArgs) -> Result<Vec<&'static Scenario>, String> {
     if args.all {
-        return Ok(scenarios::ALL.to_vec());
+        return Ok(vellum_scenarios::all().to_vec());
     }
     if args.ids.is_empty() {
         return Err("name scenarios to check, or use --all; --list shows them".into());
@@ -83,7 +82,7 @@ fn scenarios_of(args: &CheckArgs) -> Result<Vec<&'static Scenario>, String> {
     }
     let mut chosen: Vec<&Scenario> = Vec::new();
     for id in &args.ids {
-        let Some(scenario) = scenarios::find(id) else {
+        let Some(scenario) = vellum_scenarios::find(id) else {
             return Err(format!("{id}: no such scenario; 'vellum check --list' shows them"));
         };
         if !chosen.iter().any(|other| other.id == scenario.id) {

@@ -2,29 +2,18 @@
 
 mod report;
 
-use crate::args::{ArchName, ConflictsArgs};
 use crate::output::print;
+use crate::run_args::ConflictsArgs;
 use crate::{BAD_INPUT, FAILED, fail};
 use report::Report;
 use std::process::ExitCode;
-use vellum::arch::{Aarch64, Arch, Ppc64, Riscv64, Riscv64Sv48, Sparc64, X86_64, X86_64La57};
-use vellum_lab::conflicts::{Operation, Pair, measure};
+use vellum_lab::conflicts::{Operation, Pair};
 
 /// Measures what the command line says. Fails if a pair of operations writes a line in common that it may not.
 pub fn run(args: &ConflictsArgs) -> ExitCode {
-    match args.arch {
-        ArchName::X86_64 => run_on::<X86_64>(args),
-        ArchName::X86_64La57 => run_on::<X86_64La57>(args),
-        ArchName::Aarch64 => run_on::<Aarch64>(args),
-        ArchName::Riscv64 => run_on::<Riscv64>(args),
-        ArchName::Riscv64Sv48 => run_on::<Riscv64Sv48>(args),
-        ArchName::Ppc64 => run_on::<Ppc64>(args),
-        ArchName::Sparc64 => run_on::<Sparc64>(args),
-        ArchName::Tiny => fail(BAD_INPUT, "--arch tiny: its address space is too small for two ranges"),
-    }
-}
-
-fn run_on<A: Arch>(args: &ConflictsArgs) -> ExitCode {
+    let Some(arch) = args.arch.host() else {
+        return fail(BAD_INPUT, "--arch tiny: its address space is too small for two ranges");
+    };
     let operations = match operations(&args.operations) {
         Ok(operations) => operations,
         Err(unknown) => {
@@ -32,11 +21,11 @@ fn run_on<A: Arch>(args: &ConflictsArgs) -> ExitCode {
             return fail(BAD_INPUT, format_args!("{unknown}: no such operation ({})", names.join(", ")));
         }
     };
-    let pairs = match measure::<A>(&operations) {
+    let pairs = match arch.conflicts(&operations) {
         Ok(pairs) => pairs,
         Err(error) => return fail(FAILED, error),
     };
-    let report = Report { arch: A::NAME, operations: &operations, pairs: &pairs };
+    let report = Report { arch: arch.name(), operations: &operations, pairs: &pairs };
     let printed = print(&if args.json { report.json() } else { report.text() });
     match pairs.iter().filter(|pair| is_conflict(pair)).count() {
         0 => printed,

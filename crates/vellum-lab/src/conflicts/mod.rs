@@ -34,9 +34,9 @@ const BASE: u64 = 0x10_0000_0000;
 const FRAMES: u64 = 16_384;
 
 /// The machine that is watched.
-pub type Recorded<A> = Hosted<A, true>;
+pub type Recorded<A> = Hosted<A>;
 /// A space on it.
-pub type Space<'vm, A> = vellum::Space<'vm, Det<A, true>>;
+pub type Space<'vm, A> = vellum::Space<'vm, Det<A>>;
 
 /// Two operations, each of which one CPU carried out, and the lines that went from one to the other.
 #[derive(Clone, Debug, PartialEq, Eq)]

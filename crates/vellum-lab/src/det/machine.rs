@@ -19,7 +19,7 @@ const WAITS_MAX: u32 = 10_000;
 // the machine, and hands out no other access to it than the atomics of simulated user and hardware accesses.
 // 2. `current` is below the number of CPUs, and only the owning thread gets past `check_thread`, so there is one thread
 // of execution. It changes CPU while pre-emption is off only in `send_interrupt`, which restores it.
-unsafe impl<A: Arch, const RECORD: bool> Machine for Det<A, RECORD> {
+unsafe impl<A: Arch> Machine for Det<A> {
     type Arch = A;
 
     fn cpu_count(&self) -> usize {
@@ -132,13 +132,11 @@ unsafe impl<A: Arch, const RECORD: bool> Machine for Det<A, RECORD> {
 
     #[inline(always)]
     fn observe(address: usize, touch: Touch) {
-        if RECORD {
-            recorder::observe(address, touch);
-        }
+        recorder::observe(address, touch);
     }
 }
 
-impl<A: Arch, const RECORD: bool> Simulated for Det<A, RECORD> {
+impl<A: Arch> Simulated for Det<A> {
     const RETRIES_MAX: u32 = 64;
 
     fn translate<K: FrameKinds>(&self, kinds: &K, address: u64, access: Access) -> Result<Translated, Fault> {

@@ -24,8 +24,8 @@ use std::sync::{Mutex, OnceLock};
 use vellum::arch::Arch;
 use vellum::{Machine, RootLoad};
 
-/// The deterministic machine. With `RECORD`, what the core touches goes to the [`recorder`].
-pub struct Det<A: Arch, const RECORD: bool = false> {
+/// The deterministic machine. What the core touches goes to the [`recorder`] while that records.
+pub struct Det<A: Arch> {
     memory: HostMemory<A>,
     cpus: Box<[DetCpu<A>]>,
     /// Identifies the host thread that made the machine, the only one which may run it.
@@ -56,7 +56,7 @@ fn thread_token() -> usize {
     HERE.with(|here| here as *const u8 as usize)
 }
 
-impl<A: Arch, const RECORD: bool> Det<A, RECORD> {
+impl<A: Arch> Det<A> {
     /// A machine, on CPU 0. The host thread which makes it must run it.
     pub fn new(config: &MachineConfig) -> Result<Self, NoHostMemory> {
         let cpu = |number| DetCpu {
@@ -64,9 +64,7 @@ impl<A: Arch, const RECORD: bool> Det<A, RECORD> {
             interrupts_sent: AtomicU64::new(0),
             interrupts_received: AtomicU64::new(0),
         };
-        if RECORD {
-            recorder::set_cpu(0);
-        }
+        recorder::set_cpu(0);
         Ok(Det {
             memory: HostMemory::new(&config.ranges)?,
             cpus: (0..config.cpus).map(cpu).collect(),
@@ -106,9 +104,7 @@ impl<A: Arch, const RECORD: bool> Det<A, RECORD> {
     fn become_cpu(&self, cpu: usize) {
         self.current.store(cpu, Relaxed);
         self.waits.store(0, Relaxed);
-        if RECORD {
-            recorder::set_cpu(cpu);
-        }
+        recorder::set_cpu(cpu);
     }
 
     /// Sets the clock.
@@ -186,7 +182,7 @@ impl<A: Arch, const RECORD: bool> Det<A, RECORD> {
 
     /// Compares what the current CPU caches for `address` with what others do.
     fn check_conflicts(&self, address: u64, log: &mut ViolationLog) {
-        if !A::SEMANTICS.break_before_make {
+        if !A::semantics().break_before_make {
             return;
         }
         let current = self.current_cpu();

@@ -77,7 +77,7 @@ impl<A: Arch> Mmu<A> {
 
     /// I-BBM within this MMU: a walk finds another frame than the one still cached.
     pub(super) fn check_replaced(&self, load: RootLoad, address: u64, now: Pfn, log: &mut ViolationLog) {
-        if !A::SEMANTICS.break_before_make {
+        if !A::semantics().break_before_make {
             return;
         }
         let cached = self.tlb.frame_of(self.epochs.tag(load.asid.0), address >> A::PAGE_SHIFT);
@@ -92,8 +92,8 @@ impl<A: Arch> Mmu<A> {
     /// have been given to others since.
     pub fn check_conflict(&self, other: &Mmu<A>, address: u64, log: &mut ViolationLog) {
         let (Some(own), Some(others)) = (self.loaded(), other.loaded()) else { return };
-        let is_global = A::SEMANTICS.shootdown == Shootdown::Broadcast;
-        if !A::SEMANTICS.break_before_make || own.root != others.root || (is_global && own.asid != others.asid) {
+        let is_global = A::semantics().shootdown == Shootdown::Broadcast;
+        if !A::semantics().break_before_make || own.root != others.root || (is_global && own.asid != others.asid) {
             return;
         }
         let (tag, other_tag) = (self.epochs.tag(own.asid.0), other.epochs.tag(others.asid.0));

@@ -185,7 +185,7 @@ impl<A: Arch> Mmu<A> {
         };
         result.map_err(|reason| {
             self.counters.faults += 1;
-            if let Some(load) = self.loaded.filter(|_| A::SEMANTICS.fault_drops_entry) {
+            if let Some(load) = self.loaded.filter(|_| A::semantics().fault_drops_entry) {
                 self.forget(load.asid.0, address);
             }
             Fault { address, access, reason }
@@ -201,7 +201,7 @@ impl<A: Arch> Mmu<A> {
         log: &mut ViolationLog,
     ) -> bool {
         match self.loaded {
-            Some(load) if A::is_canonical(address) && !A::SEMANTICS.software_tlb => {
+            Some(load) if A::is_canonical(address) && !A::semantics().software_tlb => {
                 self.fill(bus, load, address, Access::Read, log).is_ok()
             }
             _ => false,
@@ -242,10 +242,10 @@ impl<A: Arch> Mmu<A> {
             return Err(FaultReason::Protection);
         }
         if access == Access::Write && !entry.bits.has(PageBits::DIRTY) {
-            if !A::SEMANTICS.hardware_dirty {
+            if !A::semantics().hardware_dirty {
                 return Err(FaultReason::NotDirty);
             }
-            if A::SEMANTICS.clean_store_rewalks {
+            if A::semantics().clean_store_rewalks {
                 return self.fill(bus, load, address, access, log);
             }
             entry.bits = entry.bits | PageBits::DIRTY;
@@ -312,7 +312,7 @@ impl<A: Arch> Mmu<A> {
         log: &mut ViolationLog,
     ) -> Option<Leaf> {
         let tag = self.epochs.tag(load.asid.0);
-        let cached = if A::SEMANTICS.software_tlb { None } else { self.walk_cache.lookup::<A>(tag, address) };
+        let cached = if A::semantics().software_tlb { None } else { self.walk_cache.lookup::<A>(tag, address) };
         let (mut level, mut table) = cached.unwrap_or((A::LEVELS - 1, load.root));
         loop {
             if bus.checks.frames
@@ -326,7 +326,7 @@ impl<A: Arch> Mmu<A> {
             let word = bus.memory.word(table, index::<A>(address, level))?.load(Acquire);
             match A::decode(word, level) {
                 Entry::Table(next) if level > 0 => {
-                    if !A::SEMANTICS.software_tlb {
+                    if !A::semantics().software_tlb {
                         self.walk_cache.insert::<A>(tag, address, level, next);
                     }
                     table = next;

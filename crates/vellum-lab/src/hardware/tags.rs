@@ -32,7 +32,7 @@ unsafe impl Sync for TagStore {}
 impl TagStore {
     /// The tags of `frames` frames from `first` on, all zero; `None` if `A` has no tags.
     pub(super) fn new<A: Arch>(first: u64, frames: u64) -> Result<Option<TagStore>, NoHostMemory> {
-        let Some(format) = A::SEMANTICS.tags else { return Ok(None) };
+        let Some(format) = A::semantics().tags else { return Ok(None) };
         let bytes = frames << (A::PAGE_SHIFT - format.granule_shift);
         let error = NoHostMemory { bytes };
         let layout = Layout::from_size_align((bytes as usize).max(1), 1).map_err(|_| error)?;
@@ -94,7 +94,7 @@ impl<A: Arch> HostMemory<A> {
     /// [`vellum::Machine::read_tags`]; zero where there are none.
     pub fn pack_tags(&self, pfn: Pfn, into: &mut [u8]) {
         into.fill(0);
-        let Some(format) = A::SEMANTICS.tags else { return };
+        let Some(format) = A::semantics().tags else { return };
         for (granule, bits) in places::<A>(format).enumerate() {
             let tag = u16::from(self.tag(pfn, granule << format.granule_shift).unwrap_or(0)) << (bits % 8);
             for (byte, part) in into.iter_mut().skip(bits / 8).zip(tag.to_le_bytes()) {
@@ -105,7 +105,7 @@ impl<A: Arch> HostMemory<A> {
 
     /// Sets the tags of a frame from the form of [`HostMemory::pack_tags`]. For [`vellum::Machine::write_tags`].
     pub fn unpack_tags(&self, pfn: Pfn, tags: &[u8]) {
-        let Some(format) = A::SEMANTICS.tags else { return };
+        let Some(format) = A::semantics().tags else { return };
         for (granule, bits) in places::<A>(format).enumerate() {
             let byte = |place: usize| tags.get(place).copied().unwrap_or(0);
             let pair = u16::from_le_bytes([byte(bits / 8), byte(bits / 8 + 1)]);

@@ -30,13 +30,13 @@ pub(super) fn permits(bits: PageBits, access: Access) -> bool {
 pub(super) fn bits_to_set<A: Arch>(bits: PageBits, access: Access) -> Result<PageBits, FaultReason> {
     let mut add = PageBits::NONE;
     if !bits.has(PageBits::ACCESSED) {
-        if !A::SEMANTICS.hardware_accessed {
+        if !A::semantics().hardware_accessed {
             return Err(FaultReason::NotAccessed);
         }
         add = add | PageBits::ACCESSED;
     }
     if access == Access::Write && !bits.has(PageBits::DIRTY) {
-        if !A::SEMANTICS.hardware_dirty {
+        if !A::semantics().hardware_dirty {
             return Err(FaultReason::NotDirty);
         }
         add = add | PageBits::DIRTY;

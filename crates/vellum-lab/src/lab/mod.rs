@@ -135,7 +135,7 @@ impl<A: Arch> Lab<A> {
     /// Compares what the current CPU caches for `address` with what others do, where that may not differ.
     fn check_conflicts(&self, address: u64, found: &mut ViolationLog) {
         let current = crate::explore::sim::current_cpu();
-        for other in (0..self.cpus.len()).filter(|&cpu| cpu != current && A::SEMANTICS.break_before_make) {
+        for other in (0..self.cpus.len()).filter(|&cpu| cpu != current && A::semantics().break_before_make) {
             lock(&self.cpus[current].mmu).check_conflict(&lock(&self.cpus[other].mmu), address, found);
         }
     }

@@ -28,7 +28,7 @@ impl Limits {
             user_end: A::USER_END,
             stack_guard_pages,
             stack_limit: 8 << 20,
-            execute_is_readable: A::SEMANTICS.execute_implies_read,
+            execute_is_readable: A::semantics().execute_implies_read,
         }
     }
 

@@ -5,7 +5,6 @@ use super::world::ScenarioProgram;
 use super::{Scenario, diagram};
 use crate::explore::{Bound, Broken, Outcome, Plan, Program, Schedule, Way, search};
 use std::cmp::Reverse;
-use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use vellum::Guard;
@@ -115,7 +114,7 @@ pub(crate) fn run(check: &Check, plan: &Plan) -> Result<Outcome, String> {
     impl VisitArch for Visitor<'_> {
         type Result = Result<Outcome, String>;
         fn visit<A: Arch>(self) -> Self::Result {
-            let program: Arc<dyn Program> = Arc::new(ScenarioProgram::<A>(self.0.scenario, PhantomData));
+            let program: Arc<dyn Program> = Arc::new(ScenarioProgram::<A>::new(self.0.scenario, self.0.mode.semantics));
             search(program, self.1)
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! A [`Scenario`] is data: how the state begins, what each CPU does (public operations of the core and user accesses,
 //! by way of a [`Cpu`]), the guards it is about, and in which modes switching a guard off breaks something. The
-//! scenarios themselves are in [`crate::scenarios`]; `docs/SCENARIOS.md` says how to write one.
+//! scenarios themselves are in the crate `vellum-scenarios`; `docs/SCENARIOS.md` says how to write one.
 
 mod backing;
 mod check;
@@ -12,6 +12,7 @@ mod mode;
 mod ops;
 mod oracle;
 mod pressure;
+mod processor;
 mod swap;
 mod toy;
 mod world;

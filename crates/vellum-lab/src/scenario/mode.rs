@@ -1,5 +1,6 @@
 //! The hardware a scenario runs on.
 
+use super::processor::Processor;
 use crate::explore::MemoryOrder;
 use std::fmt;
 use std::str::FromStr;
@@ -17,20 +18,21 @@ pub struct Mode {
 }
 
 macro_rules! modes {
-    ($($constant:ident: $name:literal, $arch:ty, $order:ident;)*) => {
+    ($($(#[$condition:meta])* $constant:ident: $name:literal, $like:ty as $arch:ty, $order:ident;)*) => {
         impl Mode {
             $(#[doc = concat!("The mode `", $name, "`.")]
+            $(#[$condition])*
             pub const $constant: Mode =
-                Mode { name: $name, semantics: <$arch as Arch>::SEMANTICS, order: MemoryOrder::$order };)*
+                Mode { name: $name, semantics: <$like as Arch>::SEMANTICS, order: MemoryOrder::$order };)*
 
             /// All modes.
-            pub const ALL: &[Mode] = &[$(Mode::$constant),*];
+            pub const ALL: &[Mode] = &[$($(#[$condition])* Mode::$constant),*];
 
-            /// Runs `visitor` with the mode's architecture.
+            /// Runs `visitor` with a processor of the mode's format; its semantics are to be set where an execution begins.
             pub(crate) fn visit<V: VisitArch>(self, visitor: V) -> V::Result {
                 match self.name {
-                    $($name => visitor.visit::<$arch>(),)*
-                    _ => visitor.visit::<arch::Tiny>(),
+                    $($(#[$condition])* $name => visitor.visit::<$arch>(),)*
+                    _ => unreachable!("every mode has an architecture"),
                 }
             }
         }
@@ -38,16 +40,21 @@ macro_rules! modes {
 }
 
 modes! {
-    SOFT: "tiny", arch::Tiny, Tso;
-    ASSIST: "tiny-assist", arch::TinyAssist, Tso;
-    ASSIST_SC: "tiny-assist-sc", arch::TinyAssist, Sc;
-    BLIND: "tiny-blind", arch::TinyBlind, Tso;
-    BROADCAST: "tiny-broadcast", arch::TinyBroadcast, Tso;
-    X86_64: "x86_64", arch::X86_64, Tso;
-    AARCH64: "aarch64", arch::Aarch64, Tso;
-    RISCV64: "riscv64", arch::Riscv64, Tso;
-    PPC64: "ppc64", arch::Ppc64, Tso;
-    SPARC64: "sparc64", arch::Sparc64, Tso;
+    SOFT: "tiny", arch::Tiny as Processor, Tso;
+    ASSIST: "tiny-assist", arch::TinyAssist as Processor, Tso;
+    ASSIST_SC: "tiny-assist-sc", arch::TinyAssist as Processor, Sc;
+    BLIND: "tiny-blind", arch::TinyBlind as Processor, Tso;
+    BROADCAST: "tiny-broadcast", arch::TinyBroadcast as arch::TinyBroadcast, Tso;
+    #[cfg(feature = "archs")]
+    X86_64: "x86_64", arch::X86_64 as arch::X86_64, Tso;
+    #[cfg(feature = "archs")]
+    AARCH64: "aarch64", arch::Aarch64 as arch::Aarch64, Tso;
+    #[cfg(feature = "archs")]
+    RISCV64: "riscv64", arch::Riscv64 as arch::Riscv64, Tso;
+    #[cfg(feature = "archs")]
+    PPC64: "ppc64", arch::Ppc64 as arch::Ppc64, Tso;
+    #[cfg(feature = "archs")]
+    SPARC64: "sparc64", arch::Sparc64 as arch::Sparc64, Tso;
 }
 
 /// What [`Mode::visit`] calls.

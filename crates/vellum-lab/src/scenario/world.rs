@@ -5,6 +5,7 @@ use super::cpu::Cpu;
 use super::ops::{Ops, Prot, Shows};
 use super::oracle::Oracle;
 use super::pressure::PressureOps;
+use super::processor;
 use super::swap::SwapOps;
 use super::toy::{ToyOps, ToyTables};
 use super::{At, Scenario, X, Y, Z};
@@ -18,7 +19,7 @@ use std::ptr::NonNull;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::sync::{Arc, Mutex};
-use vellum::arch::{Absent, Arch, Entry, PageBits, entries, index, table_order};
+use vellum::arch::{Absent, Arch, Entry, PageBits, Semantics, entries, index, table_order};
 use vellum::ops::{Advice, FaultError, MapFlags, MapRequest, Place, RemapPlace, RemapRequest, Sharing};
 use vellum::phys::{Kind, Pfn};
 use vellum::{AreaId, AuditError, Error, Machine, Object, Space, Vm};
@@ -199,7 +200,7 @@ impl<A: Arch> World<A> {
 
     /// Each watched page whose translation `cpu` could cache now, and does not.
     fn possible_fills_on(&self, cpu: usize) -> Vec<u64> {
-        if A::SEMANTICS.software_tlb {
+        if A::semantics().software_tlb {
             return Vec::new();
         }
         let watched = lock(&self.shared.watched).clone();
@@ -515,7 +516,7 @@ impl<A: Arch> Execution for World<A> {
     }
 
     fn may_be_cached(&self, address: usize) -> bool {
-        !A::SEMANTICS.software_tlb && self.is_table(address)
+        !A::semantics().software_tlb && self.is_table(address)
     }
 
     fn fills_on(&self, cpu: usize) -> u8 {
@@ -613,17 +614,28 @@ fn show_absent(absent: Absent) -> String {
 }
 
 /// A scenario on an architecture, as a program.
-pub(crate) struct ScenarioProgram<A>(pub(crate) &'static Scenario, pub(crate) PhantomData<fn(A)>);
+pub(crate) struct ScenarioProgram<A> {
+    scenario: &'static Scenario,
+    semantics: Semantics,
+    of: PhantomData<fn(A)>,
+}
+
+impl<A: Arch> ScenarioProgram<A> {
+    pub(crate) fn new(scenario: &'static Scenario, semantics: Semantics) -> Self {
+        ScenarioProgram { scenario, semantics, of: PhantomData }
+    }
+}
 
 impl<A: Arch> Program for ScenarioProgram<A> {
     fn cpus(&self) -> usize {
-        self.0.actors.len()
+        self.scenario.actors.len()
     }
 
     fn start(&self) -> Arc<dyn Execution> {
         // Fewer slots than a leaf has pages would let `At` run out of its leaf.
         const { assert!(size_of::<A>() == 0) };
         debug_assert!(entries::<A>(0) >= 4);
-        Arc::new(World::<A>::new(self.0))
+        processor::set_semantics(self.semantics);
+        Arc::new(World::<A>::new(self.scenario))
     }
 }

@@ -249,7 +249,7 @@ impl<A: Arch> Threads<A> {
 
     /// Compares what the current CPU caches for `address` with what others do at one moment.
     fn check_conflicts(&self, address: u64, log: &mut ViolationLog) {
-        if !A::SEMANTICS.break_before_make {
+        if !A::semantics().break_before_make {
             return;
         }
         let current = self.current_cpu();

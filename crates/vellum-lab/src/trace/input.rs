@@ -5,6 +5,7 @@ use super::error::{Place, Reason, TraceError};
 use super::event::{Event, Summary, Warning};
 use super::lackey::LackeyReader;
 use super::lines::Lines;
+use super::zstd::ZstdFrames;
 use flate2::read::MultiGzDecoder;
 use liblzma::read::XzDecoder;
 use liblzma::stream::{CONCATENATED, Stream};
@@ -206,7 +207,7 @@ fn unpack(head: &[u8], input: Input) -> Result<Unpacked, Reason> {
         let stream = Stream::new_stream_decoder(UNPACK_BYTES_MAX, CONCATENATED).map_err(io::Error::from)?;
         Box::new(XzDecoder::new_stream(input, stream))
     } else if head.starts_with(ZSTD_MAGIC) {
-        Box::new(zstd::stream::read::Decoder::new(input)?)
+        Box::new(ZstdFrames::new(input))
     } else {
         return Ok(Unpacked::Plain(input));
     };

@@ -33,6 +33,7 @@ mod lines;
 mod predict;
 mod record;
 mod scrub;
+mod zstd;
 
 pub use compact::CompactWriter;
 pub use error::{Place, Reason, TraceError};

@@ -42,7 +42,7 @@ struct TaggedHeap<'vm, M: Simulated> {
 
 pub(super) fn prepare<'vm, M: Simulated>(user: &mut User<'vm, M>, cpus: usize) -> Result<Prepared<'vm, M>, RunError> {
     let name = M::Arch::NAME;
-    let Some(format) = M::Arch::SEMANTICS.tags else {
+    let Some(format) = M::Arch::semantics().tags else {
         return Err(RunError::Unfit(format!(
             "tagged-heap: {name} has no memory tags (--arch aarch64 and sparc64 have)"
         )));

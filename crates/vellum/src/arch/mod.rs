@@ -217,6 +217,13 @@ pub trait Arch: Copy + Send + Sync + 'static {
     /// The processor's semantics.
     const SEMANTICS: Semantics;
 
+    /// The semantics that hold now, and what the core asks: [`Arch::SEMANTICS`], a constant. A toy that a laboratory
+    /// defines may differ from execution to execution, in everything but the [`Shootdown`].
+    #[inline(always)]
+    fn semantics() -> Semantics {
+        Self::SEMANTICS
+    }
+
     /// log2 of the number of entries of a table of `level`.
     fn index_bits(level: usize) -> u32;
 

@@ -169,7 +169,7 @@ impl<M: Machine> Plan<'_, M> {
     /// The bit by which accesses are checked against tags, where the mapping wants that.
     #[inline(always)]
     pub(super) fn tag_bit(&self) -> PageBits {
-        let is_tagged = M::Arch::SEMANTICS.tags.is_some() && self.attributes.flags.has(ClassFlags::TAGGED);
+        let is_tagged = M::Arch::semantics().tags.is_some() && self.attributes.flags.has(ClassFlags::TAGGED);
         if is_tagged { PageBits::TAGGED } else { PageBits::NONE }
     }
 }

@@ -154,7 +154,7 @@ impl<'a, 'vm, M: Machine> MapRequest<'a, 'vm, M> {
         if !self.flags.has(MapFlags::TAGGED) {
             return Ok(());
         }
-        if M::Arch::SEMANTICS.tags.is_none() {
+        if M::Arch::semantics().tags.is_none() {
             return Err(Error::Invalid { what: "the processor has no memory tags" });
         }
         match self.source {

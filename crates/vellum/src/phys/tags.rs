@@ -20,7 +20,7 @@ impl<M: Machine> Cx<'_, M> {
     /// Copies the memory tags of a page to `to`, a frame that nobody else uses, if they mean something.
     #[inline(always)]
     pub(crate) fn copy_tags(&self, from: Pfn, to: Pfn) {
-        if M::Arch::SEMANTICS.tags.is_some() && self.vm().physical().frame(from).flags() & folio::TAGGED != 0 {
+        if M::Arch::semantics().tags.is_some() && self.vm().physical().frame(from).flags() & folio::TAGGED != 0 {
             self.copy_meaningful_tags(from, to);
         }
     }
@@ -38,7 +38,7 @@ impl<M: Machine> Cx<'_, M> {
     /// Gives the frame of a new page, which nobody else knows, tags of zero, as a mapping that checks tags needs them.
     #[cold]
     pub(crate) fn clear_tags(&self, pfn: Pfn) {
-        if M::Arch::SEMANTICS.tags.is_some() {
+        if M::Arch::semantics().tags.is_some() {
             self.vm().machine().write_tags(pfn, &[0; BYTES_MAX][..tag_bytes::<M::Arch>()]);
             self.vm().physical().frame(pfn).set_flags(folio::TAGGED);
         }

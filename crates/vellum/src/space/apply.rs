@@ -229,7 +229,7 @@ impl<'a, M: Machine> Change<'a, '_, '_, M> {
                 PageChange::GiveUp => give_up(self.cx, self.space, &locked, (low, high), first, gather),
                 _ => {
                     zap(self.cx, self.space, &locked, low, high, first, gather);
-                    if M::Arch::SEMANTICS.break_before_make && self.stays_mapped() {
+                    if M::Arch::semantics().break_before_make && self.stays_mapped() {
                         // Under the lock: a fault may put another page there as soon as that goes.
                         gather.finish();
                     }
@@ -310,7 +310,7 @@ fn shows_shared<M: Machine>(cx: &Cx<'_, M>, locked: &Locked<'_, M>, index: usize
 /// and some have none that can be executed but not read.
 #[inline(always)]
 pub(crate) fn readable<A: Arch>(prot: Prot) -> Prot {
-    let implies = if A::SEMANTICS.execute_implies_read { Prot::WRITE | Prot::EXECUTE } else { Prot::WRITE };
+    let implies = if A::semantics().execute_implies_read { Prot::WRITE | Prot::EXECUTE } else { Prot::WRITE };
     if prot.has_any(implies) { prot | Prot::READ } else { prot }
 }
 

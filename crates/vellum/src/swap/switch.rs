@@ -200,7 +200,7 @@ const UNKNOWN: Error = Error::Invalid { what: "swap area" };
 impl<M: Machine> Arrays<M> {
     /// Allocates the words of `slots` slots.
     fn new(vm: &Vm<M>, slots: u64) -> Result<Self, Error> {
-        let tags = if M::Arch::SEMANTICS.tags.is_some() { slots } else { 0 };
+        let tags = if M::Arch::semantics().tags.is_some() { slots } else { 0 };
         let lengths = [slots, slots, slots, tags, slots.div_ceil(CLUSTER)];
         let mut made: [Option<FrameArray<M>>; 5] = [const { None }; 5];
         for (array, length) in made.iter_mut().zip(lengths) {

@@ -63,7 +63,7 @@ impl<'a, M: Machine> UnmapBatch<'a, M> {
     /// taken, has left behind: what decides whether the page counts as stored to. A dirty writable one certainly; a
     /// clean one only where the processor does not look at the entry again when it makes it dirty.
     pub(crate) fn may_be_stored_to(bits: PageBits) -> bool {
-        let is_blind = !M::Arch::SEMANTICS.clean_store_rewalks && M::guard(Guard::CleanMayBeStored);
+        let is_blind = !M::Arch::semantics().clean_store_rewalks && M::guard(Guard::CleanMayBeStored);
         bits.has(PageBits::WRITE) && (bits.has(PageBits::DIRTY) || is_blind)
     }
 

@@ -128,7 +128,7 @@ impl<A: Arch> World<'_, A> {
     /// log2 of the bytes that have one tag; of none, if the memory has no tags here.
     pub(super) fn granule_shift(&self) -> Option<u32> {
         self.relief.filter(|relief| relief.tags)?;
-        A::SEMANTICS.tags.map(|tags| tags.granule_shift)
+        A::semantics().tags.map(|tags| tags.granule_shift)
     }
 
     /// The tag that an access to `address` must bear, and how many of its bytes are accessed: where memory is short an

@@ -1,0 +1,84 @@
+//! What runs programs on hosted machines, for every architecture, compiled here once.
+//!
+//! The machines of `vellum_lab` are generic, so whoever uses one compiles the whole core for it. The command takes them
+//! from here instead: a change to it, or to a scenario, does not compile the core again.
+
+use vellum::arch::{self, Arch};
+use vellum_lab::conflicts::{self, Operation, Pair};
+use vellum_lab::hosted::HostedError;
+use vellum_lab::outcome::{Outcome, RunError};
+use vellum_lab::replay::{self, ReplayOptions};
+use vellum_lab::trace::TraceReader;
+use vellum_lab::workload::{Setting, Workload};
+
+macro_rules! architectures {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// An architecture that programs can be run on.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum HostArch {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl HostArch {
+            /// All of them.
+            pub const ALL: &[HostArch] = &[$(HostArch::$name),*];
+
+            /// Its name, as the command spells it.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(HostArch::$name => <arch::$name as Arch>::NAME,)*
+                }
+            }
+
+            /// log2 of the bytes of its pages.
+            pub const fn page_shift(self) -> u32 {
+                match self {
+                    $(HostArch::$name => <arch::$name as Arch>::PAGE_SHIFT,)*
+                }
+            }
+
+            /// Replays a trace; `progress` is told how many accesses have been carried out.
+            pub fn replay(
+                self,
+                reader: TraceReader,
+                options: &ReplayOptions,
+                progress: &mut dyn FnMut(u64),
+            ) -> Result<Outcome, RunError> {
+                match self {
+                    $(HostArch::$name => replay::replay::<arch::$name>(reader, options, progress),)*
+                }
+            }
+
+            /// Runs a workload.
+            pub fn run(self, workload: Workload, setting: &Setting) -> Result<Outcome, RunError> {
+                match self {
+                    $(HostArch::$name => workload.run::<arch::$name>(setting),)*
+                }
+            }
+
+            /// Measures which cache lines every pair of `operations` both writes.
+            pub fn conflicts(self, operations: &[Operation]) -> Result<Vec<Pair>, HostedError> {
+                match self {
+                    $(HostArch::$name => conflicts::measure::<arch::$name>(operations),)*
+                }
+            }
+        }
+    };
+}
+
+architectures! {
+    /// x86-64 with four levels.
+    X86_64,
+    /// x86-64 with five levels.
+    X86_64La57,
+    /// AArch64 with pages of 4 KiB.
+    Aarch64,
+    /// RISC-V Sv39.
+    Riscv64,
+    /// RISC-V Sv48.
+    Riscv64Sv48,
+    /// Power, radix.
+    Ppc64,
+    /// SPARC64, with a software TLB.
+    Sparc64,
+}

@@ -1,0 +1,32 @@
+//! A4, with munmap and a new mapping: munmap finds only that the page is in swap, drops the slot, and owes no flush.
+//! Who maps something new there sees the old page.
+
+use vellum_lab::explore::Bound;
+use vellum_lab::scenario::{Prot, Scenario, X, actor};
+use vellum::Guard;
+
+pub(crate) static SCENARIO: Scenario = Scenario {
+    id: "A4U",
+    title: "munmap relies on a flush that a batch still owes",
+    thread: "S1",
+    guards: &[Guard::PendingSettled],
+    invariants: &["I-GONE", "I-LOST"],
+    bound: Bound { preemptions: 1, surprises: 0 },
+    start: |cpu| {
+        cpu.swap_on(4);
+        // Two, so that the leaf is not given back, with a flush of its own.
+        cpu.map(X, 2, Prot::ReadWrite);
+        cpu.store(X, 1);
+    },
+    actors: &[
+        actor("munmap, mmap, user", |cpu| {
+            cpu.unmap(X, 1);
+            cpu.map(X, 1, Prot::ReadWrite);
+            cpu.load(X);
+        }),
+        actor("pageout", |cpu| {
+            cpu.page_out(X, 1);
+        }),
+    ],
+    ..Scenario::DEFAULT
+};

@@ -1,0 +1,31 @@
+//! F12: a store to a private mapping copies a page of a file, which is truncated before the copy is mapped. The copy
+//! is of what is no longer there, and lies beyond the end.
+
+use vellum_lab::explore::Bound;
+use vellum_lab::scenario::{Prot, Scenario, X, actor};
+use vellum::Guard;
+
+pub(crate) static SCENARIO: Scenario = Scenario {
+    id: "F12",
+    title: "a private copy of a page appears after it was truncated",
+    guards: &[Guard::CachedUnderLock],
+    invariants: &["I-GONE"],
+    bound: Bound { preemptions: 2, surprises: 0 },
+    start: |cpu| {
+        cpu.map_file(X, 1, Prot::ReadWrite, 0);
+        cpu.store(X, 1);
+        // The page stays in the cache.
+        cpu.unmap(X, 1);
+        cpu.map_private_file(X, 1, Prot::ReadWrite, 0);
+    },
+    actors: &[
+        actor("fault", |cpu| {
+            cpu.store(X, 2);
+        }),
+        actor("ftruncate", |cpu| {
+            cpu.truncate(0);
+        }),
+    ],
+    end: |cpu| cpu.expect_if_done(cpu.load(X).is_none(), "I-GONE", "a load beyond the end of the file"),
+    ..Scenario::DEFAULT
+};

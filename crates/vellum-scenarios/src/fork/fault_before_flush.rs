@@ -1,0 +1,39 @@
+//! D10: a thread stores while another forks. The store to a page that fork has copied takes a fault and goes to the
+//! parent's new copy; the store after it goes, through a translation that fork has not flushed yet, to a page that the
+//! child gets. The child then has the second store without the first: it never was its parent. Hence faults where fork
+//! has been wait for its flush.
+
+use vellum_lab::scenario::{Process, Prot, Scenario, X, Y, actor};
+use vellum::Guard;
+
+const CHILD: usize = 0;
+
+pub(crate) static SCENARIO: Scenario = Scenario {
+    id: "D10",
+    title: "a fault copies a page before fork's flush",
+    guards: &[Guard::ForkGate],
+    invariants: &["I-COW"],
+    start: |cpu| {
+        cpu.map(X, 2, Prot::ReadWrite);
+        cpu.store(X, 0);
+        cpu.store(Y, 0);
+    },
+    actors: &[
+        actor("fork", |cpu| {
+            if let Some(Process(child)) = cpu.fork() {
+                cpu.note(CHILD, child as u64);
+            }
+        }),
+        actor("thread", |cpu| {
+            cpu.load(Y);
+            cpu.store(X, 1);
+            cpu.store(Y, 2);
+        }),
+    ],
+    end: |cpu| {
+        cpu.switch_to(Process(cpu.noted(CHILD) as usize));
+        let (first, second) = (cpu.load(X), cpu.load(Y));
+        cpu.expect(second != Some(2) || first == Some(1), "I-COW", "the child has the second store and not the first");
+    },
+    ..Scenario::DEFAULT
+};

@@ -1,0 +1,186 @@
+//! The scenarios: each hazard of the catalogue as a small program, in a file named after it, in a folder by subject.
+//!
+//! A scenario's id in the catalogue is in its file. `docs/SCENARIOS.md` says how to write one; `vellum check --list`
+//! shows them all.
+
+use std::sync::OnceLock;
+use vellum_lab::scenario::Scenario;
+
+/// Declares a module for each file, and collects what is in them.
+macro_rules! scenarios {
+    ($($(#[$doc:meta])* $folder:ident { $($file:ident,)* })*) => {
+        $($(#[$doc])* mod $folder {
+            $(pub(crate) mod $file;)*
+        })*
+
+        /// By folder and file.
+        static FILES: &[&Scenario] = &[$($(&$folder::$file::SCENARIO,)*)*];
+    };
+}
+
+scenarios! {
+    /// Unmap batches: what reclaim and migration owe until their one flush.
+    batch {
+        written_before_flush,
+        clean_page_stored_to,
+        freed_before_flush,
+        mprotect_beside_batch,
+        munmap_beside_batch,
+        two_batches_in_one_leaf,
+        copied_before_flush,
+        entry_without_rights,
+        broadcasts_not_awaited,
+        dontneed_beside_batch,
+    }
+    /// Shootdowns: generations, acknowledgements, rights that are taken away.
+    flush {
+        acknowledged_before_done,
+        spurious_fault,
+        right_taken_without_flush,
+        partial_flush_skips_generations,
+        targets_before_generation,
+        flushers_wait_for_each_other,
+    }
+    /// Frames and page tables that are freed.
+    free {
+        frame_before_flush,
+        mapping_uncounted_before_flush,
+        table_under_walker,
+        table_in_walk_cache,
+        table_under_lazy_cpu,
+        reclaimed_table_under_walker,
+        emptiness_looked_at_too_early,
+        fault_locks_unlinked_table,
+        walker_reads_unlinked_table,
+        table_in_the_place_of_another,
+        upper_entry_read_twice,
+    }
+    /// `mremap`.
+    remap {
+        cleaned_before_flush,
+        freed_before_flush,
+        other_operations_admitted,
+    }
+    /// Copy on write, and pages that are somebody's own.
+    cow {
+        exclusive_lost_in_swap,
+        lookup_of_foreign_page,
+        copied_before_flush,
+    }
+    /// Fork as a snapshot beside everything else.
+    fork {
+        fault_before_flush,
+        copy_missed_by_swapoff,
+        fails_half_way,
+        swap_entry_exclusive_twice,
+        last_entry_found_too_early,
+        exclusive_entry_of_moving_page,
+        copy_not_found_by_migration,
+    }
+    /// Slots, areas and the swap cache.
+    swap {
+        failed_unmapping_keeps_count,
+        slot_read_twice,
+        page_of_another_slot,
+        area_freed_under_fault,
+        mapped_while_written,
+    }
+    /// Memory tags on their way through swap and migration.
+    tags {
+        outlive_failed_attempt,
+        lost_by_swapoff,
+        lost_by_migration,
+        taken_by_first_of_two,
+        do_not_follow_remap,
+        stay_with_freed_slot,
+        slot_freed_before_restored,
+        cleared_after_user_set_them,
+    }
+    /// Pages that are moved to other frames.
+    migrate {
+        moved_while_referenced,
+        entry_missed_by_walk,
+        dirtiness_forgotten,
+        waiter_holds_reference,
+        wait_for_each_other,
+    }
+    /// Reverse-mapping walks.
+    rmap {
+        lineage_node_freed_early,
+        process_ends_under_walk,
+    }
+    /// Page caches: write-back, truncation, lookup.
+    file {
+        dirty_before_flush,
+        lookup_of_another_page,
+        mapped_after_truncate,
+        copied_after_truncate,
+        closed_under_fault,
+        shadow_replaces_page,
+    }
+    /// Faults, which take no lock of the space.
+    fault {
+        reads_freed_table,
+        installs_after_munmap,
+        sequence_unchanged_by_fold,
+        waits_with_interrupts_off,
+        classes_read_half,
+        installs_writable_in_readonly,
+    }
+    /// Mappings that are made, and stacks that grow.
+    map {
+        stack_grows_into_mapping,
+        half_made_mapping_unmapped,
+        gap_mapped_beside_growth,
+    }
+    /// Reclaim and lazy freeing.
+    reclaim {
+        lazyfree_under_device,
+        lazyfree_stored_to_again,
+        clean_before_unreferenced,
+        unreferenced_isolated,
+    }
+    /// Context switches, lazy CPUs, identifiers.
+    switch {
+        visible_too_late,
+        generation_before_target,
+        lazy_left_without_comparing,
+        identifier_reused,
+        rollover,
+        root_freed_under_lazy_cpu,
+    }
+    /// Operations that the core does not have.
+    toy {
+        dirty_page_late_flush,
+        clean_page_late_flush,
+    }
+}
+
+/// All scenarios, by their ids.
+pub fn all() -> &'static [&'static Scenario] {
+    static SORTED: OnceLock<Vec<&Scenario>> = OnceLock::new();
+    SORTED.get_or_init(|| {
+        let mut all = FILES.to_vec();
+        all.sort_by_key(|scenario| key(scenario.id));
+        all
+    })
+}
+
+/// What ids are sorted by: letter, number, and what follows.
+fn key(id: &str) -> (&str, u32, &str) {
+    let (letter, rest) = id.split_at(1);
+    let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+    (letter, rest[..digits].parse().unwrap_or(0), &rest[digits..])
+}
+
+/// The scenario `id`.
+pub fn find(id: &str) -> Option<&'static Scenario> {
+    all().iter().copied().find(|scenario| scenario.id.eq_ignore_ascii_case(id))
+}
+
+/// How long the searches of `vellum check` for the scenario `id` took, added up, in seconds, if that was measured.
+pub fn seconds(id: &str) -> Option<f64> {
+    let lines = include_str!("seconds.txt").lines().filter(|line| !line.starts_with('#'));
+    let seconds = lines.filter_map(|line| line.split_once(' ')).find(|(of, _)| *of == id)?.1;
+    seconds.parse().ok()
+}

@@ -1,0 +1,32 @@
+//! I7: a user has given a page up, and stores to it all the same. Reclaim must ask whether it was stored to when it has
+//! taken the entry away, not before.
+
+use vellum_lab::explore::Bound;
+use vellum_lab::scenario::{Prot, Scenario, X, actor};
+use vellum::Guard;
+
+pub(crate) static SCENARIO: Scenario = Scenario {
+    id: "I7",
+    title: "a page is dropped that was stored to again",
+    thread: "S5",
+    guards: &[Guard::LazyFreeRechecked],
+    invariants: &["I-LOST"],
+    bound: Bound { preemptions: 1, surprises: 0 },
+    start: |cpu| {
+        cpu.map(X, 1, Prot::ReadWrite);
+        cpu.store(X, 1);
+        cpu.give_up(X, 1);
+    },
+    actors: &[
+        actor("reclaim", |cpu| {
+            cpu.page_out(X, 1);
+        }),
+        actor("user", |cpu| {
+            cpu.store(X, 2);
+        }),
+    ],
+    end: |cpu| {
+        cpu.load(X);
+    },
+    ..Scenario::DEFAULT
+};

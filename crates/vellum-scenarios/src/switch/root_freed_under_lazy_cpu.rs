@@ -1,0 +1,24 @@
+//! J10: a process ends while a CPU still has its root loaded, lazily: the processor may walk freed tables.
+
+use vellum_lab::scenario::{Process, Prot, Scenario, X, Y, actor};
+use vellum::Guard;
+
+pub(crate) static SCENARIO: Scenario = Scenario {
+    id: "J10",
+    title: "a space is freed while a lazy CPU has its root loaded",
+    guards: &[Guard::LeaveBeforeFree],
+    invariants: &["I-PTFREE", "I-UAF"],
+    start: |cpu| {
+        cpu.map(X, 1, Prot::ReadWrite);
+        cpu.store(X, 1);
+        cpu.enter_lazy();
+    },
+    actors: &[
+        actor("lazy", |cpu| cpu.speculate(Y)),
+        actor("exit", |cpu| {
+            cpu.switch_away();
+            cpu.exit(Process(0));
+        }),
+    ],
+    ..Scenario::DEFAULT
+};

@@ -1,0 +1,51 @@
+//! The scenarios as data. That they find what they say, `vellum check --all` checks.
+
+use std::collections::HashSet;
+use vellum::Guard;
+use vellum_lab::scenario::Mode;
+use vellum_scenarios::{all, find};
+
+/// What ids are sorted by: letter, number, and what follows.
+fn key(id: &str) -> (&str, u32, &str) {
+    let (letter, rest) = id.split_at(1);
+    let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+    (letter, rest[..digits].parse().expect("an id is a letter and a number"), &rest[digits..])
+}
+
+#[test]
+fn ids_are_unique_and_sorted() {
+    assert!(!all().is_empty());
+    for pair in all().windows(2) {
+        assert!(key(pair[0].id) < key(pair[1].id), "{} before {}", pair[0].id, pair[1].id);
+    }
+    for scenario in all() {
+        assert_eq!(find(&scenario.id.to_lowercase()).map(|found| found.id), Some(scenario.id));
+    }
+}
+
+#[test]
+fn every_scenario_is_complete() {
+    for scenario in all() {
+        let id = scenario.id;
+        assert!(!scenario.title.is_empty() && !scenario.actors.is_empty(), "{id}");
+        assert!(scenario.actors.iter().all(|actor| !actor.name.is_empty()), "{id}");
+        assert!(["S1", "S2", "S3", "S4", "S5", "-"].contains(&scenario.thread), "{id}: {}", scenario.thread);
+        assert!(scenario.invariants.iter().all(|name| name.starts_with("I-")), "{id}");
+        let guards: Vec<Guard> = scenario.guards.iter().chain(scenario.guards_redundant).copied().collect();
+        assert!(!guards.is_empty() && guards.iter().all(|guard| Guard::ALL.contains(guard)), "{id}");
+        assert_eq!(guards.iter().collect::<HashSet<_>>().len(), guards.len(), "{id}: a guard twice");
+        assert_ne!(scenario.guards_redundant.len(), 1, "{id}: one guard is not redundant");
+    }
+}
+
+/// A scenario breaks in some mode, unless it names no invariant that could: then it shows that a guard is not needed.
+#[test]
+fn every_scenario_breaks_somewhere() {
+    for scenario in all() {
+        let modes = scenario.modes();
+        assert!(!modes.is_empty(), "{}", scenario.id);
+        assert!(modes.iter().all(|mode| Mode::ALL.contains(mode)), "{}", scenario.id);
+        let breaks = modes.into_iter().any(scenario.breaks);
+        assert_eq!(breaks, !scenario.invariants.is_empty(), "{}", scenario.id);
+    }
+}
