@@ -1,7 +1,7 @@
 //! `vellum record`: a trace of a real program.
 
-use crate::run_args::RecordArgs;
 use crate::report::text::count;
+use crate::run_args::RecordArgs;
 use crate::{BAD_INPUT, FAILED, fail};
 use std::ffi::OsStr;
 use std::path::Path;

@@ -1,6 +1,6 @@
 //! What was found, for programs.
 
-use super::search::{Found, Search};
+use super::search::{Expected, Found, Search};
 use serde::Serialize;
 
 #[derive(Serialize)]
@@ -16,6 +16,9 @@ struct Row<'a> {
     surprises: u8,
     seconds: f64,
     violation: Option<Violation<'a>>,
+    /// The fault of the core that this shows, if it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    known: Option<&'a str>,
     /// What is not as the scenario says.
     #[serde(skip_serializing_if = "Option::is_none")]
     unexpected: Option<String>,
@@ -61,6 +64,12 @@ impl<'a> Row<'a> {
                 detail: &broken.detail,
                 schedule: schedule.to_string(),
             }),
+            known: search
+                .check
+                .scenario
+                .known
+                .filter(|_| search.expected == Some(Expected::KnownFault))
+                .map(|known| known.fault),
             unexpected: found.objection(search),
             failure: finding.err().map(String::as_str),
         }

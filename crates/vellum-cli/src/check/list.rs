@@ -19,6 +19,8 @@ struct Entry {
     /// What comes of switching them off.
     modes: BTreeMap<&'static str, &'static str>,
     thread: &'static str,
+    /// The fault of the core that shows with every guard on, if one is known.
+    known: Option<&'static str>,
     /// How long the searches of `vellum check ID` took, added up, if that was measured.
     seconds: Option<f64>,
 }
@@ -33,6 +35,7 @@ pub fn json() -> String {
         guards_redundant: names(scenario.guards_redundant),
         modes: scenario.modes().into_iter().map(|mode| (mode.name, safety(scenario, mode))).collect(),
         thread: scenario.thread,
+        known: scenario.known.map(|known| known.fault),
         seconds: vellum_scenarios::seconds(scenario.id),
     });
     document(&entries.collect::<Vec<_>>())

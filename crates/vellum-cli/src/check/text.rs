@@ -1,7 +1,7 @@
 //! What was found, for people.
 
 use super::request::Request;
-use super::search::{Found, Search};
+use super::search::{Expected, Found, Search};
 use std::fmt::Write;
 use vellum_lab::explore::{Bound, Broken, Schedule};
 use vellum_lab::scenario::Finding;
@@ -32,6 +32,10 @@ pub fn line(search: &Search, found: &Found) -> String {
 fn outcome(search: &Search, finding: &Finding) -> String {
     let schedules = counted(finding.schedules, "schedule");
     match &finding.violation {
+        Some((broken, _)) if search.expected == Some(Expected::KnownFault) => {
+            let fault = search.check.scenario.known.map_or("", |known| known.fault);
+            format!("{} after {schedules}: known to break: {fault}", broken.invariant)
+        }
         Some((broken, _)) => format!("{} after {schedules}", broken.invariant),
         None if finding.exhaustive => format!("{schedules}, exhaustive to {}: clean", within(search.check.bound)),
         None => format!("{schedules}, cut off after {:.0} s: NOT exhaustive, nothing found so far", finding.seconds),

@@ -55,6 +55,8 @@ pub struct Scenario {
     pub guards_redundant: &'static [Guard],
     /// Whether an invariant breaks in a mode when the guards are off.
     pub breaks: fn(Mode) -> bool,
+    /// Where an invariant breaks although every guard is on: a fault of the core that is known and not mended yet.
+    pub known: Option<Known>,
     /// In which modes it makes sense: not where the mechanism it is about does not exist.
     pub runs: fn(Mode) -> bool,
     /// Nodes of its memory; CPUs belong to them in turn.
@@ -71,6 +73,15 @@ pub struct Scenario {
     pub actors: &'static [Actor],
     /// What happens when all are done: on CPU 0, not explored. The other CPUs run nothing any more.
     pub end: fn(&Cpu<'_>),
+}
+
+/// A fault of the core that a scenario shows with every guard on.
+#[derive(Clone, Copy)]
+pub struct Known {
+    /// What it is, in a few words.
+    pub fault: &'static str,
+    /// In which modes it shows.
+    pub breaks: fn(Mode) -> bool,
 }
 
 /// What one CPU does in a scenario.
@@ -91,6 +102,7 @@ impl Scenario {
         guards: &[],
         guards_redundant: &[],
         breaks: |_| true,
+        known: None,
         runs: |_| true,
         nodes: 1,
         failures: false,
@@ -100,6 +112,11 @@ impl Scenario {
         actors: &[],
         end: |_| (),
     };
+
+    /// Whether it is known to break in `mode` with every guard on.
+    pub fn is_known_to_break(&self, mode: Mode) -> bool {
+        self.known.is_some_and(|known| (known.breaks)(mode))
+    }
 
     /// The modes it is checked in.
     pub fn modes(&self) -> Vec<Mode> {
