@@ -1,12 +1,12 @@
 //! Each check finds what it is for, and stays silent otherwise.
 
-use crate::board::{ASID, Board, FIRST, SECOND, full, read_only};
+use super::board::{ASID, Board, FIRST, SECOND, full, read_only};
 use vellum::arch::{Arch, PageBits};
 use vellum::ops::Access::{Read, Write};
 use vellum::phys::{Kind, Pfn};
 use vellum_lab::hardware::Checks;
 
-crate::on_each_arch! {
+super::on_each_arch! {
     freed_frame
     tail_of_a_block
     other_frame

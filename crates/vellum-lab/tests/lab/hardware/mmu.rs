@@ -1,6 +1,6 @@
 //! Walks, accessed and dirty bits, permissions, and staleness.
 
-use crate::board::{ASID, Board, FIRST, SECOND, full, read_only};
+use super::board::{ASID, Board, FIRST, SECOND, full, read_only};
 use std::sync::atomic::Ordering::Relaxed;
 use vellum::arch::{Aarch64, Arch, PageBits, Ppc64, Riscv64, Sparc64, Tiny, X86_64};
 use vellum::ops::Access::{Execute, Read, Write};
@@ -8,7 +8,7 @@ use vellum::phys::{Kind, Pfn};
 use vellum::{Asid, RootLoad};
 use vellum_lab::hardware::{Checks, FaultReason, walk_tables};
 
-crate::on_each_arch! {
+super::on_each_arch! {
     walk_then_hit
     permissions
     prot_none_is_not_present

@@ -1,0 +1,20 @@
+//! The tests of hosted machines, of what runs on them, and of the core by way of them.
+//!
+//! They are one program, because each program that uses a machine compiles the core for it anew.
+
+mod allocation_failure;
+mod broadcast;
+mod flush_rule;
+mod groups;
+mod hardware;
+mod hosted;
+mod model;
+mod pressure_failure;
+mod pressure_sequences;
+mod pressure_stress;
+mod replay;
+mod sequences;
+mod sharing;
+mod tags;
+mod trace;
+mod trace_fuzz;
