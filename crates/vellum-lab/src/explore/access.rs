@@ -6,6 +6,7 @@ use super::choice::{ChoiceKind, Cost};
 use super::sim::{self, Sim};
 use super::visible::WordId;
 use super::{tasks, wait};
+use std::cell::RefCell;
 use std::sync::atomic::Ordering::{self, SeqCst};
 use vellum::sync::{Modify, Word};
 
@@ -71,19 +72,22 @@ pub fn fence(order: Ordering) {
 /// Words touched together, by other means than the functions above, and whether each is written: a scheduling point if
 /// others touch one of them too.
 pub(crate) fn touch(words: &[(WordId, bool)]) {
+    touch_what(|| words.to_vec());
+}
+
+/// [`touch`] for words that depend on the state: they are asked for again when an interrupt or others came first.
+pub(crate) fn touch_what(words: impl Fn() -> Vec<(WordId, bool)>) {
     if !is_explored() {
         return;
     }
-    let visible = sim::with(|sim| {
-        sim.next_step(words.iter().fold(0, |digest, (word, _)| digest ^ word.0));
-        words.iter().any(|&(word, _)| sim.is_visible(word))
+    let now = RefCell::new(words());
+    let digest = now.borrow().iter().fold(0, |digest, (word, _)| digest ^ word.0);
+    let visible = || sim::with(|sim| now.borrow().iter().any(|&(word, _)| sim.is_visible(word)));
+    wait::step(digest, visible, || {
+        now.replace(words());
+        wait::before_touching(now.borrow().clone(), false)
     });
-    wait::stop_if_broken();
-    wait::take_interrupt();
-    if visible {
-        wait::point(words, false);
-    }
-    words.iter().for_each(|&(word, writes)| also_touch(word, writes));
+    now.borrow().iter().for_each(|&(word, writes)| also_touch(word, writes));
 }
 
 /// [`touch`] for words in memory, by their addresses.
@@ -124,15 +128,7 @@ pub(crate) fn drain_own() {
     if !is_explored() {
         return;
     }
-    let visible = sim::with(|sim| {
-        sim.next_step(5);
-        sim.delays_stores()
-    });
-    wait::stop_if_broken();
-    wait::take_interrupt();
-    if visible {
-        wait::point(&[], true);
-    }
+    wait::step(5, || sim::with(|sim| sim.delays_stores()), || wait::before_touching(Vec::new(), true));
     buffer::drain(sim::current_cpu());
 }
 
@@ -186,16 +182,9 @@ fn before<W: Word>(word: &W, reach: Reach) -> usize {
         sim::report("I-PTFREE", format!("an access to {address:#x}, where the program has no shared memory"));
         tasks::stop();
     };
-    let visible = sim::with(|sim| {
-        sim.next_step(id.0 << 1 | writes as u64);
-        let shows = sim.is_visible(id) || (reach == Reach::WriteAndDrain && sim.delays_stores());
-        shows.then_some(id)
-    });
-    wait::stop_if_broken();
-    wait::take_interrupt();
-    if let Some(id) = visible {
-        wait::point(&touched_by(id, address, writes), reach == Reach::WriteAndDrain);
-    }
+    let drains = reach == Reach::WriteAndDrain;
+    let shows = || sim::with(|sim| sim.is_visible(id) || drains && sim.delays_stores());
+    wait::step(id.0 << 1 | writes as u64, shows, || wait::before_touching(touched_by(id, address, writes), drains));
     let execution = sim::with(|sim| {
         if let Some(id) = sim.regions.word(address) {
             sim.touch(id, writes);

@@ -13,11 +13,14 @@ pub enum ChoiceKind {
     Fill,
     /// Whether an allocation fails (1).
     Allocation,
+    /// Whether a CPU puts off an interrupt that has just come (1), or takes one that it has put off (1).
+    Interrupt,
 }
 
 impl ChoiceKind {
     /// All kinds.
-    pub const ALL: [ChoiceKind; 4] = [ChoiceKind::Cpu, ChoiceKind::Store, ChoiceKind::Fill, ChoiceKind::Allocation];
+    pub const ALL: [ChoiceKind; 5] =
+        [ChoiceKind::Cpu, ChoiceKind::Store, ChoiceKind::Fill, ChoiceKind::Allocation, ChoiceKind::Interrupt];
 
     /// The letter that stands for it in the text of a schedule.
     pub const fn letter(self) -> char {
@@ -26,6 +29,7 @@ impl ChoiceKind {
             ChoiceKind::Store => 's',
             ChoiceKind::Fill => 'f',
             ChoiceKind::Allocation => 'a',
+            ChoiceKind::Interrupt => 'i',
         }
     }
 }
@@ -59,7 +63,7 @@ pub struct Choice<'a> {
 pub struct Bound {
     /// Pre-emptions.
     pub preemptions: u8,
-    /// Surprises of the hardware: delayed stores, speculative fills, failing allocations.
+    /// Surprises of the hardware: delayed stores, speculative fills, interrupts put off, failing allocations.
     pub surprises: u8,
 }
 

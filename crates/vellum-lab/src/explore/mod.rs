@@ -9,12 +9,13 @@
 //! * [`search`](fn@search) runs a program under a [`Plan`]: exhaustively to a bound, by chance, or one schedule again.
 //! * `choice`, `exhaustive`, `random`, `replay`: who makes the choices.
 //! * `sim`: the state of the execution under way. `access`: what happens at an access. `buffer`: when
-//!   stores reach memory. `wait`: blocking and scheduling.
+//!   stores reach memory. `wait`: blocking and scheduling. `interrupt`: when interrupts are taken.
 
 pub mod access;
 mod buffer;
 pub mod choice;
 mod exhaustive;
+mod interrupt;
 mod random;
 mod replay;
 pub mod schedule;

@@ -31,7 +31,7 @@ pub struct Decision {
 ///
 /// Its text is for a command line: `120c>2,135s2>1` lets the CPU that is alternative 2 go on at step 120, and takes
 /// alternative 1 at the second choice about delayed stores of step 135 (`c` CPU, `s` store, `f` TLB fill,
-/// `a` allocation); words after a `~` are those whose stores were delayed. `-` is the execution without surprises.
+/// `a` allocation, `i` interrupt); words after a `~` are those whose stores were delayed. `-` is the execution without surprises.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Schedule {
     /// The unusual choices.
@@ -120,7 +120,7 @@ mod tests {
 
     #[test]
     fn text_round_trips() {
-        for text in ["-", "3c>1", "3s>1,3c2>4,700f>2", "9s>1,~10000000c8"] {
+        for text in ["-", "3c>1", "3s>1,3c2>4,700f>2", "9s>1,~10000000c8", "4i>1,4c>1,20i>1,21a>1"] {
             assert_eq!(text.parse::<Schedule>().unwrap().to_string(), text);
         }
     }

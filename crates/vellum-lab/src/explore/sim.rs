@@ -2,6 +2,7 @@
 
 use super::buffer::Delayed;
 use super::choice::{Choice, ChoiceKind, Cost, Strategy};
+use super::interrupt::Pending;
 use super::schedule::{Decision, PlaceInTime, Schedule};
 use super::visible::{Context, Regions, Visible, WordId};
 use super::{Broken, Execution, Happening, MemoryOrder};
@@ -25,7 +26,8 @@ pub(crate) enum Doing {
 /// A simulated CPU.
 pub(crate) struct SimCpu {
     pub(crate) doing: Doing,
-    pub(crate) interrupt_pending: bool,
+    /// The interrupt that has been sent to it.
+    pub(crate) pending: Pending,
     /// A wait has ended since it came: one that lasts until it is taken would last too long if that may not be.
     pub(crate) interrupt_noticed: bool,
     /// How often interrupts have been switched off.
@@ -46,7 +48,7 @@ pub(crate) struct Parked {
     pub(crate) words: Vec<(WordId, bool)>,
     /// CPUs that it is about to interrupt, as a bit set.
     pub(crate) cpus: u32,
-    /// Somebody else touched them or one of these CPUs ran, or it was itself interrupted.
+    /// Somebody else touched them, or one of these CPUs ran.
     pub(crate) disturbed: bool,
 }
 
@@ -54,7 +56,7 @@ impl SimCpu {
     fn new() -> SimCpu {
         SimCpu {
             doing: Doing::Running,
-            interrupt_pending: false,
+            pending: Pending::Nothing,
             interrupt_noticed: false,
             interrupts_off: 0,
             in_handler: false,
@@ -65,11 +67,16 @@ impl SimCpu {
 
     /// Whether a wait that only lasts a short while is over: an interrupt has come since the last.
     pub(crate) fn ends_wait(&self) -> bool {
-        self.interrupt_pending && !self.interrupt_noticed || self.takes_interrupt()
+        self.is_interrupted() && !self.interrupt_noticed || self.takes_interrupt()
     }
 
+    pub(crate) fn is_interrupted(&self) -> bool {
+        self.pending != Pending::Nothing
+    }
+
+    /// Whether it can take an interrupt now.
     pub(crate) fn takes_interrupt(&self) -> bool {
-        self.interrupt_pending && self.interrupts_off == 0 && !self.in_handler
+        self.is_interrupted() && self.interrupts_off == 0 && !self.in_handler
     }
 }
 
@@ -326,12 +333,16 @@ impl Sim {
         }
     }
 
-    /// `cpu` goes on after it was pre-empted.
-    pub(crate) fn resume(&mut self, cpu: usize) {
-        let Some(parked) = self.cpus[cpu].parked.take() else { return };
-        if !parked.disturbed && !self.cpus[cpu].takes_interrupt() && self.prunes {
-            self.redundant = true;
-        }
+    /// `cpu` goes on after it was pre-empted. Whether something has happened in between that may matter to the step
+    /// before which it was.
+    pub(crate) fn resume(&mut self, cpu: usize) -> bool {
+        self.cpus[cpu].parked.take().is_some_and(|parked| parked.disturbed)
+    }
+
+    /// The current CPU takes the step before which it was pre-empted: unless it was `disturbed`, another execution
+    /// stands for this one.
+    pub(crate) fn prune_unless(&mut self, disturbed: bool) {
+        self.redundant |= self.prunes && !disturbed;
     }
 
     /// Begins the next step, whose digest is that of `what`.

@@ -1,133 +1,67 @@
-//! Who runs: scheduling points, blocking, interrupts, the end.
-//!
-//! An interrupt is taken at the next step of its target, unless that has interrupts off. For a single target, to take
-//! it later is to send it later: the choice is that of pre-empting the sender. That one target of several takes it
-//! much later than another, while it runs on, is not explored.
+//! Who runs: scheduling points, blocking, the end.
 
-use super::Broken;
 use super::choice::{ChoiceKind, Cost};
 use super::sim::{self, Doing, Parked, Phase, Sim};
-use super::{WordId, access, buffer, tasks};
+use super::{Broken, WordId, buffer, interrupt, tasks};
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::SeqCst;
 
-/// A point at which the current CPU may be pre-empted, before it touches `words`; if it `drains`, its own delayed
-/// stores arrive then.
-pub(crate) fn point(words: &[(WordId, bool)], drains: bool) {
-    point_before(|sim| {
+pub use super::interrupt::{send_interrupt, with_interrupts_off};
+
+/// A step of the current CPU begins, whose digest is that of `what`: it takes an interrupt that has come; and if what
+/// it does `shows`, it may be pre-empted before. What it is about to do then is `parked`.
+pub(super) fn step(what: u64, shows: impl Fn() -> bool, parked: impl Fn() -> Parked) {
+    sim::with(|sim| sim.next_step(what));
+    stop_if_broken();
+    while interrupt::is_taken(shows()) {}
+    if shows() {
+        point(parked);
+    }
+}
+
+/// A point at which the current CPU may be pre-empted. Whether it has taken an interrupt then.
+fn point(parked: impl Fn() -> Parked) -> bool {
+    let mut interrupted = false;
+    while let Some(disturbed) = is_preempted(&parked) {
+        if !interrupt::is_taken_on_return(disturbed) {
+            sim::with(|sim| sim.prune_unless(disturbed));
+            break;
+        }
+        interrupted = true;
+    }
+    stop_if_broken();
+    interrupted
+}
+
+/// Whether the current CPU is pre-empted now, and then, when it goes on, whether others did what may matter to it.
+pub(super) fn is_preempted(parked: impl Fn() -> Parked) -> Option<bool> {
+    let cpu = sim::current_cpu();
+    let next = sim::with(|sim| {
+        let mut cpus = vec![cpu as u8];
+        cpus.extend(sim.others_that_can_run());
+        let chosen = sim.choose(ChoiceKind::Cpu, cpus.len(), Cost::Preemption, &cpus);
+        cpus[chosen] as usize
+    });
+    if next == cpu {
+        return None;
+    }
+    sim::happened(|| "… pre-empted".into());
+    let parked = parked();
+    sim::with(|sim| sim.cpus[cpu].parked = Some(parked));
+    tasks::switch_to(next);
+    Some(sim::with(|sim| sim.resume(cpu)))
+}
+
+/// What the current CPU is about to do before it touches `words`; if it `drains`, its own delayed stores arrive then.
+pub(super) fn before_touching(mut words: Vec<(WordId, bool)>, drains: bool) -> Parked {
+    sim::with(|sim| {
         let drains = drains && !sim.cpus[sim::current_cpu()].stores.is_empty();
-        let mut words = words.to_vec();
         if drains || words.iter().any(|&(word, _)| sim.is_awaited(word)) {
             // Which stores arrive on the way is a matter of what all buffers hold.
             words.extend(sim.delayed_words().map(|word| (word, true)));
         }
-        Parked { words, ..Parked::default() }
     });
-}
-
-fn point_before(parked: impl Fn(&Sim) -> Parked) {
-    let cpu = sim::current_cpu();
-    loop {
-        let next = sim::with(|sim| {
-            let mut cpus = vec![cpu as u8];
-            cpus.extend(sim.others_that_can_run());
-            let chosen = sim.choose(ChoiceKind::Cpu, cpus.len(), Cost::Preemption, &cpus);
-            cpus[chosen] as usize
-        });
-        if next == cpu {
-            break;
-        }
-        sim::happened(|| "… pre-empted".into());
-        sim::with(|sim| {
-            let parked = parked(sim);
-            sim.cpus[cpu].parked = Some(parked);
-        });
-        tasks::switch_to(next);
-        sim::with(|sim| sim.resume(cpu));
-        if sim::with(|sim| !sim.cpus[cpu].takes_interrupt()) {
-            break;
-        }
-        take_interrupt();
-        // Between the interrupt and the access there is such a point again.
-        sim::with(|sim| sim.next_step(1));
-        stop_if_broken();
-    }
-    stop_if_broken();
-}
-
-/// Takes the interrupts that have come since the last step.
-pub(crate) fn take_interrupt() {
-    while sim::with(|sim| sim.cpus[sim::current_cpu()].takes_interrupt()) {
-        handle_interrupt();
-    }
-}
-
-fn handle_interrupt() {
-    let cpu = sim::current_cpu();
-    let (before, execution) = sim::with(|sim| {
-        let sim_cpu = &mut sim.cpus[cpu];
-        (sim_cpu.interrupt_pending, sim_cpu.interrupt_noticed, sim_cpu.in_handler) = (false, true, true);
-        // An idle CPU has something to do again.
-        (std::mem::replace(&mut sim_cpu.doing, Doing::Running), sim.execution.clone())
-    });
-    sim::happened(|| "interrupt: flush handler".into());
-    if let Some(execution) = execution {
-        execution.interrupt(cpu);
-    }
-    // The return from an interrupt serialises.
-    access::drain_own();
-    sim::with(|sim| (sim.cpus[cpu].in_handler, sim.cpus[cpu].doing) = (false, before));
-    point_if_interrupted();
-}
-
-/// A point before the current CPU takes an interrupt that it could not take before: another that is sent until then is
-/// not taken on its own.
-fn point_if_interrupted() {
-    let cpu = sim::current_cpu();
-    if sim::with(|sim| sim.cpus[cpu].takes_interrupt()) {
-        sim::with(|sim| sim.next_step(1));
-        stop_if_broken();
-        point(&[(WordId::of_interrupts(cpu), true)], false);
-    }
-}
-
-/// Interrupts `cpus`.
-pub fn send_interrupt(cpus: impl Iterator<Item = usize>) {
-    if !sim::is_exploring() {
-        return;
-    }
-    let targets: Vec<usize> = cpus.collect();
-    sim::with(|sim| sim.next_step(6));
-    stop_if_broken();
-    take_interrupt();
-    if !targets.is_empty() {
-        let cpus = targets.iter().fold(0, |cpus, &cpu| cpus | 1 << cpu);
-        point_before(|_| Parked { cpus, ..Parked::default() });
-    }
-    sim::with(|sim| {
-        for cpu in targets {
-            sim.touch(WordId::of_interrupts(cpu), true);
-            (sim.cpus[cpu].interrupt_pending, sim.cpus[cpu].interrupt_noticed) = (true, false);
-        }
-    });
-}
-
-/// Runs `body` with interrupts off on the current CPU.
-pub fn with_interrupts_off<R>(body: impl FnOnce() -> R) -> R {
-    if !sim::is_exploring() {
-        return body();
-    }
-    let cpu = sim::current_cpu();
-    if sim::with(|sim| sim.cpus[cpu].interrupts_off == 0 && !sim.cpus[cpu].in_handler) {
-        access::touch(&[(WordId::of_interrupts(cpu), true)]);
-    }
-    sim::with(|sim| sim.cpus[cpu].interrupts_off += 1);
-    let result = body();
-    sim::with(|sim| sim.cpus[cpu].interrupts_off -= 1);
-    // What came meanwhile is delivered at the next instruction.
-    point_if_interrupted();
-    take_interrupt();
-    result
+    Parked { words, ..Parked::default() }
 }
 
 /// Blocks the current CPU until `word` differs from `seen` or an interrupt has come, and takes that if it may; never
@@ -138,24 +72,67 @@ pub fn wait_change(word: &AtomicU32, seen: u32) {
         return;
     }
     let address = (&raw const *word).addr();
-    let cpu = sim::current_cpu();
     let word = sim::with(|sim| {
         sim.next_step(2);
         sim.regions.word(address)
     });
     stop_if_broken();
-    let may_go_on = |sim: &mut Sim| !sim.cpus[cpu].ends_wait() && sim.has_changed(cpu, address, seen);
-    if let Some(word) = word.filter(|&word| sim::with(|sim| sim.is_visible(word) && may_go_on(sim))) {
-        point(&[(word, false)], false);
+    let wait = Wait { cpu: sim::current_cpu(), word, address, seen };
+    if !wait.is_interrupted_before() {
+        let mut blocked = false;
+        while !wait.is_over(blocked) {
+            sim::with(|sim| sim.cpus[wait.cpu].doing = Doing::Waiting { address, seen });
+            block();
+            sim::with(|sim| sim.cpus[wait.cpu].doing = Doing::Running);
+            blocked = true;
+        }
     }
-    while !sim::with(|sim| sim.cpus[cpu].ends_wait()) && !sees_change(word, address, seen) {
-        sim::with(|sim| sim.cpus[cpu].doing = Doing::Waiting { address, seen });
-        block();
-        sim::with(|sim| sim.cpus[cpu].doing = Doing::Running);
-    }
-    sim::with(|sim| sim.cpus[cpu].interrupt_noticed = true);
-    take_interrupt();
+    sim::with(|sim| sim.cpus[wait.cpu].interrupt_noticed = true);
     stop_if_broken();
+}
+
+/// A wait of the current CPU for an integer to differ from `seen`.
+struct Wait {
+    cpu: usize,
+    word: Option<WordId>,
+    address: usize,
+    seen: u32,
+}
+
+impl Wait {
+    /// Where the wait could go on at once: whether it ends by an interrupt that is taken first.
+    fn is_interrupted_before(&self) -> bool {
+        let may_go_on = || sim::with(|sim| sim.has_changed(self.cpu, self.address, self.seen));
+        if self.is_noticed() || !may_go_on() {
+            return false;
+        }
+        let shows = || self.word.is_some_and(|word| sim::with(|sim| sim.is_visible(word)));
+        let parked = || before_touching(self.word.iter().map(|&word| (word, false)).collect(), false);
+        interrupt::is_taken(shows()) || shows() && point(parked)
+    }
+
+    /// Whether the wait is over: the word has changed, or an interrupt has come, which is taken if it may be and has
+    /// not been put off; if it has, it is taken where the word has not changed, after those who go on first.
+    fn is_over(&self, blocked: bool) -> bool {
+        let changed = sim::with(|sim| sim.has_changed(self.cpu, self.address, self.seen));
+        let put_off = sim::with(|sim| sim.cpus[self.cpu].pending.is_put_off());
+        let takes_interrupt = sim::with(|sim| sim.cpus[self.cpu].takes_interrupt());
+        if self.is_noticed() || takes_interrupt && changed && blocked && interrupt::is_taken_after_block() {
+            return true;
+        }
+        if takes_interrupt && !changed {
+            if blocked || !put_off {
+                interrupt::take();
+            }
+            return blocked || !put_off;
+        }
+        sees_change(self.word, self.address, self.seen)
+    }
+
+    /// Whether an interrupt has come that cannot be taken, but ends the wait.
+    fn is_noticed(&self) -> bool {
+        sim::with(|sim| sim.cpus[self.cpu].ends_wait() && !sim.cpus[self.cpu].takes_interrupt())
+    }
 }
 
 /// Whether the current CPU sees the integer at `address` differ from `seen`, after delayed stores arrived or did not.
@@ -178,7 +155,7 @@ fn sees_change(word: Option<WordId>, address: usize, seen: u32) -> bool {
     }
 }
 
-/// The current CPU has done its work; takes interrupts until all have.
+/// The current CPU has done its work; takes interrupts until all have. Before one that was put off, others may go on.
 pub(crate) fn idle() {
     let cpu = sim::current_cpu();
     sim::with(|sim| {
@@ -188,7 +165,10 @@ pub(crate) fn idle() {
     stop_if_broken();
     loop {
         if sim::with(|sim| sim.cpus[cpu].takes_interrupt()) {
-            handle_interrupt();
+            if sim::with(|sim| sim.cpus[cpu].pending.is_put_off()) {
+                block();
+            }
+            interrupt::take();
             sim::with(|sim| sim.next_step(3));
             stop_if_broken();
             continue;
@@ -205,16 +185,19 @@ pub(crate) fn idle() {
     }
 }
 
-/// Gives the host thread to another CPU, of those that can run; returns when this one is chosen again.
+/// Gives the host thread to another CPU, of those that can run; returns when this one is chosen again. It is one of
+/// them if it can take an interrupt.
 fn block() {
     loop {
         let cpu = sim::current_cpu();
         let next = sim::with(|sim| {
-            let cpus: Vec<u8> = sim.others_that_can_run().collect();
+            let own = sim.cpus[cpu].takes_interrupt().then_some(cpu as u8);
+            let cpus: Vec<u8> = own.into_iter().chain(sim.others_that_can_run()).collect();
             let chosen = sim.choose(ChoiceKind::Cpu, cpus.len(), Cost::Free, &cpus);
             cpus.get(chosen).map(|&cpu| cpu as usize)
         });
         match next {
+            Some(next) if next == cpu => return,
             Some(next) => return tasks::switch_to(next),
             None if sim::with(|sim| sim.can_run(cpu)) => return,
             None => sim::with(|sim| sim.report_deadlock()),
@@ -259,7 +242,7 @@ impl Sim {
         let what = |cpu: usize| {
             let sim_cpu = &self.cpus[cpu];
             let off = if sim_cpu.interrupts_off > 0 { " with interrupts off" } else { "" };
-            let mail = if sim_cpu.interrupt_pending { ", an interrupt pending" } else { "" };
+            let mail = if sim_cpu.is_interrupted() { ", an interrupt pending" } else { "" };
             match sim_cpu.doing {
                 Doing::Waiting { .. } => Some(format!("CPU {cpu} waits{off}{mail}")),
                 _ => None,

@@ -100,3 +100,89 @@ fn pruned_searches_are_small() {
     assert_eq!(reduced, whole);
     assert!(fewer <= executions, "{fewer}");
 }
+
+/// A CPU's events, of which that number `taken` is that it takes an interrupt: not before CPU 0 has sent it by its
+/// second event.
+#[derive(Clone, Copy)]
+struct Events {
+    count: u64,
+    taken: Option<u64>,
+}
+
+/// How many shuffles of the CPUs' events there are, of which `done` have happened.
+fn shuffles(cpus: &[Events], done: &[u64]) -> u64 {
+    let is_next = |cpu: usize| {
+        let is_sent = done[0] >= 2 || cpus[cpu].taken != Some(done[cpu] + 1);
+        done[cpu] < cpus[cpu].count && is_sent
+    };
+    if done.iter().zip(cpus).all(|(&done, cpu)| done == cpu.count) {
+        return 1;
+    }
+    let after = |cpu: usize| {
+        let mut done = done.to_vec();
+        done[cpu] += 1;
+        shuffles(cpus, &done)
+    };
+    (0..cpus.len()).filter(|&cpu| is_next(cpu)).map(after).sum()
+}
+
+/// CPU 0 interrupts all others and goes on with `after` accesses; these do `counts` accesses; a handler does `handler`.
+fn interrupting(after: u64, counts: &[u64], handler: u64) -> Text {
+    let targets: Vec<String> = (1..=counts.len()).map(|cpu| cpu.to_string()).collect();
+    let accesses = |count: u64| vec!["x=1"; count as usize].join("; ");
+    let cpus: Vec<String> = counts.iter().map(|&count| accesses(count)).collect();
+    Text::new(&format!("interrupt {}; {} | {}", targets.join(" "), accesses(after), cpus.join(" | ")))
+        .with_handler(&accesses(handler))
+}
+
+/// To take an interrupt is an event of its own, somewhere after the CPU's start: before any of its `n` accesses or
+/// after the last.
+fn places(after: u64, counts: &[u64], handler: u64) -> u64 {
+    let sender = Events { count: 2 + after, taken: None };
+    let of = |n: u64| (0..=n).map(move |at| Events { count: 2 + n + handler, taken: Some(at + 2) });
+    let all = counts.iter().fold(vec![vec![sender]], |all, &n| {
+        all.iter().flat_map(|cpus| of(n).map(move |cpu| [&cpus[..], &[cpu]].concat())).collect()
+    });
+    all.iter().map(|cpus| shuffles(cpus, &vec![0; cpus.len()])).sum()
+}
+
+#[test]
+fn interrupts_come_at_any_time() {
+    for (after, n, handler) in [(0, 1, 0), (0, 2, 1), (1, 2, 0), (2, 1, 2), (1, 3, 1), (0, 5, 0)] {
+        let expected = places(after, &[n], handler);
+        let text = interrupting(after, &[n], handler);
+        for surprises in [1, u8::MAX] {
+            let bound = Bound { surprises, ..Bound::NONE };
+            assert_eq!(text.count(bound), expected, "{after} {n} {handler} within {surprises}");
+        }
+    }
+}
+
+#[test]
+fn each_target_takes_its_interrupt_at_any_time() {
+    for (after, counts, handler) in [(0, [1, 1], 0), (1, [1, 1], 0), (0, [2, 1], 1)] {
+        let expected = places(after, &counts, handler);
+        assert_eq!(interrupting(after, &counts, handler).count(Bound::NONE), expected, "{after} {counts:?} {handler}");
+    }
+}
+
+/// Without pre-emptions the sender runs first, and then the target, or the other way round. Where the sender is first,
+/// the target takes its interrupt before its first access, or for one surprise before another or at its end.
+#[test]
+fn to_put_an_interrupt_off_costs_one_surprise() {
+    for n in 0..6 {
+        let count = |surprises| interrupting(0, &[n], 2).count(Bound { preemptions: 0, surprises });
+        assert_eq!(count(0), 2);
+        assert_eq!((count(1), count(9)), (n + 2, n + 2));
+    }
+}
+
+/// Where the handler conflicts with nothing, it does not matter when it comes.
+#[test]
+fn invisible_handlers_cost_little() {
+    let count = |handler: &str| {
+        let text = Text::new("interrupt 1; x=1 | y=1; y=2; y=3; y=4").with_handler(handler);
+        text.explore(MemoryOrder::Sc, Bound { preemptions: 2, surprises: 1 }, true).1
+    };
+    assert!(count("z=1") < count("y=5"), "{} {}", count("z=1"), count("y=5"));
+}

@@ -2,15 +2,16 @@
 
 use super::bugs;
 use super::closures::Closures;
-use super::interrupts::HANDLER_LOCK;
+use super::interrupts::{EARLY_FREE, HANDLER_LOCK};
 use super::reference;
-use super::soundness::program;
+use super::soundness::{interrupting, program};
 use fastrand::Rng;
 use std::sync::Arc;
+use vellum_lab::explore::choice::ChoiceKind;
 use vellum_lab::explore::{Bound, MemoryOrder, Outcome, Plan, Schedule, Way, search};
 
 /// Each seeded bug, with what its search needs.
-const BUGS: [(&str, Closures, MemoryOrder, u8, u8); 8] = [
+const BUGS: [(&str, Closures, MemoryOrder, u8, u8); 9] = [
     ("Peterson", bugs::PETERSON, MemoryOrder::Tso, 1, 1),
     ("counter", bugs::COUNT, MemoryOrder::Sc, 1, 0),
     ("check", bugs::CHECK, MemoryOrder::Sc, 2, 0),
@@ -19,6 +20,7 @@ const BUGS: [(&str, Closures, MemoryOrder, u8, u8); 8] = [
     ("sleep", bugs::SLEEP, MemoryOrder::Tso, 1, 1),
     ("locks", bugs::LOCKS, MemoryOrder::Tso, 1, 1),
     ("handler", HANDLER_LOCK, MemoryOrder::Tso, 1, 1),
+    ("free", EARLY_FREE, MemoryOrder::Tso, 1, 1),
 ];
 
 fn reread(schedule: &Schedule) -> Schedule {
@@ -91,6 +93,26 @@ fn delayed_stores_replay() {
         }
     }
     assert!(replayed > 20, "{replayed}");
+}
+
+/// Executions of random programs that interrupt each other replay, with interrupts put off among their decisions.
+#[test]
+fn interrupts_replay() {
+    let mut put_off = 0;
+    for seed in 0..150 {
+        let mut text = interrupting(&mut Rng::with_seed(7_000 + seed), 2 + usize::from(seed % 4 == 0), 2);
+        let bound = Bound { preemptions: 1, surprises: 1 };
+        let (all, _) = text.explore(MemoryOrder::Tso, bound, true);
+        let (without, _) = text.explore(MemoryOrder::Tso, Bound { surprises: 0, ..bound }, true);
+        let Some(outcome) = all.outcomes.difference(&without.outcomes).last() else { continue };
+        text.forbidden = Some(outcome.clone());
+        let run = |way| search(Arc::new(text.clone()), &Plan::new(way, MemoryOrder::Tso));
+        let found = run(Way::Exhaustive { bound, reduce: true }).unwrap();
+        replay(&format!("seed {seed} {:?} {:?}", text.cpus, text.handler), &found, run);
+        let (_, schedule) = found.broken.unwrap();
+        put_off += schedule.decisions.iter().any(|decision| decision.place.kind == ChoiceKind::Interrupt) as u32;
+    }
+    assert!(put_off > 20, "{put_off}");
 }
 
 /// The happenings of a replay are those of the execution, in order.

@@ -2,7 +2,7 @@
 //!
 //! CPUs are separated by `|`, operations by `;`. `x=1` stores, `x` loads, `x<-1` swaps, `x+1` adds atomically (both
 //! load the old value), `x?0:1` compares and exchanges (loads the old value), `fence` is a full fence, `wait f` waits
-//! until `f` is not 0, `interrupt 1` interrupts CPU 1, `masked x=1` loads and stores with interrupts off. Words are
+//! until `f` is not 0, `interrupt 1 2` interrupts CPUs 1 and 2, `masked x=1` loads and stores with interrupts off. Words are
 //! `x`, `y`, `z`, `w` (64 bits) and `f`, `g` (32 bits, the only ones to wait for).
 
 use std::collections::BTreeSet;
@@ -35,8 +35,8 @@ pub enum Op {
     Fence,
     /// Waits until the word is not 0.
     Wait(usize),
-    /// Interrupts a CPU.
-    Interrupt(usize),
+    /// Interrupts CPUs, of a bit set.
+    Interrupt(u8),
     /// Loads a word and stores to it with interrupts off.
     Masked(usize, u64),
 }
@@ -112,8 +112,8 @@ fn parse(op: &str) -> Op {
     let number = |text: &str| text.trim().parse().expect("a number");
     if op == "fence" {
         Op::Fence
-    } else if let Some(cpu) = op.strip_prefix("interrupt ") {
-        Op::Interrupt(number(cpu) as usize)
+    } else if let Some(cpus) = op.strip_prefix("interrupt ") {
+        Op::Interrupt(cpus.split_whitespace().fold(0, |set, cpu| set | 1u8 << number(cpu)))
     } else if let Some((name, value)) = op.strip_prefix("masked ").and_then(|op| op.split_once('=')) {
         Op::Masked(word(name), number(value))
     } else if let Some(name) = op.strip_prefix("wait") {
@@ -214,7 +214,7 @@ impl Run {
             }
             Op::Fence => access::fence(SeqCst),
             Op::Wait(word) => wait::wait_change(self.flag(word), 0),
-            Op::Interrupt(cpu) => wait::send_interrupt(std::iter::once(cpu)),
+            Op::Interrupt(set) => wait::send_interrupt((0..self.text.cpus.len()).filter(|cpu| set >> cpu & 1 != 0)),
             Op::Masked(word, value) => {
                 return Some(wait::with_interrupts_off(|| {
                     let seen = self.load(word, Relaxed);
