@@ -266,6 +266,6 @@ fn result_of<V: Copy + Into<u64>>(change: Modify<V>, old: u64) -> Option<u64> {
 impl Sim {
     /// Whether the current CPU has delayed stores, or a replayed schedule has something happen at this step.
     fn delays_stores(&self) -> bool {
-        !self.cpus[sim::current_cpu()].stores.is_empty() || self.strategy.wants(self.step)
+        !self.cpus[sim::current_cpu()].stores.is_empty() || self.is_wanted()
     }
 }

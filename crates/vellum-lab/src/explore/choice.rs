@@ -1,6 +1,6 @@
 //! Choices, and who makes them.
 
-use super::schedule::PlaceInTime;
+use super::schedule::{OwnPlace, PlaceInTime};
 
 /// What kind of choice it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +50,8 @@ pub enum Cost {
 pub struct Choice<'a> {
     /// Where the execution is, and of what the choice is.
     pub place: PlaceInTime,
+    /// Where the CPU is that makes it, and which of this kind it is within the CPU's step.
+    pub(crate) own: (OwnPlace, u16),
     /// How many alternatives there are; at least 2.
     pub options: u8,
     /// What alternatives other than 0 are counted as.
@@ -111,9 +113,9 @@ pub(crate) trait Strategy: Send {
     /// The alternative taken.
     fn choose(&mut self, choice: &Choice<'_>) -> u8;
 
-    /// Whether the choices at `step` are to be made although nothing visible is touched there.
-    fn wants(&self, step: u32) -> bool {
-        let _ = step;
+    /// Whether the choices at `step`, a CPU's `own`, are to be made although nothing visible is touched there.
+    fn wants(&self, step: u32, own: OwnPlace) -> bool {
+        let _ = (step, own);
         false
     }
 

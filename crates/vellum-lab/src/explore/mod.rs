@@ -7,6 +7,7 @@
 //! sound.
 //!
 //! * [`search`](fn@search) runs a program under a [`Plan`]: exhaustively to a bound, by chance, or one schedule again.
+//! * [`minimise`](fn@minimise) makes a schedule that breaks something shorter.
 //! * `choice`, `exhaustive`, `random`, `replay`: who makes the choices.
 //! * `sim`: the state of the execution under way. `access`: what happens at an access. `buffer`: when
 //!   stores reach memory. `wait`: blocking and scheduling. `interrupt`: when interrupts are taken.
@@ -16,6 +17,7 @@ mod buffer;
 pub mod choice;
 mod exhaustive;
 mod interrupt;
+mod minimise;
 mod random;
 mod replay;
 pub mod schedule;
@@ -26,6 +28,7 @@ mod visible;
 pub mod wait;
 
 pub use choice::Bound;
+pub use minimise::minimise;
 pub use schedule::Schedule;
 pub use search::{Outcome, Plan, Way, search};
 pub use visible::WordId;

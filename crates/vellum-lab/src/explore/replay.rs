@@ -1,7 +1,7 @@
 //! One execution again.
 
 use super::choice::{Choice, Strategy};
-use super::schedule::{Decision, Schedule};
+use super::schedule::{Decision, OwnPlace, Schedule};
 
 /// Takes the decisions of a schedule, once.
 pub(crate) struct Replay {
@@ -36,7 +36,7 @@ impl Strategy for Replay {
         option
     }
 
-    fn wants(&self, step: u32) -> bool {
+    fn wants(&self, step: u32, _own: OwnPlace) -> bool {
         self.decisions.get(self.next).is_some_and(|decision| decision.place.step == step)
     }
 

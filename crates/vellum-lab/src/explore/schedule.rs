@@ -27,6 +27,26 @@ pub struct Decision {
     pub option: u8,
 }
 
+/// Where a CPU is, by what it has done itself: the same place in executions in which others do something else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct OwnPlace {
+    pub(crate) cpu: usize,
+    /// How many steps it has begun.
+    pub(crate) step: u32,
+}
+
+/// A [`Decision`] at a CPU's own place, which stays there when other decisions are left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct OwnDecision {
+    pub(crate) place: OwnPlace,
+    pub(crate) kind: ChoiceKind,
+    /// Which of this kind the CPU makes within its step, from 1.
+    pub(crate) ordinal: u16,
+    pub(crate) option: u8,
+    /// The CPU that goes on, where that is decided.
+    pub(crate) goes_on: Option<u8>,
+}
+
 /// An execution: everything usual, but for these decisions, in their order.
 ///
 /// Its text is for a command line: `120c>2,135s2>1` lets the CPU that is alternative 2 go on at step 120, and takes

@@ -96,25 +96,47 @@ pub struct Outcome {
 /// Searches the executions of `program`. An `Err` says that the search itself failed: an execution did not repeat
 /// itself (hidden nondeterminism), or a schedule does not fit the program.
 pub fn search(program: Arc<dyn Program>, plan: &Plan) -> Result<Outcome, String> {
-    let (strategy, all, exhaustive): (Box<dyn Strategy>, bool, bool) = match &plan.way {
-        Way::Exhaustive { bound, reduce } => (Box::new(Exhaustive::new(*bound)), !reduce, true),
-        Way::Random { seed, executions } => (Box::new(Random::new(*seed, *executions)), false, false),
-        Way::Pct { seed, executions, depth } => {
-            (Box::new(Pct::new(*seed, *executions, *depth, program.cpus())), false, false)
+    let sim = match &plan.way {
+        Way::Exhaustive { bound, reduce } => {
+            let mut sim = sim_of(plan, Box::new(Exhaustive::new(*bound)));
+            (sim.visible.all, sim.prunes) = (!reduce, *reduce);
+            sim
         }
-        Way::Replay(schedule) => (Box::new(Replay::new(schedule)), false, false),
+        Way::Random { seed, executions } => sim_of(plan, Box::new(Random::new(*seed, *executions))),
+        Way::Pct { seed, executions, depth } => {
+            sim_of(plan, Box::new(Pct::new(*seed, *executions, *depth, program.cpus())))
+        }
+        Way::Replay(schedule) => {
+            let mut sim = sim_of(plan, Box::new(Replay::new(schedule)));
+            sim.replay_delayed = Some(schedule.delayed.clone());
+            sim.happenings = Some(Vec::new());
+            sim
+        }
     };
-    let mut state = Box::new(Sim::new(strategy, plan.order, plan.steps_max));
-    state.visible.all = all;
-    state.prunes = exhaustive && !all;
-    state.deadline = plan.time.map(|time| Instant::now() + time);
-    state.twice = plan.twice.then_some(None);
-    state.allocations_fail = plan.allocations_fail;
-    if let Way::Replay(schedule) = &plan.way {
-        state.replay_delayed = Some(schedule.delayed.clone());
-        state.happenings = Some(Vec::new());
-    }
-    sim::install(Some(state));
+    let state = run(program, plan, sim)?;
+    let is_exhaustive = matches!(plan.way, Way::Exhaustive { .. });
+    Ok(Outcome {
+        schedules: state.executions,
+        exhaustive: is_exhaustive && !state.out_of_time && state.broken.is_none(),
+        visible: state.visible.len(),
+        digest: state.digest,
+        happenings: state.happenings.clone().unwrap_or_default(),
+        broken: state.broken.clone().map(|broken| (broken, state.schedule.clone())),
+    })
+}
+
+/// A simulation as `plan` says, whose choices `strategy` makes.
+pub(super) fn sim_of(plan: &Plan, strategy: Box<dyn Strategy>) -> Box<Sim> {
+    let mut sim = Box::new(Sim::new(strategy, plan.order, plan.steps_max));
+    sim.deadline = plan.time.map(|time| Instant::now() + time);
+    sim.twice = plan.twice.then_some(None);
+    sim.allocations_fail = plan.allocations_fail;
+    sim
+}
+
+/// Runs the executions of `program` that the strategy of `sim` chooses; what the simulation is in the end.
+pub(super) fn run(program: Arc<dyn Program>, plan: &Plan, sim: Box<Sim>) -> Result<Box<Sim>, String> {
+    sim::install(Some(sim));
     sim::set_guards_off(&plan.guards_off);
     let ended = catch_unwind(AssertUnwindSafe(|| tasks::run(program)));
     sim::set_guards_off(&[]);
@@ -129,17 +151,10 @@ pub fn search(program: Arc<dyn Program>, plan: &Plan) -> Result<Outcome, String>
     if !state.delays_matter {
         state.schedule.delayed.clear();
     }
-    if let Some(failure) = state.failure.clone().or_else(|| state.strategy.failure()) {
-        return Err(failure);
+    match state.failure.clone().or_else(|| state.strategy.failure()) {
+        Some(failure) => Err(failure),
+        None => Ok(state),
     }
-    Ok(Outcome {
-        schedules: state.executions,
-        exhaustive: exhaustive && !state.out_of_time && state.broken.is_none(),
-        visible: state.visible.len(),
-        digest: state.digest,
-        happenings: state.happenings.clone().unwrap_or_default(),
-        broken: state.broken.clone().map(|broken| (broken, state.schedule.clone())),
-    })
 }
 
 impl Sim {

@@ -3,7 +3,7 @@
 use super::buffer::Delayed;
 use super::choice::{Choice, ChoiceKind, Cost, Strategy};
 use super::interrupt::Pending;
-use super::schedule::{Decision, PlaceInTime, Schedule};
+use super::schedule::{Decision, OwnDecision, OwnPlace, PlaceInTime, Schedule};
 use super::visible::{Context, Regions, Visible, WordId};
 use super::{Broken, Execution, Happening, MemoryOrder};
 use std::cell::{Cell, RefCell};
@@ -36,7 +36,12 @@ pub(crate) struct SimCpu {
     pub(crate) stores: VecDeque<Delayed>,
     /// It was pre-empted.
     pub(crate) parked: Option<Parked>,
+    /// Steps it has begun, and its choices in this one, by kind.
+    steps: u32,
+    ordinals: Ordinals,
 }
+
+type Ordinals = [u16; ChoiceKind::ALL.len()];
 
 /// A CPU that was pre-empted before an access.
 ///
@@ -62,6 +67,8 @@ impl SimCpu {
             in_handler: false,
             stores: VecDeque::new(),
             parked: None,
+            steps: 0,
+            ordinals: Ordinals::default(),
         }
     }
 
@@ -103,10 +110,12 @@ pub(crate) struct Sim {
     pub(crate) cpus: Vec<SimCpu>,
     pub(crate) step: u32,
     /// Choices made in this step, by kind.
-    ordinals: [u16; ChoiceKind::ALL.len()],
+    ordinals: Ordinals,
     pub(crate) regions: Regions,
     pub(crate) execution: Option<Arc<dyn Execution>>,
     pub(crate) schedule: Schedule,
+    /// The decisions of the schedule by the places of the CPUs that made them.
+    pub(crate) own_decisions: Vec<OwnDecision>,
     /// The execution under way would have been another if no store had been delayed.
     pub(crate) delays_matter: bool,
     /// In a replay: the words whose stores are delayed, instead of the visible ones.
@@ -268,10 +277,11 @@ impl Sim {
             phase: Phase::Alone,
             cpus: Vec::new(),
             step: 0,
-            ordinals: [0; ChoiceKind::ALL.len()],
+            ordinals: Ordinals::default(),
             regions: Regions::default(),
             execution: None,
             schedule: Schedule::default(),
+            own_decisions: Vec::new(),
             delays_matter: false,
             replay_delayed: None,
             broken: None,
@@ -298,6 +308,7 @@ impl Sim {
         (self.step, self.ordinals, self.digest) = (0, Default::default(), 0);
         (self.redundant, self.delays_matter, self.failures) = (false, false, 0);
         self.schedule = Schedule::default();
+        self.own_decisions.clear();
         if let Some(happenings) = &mut self.happenings {
             happenings.clear();
         }
@@ -349,6 +360,8 @@ impl Sim {
     pub(crate) fn next_step(&mut self, what: u64) {
         self.step += 1;
         self.ordinals = Default::default();
+        let own = &mut self.cpus[CURRENT.get()];
+        (own.steps, own.ordinals) = (own.steps + 1, Default::default());
         self.digest =
             (self.digest.rotate_left(5) ^ what ^ (CURRENT.get() as u64) << 48).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         if self.step > self.steps_max && self.broken.is_none() {
@@ -362,20 +375,36 @@ impl Sim {
         if options < 2 || self.redundant {
             return 0;
         }
-        let ordinal = &mut self.ordinals[kind as usize];
-        *ordinal += 1;
-        let place = PlaceInTime { step: self.step, kind, ordinal: *ordinal };
+        let own_place = self.own_place();
+        let [ordinal, own_ordinal] = [&mut self.ordinals, &mut self.cpus[own_place.cpu].ordinals].map(|ordinals| {
+            ordinals[kind as usize] += 1;
+            ordinals[kind as usize]
+        });
+        let place = PlaceInTime { step: self.step, kind, ordinal };
         let options = options.min(u8::MAX as usize) as u8;
-        let option = self.strategy.choose(&Choice { place, options, cost, cpus });
+        let choice = Choice { place, own: (own_place, own_ordinal), options, cost, cpus };
+        let option = self.strategy.choose(&choice);
         if option > 0 {
             self.schedule.decisions.push(Decision { place, option });
+            let goes_on = cpus.get(option as usize).copied();
+            self.own_decisions.push(OwnDecision { place: own_place, kind, ordinal: own_ordinal, option, goes_on });
         }
         option as usize
     }
 
+    fn own_place(&self) -> OwnPlace {
+        let cpu = CURRENT.get();
+        OwnPlace { cpu, step: self.cpus[cpu].steps }
+    }
+
+    /// Whether the strategy wants the choices at this step made.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.strategy.wants(self.step, self.own_place())
+    }
+
     /// Whether an access to `word` is worth a choice now.
     pub(crate) fn is_visible(&self, word: WordId) -> bool {
-        self.visible.is_visible(word) || self.strategy.wants(self.step)
+        self.visible.is_visible(word) || self.is_wanted()
     }
 
     /// Keeps a store in the current CPU's buffer, if stores to its word are delayed.

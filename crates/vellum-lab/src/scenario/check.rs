@@ -3,7 +3,7 @@
 use super::mode::{Mode, VisitArch};
 use super::world::ScenarioProgram;
 use super::{Scenario, diagram};
-use crate::explore::{Bound, Broken, Outcome, Plan, Program, Schedule, Way, search};
+use crate::explore::{Bound, Broken, Outcome, Plan, Program, Schedule, Way, minimise, search};
 use std::cmp::Reverse;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -34,7 +34,7 @@ pub struct Finding {
     pub schedules: u64,
     /// Every execution within the bound was run.
     pub exhaustive: bool,
-    /// What broke, and the schedule that leads to it.
+    /// What broke, and the schedule that leads to it, without what is not needed for that.
     pub violation: Option<(Broken, Schedule)>,
     /// How long it took.
     pub seconds: f64,
@@ -74,7 +74,8 @@ pub fn check(check: &Check) -> Result<Finding, String> {
         plan.time = check.time.map(|time| time.saturating_sub(begun.elapsed()));
         let outcome = run(check, &plan)?;
         finding.schedules += outcome.schedules;
-        (finding.exhaustive, finding.violation) = (outcome.exhaustive, outcome.broken);
+        finding.exhaustive = outcome.exhaustive;
+        finding.violation = outcome.broken.map(|found| shorten(check, &plan, found)).transpose()?;
         if finding.violation.is_some() || !finding.exhaustive {
             break;
         }
@@ -108,17 +109,26 @@ pub fn replay(check: &Check, schedule: &Schedule) -> Result<(Option<Broken>, Str
     Ok((broken, text))
 }
 
+/// What was found, with a schedule of what is needed for it.
+fn shorten(check: &Check, plan: &Plan, found: (Broken, Schedule)) -> Result<(Broken, Schedule), String> {
+    let (broken, schedule) = found;
+    minimise(program_of(check), plan, &schedule, &broken.invariant)
+}
+
 /// Searches as `plan` says.
 pub(crate) fn run(check: &Check, plan: &Plan) -> Result<Outcome, String> {
-    struct Visitor<'a>(&'a Check, &'a Plan);
+    search(program_of(check), plan)
+}
+
+fn program_of(check: &Check) -> Arc<dyn Program> {
+    struct Visitor<'a>(&'a Check);
     impl VisitArch for Visitor<'_> {
-        type Result = Result<Outcome, String>;
+        type Result = Arc<dyn Program>;
         fn visit<A: Arch>(self) -> Self::Result {
-            let program: Arc<dyn Program> = Arc::new(ScenarioProgram::<A>::new(self.0.scenario, self.0.mode.semantics));
-            search(program, self.1)
+            Arc::new(ScenarioProgram::<A>::new(self.0.scenario, self.0.mode.semantics))
         }
     }
-    check.mode.visit(Visitor(check, plan))
+    check.mode.visit(Visitor(check))
 }
 
 #[cfg(test)]

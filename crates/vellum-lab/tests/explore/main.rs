@@ -6,6 +6,7 @@ mod closures;
 mod counts;
 mod interrupts;
 mod litmus;
+mod minimal;
 mod nondeterminism;
 mod reference;
 mod regressions;

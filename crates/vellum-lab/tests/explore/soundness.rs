@@ -91,7 +91,7 @@ pub fn interrupting(rng: &mut Rng, cpus: usize, longest: usize) -> Text {
     let mut text = program(rng, cpus, longest);
     for cpu in 0..cpus {
         let at = rng.usize(0..=2);
-        let others = (1 << cpus) - 1 & !(1 << cpu);
+        let others = ((1 << cpus) - 1) & !(1 << cpu);
         let op = match rng.u8(1..1 << cpus) & others {
             0 => Op::Masked(rng.usize(0..3), 1_000),
             targets if cpu < 2 => Op::Interrupt(targets),
@@ -132,6 +132,17 @@ fn reduced_searches_find_interrupts_that_become_one() {
         let (found, _) = text.explore(MemoryOrder::Sc, bound, reduce);
         // CPU 0 loads z after CPU 1 has stored it; the handler, which loads 0, comes between that and the load of x.
         assert!(found.outcomes.contains(&vec![1, 1, 1, 0, 1, 1, 1, 0, 0, 0]), "{reduce}: {:?}", found.outcomes);
+    }
+}
+
+/// The same at the end of a section with interrupts off, in which the first came.
+#[test]
+fn reduced_searches_find_masked_interrupts_that_become_one() {
+    let text = Text::new("interrupt 1; z=5; z; interrupt 1 | masked z=7; x").with_handler("x+1");
+    let bound = Bound { preemptions: 3, surprises: 0 };
+    for reduce in [false, true] {
+        let (found, _) = text.explore(MemoryOrder::Sc, bound, reduce);
+        assert!(found.outcomes.contains(&vec![7, 5, 1, 0, 1, 0, 7, 0, 0, 0]), "{reduce}: {:?}", found.outcomes);
     }
 }
 
