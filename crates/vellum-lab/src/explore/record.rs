@@ -1,6 +1,6 @@
 //! What is recorded of an execution that is drawn.
 
-use super::sim::{self, Phase};
+use super::sim::{self, Phase, Sim};
 use super::{Detail, Execution, Happening};
 use std::ffi::c_void;
 
@@ -28,12 +28,27 @@ pub(crate) fn happened_here(text: impl FnOnce() -> String) {
 }
 
 fn add(cpu: usize, detail: Detail, text: impl FnOnce() -> String, place: impl FnOnce() -> Vec<usize>) {
-    sim::if_installed(|sim| {
-        let step = sim.step;
-        if let (Some(happenings), Phase::Together | Phase::Stopped) = (&mut sim.happenings, sim.phase) {
+    sim::if_installed(|sim| sim.record(cpu, detail, text, place));
+}
+
+impl Sim {
+    fn record(
+        &mut self,
+        cpu: usize,
+        detail: Detail,
+        text: impl FnOnce() -> String,
+        place: impl FnOnce() -> Vec<usize>,
+    ) {
+        let step = self.step;
+        if let (Some(happenings), Phase::Together | Phase::Stopped) = (&mut self.happenings, self.phase) {
             happenings.push(Happening { cpu, step, text: text(), detail, place: place() });
         }
-    });
+    }
+
+    /// The current CPU puts an interrupt off.
+    pub(super) fn record_put_off(&mut self) {
+        self.record(sim::current_cpu(), Detail::Brief, || "(the interrupt is late)".into(), Vec::new);
+    }
 }
 
 /// The return addresses of the calls under way, innermost first.
