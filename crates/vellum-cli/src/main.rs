@@ -1,7 +1,7 @@
 //! The command `vellum`.
 //!
 //! Exit codes: 0 done; 1 the workload, the recorded program or a check failed, or operations conflict; 2 usage or bad
-//! input, with one line that says what is wrong.
+//! input, with one line that says what is wrong; 3 a search of `check` was cut off by time, with nothing found.
 
 mod args;
 mod check;
@@ -27,6 +27,8 @@ use std::process::ExitCode;
 
 /// The workload failed: an invariant broke, memory was exhausted, a program ended badly. Or operations conflict.
 const FAILED: u8 = 1;
+/// A search ended for want of time: nothing is proved.
+const UNPROVED: u8 = 3;
 /// Usage or input is wrong.
 const BAD_INPUT: u8 = 2;
 

@@ -2,6 +2,7 @@
 
 use crate::guard::Guard;
 use crate::machine::Machine;
+use crate::structure::holds;
 use crate::sync::AtomicU64;
 use core::sync::atomic::Ordering::{Relaxed, SeqCst};
 
@@ -96,6 +97,11 @@ impl<M: Machine> SharedCpuSet<M> {
             set.remove(cpu);
             set
         })
+    }
+
+    /// Whether the word of the first 64 CPUs lies at `address`.
+    pub(crate) fn is_first_word_at(&self, address: usize) -> bool {
+        holds(&self.0[0], address)
     }
 
     /// The members at this moment among the first `cpus` CPUs.

@@ -46,6 +46,6 @@ pub use phys::{Kind, NodeSet, NodeStats, Pfn, Policy};
 pub use reclaim::{Group, Victim};
 pub use space::{Audit, AuditError, MapEntry, Rss, SmapsEntry, Space};
 pub use stat::{Event, Totals};
-pub use structure::{CpuPart, Structure};
+pub use structure::{Change, CpuPart, SharedWord, SlotState, Structure};
 pub use swap::{AreaId, SwapAudit, SwapAuditError, SwapDevice, SwapUsage};
 pub use vm::{MemoryUsage, Vm};

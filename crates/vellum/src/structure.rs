@@ -7,6 +7,10 @@ use crate::vm::Vm;
 use core::fmt;
 use core::ptr::NonNull;
 
+mod word;
+
+pub use word::{Change, SharedWord, SlotState};
+
 /// A structure of the core.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]

@@ -1,7 +1,7 @@
 //! The command line of `vellum check`.
 
 use clap::Args;
-use vellum_lab::explore::{Bound, Schedule};
+use vellum_lab::explore::{Bound, Detail, Schedule};
 use vellum_lab::scenario::{Mode, Scenario};
 
 #[derive(Debug, Args)]
@@ -24,6 +24,9 @@ pub struct CheckArgs {
     #[arg(long, value_name = "SCHEDULE", requires = "arch")]
     #[arg(conflicts_with_all = ["all", "list", "json", "bound", "long", "seconds"])]
     pub replay: Option<Schedule>,
+    /// Draws operations, accesses, entries and flushes only: not frees, references, locks, places in the source.
+    #[arg(long, conflicts_with_all = ["list", "json"])]
+    pub brief: bool,
     /// Lists the scenarios.
     #[arg(long, conflicts_with_all = ["ids", "all", "without", "arch", "bound", "long", "seconds"])]
     pub list: bool,
@@ -49,6 +52,11 @@ pub struct AskedBound {
 }
 
 impl CheckArgs {
+    /// How much diagrams show.
+    pub fn detail(&self) -> Detail {
+        if self.brief { Detail::Brief } else { Detail::Full }
+    }
+
     /// How far to search `scenario`.
     pub fn bound_for(&self, scenario: &Scenario) -> Bound {
         let Bound { preemptions, surprises } = scenario.bound;

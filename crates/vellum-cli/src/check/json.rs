@@ -1,7 +1,8 @@
 //! What was found, for programs.
 
-use super::search::{Expected, Found, Search};
 use serde::Serialize;
+use vellum_lab::explore::MemoryOrder;
+use vellum_lab::scenario::{Expected, Found, Search, Verdict};
 
 #[derive(Serialize)]
 struct Row<'a> {
@@ -14,6 +15,12 @@ struct Row<'a> {
     /// Pre-emptions.
     bound: u8,
     surprises: u8,
+    /// The order of memory that was searched: "sc" or "tso".
+    order: &'static str,
+    /// Nothing was found among so few schedules that this says little.
+    few: bool,
+    /// The search ended for want of time, with nothing found: it proves nothing.
+    cut_off: bool,
     seconds: f64,
     violation: Option<Violation<'a>>,
     /// The fault of the core that this shows, if it is known.
@@ -58,6 +65,12 @@ impl<'a> Row<'a> {
             exhaustive: finding.is_ok_and(|finding| finding.exhaustive),
             bound: search.check.bound.preemptions,
             surprises: search.check.bound.surprises,
+            order: match search.order() {
+                MemoryOrder::Sc => "sc",
+                MemoryOrder::Tso => "tso",
+            },
+            few: found.is_few(),
+            cut_off: found.is_cut_off(),
             seconds: finding.map_or(0.0, |finding| finding.seconds),
             violation: found.violation().map(|(broken, schedule)| Violation {
                 invariant: &broken.invariant,
@@ -70,7 +83,10 @@ impl<'a> Row<'a> {
                 .known
                 .filter(|_| search.expected == Some(Expected::KnownFault))
                 .map(|known| known.fault),
-            unexpected: found.objection(search),
+            unexpected: match found.verdict(search) {
+                Verdict::Unexpected(why) => Some(why),
+                Verdict::AsExpected | Verdict::CutOff => None,
+            },
             failure: finding.err().map(String::as_str),
         }
     }

@@ -53,12 +53,17 @@ pub fn text() -> String {
         let (modes, breaking): (Vec<Mode>, Vec<Mode>) =
             (scenario.modes(), scenario.modes().into_iter().filter(|&mode| (scenario.breaks)(mode)).collect());
         let breaking = match breaking.len() {
+            0 if scenario.known.is_some() => String::new(),
             0 => "no mode".into(),
             all if all == Mode::TOYS.len() => "every mode".into(),
             all if all == modes.len() => format!("{} (all it runs in)", named(&breaking)),
             _ => named(&breaking),
         };
         let (id, thread, title) = (scenario.id.into(), scenario.thread.into(), scenario.title.into());
+        let breaking = match scenario.known {
+            Some(known) => format!("{breaking} (KNOWN TO BREAK with every guard on: {})", known.fault).trim().into(),
+            None => breaking,
+        };
         rows.push([id, thread, seconds, title, about(scenario), breaking]);
     }
     let widths: [usize; 6] =

@@ -1,11 +1,11 @@
 //! Searches side by side, one to a host thread at a time.
 
-use super::search::{Found, Search};
 use crate::progress::Progress;
 use std::iter;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::thread;
+use vellum_lab::scenario::{Found, Search};
 
 /// Makes all `searches`, and calls `tell` for each in their order, as soon as it and those before it are done.
 pub fn run(searches: &[Search], mut tell: impl FnMut(&Search, &Found)) -> Vec<Found> {

@@ -1,10 +1,9 @@
 //! What a command line asks for.
 
 use super::args::CheckArgs;
-use super::search::{Expected, Search};
 use std::time::Duration;
 use vellum::Guard;
-use vellum_lab::scenario::{Check, Mode, Scenario};
+use vellum_lab::scenario::{Check, Mode, Scenario, Search, searches};
 
 /// Searches to be made.
 pub struct Request {
@@ -22,55 +21,22 @@ impl Request {
         let chosen = scenarios_of(args)?;
         let off = guards_of(args, &chosen)?;
         let notes = if args.all { Vec::new() } else { notes_on(&chosen, &off) };
-        let mut searches = Vec::new();
+        let mut all = Vec::new();
         for scenario in chosen {
             let modes = modes_of(args, scenario)?;
-            let experiment = || vec![(off.clone(), None)];
-            let variants = if args.without.is_empty() { variants_of(scenario) } else { experiment() };
-            for (guards, expected) in variants {
-                // What breaks anyway proves nothing of a guard.
-                let says_something = |mode: &Mode| guards.is_empty() || !scenario.is_known_to_break(*mode);
-                for &mode in modes.iter().filter(|&mode| expected.is_none() || says_something(mode)) {
-                    let expected = expected.map(|off| off.expected(scenario, mode));
-                    searches.push(Search { check: check_of(args, scenario, mode, &guards), expected });
-                }
+            if args.without.is_empty() {
+                all.extend(searches(scenario, &modes));
+            } else {
+                let check = |mode| Check::new(scenario, mode).without(&off);
+                all.extend(modes.iter().map(|&mode| Search { check: check(mode), expected: None }));
             }
         }
-        if searches.is_empty() {
+        all.iter_mut().for_each(|search| limit(args, &mut search.check));
+        if all.is_empty() {
             return Err("there is no scenario for this --arch".into());
         }
-        Ok(Request { searches, is_experiment: !args.without.is_empty(), notes })
+        Ok(Request { searches: all, is_experiment: !args.without.is_empty(), notes })
     }
-}
-
-/// What is off, and so what a scenario says about it.
-#[derive(Clone, Copy)]
-enum Off {
-    /// Nothing, or not enough to break anything.
-    Harmless,
-    /// What the scenario is about.
-    Needed,
-}
-
-impl Off {
-    fn expected(self, scenario: &Scenario, mode: Mode) -> Expected {
-        match self {
-            Off::Harmless if scenario.is_known_to_break(mode) => Expected::KnownFault,
-            Off::Needed if (scenario.breaks)(mode) => Expected::Violation,
-            _ => Expected::Clean,
-        }
-    }
-}
-
-/// Every set of guards that the scenario says something about.
-fn variants_of(scenario: &Scenario) -> Vec<(Vec<Guard>, Option<Off>)> {
-    let mut variants = vec![(Vec::new(), Some(Off::Harmless))];
-    variants.extend(scenario.guards.iter().map(|&guard| (vec![guard], Some(Off::Needed))));
-    variants.extend(scenario.guards_redundant.iter().map(|&guard| (vec![guard], Some(Off::Harmless))));
-    if !scenario.guards_redundant.is_empty() {
-        variants.push((scenario.guards_redundant.to_vec(), Some(Off::Needed)));
-    }
-    variants
 }
 
 fn scenarios_of(args: &CheckArgs) -> Result<Vec<&'static Scenario>, String> {
@@ -135,10 +101,9 @@ fn modes_of(args: &CheckArgs, scenario: &Scenario) -> Result<Vec<Mode>, String> 
     }
 }
 
-fn check_of(args: &CheckArgs, scenario: &'static Scenario, mode: Mode, guards: &[Guard]) -> Check {
+/// Bounds `check` as asked for.
+fn limit(args: &CheckArgs, check: &mut Check) {
     let seconds = args.seconds.unwrap_or(if args.long { 3600.0 } else { 120.0 });
-    let mut check = Check::new(scenario, mode).without(guards);
-    check.bound = args.bound_for(scenario);
+    check.bound = args.bound_for(check.scenario);
     check.time = Some(Duration::from_secs_f64(seconds));
-    check
 }

@@ -1,10 +1,10 @@
 //! What was found, for people.
 
 use super::request::Request;
-use super::search::{Expected, Found, Search};
 use std::fmt::Write;
-use vellum_lab::explore::{Bound, Broken, Schedule};
-use vellum_lab::scenario::Finding;
+use std::time::Duration;
+use vellum_lab::explore::{Detail, Schedule};
+use vellum_lab::scenario::{FEW, Found, Replayed, Search, Verdict, counted};
 
 /// What comes before the searches.
 pub fn notes(request: &Request) -> String {
@@ -13,42 +13,21 @@ pub fn notes(request: &Request) -> String {
 
 /// What a search found, on one line.
 pub fn line(search: &Search, found: &Found) -> String {
-    let without = search.guards_off().map(|names| format!("without {names}: ")).unwrap_or_default();
-    let mut line = format!("{:5} {:15} {without}", search.check.scenario.id, search.check.mode.name);
-    match &found.finding {
-        Err(why) => _ = write!(line, "FAILED: {why}"),
-        Ok(finding) => line.push_str(&outcome(search, finding)),
+    let mut line = found.line(search);
+    if let (Verdict::Unexpected(_), Some((_, schedule))) = (found.verdict(search), found.violation()) {
+        _ = write!(line, "; {}", command(search, schedule));
     }
-    if let Some(objection) = found.objection(search) {
-        _ = write!(line, " -- UNEXPECTED: {objection}");
-        if let Some((_, schedule)) = found.violation() {
-            _ = write!(line, "; {}", search.command(schedule));
-        }
-    }
-    line.push('\n');
-    line
+    line + "\n"
 }
 
-fn outcome(search: &Search, finding: &Finding) -> String {
-    let schedules = counted(finding.schedules, "schedule");
-    match &finding.violation {
-        Some((broken, _)) if search.expected == Some(Expected::KnownFault) => {
-            let fault = search.check.scenario.known.map_or("", |known| known.fault);
-            format!("{} after {schedules}: known to break: {fault}", broken.invariant)
-        }
-        Some((broken, _)) => format!("{} after {schedules}", broken.invariant),
-        None if finding.exhaustive => format!("{schedules}, exhaustive to {}: clean", within(search.check.bound)),
-        None => format!("{schedules}, cut off after {:.0} s: NOT exhaustive, nothing found so far", finding.seconds),
-    }
-}
-
-/// What comes after the searches: the diagrams of an experiment, or the sum.
-pub fn end(request: &Request, results: &[(&Search, &Found)]) -> String {
-    if request.is_experiment { diagrams(results) } else { sum(results) }
+/// The command that runs `schedule` again.
+fn command(search: &Search, schedule: &Schedule) -> String {
+    let without = search.guards_off().map(|names| format!(" --without {names}")).unwrap_or_default();
+    format!("vellum check {} --arch {}{without} --replay '{schedule}'", search.check.scenario.id, search.check.mode)
 }
 
 /// For each scenario that breaks, the first execution found.
-fn diagrams(results: &[(&Search, &Found)]) -> String {
+pub fn diagrams(results: &[(&Search, &Found)], detail: Detail) -> String {
     let mut text = String::new();
     let mut drawn = Vec::new();
     for (search, found) in results {
@@ -57,7 +36,7 @@ fn diagrams(results: &[(&Search, &Found)]) -> String {
         drawn.push(id);
         text.push('\n');
         match &found.replayed {
-            Some(Ok((broken, diagram))) => text += &self::drawn(search, schedule, broken.as_ref(), diagram),
+            Some(Ok(replayed)) => text += &self::drawn(search, schedule, replayed, detail),
             Some(Err(why)) => _ = writeln!(text, "{id}: {schedule} cannot be run again: {why}"),
             None => {}
         }
@@ -66,30 +45,54 @@ fn diagrams(results: &[(&Search, &Found)]) -> String {
 }
 
 /// A diagram, what it is of, and how to get it again.
-pub fn drawn(search: &Search, schedule: &Schedule, broken: Option<&Broken>, diagram: &str) -> String {
+pub fn drawn(search: &Search, schedule: &Schedule, replayed: &Replayed, detail: Detail) -> String {
     let scenario = search.check.scenario;
     let without = search.guards_off().map(|names| format!(", without {names}")).unwrap_or_default();
-    let nothing = if broken.is_none() { "nothing breaks\n" } else { "" };
-    let (id, title, mode, command) = (scenario.id, scenario.title, search.check.mode, search.command(schedule));
-    format!("{id} on {mode}{without}: {title}\n\n{diagram}{nothing}{command}\n")
+    let (id, title, mode) = (scenario.id, scenario.title, search.check.mode);
+    let diagram = replayed.draw(detail);
+    let nothing = if replayed.broken.is_none() { "nothing breaks\n" } else { "" };
+    let brief = if detail == Detail::Brief { " --brief" } else { "" };
+    format!("{id} on {mode}{without}: {title}\n\n{diagram}{nothing}{}{brief}\n", command(search, schedule))
 }
 
-fn sum(results: &[(&Search, &Found)]) -> String {
-    let as_expected = results.iter().filter(|(search, found)| found.objection(search).is_none()).count();
+/// How many schedules the searches had that ran to their end, and how long all took.
+pub fn spread(results: &[(&Search, &Found)], time: Duration) -> String {
+    let ended = |found: &Found| found.finding.as_ref().is_ok_and(|finding| finding.exhaustive);
+    let schedules = |found: &Found| found.finding.as_ref().map_or(0, |finding| finding.schedules);
+    let results = results.iter().filter(|(_, found)| ended(found));
+    let mut ended: Vec<_> = results.map(|(search, found)| (schedules(found), *search)).collect();
+    ended.sort_by_key(|&(schedules, _)| schedules);
+    let (Some(least), Some(most)) = (ended.first(), ended.last()) else { return String::new() };
+    let median = &ended[ended.len() / 2];
+    let shown = |(schedules, search): &(u64, &Search)| {
+        let without = search.guards_off().map_or(String::new(), |names| format!(" without {names}"));
+        format!("{schedules} ({} {}{without})", search.check.scenario.id, search.check.mode)
+    };
+    let few = ended.iter().filter(|&&(schedules, _)| schedules < FEW).count();
+    let searches = counted(ended.len() as u64, "exhaustive search");
+    format!(
+        "schedules in {searches}: least {}, median {}, most {}; {few} of fewer than {FEW}; {:.0} s\n",
+        shown(least),
+        shown(median),
+        shown(most),
+        time.as_secs_f64()
+    )
+}
+
+/// How many searches are as expected.
+pub fn sum(results: &[(&Search, &Found)]) -> String {
+    let (mut as_expected, mut cut_off, mut unexpected) = (0, 0, 0);
+    for (search, found) in results {
+        match found.verdict(search) {
+            Verdict::AsExpected => as_expected += 1,
+            Verdict::CutOff => cut_off += 1,
+            Verdict::Unexpected(_) => unexpected += 1,
+        }
+    }
     let findings = results.iter().filter_map(|(_, found)| found.finding.as_ref().ok());
     let schedules = counted(findings.map(|finding| finding.schedules).sum(), "schedule");
-    format!("{as_expected} of {} as expected, {schedules}\n", counted(results.len() as u64, "search"))
-}
-
-fn within(bound: Bound) -> String {
-    let (preemptions, surprises) = (u64::from(bound.preemptions), u64::from(bound.surprises));
-    format!("{} and {}", counted(preemptions, "pre-emption"), counted(surprises, "surprise"))
-}
-
-fn counted(count: u64, what: &str) -> String {
-    match (count, what.ends_with("ch")) {
-        (1, _) => format!("1 {what}"),
-        (_, false) => format!("{count} {what}s"),
-        (_, true) => format!("{count} {what}es"),
-    }
+    let searches = counted(results.len() as u64, "search");
+    format!(
+        "{searches}, {schedules}: {as_expected} as expected, {cut_off} cut off by time, {unexpected} not as expected\n"
+    )
 }

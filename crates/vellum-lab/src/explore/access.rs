@@ -5,7 +5,7 @@ use super::buffer::{self, Delayed};
 use super::choice::{ChoiceKind, Cost};
 use super::sim::{self, Sim};
 use super::visible::WordId;
-use super::{tasks, wait};
+use super::{record, tasks, wait};
 use std::cell::RefCell;
 use std::sync::atomic::Ordering::{self, SeqCst};
 use vellum::sync::{Modify, Word};
@@ -42,8 +42,10 @@ pub fn store<W: Word>(word: &W, value: W::Value, order: Ordering) {
         Some(sim.delay(delayed))
     });
     if delayed != Some(true) {
-        about_to_change(address, W::SIZE, word.load(SeqCst).into(), value.into());
+        about_to_change(sim::current_cpu(), address, W::SIZE, word.load(SeqCst).into(), value.into());
         word.store(value, SeqCst);
+    } else if sim::is_drawn() {
+        record::note_delayed(address, W::SIZE, word.load(SeqCst).into(), value.into());
     }
 }
 
@@ -57,7 +59,7 @@ pub fn modify<W: Word>(word: &W, change: Modify<W::Value>, order: Ordering) -> R
     buffer::receive(address);
     let old: u64 = word.load(SeqCst).into();
     if let Some(new) = result_of(change, old) {
-        about_to_change(address, W::SIZE, old, new);
+        about_to_change(sim::current_cpu(), address, W::SIZE, old, new);
     }
     word.modify(change, SeqCst)
 }
@@ -208,17 +210,18 @@ fn touched_by(word: WordId, address: usize, writes: bool) -> Vec<(WordId, bool)>
     words
 }
 
-/// Before the memory at `address` changes: the last chance for other CPUs to cache what it says. Whether one did.
-pub(super) fn about_to_change(address: usize, size: usize, old: u64, new: u64) -> bool {
-    if size != 8 || old == new {
+/// Before a store of `cpu` changes the memory at `address`: the last chance for other CPUs to cache what it says. Whether
+/// one did.
+pub(super) fn about_to_change(cpu: usize, address: usize, size: usize, old: u64, new: u64) -> bool {
+    let is_drawn = sim::is_drawn();
+    if old == new || size != 8 && !is_drawn {
         return false;
     }
     let Some(execution) = sim::with(|sim| sim.execution.clone()) else { return false };
-    let filled = fill(&*execution, |execution| execution.fills(address), |execution, n| execution.fill(address, n));
-    if sim::is_drawn()
-        && let Some(text) = sim::quietly(|| execution.describe_store(address, old, new))
-    {
-        sim::happened(|| text);
+    let filled =
+        size == 8 && fill(&*execution, |execution| execution.fills(address), |execution, n| execution.fill(address, n));
+    if is_drawn {
+        record::note_store(&*execution, cpu, address, size, (old, new));
     }
     filled
 }

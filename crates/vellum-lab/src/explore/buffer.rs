@@ -63,15 +63,15 @@ fn arrive_oldest(cpu: usize, behind: &[usize]) {
 
 fn arrive_one(cpu: usize) {
     if let Some(delayed) = sim::with(|sim| sim.cpus[cpu].stores.pop_front()) {
-        commit(&delayed);
+        commit(cpu, &delayed);
     }
 }
 
-/// Carries a delayed store out.
-fn commit(delayed: &Delayed) {
+/// Carries a delayed store of `cpu` out.
+fn commit(cpu: usize, delayed: &Delayed) {
     let &Delayed { word, address, size, value, .. } = delayed;
     sim::with(|sim| sim.disturb(word, true));
-    if about_to_change(address, size, in_memory(address, size), value) {
+    if about_to_change(cpu, address, size, in_memory(address, size), value) {
         sim::with(|sim| sim.note_delayed());
     }
     // SAFETY: the address is that of a live word of shared memory of this size: programs keep their memory until the

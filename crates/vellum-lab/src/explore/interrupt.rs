@@ -181,6 +181,9 @@ impl Sim {
             Pending::PutOff { .. } => shows && self.choose(ChoiceKind::Interrupt, 2, Cost::Free, &[]) > 0,
         };
         if !taken {
+            if self.cpus[cpu].pending == Pending::New {
+                self.record_put_off();
+            }
             self.cpus[cpu].pending = Pending::PutOff { again: false };
         }
         taken

@@ -10,7 +10,8 @@
 //! * [`minimise`](fn@minimise) makes a schedule that breaks something shorter.
 //! * `choice`, `exhaustive`, `random`, `replay`: who makes the choices.
 //! * `sim`: the state of the execution under way. `access`: what happens at an access. `buffer`: when
-//!   stores reach memory. `wait`: blocking and scheduling. `interrupt`: when interrupts are taken.
+//!   stores reach memory. `record`: what is recorded of it for diagrams. `wait`: blocking and scheduling.
+//!   `interrupt`: when interrupts are taken.
 
 pub mod access;
 mod buffer;
@@ -19,6 +20,7 @@ mod exhaustive;
 mod interrupt;
 mod minimise;
 mod random;
+mod record;
 mod replay;
 pub mod schedule;
 mod search;
@@ -29,6 +31,7 @@ pub mod wait;
 
 pub use choice::Bound;
 pub use minimise::minimise;
+pub(crate) use record::place_in;
 pub use schedule::Schedule;
 pub use search::{Outcome, Plan, Way, search};
 pub use visible::WordId;
@@ -116,6 +119,18 @@ pub trait Execution: Send + Sync {
         None
     }
 
+    /// The same of stores that only a full diagram shows.
+    fn describe_detail(&self, address: usize, old: u64, new: u64) -> Option<String> {
+        let _ = (address, old, new);
+        None
+    }
+
+    /// What the current CPU waits for that waits for the integer at `address`, which `holder` made what it is.
+    fn describe_wait(&self, address: usize, holder: Option<usize>) -> Option<String> {
+        let _ = (address, holder);
+        None
+    }
+
     /// Checks what is left when all CPUs are done.
     fn end(&self) {}
 }
@@ -129,4 +144,18 @@ pub struct Happening {
     pub step: u32,
     /// What.
     pub text: String,
+    /// How much of a diagram it belongs to.
+    pub detail: Detail,
+    /// Where in the program, if that is of interest: return addresses, innermost first.
+    pub place: Vec<usize>,
+}
+
+/// How much a diagram shows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Detail {
+    /// Operations, accesses, entries of page tables, flushes.
+    Brief,
+    /// Also what decides: frees, references, flags, locks waited for, acknowledgements, places in the source.
+    #[default]
+    Full,
 }

@@ -3,9 +3,12 @@
 use super::buffer::Delayed;
 use super::choice::{Choice, ChoiceKind, Cost, Strategy};
 use super::interrupt::Pending;
+pub(crate) use super::record::happened_here;
+pub use super::record::{happened, happened_on};
 use super::schedule::{Decision, OwnDecision, OwnPlace, PlaceInTime, Schedule};
 use super::visible::{Context, Regions, Visible, WordId};
 use super::{Broken, Execution, Happening, MemoryOrder};
+use rustc_hash::FxHashMap;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -122,6 +125,8 @@ pub(crate) struct Sim {
     pub(crate) replay_delayed: Option<Vec<u64>>,
     pub(crate) broken: Option<Broken>,
     pub(crate) happenings: Option<Vec<Happening>>,
+    /// In a replay: who made an integer that was zero what it is. For a lock, who holds it.
+    pub(crate) holders: FxHashMap<usize, usize>,
     /// A digest of every access of the execution.
     pub(crate) digest: u64,
     pub(crate) executions: u64,
@@ -232,20 +237,9 @@ pub(crate) fn seen_by_lab(address: usize) -> Option<u64> {
     SIM.with(|sim| sim.try_borrow().ok()?.as_ref()?.newest_store(address))
 }
 
-/// Adds something that the current CPU does to the diagram, if one is being drawn.
-pub fn happened(text: impl FnOnce() -> String) {
-    happened_on(CURRENT.get(), text);
-}
-
-/// Adds something that happens on `cpu`.
-pub fn happened_on(cpu: usize, text: impl FnOnce() -> String) {
-    SIM.with_borrow_mut(|sim| {
-        let Some(sim) = sim.as_mut() else { return };
-        let step = sim.step;
-        if let (Some(happenings), Phase::Together | Phase::Stopped) = (&mut sim.happenings, sim.phase) {
-            happenings.push(Happening { cpu, step, text: text() });
-        }
-    });
+/// Runs `body` with the simulation of this host thread, if there is one. No scheduling may happen inside.
+pub(crate) fn if_installed(body: impl FnOnce(&mut Sim)) {
+    SIM.with_borrow_mut(|sim| sim.as_deref_mut().map(body));
 }
 
 /// How often an allocation, or what else can fail, was made to fail in this execution.
@@ -286,6 +280,7 @@ impl Sim {
             replay_delayed: None,
             broken: None,
             happenings: None,
+            holders: FxHashMap::default(),
             digest: 0,
             executions: 0,
             deadline: None,
@@ -311,6 +306,7 @@ impl Sim {
         self.own_decisions.clear();
         if let Some(happenings) = &mut self.happenings {
             happenings.clear();
+            self.holders.clear();
         }
         self.phase = Phase::Together;
         EXPLORING.set(true);

@@ -2,7 +2,7 @@
 
 use super::choice::{ChoiceKind, Cost};
 use super::sim::{self, Doing, Parked, Phase, Sim};
-use super::{Broken, WordId, buffer, interrupt, tasks};
+use super::{Broken, WordId, buffer, interrupt, record, tasks};
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::SeqCst;
 
@@ -45,7 +45,7 @@ pub(super) fn is_preempted(parked: impl Fn() -> Parked) -> Option<bool> {
     if next == cpu {
         return None;
     }
-    sim::happened(|| "… pre-empted".into());
+    sim::happened_here(|| "… pre-empted".into());
     let parked = parked();
     sim::with(|sim| sim.cpus[cpu].parked = Some(parked));
     tasks::switch_to(next);
@@ -81,6 +81,7 @@ pub fn wait_change(word: &AtomicU32, seen: u32) {
     if !wait.is_interrupted_before() {
         let mut blocked = false;
         while !wait.is_over(blocked) {
+            record::note_wait(address);
             sim::with(|sim| sim.cpus[wait.cpu].doing = Doing::Waiting { address, seen });
             block();
             sim::with(|sim| sim.cpus[wait.cpu].doing = Doing::Running);

@@ -1,6 +1,6 @@
 //! What the machine does for the core.
 
-use super::Lab;
+use super::{Lab, addresses};
 use crate::explore::{WordId, access, sim, wait};
 use crate::poison::lock;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -92,7 +92,8 @@ unsafe impl<A: Arch> Machine for Lab<A> {
     fn broadcast_invalidate(&self, asid: Asid, start: u64, pages: u64) {
         // The barrier before the instruction, and the walkers it must be visible to.
         self.write_all_tlbs();
-        sim::happened(|| format!("broadcast: invalidate {start:#x}+{pages} ASID {}", asid.0));
+        let what = || addresses(start, pages, 1 << A::PAGE_SHIFT);
+        sim::happened(|| format!("broadcast: invalidate {} ASID {}", what(), asid.0));
         if access::put_off() {
             lock(&self.cpus[sim::current_cpu()].broadcasts).push((asid, start, pages));
         } else {

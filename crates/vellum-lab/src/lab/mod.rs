@@ -30,6 +30,16 @@ fn toy_frames<A: Arch>() -> u64 {
     8 + (0..A::LEVELS).map(|level| 2u64 << table_order::<A>(level)).sum::<u64>()
 }
 
+/// The addresses of `pages` pages from `start` on, in words.
+pub(crate) fn addresses(start: u64, pages: u64, page_bytes: u64) -> String {
+    let end = pages.checked_mul(page_bytes).and_then(|bytes| start.checked_add(bytes));
+    match (pages, end) {
+        (1, _) => format!("{start:#x}"),
+        (_, Some(end)) => format!("{start:#x}..{end:#x}"),
+        (_, None) => "everything".into(),
+    }
+}
+
 /// The machine under exploration.
 pub struct Lab<A: Arch> {
     memory: HostMemory<A>,

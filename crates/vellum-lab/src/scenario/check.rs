@@ -3,7 +3,7 @@
 use super::mode::{Mode, VisitArch};
 use super::world::ScenarioProgram;
 use super::{Scenario, diagram};
-use crate::explore::{Bound, Broken, Outcome, Plan, Program, Schedule, Way, minimise, search};
+use crate::explore::{Bound, Broken, Detail, Happening, Outcome, Plan, Program, Schedule, Way, minimise, search};
 use std::cmp::Reverse;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -100,13 +100,28 @@ fn bounds_to(bound: Bound) -> Vec<Bound> {
     bounds
 }
 
-/// Runs one schedule again: what broke, and the diagram.
-pub fn replay(check: &Check, schedule: &Schedule) -> Result<(Option<Broken>, String), String> {
+/// An execution that was run again.
+#[derive(Clone, Debug)]
+pub struct Replayed {
+    /// What broke.
+    pub broken: Option<Broken>,
+    heads: Vec<&'static str>,
+    happenings: Vec<Happening>,
+}
+
+impl Replayed {
+    /// The diagram.
+    pub fn draw(&self, detail: Detail) -> String {
+        diagram::draw(&self.heads, &self.happenings, self.broken.as_ref(), detail)
+    }
+}
+
+/// Runs one schedule again.
+pub fn replay(check: &Check, schedule: &Schedule) -> Result<Replayed, String> {
     let outcome = run(check, &plan_of(check, Way::Replay(schedule.clone())))?;
     let broken = outcome.broken.map(|(broken, _)| broken);
-    let heads: Vec<&str> = check.scenario.actors.iter().map(|actor| actor.name).collect();
-    let text = diagram::draw(&heads, &outcome.happenings, broken.as_ref());
-    Ok((broken, text))
+    let heads = check.scenario.actors.iter().map(|actor| actor.name).collect();
+    Ok(Replayed { broken, heads, happenings: outcome.happenings })
 }
 
 /// What was found, with a schedule of what is needed for it.

@@ -4,7 +4,7 @@ use super::ops::{Ops, Prot, Shows};
 use super::toy::Toy;
 use super::{At, world::Shared};
 use crate::explore::{access, sim, wait};
-use crate::lab::Action;
+use crate::lab::{Action, addresses};
 use vellum::Error;
 
 /// The CPU that an actor is: operations of the core on the process that the CPU runs, and user accesses of it.
@@ -297,7 +297,7 @@ impl Cpu<'_> {
     }
 
     pub(super) fn range(&self, at: At, pages: u64) -> String {
-        format!("{:#x}+{pages}", self.ops.address(at))
+        addresses(self.ops.address(at), pages, self.ops.page_size())
     }
 
     pub(super) fn pages(&self, at: At, pages: u64) -> impl Iterator<Item = u64> + use<> {

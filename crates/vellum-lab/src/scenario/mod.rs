@@ -7,6 +7,7 @@
 mod backing;
 mod check;
 mod cpu;
+mod describe;
 pub mod diagram;
 mod mode;
 mod ops;
@@ -15,13 +16,15 @@ mod pressure;
 mod processor;
 mod swap;
 mod toy;
+mod verify;
 mod world;
 
-pub use check::{Check, Finding, check, plan_of, replay};
+pub use check::{Check, Finding, Replayed, check, plan_of, replay};
 pub use cpu::{Cpu, Process};
 pub use mode::Mode;
 pub use ops::Prot;
 pub use toy::{Toy, ToyPage};
+pub use verify::{Expected, FEW, Found, Report, Search, Verdict, counted, searches, verify};
 
 use crate::explore::Bound;
 use vellum::Guard;

@@ -10,7 +10,7 @@ use super::swap::SwapOps;
 use super::toy::{ToyOps, ToyTables};
 use super::{At, Scenario, X, Y, Z};
 use crate::explore::{Broken, Execution, Program, WordId, access, sim};
-use crate::hardware::{FrameKinds, MachineConfig};
+use crate::hardware::MachineConfig;
 use crate::lab::{Action, Lab, UserError};
 use crate::poison::lock;
 use std::marker::PhantomData;
@@ -19,9 +19,9 @@ use std::ptr::NonNull;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::sync::{Arc, Mutex};
-use vellum::arch::{Absent, Arch, Entry, PageBits, Semantics, entries, index, table_order};
+use vellum::arch::{Arch, Semantics, entries, table_order};
 use vellum::ops::{Advice, FaultError, MapFlags, MapRequest, Place, RemapPlace, RemapRequest, Sharing};
-use vellum::phys::{Kind, Pfn};
+use vellum::phys::Kind;
 use vellum::{AreaId, AuditError, Error, Machine, Object, Space, Vm};
 
 /// Frames of a world. Few, so that setting one up is quick: what the core keeps for itself, some tables for three
@@ -108,12 +108,12 @@ pub(crate) struct World<A: Arch> {
     scenario: &'static Scenario,
     pub(super) shared: Shared,
     vm: NonNull<Vm<Lab<A>>>,
-    processes: Mutex<Vec<Option<Handle<A>>>>,
+    pub(super) processes: Mutex<Vec<Option<Handle<A>>>>,
     pub(super) file: Mutex<Option<Object<'static, Lab<A>>>>,
     backing: NonNull<TestFile>,
     /// Once there is swap.
     pub(super) swap: Mutex<Option<(TestSwap, AreaId)>>,
-    toy: ToyTables<A>,
+    pub(super) toy: ToyTables<A>,
 }
 
 // SAFETY: the pointers are to a `Vm` and a file that belong to the world, which are `Sync` themselves.
@@ -210,44 +210,6 @@ impl<A: Arch> World<A> {
     fn fill_for(&self, cpu: usize, page: u64) {
         sim::happened_on(cpu, || format!("(fills its TLB for {page:#x} speculatively)"));
         self.vm().machine().speculate(&self.toy, cpu, page);
-    }
-
-    fn is_table(&self, address: usize) -> bool {
-        let frame = self.vm().machine().frame_at(address);
-        frame.is_some_and(|frame| self.toy.frame_kind(frame) == Some(Kind::Table))
-    }
-
-    /// Which entry lies at the host's `address`: its level and the first address it covers.
-    fn entry_at(&self, address: usize) -> Option<(usize, u64, usize)> {
-        let processes = lock(&self.processes);
-        let spaces = processes.iter().enumerate().filter_map(|(n, space)| Some((n, space.as_ref()?)));
-        let leaf = 1 << (A::shift(0) + A::index_bits(0));
-        for (process, space) in spaces {
-            for page in (0..8 * leaf).step_by(1 << A::PAGE_SHIFT).take_while(|&page| page < 8 * leaf) {
-                let page = self.address(At(0, 0)) - (leaf & (self.address(At(0, 0)) - 1)) + page;
-                if page % leaf >= 4 << A::PAGE_SHIFT {
-                    continue;
-                }
-                if let Some(level) = self.level_at(space, page, address) {
-                    return Some((level, page >> A::shift(level) << A::shift(level), process));
-                }
-            }
-        }
-        None
-    }
-
-    fn level_at(&self, space: &Space<'_, Lab<A>>, page: u64, address: usize) -> Option<usize> {
-        let (mut table, mut level) = (space.root(), A::LEVELS - 1);
-        loop {
-            let word = self.vm().machine().memory().word(table, index::<A>(page, level))?;
-            if word.as_ptr().addr() == address {
-                return Some(level);
-            }
-            match A::decode(word.load(Relaxed), level) {
-                Entry::Table(next) if level > 0 => (table, level) = (next, level - 1),
-                _ => return None,
-            }
-        }
     }
 }
 
@@ -548,22 +510,15 @@ impl<A: Arch> Execution for World<A> {
     }
 
     fn describe_store(&self, address: usize, old: u64, new: u64) -> Option<String> {
-        if !self.is_table(address) {
-            return None;
-        }
-        let Some((level, page, process)) = self.entry_at(address).or_else(|| self.toy.entry_at(address)) else {
-            let frame = self.vm().machine().frame_at(address)?.0;
-            return Some(format!("an entry of table F{frame:x}, linked nowhere: {old:#x} → {new:#x}"));
-        };
-        let show = |word| match A::decode(word, level) {
-            Entry::Empty => "none".into(),
-            Entry::Table(Pfn(frame)) => format!("table F{frame:x}"),
-            Entry::Page(Pfn(frame), bits) => format!("F{frame:x} {}", show_bits(bits)),
-            Entry::Absent(absent) => show_absent(absent),
-        };
-        let name = ["PTE", "PMD", "PUD", "PGD", "P5D"][level];
-        let whose = if process == 0 { String::new() } else { format!(" of process {process}") };
-        Some(format!("{name}[{page:#x}]{whose}: {} → {}", show(old), show(new)))
+        self.entry_change(address, old, new)
+    }
+
+    fn describe_detail(&self, address: usize, old: u64, new: u64) -> Option<String> {
+        self.word_change(address, old, new)
+    }
+
+    fn describe_wait(&self, address: usize, holder: Option<usize>) -> Option<String> {
+        Some(self.wait(address, holder))
     }
 
     fn end(&self) {
@@ -585,31 +540,6 @@ impl<A: Arch> Execution for World<A> {
         }
         sim::set_current(0);
         (self.scenario.end)(&self.cpu());
-    }
-}
-
-fn show_bits(bits: PageBits) -> String {
-    let letters = [
-        (PageBits::READ, 'r'),
-        (PageBits::WRITE, 'w'),
-        (PageBits::EXECUTE, 'x'),
-        (PageBits::ACCESSED, 'a'),
-        (PageBits::DIRTY, 'd'),
-        (PageBits::EXCLUSIVE, 'e'),
-        (PageBits::TAGGED, 't'),
-    ];
-    let letters = letters.iter().filter(|&&(flag, _)| flag != PageBits::TAGGED || bits.has(flag));
-    letters.map(|&(flag, letter)| if bits.has(flag) { letter } else { '-' }).collect()
-}
-
-fn show_absent(absent: Absent) -> String {
-    let own = |is_exclusive| if is_exclusive { " e" } else { "" };
-    match absent {
-        Absent::Swap { slot, is_exclusive } => {
-            format!("swap {}:{:x}{}", slot.area(), slot.offset(), own(is_exclusive))
-        }
-        Absent::Migration { pfn: Pfn(frame), is_exclusive, .. } => format!("moving F{frame:x}{}", own(is_exclusive)),
-        Absent::Poison => "poison".into(),
     }
 }
 

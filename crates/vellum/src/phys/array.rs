@@ -83,6 +83,16 @@ impl<M: Machine> FrameArray<M> {
         Some(unsafe { &*words.add(place as usize) })
     }
 
+    /// The index of the word at `address`, if the array has one there.
+    pub(crate) fn index_at(&self, vm: &Vm<M>, address: usize) -> Option<u64> {
+        let index_in = |frame: u64| {
+            let words = vm.machine().frame(self.frame(vm, frame)).addr();
+            let place = address.checked_sub(words)? / size_of::<u64>();
+            ((place as u64) < Self::WORDS).then_some(frame * Self::WORDS + place as u64)
+        };
+        (0..self.frames).find_map(index_in)
+    }
+
     /// Frees the array, which nobody else knows. Without a [`Cx`]; to be called once.
     pub(crate) fn free(&self, vm: &Vm<M>) {
         self.each_batch(vm, |cx, pfn| cx.free_frame(pfn));

@@ -34,6 +34,36 @@ const GENERATION_SHIFT: u32 = 8;
 const GENERATION: u64 = 0xff << GENERATION_SHIFT;
 const SLOT_SHIFT: u32 = 16;
 
+/// The word that says this, at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PageFlags(pub(crate) u64);
+
+impl PageFlags {
+    const NAMES: [(u64, &str); 6] = [
+        (DIRTY, "dirty"),
+        (SHARED_MEMORY, "shared memory"),
+        (TAGGED, "tagged"),
+        (SWAP_CACHE, "in the swap cache"),
+        (LAZY_FREE, "lazily free"),
+        (UP_TO_DATE, "up to date"),
+    ];
+
+    /// The flags that are set, by name.
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
+        Self::NAMES.into_iter().filter(move |(flag, _)| self.0 & flag != 0).map(|(_, name)| name)
+    }
+
+    /// The generation in which the page was last seen to be in use; 0: not looked at yet.
+    pub fn generation(self) -> u8 {
+        (self.0 >> GENERATION_SHIFT) as u8
+    }
+
+    /// The slot of a page that is in the swap cache.
+    pub fn swap_slot(self) -> Option<SwapSlot> {
+        (self.0 & SWAP_CACHE != 0).then_some(SwapSlot(self.0 >> SLOT_SHIFT))
+    }
+}
+
 impl<M: Machine> Frame<M> {
     /// The folio lock of a page.
     #[inline(always)]
@@ -75,7 +105,7 @@ impl<M: Machine> Frame<M> {
 
     /// The generation in which the page was last seen to be in use.
     pub(crate) fn generation(&self) -> u8 {
-        (self.flags() >> GENERATION_SHIFT) as u8
+        PageFlags(self.flags()).generation()
     }
 
     /// Notes that the page was in use in `generation`.
@@ -85,8 +115,7 @@ impl<M: Machine> Frame<M> {
 
     /// The slot of a page that is in the swap cache.
     pub(crate) fn swap_slot(&self) -> Option<SwapSlot> {
-        let flags = self.flags();
-        (flags & SWAP_CACHE != 0).then_some(SwapSlot(flags >> SLOT_SHIFT))
+        PageFlags(self.flags()).swap_slot()
     }
 
     /// Notes that the page is in the swap cache at `slot`, or no longer. The caller has the folio lock.

@@ -15,12 +15,20 @@
 //! | `halves` | audit tally | – | sequence, claim | audit tally |
 
 use crate::machine::Machine;
+use crate::structure::{SharedWord, holds};
 use crate::sync::{AtomicU32, AtomicU64, RawLock};
+use core::fmt;
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 
 /// A page frame number: a physical address divided by the page size.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Pfn(pub u64);
+
+impl fmt::Debug for Pfn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Pfn({:#x})", self.0)
+    }
+}
 
 impl Pfn {
     /// The frame `count` further.
@@ -76,6 +84,11 @@ impl Kind {
         Kind::Isolated,
     ];
 
+    /// What the word [`Frame::state`] says of it.
+    pub(crate) fn of_state(state: u32) -> Kind {
+        Kind::ALL.get(state as u8 as usize).copied().unwrap_or(Kind::Reserved)
+    }
+
     /// Number of kinds.
     pub(crate) const COUNT: usize = Kind::ALL.len();
 
@@ -119,8 +132,7 @@ impl<M: Machine> Frame<M> {
     /// What the frame is used for.
     #[inline(always)]
     pub fn kind(&self) -> Kind {
-        let kind = (self.state.load(Relaxed) & 0xff) as usize;
-        Kind::ALL.get(kind).copied().unwrap_or(Kind::Reserved)
+        Kind::of_state(self.state.load(Relaxed))
     }
 
     /// The order of the block this frame begins.
@@ -133,7 +145,7 @@ impl<M: Machine> Frame<M> {
     #[inline(always)]
     pub(super) fn kind_and_order(&self) -> (Kind, u8) {
         let state = self.state.load(Relaxed);
-        (Kind::ALL.get(state as u8 as usize).copied().unwrap_or(Kind::Reserved), (state >> 8) as u8)
+        (Kind::of_state(state), (state >> 8) as u8)
     }
 
     /// The NUMA node.
@@ -286,6 +298,26 @@ impl<M: Machine> Frame<M> {
     #[inline(always)]
     pub(crate) fn put(&self) -> bool {
         self.counts.fetch_sub(ONE_REFERENCE, AcqRel) as u32 == 1
+    }
+}
+
+impl<M: Machine> Frame<M> {
+    /// Which word of this descriptor, that of `pfn`, lies at `address`, if operations decide on it.
+    pub(super) fn word_at(&self, pfn: Pfn, address: usize) -> Option<SharedWord> {
+        let is_at = |word| holds(word, address);
+        let word = match self.kind() {
+            Kind::Table if holds(&self.counts, address) => SharedWord::FlushesOwed,
+            Kind::Table if holds(&self.lock, address) => SharedWord::TableLock,
+            Kind::Table if is_at(&self.words[0]) => SharedWord::TableHeader,
+            Kind::Table if holds(&self.halves[1], address) => SharedWord::Claim,
+            _ if holds(&self.state, address) => SharedWord::Use,
+            Kind::Allocated | Kind::Anonymous | Kind::File if holds(&self.counts, address) => SharedWord::Counts,
+            Kind::Allocated | Kind::Anonymous | Kind::File if holds(&self.lock, address) => SharedWord::FolioLock,
+            Kind::Anonymous | Kind::File if is_at(&self.words[2]) => SharedWord::Flags,
+            Kind::File if holds(&self.halves[0], address) => SharedWord::Contents,
+            _ => return None,
+        };
+        Some(word(pfn))
     }
 }
 

@@ -163,15 +163,16 @@ impl<M: Machine> MemoryMap<M> {
         Some(unsafe { &*(*self.bases.wrapping_add(section as usize)).wrapping_add(pfn.0 as usize) })
     }
 
-    /// The descriptor which contains `address`.
-    pub(super) fn descriptor_at(&self, address: usize) -> Option<&Frame<M>> {
+    /// The descriptor which contains `address`, and whose it is.
+    pub(super) fn descriptor_at(&self, address: usize) -> Option<(Pfn, &Frame<M>)> {
         (0..self.sections).find_map(|place| {
             // SAFETY: `place` is within the table.
             let span = unsafe { *self.spans.add(place as usize) };
             let first = Pfn(((self.first + place) << SECTION_SHIFT) + span.first as u64);
             let begin = (&raw const *self.get(first)?).addr();
             let number = address.checked_sub(begin)? / size_of::<Frame<M>>();
-            (number < span.frames as usize).then(|| self.frame(first.offset(number as u64)))
+            let pfn = first.offset(number as u64);
+            (number < span.frames as usize).then(|| (pfn, self.frame(pfn)))
         })
     }
 

@@ -32,6 +32,7 @@ mod tests;
 pub(crate) use array::FrameArray;
 pub use audit::{FrameList, PhysAudit, PhysAuditError};
 pub(crate) use boot::BootMemory;
+pub use folio::PageFlags;
 pub use frame::{Frame, Kind, Pfn};
 pub(crate) use percpu::CpuLists;
 pub use policy::{NodeSet, Policy};
@@ -42,7 +43,7 @@ pub(crate) use tags::tag_bytes;
 
 use crate::arch::{Arch, flag_set};
 use crate::machine::Machine;
-use crate::structure::{Structure, holds};
+use crate::structure::{SharedWord, Structure, holds};
 use buddy::Zone;
 use core::ptr::NonNull;
 use memmap::MemoryMap;
@@ -99,17 +100,28 @@ impl<M: Machine> Physical<M> {
 
     /// What of physical memory's own structures lies at `address`.
     pub(crate) fn structure_at(&self, address: usize) -> Option<Structure> {
-        let node = self.zones.iter().position(|zone| holds(zone, address));
         let descriptor = || {
-            let frame = self.map.descriptor_at(address)?;
+            let (_, frame) = self.map.descriptor_at(address)?;
             Some(match frame.kind() {
                 Kind::Table => Structure::TableDescriptor(frame.table_level()),
                 kind => Structure::Descriptor(kind),
             })
         };
-        node.map(|node| Structure::Zone(node as u8))
+        self.zone_at(address)
+            .map(Structure::Zone)
             .or_else(|| self.slabs.cache_at(address).map(Structure::SlabCache))
             .or_else(descriptor)
+    }
+
+    /// The node whose allocator lies at `address`.
+    pub(crate) fn zone_at(&self, address: usize) -> Option<u8> {
+        self.zones.iter().position(|zone| holds(zone, address)).map(|node| node as u8)
+    }
+
+    /// Which word of a descriptor lies at `address`.
+    pub(crate) fn word_at(&self, address: usize) -> Option<SharedWord> {
+        let (pfn, frame) = self.map.descriptor_at(address)?;
+        frame.word_at(pfn, address)
     }
 
     fn zone(&self, node: u8) -> &Zone<M> {

@@ -66,6 +66,12 @@ fn encode(first: usize, last: usize) -> u32 {
     HELD | (first as u32) << 15 | last as u32
 }
 
+/// First and last slot of a claim, and whether the range is being changed; `None` if nothing is claimed.
+pub(crate) fn claimed(claim: u32) -> Option<(u16, u16, bool)> {
+    let (first, last) = ((claim >> 15 & 0x7fff) as u16, (claim & 0x7fff) as u16);
+    (claim & HELD != 0).then_some((first, last, claim & COMMITTING != 0))
+}
+
 #[inline(always)]
 pub(super) fn covers(claim: u32, index: usize) -> bool {
     let (first, last) = (((claim >> 15) & 0x7fff) as usize, (claim & 0x7fff) as usize);

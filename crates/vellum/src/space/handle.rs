@@ -429,6 +429,11 @@ impl<M: Machine> Inner<M> {
         unsafe { self.lines.add(cpu).as_ref() }
     }
 
+    /// Whether the word that counts walks lies at `address`.
+    pub(crate) fn is_walks_at(&self, address: usize) -> bool {
+        holds(&self.walks, address)
+    }
+
     /// The CPU whose line of the space contains `address`.
     pub(crate) fn line_at(&self, vm: &Vm<M>, address: usize) -> Option<usize> {
         (0..vm.cpu_count()).find(|&cpu| holds(self.line(vm, cpu), address))

@@ -48,9 +48,11 @@ mod teardown;
 pub(crate) mod walk;
 
 pub use audit::{Audit, AuditError};
+pub(crate) use claim::claimed;
 pub(crate) use class::{Attributes, ClassFlags, ClassId, Classes};
 pub use handle::Space;
 pub(crate) use handle::{Inner, RssKind, Spaces};
 pub use place::stack_guard_pages;
 pub use query::{MapEntry, Rss, SmapsEntry};
 pub(crate) use runs::{Runs, Spares};
+pub(crate) use table::header_change;

@@ -27,6 +27,7 @@ use crate::guard::Guard as Protection;
 use crate::machine::Machine;
 use crate::phys::{AllocFlags, Frame, Kind, Pfn};
 use crate::stat::Event;
+use crate::structure::Change;
 use crate::sync::{AtomicU32, AtomicU64, Guard, Rank, Sequence};
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 
@@ -34,6 +35,14 @@ const USED: u64 = 0xffff;
 const LEVEL_SHIFT: u32 = 16;
 const STALE: u64 = 1 << 24;
 const FORK_SHIFT: u32 = 32;
+
+/// What it means that the header of a table changes, if more than the number of used slots does.
+pub(crate) fn header_change(old: u64, new: u64) -> Option<Change> {
+    if new & !old & STALE != 0 {
+        return Some(Change::Stale);
+    }
+    (old >> FORK_SHIFT != new >> FORK_SHIFT).then_some(Change::Forked((new >> FORK_SHIFT) as u32))
+}
 
 /// In `counts` of a leaf: one unmap batch that has not flushed yet.
 const ONE_PENDING: u64 = 1 << 32;

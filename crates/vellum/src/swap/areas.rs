@@ -243,8 +243,14 @@ impl<'vm, M: Machine> Cx<'vm, M> {
     /// Keeps the area of `slot` from being taken apart, also while the caller is outside the core; `None` if that has
     /// begun. For those who have neither an entry nor the page that a slot names, or may lose it meanwhile (E13).
     pub(crate) fn swap_pin(&self, slot: SwapSlot) -> Option<AreaPin<'vm, M>> {
-        let vm = self.vm();
-        let entry = vm.swap().entries.get(slot.area() as usize)?;
+        self.vm().swap_pin_area(slot.area())
+    }
+}
+
+impl<M: Machine> Vm<M> {
+    /// As [`Cx::swap_pin`], for the area in that place of the table.
+    fn swap_pin_area(&self, number: u8) -> Option<AreaPin<'_, M>> {
+        let entry = self.swap().entries.get(number as usize)?;
         let is_counted = M::guard(Guard::AreaPinned);
         let mut seen = entry.users.load(Relaxed);
         loop {
@@ -252,7 +258,7 @@ impl<'vm, M: Machine> Cx<'vm, M> {
                 return None;
             }
             match entry.users.compare_exchange(seen, seen + is_counted as u32, AcqRel) {
-                Ok(_) => return Some(AreaPin { vm, number: slot.area(), is_counted }),
+                Ok(_) => return Some(AreaPin { vm: self, number, is_counted }),
                 Err(now) => seen = now,
             }
         }
@@ -301,6 +307,14 @@ impl<M: Machine> Drop for AreaPin<'_, M> {
 }
 
 impl<M: Machine> Vm<M> {
+    /// The slot whose word lies at `address`, of an area that is not being taken apart.
+    pub(crate) fn swap_slot_at(&self, address: usize) -> Option<SwapSlot> {
+        (0..AREAS as u8).find_map(|number| {
+            let pin = self.swap_pin_area(number)?;
+            Some(SwapSlot::new(number, pin.area()?.arrays.slots.index_at(self, address)?))
+        })
+    }
+
     /// What swap is used for at this moment.
     pub fn swap_usage(&self) -> SwapUsage {
         let cx = Cx::enter(self);

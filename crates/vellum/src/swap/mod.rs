@@ -89,3 +89,4 @@ pub(crate) use clusters::SwapCursor;
 pub use device::SwapDevice;
 pub(crate) use io::{SwapError, read_page, write_page};
 pub(crate) use slots::Left;
+pub(crate) use word::slot_state;

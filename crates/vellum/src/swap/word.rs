@@ -9,6 +9,7 @@
 //! | 24-63 | the frame while CACHED; else a stamp of when the page left memory, 0 for none |
 
 use crate::phys::Pfn;
+use crate::structure::SlotState;
 
 const COUNT: u64 = (1 << 20) - 1;
 const RESERVED: u64 = 1 << 20;
@@ -20,6 +21,12 @@ const VALUE: u64 = (1 << 40) - 1;
 /// The word of a slot at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct SlotWord(pub(super) u64);
+
+/// What the word says to others.
+pub(crate) fn slot_state(word: u64) -> SlotState {
+    let word = SlotWord(word);
+    SlotState { entries: word.count(), is_reserved: word.is_reserved(), cached: word.frame() }
+}
 
 impl SlotWord {
     /// Nobody's.

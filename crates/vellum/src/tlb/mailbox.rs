@@ -5,6 +5,7 @@
 
 use crate::cpu::Cx;
 use crate::machine::Machine;
+use crate::structure::{CpuPart, SharedWord, Structure, holds};
 use crate::sync::{AtomicU32, AtomicU64, Rank, RawLock};
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 
@@ -108,6 +109,17 @@ impl<M: Machine> Mailbox<M> {
         if (seen.wrapping_sub(ticket) as i32) < 0 {
             machine.wait_change(self.served.as_core(), seen);
         }
+    }
+
+    /// Which word of the mailbox of `cpu` lies at `address`.
+    pub(super) fn word_at(&self, cpu: usize, address: usize) -> Option<SharedWord> {
+        let of_mailbox = SharedWord::Of(Structure::Cpu { cpu, part: CpuPart::Mailbox });
+        let words = [
+            (holds(&self.posted, address), SharedWord::Posted(cpu)),
+            (holds(&self.served, address), SharedWord::Served(cpu)),
+            (holds(&self.lock, address), of_mailbox),
+        ];
+        words.into_iter().find(|(is_there, _)| *is_there).map(|(_, word)| word)
     }
 
     fn current(&self) -> Request {

@@ -30,6 +30,7 @@ pub(crate) use shootdown::Flush;
 use crate::arch::Arch;
 use crate::cpuset::SharedCpuSet;
 use crate::machine::{Asid, Machine};
+use crate::structure::{SharedWord, holds};
 use crate::sync::{AtomicU32, AtomicU64};
 use identifiers::CpuIdentifiers;
 
@@ -97,6 +98,14 @@ impl<M: Machine> CpuTlb<M> {
             identifiers: CpuIdentifiers::new(),
             mailbox: Mailbox::new(),
         }
+    }
+}
+
+impl<M: Machine> CpuTlb<M> {
+    /// Which word of this, what `cpu` has, lies at `address`, if operations decide on it.
+    pub(crate) fn word_at(&self, cpu: usize, address: usize) -> Option<SharedWord> {
+        let is_lazy = holds(&self.lazy, address);
+        self.mailbox.word_at(cpu, address).or(is_lazy.then_some(SharedWord::Lazy(cpu)))
     }
 }
 
