@@ -31,6 +31,13 @@ scenarios! {
         entry_without_rights,
         broadcasts_not_awaited,
         dontneed_beside_batch,
+        fault_beside_batch,
+        fork_beside_batch,
+        free_beside_batch,
+        mremap_beside_batch,
+        fold_beside_batch,
+        empty_leaf_unmapped,
+        empty_leaf_unmapped_by_claim,
     }
     /// Shootdowns: generations, acknowledgements, rights that are taken away.
     flush {

@@ -104,8 +104,24 @@ guards! {
     CleanMayBeStored,
     /// Frames of an unmap batch are freed after its flush. (A3)
     BatchFlushBeforeFree,
-    /// Who relies on translations of missing entries being gone flushes what unmap batches owe. (A4, B4)
-    PendingSettled,
+    /// Who unmaps pages flushes what unmap batches owe there. (A4, B4)
+    SettledByZap,
+    /// Who takes a right away flushes what unmap batches owe there. (A4)
+    SettledByProtect,
+    /// A fault that installs a page flushes what unmap batches owe there. (A4)
+    SettledByFault,
+    /// Who moves pages flushes what unmap batches owe at the old place. (A4)
+    SettledByMove,
+    /// Fork flushes what unmap batches owe. (A4)
+    SettledByFork,
+    /// Who unlinks a leaf flushes what unmap batches owe to all of it. (A4)
+    SettledByFold,
+    /// Who gives pages up until they are stored to flushes what unmap batches owe there. (A4)
+    SettledByGiveUp,
+    /// A range operation works on a leaf without entries if unmap batches owe it a flush. (A4)
+    EmptyLeafSettled,
+    /// An operation within one leaf works on it without entries if unmap batches owe it a flush. (A4)
+    EmptyLeafSettledInPlace,
     /// What unmap batches owe is counted: one that has flushed does not pay for another. (A5)
     PendingCounted,
     /// Migration copies a page after the flush. (A6)
