@@ -38,6 +38,9 @@ scenarios! {
         fold_beside_batch,
         empty_leaf_unmapped,
         empty_leaf_unmapped_by_claim,
+        two_pages,
+        two_leaves,
+        two_spaces,
     }
     /// Shootdowns: generations, acknowledgements, rights that are taken away.
     flush {

@@ -122,6 +122,12 @@ guards! {
     EmptyLeafSettled,
     /// An operation within one leaf works on it without entries if unmap batches owe it a flush. (A4)
     EmptyLeafSettledInPlace,
+    /// What a batch owes to a space covers all its pages there. (A17)
+    BatchWidened,
+    /// A batch notes what it owes in every leaf. (A17)
+    EachLeafNoted,
+    /// A batch owes a flush to every space. (A17)
+    EachSpaceOwed,
     /// What unmap batches owe is counted: one that has flushed does not pay for another. (A5)
     PendingCounted,
     /// Migration copies a page after the flush. (A6)
