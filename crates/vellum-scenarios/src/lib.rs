@@ -41,6 +41,7 @@ scenarios! {
         two_pages,
         two_leaves,
         two_spaces,
+        one_of_two_refused,
     }
     /// Shootdowns: generations, acknowledgements, rights that are taken away.
     flush {

@@ -99,6 +99,8 @@ guards! {
     MapUnderClaim,
     /// A page of an unmap batch that was stored to is written out after the flush. (A1)
     FlushBeforeWrite,
+    /// A page that could not be written counts as stored to as before. (A18)
+    RefusedStaysDirty,
     /// Where a store through a cached clean entry does not look at the tables, a page with a writable entry counts as
     /// stored to. (A2)
     CleanMayBeStored,
