@@ -31,6 +31,17 @@ scenarios! {
         entry_without_rights,
         broadcasts_not_awaited,
         dontneed_beside_batch,
+        fault_beside_batch,
+        fork_beside_batch,
+        free_beside_batch,
+        mremap_beside_batch,
+        fold_beside_batch,
+        empty_leaf_unmapped,
+        empty_leaf_unmapped_by_claim,
+        two_pages,
+        two_leaves,
+        two_spaces,
+        one_of_two_refused,
     }
     /// Shootdowns: generations, acknowledgements, rights that are taken away.
     flush {

@@ -99,13 +99,37 @@ guards! {
     MapUnderClaim,
     /// A page of an unmap batch that was stored to is written out after the flush. (A1)
     FlushBeforeWrite,
+    /// A page that could not be written counts as stored to as before. (A18)
+    RefusedStaysDirty,
     /// Where a store through a cached clean entry does not look at the tables, a page with a writable entry counts as
     /// stored to. (A2)
     CleanMayBeStored,
     /// Frames of an unmap batch are freed after its flush. (A3)
     BatchFlushBeforeFree,
-    /// Who relies on translations of missing entries being gone flushes what unmap batches owe. (A4, B4)
-    PendingSettled,
+    /// Who unmaps pages flushes what unmap batches owe there. (A4, B4)
+    SettledByZap,
+    /// Who takes a right away flushes what unmap batches owe there. (A4)
+    SettledByProtect,
+    /// A fault that installs a page flushes what unmap batches owe there. (A4)
+    SettledByFault,
+    /// Who moves pages flushes what unmap batches owe at the old place. (A4)
+    SettledByMove,
+    /// Fork flushes what unmap batches owe. (A4)
+    SettledByFork,
+    /// Who unlinks a leaf flushes what unmap batches owe to all of it. (A4)
+    SettledByFold,
+    /// Who gives pages up until they are stored to flushes what unmap batches owe there. (A4)
+    SettledByGiveUp,
+    /// A range operation works on a leaf without entries if unmap batches owe it a flush. (A4)
+    EmptyLeafSettled,
+    /// An operation within one leaf works on it without entries if unmap batches owe it a flush. (A4)
+    EmptyLeafSettledInPlace,
+    /// What a batch owes to a space covers all its pages there. (A17)
+    BatchWidened,
+    /// A batch notes what it owes in every leaf. (A17)
+    EachLeafNoted,
+    /// A batch owes a flush to every space. (A17)
+    EachSpaceOwed,
     /// What unmap batches owe is counted: one that has flushed does not pay for another. (A5)
     PendingCounted,
     /// Migration copies a page after the flush. (A6)

@@ -6,8 +6,8 @@
 use crate::explore::{access, sim};
 use crate::poison::lock;
 use std::ops::Range;
-use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU32};
 use std::sync::{Arc, Mutex};
 use vellum::{Backing, IoError, SwapDevice};
 
@@ -67,6 +67,8 @@ struct Slots {
     page_bytes: usize,
     /// Every write fails.
     refuses: AtomicBool,
+    /// Writes until one fails, counted down.
+    writes_left: AtomicU32,
     contents: Mutex<Vec<u8>>,
     /// By page: stands for its contents. Nothing is stored there.
     marks: [u64; SWAP_PAGES],
@@ -76,13 +78,25 @@ impl TestSwap {
     /// A device of at most [`SWAP_PAGES`] pages.
     pub(crate) fn new(pages: u64, page_bytes: usize) -> TestSwap {
         let contents = Mutex::new(vec![0; SWAP_PAGES * page_bytes]);
-        let refuses = AtomicBool::new(false);
-        TestSwap(Arc::new(Slots { pages, page_bytes, refuses, contents, marks: [0; SWAP_PAGES] }))
+        let (refuses, writes_left) = (AtomicBool::new(false), AtomicU32::new(u32::MAX));
+        TestSwap(Arc::new(Slots { pages, page_bytes, refuses, writes_left, contents, marks: [0; SWAP_PAGES] }))
     }
 
     /// Lets every write fail from now on, or none any more.
     pub(crate) fn refuse(&self, refuses: bool) {
         self.0.refuses.store(refuses, Relaxed);
+    }
+
+    /// Lets one write fail, after `writes` that do not.
+    pub(crate) fn refuse_after(&self, writes: u32) {
+        self.0.writes_left.store(writes, Relaxed);
+    }
+
+    /// Whether the write that begins now is refused.
+    fn refuses_write(&self) -> bool {
+        let is_one = |left: u32| left.checked_sub(1).or(Some(u32::MAX));
+        let is_last = self.0.writes_left.fetch_update(Relaxed, Relaxed, is_one) == Ok(0);
+        is_last || self.0.refuses.load(Relaxed)
     }
 
     /// Where the words are that stand for its pages.
@@ -97,7 +111,7 @@ impl TestSwap {
         access::drain_own();
         // Users store to the page's first word, if they store.
         access::touch_at(&[(buffer.as_ptr().addr(), !is_write), ((&raw const *mark).addr(), is_write)]);
-        if is_write && self.0.refuses.load(Relaxed) || !access::may_succeed("the device fails") {
+        if is_write && self.refuses_write() || !access::may_succeed("the device fails") {
             return Err(IoError);
         }
         let start = page as usize * self.0.page_bytes;

@@ -15,6 +15,8 @@ pub(crate) trait SwapOps {
     fn swap_off(&self) -> Result<(), Error>;
     /// Lets every write to swap fail, or none any more.
     fn refuse_writes(&self, refuses: bool);
+    /// Lets one write to swap fail, after `writes` that do not.
+    fn refuse_after(&self, writes: u32);
     fn give_up(&self, process: usize, at: At, pages: u64) -> Result<(), Error>;
     fn populate(&self, process: usize, at: At, pages: u64) -> Result<(), Error>;
     /// Holds the page while `body` runs, unless there is none; then reads its word, or stores `value` to it. The word.
@@ -29,6 +31,10 @@ impl<A: Arch> SwapOps for World<A> {
 
     fn refuse_writes(&self, refuses: bool) {
         lock(&self.swap).iter().for_each(|(device, _)| device.refuse(refuses));
+    }
+
+    fn refuse_after(&self, writes: u32) {
+        lock(&self.swap).iter().for_each(|(device, _)| device.refuse_after(writes));
     }
 
     fn give_up(&self, process: usize, at: At, pages: u64) -> Result<(), Error> {
@@ -69,6 +75,12 @@ impl Cpu<'_> {
     pub fn refuse_writes(&self, refuses: bool) {
         sim::happened(|| if refuses { "writes to swap fail" } else { "writes to swap succeed" }.into());
         self.ops.swap().refuse_writes(refuses);
+    }
+
+    /// Lets one write to swap fail, after `writes` that do not.
+    pub fn refuse_write_after(&self, writes: u32) {
+        sim::happened(|| format!("after {writes} writes to swap one fails"));
+        self.ops.swap().refuse_after(writes);
     }
 
     /// Gives pages up until they are stored to again (`MADV_FREE`): until then they may read as at first.

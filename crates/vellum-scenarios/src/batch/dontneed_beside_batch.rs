@@ -9,9 +9,9 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     id: "B4",
     title: "DONTNEED relies on a flush that a batch still owes",
     thread: "S1",
-    guards: &[Guard::PendingSettled],
+    guards: &[Guard::SettledByZap],
     invariants: &["I-GONE", "I-LOST"],
-    bound: Bound { preemptions: 1, surprises: 0 },
+    bound: Bound { preemptions: 1, surprises: 1 },
     start: |cpu| {
         cpu.swap_on(4);
         cpu.map(X, 1, Prot::ReadWrite);

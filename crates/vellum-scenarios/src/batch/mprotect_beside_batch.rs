@@ -9,9 +9,9 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     id: "A4",
     title: "mprotect relies on a flush that a batch still owes",
     thread: "S1",
-    guards: &[Guard::PendingSettled],
+    guards: &[Guard::SettledByProtect],
     invariants: &["I-TLBPERM"],
-    bound: Bound { preemptions: 1, surprises: 0 },
+    bound: Bound { preemptions: 1, surprises: 1 },
     start: |cpu| {
         cpu.swap_on(4);
         cpu.map(X, 1, Prot::ReadWrite);

@@ -9,9 +9,9 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     id: "A4U",
     title: "munmap relies on a flush that a batch still owes",
     thread: "S1",
-    guards: &[Guard::PendingSettled],
+    guards: &[Guard::SettledByZap],
     invariants: &["I-GONE", "I-LOST"],
-    bound: Bound { preemptions: 1, surprises: 0 },
+    bound: Bound { preemptions: 1, surprises: 1 },
     start: |cpu| {
         cpu.swap_on(4);
         // Two, so that the leaf is not given back, with a flush of its own.

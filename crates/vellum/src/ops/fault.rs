@@ -414,7 +414,7 @@ pub(super) fn commit<'a, M: Machine>(cx: &'a Cx<'_, M>, space: &Inner<M>, plan: 
     if !as_planned || space.fork_pending(plan.leaf.fork_stamp()) {
         return None;
     }
-    if locked.has_pending_flush() && !M::Arch::is_page(plan.word) {
+    if locked.has_pending_flush(Guard::SettledByFault) && !M::Arch::is_page(plan.word) {
         // Another CPU may still see the page that was here.
         cx.settle(space, &locked, plan.address);
     }

@@ -217,7 +217,7 @@ impl<M: Machine> Fork<'_, M> {
         let Some(locked) = leaf.lock(cx, self.parent, address) else { return Ok(()) };
         locked.set_fork_stamp(self.number);
         // What an unmap batch has taken can still be stored to, until fork's flush (D10).
-        self.changed |= locked.has_pending_flush();
+        self.changed |= locked.has_pending_flush(Guard::SettledByFork);
         let Some(target) = fresh.lock(cx, self.child, address) else { return Ok(()) };
         let runs = leaf.runs(cx);
         let mut slot = 0;

@@ -209,7 +209,8 @@ fn write<M: Machine>(vm: &Vm<M>, page: &mut Page<'_, M>) {
                 return;
             }
             frame.clear_flags(folio::DIRTY);
-            if swap::write_page(vm, slot, page.early.unwrap_or(page.pfn)).is_err() {
+            let is_refused = swap::write_page(vm, slot, page.early.unwrap_or(page.pfn)).is_err();
+            if is_refused && M::guard(Guard::RefusedStaysDirty) {
                 frame.set_flags(folio::DIRTY);
             }
         }

@@ -219,7 +219,7 @@ impl<'a, M: Machine> Change<'a, '_, '_, M> {
     fn leaf(&mut self, table: Table<'a, M>, first: u64, last: u64, gather: &mut Gather<'a, M>) {
         let Some(locked) = table.lock(self.cx, self.space, first) else { return };
         let (low, high) = (table.index(first), table.index(last));
-        if self.pages != PageChange::Keep && (table.used() > 0 || locked.has_pending_flush()) {
+        if self.pages != PageChange::Keep && (table.used() > 0 || locked.has_pending_flush(Guard::EmptyLeafSettled)) {
             match self.pages {
                 PageChange::Reprotect(prot) => {
                     if let Some(flush) = reprotect(self.cx, &locked, (low, high), first, prot) {
@@ -266,7 +266,7 @@ pub(crate) fn reprotect<M: Machine>(
     let rights = |prot: Prot| M::Arch::page(Pfn(0), PageBits::of(readable::<M::Arch>(prot))) & M::Arch::RIGHTS;
     let (full, read_only) = (rights(prot), rights(prot.without(Prot::WRITE)));
     let (mut lost_first, mut lost_end) = (usize::MAX, 0);
-    if locked.has_pending_flush() {
+    if locked.has_pending_flush(Guard::SettledByProtect) {
         // What an unmap batch has taken can still be stored to (A4).
         (lost_first, lost_end) = (low, high + 1);
     }
@@ -333,7 +333,7 @@ pub(crate) fn zap<'a, M: Machine>(
 ) {
     let mut gone = [0i64; RssKind::COUNT];
     let mut dirty_file = false;
-    gather.touch_pending(locked, first, (high - low + 1) as u64);
+    gather.touch_pending(locked, Guard::SettledByZap, first, (high - low + 1) as u64);
     for index in low..=high {
         if locked.table.entry(index) == 0 {
             continue;

@@ -44,7 +44,7 @@ pub(crate) fn fold_child<'a, M: Machine>(
     }
     // Whoever maps something in these addresses next does not see this leaf, which says that they are to be flushed
     // first.
-    gather.touch_pending(&lower, child.base(address), child.len() as u64);
+    gather.touch_pending(&lower, Guard::SettledByFold, child.base(address), child.len() as u64);
     lower.set_stale();
     upper.take(index);
     cx.release_class(class, child.len() as u64 - 1);

@@ -4,6 +4,7 @@ use super::table::Locked;
 use super::{Inner, RssKind};
 use crate::arch::{Absent, Arch, PageBits};
 use crate::cpu::Cx;
+use crate::guard::Guard;
 use crate::machine::Machine;
 use crate::ops::swap_in::leave_cache;
 use crate::phys::{Kind, Pfn, folio};
@@ -23,7 +24,7 @@ pub(super) fn give_up<'a, M: Machine>(
     first: u64,
     gather: &mut Gather<'a, M>,
 ) {
-    gather.touch_pending(locked, first, (high - low + 1) as u64);
+    gather.touch_pending(locked, Guard::SettledByGiveUp, first, (high - low + 1) as u64);
     for index in low..=high {
         let address = first + (((index - low) as u64) << M::Arch::PAGE_SHIFT);
         let word = locked.table.entry(index);

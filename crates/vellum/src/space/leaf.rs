@@ -11,6 +11,7 @@ use super::{ClassId, Inner, Runs, stack_guard_pages};
 use crate::arch::{Arch, LEVELS_MAX, index};
 use crate::cpu::Cx;
 use crate::error::Error;
+use crate::guard::Guard;
 use crate::machine::Machine;
 use crate::phys::Pfn;
 use crate::sync::AtomicU64;
@@ -124,7 +125,7 @@ impl<M: Machine> Inner<M> {
         match simple.pages {
             // Advice takes the long way.
             PageChange::Keep | PageChange::GiveUp => {}
-            _ if leaf.used() == 0 && !locked.has_pending_flush() => {}
+            _ if leaf.used() == 0 && !locked.has_pending_flush(Guard::EmptyLeafSettledInPlace) => {}
             PageChange::Reprotect(prot) => {
                 if let Some(flush) = reprotect(cx, locked, (low, high), start, prot) {
                     cx.flush(self.id(), self.tlb(), flush);

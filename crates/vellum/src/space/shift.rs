@@ -139,7 +139,7 @@ impl<M: Machine> Inner<M> {
         }
         self.moves_done.fetch_add(1, SeqCst);
         let old_place = Flush { start: piece.old, pages, tables_freed: false };
-        let is_owed = moved > 0 || from.has_pending_flush();
+        let is_owed = moved > 0 || from.has_pending_flush(Guard::SettledByMove);
         if is_owed && M::guard(Guard::MoveFlushedFirst) {
             cx.flush(self.id(), self.tlb(), old_place);
             cx.count(Event::MovedPage, moved);

@@ -351,10 +351,11 @@ impl<'a, M: Machine> Locked<'a, M> {
     }
 
     /// Whether translations of entries that are gone may still be cached, since an unmap batch has not flushed yet. Who
-    /// relies on their being gone calls [`Cx::settle`].
+    /// relies on their being gone calls [`Cx::settle`], or flushes as part of his own work; `settled` is the
+    /// protection's name.
     #[inline(always)]
-    pub(crate) fn has_pending_flush(&self) -> bool {
-        M::guard(Protection::PendingSettled) && self.table.frame.counts().load(Acquire) != 0
+    pub(crate) fn has_pending_flush(&self, settled: Protection) -> bool {
+        M::guard(settled) && self.table.frame.counts().load(Acquire) != 0
     }
 
     /// Marks the table unlinked for good.

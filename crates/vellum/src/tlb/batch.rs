@@ -78,6 +78,9 @@ impl<'a, M: Machine> UnmapBatch<'a, M> {
             return;
         }
         let known = self.owed[..self.spaces].iter().flatten().position(|owed| core::ptr::eq(owed.space, space));
+        if known.is_none() && self.spaces > 0 && !M::guard(Guard::EachSpaceOwed) {
+            return;
+        }
         let is_new_leaf = !self.leaves[..self.leaf_count].contains(&leaf.table.pfn);
         let is_full = known.is_none() && self.spaces == SPACES || is_new_leaf && self.leaf_count == LEAVES;
         if !self.cx.vm().is_batching() || is_full || (known.is_none() && !space.pin()) {
@@ -87,13 +90,17 @@ impl<'a, M: Machine> UnmapBatch<'a, M> {
         }
         let place = known.unwrap_or(self.spaces);
         match &mut self.owed[place] {
-            Some(owed) => (owed.start, owed.end) = (owed.start.min(address), owed.end.max(end)),
+            Some(owed) => {
+                if M::guard(Guard::BatchWidened) {
+                    (owed.start, owed.end) = (owed.start.min(address), owed.end.max(end));
+                }
+            }
             none => {
                 *none = Some(Owed { space, start: address, end });
                 self.spaces += 1;
             }
         }
-        if is_new_leaf {
+        if is_new_leaf && (self.leaf_count == 0 || M::guard(Guard::EachLeafNoted)) {
             leaf.add_pending_flush();
             self.leaves[self.leaf_count] = leaf.table.pfn;
             self.leaf_count += 1;

@@ -64,10 +64,10 @@ impl<'a, M: Machine> Gather<'a, M> {
     }
 
     /// Notes the flush of a range of the locked leaf, if unmap batches owe it one: what they have taken is not to be
-    /// reached any more either, once the gather is flushed (A4, B4).
+    /// reached any more either, once the gather is flushed (A4, B4). `settled` is the name of the protection.
     #[inline(always)]
-    pub(crate) fn touch_pending(&mut self, leaf: &Locked<'_, M>, start: u64, pages: u64) {
-        if leaf.has_pending_flush() {
+    pub(crate) fn touch_pending(&mut self, leaf: &Locked<'_, M>, settled: Guard, start: u64, pages: u64) {
+        if leaf.has_pending_flush(settled) {
             self.touch_range(Flush { start, pages, tables_freed: false });
         }
     }

@@ -1,0 +1,33 @@
+//! A17, of two spaces: a page that parent and child share is moved, and only the parent's translations are flushed. The
+//! child still reads the old frame, which is free.
+
+use vellum_lab::explore::Bound;
+use vellum_lab::scenario::{Prot, Scenario, X, actor};
+use vellum::Guard;
+
+pub(crate) static SCENARIO: Scenario = Scenario {
+    id: "A17S",
+    title: "a batch flushes only its first space",
+    thread: "S1",
+    guards: &[Guard::EachSpaceOwed],
+    invariants: &["I-TLBFREE"],
+    nodes: 2,
+    bound: Bound { preemptions: 1, surprises: 1 },
+    start: |cpu| {
+        cpu.map(X, 1, Prot::ReadWrite);
+        cpu.store(X, 1);
+        if let Some(child) = cpu.fork() {
+            cpu.switch_to(child);
+            cpu.load(X);
+        }
+    },
+    actors: &[
+        actor("user of the child", |cpu| {
+            cpu.load(X);
+        }),
+        actor("move_pages", |cpu| {
+            cpu.migrate(X, 1, 1);
+        }),
+    ],
+    ..Scenario::DEFAULT
+};
