@@ -8,6 +8,7 @@ mod backing;
 mod check;
 mod cpu;
 pub mod diagram;
+mod file;
 mod mode;
 mod ops;
 mod oracle;
