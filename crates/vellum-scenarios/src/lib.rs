@@ -87,6 +87,7 @@ scenarios! {
         last_entry_found_too_early,
         exclusive_entry_of_moving_page,
         copy_not_found_by_migration,
+        fault_after_dontneed,
     }
     /// Slots, areas and the swap cache.
     swap {
@@ -95,6 +96,9 @@ scenarios! {
         page_of_another_slot,
         area_freed_under_fault,
         mapped_while_written,
+        off_beside_remap,
+        off_beside_munmap,
+        off_beside_exit,
     }
     /// Memory tags on their way through swap and migration.
     tags {
@@ -106,6 +110,7 @@ scenarios! {
         stay_with_freed_slot,
         slot_freed_before_restored,
         cleared_after_user_set_them,
+        failed_save_undone,
     }
     /// Pages that are moved to other frames.
     migrate {
@@ -119,6 +124,7 @@ scenarios! {
     rmap {
         lineage_node_freed_early,
         process_ends_under_walk,
+        entry_visited_twice,
     }
     /// Page caches: write-back, truncation, lookup.
     file {
@@ -128,6 +134,14 @@ scenarios! {
         copied_after_truncate,
         closed_under_fault,
         shadow_replaces_page,
+        unmapped_beside_write_back,
+        process_ends_beside_write_back,
+        reclaimed_beside_write_back,
+        published_before_last_look,
+        shown_instead_of_copy,
+        grows_while_read,
+        cut_tail_comes_back,
+        stored_behind_the_end,
     }
     /// Faults, which take no lock of the space.
     fault {
@@ -143,6 +157,7 @@ scenarios! {
         stack_grows_into_mapping,
         half_made_mapping_unmapped,
         gap_mapped_beside_growth,
+        replaced_before_flush,
     }
     /// Reclaim and lazy freeing.
     reclaim {
@@ -150,6 +165,7 @@ scenarios! {
         lazyfree_stored_to_again,
         clean_before_unreferenced,
         unreferenced_isolated,
+        given_up_beside_page_out,
     }
     /// Context switches, lazy CPUs, identifiers.
     switch {

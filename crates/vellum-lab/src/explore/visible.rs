@@ -13,6 +13,17 @@ impl WordId {
         WordId(HARDWARE << REGION_SHIFT | cpu as u64)
     }
 
+    /// The word that stands for all that was stored to files through mappings.
+    pub(crate) const FILE_STORES: WordId = WordId(HARDWARE << REGION_SHIFT | WORLD);
+
+    /// The word that stands for the length of the world's file.
+    pub(crate) const FILE_LENGTH: WordId = WordId(HARDWARE << REGION_SHIFT | WORLD | 1);
+
+    /// The word that stands for page `index` of what backs the world's file.
+    pub(crate) const fn of_backing(index: u64) -> WordId {
+        WordId(WordId::FILE_LENGTH.0 + 1 + index)
+    }
+
     /// The word that stands for whether `cpu` has been interrupted.
     pub(crate) const fn of_interrupts(cpu: usize) -> WordId {
         WordId(HARDWARE << REGION_SHIFT | INTERRUPTS | cpu as u64)
@@ -20,6 +31,7 @@ impl WordId {
 }
 
 const INTERRUPTS: u64 = 0x100;
+const WORLD: u64 = 0x200;
 const REGION_SHIFT: u32 = 56;
 const HARDWARE: u64 = 0xff;
 const WORD_SHIFT: u32 = 3;

@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::SeqCst;
 use vellum::arch::{Arch, PageBits, index};
 use vellum::ops::{Access, FaultError};
-use vellum::phys::Pfn;
+use vellum::phys::{Kind, Pfn};
 
 /// Faults of one access after which it is taken to make no progress.
 const RETRIES_MAX: u32 = 12;
@@ -103,6 +103,10 @@ impl<A: Arch> Lab<A> {
         let frames = peek.tables.iter().copied().chain(peek.frame);
         words.extend(frames.flat_map(|frame| access::words_read_by(|| kinds.frame_kind(frame))).map(|w| (w, false)));
         words.extend(self.word_in_frame(&peek, address).map(|word| (word, kind == Access::Write)));
+        let is_file = |frame| sim::quietly(|| kinds.frame_kind(frame)) == Some(Kind::File);
+        if kind == Access::Write && peek.frame.is_some_and(is_file) {
+            words.push((WordId::FILE_STORES, true));
+        }
         words
     }
 

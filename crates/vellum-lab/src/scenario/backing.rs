@@ -3,7 +3,7 @@
 //! Both are host variables that CPUs share. What the core keeps CPUs from doing at once is not looked at here; what it
 //! hands out of memory, and the pages of swap, are touched as what they stand for.
 
-use crate::explore::{access, sim};
+use crate::explore::{WordId, access, sim};
 use crate::poison::lock;
 use std::ops::Range;
 use std::sync::atomic::Ordering::Relaxed;
@@ -11,46 +11,83 @@ use std::sync::atomic::{AtomicBool, AtomicU32};
 use std::sync::{Arc, Mutex};
 use vellum::{Backing, IoError, SwapDevice};
 
+/// Pages that the file of a world has at first.
+pub(crate) const FILE_PAGES: u64 = 4;
+/// What a read leaves behind the end of the file.
+const STALE: u8 = 0xaa;
+
 /// A file in the host's memory.
-#[derive(Clone)]
-pub(crate) struct TestFile(Arc<Mutex<Vec<u8>>>, usize);
+///
+/// Its length and each of its pages are touched as words that stand for them. A read is two steps: the length is asked,
+/// and then bytes are read.
+pub(crate) struct TestFile {
+    page: usize,
+    /// As long as the file.
+    contents: Mutex<Vec<u8>>,
+}
 
 impl TestFile {
-    pub(crate) fn new(pages: usize, page: usize) -> TestFile {
-        TestFile(Arc::new(Mutex::new(vec![0; pages * page])), page)
+    /// A file of [`FILE_PAGES`] pages of `page` bytes.
+    pub(crate) fn new(page: usize) -> TestFile {
+        TestFile { page, contents: Mutex::new(vec![0; FILE_PAGES as usize * page]) }
     }
 
     /// The first word of a page.
     pub(crate) fn word(&self, index: u64) -> u64 {
-        let start = index as usize * self.1;
-        let bytes = lock(&self.0);
-        bytes.get(start..start + 8).map_or(0, |word| u64::from_ne_bytes(word.try_into().unwrap_or_default()))
+        let contents = lock(&self.contents);
+        contents.get(self.start(index)..).and_then(<[u8]>::first_chunk).map_or(0, |word| u64::from_ne_bytes(*word))
     }
-}
 
-impl TestFile {
-    /// Makes it `pages` pages long.
-    pub(crate) fn truncate(&self, pages: u64) {
-        lock(&self.0).truncate(pages as usize * self.1);
+    /// The last word of a page.
+    pub(crate) fn last_word(&self, index: u64) -> u64 {
+        let contents = lock(&self.contents);
+        let page = contents.get(self.start(index)..self.start(index + 1));
+        page.and_then(<[u8]>::last_chunk).map_or(0, |word| u64::from_ne_bytes(*word))
+    }
+
+    /// Makes it `pages` pages long, whether that is more or less, and half a page longer if `and_half`. What it grows
+    /// by is zero.
+    pub(crate) fn set_length(&self, pages: u64, and_half: bool) {
+        access::touch(&[(WordId::FILE_LENGTH, true)]);
+        lock(&self.contents).resize(self.start(pages) + usize::from(and_half) * self.page / 2, 0);
+    }
+
+    fn start(&self, index: u64) -> usize {
+        index as usize * self.page
     }
 }
 
 impl Backing for TestFile {
     fn length(&self) -> u64 {
-        lock(&self.0).len() as u64
+        access::touch(&[(WordId::FILE_LENGTH, false)]);
+        lock(&self.contents).len() as u64
     }
 
     fn read(&self, index: u64, page: &mut [u8]) -> Result<(), IoError> {
-        access::touch_at(&[(page.as_ptr().addr(), true)]);
-        let start = index as usize * self.1;
-        page.copy_from_slice(lock(&self.0).get(start..start + self.1).ok_or(IoError)?);
+        access::drain_own();
+        if self.start(index) as u64 >= self.length() {
+            return Err(IoError);
+        }
+        let words = access::word_at(page.as_ptr().addr()).map(|word| (word, true));
+        access::touch(&words.into_iter().chain([(WordId::of_backing(index), false)]).collect::<Vec<_>>());
+        page.fill(STALE);
+        let contents = lock(&self.contents);
+        let found = contents.get(self.start(index)..).unwrap_or_default();
+        let valid = found.len().min(self.page);
+        page[..valid].copy_from_slice(&found[..valid]);
         Ok(())
     }
 
     fn write(&self, index: u64, page: &[u8]) -> Result<(), IoError> {
-        access::touch_at(&[(page.as_ptr().addr(), false)]);
-        let start = index as usize * self.1;
-        lock(&self.0).get_mut(start..start + self.1).ok_or(IoError)?.copy_from_slice(page);
+        access::drain_own();
+        let words = access::word_at(page.as_ptr().addr()).map(|word| (word, false));
+        access::touch(&words.into_iter().chain([(WordId::of_backing(index), true)]).collect::<Vec<_>>());
+        let mut contents = lock(&self.contents);
+        // Truncated meanwhile, there may be nowhere to write it.
+        let place = contents.get_mut(self.start(index)..).unwrap_or_default();
+        let valid = place.len().min(self.page);
+        place[..valid].copy_from_slice(&page[..valid]);
+        sim::happened(|| format!("page {index} of the file is written: {}", first_word(page)));
         Ok(())
     }
 }

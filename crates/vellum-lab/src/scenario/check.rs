@@ -63,12 +63,14 @@ pub fn plan_of(check: &Check, way: Way) -> Plan {
     plan
 }
 
-/// Searches exhaustively to the bound; with guards off by way of smaller bounds, which finds short schedules, and soon.
+/// Searches exhaustively to the bound; where something is expected to break by way of smaller bounds, which finds short
+/// schedules, and soon.
 /// An `Err` says that the search itself failed.
 pub fn check(check: &Check) -> Result<Finding, String> {
     let begun = Instant::now();
     let mut finding = Finding { schedules: 0, exhaustive: false, violation: None, seconds: 0.0 };
-    let bounds = if check.guards_off.is_empty() { vec![check.bound] } else { bounds_to(check.bound) };
+    let breaks = !check.guards_off.is_empty() || check.scenario.is_known_to_break(check.mode);
+    let bounds = if breaks { bounds_to(check.bound) } else { vec![check.bound] };
     for bound in bounds {
         let mut plan = plan_of(check, Way::Exhaustive { bound, reduce: true });
         plan.time = check.time.map(|time| time.saturating_sub(begun.elapsed()));

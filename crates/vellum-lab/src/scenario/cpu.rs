@@ -60,18 +60,11 @@ impl Cpu<'_> {
     fn map_what(&self, at: At, pages: u64, prot: Prot, shows: Shows, replace: bool) -> bool {
         let pages = if pages == super::LEAF { self.ops.leaf_pages() } else { pages };
         let process = self.process();
-        let range = self.pages(at, pages);
+        let shown = || self.pages(at, pages).enumerate().map(move |(n, page)| (page, shows.shown(n as u64)));
         let text = format!("mmap {} {prot:?} {shows:?}", self.range(at, pages));
-        let done = self.discarding(text, at, pages, || self.ops.map(process, at, pages, prot, shows, replace));
-        if done {
-            self.shared.with_oracle(|oracle| match shows {
-                Shows::File(index) => {
-                    range.enumerate().for_each(|(n, page)| oracle.is_file(process, page, index + n as u64))
-                }
-                Shows::PrivateFile(_) => range.for_each(|page| oracle.forget(process, page)),
-                Shows::Anonymous | Shows::Stack | Shows::Tagged => {}
-            });
-        }
+        self.shared.with_oracle(|oracle| oracle.begin_map(process, shown()));
+        let done = self.operation(text, || self.ops.map(process, at, pages, prot, shows, replace));
+        self.shared.with_oracle(|oracle| oracle.end_map(process, shown(), done));
         done
     }
 
@@ -96,34 +89,27 @@ impl Cpu<'_> {
     /// Moves a mapping, replacing what is at the new place.
     pub fn remap(&self, from: At, pages: u64, to: At) -> bool {
         let process = self.process();
-        let contents = |page| self.shared.with_oracle(|oracle| oracle.contents(process, page));
-        let moved: Vec<_> = self.pages(from, pages).map(contents).collect();
-        let old = || self.pages(from, pages);
-        self.shared.with_oracle(|oracle| {
-            oracle.begin_discard(process, old());
-            for (page, contents) in self.pages(to, pages).zip(moved.clone()) {
-                oracle.moved(process, page, contents);
-            }
-        });
+        let moved = || self.pages(from, pages).zip(self.pages(to, pages));
+        self.shared.with_oracle(|oracle| oracle.begin_move(process, moved()));
         let text = format!("mremap {} to {:#x}", self.range(from, pages), self.ops.address(to));
-        let done = self.discarding(text, to, pages, || self.ops.remap(process, from, pages, to));
-        self.shared.with_oracle(|oracle| {
-            oracle.end_discard(process, old(), done);
-            for (page, contents) in self.pages(to, pages).zip(moved) {
-                oracle.moved(process, page, contents);
-            }
-        });
+        let done = self.operation(text, || self.ops.remap(process, from, pages, to));
+        self.shared.with_oracle(|oracle| oracle.end_move(process, moved(), done));
         done
     }
 
     /// Copies the process: the child, which runs nowhere yet. `None` without memory.
     pub fn fork(&self) -> Option<Process> {
         let parent = self.process();
-        let child = self.shared.processes();
-        self.shared.with_oracle(|oracle| oracle.begin_fork(parent, child));
+        let fork = self.shared.with_oracle(|oracle| oracle.begin_fork(parent));
         let mut made = None;
-        let done = self.operation("fork".into(), || self.ops.fork(parent).map(|child| made = Some(child)));
-        self.shared.with_oracle(|oracle| oracle.end_fork(child));
+        let done = self.operation("fork".into(), || {
+            let child = self.ops.fork(parent)?;
+            // In one step with the child's becoming known.
+            self.shared.with_oracle(|oracle| oracle.name_child(fork, child));
+            made = Some(child);
+            Ok(())
+        });
+        self.shared.with_oracle(|oracle| oracle.end_fork(made.unwrap_or(fork)));
         made.filter(|_| done).map(Process)
     }
 
@@ -229,13 +215,26 @@ impl Cpu<'_> {
         self.ops.quiesce();
     }
 
-    /// Writes the file's dirty pages back.
+    /// Writes the file's dirty pages back. What was stored before must be in the backing then, else I-DIRTY breaks.
     pub fn write_back(&self) -> bool {
-        self.operation("write back".into(), || self.ops.write_back())
+        let text = "write back";
+        self.ops.look_at_stores();
+        let promise = self.shared.with_oracle(|oracle| oracle.begin_write_back());
+        self.operation(text.into(), || {
+            self.ops.write_back()?;
+            self.ops.look_at_backing();
+            let backing = |index| self.ops.in_backing(index);
+            let wrong = self.shared.with_oracle(|oracle| oracle.end_write_back(&promise, backing));
+            if let Some(wrong) = wrong.filter(|_| self.ops.has_backing()) {
+                self.expect(false, wrong.invariant, &wrong.text);
+            }
+            Ok(())
+        })
     }
 
     /// What the backing holds of page `index` of the file.
     pub fn in_backing(&self, index: u64) -> u64 {
+        self.ops.look_at_backing();
         self.ops.in_backing(index)
     }
 

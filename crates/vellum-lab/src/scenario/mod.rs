@@ -9,6 +9,7 @@ mod check;
 mod cpu;
 mod describe;
 pub mod diagram;
+mod file;
 mod mode;
 mod ops;
 mod oracle;

@@ -1,6 +1,7 @@
 //! What a scenario may ask of a world, whatever its architecture.
 
 use super::At;
+use super::oracle::Shown;
 use crate::lab::Action;
 use vellum::Error;
 
@@ -28,6 +29,17 @@ pub(crate) enum Shows {
     File(u64),
     /// The world's file, from page `.0` on, privately.
     PrivateFile(u64),
+}
+
+impl Shows {
+    /// What page `n` of the mapping shows.
+    pub(super) fn shown(self, n: u64) -> Shown {
+        match self {
+            Shows::Anonymous | Shows::Stack | Shows::Tagged => Shown::Own,
+            Shows::File(index) => Shown::File(index + n),
+            Shows::PrivateFile(index) => Shown::Copy(index + n),
+        }
+    }
 }
 
 /// Public operations of the core on process `process`, on the current CPU, and the lab's means around them.
@@ -60,8 +72,14 @@ pub(crate) trait Ops: Send + Sync {
     fn enter_lazy(&self);
     fn quiesce(&self);
     fn write_back(&self) -> Result<(), Error>;
+    /// Whether the file is one: not shared memory, which has no backing.
+    fn has_backing(&self) -> bool;
     /// What the file's backing holds in the first word of a page.
     fn in_backing(&self, index: u64) -> u64;
+    /// The step in which the lab looks at what was stored to the file.
+    fn look_at_stores(&self);
+    /// The step in which the lab looks at the file's backing.
+    fn look_at_backing(&self);
     fn drop_file(&self);
     /// The mappings of a process, as text.
     fn maps(&self, process: usize) -> String;
@@ -77,6 +95,8 @@ pub(crate) trait Ops: Send + Sync {
     fn pressure(&self) -> &dyn super::pressure::PressureOps;
     /// Swap, and tags, and what devices do with pages.
     fn swap(&self) -> &dyn super::swap::SwapOps;
+    /// The end of the file.
+    fn file(&self) -> &dyn super::file::FileOps;
     /// The toy's means.
     fn toy(&self) -> &dyn super::toy::ToyOps;
 }

@@ -4,7 +4,7 @@ use super::backing::{SWAP_PAGES, TestSwap};
 use super::cpu::Cpu;
 use super::world::World;
 use super::{At, ops::Ops};
-use crate::explore::{access, sim};
+use crate::explore::sim;
 use crate::poison::lock;
 use std::sync::atomic::Ordering::SeqCst;
 use vellum::Error;
@@ -47,7 +47,7 @@ impl<A: Arch> PressureOps for World<A> {
     }
 
     fn truncate(&self, pages: u64) -> Result<(), Error> {
-        self.backing().truncate(pages);
+        self.backing().set_length(pages, false);
         let file = lock(&self.file).clone();
         file.map_or(Ok(()), |file| file.truncate(pages))
     }
@@ -56,11 +56,11 @@ impl<A: Arch> PressureOps for World<A> {
         let Some(held) = self.space(process).hold(self.address(at)) else { return false };
         let frame = held.translation().pfn;
         let Some(word) = self.vm().machine().memory().word(frame, 0) else { return false };
-        access::touch_at(&[(word.as_ptr().addr(), true)]);
+        self.touch_by_device(word, true);
         sim::happened(|| format!("  F{:x} := {value}", frame.0));
         word.store(value, SeqCst);
         let page = self.address(at) >> A::PAGE_SHIFT;
-        self.shared.with_oracle(|oracle| oracle.store(process, page, value));
+        self.shared.with_oracle(|oracle| oracle.store_by_device(process, page, value));
         true
     }
 }

@@ -3,7 +3,7 @@
 use super::cpu::Cpu;
 use super::world::World;
 use super::{At, ops::Ops};
-use crate::explore::{access, sim};
+use crate::explore::sim;
 use crate::poison::lock;
 use std::sync::atomic::Ordering::SeqCst;
 use vellum::Error;
@@ -51,13 +51,14 @@ impl<A: Arch> SwapOps for World<A> {
         sim::happened(|| format!("  holds F{:x}", frame.0));
         body();
         let word = self.vm().machine().memory().word(frame, 0)?;
-        access::touch_at(&[(word.as_ptr().addr(), value.is_some())]);
+        self.touch_by_device(word, value.is_some());
         if let Some(value) = value {
             word.store(value, SeqCst);
             let page = self.address(at) >> A::PAGE_SHIFT;
-            self.shared.with_oracle(|oracle| oracle.store(process, page, value));
+            self.shared.with_oracle(|oracle| oracle.store_by_device(process, page, value));
             sim::happened(|| format!("  the device stores {value} to F{:x}", frame.0));
             held.mark_dirty();
+            self.shared.with_oracle(|oracle| oracle.said(process, page, value));
         }
         let result = word.load(SeqCst);
         sim::happened(|| format!("  F{:x} has {result}; is let go", frame.0));
@@ -86,9 +87,11 @@ impl Cpu<'_> {
     /// Gives pages up until they are stored to again (`MADV_FREE`): until then they may read as at first.
     pub fn give_up(&self, at: At, pages: u64) -> bool {
         let process = self.process();
-        self.pages(at, pages).for_each(|page| self.shared.with_oracle(|oracle| oracle.given_up(process, page)));
+        self.shared.with_oracle(|oracle| oracle.begin_giving_up(process, self.pages(at, pages)));
         let text = format!("madvise FREE {}", self.range(at, pages));
-        self.operation(text, || self.ops.swap().give_up(process, at, pages))
+        let done = self.operation(text, || self.ops.swap().give_up(process, at, pages));
+        self.shared.with_oracle(|oracle| oracle.end_giving_up(process, self.pages(at, pages)));
+        done
     }
 
     /// Faults pages in as for stores, without any (`MADV_POPULATE_WRITE`).

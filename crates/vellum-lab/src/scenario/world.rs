@@ -1,7 +1,8 @@
 //! The world of one execution: a `Vm` on a [`Lab`], processes, a file.
 
-use super::backing::{TestFile, TestSwap};
+use super::backing::{FILE_PAGES, TestFile, TestSwap};
 use super::cpu::Cpu;
+use super::file::FileOps;
 use super::ops::{Ops, Prot, Shows};
 use super::oracle::Oracle;
 use super::pressure::PressureOps;
@@ -17,7 +18,7 @@ use std::marker::PhantomData;
 use std::ops::Range;
 use std::ptr::NonNull;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
-use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use std::sync::{Arc, Mutex};
 use vellum::arch::{Arch, Semantics, entries, table_order};
 use vellum::ops::{Advice, FaultError, MapFlags, MapRequest, Place, RemapPlace, RemapRequest, Sharing};
@@ -29,8 +30,6 @@ use vellum::{AreaId, AuditError, Error, Machine, Object, Space, Vm};
 fn frames<A: Arch>() -> u64 {
     64 + (0..A::LEVELS).map(|level| 8u64 << table_order::<A>(level)).sum::<u64>()
 }
-/// Pages of the file.
-const FILE_PAGES: u64 = 4;
 
 /// A process's space.
 type Handle<A> = Arc<Space<'static, Lab<A>>>;
@@ -111,6 +110,8 @@ pub(crate) struct World<A: Arch> {
     pub(super) processes: Mutex<Vec<Option<Handle<A>>>>,
     pub(super) file: Mutex<Option<Object<'static, Lab<A>>>>,
     backing: NonNull<TestFile>,
+    /// The file is shared memory.
+    pub(super) is_memory: AtomicBool,
     /// Once there is swap.
     pub(super) swap: Mutex<Option<(TestSwap, AreaId)>>,
     pub(super) toy: ToyTables<A>,
@@ -129,7 +130,7 @@ impl<A: Arch> World<A> {
         let machine = Lab::new(&config).expect("the host has room for a small world");
         let vm = Box::new(Vm::new(machine).unwrap_or_else(|error| panic!("the core refuses the world: {error}")));
         let vm = NonNull::from(Box::leak(vm));
-        let backing = Box::new(TestFile::new(FILE_PAGES as usize, 1 << A::PAGE_SHIFT));
+        let backing = Box::new(TestFile::new(1 << A::PAGE_SHIFT));
         let world = World {
             scenario,
             shared: Shared::default(),
@@ -137,6 +138,7 @@ impl<A: Arch> World<A> {
             processes: Mutex::default(),
             file: Mutex::default(),
             backing: NonNull::from(Box::leak(backing)),
+            is_memory: AtomicBool::new(false),
             swap: Mutex::default(),
             toy: ToyTables::new(vm),
         };
@@ -180,6 +182,34 @@ impl<A: Arch> World<A> {
         processes.push(Some(Arc::new(space)));
         self.shared.processes.store(processes.len() as u32, Relaxed);
         processes.len() - 1
+    }
+
+    /// What a user of `process` does to the word at `address`; `None` if the program gets a signal for it.
+    pub(super) fn access_at(&self, process: usize, address: u64, action: Action) -> Option<u64> {
+        let space = self.space(process);
+        let resolve = |kind| {
+            let failures = sim::failures();
+            match self.shared.busy(|| space.fault(address, kind)) {
+                Ok(_) => Ok(()),
+                // The program is not told: an allocation that failed on purpose is tried again with the access.
+                Err(FaultError::OutOfMemory { .. }) if sim::failures() > failures => Ok(()),
+                Err(error) => Err(error),
+            }
+        };
+        match self.vm().machine().user_access(self.vm(), address, action, resolve) {
+            Ok(value) => Some(value),
+            Err(UserError::Fault(error)) => {
+                sim::happened(|| format!("signal: {error}"));
+                None
+            }
+            Err(UserError::Broken) => None,
+        }
+    }
+
+    /// The step in which a device reads or stores to the word of a page that it holds.
+    pub(super) fn touch_by_device(&self, word: &AtomicU64, writes: bool) {
+        let words = access::word_at(word.as_ptr().addr()).map(|word| (word, writes));
+        access::touch(&words.into_iter().chain([(WordId::FILE_STORES, writes)]).collect::<Vec<_>>());
     }
 
     pub(super) fn bytes(&self, pages: u64) -> u64 {
@@ -336,39 +366,18 @@ impl<A: Arch> Ops for World<A> {
     }
 
     fn access(&self, process: usize, at: At, action: Action) -> Option<u64> {
-        let space = self.space(process);
         let address = self.address(at);
-        let page = address >> A::PAGE_SHIFT;
+        let value = self.access_at(process, address, action)?;
         // The oracle is told in the same step as the access, before anything else can run.
-        let resolve = |kind| {
-            let failures = sim::failures();
-            match self.shared.busy(|| space.fault(address, kind)) {
-                Ok(_) => Ok(()),
-                // The program is not told: an allocation that failed on purpose is tried again with the access.
-                Err(FaultError::OutOfMemory { .. }) if sim::failures() > failures => Ok(()),
-                Err(error) => Err(error),
-            }
-        };
-        match self.vm().machine().user_access(self.vm(), address, action, resolve) {
-            Ok(value) => {
-                let wrong = self.shared.with_oracle(|oracle| match action {
-                    Action::Store { value, .. } => {
-                        oracle.store(process, page, value);
-                        None
-                    }
-                    Action::Load { .. } | Action::SetTag(_) => oracle.load(process, page, value),
-                });
-                if let Some(wrong) = wrong {
-                    self.cpu().expect(false, "I-LOST", &wrong);
-                }
-                Some(value)
-            }
-            Err(UserError::Fault(error)) => {
-                sim::happened(|| format!("signal: {error}"));
-                None
-            }
-            Err(UserError::Broken) => None,
+        let page = address >> A::PAGE_SHIFT;
+        let wrong = self.shared.with_oracle(|oracle| match action {
+            Action::Store { value, .. } => oracle.store(process, page, value),
+            Action::Load { .. } | Action::SetTag(_) => oracle.load(process, page, value),
+        });
+        if let Some(wrong) = wrong {
+            self.cpu().expect(false, wrong.invariant, &wrong.text);
         }
+        Some(value)
     }
 
     fn speculate(&self, at: At) {
@@ -395,8 +404,22 @@ impl<A: Arch> Ops for World<A> {
         file.map_or(Ok(()), |file| file.write_back().map(|_| ()))
     }
 
+    fn has_backing(&self) -> bool {
+        !self.is_memory.load(Relaxed)
+    }
+
     fn in_backing(&self, index: u64) -> u64 {
         self.backing().word(index)
+    }
+
+    fn look_at_stores(&self) {
+        access::drain_own();
+        access::touch(&[(WordId::FILE_STORES, false)]);
+    }
+
+    fn look_at_backing(&self) {
+        let words: Vec<_> = (0..FILE_PAGES).map(|index| (WordId::of_backing(index), false)).collect();
+        access::touch(&words);
     }
 
     fn drop_file(&self) {
@@ -449,6 +472,10 @@ impl<A: Arch> Ops for World<A> {
     }
 
     fn swap(&self) -> &dyn SwapOps {
+        self
+    }
+
+    fn file(&self) -> &dyn FileOps {
         self
     }
 

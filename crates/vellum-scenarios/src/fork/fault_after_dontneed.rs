@@ -1,0 +1,42 @@
+//! G20: a thread gives a page up, stores to it again and then to another, while a second thread forks. The page is
+//! absent when fork copies its leaf, so that the fault makes a new one, which only the parent has; the store to the
+//! other page goes through a translation that fork has not flushed yet, to a page that the child gets. As in D10, the
+//! child has the second store and not what came before it, though nothing was copied here.
+
+use vellum_lab::explore::Bound;
+use vellum_lab::scenario::{Process, Prot, Scenario, X, Y, actor};
+use vellum::Guard;
+
+const CHILD: usize = 0;
+
+pub(crate) static SCENARIO: Scenario = Scenario {
+    id: "G20",
+    title: "a fault after DONTNEED makes a page before fork's flush",
+    guards: &[Guard::ForkGate],
+    invariants: &["I-COW"],
+    bound: Bound { preemptions: 2, surprises: 0 },
+    start: |cpu| {
+        cpu.map(X, 2, Prot::ReadWrite);
+        cpu.store(X, 1);
+        cpu.store(Y, 1);
+    },
+    actors: &[
+        // This CPU has the translation of Y cached from the beginning.
+        actor("DONTNEED, user", |cpu| {
+            cpu.dont_need(X, 1);
+            cpu.store(X, 5);
+            cpu.store(Y, 2);
+        }),
+        actor("fork", |cpu| {
+            if let Some(Process(child)) = cpu.fork() {
+                cpu.note(CHILD, child as u64);
+            }
+        }),
+    ],
+    end: |cpu| {
+        cpu.switch_to(Process(cpu.noted(CHILD) as usize));
+        let (first, second) = (cpu.load(X), cpu.load(Y));
+        cpu.expect(second != Some(2) || first == Some(5), "I-COW", "the child has the second store and not the first");
+    },
+    ..Scenario::DEFAULT
+};
