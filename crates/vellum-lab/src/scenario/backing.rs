@@ -3,6 +3,7 @@
 //! Both are host variables that CPUs share. What the core keeps CPUs from doing at once is not looked at here; what it
 //! hands out of memory, and the pages of swap, are touched as what they stand for.
 
+use crate::contract;
 use crate::explore::{access, sim};
 use crate::poison::lock;
 use std::ops::Range;
@@ -37,10 +38,12 @@ impl TestFile {
 
 impl Backing for TestFile {
     fn length(&self) -> u64 {
+        contract::may_sleep("Backing::length");
         lock(&self.0).len() as u64
     }
 
     fn read(&self, index: u64, page: &mut [u8]) -> Result<(), IoError> {
+        contract::may_sleep("Backing::read");
         access::touch_at(&[(page.as_ptr().addr(), true)]);
         let start = index as usize * self.1;
         page.copy_from_slice(lock(&self.0).get(start..start + self.1).ok_or(IoError)?);
@@ -48,6 +51,7 @@ impl Backing for TestFile {
     }
 
     fn write(&self, index: u64, page: &[u8]) -> Result<(), IoError> {
+        contract::may_sleep("Backing::write");
         access::touch_at(&[(page.as_ptr().addr(), false)]);
         let start = index as usize * self.1;
         lock(&self.0).get_mut(start..start + self.1).ok_or(IoError)?.copy_from_slice(page);
@@ -111,6 +115,7 @@ impl SwapDevice for TestSwap {
     }
 
     fn read(&self, page: u64, into: &mut [u8]) -> Result<(), IoError> {
+        contract::may_sleep("SwapDevice::read");
         let place = self.transfer(page, into, false)?;
         into.copy_from_slice(lock(&self.0.contents).get(place).ok_or(IoError)?);
         sim::happened(|| format!("swap page {page} is read: {}", first_word(into)));
@@ -118,6 +123,7 @@ impl SwapDevice for TestSwap {
     }
 
     fn write(&self, page: u64, from: &[u8]) -> Result<(), IoError> {
+        contract::may_sleep("SwapDevice::write");
         let place = self.transfer(page, from, true)?;
         lock(&self.0.contents).get_mut(place).ok_or(IoError)?.copy_from_slice(from);
         sim::happened(|| format!("swap page {page} is written: {}", first_word(from)));

@@ -4,6 +4,7 @@
 
 mod allocation_failure;
 mod broadcast;
+mod contract;
 mod flush_rule;
 mod groups;
 mod hardware;
