@@ -16,6 +16,7 @@ mod pressure_stress;
 mod replay;
 mod sequences;
 mod sharing;
+mod strict;
 mod tags;
 mod trace;
 mod trace_fuzz;
