@@ -5,6 +5,7 @@ mod access;
 mod background;
 pub mod compressor;
 pub mod conflicts;
+pub mod contract;
 pub mod det;
 pub mod explore;
 mod failure;

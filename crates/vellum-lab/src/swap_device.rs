@@ -1,5 +1,6 @@
 //! Block devices for swap, with failures on demand.
 
+use crate::contract;
 use crate::failure::{FailureGate, FailurePlan};
 use crate::poison::lock;
 use rustc_hash::FxHashMap;
@@ -39,6 +40,7 @@ impl Port {
 
     /// Makes a transfer, if the plan lets it.
     fn transfer(&self, body: impl FnOnce() -> Result<(), IoError>) -> Result<(), IoError> {
+        contract::may_sleep("a transfer of swap");
         self.transfers.fetch_add(1, Relaxed);
         let result = if self.gate.allow() { body() } else { Err(IoError) };
         self.failures.fetch_add(result.is_err() as u64, Relaxed);

@@ -86,7 +86,13 @@ pub unsafe trait Machine: Sized + Send + Sync + 'static {
     }
 
     /// Keeps the caller on its CPU, and others off it, until the matching [`Machine::enable_preemption`].
-    /// Flush interrupts stay enabled. Not nested by the core.
+    /// Flush interrupts stay enabled.
+    ///
+    /// The core does not nest its own calls, makes none in [`crate::Vm::handle_interrupt`], and has undone this one
+    /// wherever the embedder may sleep: in [`Machine::sleep`], [`Machine::compress`], [`Machine::decompress`],
+    /// [`Machine::out_of_memory`], and every method of a [`crate::Backing`] or a [`crate::SwapDevice`]. An embedder
+    /// which calls with pre-emption off what does not sleep, as a scheduler calls [`crate::Vm::switch_to`], has to
+    /// count: the core's pair then lies within its own.
     fn disable_preemption(&self);
 
     /// Ends what [`Machine::disable_preemption`] began.
@@ -186,13 +192,14 @@ pub unsafe trait Machine: Sized + Send + Sync + 'static {
     }
 
     /// Compresses a page into `into`, which is as long; the length of the result, or `None` if the page does not get
-    /// smaller or the machine has no compressor: then the compressed tier of swap is not used. Called without locks.
+    /// smaller or the machine has no compressor: then the compressed tier of swap is not used. Called without locks and
+    /// with pre-emption on: it may be slow, and sleep.
     fn compress(&self, page: &[u8], into: &mut [u8]) -> Option<usize> {
         let _ = (page, into);
         None
     }
 
-    /// Restores a page from what [`Machine::compress`] made of it; whether that was possible.
+    /// Restores a page from what [`Machine::compress`] made of it; whether that was possible. Called like that.
     fn decompress(&self, from: &[u8], page: &mut [u8]) -> bool {
         let _ = (from, page);
         false
@@ -212,7 +219,7 @@ pub unsafe trait Machine: Sized + Send + Sync + 'static {
 
     /// No memory is left, and none could be reclaimed: `victim` is the space whose end would free most. An embedder
     /// ends that program, or another, and says whether trying again may help; otherwise the operation fails. Called
-    /// without locks; may sleep.
+    /// without locks and with pre-emption on; may sleep.
     fn out_of_memory(&self, victim: &crate::reclaim::Victim) -> bool {
         let _ = victim;
         false

@@ -1,9 +1,10 @@
 //! A machine for unit tests: memory from the host, CPUs that are whatever thread says it is one.
 
 use crate::arch::{Arch, X86_64};
-use crate::cpuset::CpuSet;
+use crate::cpuset::{CPUS_MAX, CpuSet};
 use crate::machine::{Asid, Machine, MemoryRange, RootLoad};
 use crate::phys::Pfn;
+use crate::reclaim::Victim;
 use core::cell::Cell;
 use core::marker::PhantomData;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
@@ -14,6 +15,16 @@ use std::vec::Vec;
 
 std::thread_local! {
     static CPU: Cell<usize> = const { Cell::new(0) };
+    /// By CPU: how often pre-emption is off, as far as this thread has switched it.
+    static INSIDE: [Cell<u32>; CPUS_MAX] = const { [const { Cell::new(0) }; CPUS_MAX] };
+}
+
+/// What backings, devices and machines of tests do wherever they may sleep: `what` is called, and pre-emption must be
+/// on. A test which is inside the core itself nests what the core does in it; so nesting is left to the laboratory's
+/// machines.
+pub(crate) fn may_sleep(what: &str) {
+    let inside = INSIDE.with(|inside| inside[CPU.get()].get());
+    assert!(inside == 0 || std::thread::panicking(), "{what}, which may sleep, is called with pre-emption off");
 }
 
 /// From now on the current thread is CPU `cpu` of whatever machine it uses. Two threads must not be the same CPU of
@@ -139,9 +150,13 @@ unsafe impl<A: Arch> Machine for TestMachine<A> {
         self.nodes[cpu]
     }
 
-    fn disable_preemption(&self) {}
+    fn disable_preemption(&self) {
+        INSIDE.with(|inside| inside[CPU.get()].update(|depth| depth + 1));
+    }
 
-    fn enable_preemption(&self) {}
+    fn enable_preemption(&self) {
+        INSIDE.with(|inside| inside[CPU.get()].update(|depth| depth.checked_sub(1).expect("pre-emption is off")));
+    }
 
     fn load_root(&self, _load: RootLoad) {}
 
@@ -157,11 +172,17 @@ unsafe impl<A: Arch> Machine for TestMachine<A> {
         std::thread::yield_now();
     }
 
+    fn sleep(&self, word: &AtomicU32, seen: u32) {
+        may_sleep("Machine::sleep");
+        self.wait_change(word, seen);
+    }
+
     fn now(&self) -> u64 {
         0
     }
 
     fn compress(&self, page: &[u8], into: &mut [u8]) -> Option<usize> {
+        may_sleep("Machine::compress");
         let mut length = 0;
         for run in page.chunk_by(|left, right| left == right).flat_map(|run| run.chunks(255)) {
             into.get_mut(length..length + 2)?.copy_from_slice(&[run.len() as u8, run[0]]);
@@ -171,6 +192,7 @@ unsafe impl<A: Arch> Machine for TestMachine<A> {
     }
 
     fn decompress(&self, from: &[u8], page: &mut [u8]) -> bool {
+        may_sleep("Machine::decompress");
         let mut at = 0;
         for pair in from.chunks_exact(2) {
             let Some(run) = page.get_mut(at..at + pair[0] as usize) else { return false };
@@ -189,6 +211,11 @@ unsafe impl<A: Arch> Machine for TestMachine<A> {
 
     fn write_tags(&self, pfn: Pfn, tags: &[u8]) {
         self.tags.lock().unwrap().insert(pfn.0, tags.to_vec());
+    }
+
+    fn out_of_memory(&self, _victim: &Victim) -> bool {
+        may_sleep("Machine::out_of_memory");
+        false
     }
 
     fn demotion_target(&self, node: u8) -> Option<u8> {

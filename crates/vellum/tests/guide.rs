@@ -1,5 +1,5 @@
-//! The guide for embedders says nothing that does not compile: its code is taken, line by line, from the example and
-//! from this file.
+//! The guide for embedders says nothing that does not compile: its code is taken, line by line, from the example, from
+//! this file, and from a test of the strict wrapper.
 
 #[path = "../examples/embed.rs"]
 #[allow(dead_code)]
@@ -11,7 +11,11 @@ use vellum::ops::{Access, Advice, FaultError, MapFlags, MapRequest, Place, Shari
 use vellum::{Backing, Error, IoError, Machine, Object, Space, SwapDevice, Vm};
 
 const GUIDE: &str = include_str!("../../../docs/EMBEDDING.md");
-const SOURCES: [&str; 2] = [include_str!("../examples/embed.rs"), include_str!("guide.rs")];
+const SOURCES: [&str; 3] = [
+    include_str!("../examples/embed.rs"),
+    include_str!("guide.rs"),
+    include_str!("../../vellum-strict/tests/embedding.rs"),
+];
 
 /// The lines of a text without their indentation, blank ones left out.
 fn lines(text: &str) -> Vec<&str> {

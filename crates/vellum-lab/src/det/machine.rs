@@ -2,6 +2,7 @@
 
 use super::Det;
 use crate::access::Simulated;
+use crate::contract;
 use crate::hardware::{Fault, FrameKinds, HostMemory, Translated, Violation, ViolationLog};
 use crate::poison::lock;
 use crate::recorder;
@@ -10,7 +11,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use vellum::arch::Arch;
 use vellum::ops::Access;
 use vellum::phys::Pfn;
-use vellum::{Asid, CpuSet, Machine, MemoryRange, RootLoad, Touch};
+use vellum::{Asid, CpuSet, Machine, MemoryRange, RootLoad, Touch, Victim};
 
 /// Waits in a row after which the machine is taken to be stuck.
 const WAITS_MAX: u32 = 10_000;
@@ -48,11 +49,13 @@ unsafe impl<A: Arch> Machine for Det<A> {
     #[inline]
     fn disable_preemption(&self) {
         self.inside.store(self.inside.load(Relaxed) + 1, Relaxed);
+        contract::disable(self.current_cpu());
     }
 
     #[inline]
     fn enable_preemption(&self) {
         self.inside.store(self.inside.load(Relaxed).saturating_sub(1), Relaxed);
+        contract::enable(self.current_cpu());
     }
 
     fn load_root(&self, load: RootLoad) {
@@ -106,15 +109,22 @@ unsafe impl<A: Arch> Machine for Det<A> {
         );
     }
 
+    fn sleep(&self, word: &AtomicU32, seen: u32) {
+        contract::may_sleep("Machine::sleep");
+        self.wait_change(word, seen);
+    }
+
     fn now(&self) -> u64 {
         self.clock_ns.load(Relaxed)
     }
 
     fn compress(&self, page: &[u8], into: &mut [u8]) -> Option<usize> {
+        contract::may_sleep("Machine::compress");
         self.compressor.compress(page, into)
     }
 
     fn decompress(&self, from: &[u8], page: &mut [u8]) -> bool {
+        contract::may_sleep("Machine::decompress");
         self.compressor.decompress(from, page)
     }
 
@@ -124,6 +134,11 @@ unsafe impl<A: Arch> Machine for Det<A> {
 
     fn write_tags(&self, pfn: Pfn, tags: &[u8]) {
         self.memory.unpack_tags(pfn, tags);
+    }
+
+    fn out_of_memory(&self, _victim: &Victim) -> bool {
+        contract::may_sleep("Machine::out_of_memory");
+        false
     }
 
     fn allow_allocation(&self, _order: u8) -> bool {

@@ -1,13 +1,14 @@
 //! What the machine does for the core.
 
 use super::{Lab, addresses};
+use crate::contract;
 use crate::explore::{WordId, access, sim, wait};
 use crate::poison::lock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use vellum::arch::Arch;
 use vellum::phys::Pfn;
 use vellum::sync::{Modify, Word};
-use vellum::{Asid, CpuSet, Guard, Machine, MemoryRange, RootLoad};
+use vellum::{Asid, CpuSet, Guard, Machine, MemoryRange, RootLoad, Victim};
 
 // SAFETY: 1. `memory` allocated every frame of `memory()` contiguously within its ranges, page-aligned, for the life of
 // the machine, and hands out no other access to it than the atomics of simulated user and hardware accesses.
@@ -35,9 +36,13 @@ unsafe impl<A: Arch> Machine for Lab<A> {
         self.cpu_nodes[cpu]
     }
 
-    fn disable_preemption(&self) {}
+    fn disable_preemption(&self) {
+        contract::disable(sim::current_cpu());
+    }
 
-    fn enable_preemption(&self) {}
+    fn enable_preemption(&self) {
+        contract::enable(sim::current_cpu());
+    }
 
     fn load_root(&self, load: RootLoad) {
         let cpu = sim::current_cpu();
@@ -116,17 +121,24 @@ unsafe impl<A: Arch> Machine for Lab<A> {
         wait::wait_change(word, seen);
     }
 
+    fn sleep(&self, word: &AtomicU32, seen: u32) {
+        contract::may_sleep("Machine::sleep");
+        wait::wait_change(word, seen);
+    }
+
     fn now(&self) -> u64 {
         0
     }
 
     fn compress(&self, page: &[u8], into: &mut [u8]) -> Option<usize> {
+        contract::may_sleep("Machine::compress");
         // Bytes are read and written without going through the store buffer.
         access::drain_own();
         self.compressor.compress(page, into)
     }
 
     fn decompress(&self, from: &[u8], page: &mut [u8]) -> bool {
+        contract::may_sleep("Machine::decompress");
         access::drain_own();
         self.compressor.decompress(from, page)
     }
@@ -163,6 +175,11 @@ unsafe impl<A: Arch> Machine for Lab<A> {
         access::touch_at(&[(from.addr(), false), (to.addr(), true)]);
         // SAFETY: the caller's contract.
         unsafe { core::ptr::copy_nonoverlapping(from, to, 1 << A::PAGE_SHIFT) }
+    }
+
+    fn out_of_memory(&self, _victim: &Victim) -> bool {
+        contract::may_sleep("Machine::out_of_memory");
+        false
     }
 
     fn allow_allocation(&self, _order: u8) -> bool {

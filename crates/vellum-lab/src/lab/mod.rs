@@ -11,6 +11,7 @@ mod user;
 pub(crate) use user::{Action, UserError};
 
 use crate::compressor::Compressor;
+use crate::contract;
 use crate::explore::sim;
 use crate::hardware::{Bus, Checks, FrameKinds, HostMemory, MachineConfig, Mmu, NoHostMemory, ViolationLog};
 use crate::poison::lock;
@@ -59,6 +60,7 @@ struct LabCpu<A> {
 impl<A: Arch> Lab<A> {
     /// A machine of that shape, with some frames for toys that the core does not know of.
     pub fn new(config: &MachineConfig) -> Result<Lab<A>, NoHostMemory> {
+        contract::reset();
         let (ranges, cpu_nodes) = (config.ranges.len(), config.cpu_nodes());
         let config = &config.clone().and_range(1, toy_frames::<A>(), 0);
         let cpu =

@@ -4,6 +4,7 @@ use rustc_hash::FxHashMap;
 use std::sync::{Mutex, OnceLock};
 use vellum::{Backing, IoError};
 
+use crate::contract;
 use crate::poison::lock;
 
 /// The page of a file that nobody has written to.
@@ -37,11 +38,13 @@ impl PatternFile {
 
 impl Backing for PatternFile {
     fn length(&self) -> u64 {
+        contract::may_sleep("Backing::length");
         // All that offsets can express.
         i64::MAX as u64 & !0xfff
     }
 
     fn read(&self, index: u64, page: &mut [u8]) -> Result<(), IoError> {
+        contract::may_sleep("Backing::read");
         match lock(&self.written).get(&index) {
             Some(bytes) => page.copy_from_slice(bytes),
             None => fill_page(self.identity, index, page),
@@ -50,6 +53,7 @@ impl Backing for PatternFile {
     }
 
     fn write(&self, index: u64, page: &[u8]) -> Result<(), IoError> {
+        contract::may_sleep("Backing::write");
         lock(&self.written).insert(index, page.into());
         Ok(())
     }

@@ -3,6 +3,7 @@
 //! Both are host variables that CPUs share. What the core keeps CPUs from doing at once is not looked at here; what it
 //! hands out of memory, and the pages of swap, are touched as what they stand for.
 
+use crate::contract;
 use crate::explore::{WordId, access, sim};
 use crate::poison::lock;
 use std::ops::Range;
@@ -59,11 +60,13 @@ impl TestFile {
 
 impl Backing for TestFile {
     fn length(&self) -> u64 {
+        contract::may_sleep("Backing::length");
         access::touch(&[(WordId::FILE_LENGTH, false)]);
         lock(&self.contents).len() as u64
     }
 
     fn read(&self, index: u64, page: &mut [u8]) -> Result<(), IoError> {
+        contract::may_sleep("Backing::read");
         access::drain_own();
         if self.start(index) as u64 >= self.length() {
             return Err(IoError);
@@ -79,6 +82,7 @@ impl Backing for TestFile {
     }
 
     fn write(&self, index: u64, page: &[u8]) -> Result<(), IoError> {
+        contract::may_sleep("Backing::write");
         access::drain_own();
         let words = access::word_at(page.as_ptr().addr()).map(|word| (word, false));
         access::touch(&words.into_iter().chain([(WordId::of_backing(index), true)]).collect::<Vec<_>>());
@@ -162,6 +166,7 @@ impl SwapDevice for TestSwap {
     }
 
     fn read(&self, page: u64, into: &mut [u8]) -> Result<(), IoError> {
+        contract::may_sleep("SwapDevice::read");
         let place = self.transfer(page, into, false)?;
         into.copy_from_slice(lock(&self.0.contents).get(place).ok_or(IoError)?);
         sim::happened(|| format!("swap page {page} is read: {}", first_word(into)));
@@ -169,6 +174,7 @@ impl SwapDevice for TestSwap {
     }
 
     fn write(&self, page: u64, from: &[u8]) -> Result<(), IoError> {
+        contract::may_sleep("SwapDevice::write");
         let place = self.transfer(page, from, true)?;
         lock(&self.0.contents).get_mut(place).ok_or(IoError)?.copy_from_slice(from);
         sim::happened(|| format!("swap page {page} is written: {}", first_word(from)));

@@ -2,6 +2,7 @@
 
 use super::{NO_ROOT, SEAT, Threads, count};
 use crate::access::Simulated;
+use crate::contract;
 use crate::hardware::{Fault, FrameKinds, HostMemory, Translated, Violation, ViolationLog};
 use crate::poison::lock;
 use std::sync::atomic::AtomicU32;
@@ -9,7 +10,7 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use vellum::arch::Arch;
 use vellum::ops::Access;
 use vellum::phys::Pfn;
-use vellum::{Asid, CpuSet, Machine, MemoryRange, RootLoad};
+use vellum::{Asid, CpuSet, Machine, MemoryRange, RootLoad, Victim};
 
 /// Tries before a waiting thread lets others run.
 const SPINS: u32 = 64;
@@ -49,10 +50,14 @@ unsafe impl<A: Arch> Machine for Threads<A> {
     }
 
     #[inline(always)]
-    fn disable_preemption(&self) {}
+    fn disable_preemption(&self) {
+        contract::disable(self.current_cpu());
+    }
 
     #[inline(always)]
-    fn enable_preemption(&self) {}
+    fn enable_preemption(&self) {
+        contract::enable(self.current_cpu());
+    }
 
     fn load_root(&self, load: RootLoad) {
         let cpu = self.cpu();
@@ -138,6 +143,7 @@ unsafe impl<A: Arch> Machine for Threads<A> {
     }
 
     fn sleep(&self, word: &AtomicU32, seen: u32) {
+        contract::may_sleep("Machine::sleep");
         self.poll();
         self.wait_change(word, seen);
     }
@@ -147,10 +153,12 @@ unsafe impl<A: Arch> Machine for Threads<A> {
     }
 
     fn compress(&self, page: &[u8], into: &mut [u8]) -> Option<usize> {
+        contract::may_sleep("Machine::compress");
         self.compressor.compress(page, into)
     }
 
     fn decompress(&self, from: &[u8], page: &mut [u8]) -> bool {
+        contract::may_sleep("Machine::decompress");
         self.compressor.decompress(from, page)
     }
 
@@ -160,6 +168,11 @@ unsafe impl<A: Arch> Machine for Threads<A> {
 
     fn write_tags(&self, pfn: Pfn, tags: &[u8]) {
         self.memory.unpack_tags(pfn, tags);
+    }
+
+    fn out_of_memory(&self, _victim: &Victim) -> bool {
+        contract::may_sleep("Machine::out_of_memory");
+        false
     }
 }
 

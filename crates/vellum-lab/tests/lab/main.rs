@@ -4,6 +4,7 @@
 
 mod allocation_failure;
 mod broadcast;
+mod contract;
 mod flush_rule;
 mod groups;
 mod hardware;
@@ -15,6 +16,7 @@ mod pressure_stress;
 mod replay;
 mod sequences;
 mod sharing;
+mod strict;
 mod tags;
 mod trace;
 mod trace_fuzz;

@@ -11,6 +11,7 @@ use vellum::arch::{Aarch64, Arch, Prot, Tiny, X86_64};
 use vellum::ops::{Advice, MapFlags, MapRequest, Place, RemapPlace, RemapRequest, Sharing};
 use vellum::{AreaId, Backing, Error, IoError, Object, Space};
 use vellum_lab::AccessError;
+use vellum_lab::contract;
 use vellum_lab::det::{Det, FailurePlan};
 use vellum_lab::hardware::MachineConfig;
 use vellum_lab::hosted::Hosted;
@@ -81,16 +82,19 @@ impl Port {
 
 impl Backing for File {
     fn length(&self) -> u64 {
+        contract::may_sleep("Backing::length");
         FILE_PAGES * PAGE
     }
 
     fn read(&self, index: u64, page: &mut [u8]) -> Result<(), IoError> {
+        contract::may_sleep("Backing::read");
         self.reads.pass()?;
         page.copy_from_slice(&self.pages[index as usize].lock().unwrap());
         Ok(())
     }
 
     fn write(&self, index: u64, page: &[u8]) -> Result<(), IoError> {
+        contract::may_sleep("Backing::write");
         self.writes.pass()?;
         self.pages[index as usize].lock().unwrap().copy_from_slice(page);
         Ok(())
@@ -320,7 +324,7 @@ impl<'h, A: Arch> Stage<'h, A> {
 
     fn swap_off(&mut self) -> Result<(), Fails> {
         if let Some(area) = self.area {
-            self.hosted.vm().swap_off(area).map_err(of_core)?;
+            contract::known_to_break(|| self.hosted.vm().swap_off(area)).map_err(of_core)?;
             self.area = None;
         }
         Ok(())
@@ -329,7 +333,7 @@ impl<'h, A: Arch> Stage<'h, A> {
     fn swap_on(&mut self) -> Result<(), Fails> {
         let device = MemoryDevice::new(3000, PAGE as usize);
         let area = self.hosted.vm().swap_on(device, 1).map_err(of_core)?;
-        self.hosted.vm().swap_off(area).map_err(of_core)
+        contract::known_to_break(|| self.hosted.vm().swap_off(area)).map_err(of_core)
     }
 
     fn fork(&mut self) -> Result<(), Fails> {

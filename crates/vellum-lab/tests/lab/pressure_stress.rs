@@ -12,6 +12,7 @@ use vellum::arch::{Aarch64, Arch, Prot, X86_64};
 use vellum::ops::{Advice, MapFlags, MapRequest, Place, RemapPlace, RemapRequest, Sharing};
 use vellum::{AreaId, Backing, Error, Event, IoError, NodeSet, Object, Policy, Space};
 use vellum_lab::AccessError;
+use vellum_lab::contract;
 use vellum_lab::hardware::MachineConfig;
 use vellum_lab::swap_device::MemoryDevice;
 use vellum_lab::threads::{CpuThread, Mmus, ThreadHost, Threads};
@@ -32,16 +33,19 @@ struct File(Mutex<Vec<u8>>);
 
 impl Backing for File {
     fn length(&self) -> u64 {
+        contract::may_sleep("Backing::length");
         EACH * CPUS as u64 * PAGE
     }
 
     fn read(&self, index: u64, page: &mut [u8]) -> Result<(), IoError> {
+        contract::may_sleep("Backing::read");
         let start = (index * PAGE) as usize;
         page.copy_from_slice(&self.0.lock().unwrap()[start..start + PAGE as usize]);
         Ok(())
     }
 
     fn write(&self, index: u64, page: &[u8]) -> Result<(), IoError> {
+        contract::may_sleep("Backing::write");
         let start = (index * PAGE) as usize;
         self.0.lock().unwrap()[start..start + PAGE as usize].copy_from_slice(page);
         Ok(())
@@ -332,7 +336,7 @@ impl<'w, 'h, A: Arch> Worker<'w, 'h, A> {
         let vm = self.world.host.vm();
         let Ok(mut area) = self.world.area.try_lock() else { return };
         match *area {
-            Some(id) if self.random.u32(..4) == 0 => match vm.swap_off(id) {
+            Some(id) if self.random.u32(..4) == 0 => match contract::known_to_break(|| vm.swap_off(id)) {
                 Ok(()) => *area = None,
                 Err(Error::OutOfMemory | Error::Invalid { .. }) => {}
                 Err(error) => panic!("{error}"),

@@ -46,9 +46,9 @@ use registry::Links;
 
 /// A file, or whatever else pages can be read from and written to; what the embedder implements.
 ///
-/// The methods may sleep, and are called holding nothing but sleeping locks of this object and its pages. Any operation
-/// which allocates may call them, to free memory: so they must not wait for an operation on the same object, nor touch
-/// memory of programs, whose faults may.
+/// The methods may sleep, and are called with pre-emption on, holding nothing but sleeping locks of this object and its
+/// pages. Any operation which allocates may call them, to free memory: so they must not wait for an operation on the
+/// same object, nor touch memory of programs, whose faults may.
 pub trait Backing: Send + Sync {
     /// Length in bytes. It may grow; pages beyond an end that has moved down are no longer written.
     fn length(&self) -> u64;

@@ -11,7 +11,7 @@ use crate::machine::Machine;
 use crate::phys::{Kind, Pfn};
 use crate::stat::Event;
 use crate::sync::{Rank, RawLock};
-use crate::testing::{TestMachine, become_cpu};
+use crate::testing::{TestMachine, become_cpu, may_sleep};
 use crate::vm::Vm;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering::SeqCst};
 use std::collections::{BTreeMap, BTreeSet};
@@ -91,10 +91,12 @@ fn byte_of(page: usize) -> u8 {
 
 impl Backing for TestFile {
     fn length(&self) -> u64 {
+        may_sleep("Backing::length");
         self.data.lock().unwrap().len() as u64
     }
 
     fn read(&self, index: u64, page: &mut [u8]) -> Result<(), IoError> {
+        may_sleep("Backing::read");
         thread::yield_now();
         // Careless about what lies beyond the end.
         page.fill(0xee);
@@ -110,6 +112,7 @@ impl Backing for TestFile {
     }
 
     fn write(&self, index: u64, page: &[u8]) -> Result<(), IoError> {
+        may_sleep("Backing::write");
         thread::yield_now();
         if self.bad_write.load(SeqCst) == index {
             return Err(IoError);

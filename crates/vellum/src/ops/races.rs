@@ -7,7 +7,7 @@ use crate::cpu::Cx;
 use crate::machine::{Asid, Machine, MemoryRange, RootLoad, Touch};
 use crate::object::{Backing, IoError};
 use crate::phys::Pfn;
-use crate::testing::{TestMachine, become_cpu};
+use crate::testing::{TestMachine, become_cpu, may_sleep};
 use crate::{CpuSet, Error, Space, Vm};
 use core::cell::{Cell, RefCell};
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::SeqCst};
@@ -123,8 +123,12 @@ unsafe impl Machine for Hooked {
     fn current_cpu(&self) -> usize {
         self.0.current_cpu()
     }
-    fn disable_preemption(&self) {}
-    fn enable_preemption(&self) {}
+    fn disable_preemption(&self) {
+        self.0.disable_preemption();
+    }
+    fn enable_preemption(&self) {
+        self.0.enable_preemption();
+    }
     fn load_root(&self, _load: RootLoad) {
         fire(Event::LoadRoot);
     }
@@ -142,6 +146,10 @@ unsafe impl Machine for Hooked {
         let is_over = DEADLINE.get().is_some_and(|deadline| Instant::now() > deadline);
         assert!(!is_over || thread::panicking(), "the core waits for ever");
         thread::yield_now();
+    }
+    fn sleep(&self, word: &AtomicU32, seen: u32) {
+        may_sleep("Machine::sleep");
+        self.wait_change(word, seen);
     }
     fn now(&self) -> u64 {
         0
@@ -193,13 +201,16 @@ struct File {
 
 impl Backing for File {
     fn length(&self) -> u64 {
+        may_sleep("Backing::length");
         PAGE
     }
     fn read(&self, _index: u64, page: &mut [u8]) -> Result<(), IoError> {
+        may_sleep("Backing::read");
         page.fill(0);
         Ok(())
     }
     fn write(&self, _index: u64, page: &[u8]) -> Result<(), IoError> {
+        may_sleep("Backing::write");
         if self.ask.lock().unwrap().as_ref().is_some_and(|(question, answer)| !ask(question, answer, LONG)) {
             return Err(IoError);
         }

@@ -9,7 +9,7 @@ use crate::ops::{Access, MapRequest, Place, RemapPlace, RemapRequest, Sharing};
 use crate::phys::Pfn;
 use crate::space::Space;
 use crate::testing::user::{load, store};
-use crate::testing::{TestMachine, become_cpu};
+use crate::testing::{TestMachine, become_cpu, may_sleep};
 use crate::tlb::UnmapBatch;
 use crate::vm::Vm;
 use core::ops::ControlFlow;
@@ -31,15 +31,18 @@ struct Ones;
 
 impl Backing for Ones {
     fn length(&self) -> u64 {
+        may_sleep("Backing::length");
         16 * PAGE
     }
 
     fn read(&self, _index: u64, page: &mut [u8]) -> Result<(), IoError> {
+        may_sleep("Backing::read");
         page.fill(1);
         Ok(())
     }
 
     fn write(&self, _index: u64, _page: &[u8]) -> Result<(), IoError> {
+        may_sleep("Backing::write");
         Ok(())
     }
 }

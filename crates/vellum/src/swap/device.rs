@@ -4,8 +4,8 @@ use crate::object::IoError;
 
 /// A device for swap: that many pages, each of which can be written and read.
 ///
-/// The methods may sleep, and are called without a lock of the core held; for different pages also at the same time.
-/// They must not wait for an operation of the core.
+/// The methods may sleep, and are called with pre-emption on and without a lock of the core held; for different pages
+/// also at the same time. They must not wait for an operation of the core.
 pub trait SwapDevice: Send + Sync {
     /// Its size in pages; constant.
     fn pages(&self) -> u64;

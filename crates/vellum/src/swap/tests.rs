@@ -17,7 +17,7 @@ use crate::object::{IoError, release};
 use crate::phys::folio::TAGGED;
 use crate::phys::{AllocFlags, FrameArray, Kind, Pfn};
 use crate::stat::Event;
-use crate::testing::{TestMachine, become_cpu};
+use crate::testing::{TestMachine, become_cpu, may_sleep};
 use crate::vm::Vm;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::collections::{BTreeMap, BTreeSet};
@@ -62,6 +62,7 @@ impl SwapDevice for Device {
     }
 
     fn read(&self, page: u64, into: &mut [u8]) -> Result<(), IoError> {
+        may_sleep("SwapDevice::read");
         if self.0.fails.load(SeqCst) {
             return Err(IoError);
         }
@@ -70,6 +71,7 @@ impl SwapDevice for Device {
     }
 
     fn write(&self, page: u64, from: &[u8]) -> Result<(), IoError> {
+        may_sleep("SwapDevice::write");
         if self.0.fails.load(SeqCst) {
             return Err(IoError);
         }

@@ -1,5 +1,6 @@
 //! Files whose contents are known, and what was written back to them.
 
+use crate::contract;
 use rustc_hash::FxHashMap;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::SeqCst;
@@ -54,15 +55,18 @@ pub fn fill(number: u64, index: u64, page: &mut [u8]) {
 
 impl Backing for PatternFile {
     fn length(&self) -> u64 {
+        contract::may_sleep("Backing::length");
         self.length.load(SeqCst)
     }
 
     fn read(&self, index: u64, page: &mut [u8]) -> Result<(), IoError> {
+        contract::may_sleep("Backing::read");
         self.page(index, page);
         Ok(())
     }
 
     fn write(&self, index: u64, page: &[u8]) -> Result<(), IoError> {
+        contract::may_sleep("Backing::write");
         self.written.lock().unwrap_or_else(PoisonError::into_inner).insert(index, page.into());
         Ok(())
     }

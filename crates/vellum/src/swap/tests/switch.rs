@@ -1,6 +1,10 @@
 //! Tests of switching areas on and off.
 
 use super::*;
+use crate::arch::Prot;
+use crate::ops::{Advice, MapRequest};
+use crate::testing::user::store;
+use core::mem::ManuallyDrop;
 
 #[test]
 fn an_area_that_cannot_be_had_leaves_nothing() {
@@ -101,4 +105,18 @@ fn a_pin_keeps_the_area() {
     assert!(again.number() == area.number() && again != area && vm.begin_off(area).is_err());
     switch_off(&vm, again);
     check_empty(&vm);
+}
+
+/// Known to break (W2): `swap_off` holds pre-emption off across its reads of the device.
+#[test]
+#[should_panic(expected = "SwapDevice::read, which may sleep, is called with pre-emption off")]
+fn switching_off_is_known_to_read_inside_the_core() {
+    // The panic leaves the page it was reading locked: nothing is ended behind it.
+    let vm = ManuallyDrop::new(boot::<X86_64>());
+    let area = vm.swap_on(Device::new(10), 0).expect("an area");
+    let space = ManuallyDrop::new(vm.create_space().expect("a space"));
+    let address = space.map(&MapRequest::anonymous(PAGE as u64, Prot::READ_WRITE)).expect("room");
+    store(&space, address, 1).expect("a page");
+    space.advise(address, PAGE as u64, Advice::PageOut).expect("mapped");
+    let _ = vm.swap_off(area);
 }
