@@ -13,7 +13,7 @@ use vellum::{Machine, Space};
 /// A machine with simulated MMUs.
 pub(crate) trait Simulated: Machine {
     /// Faults of one access after which it is taken to make no progress.
-    const RETRIES_MAX: u32;
+    fn retries_max(&self) -> u32;
     /// Translates by the current CPU's MMU.
     fn translate<K: FrameKinds>(&self, kinds: &K, address: u64, access: Access) -> Result<Translated, Fault>;
     fn physical(&self) -> &HostMemory<Self::Arch>;
@@ -251,7 +251,7 @@ fn translate<M: Simulated>(
     latency: &mut FaultLatency,
 ) -> Result<Translated, AccessError> {
     let machine = space.vm().machine();
-    for _ in 0..M::RETRIES_MAX {
+    for _ in 0..machine.retries_max() {
         machine.before_access();
         if let Ok(translated) = machine.translate(space.vm(), address, access) {
             return Ok(translated);
@@ -265,7 +265,7 @@ fn translate<M: Simulated>(
         cpu: machine.current_cpu(),
         asid: 0,
         address,
-        detail: format!("{access:?} in space {} faults after {} resolved faults", space.id(), M::RETRIES_MAX),
+        detail: format!("{access:?} in space {} faults after {} resolved faults", space.id(), machine.retries_max()),
     });
     Err(AccessError::NoProgress { address })
 }

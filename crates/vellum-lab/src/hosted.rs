@@ -3,6 +3,7 @@
 use crate::access::{self, AccessError};
 use crate::det::Det;
 use crate::hardware::{MachineConfig, NoHostMemory, Violation};
+use crate::host::Host;
 use crate::latency::FaultLatency;
 use crate::poison::lock;
 use std::fmt;
@@ -30,7 +31,7 @@ use vellum::{BootError, Space, Vm};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Hosted<A: Arch> {
-    vm: Arc<Vm<Det<A>>>,
+    vm: Arc<Vm<Host<A>>>,
     users: Mutex<Users>,
 }
 
@@ -78,9 +79,9 @@ const ACCESS_NS: u64 = 10;
 impl<A: Arch> Hosted<A> {
     /// Makes the machine and starts a `Vm` on it.
     pub fn new(config: &MachineConfig) -> Result<Self, HostedError> {
-        let vm = Arc::new(Vm::new(Det::new(config)?)?);
+        let vm = Arc::new(Vm::new(Host::Det(Det::new(config)?))?);
         let handler = Arc::downgrade(&vm);
-        vm.machine().on_interrupt(move || {
+        vm.machine().det().on_interrupt(move || {
             if let Some(vm) = handler.upgrade() {
                 vm.handle_interrupt();
             }
@@ -90,13 +91,13 @@ impl<A: Arch> Hosted<A> {
     }
 
     /// The `Vm`.
-    pub fn vm(&self) -> &Vm<Det<A>> {
+    pub fn vm(&self) -> &Vm<Host<A>> {
         &self.vm
     }
 
     /// The machine.
     pub fn machine(&self) -> &Det<A> {
-        self.vm.machine()
+        self.vm.machine().det()
     }
 
     /// Runs `operation` on `cpu`, which then stays the current one.
@@ -106,7 +107,7 @@ impl<A: Arch> Hosted<A> {
     }
 
     /// Stores `bytes` at `address`, on `cpu`, which is switched to `space` if it is not there.
-    pub fn store(&self, cpu: usize, space: &Space<'_, Det<A>>, address: u64, bytes: &[u8]) -> Result<(), AccessError> {
+    pub fn store(&self, cpu: usize, space: &Space<'_, Host<A>>, address: u64, bytes: &[u8]) -> Result<(), AccessError> {
         self.run(cpu, space, |latency| access::store(space, address, bytes, latency))
     }
 
@@ -114,7 +115,7 @@ impl<A: Arch> Hosted<A> {
     pub fn load(
         &self,
         cpu: usize,
-        space: &Space<'_, Det<A>>,
+        space: &Space<'_, Host<A>>,
         address: u64,
         length: usize,
     ) -> Result<Vec<u8>, AccessError> {
@@ -127,7 +128,7 @@ impl<A: Arch> Hosted<A> {
     pub fn load_into(
         &self,
         cpu: usize,
-        space: &Space<'_, Det<A>>,
+        space: &Space<'_, Host<A>>,
         address: u64,
         bytes: &mut [u8],
     ) -> Result<(), AccessError> {
@@ -138,7 +139,7 @@ impl<A: Arch> Hosted<A> {
     pub fn store_tagged(
         &self,
         cpu: usize,
-        space: &Space<'_, Det<A>>,
+        space: &Space<'_, Host<A>>,
         address: u64,
         bytes: &[u8],
         tag: u8,
@@ -150,7 +151,7 @@ impl<A: Arch> Hosted<A> {
     pub fn load_tagged(
         &self,
         cpu: usize,
-        space: &Space<'_, Det<A>>,
+        space: &Space<'_, Host<A>>,
         address: u64,
         length: usize,
         tag: u8,
@@ -164,7 +165,7 @@ impl<A: Arch> Hosted<A> {
     pub fn set_tag(
         &self,
         cpu: usize,
-        space: &Space<'_, Det<A>>,
+        space: &Space<'_, Host<A>>,
         address: u64,
         length: usize,
         tag: u8,
@@ -176,7 +177,7 @@ impl<A: Arch> Hosted<A> {
     pub fn execute(
         &self,
         cpu: usize,
-        space: &Space<'_, Det<A>>,
+        space: &Space<'_, Host<A>>,
         address: u64,
         length: usize,
     ) -> Result<(), AccessError> {
@@ -189,7 +190,7 @@ impl<A: Arch> Hosted<A> {
     }
 
     /// Switches `cpu` to `space`, if it does not run it already.
-    pub fn switch_to(&self, cpu: usize, space: &Space<'_, Det<A>>) {
+    pub fn switch_to(&self, cpu: usize, space: &Space<'_, Host<A>>) {
         self.run(cpu, space, |_| ());
     }
 
@@ -224,7 +225,7 @@ impl<A: Arch> Hosted<A> {
         lock(&self.users).latency.clone()
     }
 
-    fn run<R>(&self, cpu: usize, space: &Space<'_, Det<A>>, access: impl FnOnce(&mut FaultLatency) -> R) -> R {
+    fn run<R>(&self, cpu: usize, space: &Space<'_, Host<A>>, access: impl FnOnce(&mut FaultLatency) -> R) -> R {
         self.machine().set_cpu(cpu);
         let mut users = lock(&self.users);
         users.running[cpu] = access::switch(space, users.running[cpu]);

@@ -10,6 +10,7 @@ pub mod det;
 pub mod explore;
 mod failure;
 pub mod hardware;
+pub mod host;
 pub mod hosted;
 pub mod lab;
 pub mod latency;

@@ -14,8 +14,8 @@ mod operation;
 pub use line::Line;
 pub use operation::Operation;
 
-use crate::det::Det;
 use crate::hardware::MachineConfig;
+use crate::host::Host;
 use crate::hosted::{Hosted, HostedError};
 use crate::recorder::{self, Summary};
 use operation::Ground;
@@ -36,7 +36,7 @@ const FRAMES: u64 = 16_384;
 /// The machine that is watched.
 pub type Recorded<A> = Hosted<A>;
 /// A space on it.
-pub type Space<'vm, A> = vellum::Space<'vm, Det<A>>;
+pub type Space<'vm, A> = vellum::Space<'vm, Host<A>>;
 
 /// Two operations, each of which one CPU carried out, and the lines that went from one to the other.
 #[derive(Clone, Debug, PartialEq, Eq)]

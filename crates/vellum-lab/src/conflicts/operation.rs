@@ -77,7 +77,7 @@ impl Operation {
 pub(super) struct Ground<'h, A: Arch> {
     hosted: &'h Recorded<A>,
     space: Space<'h, A>,
-    file: Object<'h, crate::det::Det<A>>,
+    file: Object<'h, crate::host::Host<A>>,
     /// By CPU: the first address of its range.
     bases: [u64; 2],
 }

@@ -152,7 +152,9 @@ unsafe impl<A: Arch> Machine for Det<A> {
 }
 
 impl<A: Arch> Simulated for Det<A> {
-    const RETRIES_MAX: u32 = 64;
+    fn retries_max(&self) -> u32 {
+        64
+    }
 
     fn translate<K: FrameKinds>(&self, kinds: &K, address: u64, access: Access) -> Result<Translated, Fault> {
         let mut found = ViolationLog::default();

@@ -6,7 +6,7 @@ use super::shadow::{Pattern, Shadow};
 use super::touched::Touched;
 use crate::access;
 use crate::background::Background;
-use crate::det::Det;
+use crate::host::Host;
 use crate::hosted::Hosted;
 use crate::latency::FaultLatency;
 use crate::outcome::{Gauge, Outcome, RunError};
@@ -21,7 +21,7 @@ pub(super) struct Engine<'vm, A: Arch> {
     shelf: &'vm Shelf,
     /// Files that were mapped: their places, by identity.
     places: FxHashMap<u64, usize>,
-    objects: Vec<Object<'vm, Det<A>>>,
+    objects: Vec<Object<'vm, Host<A>>>,
     /// Shared memories made so far.
     shared_memories: u64,
     pub(super) shadow: Shadow,
@@ -69,12 +69,12 @@ impl<'vm, A: Arch> Engine<'vm, A> {
         }
     }
 
-    pub(super) fn vm(&self) -> &'vm Vm<Det<A>> {
+    pub(super) fn vm(&self) -> &'vm Vm<Host<A>> {
         self.hosted.vm()
     }
 
     /// An empty space with a stack.
-    pub(super) fn first_space(&mut self) -> Result<Space<'vm, Det<A>>, RunError> {
+    pub(super) fn first_space(&mut self) -> Result<Space<'vm, Host<A>>, RunError> {
         let space = self.vm().create_space().map_err(|error| self.failed("the first address space", error))?;
         space.set_stack_limit((STACK.1 - STACK.0) << PAGE_SHIFT);
         let top = Place::Fixed((STACK.1 - 1) << PAGE_SHIFT);
@@ -105,7 +105,7 @@ impl<'vm, A: Arch> Engine<'vm, A> {
     }
 
     /// The object of the file `identity`, with its key for the shadow.
-    pub(super) fn file(&mut self, identity: u64) -> Result<(u64, Object<'vm, Det<A>>), Error> {
+    pub(super) fn file(&mut self, identity: u64) -> Result<(u64, Object<'vm, Host<A>>), Error> {
         let place = match self.places.get(&identity) {
             Some(place) => *place,
             None => {
@@ -121,7 +121,7 @@ impl<'vm, A: Arch> Engine<'vm, A> {
     }
 
     /// New shared memory, with its key for the shadow.
-    pub(super) fn shared_memory(&mut self, pages: u64) -> Result<(u64, Object<'vm, Det<A>>), Error> {
+    pub(super) fn shared_memory(&mut self, pages: u64) -> Result<(u64, Object<'vm, Host<A>>), Error> {
         let object = self.vm().shared_memory(pages)?;
         let key = self.shared_memories * 2 + 1;
         self.shared_memories += 1;

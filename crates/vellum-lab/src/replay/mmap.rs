@@ -4,7 +4,7 @@ use super::calls::{pages, rights};
 use super::engine::Engine;
 use super::layout::{Area, Kind, Part};
 use super::process::{PAGE_SHIFT, Process};
-use crate::det::Det;
+use crate::host::Host;
 use crate::outcome::RunError;
 use crate::trace::file_identity;
 use vellum::arch::Arch;
@@ -90,7 +90,7 @@ impl<'vm, A: Arch> Engine<'vm, A> {
         call: &Mmap,
         start: u64,
         pages: u64,
-    ) -> Result<(Area, Option<Object<'vm, Det<A>>>), Error> {
+    ) -> Result<(Area, Option<Object<'vm, Host<A>>>), Error> {
         let prot = rights(call.protection);
         let is_shared = matches!(call.flags & MAP_TYPE, MAP_SHARED | MAP_SHARED_VALIDATE);
         let is_anonymous = call.flags & MAP_ANONYMOUS != 0;

@@ -3,7 +3,7 @@
 use super::layout::{Area, Kind, Layout, OnFork};
 use super::shadow::Shadow;
 use super::slots::{Slot, Slots};
-use crate::det::Det;
+use crate::host::Host;
 use crate::outcome::RunError;
 use crate::trace::TraceReader;
 use rustc_hash::FxHashMap;
@@ -29,7 +29,7 @@ pub(super) fn check_fits<A: Arch>(address: u64) -> Result<(), RunError> {
 
 /// A process.
 pub(super) struct Process<'vm, A: Arch> {
-    pub(super) space: Space<'vm, Det<A>>,
+    pub(super) space: Space<'vm, Host<A>>,
     pub(super) reader: TraceReader,
     /// How many were made before it.
     pub(super) number: usize,
@@ -45,7 +45,7 @@ pub(super) struct Process<'vm, A: Arch> {
 
 impl<'vm, A: Arch> Process<'vm, A> {
     /// The first process, in an empty space.
-    pub(super) fn new(space: Space<'vm, Det<A>>, reader: TraceReader) -> Self {
+    pub(super) fn new(space: Space<'vm, Host<A>>, reader: TraceReader) -> Self {
         Process {
             space,
             reader,
@@ -61,7 +61,7 @@ impl<'vm, A: Arch> Process<'vm, A> {
     /// A forked child with a space and a stream of its own.
     pub(super) fn child(
         &mut self,
-        space: Space<'vm, Det<A>>,
+        space: Space<'vm, Host<A>>,
         reader: TraceReader,
         number: usize,
         shadow: &mut Shadow,

@@ -3,6 +3,7 @@
 use super::{Mmus, Seat, Threads};
 use crate::access::{self, AccessError};
 use crate::hardware::MachineConfig;
+use crate::host::Host;
 use crate::hosted::HostedError;
 use crate::latency::FaultLatency;
 use crate::poison::lock;
@@ -14,16 +15,16 @@ use vellum::{Space, Vm};
 /// A `Vm` on a [`Threads`] machine. Everything of the core is called by threads which hold a [`CpuThread`], dropping
 /// the last handle of a space included.
 pub struct ThreadHost<A: Arch> {
-    vm: Arc<Vm<Threads<A>>>,
+    vm: Arc<Vm<Host<A>>>,
     latency: Mutex<FaultLatency>,
 }
 
 impl<A: Arch> ThreadHost<A> {
     /// Makes the machine and starts a `Vm` on it.
     pub fn new(config: &MachineConfig, mmus: Mmus) -> Result<Self, HostedError> {
-        let vm = Arc::new(Threads::new(config, mmus)?.boot(Vm::new)?);
+        let vm = Arc::new(Threads::new(config, mmus)?.boot(|threads| Vm::new(Host::Threads(threads)))?);
         let handler = Arc::downgrade(&vm);
-        vm.machine().on_interrupt(move || {
+        vm.machine().threads().on_interrupt(move || {
             if let Some(vm) = handler.upgrade() {
                 vm.handle_interrupt();
             }
@@ -32,13 +33,13 @@ impl<A: Arch> ThreadHost<A> {
     }
 
     /// The `Vm`.
-    pub fn vm(&self) -> &Vm<Threads<A>> {
+    pub fn vm(&self) -> &Vm<Host<A>> {
         &self.vm
     }
 
     /// The machine.
     pub fn machine(&self) -> &Threads<A> {
-        self.vm.machine()
+        self.vm.machine().threads()
     }
 
     /// Makes the calling thread CPU `cpu`, waiting until the CPU is free.
@@ -71,7 +72,7 @@ impl<'h, A: Arch> CpuThread<'h, A> {
     }
 
     /// The `Vm`.
-    pub fn vm(&self) -> &'h Vm<Threads<A>> {
+    pub fn vm(&self) -> &'h Vm<Host<A>> {
         self.host.vm()
     }
 
@@ -81,20 +82,20 @@ impl<'h, A: Arch> CpuThread<'h, A> {
     }
 
     /// Stores `bytes` at `address` of `space`, switching to it if the CPU is not there.
-    pub fn store(&self, space: &Space<'_, Threads<A>>, address: u64, bytes: &[u8]) -> Result<(), AccessError> {
+    pub fn store(&self, space: &Space<'_, Host<A>>, address: u64, bytes: &[u8]) -> Result<(), AccessError> {
         self.switch_to(space);
         access::store(space, address, bytes, &mut self.latency.borrow_mut())
     }
 
     /// Loads `length` bytes from `address`.
-    pub fn load(&self, space: &Space<'_, Threads<A>>, address: u64, length: usize) -> Result<Vec<u8>, AccessError> {
+    pub fn load(&self, space: &Space<'_, Host<A>>, address: u64, length: usize) -> Result<Vec<u8>, AccessError> {
         let mut bytes = vec![0; length];
         self.load_into(space, address, &mut bytes)?;
         Ok(bytes)
     }
 
     /// Loads from `address` into `bytes`.
-    pub fn load_into(&self, space: &Space<'_, Threads<A>>, address: u64, bytes: &mut [u8]) -> Result<(), AccessError> {
+    pub fn load_into(&self, space: &Space<'_, Host<A>>, address: u64, bytes: &mut [u8]) -> Result<(), AccessError> {
         self.switch_to(space);
         access::load(space, address, bytes, &mut self.latency.borrow_mut())
     }
@@ -102,7 +103,7 @@ impl<'h, A: Arch> CpuThread<'h, A> {
     /// Stores `bytes` by an address that bears `tag`; those of the methods above bear 0.
     pub fn store_tagged(
         &self,
-        space: &Space<'_, Threads<A>>,
+        space: &Space<'_, Host<A>>,
         address: u64,
         bytes: &[u8],
         tag: u8,
@@ -114,7 +115,7 @@ impl<'h, A: Arch> CpuThread<'h, A> {
     /// Loads `length` bytes by an address that bears `tag`.
     pub fn load_tagged(
         &self,
-        space: &Space<'_, Threads<A>>,
+        space: &Space<'_, Host<A>>,
         address: u64,
         length: usize,
         tag: u8,
@@ -126,25 +127,19 @@ impl<'h, A: Arch> CpuThread<'h, A> {
     }
 
     /// Tags the granules of `length` bytes from `address` on, which must be mapped with tags.
-    pub fn set_tag(
-        &self,
-        space: &Space<'_, Threads<A>>,
-        address: u64,
-        length: usize,
-        tag: u8,
-    ) -> Result<(), AccessError> {
+    pub fn set_tag(&self, space: &Space<'_, Host<A>>, address: u64, length: usize, tag: u8) -> Result<(), AccessError> {
         self.switch_to(space);
         access::set_tag(space, address, length, tag, &mut self.latency.borrow_mut())
     }
 
     /// Fetches `length` bytes of instructions from `address`.
-    pub fn execute(&self, space: &Space<'_, Threads<A>>, address: u64, length: usize) -> Result<(), AccessError> {
+    pub fn execute(&self, space: &Space<'_, Host<A>>, address: u64, length: usize) -> Result<(), AccessError> {
         self.switch_to(space);
         access::execute(space, address, length, &mut self.latency.borrow_mut())
     }
 
     /// Switches the CPU to `space`, if it is not there already.
-    pub fn switch_to(&self, space: &Space<'_, Threads<A>>) {
+    pub fn switch_to(&self, space: &Space<'_, Host<A>>) {
         self.running.set(access::switch(space, self.running.get()));
     }
 

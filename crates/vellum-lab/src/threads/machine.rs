@@ -178,7 +178,9 @@ unsafe impl<A: Arch> Machine for Threads<A> {
 
 impl<A: Arch> Simulated for Threads<A> {
     /// Other threads may undo what a fault did, as often as they like; this many times is a bug all the same.
-    const RETRIES_MAX: u32 = 1_000_000;
+    fn retries_max(&self) -> u32 {
+        1_000_000
+    }
 
     fn translate<K: FrameKinds>(&self, kinds: &K, address: u64, access: Access) -> Result<Translated, Fault> {
         let cpu = self.cpu();

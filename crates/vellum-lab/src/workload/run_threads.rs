@@ -2,12 +2,13 @@
 
 use super::user::User;
 use super::{Actor, Prepared, Setting, Step, Workload, add_user};
+use crate::host::Host;
 use crate::outcome::{Gauge, Outcome, RunError};
 use crate::poison::lock;
 use crate::pressure::hand_to_core;
 use crate::replay::files::PatternFile;
 use crate::replay::touched::Touched;
-use crate::threads::{Mmus, ThreadHost, Threads};
+use crate::threads::{Mmus, ThreadHost};
 use std::sync::Mutex;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU64};
@@ -76,7 +77,7 @@ pub(super) fn run<A: Arch>(workload: Workload, setting: &Setting) -> Result<Outc
 fn act<'vm, A: Arch>(
     host: &'vm ThreadHost<A>,
     cpu: usize,
-    mut actor: Box<dyn Actor<'vm, Threads<A>> + 'vm>,
+    mut actor: Box<dyn Actor<'vm, Host<A>> + 'vm>,
     common: &Common,
 ) -> Result<(), RunError> {
     let seat = host.enter(cpu);

@@ -10,13 +10,13 @@ use vellum::phys::{Kind, Pfn};
 use vellum::{Asid, Event, RootLoad, Space};
 use vellum_lab::hardware::{Bus, Checks, FrameKinds, HostMemory, MachineConfig, Mmu, ViolationLog};
 use vellum_lab::hosted::Hosted;
-use vellum_lab::threads::{CpuThread, Mmus, ThreadHost, Threads};
+use vellum_lab::threads::{CpuThread, Mmus, ThreadHost};
 
 const PAGE: u64 = 4096;
 const CPUS: usize = 3;
 
 type Host = ThreadHost<TinyBroadcast>;
-type Shared<'vm> = Space<'vm, Threads<TinyBroadcast>>;
+type Shared<'vm> = Space<'vm, vellum_lab::host::Host<TinyBroadcast>>;
 
 fn fixed<M: vellum::Machine>(address: u64, pages: u64) -> MapRequest<'static, 'static, M> {
     MapRequest::anonymous(pages * PAGE, Prot::READ_WRITE).at(Place::Fixed(address))

@@ -12,8 +12,9 @@ use vellum::ops::{Advice, MapFlags, MapRequest, Place, RemapPlace, RemapRequest,
 use vellum::{AreaId, Backing, Error, IoError, Object, Space};
 use vellum_lab::AccessError;
 use vellum_lab::contract;
-use vellum_lab::det::{Det, FailurePlan};
+use vellum_lab::det::FailurePlan;
 use vellum_lab::hardware::MachineConfig;
+use vellum_lab::host::Host;
 use vellum_lab::hosted::Hosted;
 use vellum_lab::swap_device::{Handle, MemoryDevice};
 
@@ -134,8 +135,8 @@ struct Stage<'h, A: Arch> {
     file: &'h File,
     device: Arc<MemoryDevice>,
     area: Option<AreaId>,
-    spaces: Vec<Option<Space<'h, Det<A>>>>,
-    object: Option<Object<'h, Det<A>>>,
+    spaces: Vec<Option<Space<'h, Host<A>>>>,
+    object: Option<Object<'h, Host<A>>>,
     /// (space, address): what is there.
     expected: Vec<(usize, u64, Shows)>,
     /// A page may be lost where reading swap or decompressing failed.
@@ -204,7 +205,7 @@ impl<'h, A: Arch> Stage<'h, A> {
         stage
     }
 
-    fn space(&self, number: usize) -> &Space<'h, Det<A>> {
+    fn space(&self, number: usize) -> &Space<'h, Host<A>> {
         self.spaces[number].as_ref().unwrap()
     }
 

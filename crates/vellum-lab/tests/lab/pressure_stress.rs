@@ -14,8 +14,9 @@ use vellum::{AreaId, Backing, Error, Event, IoError, NodeSet, Object, Policy, Sp
 use vellum_lab::AccessError;
 use vellum_lab::contract;
 use vellum_lab::hardware::MachineConfig;
+use vellum_lab::host::Host;
 use vellum_lab::swap_device::MemoryDevice;
-use vellum_lab::threads::{CpuThread, Mmus, ThreadHost, Threads};
+use vellum_lab::threads::{CpuThread, Mmus, ThreadHost};
 
 const PAGE: u64 = 4096;
 const CPUS: usize = 4;
@@ -64,7 +65,7 @@ enum Holds {
 
 /// A program of one thread, and what it must find.
 struct Program<'h, A: Arch> {
-    space: Space<'h, Threads<A>>,
+    space: Space<'h, Host<A>>,
     /// Where its memory is.
     base: u64,
     own: [Holds; OWN as usize],
@@ -75,10 +76,10 @@ struct Program<'h, A: Arch> {
 /// What threads share.
 struct World<'w, 'h, A: Arch> {
     host: &'h ThreadHost<A>,
-    memory: &'w Object<'h, Threads<A>>,
-    file: &'w Object<'h, Threads<A>>,
+    memory: &'w Object<'h, Host<A>>,
+    file: &'w Object<'h, Host<A>>,
     /// A space that all threads run in.
-    common: &'w Space<'h, Threads<A>>,
+    common: &'w Space<'h, Host<A>>,
     area: &'w Mutex<Option<AreaId>>,
     left: &'w AtomicU64,
     starved: &'w AtomicU64,
@@ -382,9 +383,9 @@ fn device() -> MemoryDevice {
 }
 
 fn map_shared<'h, A: Arch>(
-    space: &Space<'h, Threads<A>>,
-    memory: &Object<'h, Threads<A>>,
-    file: &Object<'h, Threads<A>>,
+    space: &Space<'h, Host<A>>,
+    memory: &Object<'h, Host<A>>,
+    file: &Object<'h, Host<A>>,
 ) -> Option<()> {
     let length = EACH * CPUS as u64 * PAGE;
     for (object, address) in [(memory, SHARED), (file, FILE)] {

@@ -232,7 +232,7 @@ impl<'h, A: Arch> World<'h, A> {
     }
 
     /// The source of a mapping for both sides.
-    fn sources(&self, what: What) -> (vellum::ops::Source<'_, 'h, crate::det::Det<A>>, Source) {
+    fn sources(&self, what: What) -> (vellum::ops::Source<'_, 'h, crate::host::Host<A>>, Source) {
         let (number, offset, sharing) = match what {
             What::PrivateZero => return (vellum::ops::Source::Anonymous, Source::Anonymous),
             What::SharedZero => return (vellum::ops::Source::SharedAnonymous, Source::SharedAnonymous),

@@ -5,7 +5,7 @@ use super::op::{Length, Spot};
 use super::pool::Pool;
 use super::relief::{Relief, SwapArea};
 use super::{Settings, Stats};
-use crate::det::Det;
+use crate::host::Host;
 use crate::hosted::Hosted;
 use crate::model::oracle::Oracle;
 use crate::model::{Limits, Model, ObjectId, SpaceId};
@@ -21,13 +21,13 @@ pub(super) const SPACES_MAX: usize = 4;
 
 /// A space of the core and its model. Not dropped on the way out of a failure: the core may be in any state then.
 pub(super) struct Pair<'h, A: Arch> {
-    pub(super) core: ManuallyDrop<Space<'h, Det<A>>>,
+    pub(super) core: ManuallyDrop<Space<'h, Host<A>>>,
     pub(super) model: SpaceId,
 }
 
 /// An object of the core and its model.
 pub(super) struct ObjectPair<'h, A: Arch> {
-    pub(super) core: ManuallyDrop<Object<'h, Det<A>>>,
+    pub(super) core: ManuallyDrop<Object<'h, Host<A>>>,
     pub(super) model: ObjectId,
     is_file: bool,
 }
