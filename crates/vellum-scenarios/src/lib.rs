@@ -115,6 +115,8 @@ scenarios! {
     /// Pages that are moved to other frames.
     migrate {
         moved_while_referenced,
+        file_page_while_referenced,
+        entries_left_by_failed_move,
         entry_missed_by_walk,
         dirtiness_forgotten,
         waiter_holds_reference,
@@ -129,6 +131,7 @@ scenarios! {
     /// Page caches: write-back, truncation, lookup.
     file {
         dirty_before_flush,
+        marked_clean_after_write,
         lookup_of_another_page,
         mapped_after_truncate,
         copied_after_truncate,
@@ -164,6 +167,8 @@ scenarios! {
         lazyfree_under_device,
         lazyfree_stored_to_again,
         clean_before_unreferenced,
+        clean_file_page_before_unreferenced,
+        marked_clean_after_write,
         unreferenced_isolated,
         given_up_beside_page_out,
     }

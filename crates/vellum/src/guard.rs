@@ -136,8 +136,14 @@ guards! {
     FlushBeforeCopy,
     /// An entry without rights is flushed as others are: its protection may have changed just now. (A7)
     InaccessibleFlushed,
+    /// An unmapping that fails puts back the entries it has taken. (F4)
+    FailedUnmapUndone,
     /// A batch waits for its broadcasts. (A9)
     BatchAwaitsBroadcast,
+    /// The dirty mark of a file's page is taken before its contents are. (B7)
+    DirtyTakenFirst,
+    /// The dirty mark of a page that goes to swap is taken before it is written. (I8)
+    DirtyClearedFirst,
     /// A space ends when no reverse-mapping walk is in it any more. (F10)
     WalksEndFirst,
     /// A space's place in its line stays until no descendant is left. (F9)
@@ -171,8 +177,14 @@ guards! {
     LazyFreeCounted,
     /// A page its owner has given up is dropped only if nobody has stored to it until it was unmapped. (I7)
     LazyFreeRechecked,
-    /// A page's frame is replaced only if nobody else has a reference. (F2)
+    /// An anonymous page's frame is replaced only if nobody else has a reference. (F2)
     MoveCounted,
+    /// An anonymous page is copied to its new frame when its references have been counted. (F2)
+    CopyAfterCount,
+    /// A file's page is replaced in the cache only while its count is frozen. (F2)
+    MoveFrozen,
+    /// A file's page is copied to its new frame while its count is frozen. (F2)
+    CopyAfterFreeze,
     /// A swap slot's word is read again after a reference to the page that it named was taken. (E12)
     CacheRecheck,
     /// One page at a time stands for a swap slot: who finds another there does not read it. (E11)

@@ -79,13 +79,17 @@ pub(super) fn give_up<M: Machine>(cx: &Cx<'_, M>, this: Move<'_, M>) {
 
 fn move_anonymous<M: Machine>(cx: &Cx<'_, M>, this: &Move<'_, M>, old: &Frame<M>, new: &Frame<M>) -> bool {
     let slot = old.swap_slot();
+    let is_copied = this.is_copied || !M::guard(Guard::CopyAfterCount);
+    if is_copied && !this.is_copied {
+        copy(cx, this.from, this.to);
+    }
     // Against those who take a reference first and look at the entry again.
     fence::<M>(SeqCst);
     let known = 1 + u32::from(slot.is_some());
     if old.other_references() != known && M::guard(Guard::MoveCounted) {
         return false;
     }
-    if !this.is_copied {
+    if !is_copied {
         copy(cx, this.from, this.to);
     }
     take_flags(cx, old, new);
@@ -110,7 +114,11 @@ fn move_file<M: Machine>(cx: &Cx<'_, M>, this: &Move<'_, M>, old: &Frame<M>, new
     if !inner.try_get() {
         return false;
     }
-    let is_alone = old.freeze(2) || !M::guard(Guard::MoveCounted);
+    let is_copied = this.is_copied || !M::guard(Guard::CopyAfterFreeze);
+    if is_copied && !this.is_copied {
+        copy(cx, this.from, this.to);
+    }
+    let is_alone = old.freeze(2) || !M::guard(Guard::MoveFrozen);
     if is_alone {
         take_flags(cx, old, new);
         new.words[0].store(old.words[0].load(Relaxed), Relaxed);
@@ -118,7 +126,7 @@ fn move_file<M: Machine>(cx: &Cx<'_, M>, this: &Move<'_, M>, old: &Frame<M>, new
         new.get();
         let is_replaced = inner.cache().replace(cx, index, this.from, this.to);
         debug_assert!(is_replaced, "a page whose lock is held is in its cache");
-        if !this.is_copied {
+        if !is_copied {
             copy(cx, this.from, this.to);
         }
         object::end_filling(cx, new);

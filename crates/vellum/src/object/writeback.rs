@@ -16,6 +16,7 @@ use super::page::{clear_tail, is_dirty, is_page_of, mark_dirty, release, take_di
 use super::{Backing, IoError};
 use crate::cpu::Cx;
 use crate::error::Error;
+use crate::guard::Guard;
 use crate::machine::Machine;
 use crate::phys::{AllocFlags, Pfn, Physical};
 use crate::rmap::clean_entries;
@@ -156,7 +157,8 @@ fn write_if_dirty<'a, M: Machine>(
     contents: impl FnOnce() -> &'a mut [u8],
 ) -> Result<bool, IoError> {
     let frame = vm.physical().frame(pfn);
-    if !take_dirty(frame) {
+    let was_dirty = if M::guard(Guard::DirtyTakenFirst) { take_dirty(frame) } else { is_dirty(frame) };
+    if !was_dirty {
         return Ok(false);
     }
     if index >= backing.length().div_ceil(Physical::<M>::PAGE as u64) {
@@ -166,6 +168,9 @@ fn write_if_dirty<'a, M: Machine>(
     let page = contents();
     clear_tail::<M>(backing, index, page);
     backing.write(index, page).inspect_err(|_| mark_dirty(frame))?;
+    if !M::guard(Guard::DirtyTakenFirst) {
+        take_dirty(frame);
+    }
     Ok(true)
 }
 

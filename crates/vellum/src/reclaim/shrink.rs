@@ -208,10 +208,15 @@ fn write<M: Machine>(vm: &Vm<M>, page: &mut Page<'_, M>) {
             if Cx::enter(vm).save_tags(slot, page.pfn).is_err() {
                 return;
             }
-            frame.clear_flags(folio::DIRTY);
+            if M::guard(Guard::DirtyClearedFirst) {
+                frame.clear_flags(folio::DIRTY);
+            }
             let is_refused = swap::write_page(vm, slot, page.early.unwrap_or(page.pfn)).is_err();
             if is_refused && M::guard(Guard::RefusedStaysDirty) {
                 frame.set_flags(folio::DIRTY);
+            }
+            if !is_refused && !M::guard(Guard::DirtyClearedFirst) {
+                frame.clear_flags(folio::DIRTY);
             }
         }
         Home::Nowhere => {}

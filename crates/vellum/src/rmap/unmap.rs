@@ -48,7 +48,9 @@ impl<'vm, M: Machine> Unmapped<'vm, M> {
                 // These entries are not put back: nobody may use their translations when the folio lock is free.
                 batch.flush();
             }
-            put_back(cx, pfn, into);
+            if M::guard(Guard::FailedUnmapUndone) {
+                put_back(cx, pfn, into);
+            }
             return None;
         }
         Some(Unmapped { vm: cx.vm(), pfn, into, is_committed: false })
