@@ -2,7 +2,6 @@
 //! lacks what a CPU stores through a translation that it still has; and the refused page is put back, where it must
 //! count as stored to as it did before, or the next round drops it.
 
-use vellum_lab::explore::Bound;
 use vellum_lab::scenario::{Prot, Scenario, X, Y, actor};
 use vellum::Guard;
 
@@ -12,7 +11,6 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     thread: "S1",
     guards: &[Guard::FlushBeforeWrite, Guard::RefusedStaysDirty],
     invariants: &["I-LOST", "I-SLOT"],
-    bound: Bound { preemptions: 2, surprises: 0 },
     start: |cpu| {
         cpu.swap_on(4);
         cpu.map(X, 2, Prot::ReadWrite);

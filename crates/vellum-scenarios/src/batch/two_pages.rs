@@ -1,7 +1,6 @@
 //! A17: two pages of one leaf are put out with one flush. If that covers the first page alone, a CPU still reaches the
 //! second when its frame is free.
 
-use vellum_lab::explore::Bound;
 use vellum_lab::scenario::{Prot, Scenario, X, Y, actor};
 use vellum::Guard;
 
@@ -11,7 +10,6 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     thread: "S1",
     guards: &[Guard::BatchWidened],
     invariants: &["I-LOST", "I-TLBFREE"],
-    bound: Bound { preemptions: 1, surprises: 1 },
     start: |cpu| {
         cpu.swap_on(4);
         cpu.map(X, 2, Prot::ReadWrite);

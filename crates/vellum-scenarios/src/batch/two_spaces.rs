@@ -1,7 +1,6 @@
 //! A17, of two spaces: a page that parent and child share is moved, and only the parent's translations are flushed. The
 //! child still reads the old frame, which is free.
 
-use vellum_lab::explore::Bound;
 use vellum_lab::scenario::{Prot, Scenario, X, actor};
 use vellum::Guard;
 
@@ -12,7 +11,6 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     guards: &[Guard::EachSpaceOwed],
     invariants: &["I-TLBFREE"],
     nodes: 2,
-    bound: Bound { preemptions: 1, surprises: 1 },
     start: |cpu| {
         cpu.map(X, 1, Prot::ReadWrite);
         cpu.store(X, 1);
