@@ -40,7 +40,7 @@ impl<A: Arch> FileOps for World<A> {
 
     fn truncate_within(&self, index: u64) -> Result<(), Error> {
         self.backing().set_length(index, true);
-        let file = lock(&self.file).clone();
+        let file = self.file_handle();
         file.map_or(Ok(()), |file| file.truncate(index + 1))
     }
 

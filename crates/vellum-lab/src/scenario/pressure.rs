@@ -48,7 +48,7 @@ impl<A: Arch> PressureOps for World<A> {
 
     fn truncate(&self, pages: u64) -> Result<(), Error> {
         self.backing().set_length(pages, false);
-        let file = lock(&self.file).clone();
+        let file = self.file_handle();
         file.map_or(Ok(()), |file| file.truncate(pages))
     }
 

@@ -177,6 +177,13 @@ impl<A: Arch> World<A> {
         lock(&self.processes)[process].clone().expect("the scenario uses a process that has ended")
     }
 
+    /// A handle to the file, unless it has been closed. To count it is no step: whoever waited for the handle would wait
+    /// outside the exploration.
+    pub(super) fn file_handle(&self) -> Option<Object<'static, Lab<A>>> {
+        let file = lock(&self.file);
+        sim::quietly(|| file.clone())
+    }
+
     fn add(&self, space: Space<'static, Lab<A>>) -> usize {
         let mut processes = lock(&self.processes);
         processes.push(Some(Arc::new(space)));
@@ -292,7 +299,7 @@ impl<A: Arch> Ops for World<A> {
 
     fn map(&self, process: usize, at: At, pages: u64, prot: Prot, shows: Shows, replace: bool) -> Result<(), Error> {
         let (length, prot) = (self.bytes(pages), rights(prot));
-        let file = lock(&self.file).clone();
+        let file = self.file_handle();
         let of_file = |index, sharing| {
             let file = file.as_ref().expect("the scenario maps a file that it has closed");
             MapRequest::object(file, self.bytes(index), sharing, length, prot)
@@ -400,7 +407,7 @@ impl<A: Arch> Ops for World<A> {
     }
 
     fn write_back(&self) -> Result<(), Error> {
-        let file = lock(&self.file).clone();
+        let file = self.file_handle();
         file.map_or(Ok(()), |file| file.write_back().map(|_| ()))
     }
 
