@@ -57,7 +57,7 @@ impl Memory {
     pub(crate) fn is_page<M: Machine>(&self, machine: &M, address: usize) -> bool {
         let is_inside = |(index, range): (usize, &MemoryRange)| {
             let offset = address.wrapping_sub(self.base(machine, index));
-            range.frames > 0 && (offset >> M::Arch::PAGE_SHIFT) as u64 <= range.frames - 1
+            ((offset >> M::Arch::PAGE_SHIFT) as u64) < range.frames
         };
         address.is_multiple_of(1 << M::Arch::PAGE_SHIFT) && machine.memory().iter().enumerate().any(is_inside)
     }
