@@ -14,7 +14,9 @@ pub fn draw(heads: &[&str], happenings: &[Happening], broken: Option<&Broken>, d
         text.push('\n');
     };
     line(&heads.iter().enumerate().map(|(cpu, head)| format!("CPU{cpu} {head}")).collect::<Vec<_>>());
-    for (cpu, happening) in merged(happenings, detail) {
+    // What was found is said once, at the end.
+    let is_found = |text: &str| broken.is_some_and(|broken| text.strip_prefix("found: ") == Some(&broken.detail));
+    for (cpu, happening) in merged(happenings, detail).into_iter().filter(|(_, text)| !is_found(text)) {
         for part in wrapped(&happening) {
             let mut cells = vec![String::new(); heads.len()];
             cells[cpu] = part;
