@@ -249,6 +249,7 @@ fn fill(
             return filled;
         }
         filled = true;
+        sim::with(|sim| (0..sim.cpus.len()).for_each(|cpu| sim.disturb_held(WordId::of_tlb(cpu), true, None)));
         sim::quietly(|| carry_out(execution, chosen as u8 - 1));
     }
 }

@@ -70,7 +70,7 @@ fn arrive_one(cpu: usize) {
 /// Carries a delayed store of `cpu` out.
 fn commit(cpu: usize, delayed: &Delayed) {
     let &Delayed { word, address, size, value, .. } = delayed;
-    sim::with(|sim| sim.disturb(word, true));
+    sim::with(|sim| sim.arrives(word, cpu));
     if about_to_change(cpu, address, size, in_memory(address, size), value) {
         sim::with(|sim| sim.note_delayed());
     }

@@ -119,6 +119,11 @@ pub(crate) trait Strategy: Send {
         false
     }
 
+    /// Whether the execution may contain another pre-emption.
+    fn may_preempt(&self) -> bool {
+        true
+    }
+
     /// Begins the execution once more that [`Strategy::begin`] began last; false if the strategy does not do that.
     fn again(&mut self) -> bool {
         false

@@ -6,7 +6,7 @@
 
 use super::access;
 use super::choice::{ChoiceKind, Cost};
-use super::sim::{self, Doing, Parked, Sim};
+use super::sim::{self, Doing, Held, Parked, Sim, SimCpu};
 use super::visible::WordId;
 use super::wait::{self, stop_if_broken};
 
@@ -87,13 +87,23 @@ fn begin_again() {
 }
 
 /// Takes the interrupt that has come, and those that come until its handler returns, unless they are put off.
+///
+/// If it was put off, and nothing that the CPU has done since it could have taken it last matters until then, nor until
+/// the handler returns, it is redundant to take it only now.
 pub(super) fn take() {
+    let cpu = sim::current_cpu();
+    sim::with(|sim| sim.cpus[cpu].taking = sim.cpus[cpu].held.take().map(|held| held.done));
     loop {
         handle();
         if !sim::with(|sim| sim.takes_interrupt(true)) {
-            return;
+            break;
         }
     }
+    sim::with(|sim| {
+        if let Some(before) = sim.cpus[cpu].taking.take() {
+            sim.prune_unless(before.disturbed);
+        }
+    });
 }
 
 fn handle() {
@@ -137,10 +147,14 @@ pub fn send_interrupt(cpus: impl Iterator<Item = usize>) {
     }
     let targets: Vec<usize> = cpus.collect();
     let cpus = targets.iter().fold(0, |cpus, &cpu| cpus | 1 << cpu);
+    let current = sim::current_cpu();
     wait::step(6, || !targets.is_empty(), || Parked { cpus, ..Parked::default() });
     sim::with(|sim| {
         for cpu in targets {
             sim.touch(WordId::of_interrupts(cpu), true);
+            sim.cpus[current].held.iter_mut().for_each(|held| held.done.cpus |= 1 << cpu);
+            // Taken earlier, the interrupts would be two.
+            sim.disturb_order(cpu);
             let target = &mut sim.cpus[cpu];
             (target.pending, target.interrupt_noticed) = (target.pending.sent(), false);
         }
@@ -176,16 +190,35 @@ impl Sim {
             return false;
         }
         let taken = match self.cpus[cpu].pending {
-            Pending::Nothing => false,
+            Pending::Nothing => return false,
             Pending::New => self.choose(ChoiceKind::Interrupt, 2, Cost::Surprise, &[]) == 0,
-            Pending::PutOff { .. } => shows && self.choose(ChoiceKind::Interrupt, 2, Cost::Free, &[]) > 0,
+            Pending::PutOff { .. } if !shows || !self.may_matter_now(cpu) => return false,
+            Pending::PutOff { .. } => self.choose(ChoiceKind::Interrupt, 2, Cost::Free, &[]) > 0,
         };
         if !taken {
             if self.cpus[cpu].pending == Pending::New {
                 self.record_put_off();
             }
             self.cpus[cpu].pending = Pending::PutOff { again: false };
+            self.cpus[cpu].held = self.prunes.then(Held::default);
         }
         taken
+    }
+
+    /// Whether it may matter that `cpu` has not taken its interrupt until now: if something that it has done meanwhile
+    /// may conflict with the handler, or with what others did, or do while the handler runs.
+    fn may_matter_now(&self, cpu: usize) -> bool {
+        let Some(held) = &self.cpus[cpu].held else { return true };
+        let others_may_run = self.strategy.may_preempt() || self.visible.has_waiting_handler(cpu);
+        // Stores that wait arrive with others that the handler looks for.
+        let may_arrive = |&(word, _): &(WordId, bool)| self.is_awaited(word);
+        others_may_run || held.concerns_handler || held.done.disturbed || held.done.words.iter().any(may_arrive)
+    }
+
+    /// When `cpu` takes an interrupt that it has put off matters, whatever it has touched.
+    pub(super) fn disturb_order(&mut self, cpu: usize) {
+        let SimCpu { held, taking, .. } = &mut self.cpus[cpu];
+        let held = held.as_mut().map(|held| &mut held.done);
+        held.into_iter().chain(taking).for_each(|done| done.disturbed = true);
     }
 }

@@ -8,7 +8,7 @@
 //!
 //! * [`search`](fn@search) runs a program under a [`Plan`]: exhaustively to a bound, by chance, or one schedule again.
 //! * [`minimise`](fn@minimise) makes a schedule that breaks something shorter.
-//! * `choice`, `exhaustive`, `random`, `replay`: who makes the choices.
+//! * `choice`, `exhaustive`, `divided`, `random`, `replay`: who makes the choices.
 //! * `sim`: the state of the execution under way. `access`: what happens at an access. `buffer`: when
 //!   stores reach memory. `record`: what is recorded of it for diagrams. `wait`: blocking and scheduling.
 //!   `interrupt`: when interrupts are taken.
@@ -16,6 +16,7 @@
 pub mod access;
 mod buffer;
 pub mod choice;
+mod divided;
 mod exhaustive;
 mod interrupt;
 mod minimise;

@@ -6,7 +6,7 @@ use super::random::{Pct, Random};
 use super::replay::Replay;
 use super::schedule::Schedule;
 use super::sim::{self, Phase, Sim};
-use super::{Broken, Happening, MemoryOrder, Program, tasks};
+use super::{Broken, Happening, MemoryOrder, Program, divided, tasks};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -59,6 +59,8 @@ pub struct Plan {
     pub twice: bool,
     /// Allocations may fail, each failure being a surprise.
     pub allocations_fail: bool,
+    /// Host threads among which an exhaustive search is divided. What it finds does not depend on it.
+    pub threads: usize,
 }
 
 impl Plan {
@@ -72,6 +74,7 @@ impl Plan {
             steps_max: 100_000,
             twice: false,
             allocations_fail: false,
+            threads: 1,
         }
     }
 }
@@ -97,11 +100,8 @@ pub struct Outcome {
 /// itself (hidden nondeterminism), or a schedule does not fit the program.
 pub fn search(program: Arc<dyn Program>, plan: &Plan) -> Result<Outcome, String> {
     let sim = match &plan.way {
-        Way::Exhaustive { bound, reduce } => {
-            let mut sim = sim_of(plan, Box::new(Exhaustive::new(*bound)));
-            (sim.visible.all, sim.prunes) = (!reduce, *reduce);
-            sim
-        }
+        &Way::Exhaustive { bound, reduce } if plan.threads > 1 => return divided::search(program, plan, bound, reduce),
+        &Way::Exhaustive { bound, reduce } => exhaustive_sim(plan, Exhaustive::new(bound), reduce),
         Way::Random { seed, executions } => sim_of(plan, Box::new(Random::new(*seed, *executions))),
         Way::Pct { seed, executions, depth } => {
             sim_of(plan, Box::new(Pct::new(*seed, *executions, *depth, program.cpus())))
@@ -113,16 +113,28 @@ pub fn search(program: Arc<dyn Program>, plan: &Plan) -> Result<Outcome, String>
             sim
         }
     };
-    let state = run(program, plan, sim)?;
+    let found = outcome(&*run(program, plan, sim)?);
     let is_exhaustive = matches!(plan.way, Way::Exhaustive { .. });
-    Ok(Outcome {
-        schedules: state.executions,
-        exhaustive: is_exhaustive && !state.out_of_time && state.broken.is_none(),
-        visible: state.visible.len(),
-        digest: state.digest,
-        happenings: state.happenings.clone().unwrap_or_default(),
-        broken: state.broken.clone().map(|broken| (broken, state.schedule.clone())),
-    })
+    Ok(Outcome { exhaustive: is_exhaustive && found.exhaustive, ..found })
+}
+
+/// What the executions came to that a simulation has run.
+pub(super) fn outcome(sim: &Sim) -> Outcome {
+    Outcome {
+        schedules: sim.executions,
+        exhaustive: !sim.out_of_time && sim.broken.is_none(),
+        visible: sim.visible.len(),
+        digest: sim.digest,
+        happenings: sim.happenings.clone().unwrap_or_default(),
+        broken: sim.broken.clone().map(|broken| (broken, sim.schedule.clone())),
+    }
+}
+
+/// A simulation as `plan` says in an exhaustive search.
+pub(super) fn exhaustive_sim(plan: &Plan, strategy: impl Strategy + 'static, reduce: bool) -> Box<Sim> {
+    let mut sim = sim_of(plan, Box::new(strategy));
+    (sim.visible.all, sim.visible.with_handlers, sim.prunes) = (!reduce, reduce, reduce);
+    sim
 }
 
 /// A simulation as `plan` says, whose choices `strategy` makes.
@@ -164,8 +176,12 @@ impl Sim {
             return false;
         }
         self.phase = Phase::Alone;
-        if std::mem::take(&mut self.visible.grown) {
-            // Choices were missing in what has been run: begin anew with the words now known.
+        if self.visible.has_grown() && self.is_part {
+            // What has been run is no good to anybody, and neither is the rest.
+            return false;
+        }
+        if self.visible.has_grown() {
+            // Choices were missing in what has been run: begin anew with what is known now.
             if self.strategy.restart() {
                 self.executions = 0;
             }

@@ -39,6 +39,10 @@ pub(crate) struct SimCpu {
     pub(crate) stores: VecDeque<Delayed>,
     /// It was pre-empted.
     pub(crate) parked: Option<Parked>,
+    /// It has put an interrupt off: what it has done since.
+    pub(crate) held: Option<Held>,
+    /// It takes the interrupt: what it did just before.
+    pub(crate) taking: Option<Parked>,
     /// Steps it has begun, and its choices in this one, by kind.
     steps: u32,
     ordinals: Ordinals,
@@ -46,18 +50,35 @@ pub(crate) struct SimCpu {
 
 type Ordinals = [u16; ChoiceKind::ALL.len()];
 
-/// A CPU that was pre-empted before an access.
+/// What a CPU is about to do before which it was pre-empted, or what it did before it took an interrupt.
 ///
-/// If nobody touches what it was about to touch before it goes on, the same happens as if it had been pre-empted after
-/// that access; so that execution stands for this one, which need not be searched further.
+/// If nobody touches what it is about to touch before it goes on, the same happens as if it had been pre-empted after
+/// that access; and if nobody touches what it touched until the handler has returned, as if it had taken the interrupt
+/// before that. So that execution stands for this one, which need not be searched further.
 #[derive(Default)]
 pub(crate) struct Parked {
-    /// What it is about to touch, and whether it writes.
+    /// What it touches, and whether it writes.
     pub(crate) words: Vec<(WordId, bool)>,
-    /// CPUs that it is about to interrupt, as a bit set.
+    /// CPUs that it interrupts, as a bit set.
     pub(crate) cpus: u32,
     /// Somebody else touched them, or one of these CPUs ran.
     pub(crate) disturbed: bool,
+}
+
+/// What a CPU has done since it could have taken, last, an interrupt that it has put off.
+#[derive(Default)]
+pub(crate) struct Held {
+    pub(crate) done: Parked,
+    /// Some of it may conflict with the handler.
+    pub(crate) concerns_handler: bool,
+}
+
+impl Parked {
+    /// Somebody touches `word`, on one of the CPUs `by`.
+    fn disturb(&mut self, word: WordId, writes: bool, by: u32) {
+        let conflicts = |&(theirs, they_write): &(WordId, bool)| theirs == word && (writes || they_write);
+        self.disturbed |= self.cpus & by != 0 || self.words.iter().any(conflicts);
+    }
 }
 
 impl SimCpu {
@@ -70,6 +91,8 @@ impl SimCpu {
             in_handler: false,
             stores: VecDeque::new(),
             parked: None,
+            held: None,
+            taking: None,
             steps: 0,
             ordinals: Ordinals::default(),
         }
@@ -132,6 +155,8 @@ pub(crate) struct Sim {
     pub(crate) executions: u64,
     pub(crate) deadline: Option<Instant>,
     pub(crate) out_of_time: bool,
+    /// It runs a part of the search's executions: whoever has divided it begins anew when words become visible.
+    pub(crate) is_part: bool,
     /// Executions that others stand for are not searched further.
     pub(crate) prunes: bool,
     /// Another execution stands for the one under way: no more choices are made in it.
@@ -285,6 +310,7 @@ impl Sim {
             executions: 0,
             deadline: None,
             out_of_time: false,
+            is_part: false,
             prunes: false,
             redundant: false,
             allocations_fail: false,
@@ -330,13 +356,49 @@ impl Sim {
         self.disturb(word, writes);
     }
 
-    /// Notes for pre-empted CPUs that something happens to `word`.
-    pub(crate) fn disturb(&mut self, word: WordId, writes: bool) {
-        let bit = 1 << CURRENT.get();
-        for other in self.cpus.iter_mut() {
-            let Some(parked) = &mut other.parked else { continue };
-            let conflicts = |&(theirs, they_write): &(WordId, bool)| theirs == word && (writes || they_write);
-            parked.disturbed |= parked.cpus & bit != 0 || parked.words.iter().any(conflicts);
+    /// Notes for CPUs that were pre-empted, or put an interrupt off, that the current one touches `word`.
+    fn disturb(&mut self, word: WordId, writes: bool) {
+        let by = 1 << CURRENT.get();
+        for other in &mut self.cpus {
+            if let Some(parked) = &mut other.parked {
+                parked.disturb(word, writes, by);
+            }
+        }
+        self.disturb_held(word, writes, None);
+    }
+
+    /// A store to `word` arrives that waited in the buffer of `cpu`.
+    pub(crate) fn arrives(&mut self, word: WordId, cpu: usize) {
+        let by = 1 << CURRENT.get();
+        for other in &mut self.cpus {
+            if let Some(parked) = &mut other.parked {
+                parked.disturb(word, true, by);
+            }
+        }
+        self.disturb_held(word, true, Some(cpu));
+    }
+
+    /// Notes for CPUs that put an interrupt off that the current one does something to `word`, which it is if a store
+    /// of `owner` arrives there. To a CPU it does not matter when its own stores arrive.
+    pub(crate) fn disturb_held(&mut self, word: WordId, writes: bool, owner: Option<usize>) {
+        let current = CURRENT.get();
+        let is_visible = self.visible.is_visible(word);
+        for (cpu, sim_cpu) in self.cpus.iter_mut().enumerate() {
+            let SimCpu { held, taking, interrupts_off, .. } = sim_cpu;
+            match held {
+                // What is touched with interrupts off may conflict with the handler alone.
+                Some(held) if cpu == current => {
+                    if is_visible || *interrupts_off > 0 {
+                        held.done.words.push((word, writes));
+                        held.concerns_handler |= self.visible.is_handlers(cpu, word, writes);
+                    }
+                }
+                Some(held) if owner != Some(cpu) => held.done.disturb(word, writes, 1 << current),
+                _ => {}
+            }
+            if let Some(taking) = taking.as_mut().filter(|_| owner != Some(cpu)) {
+                taking.disturb(word, writes, 1 << current);
+            }
         }
     }
 

@@ -77,22 +77,63 @@ struct Touched {
     written: bool,
 }
 
-/// The words that two CPUs touched, or a CPU and its interrupt handler, one of them writing, in some execution of the
-/// search so far; only accesses to these are worth a choice.
+/// What a search knows of its program.
+#[derive(Clone, Default)]
+pub(crate) struct Known {
+    /// The words that two CPUs touched, or a CPU and its interrupt handler, one of them writing.
+    words: FxHashSet<WordId>,
+    /// What the handler of each CPU touched, and whether it wrote.
+    handlers: FxHashMap<(usize, WordId), bool>,
+    /// The CPUs whose handlers had to wait, as a bit set.
+    waiting: u32,
+}
+
+impl Known {
+    fn is_empty(&self) -> bool {
+        self.words.is_empty() && self.handlers.is_empty() && self.waiting == 0
+    }
+
+    /// Adds what else is known.
+    pub(crate) fn extend(&mut self, other: Known) {
+        self.words.extend(other.words);
+        self.waiting |= other.waiting;
+        for (place, writes) in other.handlers {
+            *self.handlers.entry(place).or_default() |= writes;
+        }
+    }
+}
+
+/// What has been found out in the executions of a search so far. Only accesses to words that are visible are worth a
+/// choice; and only after something that conflicts with its handler is a CPU to take an interrupt which it put off.
 #[derive(Default)]
 pub(crate) struct Visible {
     /// Everything is.
     pub(crate) all: bool,
-    /// Those known when the execution under way began: what is visible does not change while it runs.
-    words: FxHashSet<WordId>,
-    /// Those found since.
-    found: Vec<WordId>,
+    /// What handlers do is of interest.
+    pub(crate) with_handlers: bool,
+    /// What was known when the execution under way began: what is visible does not change while it runs.
+    known: Known,
+    /// What has been found since.
+    found: Known,
     touched: FxHashMap<WordId, Touched>,
-    /// A word has become visible since the search began anew.
-    pub(crate) grown: bool,
 }
 
 impl Visible {
+    /// This is known from the start.
+    pub(crate) fn know(&mut self, known: Known) {
+        self.known = known;
+    }
+
+    /// What has been found since the execution under way began.
+    pub(crate) fn found(&self) -> &Known {
+        &self.found
+    }
+
+    /// Whether something has been found in the last execution: choices may have been missing in it.
+    pub(crate) fn has_grown(&self) -> bool {
+        !self.found.is_empty()
+    }
+
     /// Whether accesses to `word` are worth a choice.
     pub(crate) fn is_visible(&self, word: WordId) -> bool {
         self.all || self.is_shared(word)
@@ -100,17 +141,37 @@ impl Visible {
 
     /// Whether two are known to touch `word`, one of them writing.
     pub(crate) fn is_shared(&self, word: WordId) -> bool {
-        self.words.contains(&word)
+        self.known.words.contains(&word)
+    }
+
+    /// Whether the handler of `cpu` is known to touch `word`, one of it and who `writes` writing.
+    pub(crate) fn is_handlers(&self, cpu: usize, word: WordId, writes: bool) -> bool {
+        self.known.handlers.get(&(cpu, word)).is_some_and(|&handler_writes| handler_writes || writes)
+    }
+
+    /// Whether the handler of `cpu` is known to wait.
+    pub(crate) fn has_waiting_handler(&self, cpu: usize) -> bool {
+        self.known.waiting & 1 << cpu != 0
+    }
+
+    /// Notes that the handler of `cpu` waits.
+    pub(crate) fn handler_waits(&mut self, cpu: usize) {
+        if self.with_handlers {
+            self.found.waiting |= 1 << cpu & !self.known.waiting;
+        }
     }
 
     /// Forgets who touched what, for the next execution.
     pub(crate) fn begin(&mut self) {
-        self.words.extend(self.found.drain(..));
+        self.known.extend(std::mem::take(&mut self.found));
         self.touched.clear();
     }
 
     /// Notes an access.
     pub(crate) fn touch(&mut self, word: WordId, cpu: usize, context: Context, writes: bool) {
+        if context == Context::Handler && self.with_handlers {
+            self.touch_in_handler(word, cpu, writes);
+        }
         if self.is_shared(word) {
             return;
         }
@@ -124,14 +185,20 @@ impl Visible {
             Context::Handler => touched.handlers |= bit,
         }
         let is_shared = touched.by.count_ones() > 1 || touched.handlers & touched.interruptible != 0;
-        if is_shared && touched.written && !self.found.contains(&word) {
-            self.found.push(word);
-            self.grown = true;
+        if is_shared && touched.written {
+            self.found.words.insert(word);
+        }
+    }
+
+    fn touch_in_handler(&mut self, word: WordId, cpu: usize, writes: bool) {
+        let place = (cpu, word);
+        if self.known.handlers.get(&place).is_none_or(|&known| writes && !known) {
+            *self.found.handlers.entry(place).or_default() |= writes;
         }
     }
 
     /// How many words are visible.
     pub(crate) fn len(&self) -> usize {
-        self.words.len() + self.found.len()
+        self.known.words.len() + self.found.words.len()
     }
 }

@@ -108,6 +108,8 @@ impl Wait {
             return false;
         }
         let shows = || self.word.is_some_and(|word| sim::with(|sim| sim.is_visible(word)));
+        // It ends the wait, which it would not do before that: when it is taken matters.
+        sim::with(|sim| sim.disturb_order(self.cpu));
         let parked = || before_touching(self.word.iter().map(|&word| (word, false)).collect(), false);
         interrupt::is_taken(shows()) || shows() && point(parked)
     }
@@ -123,6 +125,7 @@ impl Wait {
         }
         if takes_interrupt && !changed {
             if blocked || !put_off {
+                sim::with(|sim| sim.disturb_order(self.cpu));
                 interrupt::take();
             }
             return blocked || !put_off;
@@ -199,7 +202,16 @@ fn block() {
         });
         match next {
             Some(next) if next == cpu => return,
-            Some(next) => return tasks::switch_to(next),
+            Some(next) => {
+                // Who has put an interrupt off, and takes it earlier, is pre-empted where this is free.
+                sim::with(|sim| {
+                    sim.disturb_order(cpu);
+                    if sim.cpus[cpu].in_handler {
+                        sim.visible.handler_waits(cpu);
+                    }
+                });
+                return tasks::switch_to(next);
+            }
             None if sim::with(|sim| sim.can_run(cpu)) => return,
             None => sim::with(|sim| sim.report_deadlock()),
         }

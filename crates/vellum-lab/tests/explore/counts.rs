@@ -186,3 +186,16 @@ fn invisible_handlers_cost_little() {
     };
     assert!(count("z=1") < count("y=5"), "{} {}", count("z=1"), count("y=5"));
 }
+
+/// An interrupt that is put off comes after steps which conflict with its handler.
+#[test]
+fn interrupts_put_off_come_where_they_matter() {
+    let count = |accesses: &str, surprises| {
+        let text = Text::new(&format!("interrupt 1 | {accesses} | x; x")).with_handler("z=9");
+        text.explore(MemoryOrder::Sc, Bound { preemptions: 1, surprises }, true).1
+    };
+    let (few, many) = ("x=1; x=2; x=3; x=4; x=5; z=5", "x=1; z=1; x=2; z=2; x=3; z=3");
+    assert_eq!(count(few, 0), count(many, 0));
+    assert!(count(few, 1) < count(many, 1));
+    assert!(count(few, 1) < 2 * count(few, 0), "{} {}", count(few, 1), count(few, 0));
+}

@@ -4,6 +4,7 @@
 mod bugs;
 mod closures;
 mod counts;
+mod divided;
 mod interrupts;
 mod litmus;
 mod minimal;

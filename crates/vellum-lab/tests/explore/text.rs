@@ -84,8 +84,14 @@ impl Text {
 
     /// Runs every execution; the outcomes of the last pass alone, in which every visible word was known from the start.
     pub fn explore(&self, order: MemoryOrder, bound: Bound, reduce: bool) -> (Found, u64) {
+        self.explore_on(1, order, bound, reduce)
+    }
+
+    /// The same on so many threads.
+    pub fn explore_on(&self, threads: usize, order: MemoryOrder, bound: Bound, reduce: bool) -> (Found, u64) {
         self.outcomes.lock().unwrap().clear();
-        let plan = Plan::new(Way::Exhaustive { bound, reduce }, order);
+        let mut plan = Plan::new(Way::Exhaustive { bound, reduce }, order);
+        plan.threads = threads;
         let outcome = search(Arc::new(self.clone()), &plan).unwrap();
         if let Some((broken, _)) = outcome.broken {
             assert_eq!(broken.invariant, "I-PROG", "{broken:?}");
