@@ -25,6 +25,8 @@ pub struct Check {
     pub time: Option<Duration>,
     /// Allocations may fail, too.
     pub allocations_fail: bool,
+    /// Host threads to search on; what is found does not depend on it.
+    pub threads: usize,
 }
 
 /// What a check found.
@@ -44,7 +46,8 @@ impl Check {
     /// A check of `scenario` in `mode` with every protection on, to the scenario's bound.
     pub fn new(scenario: &'static Scenario, mode: Mode) -> Check {
         let bound = scenario.bound;
-        Check { scenario, mode, guards_off: Vec::new(), bound, time: None, allocations_fail: scenario.failures }
+        let allocations_fail = scenario.failures;
+        Check { scenario, mode, guards_off: Vec::new(), bound, time: None, allocations_fail, threads: 1 }
     }
 
     /// The same without `guards`.
@@ -60,6 +63,7 @@ pub fn plan_of(check: &Check, way: Way) -> Plan {
     plan.guards_off = check.guards_off.clone();
     plan.time = check.time;
     plan.allocations_fail = check.allocations_fail;
+    plan.threads = check.threads;
     plan
 }
 

@@ -84,7 +84,12 @@ fn variants(scenario: &Scenario) -> Vec<(Vec<Guard>, bool)> {
 impl Search {
     /// Searches. What is found is run again, to see whether it can be.
     pub fn run(&self) -> Found {
-        let finding = check(&self.check);
+        self.run_on(1)
+    }
+
+    /// The same on so many host threads.
+    pub fn run_on(&self, threads: usize) -> Found {
+        let finding = check(&Check { threads, ..self.check.clone() });
         let violation = finding.as_ref().ok().and_then(|finding| finding.violation.as_ref());
         let replayed = violation.map(|(_, schedule)| replay(&self.check, schedule));
         Found { finding, replayed }
