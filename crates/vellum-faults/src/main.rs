@@ -90,7 +90,12 @@ fn find(args: &Args, root: &Path, faults: &[Fault]) -> Result<Vec<(Fault, Found)
             let found = job::run(args, &tree, fault);
             let mut results = results.lock().map_err(|_| "another job has failed")?;
             println!("{}", result::row(fault, &found));
-            let is_sure = !args.no_tests || found.verdict != Verdict::Survived;
+            let is_sure = match found.verdict {
+                Verdict::Survived => !args.no_tests,
+                // For whatever reason: a build that was broken off says nothing of the fault.
+                Verdict::NotBuilt => false,
+                Verdict::Scenario | Verdict::Test => true,
+            };
             if let Some(path) = args.output.as_ref().filter(|_| is_sure) {
                 result::note(path, &found).map_err(|error| format!("{}: {error}", path.display()))?;
             }
