@@ -46,6 +46,7 @@ scenarios! {
     /// Shootdowns: generations, acknowledgements, rights that are taken away.
     flush {
         acknowledged_before_done,
+        freed_before_acknowledged,
         spurious_fault,
         right_taken_without_flush,
         partial_flush_skips_generations,
@@ -132,6 +133,7 @@ scenarios! {
     file {
         dirty_before_flush,
         marked_clean_after_write,
+        written_after_failed_unmapping,
         lookup_of_another_page,
         mapped_after_truncate,
         copied_after_truncate,
@@ -180,6 +182,7 @@ scenarios! {
         identifier_reused,
         rollover,
         root_freed_under_lazy_cpu,
+        run_queue_locked_by_interrupt,
     }
     /// Operations that the core does not have.
     toy {

@@ -45,6 +45,8 @@ guards! {
     FlushBeforeFree,
     /// A page of an object is noted dirty again after the flush that ends the stores to it. (B2)
     DirtyAfterFlush,
+    /// Frames are freed when every CPU has acknowledged the flush, not when it is asked for. (A16)
+    FreedWhenAcknowledged,
     /// A frame counts as mapped until the flush. (B3)
     MappedUntilFlush,
     /// Unlinking a table flushes the paging-structure caches that may name it. (B12)
@@ -136,6 +138,8 @@ guards! {
     FlushBeforeCopy,
     /// An entry without rights is flushed as others are: its protection may have changed just now. (A7)
     InaccessibleFlushed,
+    /// Where an unmapping fails, entries that are not put back are flushed before the page's lock goes. (A1)
+    FailedUnmapFlushed,
     /// An unmapping that fails puts back the entries it has taken. (F4)
     FailedUnmapUndone,
     /// A batch waits for its broadcasts. (A9)

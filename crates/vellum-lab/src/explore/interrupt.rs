@@ -114,7 +114,6 @@ fn handle() {
         // An idle CPU has something to do again.
         (std::mem::replace(&mut sim_cpu.doing, Doing::Running), sim.execution.clone())
     });
-    sim::happened(|| "interrupt: flush handler".into());
     if let Some(execution) = execution {
         execution.interrupt(cpu);
     }

@@ -91,6 +91,8 @@ unsafe impl<A: Arch> Machine for Lab<A> {
         });
         if sim::is_exploring() {
             wait::send_interrupt(cpus.iter());
+            // Nothing else has run since they were sent.
+            cpus.iter().for_each(|cpu| self.cpus[cpu].is_flush_sent.store(true, Ordering::Relaxed));
         }
     }
 

@@ -16,6 +16,7 @@ use crate::explore::sim;
 use crate::hardware::{Bus, Checks, FrameKinds, HostMemory, MachineConfig, Mmu, NoHostMemory, ViolationLog};
 use crate::poison::lock;
 use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use vellum::arch::{Arch, Entry, PageBits, table_order};
 use vellum::ops::Access;
@@ -55,6 +56,8 @@ struct LabCpu<A> {
     mmu: Mutex<Mmu<A>>,
     /// Broadcast invalidations this CPU began whose effect is put off until it waits for them.
     broadcasts: Mutex<Vec<(Asid, u64, u64)>>,
+    /// The core has interrupted it, and it has not taken that yet.
+    is_flush_sent: AtomicBool,
 }
 
 impl<A: Arch> Lab<A> {
@@ -63,8 +66,11 @@ impl<A: Arch> Lab<A> {
         contract::reset();
         let (ranges, cpu_nodes) = (config.ranges.len(), config.cpu_nodes());
         let config = &config.clone().and_range(1, toy_frames::<A>(), 0);
-        let cpu =
-            |number| LabCpu { mmu: Mutex::new(Mmu::with_sets(number, TLB_SETS)), broadcasts: Mutex::new(Vec::new()) };
+        let cpu = |number| LabCpu {
+            mmu: Mutex::new(Mmu::with_sets(number, TLB_SETS)),
+            broadcasts: Mutex::new(Vec::new()),
+            is_flush_sent: AtomicBool::new(false),
+        };
         Ok(Lab {
             memory: HostMemory::new(&config.ranges)?,
             ranges,
@@ -87,6 +93,11 @@ impl<A: Arch> Lab<A> {
     /// Memory, with the frames that the core does not know of.
     pub(crate) fn memory_of_toy(&self) -> &HostMemory<A> {
         &self.memory
+    }
+
+    /// Whether the core has interrupted `cpu` since this was last asked.
+    pub(crate) fn has_flush_interrupt(&self, cpu: usize) -> bool {
+        self.cpus[cpu].is_flush_sent.swap(false, Relaxed)
     }
 
     /// Makes every CPU forget one translation.

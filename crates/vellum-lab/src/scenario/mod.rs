@@ -8,6 +8,7 @@ mod backing;
 mod check;
 mod cpu;
 mod describe;
+mod device;
 pub mod diagram;
 mod file;
 mod mode;
@@ -75,6 +76,8 @@ pub struct Scenario {
     pub start: fn(&Cpu<'_>),
     /// What each CPU does.
     pub actors: &'static [Actor],
+    /// What a CPU does that a device has interrupted ([`Cpu::interrupt`]), with interrupts off.
+    pub on_device: fn(&Cpu<'_>),
     /// What happens when all are done: on CPU 0, not explored. The other CPUs run nothing any more.
     pub end: fn(&Cpu<'_>),
 }
@@ -114,6 +117,7 @@ impl Scenario {
         invariants: &[],
         start: |_| (),
         actors: &[],
+        on_device: |_| (),
         end: |_| (),
     };
 

@@ -97,6 +97,8 @@ pub(crate) trait Ops: Send + Sync {
     fn swap(&self) -> &dyn super::swap::SwapOps;
     /// The end of the file.
     fn file(&self) -> &dyn super::file::FileOps;
+    /// Devices that interrupt.
+    fn devices(&self) -> &dyn super::device::DeviceOps;
     /// The toy's means.
     fn toy(&self) -> &dyn super::toy::ToyOps;
 }

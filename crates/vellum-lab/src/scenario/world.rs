@@ -2,6 +2,7 @@
 
 use super::backing::{FILE_PAGES, TestFile, TestSwap};
 use super::cpu::Cpu;
+use super::device::{DeviceOps, Devices};
 use super::file::FileOps;
 use super::ops::{Ops, Prot, Shows};
 use super::oracle::Oracle;
@@ -115,6 +116,7 @@ pub(crate) struct World<A: Arch> {
     /// Once there is swap.
     pub(super) swap: Mutex<Option<(TestSwap, AreaId)>>,
     pub(super) toy: ToyTables<A>,
+    pub(super) devices: Devices<A>,
 }
 
 // SAFETY: the pointers are to a `Vm` and a file that belong to the world, which are `Sync` themselves.
@@ -141,6 +143,7 @@ impl<A: Arch> World<A> {
             is_memory: AtomicBool::new(false),
             swap: Mutex::default(),
             toy: ToyTables::new(vm),
+            devices: Devices::new(cpus),
         };
         [X, Y, Z].into_iter().for_each(|at| world.shared.watch(world.address(at)));
         *lock(&world.shared.running) = vec![(None, 0); cpus];
@@ -486,6 +489,10 @@ impl<A: Arch> Ops for World<A> {
         self
     }
 
+    fn devices(&self) -> &dyn DeviceOps {
+        self
+    }
+
     fn toy(&self) -> &dyn ToyOps {
         &self.toy
     }
@@ -500,15 +507,26 @@ impl<A: Arch> Execution for World<A> {
         });
         let vm = self.vm.as_ptr().addr();
         let swap = lock(&self.swap).as_ref().map(|(device, _)| device.marks());
-        of_ranges.chain(std::iter::once(vm..vm + size_of::<Vm<Lab<A>>>())).chain(swap).collect()
+        of_ranges
+            .chain(std::iter::once(vm..vm + size_of::<Vm<Lab<A>>>()))
+            .chain(swap)
+            .chain(std::iter::once(self.devices.memory()))
+            .collect()
     }
 
     fn run(&self, cpu: usize) {
         (self.scenario.actors[cpu].run)(&self.cpu());
     }
 
-    fn interrupt(&self, _cpu: usize) {
-        self.vm().handle_interrupt();
+    fn interrupt(&self, cpu: usize) {
+        if self.devices.has_interrupted(cpu) {
+            sim::happened(|| "interrupt: the device's handler".into());
+            (self.scenario.on_device)(&self.cpu());
+        }
+        if self.vm().machine().has_flush_interrupt(cpu) {
+            sim::happened(|| "interrupt: flush handler".into());
+            self.vm().handle_interrupt();
+        }
     }
 
     fn may_be_cached(&self, address: usize) -> bool {

@@ -115,7 +115,13 @@ impl<'a, M: Machine> Gather<'a, M> {
             self.drop_mappings();
         }
         let pages = (self.end - self.start) >> M::Arch::PAGE_SHIFT;
-        self.cx.flush(self.space, self.tlb, Flush { start: self.start, pages, tables_freed: self.tables != 0 });
+        let what = Flush { start: self.start, pages, tables_freed: self.tables != 0 };
+        if M::guard(Guard::FreedWhenAcknowledged) {
+            self.cx.flush(self.space, self.tlb, what);
+        } else {
+            self.cx.flush_around(self.space, self.tlb, what, || self.free_frames());
+            self.frames = 0;
+        }
         self.cx.count(Event::FlushBatch, 1);
         if M::guard(Guard::FlushBeforeFree) {
             self.free_frames();

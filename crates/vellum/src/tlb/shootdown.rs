@@ -55,6 +55,20 @@ impl<M: Machine> Cx<'_, M> {
         self.shoot(&targets, Request { space, start, pages, first: generation, last: generation, detach: 0 });
     }
 
+    /// [`Cx::flush`] where [`Guard::FreedWhenAcknowledged`] is off: `meanwhile` does not wait for other CPUs.
+    #[cold]
+    pub(super) fn flush_around(&self, space: u64, tlb: &SpaceTlb<M>, what: Flush, meanwhile: impl FnOnce()) {
+        if is_broadcast::<M::Arch>() {
+            self.broadcast(tlb, what);
+            return meanwhile();
+        }
+        let generation = tlb.generation.fetch_add(1, SeqCst) + 1;
+        let targets = tlb.cpus.others(self.number(), self.vm().cpu_count()).unwrap_or(CpuSet::EMPTY);
+        let Flush { start, pages, .. } = what;
+        let request = Request { space, start, pages, first: generation, last: generation, detach: 0 };
+        self.shoot_around(&targets, request, meanwhile);
+    }
+
     /// As [`Cx::flush`], of several spaces at once: one interrupt for each CPU that runs any of them. They are pinned,
     /// and no lock is held.
     #[inline(never)]
@@ -109,9 +123,15 @@ impl<M: Machine> Cx<'_, M> {
 
     /// Has `request` served on `targets` and here; local and remote work overlap.
     fn shoot(&self, targets: &CpuSet, request: Request) {
+        self.shoot_around(targets, request, || ());
+    }
+
+    /// The same, with something to do before the targets are waited for.
+    #[inline(always)]
+    fn shoot_around(&self, targets: &CpuSet, request: Request, meanwhile: impl FnOnce()) {
         if targets.is_empty() {
             self.serve_request(request);
-            return;
+            return meanwhile();
         }
         let mut tickets = [0u32; crate::cpuset::CPUS_MAX];
         for cpu in targets.iter() {
@@ -121,6 +141,7 @@ impl<M: Machine> Cx<'_, M> {
         self.count(Event::InterruptSent, targets.len() as u64);
         self.vm().machine().send_interrupt(targets);
         self.serve_request(request);
+        meanwhile();
         self.await_served(targets, &tickets);
     }
 
