@@ -32,7 +32,6 @@ pub mod wait;
 
 pub use choice::Bound;
 pub use minimise::minimise;
-pub(crate) use record::place_in;
 pub use schedule::Schedule;
 pub use search::{Outcome, Plan, Way, search};
 pub use visible::WordId;
@@ -147,8 +146,8 @@ pub struct Happening {
     pub text: String,
     /// How much of a diagram it belongs to.
     pub detail: Detail,
-    /// Where in the program, if that is of interest: return addresses, innermost first.
-    pub place: Vec<usize>,
+    /// Where in the source of the core, if that is of interest.
+    pub place: Option<String>,
 }
 
 /// How much a diagram shows.

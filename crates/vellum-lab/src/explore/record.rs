@@ -2,10 +2,7 @@
 
 use super::sim::{self, Phase, Sim};
 use super::{Detail, Execution, Happening};
-use std::ffi::c_void;
-
-/// Return addresses kept of a place.
-const DEPTH: usize = 48;
+use std::backtrace::Backtrace;
 
 /// Adds something that the current CPU does to the diagram, if one is being drawn.
 pub fn happened(text: impl FnOnce() -> String) {
@@ -14,20 +11,20 @@ pub fn happened(text: impl FnOnce() -> String) {
 
 /// Adds something that happens on `cpu`.
 pub fn happened_on(cpu: usize, text: impl FnOnce() -> String) {
-    add(cpu, Detail::Brief, text, Vec::new);
+    add(cpu, Detail::Brief, text, || None);
 }
 
 /// Adds something that the current CPU does to a full diagram.
 pub(crate) fn detailed(text: impl FnOnce() -> String) {
-    add(sim::current_cpu(), Detail::Full, text, Vec::new);
+    add(sim::current_cpu(), Detail::Full, text, || None);
 }
 
 /// Adds something that the current CPU does to the diagram, with the place of the program it does it in.
 pub(crate) fn happened_here(text: impl FnOnce() -> String) {
-    add(sim::current_cpu(), Detail::Brief, text, way_here);
+    add(sim::current_cpu(), Detail::Brief, text, place_here);
 }
 
-fn add(cpu: usize, detail: Detail, text: impl FnOnce() -> String, place: impl FnOnce() -> Vec<usize>) {
+fn add(cpu: usize, detail: Detail, text: impl FnOnce() -> String, place: impl FnOnce() -> Option<String>) {
     sim::if_installed(|sim| sim.record(cpu, detail, text, place));
 }
 
@@ -37,7 +34,7 @@ impl Sim {
         cpu: usize,
         detail: Detail,
         text: impl FnOnce() -> String,
-        place: impl FnOnce() -> Vec<usize>,
+        place: impl FnOnce() -> Option<String>,
     ) {
         let step = self.step;
         if let (Some(happenings), Phase::Together | Phase::Stopped) = (&mut self.happenings, self.phase) {
@@ -47,36 +44,18 @@ impl Sim {
 
     /// The current CPU puts an interrupt off.
     pub(super) fn record_put_off(&mut self) {
-        self.record(sim::current_cpu(), Detail::Brief, || "(the interrupt is late)".into(), Vec::new);
+        self.record(sim::current_cpu(), Detail::Brief, || "(the interrupt is late)".into(), || None);
     }
 }
 
-/// The return addresses of the calls under way, innermost first.
-fn way_here() -> Vec<usize> {
-    let mut way = Vec::new();
-    backtrace::trace(|frame| {
-        way.push(frame.ip().addr());
-        way.len() < DEPTH
-    });
-    way
-}
-
-/// The innermost place in `way` that is in the source of the core, but for its primitives: a file below `src`, and a
-/// line.
-pub(crate) fn place_in(way: &[usize]) -> Option<String> {
-    let mut found = None;
-    for &address in way {
-        backtrace::resolve(address as *mut c_void, |symbol| {
-            let (Some(file), Some(line)) = (symbol.filename(), symbol.lineno()) else { return };
-            if let (None, Some(file)) = (&found, file.to_str().and_then(within_core)) {
-                found = Some(format!("{file}:{line}"));
-            }
-        });
-        if found.is_some() {
-            break;
-        }
-    }
-    found
+/// Where the current CPU is in the source of the core, its primitives left out: a file below `src`, and a line.
+fn place_here() -> Option<String> {
+    let calls = Backtrace::force_capture().to_string();
+    calls.lines().find_map(|line| {
+        let (file, place) = line.trim().strip_prefix("at ")?.split_once(".rs:")?;
+        let line = place.split(':').next()?;
+        Some(format!("{}:{line}", within_core(&format!("{file}.rs"))?))
+    })
 }
 
 /// The part of `file` below the core's `src`, if it lies there and is no primitive.
@@ -95,7 +74,7 @@ pub(super) fn note_store(execution: &dyn Execution, cpu: usize, address: usize, 
     if let Some(text) = sim::quietly(|| is_entry.then(|| execution.describe_store(address, old, new)).flatten()) {
         happened_on(cpu, || text);
     } else if let Some(text) = sim::quietly(|| execution.describe_detail(address, old, new)) {
-        add(cpu, Detail::Full, || text, Vec::new);
+        add(cpu, Detail::Full, || text, || None);
     }
     sim::with(|sim| match (old, new) {
         (0, 1..) => _ = sim.holders.insert(address, cpu),

@@ -1,6 +1,6 @@
 //! Diagrams: one column a CPU, time downwards.
 
-use crate::explore::{Broken, Detail, Happening, place_in};
+use crate::explore::{Broken, Detail, Happening};
 
 /// Width of a column.
 const WIDTH: usize = 44;
@@ -33,7 +33,7 @@ pub fn draw(heads: &[&str], happenings: &[Happening], broken: Option<&Broken>, d
 fn merged(happenings: &[Happening], detail: Detail) -> Vec<(usize, String)> {
     let mut merged: Vec<(usize, String, Detail)> = Vec::new();
     for happening in happenings.iter().filter(|happening| happening.detail <= detail) {
-        let place = if detail == Detail::Full { place_in(&happening.place) } else { None };
+        let place = happening.place.as_ref().filter(|_| detail == Detail::Full);
         let text = match place {
             Some(place) => format!("{} in {place}", happening.text),
             None => happening.text.clone(),
@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     fn happening(cpu: usize, text: &str, detail: Detail) -> Happening {
-        Happening { cpu, step: 0, text: text.into(), detail, place: Vec::new() }
+        Happening { cpu, step: 0, text: text.into(), detail, place: None }
     }
 
     #[test]
