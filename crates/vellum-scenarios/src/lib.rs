@@ -133,7 +133,6 @@ scenarios! {
     file {
         dirty_before_flush,
         marked_clean_after_write,
-        written_after_failed_unmapping,
         lookup_of_another_page,
         mapped_after_truncate,
         copied_after_truncate,

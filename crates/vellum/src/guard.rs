@@ -138,8 +138,6 @@ guards! {
     FlushBeforeCopy,
     /// An entry without rights is flushed as others are: its protection may have changed just now. (A7)
     InaccessibleFlushed,
-    /// Where an unmapping fails, entries that are not put back are flushed before the page's lock goes. (A1)
-    FailedUnmapFlushed,
     /// An unmapping that fails puts back the entries it has taken. (F4)
     FailedUnmapUndone,
     /// A batch waits for its broadcasts. (A9)

@@ -44,7 +44,7 @@ impl<'vm, M: Machine> Unmapped<'vm, M> {
     pub(crate) fn begin<'a>(cx: &'a Cx<'vm, M>, batch: &mut UnmapBatch<'a, M>, pfn: Pfn, into: Into) -> Option<Self> {
         let left = each_mapping(cx, pfn, &mut |found| take(cx, batch, pfn, into, found));
         if left > 0 {
-            if into == Into::Nothing && M::guard(Guard::FailedUnmapFlushed) {
+            if into == Into::Nothing {
                 // These entries are not put back: nobody may use their translations when the folio lock is free.
                 batch.flush();
             }
