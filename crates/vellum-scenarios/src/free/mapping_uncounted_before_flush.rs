@@ -2,6 +2,7 @@
 //! after the flush; but copy-on-write is: who seems to be a page's only user stores to it in place, and the other
 //! process can still read it by a stale translation.
 
+use vellum_lab::explore::Bound;
 use vellum_lab::scenario::{Process, Prot, Scenario, X, actor};
 use vellum::Guard;
 
@@ -11,6 +12,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     thread: "S1",
     guards: &[Guard::MappedUntilFlush],
     invariants: &["I-COW", "I-LOST"],
+    bound: Bound { preemptions: 1, surprises: 1 },
     start: |cpu| {
         cpu.map(X, 1, Prot::ReadWrite);
         cpu.store(X, 1);
