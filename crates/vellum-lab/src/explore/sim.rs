@@ -385,16 +385,14 @@ impl Sim {
         let is_visible = self.visible.is_visible(word);
         for (cpu, sim_cpu) in self.cpus.iter_mut().enumerate() {
             let SimCpu { held, taking, interrupts_off, .. } = sim_cpu;
-            match held {
-                // What is touched with interrupts off may conflict with the handler alone.
-                Some(held) if cpu == current => {
-                    if is_visible || *interrupts_off > 0 {
-                        held.done.words.push((word, writes));
-                        held.concerns_handler |= self.visible.is_handlers(cpu, word, writes);
-                    }
-                }
-                Some(held) if owner != Some(cpu) => held.done.disturb(word, writes, 1 << current),
-                _ => {}
+            let is_own = cpu == current;
+            // What is touched with interrupts off may conflict with the handler alone.
+            if let Some(held) = held.as_mut().filter(|_| is_own && (is_visible || *interrupts_off > 0)) {
+                held.done.words.push((word, writes));
+                held.concerns_handler |= self.visible.is_handlers(cpu, word, writes);
+            }
+            if let Some(held) = held.as_mut().filter(|_| !is_own && owner != Some(cpu)) {
+                held.done.disturb(word, writes, 1 << current);
             }
             if let Some(taking) = taking.as_mut().filter(|_| owner != Some(cpu)) {
                 taking.disturb(word, writes, 1 << current);
