@@ -15,7 +15,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     thread: "S1",
     guards: &[Guard::MoveUnderClaim],
     invariants: &["I-VMA"],
-    bound: Bound { preemptions: 2, surprises: 1 },
+    bound: Bound { preemptions: 1, surprises: 1 },
     start: |cpu| {
         cpu.map(X, 1, Prot::ReadWrite);
         cpu.store(X, 1);
