@@ -27,8 +27,6 @@ use std::process::ExitCode;
 
 /// The workload failed: an invariant broke, memory was exhausted, a program ended badly. Or operations conflict.
 const FAILED: u8 = 1;
-/// A search ended for want of time: nothing is proved.
-const UNPROVED: u8 = 3;
 /// Usage or input is wrong.
 const BAD_INPUT: u8 = 2;
 

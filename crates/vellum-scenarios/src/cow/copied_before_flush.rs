@@ -10,7 +10,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     id: "D9",
     title: "a copied page appears before the flush of the old one",
     guards: &[Guard::CopyBreakBeforeMake],
-    bound: Bound { preemptions: 2, surprises: 0 },
+    bound: Bound { preemptions: 1, surprises: 1 },
     invariants: &["I-LOST", "I-BBM"],
     start: |cpu| {
         cpu.map(X, 1, Prot::ReadWrite);
