@@ -1,7 +1,7 @@
 //! The command `vellum`.
 //!
 //! Exit codes: 0 done; 1 the workload, the recorded program or a check failed, or operations conflict; 2 usage or bad
-//! input, with one line that says what is wrong; 3 a search of `check` was cut off by time, with nothing found.
+//! input, with one line that says what is wrong.
 
 mod args;
 mod check;
