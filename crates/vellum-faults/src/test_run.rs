@@ -69,7 +69,7 @@ impl TestRun {
 
     fn command(&self, tree: &Path) -> Command {
         let mut command = crate::process::cargo(tree);
-        command.args(["test", "--quiet", "--no-default-features", "--package", &self.package]);
+        command.args(["test", "--quiet", "--package", &self.package]);
         match &self.target {
             Some(target) => command.args(["--test", target]),
             None => command.arg("--lib"),

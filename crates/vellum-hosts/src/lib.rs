@@ -1,7 +1,12 @@
 //! What runs programs on hosted machines, for every architecture, compiled here once.
 //!
 //! The machines of `vellum_lab` are generic, so whoever uses one compiles the whole core for it. The command takes them
-//! from here instead: a change to it, or to a scenario, does not compile the core again.
+//! from here instead: a change to it, or to a scenario, does not compile the core again. The same holds for the
+//! laboratory on real architectures ([`MODES`]).
+
+mod modes;
+
+pub use modes::MODES;
 
 use vellum::arch::{self, Arch};
 use vellum_lab::conflicts::{self, Operation, Pair};

@@ -7,7 +7,7 @@ pub mod compressor;
 pub mod conflicts;
 pub mod contract;
 pub mod det;
-pub mod explore;
+pub use vellum_explore as explore;
 mod failure;
 pub mod hardware;
 pub mod host;

@@ -1,5 +1,6 @@
 //! The command line of `vellum check`.
 
+use super::modes;
 use clap::Args;
 use vellum_lab::explore::{Bound, Detail, Schedule};
 use vellum_lab::scenario::{Mode, Scenario};
@@ -18,7 +19,7 @@ pub struct CheckArgs {
     pub without: Vec<String>,
     /// The processor: tiny, tiny-assist, tiny-assist-sc, tiny-blind, tiny-broadcast, x86_64, aarch64, riscv64, ppc64,
     /// sparc64 [the tiny ones that a scenario is for; with --long all].
-    #[arg(long)]
+    #[arg(long, value_parser = modes::named)]
     pub arch: Option<Mode>,
     /// Runs one execution again, and draws it. Needs one ID, its --arch and its --without.
     #[arg(long, value_name = "SCHEDULE", requires = "arch")]

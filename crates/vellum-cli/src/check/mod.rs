@@ -1,12 +1,13 @@
 //! `vellum check`: scenarios under every interleaving within a bound.
 //!
-//! * `args`: the command line. `request`: what it asks for, if that makes sense.
+//! * `args`: the command line. `request`: what it asks for, if that makes sense. `modes`: the processors.
 //! * `pool`: searches, on several host threads. What one is, and is worth, the laboratory says.
 //! * `text`, `json`: what was found. `list`: what there is.
 
 pub mod args;
 mod json;
 mod list;
+mod modes;
 mod pool;
 mod request;
 mod text;

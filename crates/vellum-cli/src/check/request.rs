@@ -1,6 +1,7 @@
 //! What a command line asks for.
 
 use super::args::CheckArgs;
+use super::modes;
 use std::time::Duration;
 use vellum::Guard;
 use vellum_lab::scenario::{Check, Mode, Scenario, Search, searches};
@@ -96,7 +97,7 @@ fn modes_of(args: &CheckArgs, scenario: &Scenario) -> Result<Vec<Mode>, String> 
         Some(mode) if (scenario.runs)(mode) => Ok(vec![mode]),
         Some(_) if args.all => Ok(Vec::new()),
         Some(mode) => Err(format!("--arch {mode}: it does not have the mechanism that {} is about", scenario.id)),
-        None if args.long => Ok(Mode::ALL.iter().copied().filter(|&mode| (scenario.runs)(mode)).collect()),
+        None if args.long => Ok(modes::all().filter(|&mode| (scenario.runs)(mode)).collect()),
         None => Ok(scenario.modes()),
     }
 }

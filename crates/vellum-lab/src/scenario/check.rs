@@ -1,14 +1,10 @@
 //! Checking a scenario.
 
-use super::mode::{Mode, VisitArch};
-use super::world::ScenarioProgram;
-use super::{Scenario, diagram};
-use crate::explore::{Bound, Broken, Detail, Happening, Outcome, Plan, Program, Schedule, Way, minimise, search};
+use super::{Mode, Scenario, diagram};
+use crate::explore::{Bound, Broken, Detail, Happening, Outcome, Plan, Schedule, Way, minimise, search};
 use std::cmp::Reverse;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 use vellum::Guard;
-use vellum::arch::Arch;
 
 /// What to check.
 #[derive(Clone)]
@@ -133,23 +129,12 @@ pub fn replay(check: &Check, schedule: &Schedule) -> Result<Replayed, String> {
 /// What was found, with a schedule of what is needed for it.
 fn shorten(check: &Check, plan: &Plan, found: (Broken, Schedule)) -> Result<(Broken, Schedule), String> {
     let (broken, schedule) = found;
-    minimise(program_of(check), plan, &schedule, &broken.invariant)
+    minimise(check.mode.program(check.scenario), plan, &schedule, &broken.invariant)
 }
 
 /// Searches as `plan` says.
 pub(crate) fn run(check: &Check, plan: &Plan) -> Result<Outcome, String> {
-    search(program_of(check), plan)
-}
-
-fn program_of(check: &Check) -> Arc<dyn Program> {
-    struct Visitor<'a>(&'a Check);
-    impl VisitArch for Visitor<'_> {
-        type Result = Arc<dyn Program>;
-        fn visit<A: Arch>(self) -> Self::Result {
-            Arc::new(ScenarioProgram::<A>::new(self.0.scenario, self.0.mode.semantics))
-        }
-    }
-    check.mode.visit(Visitor(check))
+    search(check.mode.program(check.scenario), plan)
 }
 
 #[cfg(test)]

@@ -108,13 +108,13 @@ pub(super) fn take() {
 
 fn handle() {
     let cpu = sim::current_cpu();
-    let (before, execution) = sim::with(|sim| {
+    let before = sim::with(|sim| {
         let sim_cpu = &mut sim.cpus[cpu];
         (sim_cpu.pending, sim_cpu.interrupt_noticed, sim_cpu.in_handler) = (Pending::Nothing, true, true);
         // An idle CPU has something to do again.
-        (std::mem::replace(&mut sim_cpu.doing, Doing::Running), sim.execution.clone())
+        std::mem::replace(&mut sim_cpu.doing, Doing::Running)
     });
-    if let Some(execution) = execution {
+    if let Some(execution) = sim::execution() {
         execution.interrupt(cpu);
     }
     // The return from an interrupt serialises.

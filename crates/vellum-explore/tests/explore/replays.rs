@@ -7,8 +7,8 @@ use super::reference;
 use super::soundness::{interrupting, program};
 use fastrand::Rng;
 use std::sync::Arc;
-use vellum_lab::explore::choice::ChoiceKind;
-use vellum_lab::explore::{Bound, MemoryOrder, Outcome, Plan, Schedule, Way, search};
+use vellum_explore::choice::ChoiceKind;
+use vellum_explore::{Bound, MemoryOrder, Outcome, Plan, Schedule, Way, search};
 
 /// Each seeded bug, with what its search needs.
 const BUGS: [(&str, Closures, MemoryOrder, u8, u8); 9] = [

@@ -9,7 +9,7 @@
 
 use super::text::{Found, Op, Outcome, Text, WORDS};
 use std::collections::{BTreeSet, HashSet, VecDeque};
-use vellum_lab::explore::MemoryOrder;
+use vellum_explore::MemoryOrder;
 
 /// What a CPU does in one step.
 #[derive(Clone, Copy)]

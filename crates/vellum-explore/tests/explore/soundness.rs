@@ -4,7 +4,7 @@
 use super::reference;
 use super::text::{Op, Text};
 use fastrand::Rng;
-use vellum_lab::explore::{Bound, MemoryOrder};
+use vellum_explore::{Bound, MemoryOrder};
 
 const ORDERS: [MemoryOrder; 2] = [MemoryOrder::Sc, MemoryOrder::Tso];
 

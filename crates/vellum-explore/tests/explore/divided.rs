@@ -11,8 +11,8 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 use std::thread::{self, ThreadId};
 use std::time::Duration;
-use vellum_lab::explore::MemoryOrder::{Sc, Tso};
-use vellum_lab::explore::{Bound, MemoryOrder, Outcome, Plan, Way};
+use vellum_explore::MemoryOrder::{Sc, Tso};
+use vellum_explore::{Bound, MemoryOrder, Outcome, Plan, Way};
 
 fn search(program: Closures, order: MemoryOrder, bound: Bound, threads: usize) -> Result<Outcome, String> {
     let mut plan = Plan::new(Way::Exhaustive { bound, reduce: true }, order);

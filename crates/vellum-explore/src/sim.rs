@@ -138,7 +138,6 @@ pub(crate) struct Sim {
     /// Choices made in this step, by kind.
     ordinals: Ordinals,
     pub(crate) regions: Regions,
-    pub(crate) execution: Option<Arc<dyn Execution>>,
     pub(crate) schedule: Schedule,
     /// The decisions of the schedule by the places of the CPUs that made them.
     pub(crate) own_decisions: Vec<OwnDecision>,
@@ -177,6 +176,9 @@ thread_local! {
     static EXPLORING: Cell<bool> = const { Cell::new(false) };
     static LOOKING: Cell<bool> = const { Cell::new(false) };
     static GUARDS_OFF: Cell<u128> = const { Cell::new(0) };
+    /// How many stores are delayed.
+    static DELAYED: Cell<usize> = const { Cell::new(0) };
+    static EXECUTION: RefCell<Option<Arc<dyn Execution>>> = const { RefCell::new(None) };
     static RECORDING: Cell<bool> = const { Cell::new(false) };
     static LOADS: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
 }
@@ -206,13 +208,13 @@ pub fn current_cpu() -> usize {
 }
 
 /// Makes `cpu` the current one, where nothing is explored.
-pub(crate) fn set_current(cpu: usize) {
+pub fn set_current(cpu: usize) {
     CURRENT.set(cpu);
 }
 
 /// Whether accesses are being explored now.
 #[inline]
-pub(crate) fn is_exploring() -> bool {
+pub fn is_exploring() -> bool {
     EXPLORING.get()
 }
 
@@ -234,17 +236,46 @@ pub(crate) fn with<R>(body: impl FnOnce(&mut Sim) -> R) -> R {
 pub(crate) fn install(sim: Option<Box<Sim>>) -> Option<Box<Sim>> {
     EXPLORING.set(false);
     LOOKING.set(false);
+    set_delayed(0);
+    set_execution(None);
     SIM.replace(sim)
 }
 
 /// Whether a search is under way on this host thread. Panic hooks may ask at any time.
-pub(crate) fn is_installed() -> bool {
+pub fn is_installed() -> bool {
     SIM.try_with(|sim| sim.try_borrow().map_or(true, |sim| sim.is_some())).unwrap_or(false)
+}
+
+/// How many stores are delayed.
+#[inline]
+pub(crate) fn delayed() -> usize {
+    DELAYED.get()
+}
+
+/// A store is delayed, or one arrives.
+pub(crate) fn set_delayed(count: usize) {
+    DELAYED.set(count);
+}
+
+/// The execution under way.
+pub(crate) fn execution() -> Option<Arc<dyn Execution>> {
+    EXECUTION.with_borrow(Option::clone)
+}
+
+/// Sets the execution under way.
+pub(crate) fn set_execution(execution: Option<Arc<dyn Execution>>) {
+    EXECUTION.set(execution);
+}
+
+/// What the execution says of an access to `address` that is about to happen.
+#[inline]
+pub(crate) fn checked(address: usize) -> Option<Broken> {
+    EXECUTION.with_borrow(|execution| execution.as_ref().and_then(|execution| quietly(|| execution.check(address))))
 }
 
 /// Runs `body` without its accesses being explored: the lab's own looks at the core. It sees delayed stores as if they
 /// had arrived, so that what it finds does not depend on which stores a search delays.
-pub(crate) fn quietly<R>(body: impl FnOnce() -> R) -> R {
+pub fn quietly<R>(body: impl FnOnce() -> R) -> R {
     let before = EXPLORING.replace(false);
     let looked = LOOKING.replace(before || LOOKING.get());
     let result = body();
@@ -256,7 +287,7 @@ pub(crate) fn quietly<R>(body: impl FnOnce() -> R) -> R {
 /// What the lab sees at `address` beside what is in memory: the newest store that is delayed, while it looks.
 #[inline]
 pub(crate) fn seen_by_lab(address: usize) -> Option<u64> {
-    if !LOOKING.get() {
+    if DELAYED.get() == 0 || !LOOKING.get() {
         return None;
     }
     SIM.with(|sim| sim.try_borrow().ok()?.as_ref()?.newest_store(address))
@@ -268,7 +299,7 @@ pub(crate) fn if_installed(body: impl FnOnce(&mut Sim)) {
 }
 
 /// How often an allocation, or what else can fail, was made to fail in this execution.
-pub(crate) fn failures() -> u32 {
+pub fn failures() -> u32 {
     SIM.with_borrow(|sim| sim.as_ref().map_or(0, |sim| sim.failures))
 }
 
@@ -298,7 +329,6 @@ impl Sim {
             step: 0,
             ordinals: Ordinals::default(),
             regions: Regions::default(),
-            execution: None,
             schedule: Schedule::default(),
             own_decisions: Vec::new(),
             delays_matter: false,
@@ -323,7 +353,8 @@ impl Sim {
     /// Begins the part of an execution that is explored.
     pub(crate) fn begin(&mut self, execution: Arc<dyn Execution>, cpus: usize) {
         self.regions = Regions::new(execution.memory());
-        self.execution = Some(execution);
+        set_execution(Some(execution));
+        set_delayed(0);
         self.visible.begin();
         self.cpus = (0..cpus).map(|_| SimCpu::new()).collect();
         (self.step, self.ordinals, self.digest) = (0, Default::default(), 0);
@@ -346,6 +377,28 @@ impl Sim {
 
     /// Notes that the current CPU touches `word`.
     pub(crate) fn touch(&mut self, word: WordId, writes: bool) {
+        self.note_handler(word, writes);
+        if !self.visible.is_shared(word) {
+            self.note_touch(word, writes);
+        }
+        self.disturb(word, writes);
+    }
+
+    /// The same of a word that is not visible.
+    pub(crate) fn touch_invisible(&mut self, word: WordId, writes: bool) {
+        self.note_handler(word, writes);
+        self.note_touch(word, writes);
+        self.disturb(word, writes);
+    }
+
+    fn note_handler(&mut self, word: WordId, writes: bool) {
+        let cpu = CURRENT.get();
+        if self.cpus[cpu].in_handler {
+            self.visible.touch_in_handler(word, cpu, writes);
+        }
+    }
+
+    fn note_touch(&mut self, word: WordId, writes: bool) {
         let cpu = CURRENT.get();
         let context = match &self.cpus[cpu] {
             SimCpu { in_handler: true, .. } => Context::Handler,
@@ -353,34 +406,35 @@ impl Sim {
             _ => Context::InterruptsOff,
         };
         self.visible.touch(word, cpu, context, writes);
-        self.disturb(word, writes);
     }
 
     /// Notes for CPUs that were pre-empted, or put an interrupt off, that the current one touches `word`.
     fn disturb(&mut self, word: WordId, writes: bool) {
+        self.disturb_parked(word, writes);
+        self.disturb_held(word, writes, None);
+    }
+
+    /// A store to `word` arrives that waited in the buffer of `cpu`.
+    pub(crate) fn arrives(&mut self, word: WordId, cpu: usize) {
+        self.disturb_parked(word, true);
+        self.disturb_held(word, true, Some(cpu));
+    }
+
+    fn disturb_parked(&mut self, word: WordId, writes: bool) {
         let by = 1 << CURRENT.get();
         for other in &mut self.cpus {
             if let Some(parked) = &mut other.parked {
                 parked.disturb(word, writes, by);
             }
         }
-        self.disturb_held(word, writes, None);
-    }
-
-    /// A store to `word` arrives that waited in the buffer of `cpu`.
-    pub(crate) fn arrives(&mut self, word: WordId, cpu: usize) {
-        let by = 1 << CURRENT.get();
-        for other in &mut self.cpus {
-            if let Some(parked) = &mut other.parked {
-                parked.disturb(word, true, by);
-            }
-        }
-        self.disturb_held(word, true, Some(cpu));
     }
 
     /// Notes for CPUs that put an interrupt off that the current one does something to `word`, which it is if a store
     /// of `owner` arrives there. To a CPU it does not matter when its own stores arrive.
     pub(crate) fn disturb_held(&mut self, word: WordId, writes: bool, owner: Option<usize>) {
+        if self.cpus.iter().all(|cpu| cpu.held.is_none() && cpu.taking.is_none()) {
+            return;
+        }
         let current = CURRENT.get();
         let is_visible = self.visible.is_visible(word);
         for (cpu, sim_cpu) in self.cpus.iter_mut().enumerate() {
@@ -473,6 +527,7 @@ impl Sim {
             };
         if is_delayed {
             self.cpus[CURRENT.get()].stores.push_back(delayed);
+            set_delayed(DELAYED.get() + 1);
             if !self.schedule.delayed.contains(&word) {
                 self.schedule.delayed.push(word);
             }

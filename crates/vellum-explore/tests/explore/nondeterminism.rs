@@ -3,7 +3,7 @@
 use super::closures::{Closures, Words};
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
-use vellum_lab::explore::{Bound, MemoryOrder, Plan, Way};
+use vellum_explore::{Bound, MemoryOrder, Plan, Way};
 
 fn search(program: Closures, twice: bool) -> Result<(), String> {
     let way = Way::Exhaustive { bound: Bound { preemptions: 2, surprises: 1 }, reduce: true };

@@ -12,6 +12,11 @@ pub use super::interrupt::{send_interrupt, with_interrupts_off};
 /// it does `shows`, it may be pre-empted before. What it is about to do then is `parked`.
 pub(super) fn step(what: u64, shows: impl Fn() -> bool, parked: impl Fn() -> Parked) {
     sim::with(|sim| sim.next_step(what));
+    begun_step(shows, parked);
+}
+
+/// The same of a step that has begun already.
+pub(super) fn begun_step(shows: impl Fn() -> bool, parked: impl Fn() -> Parked) {
     stop_if_broken();
     while interrupt::is_taken(shows()) {}
     if shows() {
@@ -220,7 +225,7 @@ fn block() {
 }
 
 /// Ends the execution if an invariant is broken: the current CPU does not return from here then.
-pub(crate) fn stop_if_broken() {
+pub fn stop_if_broken() {
     if sim::with(|sim| sim.broken.is_some()) {
         tasks::stop();
     }

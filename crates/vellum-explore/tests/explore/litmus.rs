@@ -8,7 +8,7 @@
 use super::reference;
 use super::text::{Found, Text};
 use std::collections::BTreeSet;
-use vellum_lab::explore::{Bound, MemoryOrder};
+use vellum_explore::{Bound, MemoryOrder};
 
 struct Litmus {
     name: &'static str,

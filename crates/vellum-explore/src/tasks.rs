@@ -55,7 +55,7 @@ fn execute(program: &dyn Program) {
     if let Err(panic) = catch_unwind(AssertUnwindSafe(|| execution.end())) {
         report_panic(&*panic);
     }
-    sim::with(|sim| sim.execution = None);
+    sim::set_execution(None);
 }
 
 /// A panic of the program is a finding of the search, not something for standard error. Elsewhere panics are shown as

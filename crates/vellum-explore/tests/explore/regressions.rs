@@ -2,7 +2,7 @@
 
 use super::reference;
 use super::text::Text;
-use vellum_lab::explore::{Bound, MemoryOrder};
+use vellum_explore::{Bound, MemoryOrder};
 
 fn finds(program: &str, order: MemoryOrder, loaded: &[u64], bound: Bound) {
     let text = Text::new(program);

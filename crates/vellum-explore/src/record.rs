@@ -85,7 +85,7 @@ pub(super) fn note_store(execution: &dyn Execution, cpu: usize, address: usize, 
 
 /// A store of the current CPU waits in its buffer.
 pub(super) fn note_delayed(address: usize, size: usize, old: u64, new: u64) {
-    let Some(execution) = sim::with(|sim| sim.execution.clone()) else { return };
+    let Some(execution) = sim::execution() else { return };
     let is_entry = size == size_of::<u64>();
     let described = || {
         let entry = is_entry.then(|| execution.describe_store(address, old, new)).flatten();
@@ -101,7 +101,7 @@ pub(super) fn note_wait(address: usize) {
     if !sim::is_drawn() {
         return;
     }
-    let (execution, holder) = sim::with(|sim| (sim.execution.clone(), sim.holders.get(&address).copied()));
+    let (execution, holder) = (sim::execution(), sim::with(|sim| sim.holders.get(&address).copied()));
     if let Some(text) = sim::quietly(|| execution?.describe_wait(address, holder)) {
         detailed(|| text);
     }

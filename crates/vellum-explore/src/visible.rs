@@ -14,13 +14,13 @@ impl WordId {
     }
 
     /// The word that stands for all that was stored to files through mappings.
-    pub(crate) const FILE_STORES: WordId = WordId(HARDWARE << REGION_SHIFT | WORLD);
+    pub const FILE_STORES: WordId = WordId(HARDWARE << REGION_SHIFT | WORLD);
 
     /// The word that stands for the length of the world's file.
-    pub(crate) const FILE_LENGTH: WordId = WordId(HARDWARE << REGION_SHIFT | WORLD | 1);
+    pub const FILE_LENGTH: WordId = WordId(HARDWARE << REGION_SHIFT | WORLD | 1);
 
     /// The word that stands for page `index` of what backs the world's file.
-    pub(crate) const fn of_backing(index: u64) -> WordId {
+    pub const fn of_backing(index: u64) -> WordId {
         WordId(WordId::FILE_LENGTH.0 + 1 + index)
     }
 
@@ -167,14 +167,8 @@ impl Visible {
         self.touched.clear();
     }
 
-    /// Notes an access.
+    /// Notes an access to a word that is not known to be shared.
     pub(crate) fn touch(&mut self, word: WordId, cpu: usize, context: Context, writes: bool) {
-        if context == Context::Handler && self.with_handlers {
-            self.touch_in_handler(word, cpu, writes);
-        }
-        if self.is_shared(word) {
-            return;
-        }
         let touched = self.touched.entry(word).or_default();
         let bit = 1 << cpu;
         touched.by |= bit;
@@ -190,7 +184,11 @@ impl Visible {
         }
     }
 
-    fn touch_in_handler(&mut self, word: WordId, cpu: usize, writes: bool) {
+    /// Notes an access in the handler of an interrupt.
+    pub(crate) fn touch_in_handler(&mut self, word: WordId, cpu: usize, writes: bool) {
+        if !self.with_handlers {
+            return;
+        }
         let place = (cpu, word);
         if self.known.handlers.get(&place).is_none_or(|&known| writes && !known) {
             *self.found.handlers.entry(place).or_default() |= writes;

@@ -1,7 +1,7 @@
 //! Small algorithms with a known bug, which is found, and as they should be, in which nothing is found.
 
 use super::closures::{Closures, Words};
-use vellum_lab::explore::MemoryOrder::{Sc, Tso};
+use vellum_explore::MemoryOrder::{Sc, Tso};
 
 const COUNTER: usize = 6;
 const ENTERED: usize = 7;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::{AtomicU32, AtomicU64};
 use vellum::sync::Modify;
-use vellum_lab::explore::{Bound, Execution, MemoryOrder, Outcome, Plan, Program, Way, access, search, wait};
+use vellum_explore::{Bound, Execution, MemoryOrder, Outcome, Plan, Program, Way, access, search, wait};
 
 /// Shared words, and flags to wait for.
 #[repr(C)]

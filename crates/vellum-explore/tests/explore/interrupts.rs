@@ -1,8 +1,8 @@
 //! Interrupts: a handler comes between any two accesses of its CPU, if interrupts are on, soon or late.
 
 use super::closures::{Closures, Words};
-use vellum_lab::explore::MemoryOrder::{Sc, Tso};
-use vellum_lab::explore::wait::{send_interrupt, with_interrupts_off};
+use vellum_explore::MemoryOrder::{Sc, Tso};
+use vellum_explore::wait::{send_interrupt, with_interrupts_off};
 
 fn holds_lock(words: &Words) {
     words.lock(0);

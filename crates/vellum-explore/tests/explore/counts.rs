@@ -6,7 +6,7 @@
 //! of its CPU is a pre-emption. A CPU of `n + 1` events has `binomial(n, b - 1)` ways to be cut into `b` blocks.
 
 use super::text::Text;
-use vellum_lab::explore::{Bound, MemoryOrder};
+use vellum_explore::{Bound, MemoryOrder};
 
 fn binomial(n: u64, k: u64) -> u64 {
     (0..k).fold(1, |product, i| product * n.saturating_sub(i) / (i + 1))

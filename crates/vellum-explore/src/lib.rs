@@ -25,7 +25,7 @@ mod record;
 mod replay;
 pub mod schedule;
 mod search;
-pub(crate) mod sim;
+pub mod sim;
 mod tasks;
 mod visible;
 pub mod wait;

@@ -11,9 +11,8 @@ use super::exhaustive::{Exhaustive, Order, Part};
 use super::search::{self, Outcome, Plan};
 use super::sim::Sim;
 use super::visible::Known;
-use crate::poison::lock;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Instant;
 
@@ -193,4 +192,9 @@ impl Strategy for Member {
     fn failure(&self) -> Option<String> {
         self.exhaustive.failure()
     }
+}
+
+/// Locks, also after a panic elsewhere: what is behind these locks is valid at all times.
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -19,6 +19,9 @@ pub fn load<W: Word>(word: &W, order: Ordering) -> W::Value {
         return delayed.unwrap_or_else(|| word.load(order));
     }
     let address = before(word, Reach::Read);
+    if sim::delayed() == 0 {
+        return word.load(SeqCst);
+    }
     buffer::receive(address);
     if let Some(value) = sim::with(|sim| sim.own_store(sim::current_cpu(), address)) {
         return value.try_into().unwrap_or_else(|_| unreachable!("it was stored at this size"));
@@ -73,12 +76,12 @@ pub fn fence(order: Ordering) {
 
 /// Words touched together, by other means than the functions above, and whether each is written: a scheduling point if
 /// others touch one of them too.
-pub(crate) fn touch(words: &[(WordId, bool)]) {
+pub fn touch(words: &[(WordId, bool)]) {
     touch_what(|| words.to_vec());
 }
 
 /// [`touch`] for words that depend on the state: they are asked for again when an interrupt or others came first.
-pub(crate) fn touch_what(words: impl Fn() -> Vec<(WordId, bool)>) {
+pub fn touch_what(words: impl Fn() -> Vec<(WordId, bool)>) {
     if !is_explored() {
         return;
     }
@@ -93,7 +96,7 @@ pub(crate) fn touch_what(words: impl Fn() -> Vec<(WordId, bool)>) {
 }
 
 /// [`touch`] for words in memory, by their addresses.
-pub(crate) fn touch_at(addresses: &[(usize, bool)]) {
+pub fn touch_at(addresses: &[(usize, bool)]) {
     if is_explored() {
         let words = addresses.iter().filter_map(|&(address, writes)| Some((word_at(address)?, writes)));
         touch(&words.collect::<Vec<_>>());
@@ -101,7 +104,7 @@ pub(crate) fn touch_at(addresses: &[(usize, bool)]) {
 }
 
 /// Notes that the current CPU touches `word`, at a step that has begun already.
-pub(crate) fn also_touch(word: WordId, writes: bool) {
+pub fn also_touch(word: WordId, writes: bool) {
     if !is_explored() {
         return;
     }
@@ -113,7 +116,7 @@ pub(crate) fn also_touch(word: WordId, writes: bool) {
 }
 
 /// The words that `body` loads through the functions above, which is not explored.
-pub(crate) fn words_read_by<R>(body: impl FnOnce() -> R) -> Vec<WordId> {
+pub fn words_read_by<R>(body: impl FnOnce() -> R) -> Vec<WordId> {
     sim::record_loads();
     sim::quietly(body);
     let addresses = sim::recorded_loads();
@@ -121,12 +124,12 @@ pub(crate) fn words_read_by<R>(body: impl FnOnce() -> R) -> Vec<WordId> {
 }
 
 /// Whether something that has been begun takes effect later: a surprise.
-pub(crate) fn put_off() -> bool {
+pub fn put_off() -> bool {
     is_explored() && sim::with(|sim| sim.choose(ChoiceKind::Store, 2, Cost::Surprise, &[]) > 0)
 }
 
 /// Makes every delayed store of the current CPU visible, as a step of its own: others may run just before.
-pub(crate) fn drain_own() {
+pub fn drain_own() {
     if !is_explored() {
         return;
     }
@@ -135,7 +138,7 @@ pub(crate) fn drain_own() {
 }
 
 /// The word at `address`.
-pub(crate) fn word_at(address: usize) -> Option<WordId> {
+pub fn word_at(address: usize) -> Option<WordId> {
     sim::with(|sim| sim.regions.word(address))
 }
 
@@ -145,7 +148,7 @@ pub fn allow_allocation() -> bool {
 }
 
 /// Whether something may be done that can fail, where failures are explored; `failure` is what the diagram says else.
-pub(crate) fn may_succeed(failure: &'static str) -> bool {
+pub fn may_succeed(failure: &'static str) -> bool {
     if !is_explored() || !sim::with(|sim| sim.allocations_fail) {
         return true;
     }
@@ -177,8 +180,21 @@ enum Reach {
 
 /// The scheduling point before an access; the word's address.
 fn before<W: Word>(word: &W, reach: Reach) -> usize {
-    let writes = reach != Reach::Read;
     let address = (&raw const *word).addr();
+    if !sim::with(|sim| sim.passes(address, reach)) {
+        stop_or_let_others_run(address, reach);
+    }
+    if let Some(broken) = sim::checked(address) {
+        sim::report(&broken.invariant, broken.detail);
+        wait::stop_if_broken();
+    }
+    address
+}
+
+/// The scheduling point before an access that has begun a step and did not pass: something may happen first.
+#[cold]
+fn stop_or_let_others_run(address: usize, reach: Reach) {
+    let writes = reach != Reach::Read;
     let Some(id) = word_at(address) else {
         // A stray pointer: to follow it would be the end of the host's program.
         sim::report("I-PTFREE", format!("an access to {address:#x}, where the program has no shared memory"));
@@ -186,24 +202,18 @@ fn before<W: Word>(word: &W, reach: Reach) -> usize {
     };
     let drains = reach == Reach::WriteAndDrain;
     let shows = || sim::with(|sim| sim.is_visible(id) || drains && sim.delays_stores());
-    wait::step(id.0 << 1 | writes as u64, shows, || wait::before_touching(touched_by(id, address, writes), drains));
-    let execution = sim::with(|sim| {
+    wait::begun_step(shows, || wait::before_touching(touched_by(id, address, writes), drains));
+    sim::with(|sim| {
         if let Some(id) = sim.regions.word(address) {
             sim.touch(id, writes);
         }
-        sim.execution.clone()
     });
-    if let Some(broken) = execution.and_then(|execution| sim::quietly(|| execution.check(address))) {
-        sim::report(&broken.invariant, broken.detail);
-        wait::stop_if_broken();
-    }
-    address
 }
 
 /// What an access touches: beside the word every TLB, if CPUs may fill theirs just before it.
 fn touched_by(word: WordId, address: usize, writes: bool) -> Vec<(WordId, bool)> {
     let mut words = vec![(word, writes)];
-    let (cpus, execution) = sim::with(|sim| (sim.cpus.len(), sim.execution.clone()));
+    let (cpus, execution) = (sim::with(|sim| sim.cpus.len()), sim::execution());
     if writes && execution.is_some_and(|execution| sim::quietly(|| execution.may_be_cached(address))) {
         words.extend((0..cpus).map(|cpu| (WordId::of_tlb(cpu), true)));
     }
@@ -217,7 +227,7 @@ pub(super) fn about_to_change(cpu: usize, address: usize, size: usize, old: u64,
     if old == new || size != 8 && !is_drawn {
         return false;
     }
-    let Some(execution) = sim::with(|sim| sim.execution.clone()) else { return false };
+    let Some(execution) = sim::execution() else { return false };
     let filled =
         size == 8 && fill(&*execution, |execution| execution.fills(address), |execution, n| execution.fill(address, n));
     if is_drawn {
@@ -227,9 +237,9 @@ pub(super) fn about_to_change(cpu: usize, address: usize, size: usize, old: u64,
 }
 
 /// Before `cpu` turns to other tables: the last chance to cache what those it has loaded say.
-pub(crate) fn last_fills(cpu: usize) {
+pub fn last_fills(cpu: usize) {
     if is_explored()
-        && let Some(execution) = sim::with(|sim| sim.execution.clone())
+        && let Some(execution) = sim::execution()
     {
         fill(&*execution, |execution| execution.fills_on(cpu), |execution, n| execution.fill_on(cpu, n));
     }
@@ -268,6 +278,20 @@ fn result_of<V: Copy + Into<u64>>(change: Modify<V>, old: u64) -> Option<u64> {
 }
 
 impl Sim {
+    /// Begins the step of an access, which has happened if nothing can happen before it: nobody else looks at the word,
+    /// and no interrupt has come.
+    fn passes(&mut self, address: usize, reach: Reach) -> bool {
+        let Some(id) = self.regions.word(address) else { return false };
+        let writes = reach != Reach::Read;
+        self.next_step(id.0 << 1 | writes as u64);
+        let shows = self.is_visible(id) || reach == Reach::WriteAndDrain && self.delays_stores();
+        if shows || self.broken.is_some() || self.cpus[sim::current_cpu()].takes_interrupt() {
+            return false;
+        }
+        self.touch_invisible(id, writes);
+        true
+    }
+
     /// Whether the current CPU has delayed stores, or a replayed schedule has something happen at this step.
     fn delays_stores(&self) -> bool {
         !self.cpus[sim::current_cpu()].stores.is_empty() || self.is_wanted()

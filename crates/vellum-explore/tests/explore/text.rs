@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering::{self, Relaxed, SeqCst};
 use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::sync::{Arc, Mutex};
 use vellum::sync::Modify;
-use vellum_lab::explore::{Bound, Execution, MemoryOrder, Plan, Program, Way, access, search, wait};
+use vellum_explore::{Bound, Execution, MemoryOrder, Plan, Program, Way, access, search, wait};
 
 /// Words a program has: six.
 pub const WORDS: usize = 6;

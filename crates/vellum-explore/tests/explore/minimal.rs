@@ -4,8 +4,8 @@ use super::bugs;
 use super::closures::{Closures, Words};
 use super::interrupts::{EARLY_FREE, HANDLER_LOCK};
 use std::sync::Arc;
-use vellum_lab::explore::MemoryOrder::{Sc, Tso};
-use vellum_lab::explore::{MemoryOrder, Plan, Schedule, Way, minimise};
+use vellum_explore::MemoryOrder::{Sc, Tso};
+use vellum_explore::{MemoryOrder, Plan, Schedule, Way, minimise};
 
 /// The shortest schedule that `minimise` comes to from `schedule`, which breaks the same when it is run again.
 fn shorten(bug: Closures, order: MemoryOrder, schedule: &Schedule, invariant: &str) -> Schedule {

@@ -1,0 +1,20 @@
+//! The processors there are.
+
+use vellum_lab::scenario::Mode;
+
+/// All of them: the toys, and the real ones if they are compiled in.
+pub fn all() -> impl Iterator<Item = Mode> {
+    #[cfg(feature = "run")]
+    let real = vellum_hosts::MODES;
+    #[cfg(not(feature = "run"))]
+    let real: &[Mode] = &[];
+    Mode::TOYS.iter().chain(real).copied()
+}
+
+/// The one of this name.
+pub fn named(name: &str) -> Result<Mode, String> {
+    all().find(|mode| mode.name == name).ok_or_else(|| {
+        let names: Vec<&str> = all().map(|mode| mode.name).collect();
+        format!("no architecture '{name}': there are {}", names.join(", "))
+    })
+}
