@@ -2,10 +2,12 @@
 //!
 //! The machines of `vellum_lab` are generic, so whoever uses one compiles the whole core for it. The command takes them
 //! from here instead: a change to it, or to a scenario, does not compile the core again. The same holds for the
-//! laboratory on real architectures ([`MODES`]).
+//! laboratory on real architectures (`MODES`), where that is asked for.
 
+#[cfg(feature = "archs")]
 mod modes;
 
+#[cfg(feature = "archs")]
 pub use modes::MODES;
 
 use vellum::arch::{self, Arch};

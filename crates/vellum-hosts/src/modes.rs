@@ -6,7 +6,7 @@ use vellum_lab::scenario::Mode;
 
 /// The real architectures, as modes of the laboratory. What differs from the toys is the format of entries, and how
 /// many there are.
-pub const MODES: &[Mode] = &[
+pub static MODES: &[Mode] = &[
     mode::<arch::X86_64>(),
     mode::<arch::Aarch64>(),
     mode::<arch::Riscv64>(),

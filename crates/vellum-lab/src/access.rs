@@ -119,6 +119,7 @@ pub(crate) fn switch<M: Simulated>(space: &Space<'_, M>, running: Option<u64>) -
 /// Carries out one access of `length` bytes on the current CPU, page by page: `each` moves the bytes of a piece. Where
 /// memory has tags, they are compared with `tag`, if there is one. Between the translation and the move nothing else
 /// happens on this CPU, so no interrupt is served there.
+#[inline]
 fn access<M: Simulated>(
     space: &Space<'_, M>,
     address: u64,
@@ -162,6 +163,7 @@ fn trap(fault: Fault) -> AccessError {
 }
 
 /// Stores `bytes`. Frames that are no user memory are left alone: the violation is reported.
+#[inline]
 pub(crate) fn store<M: Simulated>(
     space: &Space<'_, M>,
     address: u64,
@@ -172,6 +174,7 @@ pub(crate) fn store<M: Simulated>(
 }
 
 /// As [`store`], by an address that bears `tag`.
+#[inline]
 pub(crate) fn store_tagged<M: Simulated>(
     space: &Space<'_, M>,
     address: u64,
@@ -189,6 +192,7 @@ pub(crate) fn store_tagged<M: Simulated>(
 }
 
 /// Loads into `bytes`; what comes from no memory at all is left as it was.
+#[inline]
 pub(crate) fn load<M: Simulated>(
     space: &Space<'_, M>,
     address: u64,
@@ -199,6 +203,7 @@ pub(crate) fn load<M: Simulated>(
 }
 
 /// As [`load`], by an address that bears `tag`.
+#[inline]
 pub(crate) fn load_tagged<M: Simulated>(
     space: &Space<'_, M>,
     address: u64,
@@ -235,6 +240,7 @@ pub(crate) fn set_tag<M: Simulated>(
 }
 
 /// Fetches instructions.
+#[inline]
 pub(crate) fn execute<M: Simulated>(
     space: &Space<'_, M>,
     address: u64,
@@ -244,6 +250,7 @@ pub(crate) fn execute<M: Simulated>(
     access(space, address, (Access::Execute, None), length, latency, |_, _| Ok(()))
 }
 
+#[inline]
 fn translate<M: Simulated>(
     space: &Space<'_, M>,
     address: u64,

@@ -76,6 +76,7 @@ pub(crate) fn reset() {
 }
 
 /// The CPU that the host thread is: while CPUs are tasks, the one whose task runs.
+#[inline]
 fn current() -> usize {
     if sim::is_installed() { sim::current_cpu() } else { LAST.get() }
 }

@@ -132,6 +132,7 @@ unsafe impl<A: Arch> Machine for Host<A> {
         on_either!(self, machine => machine.sleep(word, seen));
     }
 
+    #[inline]
     fn now(&self) -> u64 {
         on_either!(self, machine => machine.now())
     }
@@ -167,14 +168,17 @@ impl<A: Arch> Simulated for Host<A> {
         on_either!(self, machine => machine.retries_max())
     }
 
+    #[inline]
     fn translate<K: FrameKinds>(&self, kinds: &K, address: u64, access: Access) -> Result<Translated, Fault> {
         on_either!(self, machine => machine.translate(kinds, address, access))
     }
 
+    #[inline]
     fn physical(&self) -> &HostMemory<A> {
         on_either!(self, machine => machine.physical())
     }
 
+    #[inline]
     fn loaded_root(&self) -> Option<Pfn> {
         on_either!(self, machine => machine.loaded_root())
     }

@@ -56,6 +56,7 @@ pub(crate) fn set_cpu(cpu: usize) {
     CPU.set(cpu);
 }
 
+#[inline]
 pub(crate) fn observe(address: usize, touch: Touch) {
     if ON.get() {
         RECORDS.with_borrow_mut(|records| records.push(Record { cpu: CPU.get(), address, touch }));

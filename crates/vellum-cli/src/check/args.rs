@@ -17,8 +17,8 @@ pub struct CheckArgs {
     /// turn, and compares with what the scenarios say.
     #[arg(long, value_name = "GUARD", value_delimiter = ',')]
     pub without: Vec<String>,
-    /// The processor: tiny, tiny-assist, tiny-assist-sc, tiny-blind, tiny-broadcast, x86_64, aarch64, riscv64, ppc64,
-    /// sparc64 [the tiny ones that a scenario is for; with --long all].
+    /// The processor: tiny, tiny-assist, tiny-assist-sc, tiny-blind, tiny-broadcast, and if built with --features archs
+    /// x86_64, aarch64, riscv64, ppc64, sparc64 [the tiny ones that a scenario is for; with --long all].
     #[arg(long, value_parser = modes::named)]
     pub arch: Option<Mode>,
     /// Runs one execution again, and draws it. Needs one ID, its --arch and its --without.

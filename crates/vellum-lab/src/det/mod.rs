@@ -51,6 +51,7 @@ struct DetCpu<A> {
 }
 
 /// An address that no other live thread has.
+#[inline]
 fn thread_token() -> usize {
     thread_local!(static HERE: u8 = const { 0 });
     HERE.with(|here| here as *const u8 as usize)
@@ -181,6 +182,7 @@ impl<A: Arch> Det<A> {
     }
 
     /// Compares what the current CPU caches for `address` with what others do.
+    #[inline]
     fn check_conflicts(&self, address: u64, log: &mut ViolationLog) {
         if !A::semantics().break_before_make {
             return;
@@ -196,11 +198,13 @@ impl<A: Arch> Det<A> {
         lock(&self.cpus[cpu].mmu).audit(&self.bus(kinds), &mut lock(&self.log));
     }
 
+    #[inline]
     fn bus<'a, K>(&'a self, kinds: &'a K) -> Bus<'a, A, K> {
         let checks = Checks { frames: true, tables: self.checks_tables.load(Relaxed) };
         Bus { memory: &self.memory, kinds, checks }
     }
 
+    #[inline]
     fn cpu(&self) -> &DetCpu<A> {
         &self.cpus[self.current_cpu()]
     }

@@ -10,6 +10,7 @@ use vellum::phys::Pfn;
 
 impl<A: Arch> Mmu<A> {
     /// A use of a cached translation: checked, if that is asked for.
+    #[inline]
     pub(super) fn checked<K: FrameKinds + ?Sized>(
         &self,
         bus: &Bus<'_, A, K>,
@@ -26,6 +27,7 @@ impl<A: Arch> Mmu<A> {
     }
 
     /// I-TLBFREE: whether `pfn` is user memory.
+    #[inline]
     pub(super) fn check_frame<K: FrameKinds + ?Sized>(
         &self,
         bus: &Bus<'_, A, K>,
@@ -49,6 +51,7 @@ impl<A: Arch> Mmu<A> {
     }
 
     /// I-TLBPERM and I-DIRTY: what is cached says nothing that the tables do not say.
+    #[inline]
     pub(super) fn check_against_tables<K: FrameKinds + ?Sized>(
         &self,
         bus: &Bus<'_, A, K>,

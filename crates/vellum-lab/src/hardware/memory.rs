@@ -96,6 +96,7 @@ impl<A: Arch> HostMemory<A> {
     }
 
     /// The 64-bit word at `index` of the memory that begins at frame `pfn`; `None` where there is no memory.
+    #[inline]
     pub fn word(&self, pfn: Pfn, index: usize) -> Option<&AtomicU64> {
         let frame = Pfn(pfn.0.checked_add((index >> (A::PAGE_SHIFT - WORD_SHIFT)) as u64)?);
         if !self.contains(frame) {
@@ -109,6 +110,7 @@ impl<A: Arch> HostMemory<A> {
     }
 
     /// Reads bytes of a frame; `None` if they are not all inside one frame of memory.
+    #[inline]
     pub fn read(&self, pfn: Pfn, offset: usize, bytes: &mut [u8]) -> Option<()> {
         self.check(offset, bytes.len())?;
         let mut rest = bytes;
@@ -126,6 +128,7 @@ impl<A: Arch> HostMemory<A> {
     }
 
     /// Writes bytes of a frame, aligned words at once; `None` if they are not all inside one frame of memory.
+    #[inline]
     pub fn write(&self, pfn: Pfn, offset: usize, bytes: &[u8]) -> Option<()> {
         self.check(offset, bytes.len())?;
         let mut rest = bytes;

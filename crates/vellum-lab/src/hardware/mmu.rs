@@ -172,6 +172,7 @@ impl<A: Arch> Mmu<A> {
     }
 
     /// Translates one access, as the processor would carry it out.
+    #[inline]
     pub fn translate<K: FrameKinds + ?Sized>(
         &mut self,
         bus: &Bus<'_, A, K>,
@@ -224,6 +225,7 @@ impl<A: Arch> Mmu<A> {
         self.walk_cache.remove::<A>(tag, address);
     }
 
+    #[inline]
     fn translate_in<K: FrameKinds + ?Sized>(
         &mut self,
         bus: &Bus<'_, A, K>,
@@ -289,6 +291,7 @@ impl<A: Arch> Mmu<A> {
     }
 
     /// Caches a translation: for all the pages that the entry found may stand for.
+    #[inline]
     fn cache(&mut self, load: RootLoad, address: u64, leaf: &Leaf, bits: PageBits) {
         let tag = self.epochs.tag(load.asid.0);
         let last = (1u64 << A::cached_order(leaf.word)) - 1;
@@ -304,6 +307,7 @@ impl<A: Arch> Mmu<A> {
 
     /// Walks from the lowest cached table, caching the tables it passes; the software's walk neither finds nor leaves
     /// any.
+    #[inline]
     fn walk<K: FrameKinds + ?Sized>(
         &mut self,
         bus: &Bus<'_, A, K>,

@@ -69,6 +69,7 @@ impl Tlb {
         &mut self.entries[set * WAYS..(set + 1) * WAYS]
     }
 
+    #[inline]
     pub(super) fn lookup(&mut self, tag: Tag, page: u64) -> Option<&mut TlbEntry> {
         self.set(page).iter_mut().find(|entry| entry.page == page && entry.tag == tag)
     }
@@ -136,6 +137,7 @@ impl WalkCache {
     }
 
     /// The lowest table known on the way to `address`, with its level.
+    #[inline]
     pub(super) fn lookup<A: Arch>(&mut self, tag: Tag, address: u64) -> Option<(usize, Pfn)> {
         (1..A::LEVELS).find_map(|level| {
             let (prefix, entry) = self.place::<A>(address, level);

@@ -102,17 +102,20 @@ pub trait FrameKinds {
 }
 
 impl<M: Machine> FrameKinds for Vm<M> {
+    #[inline]
     fn frame_kind(&self, pfn: Pfn) -> Option<Kind> {
         Vm::frame_kind(self, pfn)
     }
 }
 
 /// The kind of the block `pfn` lies in: that of the nearest frame below it which is not [`Kind::Tail`].
+#[inline]
 fn block_kind<K: FrameKinds + ?Sized>(kinds: &K, pfn: Pfn) -> Option<Kind> {
     (0..=pfn.0).rev().map(|number| kinds.frame_kind(Pfn(number))).find(|&kind| kind != Some(Kind::Tail)).flatten()
 }
 
 /// Whether a user translation may name `pfn` now. Reserved frames may be named: the zero page is one.
+#[inline]
 pub(super) fn is_user_frame<K: FrameKinds + ?Sized>(kinds: &K, pfn: Pfn) -> Result<(), Option<Kind>> {
     match block_kind(kinds, pfn) {
         Some(Kind::Anonymous | Kind::File | Kind::Reserved) => Ok(()),
@@ -121,6 +124,7 @@ pub(super) fn is_user_frame<K: FrameKinds + ?Sized>(kinds: &K, pfn: Pfn) -> Resu
 }
 
 /// Whether `pfn` is part of a page table now.
+#[inline]
 pub(super) fn is_table<K: FrameKinds + ?Sized>(kinds: &K, pfn: Pfn) -> Result<(), Option<Kind>> {
     match block_kind(kinds, pfn) {
         Some(Kind::Table) => Ok(()),

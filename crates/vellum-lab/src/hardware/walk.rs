@@ -18,6 +18,7 @@ pub(super) struct Leaf {
 }
 
 /// Whether a translation with `bits` allows `access`.
+#[inline]
 pub(super) fn permits(bits: PageBits, access: Access) -> bool {
     bits.has(match access {
         Access::Read => PageBits::READ,
@@ -27,6 +28,7 @@ pub(super) fn permits(bits: PageBits, access: Access) -> bool {
 }
 
 /// The accessed and dirty bits that `access` adds to an entry with `bits`, if the hardware may set them.
+#[inline]
 pub(super) fn bits_to_set<A: Arch>(bits: PageBits, access: Access) -> Result<PageBits, FaultReason> {
     let mut add = PageBits::NONE;
     if !bits.has(PageBits::ACCESSED) {
@@ -64,6 +66,7 @@ pub(super) fn dirty_blindly<A: Arch>(memory: &HostMemory<A>, root: Pfn, address:
     }
 }
 
+#[inline]
 fn find_leaf<A: Arch>(memory: &HostMemory<A>, root: Pfn, address: u64) -> Option<Leaf> {
     let mut table = root;
     for level in (0..A::LEVELS).rev() {
@@ -79,6 +82,7 @@ fn find_leaf<A: Arch>(memory: &HostMemory<A>, root: Pfn, address: u64) -> Option
 
 /// What the tables under `root` say about `address` now; nothing is cached or set. Accessed and dirty bits of entries
 /// that one cached translation may stand for count for each of them.
+#[inline]
 pub fn walk_tables<A: Arch>(memory: &HostMemory<A>, root: Pfn, address: u64) -> Option<(Pfn, PageBits)> {
     let leaf = find_leaf(memory, root, address)?;
     let count = 1usize << A::cached_order(leaf.word);

@@ -224,6 +224,7 @@ impl<'vm, A: Arch> Engine<'vm, A> {
     }
 }
 
+#[inline]
 fn allows(prot: Prot, access: Access) -> bool {
     prot.has(match access {
         Access::Read => Prot::READ,

@@ -254,6 +254,7 @@ impl CompactReader {
         self.take_access(access)
     }
 
+    #[inline]
     fn read_access(&mut self, step: u8) -> Result<Access, Reason> {
         let guess = self.predictor.guess();
         let (kind, size) = match step {
@@ -280,6 +281,7 @@ impl CompactReader {
     }
 
     /// Reads how many events come as guessed now.
+    #[inline]
     fn take_guessed(&mut self) -> Result<(), Reason> {
         self.guessed = self.streams[STEPS].number()?;
         if self.guessed > self.events {
@@ -288,6 +290,7 @@ impl CompactReader {
         Ok(())
     }
 
+    #[inline]
     fn count(&mut self, event: Event) -> Result<Event, Reason> {
         const THREADS_MAX: usize = 65_536;
         match &event {
