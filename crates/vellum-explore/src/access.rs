@@ -178,11 +178,23 @@ enum Reach {
     WriteAndDrain,
 }
 
+/// What may happen before an access.
+enum Pass {
+    /// Nothing: nobody else looks at the word, and no interrupt has come.
+    Free,
+    /// Nothing, and what happens then is found by another execution, which stands for this one.
+    OfNoInterest,
+    /// The step has begun, if there is such a word, and others may run, or an interrupt be taken.
+    Stop,
+}
+
 /// The scheduling point before an access; the word's address.
 fn before<W: Word>(word: &W, reach: Reach) -> usize {
     let address = (&raw const *word).addr();
-    if !sim::with(|sim| sim.passes(address, reach)) {
-        stop_or_let_others_run(address, reach);
+    match sim::with(|sim| sim.pass(address, reach)) {
+        Pass::Free => (),
+        Pass::OfNoInterest => return address,
+        Pass::Stop => stop_or_let_others_run(address, reach),
     }
     if let Some(broken) = sim::checked(address) {
         sim::report(&broken.invariant, broken.detail);
@@ -278,18 +290,22 @@ fn result_of<V: Copy + Into<u64>>(change: Modify<V>, old: u64) -> Option<u64> {
 }
 
 impl Sim {
-    /// Begins the step of an access, which has happened if nothing can happen before it: nobody else looks at the word,
-    /// and no interrupt has come.
-    fn passes(&mut self, address: usize, reach: Reach) -> bool {
-        let Some(id) = self.regions.word(address) else { return false };
+    /// Begins the step of an access. Unless it has to stop, the access is noted, and happens.
+    fn pass(&mut self, address: usize, reach: Reach) -> Pass {
+        let Some(id) = self.regions.word(address) else { return Pass::Stop };
         let writes = reach != Reach::Read;
         self.next_step(id.0 << 1 | writes as u64);
-        let shows = self.is_visible(id) || reach == Reach::WriteAndDrain && self.delays_stores();
-        if shows || self.broken.is_some() || self.cpus[sim::current_cpu()].takes_interrupt() {
-            return false;
+        if self.broken.is_some() || self.cpus[sim::current_cpu()].takes_interrupt() {
+            return Pass::Stop;
+        }
+        if self.redundant {
+            return Pass::OfNoInterest;
+        }
+        if self.is_visible(id) || reach == Reach::WriteAndDrain && self.delays_stores() {
+            return Pass::Stop;
         }
         self.touch_invisible(id, writes);
-        true
+        Pass::Free
     }
 
     /// Whether the current CPU has delayed stores, or a replayed schedule has something happen at this step.

@@ -17,9 +17,16 @@ use std::thread;
 use std::time::Instant;
 
 /// Searches the executions of `program` within `bound` on as many threads as `plan` says.
-pub(super) fn search(program: Arc<dyn Program>, plan: &Plan, bound: Bound, reduce: bool) -> Result<Outcome, String> {
+/// What is `known` of it counts from the start.
+pub(super) fn search(
+    program: Arc<dyn Program>,
+    plan: &Plan,
+    bound: Bound,
+    reduce: bool,
+    known: Known,
+) -> Result<Outcome, String> {
     let division = Arc::new(Division::default());
-    division.begin_pass(&mut lock(&division.state));
+    division.begin(known);
     let deadline = plan.time.map(|time| Instant::now() + time);
     thread::scope(|scope| {
         for _ in 0..plan.threads {
@@ -74,6 +81,12 @@ struct Work {
 }
 
 impl Division {
+    fn begin(&self, known: Known) {
+        let mut state = lock(&self.state);
+        state.known = Arc::new(known);
+        self.begin_pass(&mut state);
+    }
+
     fn begin_pass(&self, state: &mut State) {
         (state.stop, state.done) = (None, BTreeMap::new());
         state.left = BTreeMap::from([(Order::default(), Part::default())]);

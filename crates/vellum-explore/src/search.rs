@@ -6,6 +6,7 @@ use super::random::{Pct, Random};
 use super::replay::Replay;
 use super::schedule::Schedule;
 use super::sim::{self, Phase, Sim};
+use super::visible::Known;
 use super::{Broken, Happening, MemoryOrder, Program, divided, tasks};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -100,8 +101,15 @@ pub struct Outcome {
 /// itself (hidden nondeterminism), or a schedule does not fit the program.
 pub fn search(program: Arc<dyn Program>, plan: &Plan) -> Result<Outcome, String> {
     let sim = match &plan.way {
-        &Way::Exhaustive { bound, reduce } if plan.threads > 1 => return divided::search(program, plan, bound, reduce),
-        &Way::Exhaustive { bound, reduce } => exhaustive_sim(plan, Exhaustive::new(bound), reduce),
+        &Way::Exhaustive { bound, reduce } => {
+            let known = if reduce { known_before(&program, plan, bound)? } else { Known::default() };
+            if plan.threads > 1 {
+                return divided::search(program, plan, bound, reduce, known);
+            }
+            let mut sim = exhaustive_sim(plan, Exhaustive::new(bound), reduce);
+            sim.visible.know(known);
+            sim
+        }
         Way::Random { seed, executions } => sim_of(plan, Box::new(Random::new(*seed, *executions))),
         Way::Pct { seed, executions, depth } => {
             sim_of(plan, Box::new(Pct::new(*seed, *executions, *depth, program.cpus())))
@@ -116,6 +124,26 @@ pub fn search(program: Arc<dyn Program>, plan: &Plan) -> Result<Outcome, String>
     let found = outcome(&*run(program, plan, sim)?);
     let is_exhaustive = matches!(plan.way, Way::Exhaustive { .. });
     Ok(Outcome { exhaustive: is_exhaustive && found.exhaustive, ..found })
+}
+
+/// What there is to know of `program` before a search to `bound`: whenever words become visible, a search begins anew,
+/// which costs less in small ones.
+fn known_before(program: &Arc<dyn Program>, plan: &Plan, bound: Bound) -> Result<Known, String> {
+    let mut known = Known::default();
+    for (preemptions, surprises) in [(1, 0), (0, 1)] {
+        let within = Bound { preemptions, surprises };
+        if preemptions > bound.preemptions || surprises > bound.surprises || within == bound {
+            continue;
+        }
+        let mut sim = exhaustive_sim(plan, Exhaustive::new(within), true);
+        sim.visible.know(known);
+        let sim = run(program.clone(), plan, sim)?;
+        known = sim.visible.into_known();
+        if sim.broken.is_some() || sim.out_of_time {
+            break;
+        }
+    }
+    Ok(known)
 }
 
 /// What the executions came to that a simulation has run.

@@ -159,7 +159,7 @@ pub(crate) struct Sim {
     /// Executions that others stand for are not searched further.
     pub(crate) prunes: bool,
     /// Another execution stands for the one under way: no more choices are made in it.
-    redundant: bool,
+    pub(crate) redundant: bool,
     /// Allocations may fail.
     pub(crate) allocations_fail: bool,
     /// How many did, in the execution under way.

@@ -52,7 +52,8 @@ fn execute(program: &dyn Program) {
     }
     sim::set_current(0);
     sim::with(|sim| sim.phase = Phase::Alone);
-    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| execution.end())) {
+    let is_of_interest = sim::with(|sim| !sim.redundant);
+    if is_of_interest && let Err(panic) = catch_unwind(AssertUnwindSafe(|| execution.end())) {
         report_panic(&*panic);
     }
     sim::set_execution(None);

@@ -124,6 +124,12 @@ impl Visible {
         self.known = known;
     }
 
+    /// All that is known.
+    pub(crate) fn into_known(mut self) -> Known {
+        self.known.extend(self.found);
+        self.known
+    }
+
     /// What has been found since the execution under way began.
     pub(crate) fn found(&self) -> &Known {
         &self.found

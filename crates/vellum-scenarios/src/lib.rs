@@ -3,6 +3,8 @@
 //! A scenario's id in the catalogue is in its file. `docs/SCENARIOS.md` says how to write one; `vellum check --list`
 //! shows them all.
 
+mod programs;
+
 use std::sync::OnceLock;
 use vellum_lab::scenario::Scenario;
 

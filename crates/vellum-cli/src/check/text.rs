@@ -59,7 +59,7 @@ pub fn drawn(search: &Search, schedule: &Schedule, replayed: &Replayed, detail: 
 pub fn spread(results: &[(&Search, &Found)], time: Duration) -> String {
     let ended = |found: &Found| found.finding.as_ref().is_ok_and(|finding| finding.exhaustive);
     let schedules = |found: &Found| found.finding.as_ref().map_or(0, |finding| finding.schedules);
-    let results = results.iter().filter(|(_, found)| ended(found));
+    let results = results.iter().filter(|(_, found)| ended(found) && found.by.is_none());
     let mut ended: Vec<_> = results.map(|(search, found)| (schedules(found), *search)).collect();
     ended.sort_by_key(|&(schedules, _)| schedules);
     let (Some(least), Some(most)) = (ended.first(), ended.last()) else { return String::new() };
@@ -89,7 +89,8 @@ pub fn sum(results: &[(&Search, &Found)]) -> String {
             Verdict::Unexpected(_) => unexpected += 1,
         }
     }
-    let findings = results.iter().filter_map(|(_, found)| found.finding.as_ref().ok());
+    let own = results.iter().filter(|(_, found)| found.by.is_none());
+    let findings = own.filter_map(|(_, found)| found.finding.as_ref().ok());
     let schedules = counted(findings.map(|finding| finding.schedules).sum(), "schedule");
     let searches = counted(results.len() as u64, "search");
     format!(

@@ -62,13 +62,16 @@ pub struct Text {
     pub handler: Vec<Op>,
     /// An outcome that counts as a violation.
     pub forbidden: Option<Outcome>,
-    outcomes: Arc<Mutex<Vec<Outcome>>>,
+    /// How many executions have begun.
+    begun: Arc<AtomicU64>,
+    /// The outcomes, with the numbers of their executions; of those alone that no other one stands for.
+    outcomes: Arc<Mutex<Vec<(u64, Outcome)>>>,
 }
 
 impl Text {
     /// The program of these operations.
     pub fn of(cpus: Vec<Vec<Op>>) -> Text {
-        Text { cpus, handler: Vec::new(), forbidden: None, outcomes: Arc::default() }
+        Text { cpus, handler: Vec::new(), forbidden: None, begun: Arc::default(), outcomes: Arc::default() }
     }
 
     /// Parses a program.
@@ -99,7 +102,8 @@ impl Text {
         }
         assert!(outcome.exhaustive);
         let outcomes = self.outcomes.lock().unwrap();
-        let last = outcomes[outcomes.len() - outcome.schedules as usize..].iter().cloned().collect();
+        let first = self.begun.load(Relaxed) - outcome.schedules;
+        let last = outcomes.iter().filter(|&&(number, _)| number >= first).map(|(_, outcome)| outcome.clone()).collect();
         (Found { outcomes: last, deadlock: false }, outcome.schedules)
     }
 
@@ -152,6 +156,7 @@ struct Flag(AtomicU32);
 
 struct Run {
     text: Text,
+    number: u64,
     words: Box<Words>,
     registers: Mutex<Vec<Vec<u64>>>,
 }
@@ -163,7 +168,8 @@ impl Program for Text {
 
     fn start(&self) -> Arc<dyn Execution> {
         let registers = Mutex::new(vec![Vec::new(); 2 * self.cpus.len()]);
-        Arc::new(Run { text: self.clone(), words: Box::default(), registers })
+        let number = self.begun.fetch_add(1, Relaxed);
+        Arc::new(Run { text: self.clone(), number, words: Box::default(), registers })
     }
 }
 
@@ -251,7 +257,7 @@ impl Execution for Run {
         let mut outcome: Outcome = self.registers.lock().unwrap().concat();
         outcome.extend((0..WORDS).map(|word| self.load(word, SeqCst)));
         assert_ne!(Some(&outcome), self.text.forbidden.as_ref());
-        self.text.outcomes.lock().unwrap().push(outcome);
+        self.text.outcomes.lock().unwrap().push((self.number, outcome));
     }
 }
 

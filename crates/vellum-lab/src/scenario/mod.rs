@@ -70,6 +70,8 @@ pub struct Scenario {
     pub failures: bool,
     /// What is searched.
     pub bound: Bound,
+    /// The name of the program, if other scenarios look at it, too: with every guard on it is searched once.
+    pub program: &'static str,
     /// The invariants it can break, by their names in the catalogue; for the list.
     pub invariants: &'static [&'static str],
     /// What happens before: on CPU 0, not explored. The other CPUs run nothing yet.
@@ -114,6 +116,7 @@ impl Scenario {
         nodes: 1,
         failures: false,
         bound: Bound { preemptions: 2, surprises: 1 },
+        program: "",
         invariants: &[],
         start: |_| (),
         actors: &[],

@@ -33,11 +33,14 @@ pub struct Search {
 }
 
 /// What came of it.
+#[derive(Clone)]
 pub struct Found {
     /// An `Err` says why the search itself failed.
     pub finding: Result<Finding, String>,
     /// If something broke: the execution, run again.
     pub replayed: Option<Result<Replayed, String>>,
+    /// The scenario whose search found it, if that was another: their program is the same.
+    pub by: Option<&'static str>,
 }
 
 /// What that is worth.
@@ -92,7 +95,17 @@ impl Search {
         let finding = check(&Check { threads, ..self.check.clone() });
         let violation = finding.as_ref().ok().and_then(|finding| finding.violation.as_ref());
         let replayed = violation.map(|(_, schedule)| replay(&self.check, schedule));
-        Found { finding, replayed }
+        Found { finding, replayed, by: None }
+    }
+
+    /// Whether `other` runs the same program to the same bound, with every guard on.
+    pub fn is_same(&self, other: &Search) -> bool {
+        let what = |search: &Search| {
+            let Check { scenario, mode, bound, allocations_fail, .. } = search.check;
+            (scenario.program, mode, bound, allocations_fail, search.expected)
+        };
+        let is_shared = !self.check.scenario.program.is_empty();
+        is_shared && [self, other].iter().all(|search| search.check.guards_off.is_empty()) && what(self) == what(other)
     }
 
     /// The names of the guards that are off, as the command line spells them.
@@ -175,6 +188,9 @@ impl Found {
         }
         if self.is_few() {
             line += " (few schedules)";
+        }
+        if let Some(by) = self.by {
+            _ = write!(line, " (the search of {by})");
         }
         if let Verdict::Unexpected(why) = self.verdict(search) {
             _ = write!(line, " -- UNEXPECTED: {why}");

@@ -2,7 +2,6 @@
 //! clean translation without looking at the entry, what it stores before the flush is lost; so there such a page counts
 //! as stored to. Processors that look find the entry gone.
 
-use vellum_lab::explore::Bound;
 use vellum_lab::scenario::{Prot, Scenario, X, actor};
 use vellum::Guard;
 
@@ -13,7 +12,6 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     guards: &[Guard::CleanMayBeStored],
     breaks: |mode| !mode.semantics.clean_store_rewalks,
     invariants: &["I-LOST"],
-    bound: Bound { preemptions: 2, surprises: 0 },
     start: |cpu| {
         cpu.swap_on(4);
         cpu.map(X, 1, Prot::ReadWrite);

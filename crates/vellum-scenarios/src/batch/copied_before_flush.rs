@@ -1,7 +1,6 @@
 //! A6: migration copies a page before the flush. What a CPU stores to the old frame by a translation that it still has
 //! is not in the new one.
 
-use vellum_lab::explore::Bound;
 use vellum_lab::scenario::{Prot, Scenario, X, actor};
 use vellum::Guard;
 
@@ -12,7 +11,6 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     guards: &[Guard::FlushBeforeCopy],
     invariants: &["I-LOST"],
     nodes: 2,
-    bound: Bound { preemptions: 2, surprises: 0 },
     start: |cpu| {
         cpu.map(X, 1, Prot::ReadWrite);
         cpu.store(X, 1);

@@ -12,7 +12,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     guards: &[Guard::InaccessibleFlushed],
     invariants: &["I-LOST", "I-TLBFREE"],
     nodes: 2,
-    bound: Bound { preemptions: 1, surprises: 0 },
+    bound: Bound { preemptions: 1, surprises: 1 },
     start: |cpu| {
         cpu.map(X, 1, Prot::ReadWrite);
         // Of another sort: mprotect of both flushes after it has given up the lock.

@@ -13,7 +13,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     guards: &[Guard::SettledByFault],
     invariants: &["I-LOST", "I-BBM"],
     // Three CPUs with surprises are too much.
-    bound: Bound { preemptions: 1, surprises: 0 },
+    bound: Bound { preemptions: 1, surprises: 1 },
     start: |cpu| {
         cpu.map_private_file(X, 1, Prot::ReadWrite, 0);
         cpu.load(X);

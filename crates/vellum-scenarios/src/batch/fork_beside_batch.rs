@@ -12,7 +12,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     thread: "S1",
     guards: &[Guard::SettledByFork],
     invariants: &["I-COW", "I-LOST"],
-    bound: Bound { preemptions: 1, surprises: 0 },
+    bound: Bound { preemptions: 1, surprises: 1 },
     start: |cpu| {
         cpu.swap_on(4);
         cpu.map(X, 1, Prot::ReadWrite);

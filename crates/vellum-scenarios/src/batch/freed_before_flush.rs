@@ -1,7 +1,6 @@
 //! A3: reclaim frees a clean page that it has unmapped, and flushes afterwards. Until then a CPU reads the frame by the
 //! old translation, whosever it is by then.
 
-use vellum_lab::explore::Bound;
 use vellum_lab::scenario::{Prot, Scenario, X, actor};
 use vellum::Guard;
 
@@ -11,7 +10,6 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     thread: "S1",
     guards: &[Guard::BatchFlushBeforeFree],
     invariants: &["I-TLBFREE"],
-    bound: Bound { preemptions: 2, surprises: 0 },
     start: |cpu| {
         cpu.swap_on(4);
         cpu.map(X, 1, Prot::ReadWrite);

@@ -13,7 +13,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     thread: "S1",
     guards_redundant: &[Guard::SettledByMove, Guard::SettledByZap],
     invariants: &["I-GONE"],
-    bound: Bound { preemptions: 1, surprises: 0 },
+    bound: Bound { preemptions: 1, surprises: 1 },
     start: |cpu| {
         cpu.map_file(X, 1, Prot::Read, 0);
         cpu.load(X);

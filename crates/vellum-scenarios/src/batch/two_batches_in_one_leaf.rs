@@ -11,7 +11,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     thread: "S1",
     guards: &[Guard::PendingCounted],
     invariants: &["I-TLBPERM"],
-    bound: Bound { preemptions: 1, surprises: 0 },
+    bound: Bound { preemptions: 1, surprises: 1 },
     start: |cpu| {
         cpu.swap_on(4);
         cpu.map(X, 2, Prot::ReadWrite);

@@ -1,7 +1,6 @@
 //! A1: reclaim takes a page out of its entry, and writes it to swap before the flush. A CPU that still has a dirty and
 //! writable translation stores through it meanwhile; when the page comes back, that store is missing.
 
-use vellum_lab::explore::Bound;
 use vellum_lab::scenario::{Prot, Scenario, X, actor};
 use vellum::Guard;
 
@@ -12,7 +11,6 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     guards: &[Guard::FlushBeforeWrite],
     invariants: &["I-LOST"],
     // CPU 0 has the translation cached from the beginning.
-    bound: Bound { preemptions: 2, surprises: 0 },
     start: |cpu| {
         cpu.swap_on(4);
         cpu.map(X, 1, Prot::ReadWrite);

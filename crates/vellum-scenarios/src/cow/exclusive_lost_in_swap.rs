@@ -2,7 +2,6 @@
 //! forgotten meanwhile that the page is the entry's own, a store copies it, and the device goes on with the page that
 //! was.
 
-use vellum_lab::explore::Bound;
 use vellum_lab::scenario::{Prot, Scenario, X, actor};
 use vellum::Guard;
 
@@ -12,7 +11,6 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     thread: "S3",
     guards: &[Guard::ExclusiveKept],
     invariants: &["I-PIN"],
-    bound: Bound { preemptions: 2, surprises: 0 },
     start: |cpu| {
         cpu.map(X, 1, Prot::ReadWrite);
         cpu.store(X, 1);

@@ -1,7 +1,6 @@
 //! F12: a store to a private mapping copies a page of a file, which is truncated before the copy is mapped. The copy
 //! is of what is no longer there, and lies beyond the end.
 
-use vellum_lab::explore::Bound;
 use vellum_lab::scenario::{Prot, Scenario, X, actor};
 use vellum::Guard;
 
@@ -10,7 +9,6 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     title: "a private copy of a page appears after it was truncated",
     guards: &[Guard::CachedUnderLock],
     invariants: &["I-GONE"],
-    bound: Bound { preemptions: 2, surprises: 0 },
     start: |cpu| {
         cpu.map_file(X, 1, Prot::ReadWrite, 0);
         cpu.store(X, 1);

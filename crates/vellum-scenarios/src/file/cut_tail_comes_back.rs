@@ -9,7 +9,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     title: "what truncation cut within a page comes back",
     known: Some(Known { fault: "D6: the end of a file is known in pages only", breaks: |_| true }),
     invariants: &["I-GONE"],
-    bound: Bound { preemptions: 0, surprises: 1 },
+    bound: Bound { preemptions: 1, surprises: 1 },
     start: |cpu| {
         cpu.map_file(X, 1, Prot::ReadWrite, 0);
         cpu.store_last(X, 7);

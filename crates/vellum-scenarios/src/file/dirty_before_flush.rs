@@ -1,7 +1,6 @@
 //! B2: a page of a file counts as dirty before the flush. A write-back in between takes the mark and writes the page; a
 //! store through a translation that is still cached makes it dirty again without anybody noticing.
 
-use vellum_lab::explore::Bound;
 use vellum_lab::scenario::{Known, Prot, Scenario, X, actor};
 use vellum::Guard;
 
@@ -17,7 +16,6 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     known: Some(Known { fault: "D2: a look without the lock takes an entry on its way out for none", breaks: |_| true }),
     invariants: &["I-LOST", "I-DIRTY"],
     // CPU 0 has the translation cached from the beginning.
-    bound: Bound { preemptions: 2, surprises: 0 },
     start: |cpu| {
         cpu.map_file(X, 1, Prot::ReadWrite, 0);
         cpu.store(X, 1);

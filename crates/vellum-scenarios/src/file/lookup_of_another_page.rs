@@ -2,7 +2,6 @@
 //! holds another page of the file, to which the reference is. If the fault does not look at the cache again, it maps
 //! that.
 
-use vellum_lab::explore::Bound;
 use vellum_lab::scenario::{Prot, Scenario, X, Y, Z, actor};
 use vellum::Guard;
 
@@ -11,7 +10,6 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     title: "a lookup in the page cache returns another page",
     guards: &[Guard::LookupRecheck],
     invariants: &["I-LOST"],
-    bound: Bound { preemptions: 2, surprises: 0 },
     start: |cpu| {
         cpu.map_file(Y, 1, Prot::ReadWrite, 1);
         cpu.store(Y, 11);

@@ -1,7 +1,6 @@
 //! F11: a fault looks a page of a file up. Then the file is truncated: the page leaves the cache, entries that show it
 //! go. The fault maps it, and the program sees what is beyond the end.
 
-use vellum_lab::explore::Bound;
 use vellum_lab::scenario::{Prot, Scenario, X, actor};
 use vellum::Guard;
 
@@ -10,7 +9,6 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     title: "a fault maps a page that was truncated after it was looked up",
     guards: &[Guard::CachedUnderLock],
     invariants: &["I-GONE", "I-LOST"],
-    bound: Bound { preemptions: 2, surprises: 0 },
     start: |cpu| {
         cpu.map_file(X, 1, Prot::ReadWrite, 0);
         cpu.store(X, 1);

@@ -2,7 +2,6 @@
 //! The memory was truncated meanwhile, and whoever truncates has passed by. Until the fault takes the page back, another
 //! finds it, and maps it: it stays mapped beyond the end, and is nobody's page.
 
-use vellum_lab::explore::Bound;
 use vellum_lab::scenario::{Known, Prot, Scenario, X, actor};
 
 pub(crate) static SCENARIO: Scenario = Scenario {
@@ -12,7 +11,6 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     invariants: &["I-GONE", "I-REF"],
     // What the processor does makes no difference, but for who is interrupted.
     runs: |mode| !mode.is_tso() || mode.is_broadcast(),
-    bound: Bound { preemptions: 2, surprises: 0 },
     start: |cpu| {
         cpu.use_shared_memory(2);
         cpu.map_file(X, 1, Prot::ReadWrite, 1);

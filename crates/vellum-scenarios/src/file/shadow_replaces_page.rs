@@ -1,7 +1,6 @@
 //! I11: a page of a file is evicted, and leaves a stamp in its place. If it leaves first, and the stamp comes later,
 //! without the cache's lock, it may come to where a fault has put the page again.
 
-use vellum_lab::explore::Bound;
 use vellum_lab::scenario::{Process, Prot, Scenario, X, actor};
 use vellum::Guard;
 
@@ -11,7 +10,6 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     thread: "S5",
     guards: &[Guard::ShadowUnderLock],
     invariants: &["I-LOST", "I-REF"],
-    bound: Bound { preemptions: 2, surprises: 0 },
     start: |cpu| {
         cpu.map_file(X, 1, Prot::ReadWrite, 0);
         cpu.load(X);

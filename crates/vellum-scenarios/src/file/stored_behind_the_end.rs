@@ -9,7 +9,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     title: "a store behind the end becomes the file's when it grows",
     known: Some(Known { fault: "D6: nothing tells the core that a file has grown", breaks: |_| true }),
     invariants: &["I-GONE"],
-    bound: Bound { preemptions: 0, surprises: 1 },
+    bound: Bound { preemptions: 1, surprises: 1 },
     start: |cpu| {
         cpu.end_file_within(0);
         cpu.map_file(X, 1, Prot::ReadWrite, 0);

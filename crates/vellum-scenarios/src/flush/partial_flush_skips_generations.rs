@@ -1,6 +1,7 @@
 //! J7: of two flushes of different pages the later reaches a CPU first. If it flushes its page and takes note of its
 //! own generation, the earlier seems to be done, and its page stays cached.
 
+use vellum_lab::explore::Bound;
 use vellum_lab::scenario::{Prot, Scenario, X, Z, actor};
 use vellum::Guard;
 
@@ -9,6 +10,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     title: "a partial flush advances the generation too far",
     guards: &[Guard::GenerationGap],
     runs: |mode| !mode.is_broadcast(),
+    bound: Bound { preemptions: 1, surprises: 1 },
     invariants: &["I-GEN", "I-TLBFREE"],
     start: |cpu| {
         cpu.map(X, 2, Prot::ReadWrite);

@@ -10,7 +10,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     title: "swapoff misses an entry that fork copies",
     guards: &[Guard::SwapOffRepeats],
     invariants: &["I-ACCESS", "I-SLOT"],
-    bound: Bound { preemptions: 1, surprises: 0 },
+    bound: Bound { preemptions: 1, surprises: 1 },
     start: |cpu| {
         cpu.map(X, 1, Prot::ReadWrite);
         cpu.store(X, 1);

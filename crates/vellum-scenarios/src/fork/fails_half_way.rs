@@ -11,7 +11,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     guards: &[Guard::PartialForkCounted],
     invariants: &["I-SLOT"],
     failures: true,
-    bound: Bound { preemptions: 0, surprises: 1 },
+    bound: Bound { preemptions: 1, surprises: 1 },
     start: |cpu| {
         cpu.map(X, 2, Prot::ReadWrite);
         cpu.store(X, 1);

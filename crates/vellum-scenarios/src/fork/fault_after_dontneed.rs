@@ -3,7 +3,6 @@
 //! other page goes through a translation that fork has not flushed yet, to a page that the child gets. As in D10, the
 //! child has the second store and not what came before it, though nothing was copied here.
 
-use vellum_lab::explore::Bound;
 use vellum_lab::scenario::{Process, Prot, Scenario, X, Y, actor};
 use vellum::Guard;
 
@@ -14,7 +13,6 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     title: "a fault after DONTNEED makes a page before fork's flush",
     guards: &[Guard::ForkGate],
     invariants: &["I-COW"],
-    bound: Bound { preemptions: 2, surprises: 0 },
     start: |cpu| {
         cpu.map(X, 2, Prot::ReadWrite);
         cpu.store(X, 1);

@@ -13,7 +13,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     thread: "S3",
     guards: &[Guard::SharedAbsent],
     invariants: &["I-COW", "I-LOST"],
-    bound: Bound { preemptions: 1, surprises: 0 },
+    bound: Bound { preemptions: 1, surprises: 1 },
     start: |cpu| {
         cpu.map(X, 1, Prot::ReadWrite);
         cpu.store(X, 1);

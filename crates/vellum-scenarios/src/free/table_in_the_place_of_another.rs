@@ -2,8 +2,9 @@
 //! table and another the new one, which architectures that want entries broken before they are made do not allow. The
 //! core makes faults that need a table wait until an operation in their range is done.
 
-use vellum_lab::scenario::{LEAF, Prot, Scenario, X, Y, actor};
+use crate::programs;
 use vellum::Guard;
+use vellum_lab::scenario::Scenario;
 
 pub(crate) static SCENARIO: Scenario = Scenario {
     id: "B17",
@@ -11,17 +12,5 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     guards: &[Guard::TablesBreakBeforeMake],
     breaks: |mode| mode.semantics.break_before_make,
     invariants: &["I-BBM"],
-    start: |cpu| {
-        cpu.map(X, LEAF, Prot::ReadWrite);
-        cpu.store(X, 1);
-    },
-    actors: &[
-        actor("madvise DONTNEED", |cpu| {
-            cpu.dont_need(X, 1);
-        }),
-        actor("fault", |cpu| {
-            cpu.store(Y, 2);
-        }),
-    ],
-    ..Scenario::DEFAULT
+    ..programs::EMPTIED_BESIDE_FAULT
 };

@@ -14,7 +14,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     }),
     invariants: &["I-LOST"],
     // The reader has the old translation, and takes its interrupt late.
-    bound: Bound { preemptions: 0, surprises: 2 },
+    bound: Bound { preemptions: 1, surprises: 2 },
     start: |cpu| {
         cpu.map(X, 1, Prot::ReadWrite);
         cpu.store(X, 1);

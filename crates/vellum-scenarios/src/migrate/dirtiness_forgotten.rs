@@ -13,7 +13,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     breaks: |mode| mode.semantics.clean_store_rewalks,
     invariants: &["I-LOST", "I-DIRTY"],
     nodes: 2,
-    bound: Bound { preemptions: 1, surprises: 0 },
+    bound: Bound { preemptions: 1, surprises: 1 },
     start: |cpu| {
         cpu.swap_on(4);
         cpu.map(X, 1, Prot::ReadWrite);

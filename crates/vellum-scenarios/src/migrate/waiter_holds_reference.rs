@@ -1,7 +1,6 @@
 //! F6: a fault waits for a page that is being moved. If it takes a reference to the page for that, the page is one that
 //! somebody else uses, and stays where it is, as often as this is tried.
 
-use vellum_lab::explore::Bound;
 use vellum_lab::scenario::{Prot, Scenario, X, actor};
 use vellum::Guard;
 
@@ -11,7 +10,6 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     guards: &[Guard::WaitWithoutReference],
     invariants: &["I-PROG"],
     nodes: 2,
-    bound: Bound { preemptions: 2, surprises: 0 },
     start: |cpu| {
         cpu.map(X, 1, Prot::ReadWrite);
         cpu.store(X, 1);

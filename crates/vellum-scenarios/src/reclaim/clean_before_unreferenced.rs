@@ -2,7 +2,6 @@
 //! stores to it, says so, and lets go; then nobody has the page, and it is freed. Whether a page was stored to is
 //! certain only when nobody else can have it any more.
 
-use vellum_lab::explore::Bound;
 use vellum_lab::scenario::{Process, Prot, Scenario, X, actor};
 use vellum::Guard;
 
@@ -12,7 +11,6 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     thread: "S5",
     guards: &[Guard::DirtyAfterFreeze],
     invariants: &["I-LOST"],
-    bound: Bound { preemptions: 2, surprises: 0 },
     start: |cpu| {
         cpu.map(X, 1, Prot::ReadWrite);
         cpu.store(X, 1);

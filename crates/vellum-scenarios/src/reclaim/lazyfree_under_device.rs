@@ -2,7 +2,6 @@
 //! reference to it before, and stores to it. The store is the user's. So the entry goes first, then the references are
 //! counted, against the device, which takes a reference first and then looks at the entry again.
 
-use vellum_lab::explore::Bound;
 use vellum_lab::scenario::{Prot, Scenario, X, actor};
 use vellum::Guard;
 
@@ -14,7 +13,6 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     // Else a page that could be stored to without a walk counts as stored to, and is not dropped.
     breaks: |mode| mode.semantics.clean_store_rewalks,
     invariants: &["I-LOST"],
-    bound: Bound { preemptions: 2, surprises: 0 },
     start: |cpu| {
         cpu.map(X, 1, Prot::ReadWrite);
         cpu.store(X, 1);

@@ -14,7 +14,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     thread: "S1",
     guards: &[Guard::MoveFlushedFirst],
     invariants: &["I-LOST", "I-DIRTY"],
-    bound: Bound { preemptions: 1, surprises: 0 },
+    bound: Bound { preemptions: 1, surprises: 1 },
     start: |cpu| {
         cpu.map_file(X, 1, Prot::ReadWrite, 0);
         cpu.store(X, 1);

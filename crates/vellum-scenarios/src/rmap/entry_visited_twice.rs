@@ -12,7 +12,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     thread: "S1",
     known: Some(Known { fault: "D1: a walk ends by a count of visits, and may visit an entry twice", breaks: |_| true }),
     invariants: &["I-DIRTY"],
-    bound: Bound { preemptions: 1, surprises: 0 },
+    bound: Bound { preemptions: 1, surprises: 1 },
     start: |cpu| {
         cpu.map_file(X, 2, Prot::ReadWrite, 0);
         cpu.fork();

@@ -11,7 +11,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     guards: &[Guard::NodesOutliveSpaces],
     invariants: &["I-RMAP", "I-UAF", "I-PTFREE"],
     nodes: 2,
-    bound: Bound { preemptions: 1, surprises: 0 },
+    bound: Bound { preemptions: 1, surprises: 1 },
     start: |cpu| {
         cpu.fork();
         cpu.switch_to(Process(1));

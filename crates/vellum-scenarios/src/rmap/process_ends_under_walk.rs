@@ -11,7 +11,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     guards: &[Guard::WalksEndFirst],
     invariants: &["I-PTFREE", "I-UAF", "I-COUNT"],
     nodes: 2,
-    bound: Bound { preemptions: 1, surprises: 0 },
+    bound: Bound { preemptions: 1, surprises: 1 },
     start: |cpu| {
         cpu.map(X, 1, Prot::ReadWrite);
         cpu.store(X, 1);

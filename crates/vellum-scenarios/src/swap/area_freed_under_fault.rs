@@ -10,7 +10,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     title: "swapoff frees an area that a fault is looking at",
     guards: &[Guard::GracePeriod],
     invariants: &["I-PTFREE"],
-    bound: Bound { preemptions: 1, surprises: 0 },
+    bound: Bound { preemptions: 1, surprises: 1 },
     start: |cpu| {
         cpu.map(X, 1, Prot::ReadWrite);
         cpu.store(X, 1);

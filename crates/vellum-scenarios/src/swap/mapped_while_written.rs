@@ -10,7 +10,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     title: "a page is mapped while it is being written to swap",
     guards: &[Guard::StableWhileWritten],
     invariants: &["I-SLOT", "I-LOST"],
-    bound: Bound { preemptions: 1, surprises: 0 },
+    bound: Bound { preemptions: 1, surprises: 1 },
     start: |cpu| {
         cpu.map(X, 1, Prot::ReadWrite);
         cpu.store(X, 1);

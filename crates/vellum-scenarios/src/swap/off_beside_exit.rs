@@ -8,7 +8,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     title: "swapoff beside the end of a process gives up",
     known: Some(Known { fault: "W3: swapoff polls for what is on its way, and gives up", breaks: |_| true }),
     invariants: &["I-PROG", "I-ACCESS"],
-    bound: Bound { preemptions: 1, surprises: 0 },
+    bound: Bound { preemptions: 1, surprises: 1 },
     start: |cpu| {
         cpu.map(X, 1, Prot::ReadWrite);
         cpu.store(X, 1);

@@ -13,7 +13,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     // Where a flush interrupts the reader it goes on: it takes more pre-emptions to hold it back.
     breaks: |mode| mode.is_broadcast(),
     invariants: &["I-LOST"],
-    bound: Bound { preemptions: 1, surprises: 0 },
+    bound: Bound { preemptions: 1, surprises: 1 },
     start: |cpu| {
         cpu.map(X, 1, Prot::ReadWrite);
         cpu.store(X, 1);

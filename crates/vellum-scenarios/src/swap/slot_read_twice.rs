@@ -11,7 +11,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     title: "two threads read one slot without the swap cache",
     guards: &[Guard::SlotCacheMutex],
     invariants: &["I-LOST", "I-SLOT"],
-    bound: Bound { preemptions: 1, surprises: 0 },
+    bound: Bound { preemptions: 1, surprises: 1 },
     start: |cpu| {
         cpu.map(X, 1, Prot::ReadWrite);
         cpu.store(X, 1);

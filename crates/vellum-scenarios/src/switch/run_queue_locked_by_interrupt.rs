@@ -12,7 +12,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     runs: |mode| !mode.is_broadcast(),
     known: Some(Known { fault: "W1: who takes from a mailbox waits for its lock", breaks: |_| true }),
     invariants: &["I-PROG"],
-    bound: Bound { preemptions: 1, surprises: 0 },
+    bound: Bound { preemptions: 1, surprises: 1 },
     start: |cpu| {
         cpu.map(X, 1, Prot::ReadWrite);
         cpu.store(X, 1);

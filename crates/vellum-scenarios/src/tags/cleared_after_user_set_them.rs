@@ -1,7 +1,6 @@
 //! E9: a page of memory with tags is new, and its frame has tags of whatever it was used for before. They are cleared
 //! before an entry shows the page; later, they could be those that another thread has set meanwhile.
 
-use vellum_lab::explore::Bound;
 use vellum_lab::scenario::{Prot, Scenario, X, actor};
 use vellum::Guard;
 
@@ -11,7 +10,6 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     thread: "S3",
     guards: &[Guard::TagsBeforeMapping],
     invariants: &["I-TAG"],
-    bound: Bound { preemptions: 2, surprises: 0 },
     start: |cpu| {
         cpu.map_tagged(X, 1, Prot::ReadWrite);
     },

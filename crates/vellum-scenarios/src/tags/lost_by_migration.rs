@@ -11,7 +11,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     guards: &[Guard::MoveTakesTags],
     invariants: &["I-TAG"],
     nodes: 2,
-    bound: Bound { preemptions: 1, surprises: 0 },
+    bound: Bound { preemptions: 1, surprises: 1 },
     start: |cpu| {
         cpu.map_tagged(X, 1, Prot::ReadWrite);
         cpu.set_tag(X, 5);

@@ -11,7 +11,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     thread: "S3",
     guards: &[Guard::TagsSavedAnew],
     invariants: &["I-TAG"],
-    bound: Bound { preemptions: 0, surprises: 0 },
+    bound: Bound { preemptions: 1, surprises: 1 },
     start: |cpu| {
         cpu.map_tagged(X, 1, Prot::ReadWrite);
         cpu.set_tag(X, 1);

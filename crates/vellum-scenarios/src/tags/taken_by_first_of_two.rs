@@ -12,7 +12,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     thread: "S3",
     guards: &[Guard::TagsKept, Guard::TagsBySlot],
     invariants: &["I-TAG"],
-    bound: Bound { preemptions: 1, surprises: 0 },
+    bound: Bound { preemptions: 1, surprises: 1 },
     start: |cpu| {
         cpu.map_tagged(X, 1, Prot::ReadWrite);
         cpu.set_tag(X, 5);
