@@ -17,17 +17,19 @@ pub(crate) static SCENARIO: Scenario = Scenario {
         cpu.map(X, 2, Prot::ReadWrite);
         cpu.store(X, 0);
         cpu.store(Y, 0);
+        // The first CPU keeps the translation of Y, and loses that of X.
+        cpu.protect(X, 1, Prot::Read);
+        cpu.protect(X, 1, Prot::ReadWrite);
     },
     actors: &[
+        actor("thread", |cpu| {
+            cpu.store(X, 1);
+            cpu.store(Y, 2);
+        }),
         actor("fork", |cpu| {
             if let Some(Process(child)) = cpu.fork() {
                 cpu.note(CHILD, child as u64);
             }
-        }),
-        actor("thread", |cpu| {
-            cpu.load(Y);
-            cpu.store(X, 1);
-            cpu.store(Y, 2);
         }),
     ],
     end: |cpu| {
