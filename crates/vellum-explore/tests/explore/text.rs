@@ -103,7 +103,8 @@ impl Text {
         assert!(outcome.exhaustive);
         let outcomes = self.outcomes.lock().unwrap();
         let first = self.begun.load(Relaxed) - outcome.schedules;
-        let last = outcomes.iter().filter(|&&(number, _)| number >= first).map(|(_, outcome)| outcome.clone()).collect();
+        let last =
+            outcomes.iter().filter(|&&(number, _)| number >= first).map(|(_, outcome)| outcome.clone()).collect();
         (Found { outcomes: last, deadlock: false }, outcome.schedules)
     }
 

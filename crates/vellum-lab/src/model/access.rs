@@ -153,7 +153,7 @@ impl Model {
         let (page, size) = (self.limits.page(address), self.limits.page_size());
         let state = self.spaces[space.0 as usize].as_ref().expect("the space is gone");
         if let Some(page) = state.pages.get(&page) {
-            return Shown::Private(&page.contents);
+            return Shown::Private(page.contents());
         }
         let attributes = state.areas.find(address).map(|area| area.attributes);
         let Some((attributes, object)) = attributes.and_then(|attributes| Some((attributes, attributes.object?)))

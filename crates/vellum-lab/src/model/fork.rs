@@ -24,7 +24,7 @@ impl Model {
             if is_inherited {
                 let mut copy = contents.clone();
                 if quirk == Some(Quirk::LoseTagsAtFork) {
-                    copy.tags = None;
+                    copy.lose_tags();
                 }
                 child.pages.insert(page, copy);
             }

@@ -127,7 +127,7 @@ impl Model {
         let within = self.within_page(address);
         let is_foreign = self.spaces.iter().enumerate().any(|(other, state)| {
             let pages = state.as_ref().filter(|_| other != space.0 as usize).map(|state| &state.pages);
-            pages.and_then(|pages| pages.get(&page)).is_some_and(|page| page.contents[within] == got)
+            pages.and_then(|pages| pages.get(&page)).is_some_and(|page| page.contents()[within] == got)
         });
         match (is_foreign && got != 0, after_store) {
             (true, _) => Broken::Cow,

@@ -2,6 +2,7 @@
 
 use super::area::Areas;
 use rustc_hash::FxHashMap;
+use std::ops::RangeInclusive;
 use std::rc::Rc;
 
 /// The state of one space.
@@ -20,13 +21,29 @@ pub(super) struct SpaceState {
 #[derive(Clone)]
 pub(super) struct Page {
     /// What it holds, as far as is known.
-    pub(super) contents: Rc<[u8]>,
+    held: Held,
     /// What it may hold instead.
-    others: Vec<Rc<[u8]>>,
+    others: Vec<Held>,
     /// It may become zero at any moment, if it is not that already: it was given up, and not stored to since.
     pub(super) may_go: bool,
+}
+
+/// What a private page holds.
+#[derive(Clone)]
+struct Held {
+    contents: Rc<[u8]>,
     /// Its memory tags, one a granule; none are all 0.
-    pub(super) tags: Option<Rc<[u8]>>,
+    tags: Option<Rc<[u8]>>,
+}
+
+impl Held {
+    fn zeroes(bytes: usize) -> Held {
+        Held { contents: vec![0; bytes].into(), tags: None }
+    }
+
+    fn tag(&self, granule: usize) -> u8 {
+        self.tags.as_ref().map_or(0, |tags| tags[granule])
+    }
 }
 
 /// The heap: from `base` to `end`, neither need be aligned.
@@ -38,30 +55,68 @@ pub(super) struct Brk {
 
 impl Page {
     pub(super) fn new(contents: Rc<[u8]>) -> Self {
-        Page { contents, others: Vec::new(), may_go: false, tags: None }
+        Page { held: Held { contents, tags: None }, others: Vec::new(), may_go: false }
+    }
+
+    /// What it holds, as far as is known.
+    pub(super) fn contents(&self) -> &Rc<[u8]> {
+        &self.held.contents
+    }
+
+    /// The tag of a granule, as far as is known.
+    pub(super) fn tag(&self, granule: usize) -> u8 {
+        self.held.tag(granule)
     }
 
     /// Stores bytes to whatever it holds.
     pub(super) fn store(&mut self, within: usize, bytes: &[u8]) {
+        for held in self.changed() {
+            Rc::make_mut(&mut held.contents)[within..within + bytes.len()].copy_from_slice(bytes);
+        }
+    }
+
+    /// Tags whatever it holds, which has `granules`.
+    pub(super) fn set_tags(&mut self, granules: usize, tagged: RangeInclusive<usize>, tag: u8) {
+        for held in self.changed() {
+            let tags = held.tags.get_or_insert_with(|| vec![0; granules].into());
+            Rc::make_mut(tags)[tagged.clone()].fill(tag);
+        }
+    }
+
+    /// Forgets its tags.
+    pub(super) fn lose_tags(&mut self) {
+        self.held.tags = None;
+    }
+
+    /// All that it may hold, to be changed: from now on it does not become zero.
+    fn changed(&mut self) -> impl Iterator<Item = &mut Held> {
         if std::mem::take(&mut self.may_go) {
-            self.others.push(vec![0; self.contents.len()].into());
+            self.others.push(Held::zeroes(self.held.contents.len()));
         }
-        for contents in std::iter::once(&mut self.contents).chain(&mut self.others) {
-            Rc::make_mut(contents)[within..within + bytes.len()].copy_from_slice(bytes);
-        }
+        std::iter::once(&mut self.held).chain(&mut self.others)
     }
 
     /// Notes that a part of it was seen to be `got`. What cannot be is not noted.
     pub(super) fn observe(&mut self, within: usize, got: &[u8]) {
-        let shows = |page: &[u8]| page[within..within + got.len()] == *got;
+        self.observe_what(|held| held.contents[within..within + got.len()] == *got);
+    }
+
+    /// Notes that a granule was seen to have `tag`; whether it has that now.
+    pub(super) fn observe_tag(&mut self, granule: usize, tag: u8) -> bool {
+        self.observe_what(|held| held.tag(granule) == tag);
+        self.tag(granule) == tag
+    }
+
+    fn observe_what(&mut self, shows: impl Fn(&Held) -> bool) {
         self.others.retain(|other| shows(other));
-        if shows(&self.contents) {
+        if shows(&self.held) {
             return;
         }
+        let zeroes = Held::zeroes(self.held.contents.len());
         if let Some(other) = self.others.pop() {
-            self.contents = other;
-        } else if self.may_go && got.iter().all(|&byte| byte == 0) {
-            self.contents = vec![0; self.contents.len()].into();
+            self.held = other;
+        } else if self.may_go && shows(&zeroes) {
+            self.held = zeroes;
         }
     }
 }

@@ -1,6 +1,7 @@
 //! B2: a page of a file counts as dirty before the flush. A write-back in between takes the mark and writes the page; a
 //! store through a translation that is still cached makes it dirty again without anybody noticing.
 
+use vellum_lab::explore::Bound;
 use vellum_lab::scenario::{Known, Prot, Scenario, X, actor};
 use vellum::Guard;
 
@@ -14,6 +15,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     guards: &[Guard::DirtyAfterFlush],
     // With the mark set before the flush, too, the write-back may come before either.
     known: Some(Known { fault: "D2: a look without the lock takes an entry on its way out for none", breaks: |_| true }),
+    bound: Bound { preemptions: 1, surprises: 1 },
     invariants: &["I-LOST", "I-DIRTY"],
     // CPU 0 has the translation cached from the beginning.
     start: |cpu| {

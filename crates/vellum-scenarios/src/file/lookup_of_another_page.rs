@@ -2,6 +2,7 @@
 //! holds another page of the file, to which the reference is. If the fault does not look at the cache again, it maps
 //! that.
 
+use vellum_lab::explore::Bound;
 use vellum_lab::scenario::{Prot, Scenario, X, Y, Z, actor};
 use vellum::Guard;
 
@@ -9,6 +10,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     id: "F3",
     title: "a lookup in the page cache returns another page",
     guards: &[Guard::LookupRecheck],
+    bound: Bound { preemptions: 1, surprises: 1 },
     invariants: &["I-LOST"],
     start: |cpu| {
         cpu.map_file(Y, 1, Prot::ReadWrite, 1);

@@ -2,7 +2,6 @@
 //! page may make it exclusive. A fork meanwhile gives a child another such entry, and leaves this one as it is: only
 //! under the leaf's lock is it certain that there is no other.
 
-use vellum_lab::explore::Bound;
 use vellum_lab::scenario::{Process, Prot, Scenario, X, actor};
 use vellum::Guard;
 
@@ -14,7 +13,6 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     thread: "S3",
     guards: &[Guard::LastUseUnderLock],
     invariants: &["I-COW", "I-LOST"],
-    bound: Bound { preemptions: 1, surprises: 1 },
     start: |cpu| {
         cpu.map(X, 1, Prot::ReadWrite);
         cpu.store(X, 1);

@@ -1,7 +1,6 @@
 //! I7: a user has given a page up, and stores to it all the same. Reclaim must ask whether it was stored to when it has
 //! taken the entry away, not before.
 
-use vellum_lab::explore::Bound;
 use vellum_lab::scenario::{Prot, Scenario, X, actor};
 use vellum::Guard;
 
@@ -11,7 +10,6 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     thread: "S5",
     guards: &[Guard::LazyFreeRechecked],
     invariants: &["I-LOST"],
-    bound: Bound { preemptions: 1, surprises: 1 },
     start: |cpu| {
         cpu.map(X, 1, Prot::ReadWrite);
         cpu.store(X, 1);

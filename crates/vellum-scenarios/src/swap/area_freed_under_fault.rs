@@ -1,7 +1,6 @@
 //! E13: a thread has read an entry, and looks at the slot that it names. Meanwhile swapoff brings the page back, finds
 //! no slot in use, and frees the area. Whoever is inside the core is waited for first.
 
-use vellum_lab::explore::Bound;
 use vellum_lab::scenario::{Prot, Scenario, X, actor};
 use vellum::Guard;
 
@@ -10,7 +9,6 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     title: "swapoff frees an area that a fault is looking at",
     guards: &[Guard::GracePeriod],
     invariants: &["I-PTFREE"],
-    bound: Bound { preemptions: 1, surprises: 1 },
     start: |cpu| {
         cpu.map(X, 1, Prot::ReadWrite);
         cpu.store(X, 1);

@@ -1,7 +1,6 @@
 //! E15: a page is being written to its slot, whose checksum was taken just before. If a fault maps it from the swap
 //! cache meanwhile, the user stores to it; and a slot may be freed that is still being written.
 
-use vellum_lab::explore::Bound;
 use vellum_lab::scenario::{Prot, Scenario, X, actor};
 use vellum::Guard;
 
@@ -10,7 +9,6 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     title: "a page is mapped while it is being written to swap",
     guards: &[Guard::StableWhileWritten],
     invariants: &["I-SLOT", "I-LOST"],
-    bound: Bound { preemptions: 1, surprises: 1 },
     start: |cpu| {
         cpu.map(X, 1, Prot::ReadWrite);
         cpu.store(X, 1);

@@ -1,6 +1,5 @@
 //! E4: a page is moved to another frame. Its tags are the frame's, and must be copied with the contents.
 
-use vellum_lab::explore::Bound;
 use vellum_lab::scenario::{Prot, Scenario, X, actor};
 use vellum::Guard;
 
@@ -11,7 +10,6 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     guards: &[Guard::MoveTakesTags],
     invariants: &["I-TAG"],
     nodes: 2,
-    bound: Bound { preemptions: 1, surprises: 1 },
     start: |cpu| {
         cpu.map_tagged(X, 1, Prot::ReadWrite);
         cpu.set_tag(X, 5);

@@ -1,7 +1,6 @@
 //! E3: swap is switched off, and its pages are brought back without a fault. They need their tags all the same: here
 //! every way back from swap is the same.
 
-use vellum_lab::explore::Bound;
 use vellum_lab::scenario::{Prot, Scenario, X, actor};
 use vellum::Guard;
 
@@ -11,7 +10,6 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     thread: "S3",
     guards: &[Guard::TagsRestored],
     invariants: &["I-TAG"],
-    bound: Bound { preemptions: 1, surprises: 1 },
     start: |cpu| {
         cpu.map_tagged(X, 1, Prot::ReadWrite);
         cpu.set_tag(X, 5);

@@ -1,7 +1,6 @@
 //! E8: a page comes back from swap for a store. Its slot is of no use any more, and is freed; if its tags are looked
 //! for only after that, they are gone. Before that, another thread sees the page without them.
 
-use vellum_lab::explore::Bound;
 use vellum_lab::scenario::{Prot, Scenario, X, Y, actor};
 use vellum::Guard;
 
@@ -11,7 +10,6 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     thread: "S3",
     guards: &[Guard::TagsBeforeSlotFree],
     invariants: &["I-TAG"],
-    bound: Bound { preemptions: 1, surprises: 1 },
     start: |cpu| {
         cpu.map_tagged(X, 2, Prot::ReadWrite);
         cpu.set_tag(X, 5);

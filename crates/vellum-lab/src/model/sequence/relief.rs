@@ -3,7 +3,7 @@
 use super::op::{Op, Spot};
 use super::outcome::{Wrong, settled, settled_access};
 use super::world::World;
-use crate::access::Simulated;
+use crate::access::{AccessError, Simulated};
 use crate::contract;
 use crate::swap_device::{Handle, MemoryDevice};
 use std::sync::Arc;
@@ -17,7 +17,7 @@ pub struct Relief {
     pub swap_pages: u64,
     /// Frames that compressed pages may take; 0 is no compressed tier.
     pub compressed_frames: u64,
-    /// Whether private anonymous memory is mapped with memory tags. It is not given up then, and there is no heap.
+    /// Whether private anonymous memory is mapped with memory tags. There is no heap then.
     pub tags: bool,
 }
 
@@ -143,6 +143,25 @@ impl<A: Arch> World<'_, A> {
         }
     }
 
+    /// Makes an access to `address` with the tag that it must bear. A page that was given up may have become zero, and
+    /// lost its tags: then the access fails and says which tag there is, and is made once more.
+    pub(super) fn with_tag<R>(
+        &mut self,
+        (index, address): (usize, u64),
+        tag: u8,
+        access: impl Fn(&Self, u8) -> Result<R, AccessError>,
+    ) -> Result<R, AccessError> {
+        let result = access(self, tag);
+        let (Err(AccessError::Tag { found, .. }), Some(shift)) = (&result, self.granule_shift()) else {
+            return result;
+        };
+        let (found, space) = (*found, self.spaces[index].model);
+        if found != tag && self.oracle.model.observe_tag(space, address, shift, found) {
+            return access(self, found);
+        }
+        result
+    }
+
     fn set_tag(&mut self, cpu: u8, space: u8, at: Spot, offset: u16, tag: u8) -> Result<(), Wrong> {
         let index = self.space_index(space);
         let address = self.address(index, at).wrapping_add(u64::from(offset));
@@ -159,13 +178,14 @@ impl<A: Arch> World<'_, A> {
     }
 
     /// Compares the tags of a resident page with the model's.
-    pub(super) fn check_tags(&self, index: usize, address: u64, pfn: vellum::phys::Pfn) -> Result<(), String> {
+    pub(super) fn check_tags(&mut self, index: usize, address: u64, pfn: vellum::phys::Pfn) -> Result<(), String> {
         let Some(shift) = self.granule_shift() else { return Ok(()) };
         for offset in (0..1usize << A::PAGE_SHIFT).step_by(1 << shift) {
-            let expected = self.oracle.model.tag(self.spaces[index].model, address + offset as u64, shift);
+            let (space, address) = (self.spaces[index].model, address + offset as u64);
             let found = self.hosted.machine().physical().tag(pfn, offset);
-            if found != Some(expected) {
-                return Err(format!("I-TAG: {:#x} is tagged {found:?}, not {expected}", address + offset as u64));
+            if !found.is_some_and(|found| self.oracle.model.observe_tag(space, address, shift, found)) {
+                let expected = self.oracle.model.tag(space, address, shift);
+                return Err(format!("I-TAG: {address:#x} is tagged {found:?}, not {expected}"));
             }
         }
         Ok(())

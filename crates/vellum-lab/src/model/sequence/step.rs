@@ -190,9 +190,6 @@ impl<'h, A: Arch> World<'h, A> {
         if matches!(advice, Advice::PopulateRead | Advice::PopulateWrite) && self.is_long(space, at, length) {
             return Ok(());
         }
-        if advice == Advice::Free && self.granule_shift().is_some() {
-            return Ok(());
-        }
         self.on_range(cpu, space, at, length, |pair, start, length| {
             let core = pair.core.advise(start, length, advice);
             (core, move |model, space| model_of(model).advise(space, start, length, advice))

@@ -18,8 +18,10 @@ impl<A: Arch> World<'_, A> {
         self.stamp = self.stamp.wrapping_add(41);
         let stamp = self.stamp;
         let bytes: Vec<u8> = (0..bytes).map(|index| stamp.wrapping_add(index as u8) | 1).collect();
-        let pair = &self.spaces[index];
-        let (core, space) = (self.hosted.store_tagged(self.cpu(cpu), &pair.core, address, &bytes, tag), pair.model);
+        let (cpu, space) = (self.cpu(cpu), self.spaces[index].model);
+        let core = self.with_tag((index, address), tag, |world, tag| {
+            world.hosted.store_tagged(cpu, &world.spaces[index].core, address, &bytes, tag)
+        });
         let core = settled_access(core)?;
         let model = self.model().store(space, address, &bytes);
         self.agree_on_fault(core, model)
@@ -38,8 +40,10 @@ impl<A: Arch> World<'_, A> {
     /// Loads on both sides, and compares the bytes.
     pub(super) fn load(&mut self, cpu: usize, index: usize, address: u64, count: usize) -> Result<(), Wrong> {
         let (tag, count) = self.tag_and_length(index, address, count);
-        let pair = &self.spaces[index];
-        let (core, space) = (self.hosted.load_tagged(cpu, &pair.core, address, count, tag), pair.model);
+        let space = self.spaces[index].model;
+        let core = self.with_tag((index, address), tag, |world, tag| {
+            world.hosted.load_tagged(cpu, &world.spaces[index].core, address, count, tag)
+        });
         match settled_access(core)? {
             Ok(got) => self.oracle.check_load(space, address, &got).map_err(|error| match error {
                 LoadError::Mismatch(mismatch) => Wrong::Differs(mismatch.to_string()),
