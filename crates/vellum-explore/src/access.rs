@@ -19,7 +19,7 @@ pub fn load<W: Word>(word: &W, order: Ordering) -> W::Value {
         return delayed.unwrap_or_else(|| word.load(order));
     }
     let address = before(word, Reach::Read);
-    if sim::delayed() == 0 {
+    if !sim::is_maybe_delayed(address) {
         return word.load(SeqCst);
     }
     buffer::receive(address);
@@ -180,10 +180,8 @@ enum Reach {
 
 /// What may happen before an access.
 enum Pass {
-    /// Nothing: nobody else looks at the word, and no interrupt has come.
+    /// Nothing: nobody else looks at the word, or another execution stands for this one; and no interrupt has come.
     Free,
-    /// Nothing, and what happens then is found by another execution, which stands for this one.
-    OfNoInterest,
     /// The step has begun, if there is such a word, and others may run, or an interrupt be taken.
     Stop,
 }
@@ -193,7 +191,6 @@ fn before<W: Word>(word: &W, reach: Reach) -> usize {
     let address = (&raw const *word).addr();
     match sim::with(|sim| sim.pass(address, reach)) {
         Pass::Free => (),
-        Pass::OfNoInterest => return address,
         Pass::Stop => stop_or_let_others_run(address, reach),
     }
     if let Some(broken) = sim::checked(address) {
@@ -299,7 +296,8 @@ impl Sim {
             return Pass::Stop;
         }
         if self.redundant {
-            return Pass::OfNoInterest;
+            // What conflicts with what is found by the execution that stands for this one.
+            return Pass::Free;
         }
         if self.is_visible(id) || reach == Reach::WriteAndDrain && self.delays_stores() {
             return Pass::Stop;

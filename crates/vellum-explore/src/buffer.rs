@@ -24,7 +24,7 @@ pub(crate) struct Delayed {
 
 /// Before the current CPU looks at `address`: lets stores of other CPUs arrive, or not.
 pub(super) fn receive(address: usize) {
-    while sim::delayed() > 0 && sim::with(|sim| sim.another_arrives(address)) {
+    while sim::is_maybe_delayed(address) && sim::with(|sim| sim.another_arrives(address)) {
         arrive_first(address);
     }
 }
@@ -63,7 +63,7 @@ fn arrive_oldest(cpu: usize, behind: &[usize]) {
 
 fn arrive_one(cpu: usize) {
     if let Some(delayed) = sim::with(|sim| sim.cpus[cpu].stores.pop_front()) {
-        sim::set_delayed(sim::delayed() - 1);
+        sim::note_arrived();
         commit(cpu, &delayed);
     }
 }

@@ -176,8 +176,8 @@ thread_local! {
     static EXPLORING: Cell<bool> = const { Cell::new(false) };
     static LOOKING: Cell<bool> = const { Cell::new(false) };
     static GUARDS_OFF: Cell<u128> = const { Cell::new(0) };
-    /// How many stores are delayed.
-    static DELAYED: Cell<usize> = const { Cell::new(0) };
+    /// How many stores are delayed, and to which addresses, as a set of what [`bit`] says of them.
+    static DELAYED: Cell<(u32, u64)> = const { Cell::new((0, 0)) };
     static EXECUTION: RefCell<Option<Arc<dyn Execution>>> = const { RefCell::new(None) };
     static RECORDING: Cell<bool> = const { Cell::new(false) };
     static LOADS: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
@@ -236,7 +236,7 @@ pub(crate) fn with<R>(body: impl FnOnce(&mut Sim) -> R) -> R {
 pub(crate) fn install(sim: Option<Box<Sim>>) -> Option<Box<Sim>> {
     EXPLORING.set(false);
     LOOKING.set(false);
-    set_delayed(0);
+    DELAYED.set((0, 0));
     set_execution(None);
     SIM.replace(sim)
 }
@@ -246,15 +246,26 @@ pub fn is_installed() -> bool {
     SIM.try_with(|sim| sim.try_borrow().map_or(true, |sim| sim.is_some())).unwrap_or(false)
 }
 
-/// How many stores are delayed.
+/// Whether a store to `address` may be delayed: there is none if not.
 #[inline]
-pub(crate) fn delayed() -> usize {
-    DELAYED.get()
+pub(crate) fn is_maybe_delayed(address: usize) -> bool {
+    DELAYED.get().1 & bit(address) != 0
 }
 
-/// A store is delayed, or one arrives.
-pub(crate) fn set_delayed(count: usize) {
-    DELAYED.set(count);
+/// A store to `address` is delayed.
+fn note_delayed(address: usize) {
+    let (count, set) = DELAYED.get();
+    DELAYED.set((count + 1, set | bit(address)));
+}
+
+/// A delayed store arrives.
+pub(crate) fn note_arrived() {
+    let (count, set) = DELAYED.get();
+    DELAYED.set((count - 1, if count > 1 { set } else { 0 }));
+}
+
+fn bit(address: usize) -> u64 {
+    1 << (address >> 3 & 63)
 }
 
 /// The execution under way.
@@ -287,7 +298,7 @@ pub fn quietly<R>(body: impl FnOnce() -> R) -> R {
 /// What the lab sees at `address` beside what is in memory: the newest store that is delayed, while it looks.
 #[inline]
 pub(crate) fn seen_by_lab(address: usize) -> Option<u64> {
-    if DELAYED.get() == 0 || !LOOKING.get() {
+    if !is_maybe_delayed(address) || !LOOKING.get() {
         return None;
     }
     SIM.with(|sim| sim.try_borrow().ok()?.as_ref()?.newest_store(address))
@@ -354,7 +365,7 @@ impl Sim {
     pub(crate) fn begin(&mut self, execution: Arc<dyn Execution>, cpus: usize) {
         self.regions = Regions::new(execution.memory());
         set_execution(Some(execution));
-        set_delayed(0);
+        DELAYED.set((0, 0));
         self.visible.begin();
         self.cpus = (0..cpus).map(|_| SimCpu::new()).collect();
         (self.step, self.ordinals, self.digest) = (0, Default::default(), 0);
@@ -527,7 +538,7 @@ impl Sim {
             };
         if is_delayed {
             self.cpus[CURRENT.get()].stores.push_back(delayed);
-            set_delayed(DELAYED.get() + 1);
+            note_delayed(delayed.address);
             if !self.schedule.delayed.contains(&word) {
                 self.schedule.delayed.push(word);
             }

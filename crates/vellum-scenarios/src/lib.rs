@@ -100,6 +100,7 @@ scenarios! {
         area_freed_under_fault,
         mapped_while_written,
         off_beside_remap,
+        off_without_memory,
         off_beside_munmap,
         off_beside_exit,
     }

@@ -8,7 +8,7 @@ use crate::explore::{WordId, access, sim};
 use crate::poison::lock;
 use std::ops::Range;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::atomic::{AtomicBool, AtomicU32};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use std::sync::{Arc, Mutex};
 use vellum::{Backing, IoError, SwapDevice};
 
@@ -110,6 +110,8 @@ struct Slots {
     refuses: AtomicBool,
     /// Writes until one fails, counted down.
     writes_left: AtomicU32,
+    /// Pages that were read.
+    reads: AtomicU64,
     contents: Mutex<Vec<u8>>,
     /// By page: stands for its contents. Nothing is stored there.
     marks: [u64; SWAP_PAGES],
@@ -120,7 +122,8 @@ impl TestSwap {
     pub(crate) fn new(pages: u64, page_bytes: usize) -> TestSwap {
         let contents = Mutex::new(vec![0; SWAP_PAGES * page_bytes]);
         let (refuses, writes_left) = (AtomicBool::new(false), AtomicU32::new(u32::MAX));
-        TestSwap(Arc::new(Slots { pages, page_bytes, refuses, writes_left, contents, marks: [0; SWAP_PAGES] }))
+        let (reads, marks) = (AtomicU64::new(0), [0; SWAP_PAGES]);
+        TestSwap(Arc::new(Slots { pages, page_bytes, refuses, writes_left, reads, contents, marks }))
     }
 
     /// Lets every write fail from now on, or none any more.
@@ -131,6 +134,11 @@ impl TestSwap {
     /// Lets one write fail, after `writes` that do not.
     pub(crate) fn refuse_after(&self, writes: u32) {
         self.0.writes_left.store(writes, Relaxed);
+    }
+
+    /// How many pages were read.
+    pub(crate) fn reads(&self) -> u64 {
+        self.0.reads.load(Relaxed)
     }
 
     /// Whether the write that begins now is refused.
@@ -167,6 +175,7 @@ impl SwapDevice for TestSwap {
 
     fn read(&self, page: u64, into: &mut [u8]) -> Result<(), IoError> {
         contract::may_sleep("SwapDevice::read");
+        self.0.reads.fetch_add(1, Relaxed);
         let place = self.transfer(page, into, false)?;
         into.copy_from_slice(lock(&self.0.contents).get(place).ok_or(IoError)?);
         sim::happened(|| format!("swap page {page} is read: {}", first_word(into)));

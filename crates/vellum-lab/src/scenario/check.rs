@@ -46,6 +46,18 @@ impl Check {
         Check { scenario, mode, guards_off: Vec::new(), bound, time: None, allocations_fail, threads: 1 }
     }
 
+    /// Whether something is to be found, by what the scenario says.
+    fn should_break(&self) -> bool {
+        let Check { scenario, mode, guards_off, .. } = self;
+        let is_spare = |guard: &Guard| scenario.guards_redundant.contains(guard);
+        let are_needed = match &guards_off[..] {
+            [] => false,
+            [guard] if is_spare(guard) => false,
+            _ => (scenario.breaks)(*mode),
+        };
+        are_needed || scenario.is_known_to_break(*mode)
+    }
+
     /// The same without `guards`.
     pub fn without(mut self, guards: &[Guard]) -> Check {
         self.guards_off = guards.to_vec();
@@ -69,8 +81,7 @@ pub fn plan_of(check: &Check, way: Way) -> Plan {
 pub fn check(check: &Check) -> Result<Finding, String> {
     let begun = Instant::now();
     let mut finding = Finding { schedules: 0, exhaustive: false, violation: None, seconds: 0.0 };
-    let breaks = !check.guards_off.is_empty() || check.scenario.is_known_to_break(check.mode);
-    let bounds = if breaks { bounds_to(check.bound) } else { vec![check.bound] };
+    let bounds = if check.should_break() { bounds_to(check.bound) } else { vec![check.bound] };
     for bound in bounds {
         let mut plan = plan_of(check, Way::Exhaustive { bound, reduce: true });
         plan.time = check.time.map(|time| time.saturating_sub(begun.elapsed()));

@@ -14,6 +14,8 @@ use vellum::ops::Advice;
 /// What a world can do with swap; as [`super::ops::Ops`].
 pub(crate) trait SwapOps {
     fn swap_off(&self) -> Result<(), Error>;
+    /// How many pages of swap were read.
+    fn swap_reads(&self) -> u64;
     /// Lets every write to swap fail, or none any more.
     fn refuse_writes(&self, refuses: bool);
     /// Lets one write to swap fail, after `writes` that do not.
@@ -28,6 +30,10 @@ impl<A: Arch> SwapOps for World<A> {
     fn swap_off(&self) -> Result<(), Error> {
         let area = lock(&self.swap).as_ref().map(|(_, area)| *area);
         area.map_or(Ok(()), |area| contract::known_to_break(|| self.vm().swap_off(area)))
+    }
+
+    fn swap_reads(&self) -> u64 {
+        lock(&self.swap).as_ref().map_or(0, |(device, _)| device.reads())
     }
 
     fn refuse_writes(&self, refuses: bool) {
@@ -71,6 +77,11 @@ impl Cpu<'_> {
     /// Switches the swap area off; not done where memory does not take what is in it.
     pub fn swap_off(&self) -> bool {
         self.operation("swapoff".into(), || self.ops.swap().swap_off())
+    }
+
+    /// How many pages of swap were read until now.
+    pub fn swap_reads(&self) -> u64 {
+        self.ops.swap().swap_reads()
     }
 
     /// Lets every write to swap fail, or none any more.

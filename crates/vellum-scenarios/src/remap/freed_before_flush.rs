@@ -2,7 +2,6 @@
 //! away at its new place flushes that alone, and frees a frame that is still reachable at the old one. Here it is a
 //! copy-on-write that takes it, as other range operations wait for the whole move.
 
-use vellum_lab::explore::Bound;
 use vellum_lab::scenario::{Process, Prot, Scenario, X, Y, actor};
 use vellum::Guard;
 
@@ -11,7 +10,6 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     title: "a moved page is freed before the old place is flushed",
     thread: "S1",
     guards: &[Guard::MoveFlushedFirst],
-    bound: Bound { preemptions: 1, surprises: 1 },
     invariants: &["I-TLBFREE"],
     start: |cpu| {
         cpu.map(X, 1, Prot::ReadWrite);
