@@ -39,7 +39,8 @@ fn line(scenario: &'static Scenario) -> String {
         let mut most = Some((0, 0.0));
         for mode in scenario.modes().into_iter().filter(|&mode| !scenario.is_known_to_break(mode)) {
             let mut wanted = Check::new(scenario, mode);
-            (wanted.bound, wanted.time) = (Bound { preemptions, surprises }, Some(TIME));
+            (wanted.bound, wanted.further) = (Bound { preemptions, surprises }, None);
+            wanted.time = Some(TIME);
             let found = check(&wanted).unwrap_or_else(|error| panic!("{}: {error}", scenario.id));
             if let Some((broken, schedule)) = found.violation {
                 line += &format!("  {mode}: {} at {schedule}", broken.invariant);

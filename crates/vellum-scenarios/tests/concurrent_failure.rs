@@ -23,7 +23,7 @@ fn allocations_fail_at_every_site() {
                 continue;
             }
             let mut wanted = Check::new(scenario, mode);
-            wanted.bound = Bound { preemptions: 1, surprises: 1 };
+            (wanted.bound, wanted.further) = (Bound { preemptions: 1, surprises: 1 }, None);
             wanted.allocations_fail = true;
             wanted.time = Some(TIME);
             let found = check(&wanted).unwrap_or_else(|error| panic!("{}: {error}", scenario.id));
@@ -46,7 +46,7 @@ fn the_search_does_make_allocations_fail() {
     let scenario = scenarios::find("D10").expect("D10, a fork, is there");
     let count = |fail| {
         let mut wanted = Check::new(scenario, Mode::ASSIST);
-        wanted.bound = Bound { preemptions: 0, surprises: 1 };
+        (wanted.bound, wanted.further) = (Bound { preemptions: 0, surprises: 1 }, None);
         wanted.allocations_fail = fail;
         check(&wanted).expect("the search repeats itself").schedules
     };

@@ -15,6 +15,9 @@ struct Row<'a> {
     /// Pre-emptions.
     bound: u8,
     surprises: u8,
+    /// Pre-emptions and surprises of the other bound that was searched to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    further: Option<(u8, u8)>,
     /// The order of memory that was searched: "sc" or "tso".
     order: &'static str,
     /// Nothing was found among so few schedules that this says little.
@@ -65,6 +68,7 @@ impl<'a> Row<'a> {
             exhaustive: finding.is_ok_and(|finding| finding.exhaustive),
             bound: search.check.bound.preemptions,
             surprises: search.check.bound.surprises,
+            further: search.check.further.map(|bound| (bound.preemptions, bound.surprises)),
             order: match search.order() {
                 MemoryOrder::Sc => "sc",
                 MemoryOrder::Tso => "tso",

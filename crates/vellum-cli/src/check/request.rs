@@ -106,5 +106,8 @@ fn modes_of(args: &CheckArgs, scenario: &Scenario) -> Result<Vec<Mode>, String> 
 fn limit(args: &CheckArgs, check: &mut Check) {
     let seconds = args.seconds.unwrap_or(if args.long { 3600.0 } else { 120.0 });
     check.bound = args.bound_for(check.scenario);
+    if check.bound != check.scenario.bound {
+        check.further = None;
+    }
     check.time = Some(Duration::from_secs_f64(seconds));
 }

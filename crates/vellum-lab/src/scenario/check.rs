@@ -17,6 +17,8 @@ pub struct Check {
     pub guards_off: Vec<Guard>,
     /// The bound.
     pub bound: Bound,
+    /// Another one, which is searched to after that.
+    pub further: Option<Bound>,
     /// The search is cut off after this time.
     pub time: Option<Duration>,
     /// Allocations may fail, too.
@@ -41,9 +43,9 @@ pub struct Finding {
 impl Check {
     /// A check of `scenario` in `mode` with every protection on, to the scenario's bound.
     pub fn new(scenario: &'static Scenario, mode: Mode) -> Check {
-        let bound = scenario.bound;
+        let Scenario { bound, further, .. } = *scenario;
         let allocations_fail = scenario.failures;
-        Check { scenario, mode, guards_off: Vec::new(), bound, time: None, allocations_fail, threads: 1 }
+        Check { scenario, mode, guards_off: Vec::new(), bound, further, time: None, allocations_fail, threads: 1 }
     }
 
     /// Whether something is to be found, by what the scenario says.
@@ -56,6 +58,15 @@ impl Check {
             _ => (scenario.breaks)(*mode),
         };
         are_needed || scenario.is_known_to_break(*mode)
+    }
+
+    /// The bounds searched to, one after another.
+    fn bounds(&self) -> Vec<Bound> {
+        let bounds = std::iter::once(self.bound).chain(self.further);
+        match self.should_break() {
+            true => bounds.flat_map(bounds_to).collect(),
+            false => bounds.collect(),
+        }
     }
 
     /// The same without `guards`.
@@ -81,8 +92,7 @@ pub fn plan_of(check: &Check, way: Way) -> Plan {
 pub fn check(check: &Check) -> Result<Finding, String> {
     let begun = Instant::now();
     let mut finding = Finding { schedules: 0, exhaustive: false, violation: None, seconds: 0.0 };
-    let bounds = if check.should_break() { bounds_to(check.bound) } else { vec![check.bound] };
-    for bound in bounds {
+    for bound in check.bounds() {
         let mut plan = plan_of(check, Way::Exhaustive { bound, reduce: true });
         plan.time = check.time.map(|time| time.saturating_sub(begun.elapsed()));
         let outcome = run(check, &plan)?;

@@ -70,6 +70,8 @@ pub struct Scenario {
     pub failures: bool,
     /// What is searched.
     pub bound: Bound,
+    /// What is searched, too, where a bound that holds both would be too much.
+    pub further: Option<Bound>,
     /// The name of the program, if other scenarios look at it, too: with every guard on it is searched once.
     pub program: &'static str,
     /// The invariants it can break, by their names in the catalogue; for the list.
@@ -116,6 +118,7 @@ impl Scenario {
         nodes: 1,
         failures: false,
         bound: Bound { preemptions: 2, surprises: 1 },
+        further: None,
         program: "",
         invariants: &[],
         start: |_| (),

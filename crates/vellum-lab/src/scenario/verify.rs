@@ -101,8 +101,8 @@ impl Search {
     /// Whether `other` runs the same program to the same bound, with every guard on.
     pub fn is_same(&self, other: &Search) -> bool {
         let what = |search: &Search| {
-            let Check { scenario, mode, bound, allocations_fail, .. } = search.check;
-            (scenario.program, mode, bound, allocations_fail, search.expected)
+            let Check { scenario, mode, bound, further, allocations_fail, .. } = search.check;
+            (scenario.program, mode, bound, further, allocations_fail, search.expected)
         };
         let is_shared = !self.check.scenario.program.is_empty();
         is_shared && [self, other].iter().all(|search| search.check.guards_off.is_empty()) && what(self) == what(other)
@@ -116,20 +116,16 @@ impl Search {
 
     /// The order of memory that the search covers: without surprises stores are seen at once.
     pub fn order(&self) -> MemoryOrder {
-        if self.check.bound.surprises == 0 { MemoryOrder::Sc } else { self.check.mode.order }
+        let mut bounds = std::iter::once(self.check.bound).chain(self.check.further);
+        if bounds.all(|bound| bound.surprises == 0) { MemoryOrder::Sc } else { self.check.mode.order }
     }
 
     /// What was possible within the bound, in words.
     pub fn possible(&self) -> String {
-        let Bound { preemptions, surprises } = self.check.bound;
-        let preemptions = match preemptions {
-            0 => "no pre-emptions".into(),
-            number => counted(number.into(), "pre-emption"),
-        };
-        match surprises {
-            0 => format!("{preemptions}, no surprises: sequentially consistent"),
-            number => format!("{preemptions} and {}", counted(number.into(), "surprise")),
-        }
+        let further = self.check.further.map(|bound| format!(", and to {}", allowed(bound))).unwrap_or_default();
+        let order =
+            if self.check.bound.surprises == 0 && further.is_empty() { ": sequentially consistent" } else { "" };
+        allowed(self.check.bound) + &further + order
     }
 }
 
@@ -197,6 +193,14 @@ impl Found {
         }
         line
     }
+}
+
+/// A bound, in words.
+fn allowed(bound: Bound) -> String {
+    let number = |number, what| if number == 0 { format!("no {what}s") } else { counted(u64::from(number), what) };
+    let (preemptions, surprises) = (number(bound.preemptions, "pre-emption"), number(bound.surprises, "surprise"));
+    let between = if bound.surprises == 0 { "," } else { " and" };
+    format!("{preemptions}{between} {surprises}")
 }
 
 fn outcome(search: &Search, finding: &Finding) -> String {

@@ -2,6 +2,7 @@
 //! the last reference; the fault then looks for the page in a file that is no more. The file's memory waits for a
 //! grace period.
 
+use vellum_lab::explore::Bound;
 use vellum_lab::scenario::{Prot, Scenario, X, actor};
 use vellum::Guard;
 
@@ -10,6 +11,8 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     title: "a file is freed under a fault in its mapping",
     thread: "S2",
     guards: &[Guard::GracePeriod],
+    bound: Bound { preemptions: 1, surprises: 1 },
+    further: Some(Bound { preemptions: 2, surprises: 0 }),
     invariants: &["I-PTFREE"],
     start: |cpu| {
         cpu.map_file(X, 1, Prot::Read, 0);

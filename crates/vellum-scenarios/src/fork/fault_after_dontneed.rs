@@ -3,6 +3,7 @@
 //! other page goes through a translation that fork has not flushed yet, to a page that the child gets. As in D10, the
 //! child has the second store and not what came before it, though nothing was copied here.
 
+use vellum_lab::explore::Bound;
 use vellum_lab::scenario::{Process, Prot, Scenario, X, Y, actor};
 use vellum::Guard;
 
@@ -12,6 +13,8 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     id: "G20",
     title: "a fault after DONTNEED makes a page before fork's flush",
     guards: &[Guard::ForkGate],
+    bound: Bound { preemptions: 1, surprises: 1 },
+    further: Some(Bound { preemptions: 2, surprises: 0 }),
     invariants: &["I-COW"],
     start: |cpu| {
         cpu.map(X, 2, Prot::ReadWrite);

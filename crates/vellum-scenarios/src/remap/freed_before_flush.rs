@@ -2,6 +2,7 @@
 //! away at its new place flushes that alone, and frees a frame that is still reachable at the old one. Here it is a
 //! copy-on-write that takes it, as other range operations wait for the whole move.
 
+use vellum_lab::explore::Bound;
 use vellum_lab::scenario::{Process, Prot, Scenario, X, Y, actor};
 use vellum::Guard;
 
@@ -10,6 +11,8 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     title: "a moved page is freed before the old place is flushed",
     thread: "S1",
     guards: &[Guard::MoveFlushedFirst],
+    bound: Bound { preemptions: 1, surprises: 1 },
+    further: Some(Bound { preemptions: 2, surprises: 0 }),
     invariants: &["I-TLBFREE"],
     start: |cpu| {
         cpu.map(X, 1, Prot::ReadWrite);
