@@ -245,11 +245,15 @@ pub(super) fn about_to_change(cpu: usize, address: usize, size: usize, old: u64,
     filled
 }
 
-/// Before `cpu` turns to other tables: the last chance to cache what those it has loaded say.
-pub fn last_fills(cpu: usize) {
+/// The scheduling point before `cpu` turns to other tables, and the last chance to cache what those it has loaded say:
+/// what this reads belongs to the step.
+pub fn turn(cpu: usize) {
+    drain_own();
     if is_explored()
         && let Some(execution) = sim::execution()
     {
+        let read = || sim::quietly(|| execution.words_of_fills_on(cpu)).into_iter().map(|word| (word, false));
+        touch_what(|| std::iter::once((WordId::of_tlb(cpu), true)).chain(read()).collect());
         fill(&*execution, |execution| execution.fills_on(cpu), |execution, n| execution.fill_on(cpu, n));
     }
 }

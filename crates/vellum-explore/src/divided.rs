@@ -16,7 +16,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Instant;
 
-/// Searches the executions of `program` within `bound` on as many threads as `plan` says.
+/// Searches the executions of `program` within `bound` on as many threads as `plan` says, until `deadline`.
 /// What is `known` of it counts from the start.
 pub(super) fn search(
     program: Arc<dyn Program>,
@@ -24,10 +24,10 @@ pub(super) fn search(
     bound: Bound,
     reduce: bool,
     known: Known,
+    deadline: Option<Instant>,
 ) -> Result<Outcome, String> {
     let division = Arc::new(Division::default());
     division.begin(known);
-    let deadline = plan.time.map(|time| Instant::now() + time);
     thread::scope(|scope| {
         for _ in 0..plan.threads {
             scope.spawn(|| {

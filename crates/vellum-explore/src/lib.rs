@@ -102,6 +102,12 @@ pub trait Execution: Send + Sync {
         0
     }
 
+    /// What `cpu` could read if it cached anything before it turns to other tables.
+    fn words_of_fills_on(&self, cpu: usize) -> Vec<WordId> {
+        let _ = cpu;
+        Vec::new()
+    }
+
     /// Carries out one of them.
     fn fill_on(&self, cpu: usize, which: u8) {
         let _ = (cpu, which);

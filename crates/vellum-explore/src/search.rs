@@ -100,11 +100,12 @@ pub struct Outcome {
 /// Searches the executions of `program`. An `Err` says that the search itself failed: an execution did not repeat
 /// itself (hidden nondeterminism), or a schedule does not fit the program.
 pub fn search(program: Arc<dyn Program>, plan: &Plan) -> Result<Outcome, String> {
-    let sim = match &plan.way {
+    let deadline = plan.time.map(|time| Instant::now() + time);
+    let mut sim = match &plan.way {
         &Way::Exhaustive { bound, reduce } => {
-            let known = if reduce { known_before(&program, plan, bound)? } else { Known::default() };
+            let known = if reduce { known_before(&program, plan, bound, deadline)? } else { Known::default() };
             if plan.threads > 1 {
-                return divided::search(program, plan, bound, reduce, known);
+                return divided::search(program, plan, bound, reduce, known, deadline);
             }
             let mut sim = exhaustive_sim(plan, Exhaustive::new(bound), reduce);
             sim.visible.know(known);
@@ -121,6 +122,7 @@ pub fn search(program: Arc<dyn Program>, plan: &Plan) -> Result<Outcome, String>
             sim
         }
     };
+    sim.deadline = deadline;
     let found = outcome(&*run(program, plan, sim)?);
     let is_exhaustive = matches!(plan.way, Way::Exhaustive { .. });
     Ok(Outcome { exhaustive: is_exhaustive && found.exhaustive, ..found })
@@ -128,7 +130,12 @@ pub fn search(program: Arc<dyn Program>, plan: &Plan) -> Result<Outcome, String>
 
 /// What there is to know of `program` before a search to `bound`: whenever words become visible, a search begins anew,
 /// which costs less in small ones.
-fn known_before(program: &Arc<dyn Program>, plan: &Plan, bound: Bound) -> Result<Known, String> {
+fn known_before(
+    program: &Arc<dyn Program>,
+    plan: &Plan,
+    bound: Bound,
+    deadline: Option<Instant>,
+) -> Result<Known, String> {
     let mut known = Known::default();
     for (preemptions, surprises) in [(1, 0), (0, 1)] {
         let within = Bound { preemptions, surprises };
@@ -136,6 +143,7 @@ fn known_before(program: &Arc<dyn Program>, plan: &Plan, bound: Bound) -> Result
             continue;
         }
         let mut sim = exhaustive_sim(plan, Exhaustive::new(within), true);
+        sim.deadline = deadline;
         sim.visible.know(known);
         let sim = run(program.clone(), plan, sim)?;
         known = sim.visible.into_known();
@@ -168,7 +176,6 @@ pub(super) fn exhaustive_sim(plan: &Plan, strategy: impl Strategy + 'static, red
 /// A simulation as `plan` says, whose choices `strategy` makes.
 pub(super) fn sim_of(plan: &Plan, strategy: Box<dyn Strategy>) -> Box<Sim> {
     let mut sim = Box::new(Sim::new(strategy, plan.order, plan.steps_max));
-    sim.deadline = plan.time.map(|time| Instant::now() + time);
     sim.twice = plan.twice.then_some(None);
     sim.allocations_fail = plan.allocations_fail;
     sim

@@ -147,13 +147,14 @@ pub unsafe trait Machine: Sized + Send + Sync + 'static {
     /// held). Every wait of the core on another CPU goes through here or [`Machine::sleep`].
     fn wait_change(&self, word: &AtomicU32, seen: u32);
 
-    /// Sleeps until `word` may differ from `seen` or [`Machine::wake`] was called on it; may return early.
-    /// No lock is held and pre-emption is on.
+    /// Sleeps until [`Machine::wake`] is called on `word`, if that is `seen` when it is looked at last; may return early.
+    /// Between that look and sleep no wake is lost. No lock is held and pre-emption is on.
     fn sleep(&self, word: &AtomicU32, seen: u32) {
         self.wait_change(word, seen);
     }
 
-    /// Wakes the sleepers on `word`. May be called with locks held.
+    /// Wakes the sleepers on `word`. What this CPU stored before is visible to whoever goes to sleep afterwards. May be
+    /// called with locks held.
     fn wake(&self, word: &AtomicU32) {
         let _ = word;
     }

@@ -1,6 +1,6 @@
 //! What the machine does for the core.
 
-use super::{Lab, addresses};
+use super::{Asleep, Lab, addresses};
 use crate::contract;
 use crate::explore::{WordId, access, sim, wait};
 use crate::poison::lock;
@@ -46,8 +46,7 @@ unsafe impl<A: Arch> Machine for Lab<A> {
 
     fn load_root(&self, load: RootLoad) {
         let cpu = sim::current_cpu();
-        self.write_tlb(cpu);
-        access::last_fills(cpu);
+        access::turn(cpu);
         sim::happened(|| {
             let kept = if load.keep_entries { ", entries kept" } else { ", entries dropped" };
             format!("load root F{:x} ASID {}{kept}", load.root.0, load.asid.0)
@@ -57,8 +56,7 @@ unsafe impl<A: Arch> Machine for Lab<A> {
 
     fn unload_root(&self) {
         let cpu = sim::current_cpu();
-        self.write_tlb(cpu);
-        access::last_fills(cpu);
+        access::turn(cpu);
         sim::happened(|| "unload root".into());
         lock(&self.cpus[cpu].mmu).unload_root();
     }
@@ -125,7 +123,30 @@ unsafe impl<A: Arch> Machine for Lab<A> {
 
     fn sleep(&self, word: &AtomicU32, seen: u32) {
         contract::may_sleep("Machine::sleep");
-        wait::wait_change(word, seen);
+        let asleep = &self.asleep[sim::current_cpu()].0;
+        let address = Asleep::for_word(word);
+        // On the list first, then the last look: whoever changes the word afterwards finds the sleeper, if he wakes.
+        let _ = access::modify(asleep, Modify::Swap(address), Ordering::SeqCst);
+        if access::load(word, Ordering::SeqCst) != seen {
+            let _ = access::modify(asleep, Modify::Swap(Asleep::AWAKE), Ordering::SeqCst);
+            return;
+        }
+        // A change that nobody wakes for is slept through.
+        while access::load(asleep, Ordering::SeqCst) == address {
+            wait::wait_change(asleep, address);
+        }
+    }
+
+    fn wake(&self, word: &AtomicU32) {
+        access::drain_own();
+        let address = Asleep::for_word(word);
+        let current = sim::current_cpu();
+        for (_, Asleep(asleep)) in self.asleep[..self.cpus.len()].iter().enumerate().filter(|&(cpu, _)| cpu != current)
+        {
+            if access::load(asleep, Ordering::SeqCst) == address {
+                let _ = access::modify(asleep, Modify::Swap(Asleep::AWAKE), Ordering::SeqCst);
+            }
+        }
     }
 
     fn now(&self) -> u64 {

@@ -12,12 +12,12 @@ pub(crate) use user::{Action, UserError};
 
 use crate::compressor::Compressor;
 use crate::contract;
-use crate::explore::sim;
+use crate::explore::{WordId, access, sim};
 use crate::hardware::{Bus, Checks, FrameKinds, HostMemory, MachineConfig, Mmu, NoHostMemory, ViolationLog};
 use crate::poison::lock;
 use std::sync::Mutex;
-use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU32};
 use vellum::arch::{Arch, Entry, PageBits, table_order};
 use vellum::ops::Access;
 use vellum::phys::Pfn;
@@ -48,8 +48,28 @@ pub struct Lab<A: Arch> {
     /// How many of the memory's ranges the core is told about: the rest is for toys.
     ranges: usize,
     cpus: Box<[LabCpu<A>]>,
+    /// What each CPU sleeps for. Here, not in `cpus`, as the search watches the manager's own memory.
+    asleep: [Asleep; CPUS_MAX],
     cpu_nodes: Box<[u8]>,
     compressor: Compressor,
+}
+
+/// CPUs that a search can have.
+const CPUS_MAX: usize = 32;
+
+/// The word a CPU sleeps for, until it is woken.
+#[derive(Default)]
+#[repr(align(8))]
+struct Asleep(AtomicU32);
+
+impl Asleep {
+    /// It does not sleep.
+    const AWAKE: u32 = 0;
+
+    /// What stands for the word: its address, as far as words of one world differ in it.
+    fn for_word(word: &AtomicU32) -> u32 {
+        (&raw const *word).addr() as u32 | 1
+    }
 }
 
 struct LabCpu<A> {
@@ -75,6 +95,7 @@ impl<A: Arch> Lab<A> {
             memory: HostMemory::new(&config.ranges)?,
             ranges,
             cpus: (0..config.cpus).map(cpu).collect(),
+            asleep: std::array::from_fn(|_| Asleep::default()),
             cpu_nodes,
             compressor: Compressor::new(),
         })
@@ -176,6 +197,17 @@ impl<A: Arch> Lab<A> {
     pub(crate) fn could_fill_now<K: FrameKinds>(&self, kinds: &K, cpu: usize, address: u64) -> bool {
         let peek = lock(&self.cpus[cpu].mmu).peek(&self.bus(kinds), address);
         !peek.entries.is_empty() && peek.frame.is_some()
+    }
+
+    /// What `cpu` would read if it cached the translation of `address` now, or found that there is none.
+    pub(crate) fn words_of_fill<K: FrameKinds>(&self, kinds: &K, cpu: usize, address: u64) -> Vec<WordId> {
+        let peek = lock(&self.cpus[cpu].mmu).peek(&self.bus(kinds), address);
+        if peek.entries.is_empty() {
+            return Vec::new();
+        }
+        let frames = peek.tables.iter().copied().chain(peek.frame);
+        let uses = frames.flat_map(|frame| access::words_read_by(|| kinds.frame_kind(frame)));
+        peek.entries.iter().filter_map(|&entry| access::word_at(entry)).chain(uses).collect()
     }
 
     fn bus<'a, K>(&'a self, kinds: &'a K) -> Bus<'a, A, K> {

@@ -537,6 +537,14 @@ impl<A: Arch> Execution for World<A> {
         self.possible_fills_on(cpu).len() as u8
     }
 
+    fn words_of_fills_on(&self, cpu: usize) -> Vec<WordId> {
+        if A::semantics().software_tlb {
+            return Vec::new();
+        }
+        let watched = lock(&self.shared.watched).clone();
+        watched.into_iter().flat_map(|page| self.vm().machine().words_of_fill(&self.toy, cpu, page)).collect()
+    }
+
     fn fill_on(&self, cpu: usize, which: u8) {
         self.fill_for(cpu, self.possible_fills_on(cpu)[which as usize]);
     }
