@@ -10,9 +10,11 @@ mod modes;
 #[cfg(feature = "archs")]
 pub use modes::MODES;
 
+use std::ops::Range;
 use vellum::arch::{self, Arch};
 use vellum_lab::conflicts::{self, Operation, Pair};
 use vellum_lab::hosted::HostedError;
+use vellum_lab::model::sequence::{self, Report, Stats, Sweep};
 use vellum_lab::outcome::{Outcome, RunError};
 use vellum_lab::replay::{self, ReplayOptions};
 use vellum_lab::trace::TraceReader;
@@ -60,6 +62,27 @@ macro_rules! architectures {
             pub fn run(self, workload: Workload, setting: &Setting) -> Result<Outcome, RunError> {
                 match self {
                     $(HostArch::$name => workload.run::<arch::$name>(setting),)*
+                }
+            }
+
+            /// Runs the random sequences of `seeds`, and compares with the reference model; see [`sequence::run_seeds`].
+            pub fn run_seeds(self, seeds: Range<u64>) -> Result<Stats, Box<Report>> {
+                match self {
+                    $(HostArch::$name => sequence::run_seeds::<arch::$name>(seeds, None),)*
+                }
+            }
+
+            /// The same under pressure; see [`sequence::run_seeds_under_pressure`].
+            pub fn run_seeds_under_pressure(self, seeds: Range<u64>, tags: bool) -> Result<Stats, Box<Report>> {
+                match self {
+                    $(HostArch::$name => sequence::run_seeds_under_pressure::<arch::$name>(seeds, tags, None),)*
+                }
+            }
+
+            /// Makes every allocation of random operations fail; see [`sequence::sweep_seeds`].
+            pub fn sweep_seeds(self, seeds: Range<u64>) -> Result<Sweep, String> {
+                match self {
+                    $(HostArch::$name => sequence::sweep_seeds::<arch::$name>(seeds),)*
                 }
             }
 

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
-use vellum::arch::{Arch, Prot, Tiny, X86_64, X86_64La57};
+use vellum::arch::{Arch, Prot, Tiny, X86_64};
 use vellum::ops::{FaultKind, MapRequest, Place};
 use vellum_lab::det::FailurePlan;
 use vellum_lab::hardware::MachineConfig;
@@ -20,10 +20,6 @@ macro_rules! on_each_arch {
             #[test]
             fn x86_64() {
                 super::$name::<X86_64>();
-            }
-            #[test]
-            fn x86_64_la57() {
-                super::$name::<X86_64La57>();
             }
             #[test]
             fn tiny() {

@@ -1,16 +1,16 @@
-//! Random sequences of operations on the core and on the reference model: 20,000 and a few in all, or as many as
-//! `VELLUM_SEQUENCES` says, and some hundreds on each further architecture; from `VELLUM_SEED` on, if that is set.
+//! Random sequences of operations on the core and on the reference model: 13,600 and a few in all, or as many as
+//! `VELLUM_SEQUENCES` says, and some hundreds on each further architecture; from `VELLUM_SEED` on, if that is set. Those
+//! that differ by the format of their entries have theirs in `vellum-hosts`, which compiles the core for them anyway.
 
 use std::time::Instant;
-use vellum::arch::{Aarch64, Arch, Ppc64, Riscv64, Riscv64Sv48, Sparc64, Tiny, TinyAssist, TinyBlind, TinyBroadcast};
-use vellum::arch::{X86_64, X86_64La57};
+use vellum::arch::{Aarch64, Arch, Sparc64, Tiny, TinyAssist, TinyBlind, TinyBroadcast, X86_64};
 use vellum_lab::model::Quirk;
 use vellum_lab::model::sequence::{Length, Op, Rights, Settings, paste::*, run, run_seeds};
 
 /// Sequences in all; each test runs its part.
-const SEQUENCES: u64 = 20_400;
+const SEQUENCES: u64 = 13_600;
 /// Tests that share them.
-const PARTS: u64 = 6;
+const PARTS: u64 = 4;
 /// Sequences on each further architecture are so many times fewer than a part.
 const FEWER: u64 = 8;
 
@@ -48,16 +48,6 @@ fn x86_64_agrees_with_the_model_again() {
 }
 
 #[test]
-fn five_levels_agree_with_the_model() {
-    compare::<X86_64La57>(2);
-}
-
-#[test]
-fn five_levels_agree_with_the_model_again() {
-    compare::<X86_64La57>(3);
-}
-
-#[test]
 fn the_tiny_architecture_agrees_with_the_model() {
     compare::<Tiny>(4);
 }
@@ -70,21 +60,6 @@ fn the_tiny_architecture_agrees_with_the_model_again() {
 #[test]
 fn aarch64_agrees_with_the_model() {
     compare_some::<Aarch64>(6);
-}
-
-#[test]
-fn riscv64_agrees_with_the_model() {
-    compare_some::<Riscv64>(7);
-}
-
-#[test]
-fn riscv64_with_four_levels_agrees_with_the_model() {
-    compare_some::<Riscv64Sv48>(8);
-}
-
-#[test]
-fn ppc64_agrees_with_the_model() {
-    compare_some::<Ppc64>(9);
 }
 
 #[test]
@@ -118,8 +93,8 @@ fn notices<A: Arch>(quirk: Quirk) {
 fn mistakes_are_noticed() {
     notices::<X86_64>(Quirk::ForgetWipeOnFork);
     notices::<X86_64>(Quirk::KeepOnDontNeed);
-    notices::<X86_64La57>(Quirk::LoseAtFork);
-    notices::<X86_64La57>(Quirk::ProtectOneLess);
+    notices::<X86_64>(Quirk::LoseAtFork);
+    notices::<X86_64>(Quirk::ProtectOneLess);
     notices::<Tiny>(Quirk::LoseAtRemap);
     notices::<Tiny>(Quirk::WriteThroughPrivate);
     notices::<Tiny>(Quirk::TornStore);
@@ -167,7 +142,7 @@ fn changes_in_several_steps_have_room_for_runs() {
         Advise { cpu: 0, space: 0, at: Mapped { area: 2, page: 2 }, length: Pages(2), advice: DontFork },
         Protect { cpu: 0, space: 0, at: Mapped { area: 2, page: 0 }, length: Pages(3), rights: ReadOnly },
     ];
-    agrees::<X86_64La57>("protect runs that merge and part", &many_runs, &settings);
+    agrees::<X86_64>("protect runs that merge and part", &many_runs, &settings);
 }
 
 /// Growing a moved mapping that fills an upper slot: the class is released and retained by its only user.
