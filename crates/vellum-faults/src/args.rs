@@ -7,8 +7,8 @@ pub const HELP: &str = "\
 Puts seeded faults into the core, one at a time, and says which scenario or test finds each.
 
 A fault is a file in faults/: a few lines of the core, what stands in their place, and who is expected to notice. Each
-is put into a copy of the tree, which is built and searched by the scenarios concerned, then run by the tests concerned
-if no scenario has found it. The exit code is 1 if one was not found as its file says.
+is put into a copy of the tree, which is built and searched by the scenarios concerned; then, if no scenario has found
+it, the tests concerned are run, and the core's own. The exit code is 1 if one was not found as its file says.
 
 Usage: seeded-faults [OPTION]... [NAME]...
 
@@ -19,6 +19,7 @@ The names are those of faults or of folders [all].
   --jobs N          Runs so many side by side, each in a copy of its own [1].
   --all-scenarios   Searches every scenario, not those only that the faults name.
   --tests-too       Runs the tests of a fault although a scenario has found it, and says the first that fails, too.
+  --no-scenarios    Searches none: what is found is found by tests.
   --no-tests        Runs no tests: what no scenario finds survives, and is not noted.
   --seconds N       Cuts each search off after so many seconds [60].
   --output FILE     Notes what is found, and takes from there what was found before: a run can be broken off.
@@ -44,6 +45,8 @@ pub struct Args {
     pub all_scenarios: bool,
     /// `--tests-too`.
     pub tests_too: bool,
+    /// `--no-scenarios`.
+    pub no_scenarios: bool,
     /// `--no-tests`.
     pub no_tests: bool,
     /// `--seconds`.
@@ -69,6 +72,7 @@ impl Args {
                 "--check" => args.check = true,
                 "--all-scenarios" => args.all_scenarios = true,
                 "--tests-too" => args.tests_too = true,
+                "--no-scenarios" => args.no_scenarios = true,
                 "--no-tests" => args.no_tests = true,
                 "--keep" => args.keep = true,
                 "--jobs" => args.jobs = number(&word, &value()?)?,

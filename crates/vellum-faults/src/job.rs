@@ -5,13 +5,13 @@ use crate::fault::Fault;
 use crate::folder;
 use crate::result::{Found, Verdict};
 use crate::search;
-use crate::test_run::Tested;
+use crate::test_run::{TestRun, Tested};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// Tests of one fault are ended after this time.
-const TESTS: Duration = Duration::from_secs(900);
+const TESTS: Duration = Duration::from_secs(150);
 
 /// The changed file of a copy, which becomes what it was when this goes.
 struct Changed {
@@ -47,7 +47,11 @@ fn put_in(tree: &Path, fault: &Fault) -> Result<Changed, String> {
 
 /// Who notices the fault in the copy, what, and after how many schedules.
 fn notice(args: &Args, tree: &Path, fault: &Fault) -> (Verdict, String, u64) {
-    let ids = if args.all_scenarios { vec!["--all".to_string()] } else { fault.scenarios.clone() };
+    let ids = match args {
+        Args { no_scenarios: true, .. } => Vec::new(),
+        Args { all_scenarios: true, .. } => vec!["--all".to_string()],
+        _ => fault.scenarios.clone(),
+    };
     let (mut by, mut schedules) = (None, 0);
     if !ids.is_empty() {
         if let Err(why) = search::build(tree) {
@@ -72,7 +76,7 @@ fn notice(args: &Args, tree: &Path, fault: &Fault) -> (Verdict, String, u64) {
 
 /// The first test that notices the fault in the copy.
 fn tests(tree: &Path, fault: &Fault) -> Result<Option<String>, String> {
-    for test in &fault.tests {
+    for test in [&TestRun::core()].into_iter().chain(&fault.tests) {
         match test.run(tree, TESTS) {
             Tested::Passed => {}
             Tested::Failed(which) => return Ok(Some(which)),

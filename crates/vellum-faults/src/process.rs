@@ -23,7 +23,7 @@ const LOOK: Duration = Duration::from_millis(50);
 /// `cargo` in the tree at `tree`, with what it builds in there.
 pub fn cargo(tree: &Path) -> Command {
     let mut command = Command::new("cargo");
-    command.current_dir(tree).env("CARGO_TARGET_DIR", tree.join("target")).arg("--offline");
+    command.current_dir(tree).env("CARGO_TARGET_DIR", tree.join("target")).arg("--locked");
     command
 }
 
@@ -78,16 +78,25 @@ fn end(child: &mut Child) -> io::Result<()> {
 
 /// The processes that a process has started, and those that they have.
 fn descendants(process: u32) -> Vec<u32> {
+    let all: Vec<(u32, u32)> = fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .filter_map(|process| Some((process, parent(process)?)))
+        .collect();
     let mut found = vec![process];
     let mut next = 0;
-    while let Some(parent) = found.get(next) {
-        let children = Command::new("pgrep").args(["-P", &parent.to_string()]).output();
-        let text =
-            children.map_or_else(|_| String::new(), |output| String::from_utf8_lossy(&output.stdout).into_owned());
-        found.extend(text.split_whitespace().filter_map(|word| word.parse::<u32>().ok()));
+    while let Some(&parent) = found.get(next) {
+        found.extend(all.iter().filter(|&&(_, its)| its == parent).map(|&(process, _)| process));
         next += 1;
     }
     found.split_off(1)
+}
+
+/// Who has started a process: in its `stat` the second word behind its name, which is in brackets.
+fn parent(process: u32) -> Option<u32> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
 }
 
 /// The last lines that say something, in one.

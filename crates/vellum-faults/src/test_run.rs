@@ -42,6 +42,11 @@ impl TestRun {
         }
     }
 
+    /// The core's own: they are built and run in half a minute, so a fault need not say which concern it.
+    pub fn core() -> TestRun {
+        TestRun { package: "vellum".to_string(), target: None, filter: None }
+    }
+
     /// How it is written.
     pub fn name(&self) -> String {
         let target = self.target.iter().map(|target| format!(" --test {target}"));
@@ -69,7 +74,7 @@ impl TestRun {
 
     fn command(&self, tree: &Path) -> Command {
         let mut command = crate::process::cargo(tree);
-        command.args(["test", "--quiet", "--package", &self.package]);
+        command.args(["test", "--quiet", "--profile", "faults-tests", "--package", &self.package]);
         match &self.target {
             Some(target) => command.args(["--test", target]),
             None => command.arg("--lib"),

@@ -30,6 +30,7 @@ scenarios! {
         munmap_beside_batch,
         two_batches_in_one_leaf,
         copied_before_flush,
+        busy_page_copied_before_flush,
         entry_without_rights,
         broadcasts_not_awaited,
         dontneed_beside_batch,
@@ -43,6 +44,7 @@ scenarios! {
         two_pages,
         two_leaves,
         two_spaces,
+        page_mapped_twice,
         one_of_two_refused,
     }
     /// Shootdowns: generations, acknowledgements, rights that are taken away.
@@ -67,6 +69,7 @@ scenarios! {
         fault_locks_unlinked_table,
         walker_reads_unlinked_table,
         table_in_the_place_of_another,
+        table_in_the_place_of_tidied,
         upper_entry_read_twice,
     }
     /// `mremap`.
@@ -74,6 +77,7 @@ scenarios! {
         cleaned_before_flush,
         freed_before_flush,
         other_operations_admitted,
+        other_operations_admitted_in_leaf,
     }
     /// Copy on write, and pages that are somebody's own.
     cow {
@@ -84,6 +88,7 @@ scenarios! {
     /// Fork as a snapshot beside everything else.
     fork {
         fault_before_flush,
+        reused_beside_fork,
         copy_missed_by_swapoff,
         fails_half_way,
         swap_entry_exclusive_twice,
@@ -102,6 +107,7 @@ scenarios! {
         off_beside_remap,
         off_without_memory,
         off_beside_munmap,
+        off_beside_page_out,
         off_beside_exit,
     }
     /// Memory tags on their way through swap and migration.
@@ -124,6 +130,8 @@ scenarios! {
         entry_missed_by_walk,
         dirtiness_forgotten,
         waiter_holds_reference,
+        lock_of_another_page,
+        shown_before_copy,
         wait_for_each_other,
     }
     /// Reverse-mapping walks.
@@ -141,6 +149,10 @@ scenarios! {
         copied_after_truncate,
         closed_under_fault,
         shadow_replaces_page,
+        waits_to_be_read,
+        write_backs_together,
+        busy_page_left_dirty,
+        written_after_truncate,
         unmapped_beside_write_back,
         process_ends_beside_write_back,
         reclaimed_beside_write_back,
@@ -154,6 +166,8 @@ scenarios! {
     fault {
         reads_freed_table,
         installs_after_munmap,
+        table_made_twice,
+        table_made_of_old_mapping,
         sequence_unchanged_by_fold,
         waits_with_interrupts_off,
         classes_read_half,
@@ -163,6 +177,7 @@ scenarios! {
     map {
         stack_grows_into_mapping,
         half_made_mapping_unmapped,
+        place_looked_at_before_claim,
         gap_mapped_beside_growth,
         replaced_before_flush,
     }
@@ -170,6 +185,7 @@ scenarios! {
     reclaim {
         lazyfree_under_device,
         lazyfree_stored_to_again,
+        lazyfree_stored_to_while_moved,
         clean_before_unreferenced,
         clean_file_page_before_unreferenced,
         marked_clean_after_write,
@@ -184,6 +200,8 @@ scenarios! {
         identifier_reused,
         rollover,
         root_freed_under_lazy_cpu,
+        root_freed_under_switch,
+        lazy_in_another_space,
         run_queue_locked_by_interrupt,
     }
     /// Operations that the core does not have.

@@ -31,6 +31,8 @@ macro_rules! guards {
 guards! {
     /// A fault installs only if classes and entry are, under the leaf's lock, what it planned with. (G2, G9)
     Recheck,
+    /// A table is made only if, under the lock of the one above, there still is none and the mapping is the same. (G2)
+    RecheckAbove,
     /// Who locks a table looks whether it has been unlinked meanwhile. (B16, G4)
     StaleCheck,
     /// A table is found empty under the locks under which it is unlinked. (B15)
@@ -59,6 +61,8 @@ guards! {
     MoveFlushedFirst,
     /// A move excludes whoever would change the entries that it moves. (B9)
     MoveUnderClaim,
+    /// An operation within one leaf leaves it alone if somebody has claimed it. (B9)
+    LeafClaimSeen,
     /// A copy-on-write replaces an entry only after the flush of the old one. (D9)
     CopyBreakBeforeMake,
     /// A fault in a leaf that fork has copied waits for fork's flush. (D10)
@@ -136,6 +140,8 @@ guards! {
     PendingCounted,
     /// Migration copies a page after the flush. (A6)
     FlushBeforeCopy,
+    /// So it does with one that it had to wait for. (A6)
+    FlushBeforeBusyCopy,
     /// An entry without rights is flushed as others are: its protection may have changed just now. (A7)
     InaccessibleFlushed,
     /// An unmapping that fails puts back the entries it has taken. (F4)
@@ -219,6 +225,22 @@ guards! {
     LastUseUnderLock,
     /// An entry of a page in swap says whether the page was its own. (D7)
     ExclusiveKept,
+    /// Who sleeps for a folio lock looks again whether it is still its page's, when it has announced that. (F6)
+    WaitLooksAgain,
+    /// A file's page at its new place is up to date only when it has been copied there. (F2)
+    CopiedBeforeShown,
+    /// Who makes a page writable in place asks under the lock again whether nobody else has it. (D10)
+    ReuseRecounted,
+    /// Who waits for a page of a file is woken when it has been read. (F3)
+    ReadersWoken,
+    /// One CPU writes an object back at a time. (B22)
+    WriteBacksInTurn,
+    /// Write-back makes clean what it had to wait for, too. (B7)
+    BusyMadeClean,
+    /// Write-back writes no page that has left its file. (F11)
+    WrittenWhileOwned,
+    /// Truncation waits for who has a page's lock. (F11)
+    TruncateAwaitsLock,
     /// The stamp of an evicted page appears as the page leaves the cache, under the cache's lock. (I11)
     ShadowUnderLock,
     /// A protection that a scenario defines for its own toy; the core has none of this name.

@@ -2,7 +2,7 @@
 //! Who maps something new there sees the old page.
 
 use vellum_lab::explore::Bound;
-use vellum_lab::scenario::{Prot, Scenario, X, actor};
+use vellum_lab::scenario::{Prot, Scenario, X, Y, actor};
 use vellum::Guard;
 
 pub(crate) static SCENARIO: Scenario = Scenario {
@@ -14,18 +14,20 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     bound: Bound { preemptions: 1, surprises: 1 },
     start: |cpu| {
         cpu.swap_on(4);
-        // Two, so that the leaf is not given back, with a flush of its own.
-        cpu.map(X, 2, Prot::ReadWrite);
+        // One more, so that the leaf is not given back, with a flush of its own.
+        cpu.map(X, 3, Prot::ReadWrite);
         cpu.store(X, 1);
+        cpu.store(Y, 1);
     },
     actors: &[
         actor("munmap, mmap, user", |cpu| {
-            cpu.unmap(X, 1);
-            cpu.map(X, 1, Prot::ReadWrite);
-            cpu.load(X);
+            // The first page is there, and flushed anyway.
+            cpu.unmap(X, 2);
+            cpu.map(X, 2, Prot::ReadWrite);
+            cpu.load(Y);
         }),
         actor("pageout", |cpu| {
-            cpu.page_out(X, 1);
+            cpu.page_out(Y, 1);
         }),
     ],
     ..Scenario::DEFAULT

@@ -2,7 +2,7 @@
 //! interrupt yet stores through its translation, to a frame which may be somebody else's by then.
 
 use vellum_lab::explore::Bound;
-use vellum_lab::scenario::{Prot, Scenario, X, actor};
+use vellum_lab::scenario::{Prot, Scenario, X, Y, actor};
 use vellum::Guard;
 
 pub(crate) static SCENARIO: Scenario = Scenario {
@@ -14,8 +14,9 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     invariants: &["I-TLBFREE"],
     bound: Bound { preemptions: 1, surprises: 1 },
     start: |cpu| {
-        cpu.map(X, 1, Prot::ReadWrite);
+        cpu.map(X, 3, Prot::ReadWrite);
         cpu.store(X, 1);
+        cpu.store(Y, 1);
     },
     actors: &[
         actor("user", |cpu| {
@@ -23,7 +24,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
             cpu.store(X, 3);
         }),
         actor("munmap", |cpu| {
-            cpu.unmap(X, 1);
+            cpu.unmap(X, 2);
         }),
     ],
     ..Scenario::DEFAULT

@@ -1,7 +1,7 @@
 //! A15: mprotect takes a right away and leaves the flush out: stores go on through the old translation after it has
 //! returned. Which changes need a flush is a table of old and new rights; `tests/flush_rule.rs` walks all of it.
 
-use vellum_lab::scenario::{Prot, Scenario, X, actor};
+use vellum_lab::scenario::{Prot, Scenario, X, Y, actor};
 use vellum::Guard;
 
 pub(crate) static SCENARIO: Scenario = Scenario {
@@ -11,12 +11,13 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     guards: &[Guard::RevokeFlush],
     invariants: &["I-TLBPERM"],
     start: |cpu| {
-        cpu.map(X, 1, Prot::ReadWrite);
+        cpu.map(X, 2, Prot::ReadWrite);
         cpu.store(X, 1);
+        cpu.store(Y, 1);
     },
     actors: &[
         actor("mprotect", |cpu| {
-            cpu.protect(X, 1, Prot::Read);
+            cpu.protect(X, 2, Prot::Read);
         }),
         actor("user", |cpu| {
             cpu.store(X, 2);

@@ -16,6 +16,8 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     actors: &[
         actor("madvise DONTNEED", |cpu| {
             cpu.dont_need(X, 1);
+            // Frees what nobody can be inside any more.
+            cpu.quiesce();
         }),
         actor("walker", |cpu| {
             cpu.translate(X);

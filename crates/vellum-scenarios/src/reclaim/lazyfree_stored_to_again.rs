@@ -16,11 +16,12 @@ pub(crate) static SCENARIO: Scenario = Scenario {
         cpu.give_up(X, 1);
     },
     actors: &[
-        actor("reclaim", |cpu| {
-            cpu.page_out(X, 1);
-        }),
+        // It had the page's dirty translation.
         actor("user", |cpu| {
             cpu.store(X, 2);
+        }),
+        actor("reclaim", |cpu| {
+            cpu.page_out(X, 1);
         }),
     ],
     end: |cpu| {

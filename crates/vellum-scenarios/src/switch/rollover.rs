@@ -28,6 +28,11 @@ pub(crate) static SCENARIO: Scenario = Scenario {
         actor("switch, munmap", |cpu| {
             cpu.switch_to(Process(4));
             cpu.load(X);
+            // Process 1 has to get another one now: process 4 has its.
+            cpu.map(X, 1, Prot::ReadWrite);
+            cpu.store(X, 4);
+            cpu.switch_to(Process(1));
+            cpu.load(X);
             cpu.switch_to(Process(0));
             cpu.unmap(X, 1);
         }),

@@ -126,6 +126,9 @@ fn move_file<M: Machine>(cx: &Cx<'_, M>, this: &Move<'_, M>, old: &Frame<M>, new
         new.get();
         let is_replaced = inner.cache().replace(cx, index, this.from, this.to);
         debug_assert!(is_replaced, "a page whose lock is held is in its cache");
+        if !M::guard(Guard::CopiedBeforeShown) {
+            object::end_filling(cx, new);
+        }
         if !is_copied {
             copy(cx, this.from, this.to);
         }

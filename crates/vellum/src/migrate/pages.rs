@@ -116,7 +116,9 @@ pub(crate) fn migrate<M: Machine>(vm: &Vm<M>, list: &Isolated<LENGTH>, target: &
         let cx = Cx::enter(vm);
         let mut batch = UnmapBatch::new(&cx);
         let begun = begin(&cx, &mut batch, pfn, target);
-        batch.flush();
+        if M::guard(Guard::FlushBeforeBusyCopy) {
+            batch.flush();
+        }
         match begun {
             Begun::Stays => {}
             Begun::Failed => count(&cx, &mut moved, false),

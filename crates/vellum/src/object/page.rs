@@ -13,6 +13,7 @@
 
 use super::{Backing, Inner, IoError};
 use crate::cpu::Cx;
+use crate::guard::Guard;
 use crate::machine::Machine;
 use crate::phys::folio::{DIRTY, SHARED_MEMORY};
 use crate::phys::{AllocFlags, Frame, Kind, Pfn, Physical};
@@ -243,7 +244,9 @@ impl<M: Machine> Drop for Reading<'_, M> {
         let state = &self.vm.physical().frame(self.pfn).halves[0];
         let is_removed = self.outcome == FAILED && self.inner.cache().remove(&cx, self.index, self.pfn);
         state.store(self.outcome, Release);
-        self.vm.machine().wake(state.as_core());
+        if M::guard(Guard::ReadersWoken) {
+            self.vm.machine().wake(state.as_core());
+        }
         if self.outcome == FAILED {
             release(&cx, self.pfn);
         }

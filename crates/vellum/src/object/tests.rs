@@ -5,13 +5,15 @@ mod lookup;
 use super::page::{PageError, get_page, is_dirty, mark_dirty, read_ahead, release, wait};
 use super::radix::{Reserve, Tree};
 use super::{Backing, Dying, Inner, IoError, Object};
+use crate::arch::{Prot, X86_64};
 use crate::cpu::Cx;
 use crate::error::Error;
 use crate::machine::Machine;
+use crate::ops::{MapRequest, Sharing};
 use crate::phys::{Kind, Pfn};
 use crate::stat::Event;
 use crate::sync::{Rank, RawLock};
-use crate::testing::{TestMachine, become_cpu, may_sleep};
+use crate::testing::{TestMachine, become_cpu, may_sleep, user};
 use crate::vm::Vm;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering::SeqCst};
 use std::collections::{BTreeMap, BTreeSet};
@@ -409,6 +411,24 @@ fn a_failing_write_keeps_the_page_dirty_and_spares_the_others() {
     let data = file.data.lock().unwrap().clone();
     assert_eq!((data[3 * PAGE], data[4 * PAGE]), (0xaa, 0xbb));
     check_empty(&vm);
+}
+
+#[test]
+fn a_page_that_has_moved_is_as_dirty_as_before() {
+    become_cpu(0);
+    let machine = TestMachine::<X86_64>::with(&[(0x100, 2000, 0), (0x2000, 2000, 1)], &[0; CPUS]);
+    let vm = Vm::new(machine).expect("a machine that boots");
+    let file = TestFile::new(PAGE);
+    let object = vm.file(&file).expect("an object");
+    let space = vm.create_space().expect("memory");
+    let request = MapRequest::object(&object, 0, Sharing::Shared, PAGE as u64, Prot::READ);
+    let address = space.map(&request).expect("room");
+    user::load(&space, address).expect("a page");
+    // Only the page's mark says so: the entry allows no stores.
+    store(&vm, &object, 0, 0xaa);
+    assert_eq!(space.move_pages(address, PAGE as u64, 1), Ok((1, 0)));
+    assert_eq!(object.write_back(), Ok(1));
+    assert_eq!(file.data.lock().unwrap()[0], 0xaa);
 }
 
 #[test]

@@ -10,6 +10,7 @@ use super::{Inner, Source};
 use crate::arch::Arch;
 use crate::cpu::Cx;
 use crate::error::Error;
+use crate::guard::Guard;
 use crate::machine::Machine;
 use crate::space;
 use crate::space::apply::zap;
@@ -61,9 +62,14 @@ fn drop_pages<M: Machine>(vm: &Vm<M>, inner: &Inner<M>, first: u64) {
         let Some(pfn) = page else { continue };
         // Who writes or moves the page has its lock. Who reads it finds afterwards that it is not the cache's any more.
         let frame = vm.physical().frame(pfn);
-        frame.folio_lock().acquire(vm);
+        let awaits = M::guard(Guard::TruncateAwaitsLock);
+        if awaits {
+            frame.folio_lock().acquire(vm);
+        }
         let is_removed = inner.cache.remove(&Cx::enter(vm), index, pfn);
-        frame.folio_lock().release(vm);
+        if awaits {
+            frame.folio_lock().release(vm);
+        }
         let cx = Cx::enter(vm);
         release(&cx, pfn);
         if is_removed {

@@ -41,7 +41,7 @@ struct Outcome {
 /// See [`super::Object::write_back`].
 pub(super) fn write_back<M: Machine>(vm: &Vm<M>, inner: &Inner<M>) -> Result<u64, Error> {
     let Some(backing) = inner.backing() else { return Ok(0) };
-    let _writing = inner.writing.lock(vm);
+    let _writing = M::guard(Guard::WriteBacksInTurn).then(|| inner.writing.lock(vm));
     let mut copy = None;
     let outcome = each_dirty(vm, inner, |index, pfn| {
         let copy = match &mut copy {
@@ -91,10 +91,11 @@ fn each_dirty<M: Machine>(
             {
                 if waits {
                     vm.physical().frame(pfn).folio_lock().acquire(vm);
-                    clean(vm, &[pfn], &[true]);
+                    clean(vm, &[pfn], &[M::guard(Guard::BusyMadeClean)]);
                 }
                 // Truncated since, it is nobody's page any more, and what the file has there now is something else.
-                let is_ours = is_page_of(vm.physical().frame(pfn), NonNull::from(inner));
+                let is_ours =
+                    is_page_of(vm.physical().frame(pfn), NonNull::from(inner)) || !M::guard(Guard::WrittenWhileOwned);
                 let result = if is_ours { write(index, pfn) } else { Ok(Ok(false)) };
                 vm.physical().frame(pfn).folio_lock().release(vm);
                 if let Err(error) = outcome.note(index, result) {

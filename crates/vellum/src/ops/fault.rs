@@ -683,7 +683,7 @@ fn reuse<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, plan: &Plan<'_, M>, bits:
     let word = M::Arch::page(pfn, bits);
     let Some(locked) = commit(cx, space, plan) else { return Step::Retry };
     // Under the lock the entry's own reference pins the frame, and nobody can take another from the entry.
-    if cx.vm().physical().frame(pfn).references() != 1 {
+    if cx.vm().physical().frame(pfn).references() != 1 && M::guard(Guard::ReuseRecounted) {
         return Step::Retry;
     }
     if locked.update(plan.index, |old| if old == plan.word { word } else { old }).0 != plan.word {

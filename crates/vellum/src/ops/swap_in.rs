@@ -231,6 +231,9 @@ impl<M: Machine> Space<'_, M> {
         let vm = self.vm();
         let frame = vm.physical().frame(pfn);
         let is_still_it = || {
+            if !M::guard(Guard::WaitLooksAgain) {
+                return true;
+            }
             let cx = Cx::enter(vm);
             let leaf = self.inner().lowest(&cx, address);
             if leaf.level > 0 || leaf.entry(leaf.index(address)) != word {

@@ -3,7 +3,10 @@
 mod policy;
 
 use crate::arch::{Arch, Prot, Tiny, X86_64, X86_64La57};
-use crate::ops::{Access, Advice, FaultError, FaultKind, MapFlags, MapRequest, Place, RemapPlace, RemapRequest};
+use crate::object::{Backing, IoError};
+use crate::ops::{
+    Access, Advice, FaultError, FaultKind, MapFlags, MapRequest, Place, RemapPlace, RemapRequest, Sharing,
+};
 use crate::testing::TestMachine;
 use crate::{Error, Space, Vm};
 use std::vec::Vec;
@@ -192,4 +195,47 @@ fn many_classes_in_one_leaf_spill_and_return() {
     assert_eq!(space.table_pages(), 1);
     vm.quiesce();
     vm.audit().expect("a clean audit");
+}
+
+#[test]
+fn what_a_process_stored_to_a_file_is_written_after_its_end() {
+    /// A page that takes what is written to it.
+    struct File;
+    impl Backing for File {
+        fn length(&self) -> u64 {
+            PAGE
+        }
+        fn read(&self, _: u64, page: &mut [u8]) -> Result<(), IoError> {
+            page.fill(0);
+            Ok(())
+        }
+        fn write(&self, _: u64, page: &[u8]) -> Result<(), IoError> {
+            assert_eq!(page[0], 7);
+            Ok(())
+        }
+    }
+    let vm = vm::<X86_64>();
+    let object = vm.file(&File).expect("an object");
+    let space = vm.create_space().expect("a space");
+    let shown = MapRequest::object(&object, 0, Sharing::Shared, PAGE, Prot::READ_WRITE);
+    let at = space.map(&shown).expect("a mapping");
+    store(&space, at, 7).expect("a store");
+    // Nobody has looked at the entry until the process ends.
+    drop(space);
+    assert_eq!(object.write_back(), Ok(1));
+}
+
+#[test]
+fn a_right_to_store_that_comes_back_does_not_reach_shared_pages() {
+    let vm = vm::<X86_64>();
+    let space = vm.create_space().expect("a space");
+    let at = space.map(&MapRequest::anonymous(PAGE, Prot::READ_WRITE)).expect("a mapping");
+    store(&space, at, 7).expect("a store");
+    let child = space.fork().expect("a child");
+    assert_eq!(load(&child, at), Ok(7));
+    for prot in [Prot::READ, Prot::READ_WRITE] {
+        child.protect(at, PAGE, prot).expect("a change");
+    }
+    store(&child, at, 8).expect("a store");
+    assert_eq!((load(&space, at), load(&child, at)), (Ok(7), Ok(8)));
 }

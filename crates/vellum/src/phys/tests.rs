@@ -826,3 +826,20 @@ fn the_audit_finds_seeded_errors() {
         assert!(std::format!("{error:?}").starts_with(name), "{name}: {error:?}");
     }
 }
+
+/// Marks of a page come and go while its generation changes, which is in the same word.
+#[test]
+fn a_pages_flags_do_not_overwrite_each_other() {
+    const ROUNDS: u32 = 300_000;
+    let vm = boot(&[(0x100, 256, 0)], &[0, 0]);
+    let pfn = Cx::enter(&vm).alloc_frame(0, RESERVE).expect("a frame");
+    let frame = vm.physical().frame(pfn);
+    std::thread::scope(|scope| {
+        scope.spawn(|| (0..ROUNDS).for_each(|round| frame.set_generation(round as u8 % 4)));
+        for _ in 0..ROUNDS {
+            frame.set_flags(folio::DIRTY);
+            assert_ne!(frame.clear_flags(folio::DIRTY) & folio::DIRTY, 0, "a mark is lost");
+        }
+    });
+    Cx::enter(&vm).free_frame(pfn);
+}

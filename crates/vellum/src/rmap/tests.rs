@@ -3,6 +3,7 @@
 use super::{Into, Name, Seek, Unmapped, walk};
 use crate::arch::{Absent, Arch, PageBits, Prot, Tiny, X86_64};
 use crate::cpu::Cx;
+use crate::guard::Guard;
 use crate::machine::Machine;
 use crate::object::{Backing, IoError};
 use crate::ops::{Access, MapRequest, Place, RemapPlace, RemapRequest, Sharing};
@@ -320,4 +321,59 @@ fn accessed_marks_are_taken_from_all_entries() {
     frame.folio_lock().release(&vm);
     crate::object::release(&cx, pfn);
     let _ = vm.machine().now();
+}
+
+/// A page of a file that cannot be taken out of all its entries, since one is on its way out elsewhere: of those that it
+/// was taken out of no flush is owed any more when the caller goes on, and gives up the folio lock.
+#[test]
+fn what_a_failed_unmapping_has_taken_is_flushed() {
+    let vm = boot::<X86_64>();
+    let file = vm.file(&Ones).expect("memory");
+    let space = vm.create_space().expect("memory");
+    let request = MapRequest::object(&file, 0, Sharing::Shared, PAGE, Prot::READ_WRITE).at(Place::Fixed(A0));
+    space.map(&request).expect("room");
+    store(&space, A0, 5).expect("memory");
+    let pfn = page_at(&space, A0);
+    let frame = vm.physical().frame(pfn);
+    // What munmap has in its hands counts as a mapping until it has flushed.
+    frame.add_mapping();
+    frame.get();
+    assert!(frame.folio_lock().try_acquire());
+    let (is_refused, is_owed) = {
+        let cx = Cx::enter(&vm);
+        let mut batch = UnmapBatch::new(&cx);
+        let is_refused = Unmapped::begin(&cx, &mut batch, pfn, Into::Nothing).is_none();
+        let leaf = space.inner().lowest(&cx, A0);
+        let locked = leaf.lock(&cx, space.inner(), A0).expect("a leaf in use");
+        (is_refused, locked.has_pending_flush(Guard::SettledByZap))
+    };
+    frame.drop_mapping();
+    frame.folio_lock().release(&vm);
+    crate::object::release(&Cx::enter(&vm), pfn);
+    assert!(is_refused && words(&[&space], A0) == [0], "one entry was taken, and one not found");
+    assert!(!is_owed, "the flush of the one is owed still");
+    vm.audit().expect("a sound machine");
+}
+
+/// Write-back leaves no entry of a page with a dirty mark, nor with the right to store, which is how the next store is
+/// noticed.
+#[test]
+fn write_back_makes_every_entry_clean() {
+    let vm = boot::<X86_64>();
+    let file = vm.file(&Ones).expect("memory");
+    let parent = vm.create_space().expect("memory");
+    for at in [A0, B0] {
+        let request = MapRequest::object(&file, 0, Sharing::Shared, PAGE, Prot::READ_WRITE).at(Place::Fixed(at));
+        parent.map(&request).expect("room");
+    }
+    let child = parent.fork().expect("memory");
+    let spaces = [&parent, &child];
+    for at in [A0, B0] {
+        spaces.iter().for_each(|space| store(space, at, 5).expect("memory"));
+    }
+    assert_eq!(file.write_back(), Ok(1));
+    for word in [A0, B0].iter().flat_map(|&at| words(&spaces, at)) {
+        let bits = X86_64::page_bits(word);
+        assert!(X86_64::is_page(word) && !bits.has(PageBits::DIRTY) && !bits.has(PageBits::WRITE), "{word:#x}");
+    }
 }

@@ -68,7 +68,7 @@ impl<M: Machine> Inner<M> {
         address: u64,
     ) -> Option<Locked<'a, M>> {
         let locked = leaf.lock(cx, self, address)?;
-        if leaf.claim().load(SeqCst) != 0 {
+        if M::guard(Guard::LeafClaimSeen) && leaf.claim().load(SeqCst) != 0 {
             return None;
         }
         for level in 1..M::Arch::LEVELS {

@@ -100,7 +100,8 @@ impl<M: Machine> Inner<M> {
         };
         let waits = maker == Maker::Fault && M::guard(Guard::TablesBreakBeforeMake);
         let commit = if waits { commit_above(cx, self, &table, address) } else { None };
-        if commit.is_some() || table.entry(index) != 0 || table.class(cx, index) != class {
+        let has_changed = M::guard(Guard::RecheckAbove) && (table.entry(index) != 0 || table.class(cx, index) != class);
+        if commit.is_some() || has_changed {
             drop(locked);
             child.discard(cx);
             return Ok(commit.map_or(Made::LookAgain, Made::Wait));

@@ -138,3 +138,21 @@ impl<M: Machine> Chain<M> {
         head
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Deferred;
+    use crate::arch::X86_64;
+    use crate::testing::TestMachine;
+
+    /// Of things that wait together the last retired decides: a reader of it entered later than those of the first left.
+    #[test]
+    fn a_chain_waits_for_its_youngest_member() {
+        let waiting = Deferred::<TestMachine<X86_64>>::new();
+        waiting.push(1, 1, |_| ());
+        waiting.push(2, 5, |_| ());
+        assert_eq!(waiting.take_expired(5), None);
+        assert_eq!(waiting.take_expired(6), None);
+        assert_eq!((waiting.take_expired(7), waiting.len()), (Some(2), 0));
+    }
+}

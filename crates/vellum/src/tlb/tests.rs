@@ -1,6 +1,8 @@
 //! Global identifiers on a machine whose CPUs cache what they walked, and compare it with the tables after each step.
 
+use super::mailbox::{Mailbox, Request};
 use crate::arch::{Prot, TinyBroadcast};
+use crate::cpu::Cx;
 use crate::machine::{Asid, Machine, MemoryRange, RootLoad, Touch};
 use crate::ops::{Access, Advice, MapRequest, Place};
 use crate::phys::Pfn;
@@ -300,6 +302,36 @@ fn identifiers_in_use_survive_rollovers() {
     assert_eq!(after[0].map(|load| load.asid), before[1].map(|load| load.asid), "one identifier on all CPUs");
     check(&vm, &spaces).expect("no stale translation");
     leave(&vm);
+}
+
+/// What is asked of a CPU that has not answered the first of two requests does the work of both, in whichever order they
+/// came (J7).
+#[test]
+fn merged_requests_cover_both() {
+    let vm = boot::<NONE>();
+    let cx = Cx::enter(&vm);
+    let merged = |first: Request, second: Request| {
+        let mailbox = Mailbox::new();
+        mailbox.post(&cx, first).expect("room");
+        mailbox.post(&cx, second).expect("room");
+        mailbox.take(&cx).0.expect("a request")
+    };
+    let one = |space: u64, start: u64, generation: u64| Request {
+        space,
+        start,
+        pages: 1,
+        first: generation,
+        last: generation,
+        detach: 0,
+    };
+    for (first, second) in [(one(7, PAGE, 2), one(7, 9 * PAGE, 3)), (one(7, 9 * PAGE, 3), one(7, PAGE, 2))] {
+        let both = merged(first, second);
+        assert_eq!((both.space, both.first, both.last), (7, 2, 3));
+        let is_within = |page: u64| page >= both.start && (page - both.start) / PAGE < both.pages;
+        assert!(is_within(PAGE) && is_within(9 * PAGE), "{both:?}");
+    }
+    // Which of the spaces is loaded only the owner knows.
+    assert_eq!(merged(one(7, PAGE, 2), one(8, PAGE, 2)).space, 0);
 }
 
 #[test]

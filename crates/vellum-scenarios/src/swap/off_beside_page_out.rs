@@ -1,0 +1,27 @@
+//! E20, beside a page-out: it has counted a slot of the area as used before the area went off, and has not unmapped the
+//! page yet. (Did it count only after it has asked whether the area is on, swapoff would take the area apart meanwhile.)
+
+use vellum_lab::explore::Bound;
+use vellum_lab::scenario::{Known, Prot, Scenario, X, actor};
+
+pub(crate) static SCENARIO: Scenario = Scenario {
+    id: "E20P",
+    title: "swapoff beside a page-out gives up",
+    known: Some(Known { fault: "W3: swapoff polls for what is on its way, and gives up", breaks: |_| true }),
+    invariants: &["I-PROG", "I-ACCESS"],
+    bound: Bound { preemptions: 1, surprises: 1 },
+    start: |cpu| {
+        cpu.map(X, 1, Prot::ReadWrite);
+        cpu.store(X, 1);
+        cpu.swap_on(1);
+    },
+    actors: &[
+        actor("swapoff", |cpu| {
+            cpu.swap_off();
+        }),
+        actor("page-out", |cpu| {
+            cpu.page_out(X, 1);
+        }),
+    ],
+    ..Scenario::DEFAULT
+};
