@@ -115,6 +115,7 @@ scenarios! {
         outlive_failed_attempt,
         lost_by_swapoff,
         lost_by_migration,
+        lost_by_copy,
         taken_by_first_of_two,
         do_not_follow_remap,
         stay_with_freed_slot,

@@ -229,6 +229,8 @@ guards! {
     WaitLooksAgain,
     /// A file's page at its new place is up to date only when it has been copied there. (F2)
     CopiedBeforeShown,
+    /// A copy on write takes the tags along. (E4)
+    CopyTakesTags,
     /// Who makes a page writable in place asks under the lock again whether nobody else has it. (D10)
     ReuseRecounted,
     /// Who waits for a page of a file is woken when it has been read. (F3)

@@ -567,7 +567,9 @@ fn copy_to<M: Machine>(
     // SAFETY: the target was just allocated and nobody else has it; the source stays allocated by the reference. Who
     // shares the source may store to it meanwhile only through a shared mapping, where any mix is as good.
     unsafe { machine.copy_page(machine.frame(source), machine.frame(pfn)) };
-    cx.copy_tags(source, pfn);
+    if M::guard(Guard::CopyTakesTags) {
+        cx.copy_tags(source, pfn);
+    }
     Ok(if replace(cx, space, plan, pfn, Some(source)) { Step::Done(FaultKind::Copied) } else { Step::Retry })
 }
 

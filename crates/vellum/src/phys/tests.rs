@@ -156,6 +156,18 @@ fn blocks_do_not_extend_across_ranges() {
     audit(&vm);
 }
 
+#[test]
+fn freed_blocks_are_not_merged_across_ranges() {
+    let vm = boot(&[(8, 900, 0), (2048, 512, 0), (2560, 512, 0)], &[0]);
+    let cx = Cx::enter(&vm);
+    let halves: Vec<Pfn> = core::iter::from_fn(|| cx.alloc_frame(9, NONE).ok()).collect();
+    assert!(halves.contains(&Pfn(2048)) && halves.contains(&Pfn(2560)), "{halves:?}");
+    halves.into_iter().for_each(|half| cx.free_frame(half));
+    assert_eq!(cx.alloc_frame(10, NONE), Err(Error::OutOfMemory));
+    drop(cx);
+    audit(&vm);
+}
+
 // Frames
 
 #[test]
@@ -830,13 +842,17 @@ fn the_audit_finds_seeded_errors() {
 /// Marks of a page come and go while its generation changes, which is in the same word.
 #[test]
 fn a_pages_flags_do_not_overwrite_each_other() {
-    const ROUNDS: u32 = 300_000;
+    const ROUNDS: u32 = 1_000_000;
     let vm = boot(&[(0x100, 256, 0)], &[0, 0]);
     let pfn = Cx::enter(&vm).alloc_frame(0, RESERVE).expect("a frame");
     let frame = vm.physical().frame(pfn);
+    let is_over = core::sync::atomic::AtomicBool::new(false);
     std::thread::scope(|scope| {
-        scope.spawn(|| (0..ROUNDS).for_each(|round| frame.set_generation(round as u8 % 4)));
-        for _ in 0..ROUNDS {
+        scope.spawn(|| {
+            (0..ROUNDS).for_each(|round| frame.set_generation(round as u8 % 4));
+            is_over.store(true, Relaxed);
+        });
+        while !is_over.load(Relaxed) {
             frame.set_flags(folio::DIRTY);
             assert_ne!(frame.clear_flags(folio::DIRTY) & folio::DIRTY, 0, "a mark is lost");
         }
