@@ -14,3 +14,4 @@ mod regressions;
 mod replays;
 mod soundness;
 mod text;
+mod turns;
