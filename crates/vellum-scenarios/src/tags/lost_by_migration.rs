@@ -28,5 +28,8 @@ pub(crate) static SCENARIO: Scenario = Scenario {
             cpu.load_tagged(X, 6);
         }),
     ],
+    end: |cpu| {
+        cpu.load_tagged(X, 6);
+    },
     ..Scenario::DEFAULT
 };

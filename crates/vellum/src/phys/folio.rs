@@ -125,7 +125,8 @@ impl<M: Machine> Frame<M> {
         self.update_flags(|flags| flags & low & !SWAP_CACHE | add);
     }
 
-    fn update_flags(&self, change: impl Fn(u64) -> u64) {
+    /// Makes of flags, generation and slot what `change` says, which is asked again if they have changed meanwhile.
+    pub(super) fn update_flags(&self, change: impl Fn(u64) -> u64) {
         let word = &self.words[2];
         let mut seen = word.load(Acquire);
         while let Err(now) = word.compare_exchange(seen, change(seen), AcqRel) {

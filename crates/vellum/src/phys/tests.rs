@@ -839,23 +839,19 @@ fn the_audit_finds_seeded_errors() {
     }
 }
 
-/// Marks of a page come and go while its generation changes, which is in the same word.
+/// Flags, generation and slot are in one word: who changes one of them keeps what others change meanwhile.
 #[test]
-fn a_pages_flags_do_not_overwrite_each_other() {
-    const ROUNDS: u32 = 1_000_000;
-    let vm = boot(&[(0x100, 256, 0)], &[0, 0]);
+fn a_change_of_flags_keeps_what_came_between() {
+    let vm = boot(&[(0x100, 256, 0)], &[0]);
     let pfn = Cx::enter(&vm).alloc_frame(0, RESERVE).expect("a frame");
     let frame = vm.physical().frame(pfn);
-    let is_over = core::sync::atomic::AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            (0..ROUNDS).for_each(|round| frame.set_generation(round as u8 % 4));
-            is_over.store(true, Relaxed);
-        });
-        while !is_over.load(Relaxed) {
+    let is_first = core::cell::Cell::new(true);
+    frame.update_flags(|flags| {
+        if is_first.replace(false) {
             frame.set_flags(folio::DIRTY);
-            assert_ne!(frame.clear_flags(folio::DIRTY) & folio::DIRTY, 0, "a mark is lost");
         }
+        flags | folio::LAZY_FREE
     });
+    assert_eq!(frame.flags() & (folio::DIRTY | folio::LAZY_FREE), folio::DIRTY | folio::LAZY_FREE);
     Cx::enter(&vm).free_frame(pfn);
 }

@@ -332,6 +332,19 @@ fn merged_requests_cover_both() {
     }
     // Which of the spaces is loaded only the owner knows.
     assert_eq!(merged(one(7, PAGE, 2), one(8, PAGE, 2)).space, 0);
+    // A dying space is left, whatever else is asked for; two of them do not fit.
+    let leave = |space: u64| Request { detach: space, ..one(space, PAGE, 2) };
+    for (first, second) in [(leave(9), one(7, PAGE, 2)), (one(7, PAGE, 2), leave(9))] {
+        assert_eq!(merged(first, second).detach, 9);
+    }
+    let mailbox = Mailbox::new();
+    mailbox.post(&cx, leave(9)).expect("room");
+    assert_eq!(mailbox.post(&cx, leave(8)), None);
+    // What has been taken is not asked for again.
+    mailbox.take(&cx).0.expect("a request");
+    assert_eq!(mailbox.take(&cx).0, None);
+    mailbox.post(&cx, one(7, 9 * PAGE, 3)).expect("room");
+    assert_eq!(mailbox.take(&cx).0, Some(one(7, 9 * PAGE, 3)));
 }
 
 #[test]

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::arch::Prot;
-use crate::ops::{Advice, FaultError, MapRequest};
-use crate::testing::user::{load, store};
+use crate::ops::{Advice, MapRequest};
+use crate::testing::user::store;
 use core::mem::ManuallyDrop;
 
 #[test]
@@ -119,26 +119,4 @@ fn switching_off_is_known_to_read_inside_the_core() {
     store(&space, address, 1).expect("a page");
     space.advise(address, PAGE as u64, Advice::PageOut).expect("mapped");
     let _ = vm.swap_off(area);
-}
-
-#[test]
-fn a_page_that_is_lost_gives_its_slot_back() {
-    let vm = boot::<X86_64>();
-    let device = Device::new(10);
-    vm.swap_on(device.clone(), 0).expect("an area");
-    let space = vm.create_space().expect("memory");
-    let length = PAGE as u64;
-    let address = space.map(&MapRequest::anonymous(length, Prot::READ_WRITE)).expect("room");
-    store(&space, address, 1).expect("memory");
-    space.advise(address, length, Advice::PageOut).expect("a mapping");
-    assert_eq!(vm.swap_usage().used, 1);
-    device.0.fails.store(true, SeqCst);
-    for _ in 0..2 {
-        assert!(matches!(load(&space, address), Err(FaultError::Bus { .. })), "it is gone for good");
-    }
-    // No entry names the slot any more, and none is counted.
-    vm.audit().expect("a sound machine");
-    drop(space);
-    vm.quiesce();
-    assert_eq!(vm.swap_usage().used, 0);
 }
