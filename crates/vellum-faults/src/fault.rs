@@ -7,7 +7,7 @@
 //! kind: Y3
 //! file: tlb/batch.rs
 //! scenarios: A17 A3
-//! tests: vellum tlb::, vellum-lab --test lab hosted::
+//! tests: vellum-lab --test lab hosted::
 //! expect: scenario
 //! --- find
 //!             Some(owed) => owed.end = owed.end.max(end),
@@ -34,7 +34,7 @@ pub struct Fault {
     pub file: String,
     /// The scenarios concerned, by their ids; some may not be written yet.
     pub scenarios: Vec<String>,
-    /// The tests concerned, for when no scenario finds it.
+    /// The tests concerned beside the core's own, for when no scenario finds it.
     pub tests: Vec<TestRun>,
     /// Who is to find it.
     pub expect: Expect,

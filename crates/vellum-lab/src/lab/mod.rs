@@ -13,7 +13,7 @@ pub(crate) use user::{Action, UserError};
 use crate::compressor::Compressor;
 use crate::contract;
 use crate::explore::{WordId, access, sim};
-use crate::hardware::{Bus, Checks, FrameKinds, HostMemory, MachineConfig, Mmu, NoHostMemory, ViolationLog};
+use crate::hardware::{Bus, Checks, FrameKinds, HostMemory, MachineConfig, Mmu, NoHostMemory, Peek, ViolationLog};
 use crate::poison::lock;
 use std::sync::Mutex;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
@@ -202,18 +202,21 @@ impl<A: Arch> Lab<A> {
     /// What `cpu` would read if it cached the translation of `address` now, or found that there is none.
     pub(crate) fn words_of_fill<K: FrameKinds>(&self, kinds: &K, cpu: usize, address: u64) -> Vec<WordId> {
         let peek = lock(&self.cpus[cpu].mmu).peek(&self.bus(kinds), address);
-        if peek.entries.is_empty() {
-            return Vec::new();
-        }
-        let frames = peek.tables.iter().copied().chain(peek.frame);
-        let uses = frames.flat_map(|frame| access::words_read_by(|| kinds.frame_kind(frame)));
-        peek.entries.iter().filter_map(|&entry| access::word_at(entry)).chain(uses).collect()
+        // What is cached is not read again.
+        if peek.entries.is_empty() { Vec::new() } else { words_of_way(kinds, &peek) }
     }
 
     fn bus<'a, K>(&'a self, kinds: &'a K) -> Bus<'a, A, K> {
         // Entries are half changed at most times: tables are compared with caches only where nothing is under way.
         Bus { memory: &self.memory, kinds, checks: Checks { frames: true, tables: false } }
     }
+}
+
+/// What the hardware reads on the way to a word: the entries, and what the frames on it are used for.
+fn words_of_way<K: FrameKinds>(kinds: &K, peek: &Peek) -> Vec<WordId> {
+    let frames = peek.tables.iter().copied().chain(peek.frame);
+    let uses = frames.flat_map(|frame| access::words_read_by(|| kinds.frame_kind(frame)));
+    peek.entries.iter().filter_map(|&entry| access::word_at(entry)).chain(uses).collect()
 }
 
 /// Ends the execution if the hardware found something.

@@ -1,6 +1,6 @@
 //! User accesses: translate, fault, try again, touch the word.
 
-use super::{Lab, report_all};
+use super::{Lab, report_all, words_of_way};
 use crate::explore::{WordId, access, sim};
 use crate::hardware::{Bus, Fault, FaultReason, FrameKinds, HostMemory, Peek, Translated, ViolationLog};
 use crate::poison::lock;
@@ -99,9 +99,7 @@ impl<A: Arch> Lab<A> {
         let cpu = sim::current_cpu();
         let peek = sim::quietly(|| lock(&self.cpus[cpu].mmu).peek(&self.bus(kinds), address));
         let mut words = vec![(WordId::of_tlb(cpu), true)];
-        words.extend(peek.entries.iter().filter_map(|&entry| Some((access::word_at(entry)?, false))));
-        let frames = peek.tables.iter().copied().chain(peek.frame);
-        words.extend(frames.flat_map(|frame| access::words_read_by(|| kinds.frame_kind(frame))).map(|w| (w, false)));
+        words.extend(words_of_way(kinds, &peek).into_iter().map(|word| (word, false)));
         words.extend(self.word_in_frame(&peek, address).map(|word| (word, kind == Access::Write)));
         let is_file = |frame| sim::quietly(|| kinds.frame_kind(frame)) == Some(Kind::File);
         if kind == Access::Write && peek.frame.is_some_and(is_file) {

@@ -226,13 +226,17 @@ impl<A: Arch> World<A> {
         pages << A::PAGE_SHIFT
     }
 
+    /// The pages whose translations the hardware may cache when it likes.
+    fn watched(&self) -> Vec<u64> {
+        if A::semantics().software_tlb { Vec::new() } else { lock(&self.shared.watched).clone() }
+    }
+
     /// Each CPU and watched page such that the CPU could begin to cache something by way of the entry at `address`.
     fn possible_fills(&self, address: usize) -> Vec<(usize, u64)> {
         if !self.may_be_cached(address) {
             return Vec::new();
         }
-        let watched = lock(&self.shared.watched).clone();
-        let machine = self.vm().machine();
+        let (watched, machine) = (self.watched(), self.vm().machine());
         let pages = |cpu| watched.iter().map(move |&page| (cpu, page));
         let all = (0..self.scenario.actors.len()).flat_map(pages);
         all.filter(|&(cpu, page)| machine.could_fill(&self.toy, cpu, page, address)).collect()
@@ -240,11 +244,7 @@ impl<A: Arch> World<A> {
 
     /// Each watched page whose translation `cpu` could cache now, and does not.
     fn possible_fills_on(&self, cpu: usize) -> Vec<u64> {
-        if A::semantics().software_tlb {
-            return Vec::new();
-        }
-        let watched = lock(&self.shared.watched).clone();
-        watched.into_iter().filter(|&page| self.vm().machine().could_fill_now(&self.toy, cpu, page)).collect()
+        self.watched().into_iter().filter(|&page| self.vm().machine().could_fill_now(&self.toy, cpu, page)).collect()
     }
 
     fn fill_for(&self, cpu: usize, page: u64) {
@@ -538,11 +538,7 @@ impl<A: Arch> Execution for World<A> {
     }
 
     fn words_of_fills_on(&self, cpu: usize) -> Vec<WordId> {
-        if A::semantics().software_tlb {
-            return Vec::new();
-        }
-        let watched = lock(&self.shared.watched).clone();
-        watched.into_iter().flat_map(|page| self.vm().machine().words_of_fill(&self.toy, cpu, page)).collect()
+        self.watched().into_iter().flat_map(|page| self.vm().machine().words_of_fill(&self.toy, cpu, page)).collect()
     }
 
     fn fill_on(&self, cpu: usize, which: u8) {
