@@ -1,12 +1,12 @@
 //! What happens at an access to shared memory.
 
-use super::Execution;
 use super::buffer::{self, Delayed};
 use super::choice::{ChoiceKind, Cost};
 use super::sim::{self, Sim};
 use super::visible::WordId;
-use super::{record, tasks, wait};
+use super::{Execution, record, tasks, wait};
 use std::cell::RefCell;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::{self, SeqCst};
 use vellum::sync::{Modify, Word};
 
@@ -80,7 +80,8 @@ pub fn touch(words: &[(WordId, bool)]) {
     touch_what(|| words.to_vec());
 }
 
-/// [`touch`] for words that depend on the state: they are asked for again when an interrupt or others came first.
+/// [`touch`] for words that depend on the state: they are asked for again when an interrupt or others came first, and
+/// when stores arrive, until all that there are then have been touched.
 pub fn touch_what(words: impl Fn() -> Vec<(WordId, bool)>) {
     if !is_explored() {
         return;
@@ -92,7 +93,12 @@ pub fn touch_what(words: impl Fn() -> Vec<(WordId, bool)>) {
         now.replace(words());
         wait::before_touching(now.borrow().clone(), false)
     });
-    now.borrow().iter().for_each(|&(word, writes)| also_touch(word, writes));
+    let mut touched = now.into_inner();
+    touched.iter().for_each(|&(word, writes)| also_touch(word, writes));
+    while let Some(&(word, writes)) = words().iter().find(|word| !touched.contains(word)) {
+        also_touch(word, writes);
+        touched.push((word, writes));
+    }
 }
 
 /// [`touch`] for words in memory, by their addresses.
@@ -182,6 +188,8 @@ enum Reach {
 enum Pass {
     /// Nothing: nobody else looks at the word, or another execution stands for this one; and no interrupt has come.
     Free,
+    /// It is a write to this word, which nobody else looks at, and no interrupt has come: the step has begun.
+    Unseen(WordId),
     /// The step has begun, if there is such a word, and others may run, or an interrupt be taken.
     Stop,
 }
@@ -191,7 +199,8 @@ fn before<W: Word>(word: &W, reach: Reach) -> usize {
     let address = (&raw const *word).addr();
     match sim::with(|sim| sim.pass(address, reach)) {
         Pass::Free => (),
-        Pass::Stop => stop_or_let_others_run(address, reach),
+        Pass::Unseen(word) if !do_fills_show(address) => sim::with(|sim| sim.touch_invisible(word, true)),
+        Pass::Unseen(_) | Pass::Stop => stop_or_let_others_run(address, reach),
     }
     if let Some(broken) = sim::checked(address) {
         sim::report(&broken.invariant, broken.detail);
@@ -210,7 +219,8 @@ fn stop_or_let_others_run(address: usize, reach: Reach) {
         tasks::stop();
     };
     let drains = reach == Reach::WriteAndDrain;
-    let shows = || sim::with(|sim| sim.is_visible(id) || drains && sim.delays_stores());
+    let shows =
+        || sim::with(|sim| sim.is_visible(id) || drains && sim.delays_stores()) || writes && do_fills_show(address);
     wait::begun_step(shows, || wait::before_touching(touched_by(id, address, writes), drains));
     sim::with(|sim| {
         if let Some(id) = sim.regions.word(address) {
@@ -219,14 +229,37 @@ fn stop_or_let_others_run(address: usize, reach: Reach) {
     });
 }
 
-/// What an access touches: beside the word every TLB, if CPUs may fill theirs just before it.
+/// What an access touches: beside the word, if it changes that, what CPUs touch that cache it just before.
 fn touched_by(word: WordId, address: usize, writes: bool) -> Vec<(WordId, bool)> {
     let mut words = vec![(word, writes)];
-    let (cpus, execution) = (sim::with(|sim| sim.cpus.len()), sim::execution());
-    if writes && execution.is_some_and(|execution| sim::quietly(|| execution.may_be_cached(address))) {
-        words.extend((0..cpus).map(|cpu| (WordId::of_tlb(cpu), true)));
+    if writes {
+        words.extend(touched_by_fills(address));
     }
     words
+}
+
+/// What CPUs touch that cache what lies at `address` before it changes: their TLBs, and what they read on the way.
+pub(super) fn touched_by_fills(address: usize) -> Vec<(WordId, bool)> {
+    let Some(execution) = caching(address) else { return Vec::new() };
+    let read = sim::quietly(|| execution.words_of_fills(address));
+    tlbs().map(|tlb| (tlb, true)).chain(read.into_iter().map(|word| (word, false))).collect()
+}
+
+/// Whether others touch some of that.
+fn do_fills_show(address: usize) -> bool {
+    let is_visible = |word: WordId| sim::with(|sim| sim.is_visible(word));
+    let is_read_visible =
+        |execution: Arc<dyn Execution>| sim::quietly(|| execution.words_of_fills(address)).into_iter().any(is_visible);
+    caching(address).is_some_and(|execution| tlbs().any(is_visible) || is_read_visible(execution))
+}
+
+/// The execution, if CPUs may cache what lies at `address`.
+fn caching(address: usize) -> Option<Arc<dyn Execution>> {
+    sim::execution().filter(|execution| sim::quietly(|| execution.may_be_cached(address)))
+}
+
+fn tlbs() -> impl Iterator<Item = WordId> {
+    (0..sim::with(|sim| sim.cpus.len())).map(WordId::of_tlb)
 }
 
 /// Before a store of `cpu` changes the memory at `address`: the last chance for other CPUs to cache what it says. Whether
@@ -237,8 +270,8 @@ pub(super) fn about_to_change(cpu: usize, address: usize, size: usize, old: u64,
         return false;
     }
     let Some(execution) = sim::execution() else { return false };
-    let filled =
-        size == 8 && fill(&*execution, |execution| execution.fills(address), |execution, n| execution.fill(address, n));
+    let filled = size == 8
+        && fill(|| execution.fills(address), || touched_by_fills(address), |which| execution.fill(address, which));
     if is_drawn {
         record::note_store(&*execution, cpu, address, size, (old, new));
     }
@@ -254,26 +287,24 @@ pub fn turn(cpu: usize) {
     {
         let read = || sim::quietly(|| execution.words_of_fills_on(cpu)).into_iter().map(|word| (word, false));
         touch_what(|| std::iter::once((WordId::of_tlb(cpu), true)).chain(read()).collect());
-        fill(&*execution, |execution| execution.fills_on(cpu), |execution, n| execution.fill_on(cpu, n));
+        // What it touches belongs to the step already.
+        fill(|| execution.fills_on(cpu), Vec::new, |which| execution.fill_on(cpu, which));
     }
 }
 
 /// CPUs fill their TLBs, or not, in any of the ways that there are. Whether one did.
-fn fill(
-    execution: &dyn Execution,
-    ways: impl Fn(&dyn Execution) -> u8,
-    carry_out: impl Fn(&dyn Execution, u8),
-) -> bool {
+fn fill(ways: impl Fn() -> u8, touched: impl Fn() -> Vec<(WordId, bool)>, carry_out: impl Fn(u8)) -> bool {
     let mut filled = false;
     loop {
-        let ways = sim::quietly(|| ways(execution)) as usize;
+        let ways = sim::quietly(&ways) as usize;
         let chosen = sim::with(|sim| sim.choose(ChoiceKind::Fill, ways + 1, Cost::Surprise, &[]));
         if chosen == 0 {
             return filled;
         }
         filled = true;
-        sim::with(|sim| (0..sim.cpus.len()).for_each(|cpu| sim.disturb_held(WordId::of_tlb(cpu), true, None)));
-        sim::quietly(|| carry_out(execution, chosen as u8 - 1));
+        let words = touched();
+        sim::with(|sim| words.into_iter().for_each(|(word, writes)| sim.touch(word, writes)));
+        sim::quietly(|| carry_out(chosen as u8 - 1));
     }
 }
 
@@ -306,7 +337,10 @@ impl Sim {
         if self.is_visible(id) || reach == Reach::WriteAndDrain && self.delays_stores() {
             return Pass::Stop;
         }
-        self.touch_invisible(id, writes);
+        if writes {
+            return Pass::Unseen(id);
+        }
+        self.touch_invisible(id, false);
         Pass::Free
     }
 

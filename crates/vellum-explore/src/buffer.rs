@@ -151,9 +151,9 @@ impl Sim {
         self.cpus.iter().enumerate().flat_map(|(cpu, sim_cpu)| sim_cpu.stores.iter().map(move |delayed| (cpu, delayed)))
     }
 
-    /// Words with delayed stores.
-    pub(super) fn delayed_words(&self) -> impl Iterator<Item = WordId> {
-        self.delayed().map(|(_, delayed)| delayed.word)
+    /// Words with delayed stores, and where they lie.
+    pub(super) fn delayed_words(&self) -> impl Iterator<Item = (WordId, usize)> {
+        self.delayed().map(|(_, delayed)| (delayed.word, delayed.address))
     }
 
     fn choose_store(&mut self, options: usize) -> usize {

@@ -91,6 +91,12 @@ pub trait Execution: Send + Sync {
         0
     }
 
+    /// What CPUs could read if they cached what lies at `address` before it changes.
+    fn words_of_fills(&self, address: usize) -> Vec<WordId> {
+        let _ = address;
+        Vec::new()
+    }
+
     /// Carries out one of them.
     fn fill(&self, address: usize, which: u8) {
         let _ = (address, which);
@@ -102,7 +108,7 @@ pub trait Execution: Send + Sync {
         0
     }
 
-    /// What `cpu` could read if it cached anything before it turns to other tables.
+    /// What `cpu` could read if it cached something before it turns to other tables.
     fn words_of_fills_on(&self, cpu: usize) -> Vec<WordId> {
         let _ = cpu;
         Vec::new()

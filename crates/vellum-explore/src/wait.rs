@@ -2,7 +2,7 @@
 
 use super::choice::{ChoiceKind, Cost};
 use super::sim::{self, Doing, Parked, Phase, Sim};
-use super::{Broken, WordId, buffer, interrupt, record, tasks};
+use super::{Broken, WordId, access, buffer, interrupt, record, tasks};
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::SeqCst;
 
@@ -59,13 +59,16 @@ pub(super) fn is_preempted(parked: impl Fn() -> Parked) -> Option<bool> {
 
 /// What the current CPU is about to do before it touches `words`; if it `drains`, its own delayed stores arrive then.
 pub(super) fn before_touching(mut words: Vec<(WordId, bool)>, drains: bool) -> Parked {
-    sim::with(|sim| {
+    let arriving: Vec<(WordId, usize)> = sim::with(|sim| {
         let drains = drains && !sim.cpus[sim::current_cpu()].stores.is_empty();
-        if drains || words.iter().any(|&(word, _)| sim.is_awaited(word)) {
-            // Which stores arrive on the way is a matter of what all buffers hold.
-            words.extend(sim.delayed_words().map(|word| (word, true)));
-        }
+        // Which stores arrive on the way is a matter of what all buffers hold.
+        let arrive = drains || words.iter().any(|&(word, _)| sim.is_awaited(word));
+        if arrive { sim.delayed_words().collect() } else { Vec::new() }
     });
+    for (word, address) in arriving {
+        words.push((word, true));
+        words.extend(access::touched_by_fills(address));
+    }
     Parked { words, ..Parked::default() }
 }
 

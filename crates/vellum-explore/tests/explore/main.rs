@@ -8,6 +8,7 @@ mod divided;
 mod interrupts;
 mod litmus;
 mod minimal;
+mod mmu;
 mod nondeterminism;
 mod reference;
 mod regressions;

@@ -10,6 +10,8 @@ use vellum::phys::Pfn;
 pub struct Peek {
     /// Addresses, in the host's memory, of the table entries that the walk reads; empty for a hit.
     pub entries: Vec<usize>,
+    /// Whether the last of them is one of the lowest level.
+    pub reaches_leaf: bool,
     /// The frame, if the way leads to one.
     pub frame: Option<Pfn>,
     /// The frames of the tables that the walk reads.
@@ -31,6 +33,7 @@ impl<A: Arch> Mmu<A> {
             let Some(word) = bus.memory.word(table, index::<A>(address, level)) else { return peek };
             peek.entries.push(word.as_ptr().addr());
             peek.tables.push(table);
+            peek.reaches_leaf = level == 0;
             match A::decode(word.load(std::sync::atomic::Ordering::Relaxed), level) {
                 Entry::Table(next) if level > 0 => (table, level) = (next, level - 1),
                 Entry::Page(pfn, _) if level == 0 => {

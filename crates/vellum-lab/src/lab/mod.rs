@@ -199,6 +199,26 @@ impl<A: Arch> Lab<A> {
         !peek.entries.is_empty() && peek.frame.is_some()
     }
 
+    /// What decides whether `cpu` can begin to cache something about `address` by way of the table entry at the host's
+    /// address `entry`: the whole way if it passes there, and else that part which could come to lead there.
+    pub(crate) fn words_of_fill_by<K: FrameKinds>(
+        &self,
+        kinds: &K,
+        cpu: usize,
+        address: u64,
+        entry: usize,
+    ) -> Vec<WordId> {
+        let mut peek = lock(&self.cpus[cpu].mmu).peek(&self.bus(kinds), address);
+        if peek.entries.is_empty() {
+            return Vec::new();
+        }
+        if !peek.entries.contains(&entry) {
+            peek.frame = None;
+            peek.entries.truncate(peek.entries.len() - peek.reaches_leaf as usize);
+        }
+        words_of_way(kinds, &peek)
+    }
+
     /// What `cpu` would read if it cached the translation of `address` now, or found that there is none.
     pub(crate) fn words_of_fill<K: FrameKinds>(&self, kinds: &K, cpu: usize, address: u64) -> Vec<WordId> {
         let peek = lock(&self.cpus[cpu].mmu).peek(&self.bus(kinds), address);

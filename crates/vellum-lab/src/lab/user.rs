@@ -89,9 +89,6 @@ impl<A: Arch> Lab<A> {
     fn touch_way<K: FrameKinds>(&self, kinds: &K, address: u64, kind: Access) {
         if sim::is_exploring() {
             access::touch_what(|| self.words_of(kinds, address, kind));
-            for (word, writes) in self.words_of(kinds, address, kind) {
-                access::also_touch(word, writes);
-            }
         }
     }
 

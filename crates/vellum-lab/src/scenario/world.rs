@@ -236,10 +236,14 @@ impl<A: Arch> World<A> {
         if !self.may_be_cached(address) {
             return Vec::new();
         }
-        let (watched, machine) = (self.watched(), self.vm().machine());
-        let pages = |cpu| watched.iter().map(move |&page| (cpu, page));
-        let all = (0..self.scenario.actors.len()).flat_map(pages);
-        all.filter(|&(cpu, page)| machine.could_fill(&self.toy, cpu, page, address)).collect()
+        let machine = self.vm().machine();
+        self.imaginable_fills().filter(|&(cpu, page)| machine.could_fill(&self.toy, cpu, page, address)).collect()
+    }
+
+    /// Each CPU and watched page.
+    fn imaginable_fills(&self) -> impl Iterator<Item = (usize, u64)> {
+        let watched = self.watched();
+        (0..self.scenario.actors.len()).flat_map(move |cpu| watched.clone().into_iter().map(move |page| (cpu, page)))
     }
 
     /// Each watched page whose translation `cpu` could cache now, and does not.
@@ -547,6 +551,11 @@ impl<A: Arch> Execution for World<A> {
 
     fn fills(&self, address: usize) -> u8 {
         self.possible_fills(address).len().min(200) as u8
+    }
+
+    fn words_of_fills(&self, address: usize) -> Vec<WordId> {
+        let (fills, machine) = (self.imaginable_fills(), self.vm().machine());
+        fills.flat_map(|(cpu, page)| machine.words_of_fill_by(&self.toy, cpu, page, address)).collect()
     }
 
     fn fill(&self, address: usize, which: u8) {
