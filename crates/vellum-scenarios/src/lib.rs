@@ -180,6 +180,7 @@ scenarios! {
         half_made_mapping_unmapped,
         place_looked_at_before_claim,
         gap_mapped_beside_growth,
+        class_given_up_in_use,
         replaced_before_flush,
     }
     /// Reclaim and lazy freeing.

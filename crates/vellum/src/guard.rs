@@ -35,6 +35,8 @@ guards! {
     RecheckAbove,
     /// Who locks a table looks whether it has been unlinked meanwhile. (B16, G4)
     StaleCheck,
+    /// A class is found unused under the registry's lock under which it is given up. (G15)
+    ClassUnderLock,
     /// A table is found empty under the locks under which it is unlinked. (B15)
     EmptyUnderLock,
     /// A descent decides by one read of each entry. (B20)

@@ -126,9 +126,13 @@ impl<M: Machine> Attributes<M> {
             | (self.policy.to_bits() as u64) << POLICY_SHIFT
     }
 
+    /// By identities, not addresses: where something lies in memory does not decide what the core does.
     fn hash(&self) -> usize {
-        let object = self.object.map_or(0, |object| object.as_ptr() as u64);
-        let space = self.space.map_or(0, |space| space.as_ptr() as u64);
+        // SAFETY: the class has a reference to its object, and slots of its space or an operation in it; whoever is
+        // about to make the class has both.
+        let (object, space) = unsafe {
+            (self.object.map_or(0, |object| object.as_ref().id()), self.space.map_or(0, |space| space.as_ref().id()))
+        };
         let mix = (self.bits() ^ object.rotate_left(20) ^ self.delta.rotate_left(40) ^ space.rotate_left(50))
             .wrapping_mul(0x9e37_79b9_7f4a_7c15);
         (mix >> 40) as usize
@@ -407,7 +411,9 @@ impl<M: Machine> Cx<'_, M> {
         let classes = self.vm().classes();
         let object = {
             let _guard = classes.lock.lock(self, Rank::Classes);
-            if record.count.load(Acquire) != 0 || record.linked.load(Relaxed) == 0 {
+            // A mapping may have come that says the class.
+            let is_used = record.count.load(Acquire) != 0 && M::guard(Guard::ClassUnderLock);
+            if is_used || record.linked.load(Relaxed) == 0 {
                 return;
             }
             self.unlink(id, record);
