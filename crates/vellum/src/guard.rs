@@ -179,6 +179,14 @@ guards! {
     /// A page of an object, or a copy of it, is mapped only if, under the leaf's lock, it is still the object's.
     /// (F11, F12)
     CachedUnderLock,
+    /// A fault shows no page that is being cut off, which it finds out under the leaf's lock. (F12, F14)
+    CutUnderLock,
+    /// Truncation unmaps again when the pages have left the cache. (F11)
+    UnmappedAgain,
+    /// Nobody uses a page before who added it has looked at the length again. (F13)
+    LastLookFirst,
+    /// What another mapping replaces is flushed under the leaf's lock. (B23)
+    ReplacedUnderLock,
     /// Reclaim takes a reference to a page only if there is one. (I9)
     IsolateCounted,
     /// Whether a page was stored to is asked when nobody else can have a reference any more. (I8)

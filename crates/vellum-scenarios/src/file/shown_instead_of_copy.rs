@@ -2,12 +2,13 @@
 //! cache only after that; so a load in between finds it there, and shows the file's byte where the program's own was.
 
 use vellum_lab::explore::Bound;
-use vellum_lab::scenario::{Known, Prot, Scenario, X, Y, actor};
+use vellum_lab::scenario::{Prot, Scenario, X, Y, actor};
+use vellum::Guard;
 
 pub(crate) static SCENARIO: Scenario = Scenario {
     id: "F14",
     title: "the file shows through where truncation took a private copy",
-    known: Some(Known { fault: "D5: a fault finds the page in the cache without asking the length", breaks: |_| true }),
+    guards: &[Guard::CutUnderLock],
     invariants: &["I-LOST", "I-GONE"],
     bound: Bound { preemptions: 1, surprises: 1 },
     start: |cpu| {

@@ -3,15 +3,14 @@
 //! is flushed first (D9); range operations need the same.
 
 use vellum_lab::explore::Bound;
-use vellum_lab::scenario::{Known, Prot, Scenario, X, actor};
+use vellum_lab::scenario::{Prot, Scenario, X, actor};
+use vellum::Guard;
 
 pub(crate) static SCENARIO: Scenario = Scenario {
     id: "B23",
     title: "the page of a new mapping is used before the old one is flushed",
-    known: Some(Known {
-        fault: "D7: range operations flush before they let go of a leaf only where entries must be broken before made",
-        breaks: |mode| !mode.semantics.break_before_make,
-    }),
+    guards: &[Guard::ReplacedUnderLock],
+    breaks: |mode| !mode.semantics.break_before_make,
     invariants: &["I-LOST"],
     bound: Bound { preemptions: 1, surprises: 1 },
     start: |cpu| {

@@ -105,6 +105,10 @@ pub(crate) struct Inner<M> {
     cache: Cache<M>,
     /// Held while dirty pages are written, so that an older state of a page never overtakes a newer one.
     writing: SleepLock<M>,
+    /// While it is made shorter, the first page that goes; else [`u64::MAX`].
+    cut_from: AtomicU64<M>,
+    /// Held while it is made shorter.
+    cutting: SleepLock<M>,
     /// The first of the classes that show it; under the lock of the classes' registry, read without.
     pub(crate) classes: AtomicU32<M>,
     /// Under the lock of [`Objects`].
@@ -165,6 +169,19 @@ impl<M: Machine> Inner<M> {
     /// Length in pages, the last of which may be used in part.
     pub(crate) fn pages(&self) -> u64 {
         self.length().div_ceil(1 << M::Arch::PAGE_SHIFT)
+    }
+
+    /// Whether page `index` is being cut off. Whoever finds, with the lock of a leaf, that it is not may show the page
+    /// there: truncation comes to that leaf later (F14).
+    #[inline(always)]
+    pub(crate) fn is_cut(&self, index: u64) -> bool {
+        self.cut_from.load(SeqCst) <= index
+    }
+
+    /// Sleeps until the object is not being made shorter. Without a [`Cx`].
+    #[cold]
+    fn await_cut(&self, vm: &Vm<M>) {
+        drop(self.cutting.lock(vm));
     }
 
     /// Pages held in memory.
@@ -230,6 +247,8 @@ fn create<M: Machine>(vm: &Vm<M>, source: Source<M>) -> Result<Object<'_, M>, Er
         source,
         cache: Cache::new(),
         writing: SleepLock::new(),
+        cut_from: AtomicU64::new(u64::MAX),
+        cutting: SleepLock::new(),
         classes: AtomicU32::new(0),
         links: Links::new(),
     };

@@ -5,11 +5,15 @@
 //! | `words[0]` | address of the object's [`Inner`]; 0 once it has left the cache | who adds and removes the page |
 //! | `words[1]` | index in the object | who adds the page |
 //! | `words[2]` | flags: see [`crate::phys::folio`] | who adds the page, then its users, atomically |
-//! | `halves[0]` | [`READING`] → [`UP_TO_DATE`] or [`FAILED`] | who adds the page |
+//! | `halves[0]` | [`READING`] or [`AWAITED`] → [`UP_TO_DATE`], [`FAILED`] or [`WITHDRAWN`] | who adds the page |
 //!
 //! A page of a file enters the cache *before* it is read, marked [`READING`]: so it is read once however many CPUs want
 //! it, and what was read can never replace something newer. The others sleep on the mark. A page that could not be
 //! read leaves the cache before they are woken, and each of them reports the error.
+//!
+//! Nobody uses a page, of shared memory either, before who added it has looked at the length *again*: the object may
+//! have been made shorter, and who did that may have passed by already. Then the page is withdrawn, and who waits for it
+//! looks anew (F13).
 
 use super::{Backing, Inner, IoError};
 use crate::cpu::Cx;
@@ -18,16 +22,21 @@ use crate::machine::Machine;
 use crate::phys::folio::{DIRTY, SHARED_MEMORY};
 use crate::phys::{AllocFlags, Frame, Kind, Pfn, Physical};
 use crate::space::RssKind;
+use crate::sync::fence;
 use crate::vm::Vm;
 use core::ptr::NonNull;
-use core::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
+use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 
-/// In `halves[0]`: the contents are being read.
+/// In `halves[0]`: the contents are being read, or the page is about to be withdrawn.
 const READING: u32 = 1;
 /// The contents are there.
 const UP_TO_DATE: u32 = 2;
 /// The contents could not be read, and the page has left the cache.
 const FAILED: u32 = 3;
+/// The page has left the cache unread, as the object had become shorter.
+const WITHDRAWN: u32 = 4;
+/// As [`READING`], and somebody sleeps for it.
+const AWAITED: u32 = 5;
 
 /// Why there is no page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,25 +105,45 @@ pub(crate) fn get_page<M: Machine>(
 ) -> Result<(Pfn, bool), PageError> {
     // SAFETY: the caller has a reference.
     let inner = unsafe { object.as_ref() };
-    let found = inner.cache().find(&Cx::enter(vm), index);
-    if let Some(pfn) = found {
-        return wait(vm, index, pfn).map(|pfn| (pfn, false));
+    loop {
+        if index >= inner.pages() {
+            return Err(PageError::BeyondEnd { index });
+        }
+        if inner.is_cut(index) {
+            inner.await_cut(vm);
+            continue;
+        }
+        let found = inner.cache().find(&Cx::enter(vm), index);
+        let added = match found {
+            Some(pfn) => Added::Other(pfn),
+            None => add_page(vm, inner, index)?,
+        };
+        match added {
+            Added::Ours(pfn) => return fill_added(vm, inner, index, pfn).map(|was_read| (pfn, was_read)),
+            Added::Other(pfn) => {
+                if let Some(pfn) = wait(vm, index, pfn)? {
+                    return Ok((pfn, false));
+                }
+            }
+        }
     }
+}
+
+/// Makes the page that the caller has added ready for use; whether it had to be read.
+fn fill_added<M: Machine>(vm: &Vm<M>, inner: &Inner<M>, index: u64, pfn: Pfn) -> Result<bool, PageError> {
+    // Either whoever truncates finds the page, or the new length is seen here.
+    fence::<M>(SeqCst);
     if index >= inner.pages() {
+        // He may have passed by already.
+        drop(Reading { vm, inner, index, pfn, outcome: WITHDRAWN });
         return Err(PageError::BeyondEnd { index });
     }
-    let added = add_page(vm, inner, index)?;
-    if let Added::Ours(pfn) = added
-        && index >= inner.pages()
-    {
-        // Truncated since: whoever truncates may have passed by already.
-        abandon(vm, inner, index, pfn);
-        return Err(PageError::BeyondEnd { index });
-    }
-    match (added, inner.backing()) {
-        (Added::Ours(pfn), Some(backing)) => read(vm, inner, backing, index, pfn).map(|()| (pfn, true)),
-        (Added::Ours(pfn), None) => Ok((pfn, false)),
-        (Added::Other(pfn), _) => wait(vm, index, pfn).map(|pfn| (pfn, false)),
+    match inner.backing() {
+        Some(backing) => read(vm, inner, backing, index, pfn).map(|()| true),
+        None => {
+            publish(vm, vm.physical().frame(pfn), UP_TO_DATE);
+            Ok(false)
+        }
     }
 }
 
@@ -140,11 +169,6 @@ pub(crate) fn read_ahead<M: Machine>(vm: &Vm<M>, object: NonNull<Inner<M>>, firs
     reads
 }
 
-/// Takes a page that was added just now out of the cache, and drops the caller's reference.
-fn abandon<M: Machine>(vm: &Vm<M>, inner: &Inner<M>, index: u64, pfn: Pfn) {
-    drop(Reading { vm, inner, index, pfn, outcome: FAILED });
-}
-
 /// Marks a page, whose contents are about to be put there by the caller, as being read. It is not in the cache yet.
 pub(crate) fn begin_filling<M: Machine>(frame: &Frame<M>) {
     frame.halves[0].store(READING, Release);
@@ -152,8 +176,15 @@ pub(crate) fn begin_filling<M: Machine>(frame: &Frame<M>) {
 
 /// Marks a page's contents as there, and wakes who waits for them.
 pub(crate) fn end_filling<M: Machine>(cx: &Cx<'_, M>, frame: &Frame<M>) {
-    frame.halves[0].store(UP_TO_DATE, Release);
-    cx.vm().machine().wake(frame.halves[0].as_core());
+    publish(cx.vm(), frame, UP_TO_DATE);
+}
+
+/// Says what has become of a page that was being read, and wakes who waits for that.
+fn publish<M: Machine>(vm: &Vm<M>, frame: &Frame<M>, outcome: u32) {
+    let state = &frame.halves[0];
+    if state.swap(outcome, AcqRel) == AWAITED && M::guard(Guard::ReadersWoken) {
+        vm.machine().wake(state.as_core());
+    }
 }
 
 /// Whether the cached page of `frame` belongs to `object`, still. Exact for who holds the lock of a leaf that shows, or
@@ -171,9 +202,11 @@ enum Added {
     Other(Pfn),
 }
 
-/// Allocates page `index`, zeroed, and adds it to the cache; a file's is to be read then.
+/// Allocates page `index`, zeroed, and adds it to the cache; it is to be made ready for use then.
 fn add_page<M: Machine>(vm: &Vm<M>, inner: &Inner<M>, index: u64) -> Result<Added, PageError> {
-    let (flags, state) = if inner.is_file() { (0, READING) } else { (SHARED_MEMORY, UP_TO_DATE) };
+    let flags = if inner.is_file() { 0 } else { SHARED_MEMORY };
+    let is_ready = !inner.is_file() && !M::guard(Guard::LastLookFirst);
+    let state = if is_ready { UP_TO_DATE } else { READING };
     let cx = Cx::enter(vm);
     let pfn = cx.alloc_zeroed(0, AllocFlags::NONE).map_err(|_| PageError::OutOfMemory)?;
     let frame = vm.physical().frame(pfn);
@@ -199,16 +232,20 @@ fn add_page<M: Machine>(vm: &Vm<M>, inner: &Inner<M>, index: u64) -> Result<Adde
     result.map(|(other, _)| Added::Other(other)).map_err(|_| PageError::OutOfMemory)
 }
 
-/// Waits until the contents of `pfn`, to which the caller has a reference, are there; or drops that reference.
-pub(super) fn wait<M: Machine>(vm: &Vm<M>, index: u64, pfn: Pfn) -> Result<Pfn, PageError> {
+/// Waits until the contents of `pfn`, to which the caller has a reference, are there; or drops that reference. `None`:
+/// the page was withdrawn.
+pub(super) fn wait<M: Machine>(vm: &Vm<M>, index: u64, pfn: Pfn) -> Result<Option<Pfn>, PageError> {
     let state = &vm.physical().frame(pfn).halves[0];
     loop {
         match state.load(Acquire) {
-            READING => vm.machine().sleep(state.as_core(), READING),
-            UP_TO_DATE => return Ok(pfn),
-            _ => {
+            READING => {
+                let _ = state.compare_exchange(READING, AWAITED, SeqCst);
+            }
+            AWAITED => vm.machine().sleep(state.as_core(), AWAITED),
+            UP_TO_DATE => return Ok(Some(pfn)),
+            outcome => {
                 release(&Cx::enter(vm), pfn);
-                return Err(PageError::Io { index });
+                return if outcome == WITHDRAWN { Ok(None) } else { Err(PageError::Io { index }) };
             }
         }
     }
@@ -241,13 +278,10 @@ struct Reading<'a, M: Machine> {
 impl<M: Machine> Drop for Reading<'_, M> {
     fn drop(&mut self) {
         let cx = Cx::enter(self.vm);
-        let state = &self.vm.physical().frame(self.pfn).halves[0];
-        let is_removed = self.outcome == FAILED && self.inner.cache().remove(&cx, self.index, self.pfn);
-        state.store(self.outcome, Release);
-        if M::guard(Guard::ReadersWoken) {
-            self.vm.machine().wake(state.as_core());
-        }
-        if self.outcome == FAILED {
+        let is_ready = self.outcome == UP_TO_DATE;
+        let is_removed = !is_ready && self.inner.cache().remove(&cx, self.index, self.pfn);
+        publish(self.vm, self.vm.physical().frame(self.pfn), self.outcome);
+        if !is_ready {
             release(&cx, self.pfn);
         }
         if is_removed {

@@ -15,7 +15,7 @@ use crate::stat::Event;
 use crate::sync::{Rank, RawLock};
 use crate::testing::{TestMachine, become_cpu, may_sleep, user};
 use crate::vm::Vm;
-use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering::SeqCst};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Barrier, Mutex};
 use std::time::Duration;
@@ -583,6 +583,89 @@ fn nobody_waits_for_a_read_that_panicked() {
         assert!(reader.join().is_err());
     });
     assert_eq!(object.cached_pages(), 0);
+    drop(object);
+    check_empty(&vm);
+}
+
+/// A page added while the file became shorter is withdrawn, and who waits for it hears that there is no such page, not
+/// that it could not be read.
+#[test]
+fn a_page_behind_the_new_end_is_withdrawn() {
+    /// Shorter from the second time on that its length is asked for; and then only when the other is there.
+    struct Shrinking(AtomicUsize, Barrier);
+    impl Backing for Shrinking {
+        fn length(&self) -> u64 {
+            if self.0.fetch_add(1, SeqCst) == 0 {
+                return 2 * PAGE as u64;
+            }
+            if self.0.load(SeqCst) == 2 {
+                self.1.wait();
+            }
+            PAGE as u64
+        }
+        fn read(&self, _: u64, _: &mut [u8]) -> Result<(), IoError> {
+            unreachable!("the page is withdrawn before it is read")
+        }
+        fn write(&self, _: u64, _: &[u8]) -> Result<(), IoError> {
+            Ok(())
+        }
+    }
+    let vm = boot(256);
+    let file = Shrinking(AtomicUsize::new(0), Barrier::new(2));
+    let object = vm.file(&file).expect("an object");
+    thread::scope(|scope| {
+        let adder = scope.spawn(|| {
+            become_cpu(1);
+            get(&vm, &object, 1)
+        });
+        while object.cached_pages() == 0 {
+            thread::yield_now();
+        }
+        let waiter = scope.spawn(|| {
+            become_cpu(2);
+            let pfn = object.inner().cache().find(&Cx::enter(&vm), 1).expect("the page being looked at");
+            file.1.wait();
+            wait(&vm, 1, pfn)
+        });
+        assert_eq!(waiter.join().expect("a result"), Ok(None));
+        assert_eq!(adder.join().expect("a result"), Err(PageError::BeyondEnd { index: 1 }));
+    });
+    assert_eq!(object.cached_pages(), 0);
+    drop(object);
+    check_empty(&vm);
+}
+
+/// What is behind the end to which a file is being cut is not found, even if the file has grown again.
+#[test]
+fn a_page_being_cut_off_is_waited_for() {
+    let vm = boot(256);
+    let file = TestFile::new(2 * PAGE);
+    let object = vm.file(&file).expect("an object");
+    let (old, _) = get(&vm, &object, 1).expect("a page");
+    drop_page(&vm, old);
+    let lock = vm.physical().frame(old).folio_lock();
+    lock.acquire(&vm);
+    file.data.lock().unwrap().truncate(PAGE);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            become_cpu(1);
+            object.truncate(1).expect("the file is shorter");
+        });
+        while !object.inner().is_cut(1) {
+            thread::yield_now();
+        }
+        file.data.lock().unwrap().resize(2 * PAGE, 7);
+        let reader = scope.spawn(|| {
+            become_cpu(2);
+            let (new, was_read) = get(&vm, &object, 1).expect("the file has grown");
+            assert_eq!((was_read, contents(&vm, new)[0]), (true, 7), "the old page");
+            drop_page(&vm, new);
+        });
+        thread::sleep(Duration::from_millis(20));
+        lock.release(&vm);
+        reader.join().expect("no panic");
+    });
+    assert!(!object.inner().is_cut(1));
     drop(object);
     check_empty(&vm);
 }

@@ -1,9 +1,11 @@
 //! Making an object shorter.
 //!
 //! The length changes first, so that nobody adds a page behind it any more (who did so meanwhile sees that afterwards,
-//! and takes it back). Then entries go, then pages leave the cache, then entries go once more: those of faults that had
-//! looked a page up before it left. A fault that comes to its leaf's lock after that pass finds the page without an
-//! object, and looks again (F11); so does one that has copied the page for a private mapping (F12).
+//! and takes it back). Then it is said from where on the object is being cut: a fault that finds that out with the lock
+//! of its leaf shows nothing from there on, though the cache has it still (F14). Then entries go, then pages leave the
+//! cache, then entries go once more: those that fork or a move had brought to where had been looked already. A fault
+//! that comes to its leaf's lock later finds the page without an object, and looks again (F11); so does one that has
+//! copied the page for a private mapping (F12).
 
 use super::page::release;
 use super::{Inner, Source};
@@ -25,27 +27,24 @@ use core::sync::atomic::Ordering::SeqCst;
 pub(super) fn truncate<M: Machine>(vm: &Vm<M>, object: NonNull<Inner<M>>, pages: u64) -> Result<(), Error> {
     // SAFETY: the caller's handle.
     let inner = unsafe { object.as_ref() };
+    let _guard = inner.cutting.lock(vm);
     match &inner.source {
-        Source::SharedMemory(length) => {
-            let mut seen = length.load(SeqCst);
-            loop {
-                if pages > seen {
-                    return Err(Error::Invalid { what: "an object can only be made shorter" });
-                }
-                match length.compare_exchange(seen, pages, SeqCst) {
-                    Ok(_) => break,
-                    Err(now) => seen = now,
-                }
-            }
+        Source::SharedMemory(length) if pages > length.load(SeqCst) => {
+            return Err(Error::Invalid { what: "an object can only be made shorter" });
         }
+        Source::SharedMemory(length) => length.store(pages, SeqCst),
         Source::File(_) if inner.pages() > pages => {
             return Err(Error::Invalid { what: "the backing is longer than the object is to be" });
         }
         Source::File(_) => {}
     }
+    inner.cut_from.store(pages, SeqCst);
     unmap_from(vm, inner, pages);
     drop_pages(vm, inner, pages);
-    unmap_from(vm, inner, pages);
+    if M::guard(Guard::UnmappedAgain) {
+        unmap_from(vm, inner, pages);
+    }
+    inner.cut_from.store(u64::MAX, SeqCst);
     Ok(())
 }
 
@@ -137,5 +136,6 @@ fn unmap_in<M: Machine>(cx: &Cx<'_, M>, space: &space::Inner<M>, inner: &Inner<M
         drop(locked);
         here = last + 1;
     }
+    // Until the object has been cut no fault puts anything there.
     gather.finish();
 }

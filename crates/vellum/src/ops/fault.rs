@@ -534,6 +534,10 @@ fn find_page<M: Machine>(
 ) -> Option<Pfn> {
     // SAFETY: found in a class within this read-side section.
     let object = unsafe { object.as_ref() };
+    if object.is_cut(index) && M::guard(Guard::CutUnderLock) {
+        // Who asks for the page waits until that is over.
+        return None;
+    }
     match fetched.take_if(|page| page.object == object.id() && page.index == index) {
         Some(page) => Some(page.pfn),
         None => object.lookup(cx, index),
@@ -601,11 +605,14 @@ fn replace<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, plan: &Plan<'_, M>, pfn
     true
 }
 
-/// Whether page `pfn` is still one of the plan's object: it may have been truncated since it was looked up (F11, F12).
-/// The leaf's lock is held.
+/// Whether page `pfn` is still one of the plan's object, and is not being cut off: it may have been truncated since it was
+/// looked up (F11, F12, F14). The leaf's lock is held.
 fn is_still_shown<M: Machine>(cx: &Cx<'_, M>, plan: &Plan<'_, M>, pfn: Pfn) -> bool {
-    let is_of = |object| object::is_page_of(cx.vm().physical().frame(pfn), object);
-    plan.attributes.object.is_none_or(is_of) || !M::guard(Guard::CachedUnderLock)
+    let Some(object) = plan.attributes.object else { return true };
+    let is_of = object::is_page_of(cx.vm().physical().frame(pfn), object) || !M::guard(Guard::CachedUnderLock);
+    // SAFETY: found in a class within this read-side section.
+    let is_cut = unsafe { object.as_ref() }.is_cut(plan.offset(M::Arch::PAGE_SHIFT));
+    is_of && !(is_cut && M::guard(Guard::CutUnderLock))
 }
 
 /// Flushes the entry that the plan saw, which was `word` when it was removed, and drops its mapping.

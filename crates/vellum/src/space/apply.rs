@@ -210,9 +210,15 @@ impl<'a, M: Machine> Change<'a, '_, '_, M> {
         }
     }
 
-    /// Whether the slots show something afterwards.
-    fn stays_mapped(&self) -> bool {
-        !matches!(self.classes, ClassChange::Set(ClassId::NONE))
+    /// Whether what was removed from a leaf is flushed before the leaf's lock is free. Where another mapping replaces it,
+    /// no CPU may still load the old page when a store to the new one is seen (B23). Where the mapping stays, a load that
+    /// races with the operation may find either, but entries may have to be broken before they are made.
+    fn flushes_leaf(&self) -> bool {
+        match self.classes {
+            ClassChange::Set(new) if *new == ClassId::NONE => false,
+            ClassChange::Set(_) if M::guard(Guard::ReplacedUnderLock) => true,
+            _ => M::Arch::semantics().break_before_make,
+        }
     }
 
     /// Changes slots of a leaf.
@@ -229,7 +235,7 @@ impl<'a, M: Machine> Change<'a, '_, '_, M> {
                 PageChange::GiveUp => give_up(self.cx, self.space, &locked, (low, high), first, gather),
                 _ => {
                     zap(self.cx, self.space, &locked, low, high, first, gather);
-                    if M::Arch::semantics().break_before_make && self.stays_mapped() {
+                    if self.flushes_leaf() {
                         // Under the lock: a fault may put another page there as soon as that goes.
                         gather.finish();
                     }

@@ -1,0 +1,30 @@
+//! F11, of an entry on the move: truncation looks which mappings there are of the file, and before it comes to one, its
+//! pages move to a new place, which truncation passes by. Hence it looks again when the pages have left the cache.
+
+use vellum_lab::explore::Bound;
+use vellum_lab::scenario::{Prot, Scenario, X, Z, actor};
+use vellum::Guard;
+
+pub(crate) static SCENARIO: Scenario = Scenario {
+    id: "F11R",
+    title: "a moved mapping keeps a page that was truncated",
+    guards: &[Guard::UnmappedAgain],
+    invariants: &["I-GONE", "I-LOST", "I-RMAP"],
+    bound: Bound { preemptions: 1, surprises: 1 },
+    start: |cpu| {
+        cpu.map_file(X, 1, Prot::ReadWrite, 0);
+        cpu.load(X);
+    },
+    actors: &[
+        actor("mremap", |cpu| {
+            cpu.remap(X, 1, Z);
+        }),
+        actor("ftruncate", |cpu| {
+            // The move's flush is not to interrupt it: less to search.
+            cpu.switch_away();
+            cpu.truncate(0);
+        }),
+    ],
+    end: |cpu| cpu.expect_if_done(cpu.load(Z).is_none(), "I-GONE", "a load beyond the end of the file"),
+    ..Scenario::DEFAULT
+};
