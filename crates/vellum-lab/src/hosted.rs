@@ -83,7 +83,8 @@ impl<A: Arch> Hosted<A> {
         let handler = Arc::downgrade(&vm);
         vm.machine().det().on_interrupt(move || {
             if let Some(vm) = handler.upgrade() {
-                vm.handle_interrupt();
+                // SAFETY: the machine changes CPUs between operations only.
+                unsafe { vm.handle_interrupt() };
             }
         });
         let users = Users { running: vec![None; config.cpus], latency: FaultLatency::default() };

@@ -16,7 +16,8 @@ use vellum_strict::{Checked, Strict};
 const PAGE: u64 = 4096;
 
 fn flush_interrupt<M: Machine>(vm: &Vm<Strict<Arc<Checked<M>>>>) {
-    vm.machine().interrupt(|| vm.handle_interrupt());
+    // SAFETY: the handler stays on the CPU that was interrupted.
+    vm.machine().interrupt(|| unsafe { vm.handle_interrupt() });
 }
 
 /// Some pages, as a file or a device.

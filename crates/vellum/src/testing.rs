@@ -1,6 +1,6 @@
 //! A machine for unit tests: memory from the host, CPUs that are whatever thread says it is one.
 
-use crate::arch::{Arch, X86_64};
+use crate::arch::{Arch, X86_64, index};
 use crate::cpuset::{CPUS_MAX, CpuSet};
 use crate::machine::{Asid, Machine, MemoryRange, RootLoad};
 use crate::phys::Pfn;
@@ -47,6 +47,8 @@ pub(crate) struct TestMachine<A = X86_64> {
     allowed: AtomicU64,
     /// Whether it compresses pages.
     has_compressor: bool,
+    /// Whether the kernel's half of roots has tables, of frames that are not the machine's.
+    has_kernel: bool,
     /// Whether node 1 is a slower one, for pages of node 0.
     demotes: bool,
     /// Memory tags, by frame, of those that were set.
@@ -93,6 +95,7 @@ impl<A: Arch> TestMachine<A> {
             nodes: nodes.to_vec(),
             allowed: AtomicU64::new(u64::MAX),
             has_compressor: false,
+            has_kernel: false,
             demotes: false,
             tags: Mutex::new(BTreeMap::new()),
             _arch: PhantomData,
@@ -102,6 +105,12 @@ impl<A: Arch> TestMachine<A> {
     /// With a compressor, which makes pages small that have long runs of one byte.
     pub(crate) fn with_compressor(mut self) -> Self {
         self.has_compressor = true;
+        self
+    }
+
+    /// With tables in the kernel's half of roots, which the core must not follow: their frames are not the machine's.
+    pub(crate) fn with_kernel(mut self) -> Self {
+        self.has_kernel = true;
         self
     }
 
@@ -156,6 +165,14 @@ unsafe impl<A: Arch> Machine for TestMachine<A> {
 
     fn enable_preemption(&self) {
         INSIDE.with(|inside| inside[CPU.get()].update(|depth| depth.checked_sub(1).expect("pre-emption is off")));
+    }
+
+    fn prepare_root(&self, table: &mut [u64]) {
+        const FAR: Pfn = Pfn(1 << 24);
+        let first = index::<A>(A::USER_END - 1, A::LEVELS - 1) + 1;
+        if self.has_kernel {
+            table[first..].fill(A::table(FAR));
+        }
     }
 
     fn load_root(&self, _load: RootLoad) {}

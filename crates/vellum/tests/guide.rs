@@ -92,7 +92,8 @@ fn page_fault<M: Machine>(space: &Space<'_, M>, address: u64, code: u64) -> Resu
 
 /// The flush interrupt, on the CPU that was interrupted.
 fn flush_interrupt<M: Machine>(vm: &Vm<M>) {
-    vm.handle_interrupt();
+    // SAFETY: the handler stays on the CPU that was interrupted.
+    unsafe { vm.handle_interrupt() };
 }
 
 /// The scheduler has chosen what runs next on this CPU: a program, or nothing.

@@ -26,7 +26,8 @@ impl<A: Arch> ThreadHost<A> {
         let handler = Arc::downgrade(&vm);
         vm.machine().threads().on_interrupt(move || {
             if let Some(vm) = handler.upgrade() {
-                vm.handle_interrupt();
+                // SAFETY: a CPU is a thread.
+                unsafe { vm.handle_interrupt() };
             }
         });
         Ok(ThreadHost { vm, latency: Mutex::default() })

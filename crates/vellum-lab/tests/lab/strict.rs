@@ -137,7 +137,8 @@ fn config() -> MachineConfig {
 fn handler<M: Machine>(vm: Weak<Vm<Of<M>>>) -> impl Fn() + Send + Sync + 'static {
     move || {
         if let Some(vm) = vm.upgrade() {
-            vm.machine().interrupt(|| vm.handle_interrupt());
+            // SAFETY: a CPU of the machine is a thread, or a task that no other replaces meanwhile.
+            vm.machine().interrupt(|| unsafe { vm.handle_interrupt() });
         }
     }
 }

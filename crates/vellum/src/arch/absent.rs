@@ -65,6 +65,9 @@ pub enum Absent {
 }
 
 impl Absent {
+    /// The bits of [`Absent::raw`] that are the number of a slot or a frame.
+    pub(crate) const VALUES: u64 = VALUE << VALUE_SHIFT;
+
     /// The bit of [`Absent::raw`] that says "exclusive".
     pub(crate) const EXCLUSIVE: u64 = 1 << 2;
 

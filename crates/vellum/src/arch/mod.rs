@@ -278,7 +278,7 @@ pub trait Arch: Copy + Send + Sync + 'static {
     fn shared_copy(word: u64) -> u64;
 
     /// The bits of a level 0 word which say the access rights: words of pages that differ in nothing but READ, WRITE
-    /// and EXECUTE differ in nothing but these.
+    /// and EXECUTE differ in nothing but these, except where one has no right at all; see [`Arch::with_rights`].
     const RIGHTS: u64;
 
     /// A level 0 word known to be a page, with other rights: `rights` are the [`Arch::RIGHTS`] bits of a clean page

@@ -1,8 +1,12 @@
 //! x86-64 long mode with 4 or 5 levels and process-context identifiers.
 //!
 //! Formats: Intel SDM volume 3A, chapter 4 ("Paging"), tables 4-15 to 4-20; AMD APM volume 2, section 5.3.
+//!
+//! Some processors load by the frame number of an entry that is not present before they fault, from their cache if the
+//! frame's contents are there (L1 terminal fault, CVE-2018-3620). So numbers in such entries, of frames and of swap slots,
+//! are stored inverted: they name memory that no machine has.
 
-use super::{Arch, Entry, PageBits, Semantics, Shootdown};
+use super::{Absent, Arch, Entry, PageBits, Semantics, Shootdown};
 use crate::phys::Pfn;
 
 const PRESENT: u64 = 1 << 0;
@@ -16,6 +20,10 @@ const EXCLUSIVE: u64 = 1 << 9;
 const SPECIAL: u64 = 1 << 10;
 const NO_EXECUTE: u64 = 1 << 63;
 const FRAME: u64 = 0x000f_ffff_ffff_f000;
+/// log2 of the unit of [`Absent::raw`].
+const ABSENT_SHIFT: u32 = 9;
+/// The bits of an entry that is no page which are stored inverted.
+const ABSENT_INVERTED: u64 = Absent::VALUES << ABSENT_SHIFT;
 
 /// x86-64 with 4 levels: 47 bits of user addresses.
 #[derive(Clone, Copy, Debug)]
@@ -50,7 +58,13 @@ fn page(pfn: Pfn, bits: PageBits) -> u64 {
     let access =
         if bits.has_any(PageBits::READ | PageBits::WRITE | PageBits::EXECUTE) { PRESENT | USER } else { PROT_NONE };
     let no_execute = if bits.has(PageBits::EXECUTE) { 0 } else { NO_EXECUTE };
-    pfn.0 << 12 | bits.0 as u64 & SAME | access | no_execute
+    inverted(access) ^ pfn.0 << 12 | bits.0 as u64 & SAME | access | no_execute
+}
+
+/// The bits that are stored inverted in `word`, a page's.
+#[inline(always)]
+fn inverted(word: u64) -> u64 {
+    (word & PRESENT).wrapping_sub(1) & FRAME
 }
 
 #[inline(always)]
@@ -99,19 +113,32 @@ macro_rules! x86 {
                     Entry::Page(Self::pfn(word), page_bits(word))
                 }
             }
-            const ABSENT_SHIFT: u32 = 9;
+            const ABSENT_SHIFT: u32 = ABSENT_SHIFT;
 
+            #[inline(always)]
+            fn absent(absent: Absent) -> u64 {
+                absent.raw() << ABSENT_SHIFT ^ ABSENT_INVERTED
+            }
+            #[inline(always)]
+            fn absent_of(word: u64) -> Option<Absent> {
+                Absent::from_raw((word ^ ABSENT_INVERTED) >> ABSENT_SHIFT)
+            }
             #[inline(always)]
             fn is_page(word: u64) -> bool {
                 word & (PRESENT | PROT_NONE) != 0
             }
             #[inline(always)]
             fn table_of(word: u64) -> Option<Pfn> {
-                if word & PRESENT != 0 { Some(Self::pfn(word)) } else { None }
+                if word & PRESENT != 0 { Some(Pfn((word & FRAME) >> 12)) } else { None }
             }
             #[inline(always)]
             fn pfn(word: u64) -> Pfn {
-                Pfn((word & FRAME) >> 12)
+                Pfn(((word ^ inverted(word)) & FRAME) >> 12)
+            }
+            #[inline(always)]
+            fn with_rights(word: u64, rights: u64) -> u64 {
+                let new = word & !Self::RIGHTS | rights;
+                if (word ^ new) & PRESENT != 0 { new ^ FRAME } else { new }
             }
             #[inline(always)]
             fn page_bits(word: u64) -> PageBits {

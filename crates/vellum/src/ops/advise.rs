@@ -23,7 +23,8 @@ pub enum Advice {
     Random,
     /// It will be used soon: pages of files are read.
     WillNeed,
-    /// Its pages can go now: private ones are lost, and read as at first.
+    /// Its pages can go now: private ones are lost, and read as at first. An access of another CPU that races with this
+    /// may still find the old page, even when a store to the new one is seen already, until the call returns.
     DontNeed,
     /// Fault all of it in for loads.
     PopulateRead,

@@ -512,7 +512,9 @@ fn absent_object<M: Machine>(
         let has_reference = unsafe { object.as_ref() }.try_get();
         return Ok(if has_reference { Step::Read(object, index) } else { Step::Retry });
     };
-    let step = if plan.access == Access::Write && plan.attributes.is_private() {
+    let step = if cx.vm().physical().frame(pfn).is_full() {
+        Err(PageError::OutOfMemory)
+    } else if plan.access == Access::Write && plan.attributes.is_private() {
         copy_to(cx, space, plan, pfn)
     } else {
         Ok(map_page(cx, space, plan, pfn))
@@ -691,8 +693,10 @@ fn reuse<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, plan: &Plan<'_, M>, bits:
     let pfn = M::Arch::pfn(plan.word);
     let word = M::Arch::page(pfn, bits);
     let Some(locked) = commit(cx, space, plan) else { return Step::Retry };
-    // Under the lock the entry's own reference pins the frame, and nobody can take another from the entry.
-    if cx.vm().physical().frame(pfn).references() != 1 && M::guard(Guard::ReuseRecounted) {
+    // Under the lock the entry's own reference pins the frame, and nobody can take another from the entry. Before, the
+    // frame may have been another page, which the entry did not show.
+    let frame = cx.vm().physical().frame(pfn);
+    if frame.kind() != Kind::Anonymous || frame.references() != 1 && M::guard(Guard::ReuseRecounted) {
         return Step::Retry;
     }
     if locked.update(plan.index, |old| if old == plan.word { word } else { old }).0 != plan.word {

@@ -1,5 +1,6 @@
 //! The operations on the test machine, one behaviour a test.
 
+mod edges;
 mod policy;
 
 use crate::arch::{Arch, Prot, Tiny, X86_64, X86_64La57};

@@ -33,7 +33,8 @@ impl<'vm, M: Machine> Space<'vm, M> {
     }
 
     /// The page at `address` with a reference: as long as the result lives, its frame holds no other page, even if
-    /// `address` shows something else by then. `None` if no page is there. Takes no lock and never faults.
+    /// `address` shows something else by then. `None` if no page is there, or it has 2^31 references already. Takes no
+    /// lock and never faults.
     pub fn hold(&self, address: u64) -> Option<HeldPage<'vm, M>> {
         if address >= M::Arch::USER_END {
             return None;
@@ -41,8 +42,14 @@ impl<'vm, M: Machine> Space<'vm, M> {
         loop {
             let reader = Reader::enter(self.vm());
             let translation = translation_of::<M>(self.inner().page_entry(&reader, address))?;
-            if is_counted(translation) && !self.vm().physical().frame(translation.pfn).try_get() {
-                continue;
+            if is_counted(translation) {
+                let frame = self.vm().physical().frame(translation.pfn);
+                if frame.is_full() {
+                    return None;
+                }
+                if !frame.try_get() {
+                    continue;
+                }
             }
             if !M::SWAP_IS_BARRIER {
                 // Against a migration, which empties the entry and then counts: one of both sees the other.

@@ -116,6 +116,9 @@ pub struct Frame<M> {
     pub(crate) halves: [AtomicU32<M>; 2],
 }
 
+/// References at which no more are given for holds and mappings: half of what the count can say.
+const REFERENCES_MAX: u32 = 1 << 31;
+
 const _: () = assert!(size_of::<Frame<()>>() == 64 && align_of::<Frame<()>>() == 64);
 
 /// In `state`: kind and order, what [`Frame::set_kind`] changes.
@@ -218,6 +221,13 @@ impl<M: Machine> Frame<M> {
     #[inline(always)]
     pub fn references(&self) -> u32 {
         self.counts.load(Acquire) as u32
+    }
+
+    /// Whether so many references exist that no more may be added by who can add any number: those who add few at a
+    /// time, and drop them, have room.
+    #[inline(always)]
+    pub(crate) fn is_full(&self) -> bool {
+        self.references() >= REFERENCES_MAX
     }
 
     /// Page-table entries which show the frame.

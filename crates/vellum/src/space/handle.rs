@@ -460,7 +460,8 @@ impl<M: Machine> Inner<M> {
     /// Resident pages of one kind.
     pub(crate) fn rss_of(&self, vm: &Vm<M>, kind: RssKind) -> u64 {
         let sum = |sum: u64, cpu| sum.wrapping_add(self.line(vm, cpu).rss[kind as usize].load(Relaxed));
-        (0..vm.cpu_count()).fold(0, sum)
+        // Beside changes the CPUs' parts are not of one moment: what one has removed another may not have added yet.
+        ((0..vm.cpu_count()).fold(0, sum) as i64).max(0) as u64
     }
 
     /// Where this CPU looks for free addresses first.

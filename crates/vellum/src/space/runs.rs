@@ -233,11 +233,8 @@ impl Runs {
                 } else if let Some(pfn) = spares.and_then(|spares| spares.take(cx, len)) {
                     Self::spill(cx, frame, pfn, &next[..fresh], len);
                 } else {
-                    debug_assert!(
-                        false,
-                        "no side array for slots {low}..={high} of {len}: {:?} {class:?}",
-                        &runs[..count]
-                    );
+                    // To go on would leave rights that somebody has been told are gone.
+                    unreachable!("no side array for slots {low}..={high} of {len}: {:?} {class:?}", &runs[..count]);
                 }
             }
         }

@@ -95,6 +95,10 @@ fn child_of<'a, M: Machine>(cx: &'a Cx<'_, M>, table: &Table<'a, M>, address: u6
 
 /// Makes tables until `address` is the first address of a slot, or of a hole if those need no tables.
 fn split_at<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, address: u64, holes: Holes) -> Result<(), Error> {
+    if address == M::Arch::USER_END && address & ((1 << M::Arch::shift(M::Arch::LEVELS - 1)) - 1) == 0 {
+        // The tables behind it are not ours.
+        return Ok(());
+    }
     loop {
         let table = space.lowest(cx, address);
         if address & ((1 << M::Arch::shift(table.level)) - 1) == 0 {

@@ -328,7 +328,12 @@ impl<M: Machine> Vm<M> {
     /// The flush interrupt's handler, to be called on each CPU that [`Machine::send_interrupt`] names.
     ///
     /// Context: interrupt; may interrupt the core itself. Neither sleeps nor allocates.
-    pub fn handle_interrupt(&self) {
+    ///
+    /// # Safety
+    /// The caller stays on its CPU until this returns, as an interrupt's handler does, or who has switched pre-emption
+    /// off.
+    pub unsafe fn handle_interrupt(&self) {
+        // The context is the current CPU's, which the caller stays on.
         Cx::interrupt(self).serve_mailbox();
     }
 }

@@ -52,7 +52,8 @@ impl Flushed {
         let (on_invalidate, on_interrupt) = (flushed.clone(), flushed.clone());
         set_hooks(Hooks {
             invalidate: Some(Rc::new(move || on_invalidate.invalidate())),
-            interrupt: Some(Rc::new(move || on_interrupt.vm.handle_interrupt())),
+            // SAFETY: threads of the model are CPUs.
+            interrupt: Some(Rc::new(move || unsafe { on_interrupt.vm.handle_interrupt() })),
         });
         CPUS.iter().for_each(|&cpu| {
             become_cpu(cpu);
@@ -99,7 +100,8 @@ impl Flushed {
 
     fn serve_until_done(&self, other: usize) {
         while self.is_done[other].load(Relaxed) == 0 {
-            self.vm.handle_interrupt();
+            // SAFETY: threads of the model are CPUs.
+            unsafe { self.vm.handle_interrupt() };
             thread::yield_now();
         }
     }

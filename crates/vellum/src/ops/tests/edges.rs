@@ -1,0 +1,138 @@
+//! The edges of the user range, beside a kernel's half whose tables the core must not follow: the test machine has no
+//! such frames.
+
+use super::{PAGE, ranges};
+use crate::arch::{Aarch64, Arch, Ppc64, Prot, Riscv64, Riscv64Sv48, Sparc64, Tiny, X86_64, X86_64La57};
+use crate::ops::{Access, Advice, FaultError, MapRequest, Place, RemapPlace, RemapRequest, Sharing};
+use crate::testing::TestMachine;
+use crate::{Error, Vm};
+
+fn page<A: Arch>() -> u64 {
+    1 << A::PAGE_SHIFT
+}
+
+fn remap(start: u64, old_length: u64, new_length: u64, place: RemapPlace) -> RemapRequest {
+    RemapRequest { old: start, old_length, new_length, place, keep_old: false }
+}
+
+fn edges<A: Arch>() {
+    let vm = Vm::new(TestMachine::<A>::new(4096).with_kernel()).expect("a machine");
+    let space = vm.create_space().expect("a space");
+    let end = A::USER_END;
+    let last = end - page::<A>();
+    let two = end - 2 * page::<A>();
+    for start in [0, A::USER_START, 1 << 20, end / 2, two, last].into_iter().filter(|&start| start < end) {
+        let start = start & !(page::<A>() - 1);
+        space.unmap(start, end - start).expect("holes are fine");
+        let _ = space.advise(start, end - start, Advice::DontNeed);
+        let _ = space.protect(start, end - start, Prot::READ);
+        assert_eq!(ranges(&space), []);
+    }
+    space
+        .map(&MapRequest::anonymous(2 * page::<A>(), Prot::READ_WRITE).at(Place::Fixed(two)))
+        .expect("the last two pages");
+    space.fault(last, Access::Write).expect("the last page");
+    assert!(space.fault(end, Access::Read).is_err(), "there is nothing behind the end");
+    assert_eq!(space.translate(end), None);
+    space.protect(last, page::<A>(), Prot::READ).expect("the last page");
+    space.advise(last, page::<A>(), Advice::DontNeed).expect("the last page");
+    let child = space.fork().expect("a child");
+    assert_eq!(ranges(&child), [(two, last, Prot::READ_WRITE), (last, end, Prot::READ)]);
+    let middle = (end / 2) & !(page::<A>() - 1);
+    let move_to = |from, to| remap(from, page::<A>(), page::<A>(), RemapPlace::Fixed(to));
+    space.remap(&move_to(last, middle)).expect("a move from the end");
+    space.remap(&move_to(middle, last)).expect("and back");
+    for start in [last, two, A::USER_START] {
+        space.unmap(start, end - start).expect("the end");
+    }
+    assert_eq!(ranges(&space), []);
+    drop((space, child));
+    vm.quiesce();
+    vm.audit().expect("all is well");
+}
+
+#[test]
+fn every_operation_stops_at_the_end_of_the_user_range() {
+    edges::<X86_64>();
+    edges::<X86_64La57>();
+    edges::<Aarch64>();
+    edges::<Riscv64>();
+    edges::<Riscv64Sv48>();
+    edges::<Ppc64>();
+    edges::<Sparc64>();
+    edges::<Tiny>();
+}
+
+/// Addresses and lengths at which sums wrap or leave the range are refused with operands, and change nothing.
+fn odd_ranges<A: Arch>() {
+    let vm = Vm::new(TestMachine::<A>::new(4096).with_kernel()).expect("a machine");
+    let space = vm.create_space().expect("a space");
+    let odd = [
+        0,
+        1,
+        PAGE,
+        A::USER_START,
+        A::USER_END - page::<A>(),
+        A::USER_END,
+        A::USER_END + page::<A>(),
+        1 << 63,
+        u64::MAX - page::<A>() + 1,
+        u64::MAX,
+    ];
+    for start in odd {
+        let _: Result<_, FaultError> = space.fault(start, Access::Write);
+        for length in odd {
+            let results: [Result<(), Error>; 6] = [
+                space.map(&MapRequest::anonymous(length, Prot::NONE).at(Place::Fixed(start))).map(drop),
+                space.protect(start, length, Prot::READ),
+                space.advise(start, length, Advice::DontNeed),
+                space.remap(&remap(start, page::<A>(), length, RemapPlace::MayMove)).map(drop),
+                space.remap(&remap(A::USER_START, length, length, RemapPlace::Fixed(start))).map(drop),
+                space.unmap(start, length),
+            ];
+            let is_wrong = start.checked_add(length).is_none_or(|end| end > A::USER_END);
+            assert!(!is_wrong || results[0].is_err() && results[5].is_err(), "{start:#x} {length:#x}: {results:?}");
+        }
+    }
+    space.unmap(0, A::USER_END).expect("everything");
+    assert_eq!(ranges(&space), []);
+    drop(space);
+    vm.quiesce();
+    vm.audit().expect("all is well");
+}
+
+#[test]
+fn odd_ranges_are_refused() {
+    odd_ranges::<X86_64>();
+    odd_ranges::<X86_64La57>();
+    odd_ranges::<Aarch64>();
+    odd_ranges::<Riscv64>();
+    odd_ranges::<Riscv64Sv48>();
+    odd_ranges::<Ppc64>();
+    odd_ranges::<Sparc64>();
+    odd_ranges::<Tiny>();
+}
+
+/// Holds that are forgotten in a loop come to an end before the count of references does.
+#[test]
+fn a_page_is_held_so_often_and_no_more() {
+    let vm = Vm::new(TestMachine::<X86_64>::new(4096)).expect("a machine");
+    let space = vm.create_space().expect("a space");
+    let object = vm.shared_memory(1).expect("an object");
+    let map =
+        || space.map(&MapRequest::object(&object, 0, Sharing::Shared, PAGE, Prot::READ_WRITE)).expect("a mapping");
+    let (first, second) = (map(), map());
+    space.fault(first, Access::Write).expect("a page");
+    let frame = vm.physical().frame(space.translate(first).expect("a page").pfn);
+    let references = frame.references();
+    frame.set_counts(u32::MAX / 2, 1);
+    core::mem::forget(space.hold(first).expect("the last hold that there is"));
+    assert!(space.hold(first).is_none());
+    assert_eq!(space.fault(second, Access::Read), Err(FaultError::OutOfMemory { address: second }));
+    frame.set_counts(references, 1);
+    drop(space.hold(first).expect("a hold"));
+    space.fault(second, Access::Read).expect("a second mapping");
+    drop((space, object));
+    vm.quiesce();
+    vm.audit().expect("all is well");
+}
