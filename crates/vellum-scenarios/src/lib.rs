@@ -175,6 +175,7 @@ scenarios! {
         sequence_unchanged_by_fold,
         waits_with_interrupts_off,
         classes_read_half,
+        maps_read_half,
         installs_writable_in_readonly,
     }
     /// Mappings that are made, and stacks that grow.
