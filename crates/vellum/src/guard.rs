@@ -79,6 +79,8 @@ guards! {
     AcknowledgeLast,
     /// Who waits for a lock serves its flush mailbox. (G5)
     ServeWhileLocking,
+    /// Who comes for mail while some is being posted leaves: the sender's interrupt follows. (J14)
+    MailLeft,
     /// Who waits for other CPUs to flush serves its own mailbox. (J13)
     ServeWhileFlushing,
     /// A CPU that becomes a target of a space's flushes does so with a full barrier before it walks its tables. (J1)

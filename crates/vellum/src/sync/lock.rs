@@ -38,6 +38,35 @@ impl<M: Machine> RawLock<M> {
         }
     }
 
+    /// Takes the lock if it is free.
+    pub(crate) fn try_lock<'l>(&'l self, cx: &'l Cx<'_, M>, rank: Rank) -> Option<Guard<'l, M>> {
+        self.0.compare_exchange(0, 1, SeqCst).ok()?;
+        #[cfg(debug_assertions)]
+        cx.held_locks(|held| held.acquire(rank));
+        #[cfg(not(debug_assertions))]
+        let _ = (cx, rank);
+        Some(Guard {
+            lock: self,
+            #[cfg(debug_assertions)]
+            cx,
+            #[cfg(debug_assertions)]
+            rank,
+            _context: PhantomData,
+        })
+    }
+
+    /// Whether somebody holds the lock, at this moment.
+    pub(crate) fn is_held(&self) -> bool {
+        self.0.load(SeqCst) != 0
+    }
+
+    /// Waits a short while for the lock to be given up, if somebody holds it.
+    pub(crate) fn await_release(&self, machine: &M) {
+        if self.is_held() {
+            machine.wait_change(self.0.as_core(), 1);
+        }
+    }
+
     /// The word that the lock is, for frames in which it is the folio lock.
     pub(crate) fn word(&self) -> &AtomicU32<M> {
         &self.0
