@@ -223,6 +223,8 @@ guards! {
     StableWhileWritten,
     /// Entries are looked for in all spaces until no slot of an area that is switched off is in use. (E16)
     SwapOffRepeats,
+    /// A page is given up under its folio lock. (E19)
+    GivenUpUnderLock,
     /// What a fork that failed has given the child counts until the child ends. (E17)
     PartialForkCounted,
     /// That an entry is the only one of its slot is found out under its leaf's lock. (E18)
