@@ -223,6 +223,14 @@ guards! {
     StableWhileWritten,
     /// Entries are looked for in all spaces until no slot of an area that is switched off is in use. (E16)
     SwapOffRepeats,
+    /// A search for entries during which some were moved is repeated. (E20)
+    SwapOffFollowsMoves,
+    /// Whoever switches an area off waits for who has taken the mapping from an entry that he finds. (E20)
+    UnmappedEntryAwaited,
+    /// Whoever switches an area off is woken when something becomes of a slot of it. (E20)
+    SlotChangeWakes,
+    /// No page is put out to an area that is being switched off. (E20)
+    NotPutWhereOff,
     /// A page is given up under its folio lock. (E19)
     GivenUpUnderLock,
     /// What a fork that failed has given the child counts until the child ends. (E17)
