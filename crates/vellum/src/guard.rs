@@ -81,6 +81,8 @@ guards! {
     ServeWhileLocking,
     /// Who comes for mail while some is being posted leaves: the sender's interrupt follows. (J14)
     MailLeft,
+    /// Nothing interrupts who has locked the pool of identifiers. (J14)
+    PoolUninterrupted,
     /// Who waits for other CPUs to flush serves its own mailbox. (J13)
     ServeWhileFlushing,
     /// A CPU that becomes a target of a space's flushes does so with a full barrier before it walks its tables. (J1)
