@@ -205,6 +205,7 @@ scenarios! {
         root_freed_under_switch,
         lazy_in_another_space,
         run_queue_locked_by_interrupt,
+        two_processes_end,
         identifiers_locked_by_interrupt,
     }
     /// Operations that the core does not have.

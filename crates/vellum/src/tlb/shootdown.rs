@@ -171,9 +171,11 @@ impl<M: Machine> Cx<'_, M> {
             // The dying space before this one has sent its interrupt, or is about to. It does not wait for this sender:
             // every sender posts to its targets in ascending order before it waits. But the owner may have come for it
             // while the lock was held here, and left.
-            let mut owner = CpuSet::EMPTY;
-            owner.insert(cpu);
-            self.vm().machine().send_interrupt(&owner);
+            if M::guard(Guard::RefusedInterrupts) {
+                let mut owner = CpuSet::EMPTY;
+                owner.insert(cpu);
+                self.vm().machine().send_interrupt(&owner);
+            }
             self.serve_mailbox();
             mailbox.wait(self.vm().machine(), mailbox.last_ticket());
         }
