@@ -109,6 +109,7 @@ scenarios! {
         off_beside_munmap,
         off_beside_page_out,
         off_beside_exit,
+        off_beside_cold,
     }
     /// Memory tags on their way through swap and migration.
     tags {

@@ -231,6 +231,8 @@ guards! {
     SwapOffFollowsMoves,
     /// Whoever switches an area off waits for who has taken the mapping from an entry that he finds. (E20)
     UnmappedEntryAwaited,
+    /// Whoever switches an area off waits for the lock of a page that is cached there. (E20)
+    CachedPageAwaited,
     /// Whoever switches an area off is woken when something becomes of a slot of it. (E20)
     SlotChangeWakes,
     /// No page is put out to an area that is being switched off. (E20)

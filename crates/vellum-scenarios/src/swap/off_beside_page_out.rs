@@ -19,6 +19,8 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     actors: &[
         actor("swapoff", |cpu| {
             cpu.swap_off();
+            // In the place of the first: what is left of that would be taken for this one's.
+            cpu.swap_on(1);
         }),
         actor("page-out", |cpu| {
             cpu.page_out(X, 1);

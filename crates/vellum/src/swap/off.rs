@@ -99,10 +99,11 @@ impl<M: Machine> Vm<M> {
             }
             release(&cx, pfn);
             drop(cx);
-            if !is_free {
+            let is_busy = !is_free && M::guard(Guard::CachedPageAwaited);
+            if is_busy {
                 lock.wait(self, || Cx::enter(self).swap_is_cached(slot, pfn));
             }
-            found += u64::from(has_left || !is_free);
+            found += u64::from(has_left || is_busy);
         });
         found
     }

@@ -140,10 +140,11 @@ fn what_cannot_be_read_is_lost_and_its_slot_free() {
     let (space, address) = space_with_page(&vm);
     let child = space.fork().expect("memory");
     device.0.fails.store(true, SeqCst);
-    assert_eq!((vm.swap_off(area), vm.swap_usage()), (Ok(()), SwapUsage::default()));
-    for space in [&space, &child] {
+    for (space, used) in [(&space, 1), (&child, 0)] {
+        assert_eq!((space.bring_back(address), vm.swap_usage().used), (Ok(()), used));
         assert!(matches!(load(space, address), Err(FaultError::Bus { .. })));
     }
+    assert_eq!((vm.swap_off(area), vm.swap_usage()), (Ok(()), SwapUsage::default()));
     drop((space, child));
     check_empty(&vm);
 }
@@ -175,12 +176,14 @@ fn a_cached_page_that_others_need_stays_when_its_area_is_being_emptied() {
     let (space, address) = space_with_page(&vm);
     let child = space.fork().expect("memory");
     assert_eq!(load(&space, address), Ok(7));
+    let other = vm.swap_on(Device::new(10), 0).expect("an area");
     vm.begin_off(area).expect("an area that is on");
     put_out(&space, address);
-    assert_eq!((vm.area_used(area), space.rss().anonymous), (1, 1));
+    assert_eq!((vm.area_used(area), vm.area_used(other), space.rss().anonymous), (1, 0, 1));
     vm.cancel_off(area);
     assert_eq!((vm.swap_off(area), load(&child, address)), (Ok(()), Ok(7)));
     drop((space, child));
+    switch_off(&vm, other);
     check_empty(&vm);
 }
 
