@@ -124,3 +124,26 @@ impl<M: Machine> Drop for Guard<'_, M> {
         self.lock.0.store(0, Release);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Rank, RawLock};
+    use crate::cpu::Cx;
+    use crate::testing::{TestMachine, become_cpu};
+    use crate::vm::Vm;
+
+    #[test]
+    fn a_lock_that_is_held_is_not_got_by_trying() {
+        become_cpu(0);
+        let vm: Vm<TestMachine> = Vm::new(TestMachine::new(1000)).expect("a machine that boots");
+        let (cx, lock) = (Cx::enter(&vm), RawLock::new());
+        let held = lock.lock(&cx, Rank::Slab);
+        // What is not got counts in no order of locks.
+        assert!(lock.is_held() && lock.try_lock(&cx, Rank::Swap).is_none());
+        drop(held);
+        let tried = lock.try_lock(&cx, Rank::Slab).expect("a free lock");
+        assert!(lock.is_held() && lock.try_lock(&cx, Rank::Mailbox).is_none());
+        drop(tried);
+        assert!(!lock.is_held());
+    }
+}
