@@ -14,16 +14,11 @@ use vellum::cpuset::CPUS_MAX;
 /// The invariant's name.
 pub const ATOMIC: &str = "I-ATOMIC";
 
-/// Stands for the host thread among CPUs, where it is one CPU at a time.
-const THREAD: usize = CPUS_MAX;
-
 thread_local! {
     /// By CPU: how often pre-emption is off.
     static DEPTHS: [Cell<u32>; CPUS_MAX] = const { [const { Cell::new(0) }; CPUS_MAX] };
     /// The CPU on which pre-emption was switched last.
     static LAST: Cell<usize> = const { Cell::new(0) };
-    /// By CPU: whether it is in an operation that is known to break this.
-    static EXEMPT: [Cell<bool>; CPUS_MAX + 1] = const { [const { Cell::new(false) }; CPUS_MAX + 1] };
 }
 
 /// `cpu` switches pre-emption off.
@@ -55,24 +50,9 @@ pub fn may_sleep(what: &str) {
     }
 }
 
-/// Runs an operation of the core which is known to break I-ATOMIC: `swap_off` reads its device with pre-emption off
-/// (FINDINGS W2). To go when that is mended.
-pub fn known_to_break<R>(operation: impl FnOnce() -> R) -> R {
-    struct Exempt(usize, bool);
-    impl Drop for Exempt {
-        fn drop(&mut self) {
-            EXEMPT.with(|exempt| exempt[self.0].set(self.1));
-        }
-    }
-    let place = exempt_place(current());
-    let _exempt = Exempt(place, EXEMPT.with(|exempt| exempt[place].replace(true)));
-    operation()
-}
-
 /// Forgets what an execution that was given up has left.
 pub(crate) fn reset() {
     DEPTHS.with(|depths| depths.iter().for_each(|depth| depth.set(0)));
-    EXEMPT.with(|exempt| exempt.iter().for_each(|place| place.set(false)));
 }
 
 /// The CPU that the host thread is: while CPUs are tasks, the one whose task runs.
@@ -81,14 +61,10 @@ fn current() -> usize {
     if sim::is_installed() { sim::current_cpu() } else { LAST.get() }
 }
 
-fn exempt_place(cpu: usize) -> usize {
-    if sim::is_installed() { cpu } else { THREAD }
-}
-
 #[cold]
 fn broken(cpu: usize, what: &str) {
     // An execution that is given up unwinds wherever it stood.
-    if EXEMPT.with(|exempt| exempt[exempt_place(cpu)].get()) || std::thread::panicking() {
+    if std::thread::panicking() {
         return;
     }
     if sim::is_installed() {
@@ -135,20 +111,5 @@ mod tests {
             may_sleep("a transfer");
         });
         assert_eq!(sleeps, "I-ATOMIC: CPU 1: a transfer, which may sleep, is called with pre-emption off");
-    }
-
-    #[test]
-    fn what_is_known_to_break_may_and_nothing_after_it() {
-        reset();
-        known_to_break(|| {
-            disable(0);
-            disable(0);
-            may_sleep("a transfer");
-            enable(0);
-            enable(0);
-        });
-        disable(0);
-        assert!(catch_unwind(|| may_sleep("a transfer")).is_err());
-        reset();
     }
 }

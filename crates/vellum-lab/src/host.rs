@@ -124,6 +124,10 @@ unsafe impl<A: Arch> Machine for Host<A> {
         on_either!(self, machine => machine.broadcast_wait());
     }
 
+    fn with_interrupts_off<R>(&self, body: impl FnOnce() -> R) -> R {
+        on_either!(self, machine => machine.with_interrupts_off(body))
+    }
+
     fn wait_change(&self, word: &AtomicU32, seen: u32) {
         on_either!(self, machine => machine.wait_change(word, seen));
     }

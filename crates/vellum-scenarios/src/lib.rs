@@ -109,6 +109,7 @@ scenarios! {
         off_beside_munmap,
         off_beside_page_out,
         off_beside_exit,
+        off_beside_cold,
     }
     /// Memory tags on their way through swap and migration.
     tags {
@@ -209,6 +210,8 @@ scenarios! {
         root_freed_under_switch,
         lazy_in_another_space,
         run_queue_locked_by_interrupt,
+        two_processes_end,
+        identifiers_locked_by_interrupt,
     }
     /// Operations that the core does not have.
     toy {

@@ -145,6 +145,13 @@ unsafe impl<M: Machine, P: Deref<Target = Checked<M>> + Send + Sync + 'static> M
         self.inside(CALL, |machine, _| machine.broadcast_wait());
     }
 
+    fn with_interrupts_off<R>(&self, body: impl FnOnce() -> R) -> R {
+        const CALL: &str = "Machine::with_interrupts_off";
+        self.require_broadcasts(CALL);
+        self.inside(CALL, |_, _| ());
+        self.inner().with_interrupts_off(body)
+    }
+
     fn wait_change(&self, word: &AtomicU32, seen: u32) {
         self.inside("Machine::wait_change", |machine, line| {
             line.begin_wait(machine.now());

@@ -149,6 +149,7 @@ impl<M: Machine> Drop for Cx<'_, M> {
         #[cfg(debug_assertions)]
         self.held_locks(|held| assert_eq!(held.count(), 0, "the core is left with a lock held"));
         self.cpu.epoch.exit();
+        // Not where nothing was retired, for whoever did looked here: so a switch of spaces comes to no lock (J14).
         if self.cpu.dead.load(Relaxed) >= crate::vm::DEAD_BATCH {
             self.free_dead();
         }

@@ -79,6 +79,12 @@ guards! {
     AcknowledgeLast,
     /// Who waits for a lock serves its flush mailbox. (G5)
     ServeWhileLocking,
+    /// Who comes for mail while some is being posted leaves: the sender's interrupt follows. (J14)
+    MailLeft,
+    /// Who cannot post sends an interrupt, too: the owner of the mailbox may have left because of him. (J14)
+    RefusedInterrupts,
+    /// Nothing interrupts who has locked the pool of identifiers. (J14)
+    PoolUninterrupted,
     /// Who waits for other CPUs to flush serves its own mailbox. (J13)
     ServeWhileFlushing,
     /// A CPU that becomes a target of a space's flushes does so with a full barrier before it walks its tables. (J1)
@@ -229,6 +235,18 @@ guards! {
     StableWhileWritten,
     /// Entries are looked for in all spaces until no slot of an area that is switched off is in use. (E16)
     SwapOffRepeats,
+    /// A search for entries during which some were moved is repeated. (E20)
+    SwapOffFollowsMoves,
+    /// Whoever switches an area off waits for who has taken the mapping from an entry that he finds. (E20)
+    UnmappedEntryAwaited,
+    /// Whoever switches an area off waits for the lock of a page that is cached there. (E20)
+    CachedPageAwaited,
+    /// Whoever switches an area off is woken when something becomes of a slot of it. (E20)
+    SlotChangeWakes,
+    /// No page is put out to an area that is being switched off. (E20)
+    NotPutWhereOff,
+    /// A page is given up under its folio lock. (E19)
+    GivenUpUnderLock,
     /// What a fork that failed has given the child counts until the child ends. (E17)
     PartialForkCounted,
     /// That an entry is the only one of its slot is found out under its leaf's lock. (E18)

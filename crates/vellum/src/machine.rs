@@ -143,6 +143,16 @@ pub unsafe trait Machine: Sized + Send + Sync + 'static {
     /// table locks may be held.
     fn broadcast_wait(&self) {}
 
+    /// Runs `body`, which is short and does not sleep, with this CPU's interrupts off, those of devices too. Called in
+    /// [`crate::Vm::switch_to`], around a lock, on architectures whose flush is a broadcast; otherwise unused.
+    ///
+    /// The default just runs it. That is enough if `switch_to` is called with interrupts off everywhere, or nowhere with a
+    /// lock held that an interrupt handler takes.
+    #[inline(always)]
+    fn with_interrupts_off<R>(&self, body: impl FnOnce() -> R) -> R {
+        body()
+    }
+
     /// Waits a short while for `word` to differ from `seen`; may return early, must not sleep (table locks may be
     /// held). Every wait of the core on another CPU goes through here or [`Machine::sleep`].
     fn wait_change(&self, word: &AtomicU32, seen: u32);

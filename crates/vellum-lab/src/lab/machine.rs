@@ -117,6 +117,10 @@ unsafe impl<A: Arch> Machine for Lab<A> {
         sim::happened(|| "broadcasts complete".into());
     }
 
+    fn with_interrupts_off<R>(&self, body: impl FnOnce() -> R) -> R {
+        wait::with_interrupts_off(body)
+    }
+
     fn wait_change(&self, word: &AtomicU32, seen: u32) {
         wait::wait_change(word, seen);
     }

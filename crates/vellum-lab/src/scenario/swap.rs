@@ -3,7 +3,6 @@
 use super::cpu::Cpu;
 use super::world::World;
 use super::{At, ops::Ops};
-use crate::contract;
 use crate::explore::sim;
 use crate::poison::lock;
 use std::sync::atomic::Ordering::SeqCst;
@@ -29,7 +28,7 @@ pub(crate) trait SwapOps {
 impl<A: Arch> SwapOps for World<A> {
     fn swap_off(&self) -> Result<(), Error> {
         let area = lock(&self.swap).as_ref().map(|(_, area)| *area);
-        area.map_or(Ok(()), |area| contract::known_to_break(|| self.vm().swap_off(area)))
+        area.map_or(Ok(()), |area| self.vm().swap_off(area))
     }
 
     fn swap_reads(&self) -> u64 {

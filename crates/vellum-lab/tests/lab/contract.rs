@@ -1,5 +1,5 @@
-//! Every hosted machine sees what the core is known to do wrong: `swap_off` reads its device with pre-emption off, and
-//! nests (FINDINGS W2). When that is mended, these tests assert that it does not.
+//! Every hosted machine counts pre-emption: it sees a core that nests, as if its embedder had not let it out, and nothing
+//! where an area is switched off, which reads its device on behalf of programs that have not asked for it.
 
 use std::mem::ManuallyDrop;
 use std::ops::Range;
@@ -7,8 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use vellum::arch::{Arch, Prot, Tiny, X86_64};
 use vellum::ops::{Access, Advice, MapRequest};
-use vellum::{AreaId, Machine, Space, Vm};
-use vellum_lab::contract;
+use vellum::{AreaId, Machine, Space, SwapUsage, Vm};
 use vellum_lab::det::Det;
 use vellum_lab::explore::{Bound, Execution, MemoryOrder, Plan, Program, Way, search};
 use vellum_lab::hardware::MachineConfig;
@@ -31,11 +30,17 @@ fn page_out<M: Machine>(vm: &Vm<M>) -> (Space<'_, M>, AreaId) {
     (space, area)
 }
 
-/// What is said when an area is switched off. What the panic leaves locked is not ended.
-fn panic_of_swap_off<M: Machine>(vm: &Vm<M>) -> String {
-    let (space, area) = page_out(vm);
-    let _space = ManuallyDrop::new(space);
-    let panic = catch_unwind(AssertUnwindSafe(|| vm.swap_off(area))).expect_err("mended: see above");
+/// Switches an area off with a page in it, outside the core as it has to be: nothing is said.
+fn swap_off<M: Machine>(vm: &Vm<M>) {
+    let (_space, area) = page_out(vm);
+    vm.swap_off(area).expect("room for a page");
+    assert_eq!(vm.swap_usage(), SwapUsage::default());
+}
+
+/// What is said when the core is entered with pre-emption off. What the panic leaves is not ended.
+fn panic_of_nesting<M: Machine>(vm: &Vm<M>) -> String {
+    vm.machine().disable_preemption();
+    let panic = catch_unwind(AssertUnwindSafe(|| vm.swap_usage())).expect_err("a break is reported");
     panic.downcast_ref::<String>().cloned().expect("a text")
 }
 
@@ -43,26 +48,33 @@ fn config() -> MachineConfig {
     MachineConfig::new(1, 1024)
 }
 
+const NESTED: &str = "I-ATOMIC: CPU 0: the core switches pre-emption off, and has done so already";
+
 #[test]
-fn det_panics() {
+fn det_counts() {
     let vm = ManuallyDrop::new(Vm::new(Det::<X86_64>::new(&config()).expect("memory")).expect("a machine"));
-    let said = panic_of_swap_off(&vm);
-    assert!(said.starts_with("I-ATOMIC: CPU 0: ") && said.contains("pre-emption off"), "{said}");
+    swap_off(&vm);
+    assert_eq!(panic_of_nesting(&vm), NESTED);
 }
 
 #[test]
-fn threads_panic() {
+fn threads_count() {
     let host = ManuallyDrop::new(ThreadHost::<X86_64>::new(&config(), Mmus::None).expect("a machine"));
     let _cpu = ManuallyDrop::new(host.enter(0));
-    let said = panic_of_swap_off(host.vm());
-    assert!(said.starts_with("I-ATOMIC: CPU 0: ") && said.contains("pre-emption off"), "{said}");
+    swap_off(host.vm());
+    assert_eq!(panic_of_nesting(host.vm()), NESTED);
 }
 
-/// A page goes to swap and comes back with the area.
-struct SwapOff;
+/// A page goes to swap and comes back with the area; then the core is entered with pre-emption off, or not.
+struct SwapOff {
+    nests: bool,
+}
 
 /// One execution. Its machine is not given back: what a violation leaves locked is not ended.
-struct Once(&'static Vm<Lab<Tiny>>);
+struct Once {
+    vm: &'static Vm<Lab<Tiny>>,
+    nests: bool,
+}
 
 impl Program for SwapOff {
     fn cpus(&self) -> usize {
@@ -71,39 +83,35 @@ impl Program for SwapOff {
 
     fn start(&self) -> Arc<dyn Execution> {
         let machine = Lab::new(&config()).expect("memory");
-        Arc::new(Once(Box::leak(Box::new(Vm::new(machine).expect("a machine")))))
+        let vm = Box::leak(Box::new(Vm::new(machine).expect("a machine")));
+        Arc::new(Once { vm, nests: self.nests })
     }
 }
 
 impl Execution for Once {
     fn memory(&self) -> Vec<Range<usize>> {
-        let vm = (&raw const *self.0).addr();
-        let range = self.0.machine().memory().ranges()[0];
-        let start = self.0.machine().memory().frame(range.start).addr();
-        vec![start..start + range.frames as usize * page::<Lab<Tiny>>() as usize, vm..vm + size_of_val(self.0)]
+        let vm = (&raw const *self.vm).addr();
+        let range = self.vm.machine().memory().ranges()[0];
+        let start = self.vm.machine().memory().frame(range.start).addr();
+        vec![start..start + range.frames as usize * page::<Lab<Tiny>>() as usize, vm..vm + size_of_val(self.vm)]
     }
 
     fn run(&self, _cpu: usize) {
-        let (_space, area) = page_out(self.0);
-        let _ = self.0.swap_off(area);
+        swap_off(self.vm);
+        if self.nests {
+            self.vm.machine().disable_preemption();
+            let _ = self.vm.swap_usage();
+        }
     }
 }
 
 #[test]
-fn the_laboratory_reports_it() {
+fn the_laboratory_counts() {
     let plan =
         Plan::new(Way::Exhaustive { bound: Bound { preemptions: 0, surprises: 0 }, reduce: true }, MemoryOrder::Sc);
-    let outcome = search(Arc::new(SwapOff), &plan).expect("a search");
-    let (broken, _) = outcome.broken.expect("mended: see above");
-    assert_eq!(broken.invariant, "I-ATOMIC");
-    assert!(broken.detail.contains("pre-emption"), "{}", broken.detail);
-}
-
-#[test]
-fn what_is_known_passes_where_it_is_said() {
-    let vm = Vm::new(Det::<X86_64>::new(&config()).expect("memory")).expect("a machine");
-    let (space, area) = page_out(&vm);
-    contract::known_to_break(|| vm.swap_off(area)).expect("room for a page");
-    drop(space);
-    vm.audit().expect("a sound end");
+    let outcome = search(Arc::new(SwapOff { nests: false }), &plan).expect("a search");
+    assert!(outcome.broken.is_none() && outcome.exhaustive, "{:?}", outcome.broken);
+    let outcome = search(Arc::new(SwapOff { nests: true }), &plan).expect("a search");
+    let (broken, _) = outcome.broken.expect("a break is reported");
+    assert_eq!(format!("{}: {}", broken.invariant, broken.detail), NESTED);
 }

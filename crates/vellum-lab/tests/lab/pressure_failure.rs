@@ -325,7 +325,7 @@ impl<'h, A: Arch> Stage<'h, A> {
 
     fn swap_off(&mut self) -> Result<(), Fails> {
         if let Some(area) = self.area {
-            contract::known_to_break(|| self.hosted.vm().swap_off(area)).map_err(of_core)?;
+            self.hosted.vm().swap_off(area).map_err(of_core)?;
             self.area = None;
         }
         Ok(())
@@ -334,7 +334,7 @@ impl<'h, A: Arch> Stage<'h, A> {
     fn swap_on(&mut self) -> Result<(), Fails> {
         let device = MemoryDevice::new(3000, PAGE as usize);
         let area = self.hosted.vm().swap_on(device, 1).map_err(of_core)?;
-        contract::known_to_break(|| self.hosted.vm().swap_off(area)).map_err(of_core)
+        self.hosted.vm().swap_off(area).map_err(of_core)
     }
 
     fn fork(&mut self) -> Result<(), Fails> {

@@ -3,13 +3,15 @@
 //! table, every page with a writable entry counts as stored to when it goes, and is written.)
 
 use vellum_lab::explore::Bound;
-use vellum_lab::scenario::{Known, Prot, Scenario, X, actor};
+use vellum_lab::scenario::{Prot, Scenario, X, actor};
+use vellum::Guard;
 
 pub(crate) static SCENARIO: Scenario = Scenario {
     id: "E19",
     title: "MADV_FREE makes a page clean that reclaim puts in a slot",
     thread: "S5",
-    known: Some(Known { fault: "D3: MADV_FREE clears the dirty mark without the folio lock", breaks: |mode| mode.semantics.clean_store_rewalks }),
+    guards: &[Guard::GivenUpUnderLock],
+    breaks: |mode| mode.semantics.clean_store_rewalks,
     invariants: &["I-SLOT", "I-LOST", "I-ACCESS"],
     bound: Bound { preemptions: 1, surprises: 1 },
     start: |cpu| {

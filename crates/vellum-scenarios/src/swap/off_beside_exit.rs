@@ -1,12 +1,13 @@
 //! E20, beside the end of a process: it is not looked for any more, and its entries still name slots.
 
 use vellum_lab::explore::Bound;
-use vellum_lab::scenario::{Known, Process, Prot, Scenario, X, actor};
+use vellum_lab::scenario::{Process, Prot, Scenario, X, actor};
+use vellum::Guard;
 
 pub(crate) static SCENARIO: Scenario = Scenario {
     id: "E20E",
     title: "swapoff beside the end of a process gives up",
-    known: Some(Known { fault: "W3: swapoff polls for what is on its way, and gives up", breaks: |_| true }),
+    guards: &[Guard::SlotChangeWakes],
     invariants: &["I-PROG", "I-ACCESS"],
     bound: Bound { preemptions: 1, surprises: 1 },
     start: |cpu| {

@@ -1,12 +1,13 @@
 //! E20, beside munmap: the entry is gone, and the slot is in use until its count is dropped.
 
 use vellum_lab::explore::Bound;
-use vellum_lab::scenario::{Known, Prot, Scenario, X, actor};
+use vellum_lab::scenario::{Prot, Scenario, X, actor};
+use vellum::Guard;
 
 pub(crate) static SCENARIO: Scenario = Scenario {
     id: "E20U",
     title: "swapoff beside munmap gives up",
-    known: Some(Known { fault: "W3: swapoff polls for what is on its way, and gives up", breaks: |_| true }),
+    guards: &[Guard::UnmappedEntryAwaited, Guard::SlotChangeWakes],
     invariants: &["I-PROG", "I-ACCESS"],
     bound: Bound { preemptions: 1, surprises: 1 },
     start: |cpu| {

@@ -2,12 +2,13 @@
 //! page yet. (Did it count only after it has asked whether the area is on, swapoff would take the area apart meanwhile.)
 
 use vellum_lab::explore::Bound;
-use vellum_lab::scenario::{Known, Prot, Scenario, X, actor};
+use vellum_lab::scenario::{Prot, Scenario, X, actor};
+use vellum::Guard;
 
 pub(crate) static SCENARIO: Scenario = Scenario {
     id: "E20P",
     title: "swapoff beside a page-out gives up",
-    known: Some(Known { fault: "W3: swapoff polls for what is on its way, and gives up", breaks: |_| true }),
+    guards: &[Guard::SlotChangeWakes],
     invariants: &["I-PROG", "I-ACCESS"],
     bound: Bound { preemptions: 1, surprises: 1 },
     start: |cpu| {
@@ -18,6 +19,8 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     actors: &[
         actor("swapoff", |cpu| {
             cpu.swap_off();
+            // In the place of the first: what is left of that would be taken for this one's.
+            cpu.swap_on(1);
         }),
         actor("page-out", |cpu| {
             cpu.page_out(X, 1);

@@ -2,12 +2,13 @@
 //! moment. Swapoff must wait for the move, and end.
 
 use vellum_lab::explore::Bound;
-use vellum_lab::scenario::{Known, Prot, Scenario, X, Z, actor};
+use vellum_lab::scenario::{Prot, Scenario, X, Z, actor};
+use vellum::Guard;
 
 pub(crate) static SCENARIO: Scenario = Scenario {
     id: "E20",
     title: "swapoff beside mremap does not end",
-    known: Some(Known { fault: "W3: swapoff polls for what is on its way, and gives up", breaks: |_| true }),
+    guards: &[Guard::UnmappedEntryAwaited, Guard::SwapOffFollowsMoves],
     invariants: &["I-PROG", "I-ACCESS"],
     bound: Bound { preemptions: 1, surprises: 1 },
     start: |cpu| {

@@ -3,18 +3,19 @@
 //! Swapoff says that memory is short, after it has read each page once or so.
 
 use vellum_lab::explore::Bound;
-use vellum_lab::scenario::{At, Known, Prot, Scenario, X, Y, actor};
+use vellum_lab::scenario::{At, Prot, Scenario, X, Y, actor};
 
 /// Pages of swap.
 const SLOTS: u64 = 8;
 /// More pages than a world has free frames.
 const MANY: u64 = 52;
 const BEFORE: usize = 0;
+use vellum::Guard;
 
 pub(crate) static SCENARIO: Scenario = Scenario {
     id: "E20M",
     title: "swapoff reads pages back and forth where memory is short",
-    known: Some(Known { fault: "W3: reclaim puts pages out to an area that is being switched off", breaks: |_| true }),
+    guards: &[Guard::NotPutWhereOff],
     invariants: &["I-PROG"],
     bound: Bound { preemptions: 1, surprises: 1 },
     start: |cpu| {

@@ -4,13 +4,14 @@
 //! on if it is taken: the interrupt of whoever posts there is still to come.
 
 use vellum_lab::explore::Bound;
-use vellum_lab::scenario::{Known, Prot, Scenario, X, actor};
+use vellum_lab::scenario::{Prot, Scenario, X, actor};
+use vellum::Guard;
 
 pub(crate) static SCENARIO: Scenario = Scenario {
     id: "J14",
     title: "a device's interrupt waits for who waits for a mailbox",
     runs: |mode| !mode.is_broadcast(),
-    known: Some(Known { fault: "W1: who takes from a mailbox waits for its lock", breaks: |_| true }),
+    guards: &[Guard::MailLeft],
     invariants: &["I-PROG"],
     bound: Bound { preemptions: 1, surprises: 1 },
     start: |cpu| {

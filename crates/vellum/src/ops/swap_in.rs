@@ -196,7 +196,12 @@ impl<M: Machine> Space<'_, M> {
         loop {
             let step = {
                 let cx = Cx::enter(self.vm());
-                let Some(plan) = plan_at(&cx, self.inner(), address) else { return Ok(()) };
+                let Some(plan) = plan_at(&cx, self.inner(), address) else {
+                    if self.await_mapping(&cx, address) {
+                        continue;
+                    }
+                    return Ok(());
+                };
                 let Some(Absent::Swap { slot, is_exclusive }) = M::Arch::absent_of(plan.word) else { return Ok(()) };
                 let stamp = plan.leaf.fork_stamp();
                 if self.inner().fork_pending(stamp) {
@@ -222,6 +227,21 @@ impl<M: Machine> Space<'_, M> {
                 _ => {}
             }
         }
+    }
+
+    /// Waits, if the entry at `address` says that its page is in swap, for whoever has the leaf's lock; whether it says
+    /// so. Where no mapping covers such an entry, that is somebody who unmaps it, or has moved it there (E20).
+    fn await_mapping(&self, cx: &Cx<'_, M>, address: u64) -> bool {
+        let leaf = self.inner().lowest(cx, address);
+        if leaf.level > 0 || !M::guard(Guard::UnmappedEntryAwaited) {
+            return false;
+        }
+        let word = leaf.entry(leaf.index(address));
+        let is_swapped = !M::Arch::is_page(word) && matches!(M::Arch::absent_of(word), Some(Absent::Swap { .. }));
+        if is_swapped {
+            leaf.frame.lock.wait_free(cx);
+        }
+        is_swapped
     }
 
     /// Sleeps until the folio lock of `pfn` may be free, which was held when the entry at `address` was `word`. Takes

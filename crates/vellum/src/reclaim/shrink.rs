@@ -169,22 +169,35 @@ fn home_of<M: Machine>(cx: &Cx<'_, M>, pfn: Pfn) -> Option<Home<M>> {
             unsafe { object.as_ref() }.try_get().then_some(Home::File(object, index))
         }
         Kind::Anonymous if frame.flags() & folio::LAZY_FREE != 0 => Some(Home::Nowhere),
-        Kind::Anonymous => match frame.swap_slot() {
-            Some(slot) => (frame.flags() & folio::UP_TO_DATE != 0).then_some(Home::Swap(slot)),
-            None => {
-                // Not where the page is only just being made.
-                let slot = (frame.mappings() > 0).then(|| cx.swap_reserve()).flatten()?;
-                if frame.mappings() == 0 {
-                    cx.swap_cancel(slot);
-                    return None;
-                }
-                cx.swap_attach(slot, pfn);
-                frame.set_flags(folio::DIRTY | folio::UP_TO_DATE);
-                Some(Home::Swap(slot))
-            }
-        },
+        Kind::Anonymous => slot_of(cx, pfn).map(Home::Swap),
         _ => None,
     }
+}
+
+/// The slot that an anonymous page goes to: the one it is cached with, or a new one. Its folio lock is held.
+fn slot_of<M: Machine>(cx: &Cx<'_, M>, pfn: Pfn) -> Option<SwapSlot> {
+    let frame = cx.vm().physical().frame(pfn);
+    if let Some(slot) = frame.swap_slot() {
+        if frame.flags() & folio::UP_TO_DATE == 0 {
+            return None;
+        }
+        if cx.swap_takes_pages(slot) || !M::guard(Guard::NotPutWhereOff) {
+            return Some(slot);
+        }
+        // Whoever empties the area would have to read it again (E20). While other entries name the slot the page stays.
+        if !leave_cache_locked(cx, pfn) {
+            return None;
+        }
+    }
+    // Not where the page is only just being made.
+    let slot = (frame.mappings() > 0).then(|| cx.swap_reserve()).flatten()?;
+    if frame.mappings() == 0 {
+        cx.swap_cancel(slot);
+        return None;
+    }
+    cx.swap_attach(slot, pfn);
+    frame.set_flags(folio::DIRTY | folio::UP_TO_DATE);
+    Some(slot)
 }
 
 /// A frame with the page's contents of this moment.

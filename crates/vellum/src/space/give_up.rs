@@ -6,7 +6,7 @@ use crate::arch::{Absent, Arch, PageBits};
 use crate::cpu::Cx;
 use crate::guard::Guard;
 use crate::machine::Machine;
-use crate::ops::swap_in::leave_cache;
+use crate::ops::swap_in::leave_cache_locked;
 use crate::phys::{Kind, Pfn, folio};
 use crate::stat::Event;
 use crate::tlb::Gather;
@@ -54,10 +54,26 @@ fn may_go<M: Machine>(cx: &Cx<'_, M>, word: u64) -> bool {
     if frame.kind() != Kind::Anonymous || frame.mappings() != 1 {
         return false;
     }
+    // Only tried: the leaf's lock is held. Whoever is at work on the page, to put it out or to move it, relies on its
+    // marks and its slot staying as they are (E19).
+    if !M::guard(Guard::GivenUpUnderLock) {
+        return mark_locked(cx, pfn);
+    }
+    if !frame.folio_lock().try_acquire() {
+        return false;
+    }
+    let goes = mark_locked(cx, pfn);
+    frame.folio_lock().release(cx.vm());
+    goes
+}
+
+/// Marks a page, whose folio lock is held, as one that may be dropped, unless other entries name its slot.
+fn mark_locked<M: Machine>(cx: &Cx<'_, M>, pfn: Pfn) -> bool {
+    let frame = cx.vm().physical().frame(pfn);
     if frame.swap_slot().is_some() {
         // What is in its slot is not to come back.
         frame.get();
-        let has_left = leave_cache(cx, pfn);
+        let has_left = leave_cache_locked(cx, pfn);
         frame.put();
         if !has_left {
             return false;

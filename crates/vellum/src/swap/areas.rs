@@ -62,6 +62,8 @@ pub(super) struct Entry<M> {
     pub(super) area: AtomicU64<M>,
     /// Pins, and [`CLOSED`].
     pub(super) users: AtomicU32<M>,
+    /// Changes of slots while the area is being switched off, for whoever does that to sleep on.
+    pub(super) changes: AtomicU32<M>,
 }
 
 /// In [`Entry::users`]: no pin is given any more.
@@ -120,10 +122,16 @@ impl<M: Machine> Swap<M> {
         const { assert!(clusters::CLUSTER.is_power_of_two()) };
         Swap {
             lock: RawLock::new(),
-            entries: [const { Entry { area: AtomicU64::new(0), users: AtomicU32::new(CLOSED) } }; AREAS],
+            entries: [const { Entry::new() }; AREAS],
             latest: AtomicU64::new(0),
             pool: Pool::new(),
         }
+    }
+}
+
+impl<M: Machine> Entry<M> {
+    const fn new() -> Self {
+        Entry { area: AtomicU64::new(0), users: AtomicU32::new(CLOSED), changes: AtomicU32::new(0) }
     }
 }
 
@@ -167,6 +175,26 @@ impl<M: Machine> Area<M> {
         self.state.load(SeqCst) == ON
     }
 
+    /// Something has become of a slot: whoever switches the area off looks again. Inside the core.
+    ///
+    /// The change is sequentially consistent, and so is what is asked here: either he is told, or he has begun after the
+    /// change and sees it.
+    #[inline]
+    pub(super) fn changed(&self, vm: &Vm<M>) {
+        if !self.is_on() {
+            self.tell_of_change(vm);
+        }
+    }
+
+    #[cold]
+    fn tell_of_change(&self, vm: &Vm<M>) {
+        let changes = &vm.swap().entries[self.id.number as usize % AREAS].changes;
+        changes.fetch_add(1, SeqCst);
+        if M::guard(Guard::SlotChangeWakes) {
+            vm.machine().wake(changes.as_core());
+        }
+    }
+
     /// The words of slot `offset`, if it exists.
     #[inline]
     pub(super) fn place<'a>(&'a self, vm: &'a Vm<M>, offset: u64) -> Option<Place<'a, M>> {
@@ -199,8 +227,11 @@ impl<'a, M: Machine> Place<'a, M> {
         let mut seen = self.load();
         loop {
             let new = change(seen).ok_or(seen)?;
-            match self.word.compare_exchange(seen.0, new.0, AcqRel) {
-                Ok(_) => return Ok((seen, new)),
+            match self.word.compare_exchange(seen.0, new.0, SeqCst) {
+                Ok(_) => {
+                    self.area.changed(self.vm);
+                    return Ok((seen, new));
+                }
                 Err(now) => seen = SlotWord(now),
             }
         }
@@ -232,6 +263,11 @@ impl<'vm, M: Machine> Cx<'vm, M> {
     /// The area that was switched on with that identity, if it still is there.
     pub(super) fn swap_area_of(&self, id: AreaId) -> Option<&Area<M>> {
         self.swap_area(id.number).filter(|area| area.id == id)
+    }
+
+    /// Whether the area of `slot` is on: pages may be put out there.
+    pub(crate) fn swap_takes_pages(&self, slot: SwapSlot) -> bool {
+        self.swap_area(slot.area()).is_some_and(Area::is_on)
     }
 
     /// The words of a slot.

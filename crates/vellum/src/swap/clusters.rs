@@ -89,7 +89,7 @@ impl<M: Machine> Cx<'_, M> {
         let first = SwapSlot(cursor.next.load(Relaxed).checked_sub(1)?);
         cursor.next.store(0, Relaxed);
         let area = self.swap_area(first.area()).filter(|area| area.id.serial == cursor.serial.load(Relaxed))?;
-        if !area.begin_use() {
+        if !area.begin_use(vm) {
             return None;
         }
         let cluster = first.offset() / CLUSTER;
@@ -97,7 +97,7 @@ impl<M: Machine> Cx<'_, M> {
         let taken = (first.offset()..end).find(|&offset| area.take(vm, offset));
         match taken {
             Some(_) => area.count_in_cluster(vm, cluster, 1),
-            None => area.end_use(),
+            None => area.end_use(vm),
         }
         match taken {
             Some(offset) if offset + 1 < end => {
@@ -112,18 +112,19 @@ impl<M: Machine> Cx<'_, M> {
 impl<M: Machine> Area<M> {
     /// Counts a slot as used before it is taken; whether it may be. Whoever takes the area apart looks at the count
     /// after he has changed the state: so either he sees the slot, or the state is seen here.
-    fn begin_use(&self) -> bool {
+    fn begin_use(&self, vm: &Vm<M>) -> bool {
         self.used.fetch_add(1, SeqCst);
         let is_on = self.is_on();
         if !is_on {
-            self.end_use();
+            self.end_use(vm);
         }
         is_on
     }
 
     /// A slot is free, or was not taken.
-    pub(super) fn end_use(&self) {
+    pub(super) fn end_use(&self, vm: &Vm<M>) {
         self.used.fetch_sub(1, SeqCst);
+        self.changed(vm);
     }
 
     /// Whether a slot seems to be free.

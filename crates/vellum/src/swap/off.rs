@@ -3,6 +3,9 @@
 //! The entries that name slots are found by going through all spaces, as often as slots are left in use: a fork copies
 //! entries to where the search has passed, and a child is registered before its first entry is copied (E16). Each entry
 //! is resolved as a fault would, with tags and exclusiveness, whatever the mapping allows (E3).
+//!
+//! From the beginning no page is put out to the area: whoever makes room for what comes back, with nowhere else to put
+//! pages, is told that memory is short, instead of having them read back and forth.
 
 use super::AreaId;
 use crate::arch::{Absent, Arch};
@@ -11,12 +14,13 @@ use crate::error::Error;
 use crate::guard::Guard;
 use crate::machine::Machine;
 use crate::object::release;
-use crate::ops::swap_in::leave_cache;
+use crate::ops::swap_in::leave_cache_locked;
 use crate::space::{Inner, Space};
 use crate::vm::Vm;
+use core::sync::atomic::Ordering::SeqCst;
 
-/// Passes over all spaces that bring nothing in before the attempt is given up.
-const IDLE_MAX: u32 = 1000;
+/// Tables looked at before the core is left for a moment.
+const LOOK: u32 = 64;
 
 impl<M: Machine> Vm<M> {
     /// Switches a swap area off: its pages are brought back into memory, then the device is dropped. Pages that cannot
@@ -25,9 +29,8 @@ impl<M: Machine> Vm<M> {
     /// Programs may run. Sleeps for I/O, and while others use pages of the area; allocates a frame for each page.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if there is no such area or somebody is switching it off already, or if slots stay in use
-    /// though nothing names them. [`Error::OutOfMemory`] if memory does not take what is in it. In both last cases the
-    /// area stays on, with what is left.
+    /// [`Error::Invalid`] if there is no such area or somebody is switching it off already. [`Error::OutOfMemory`] if
+    /// memory does not take what is in it: then the area stays on, with what is left.
     pub fn swap_off(&self, area: AreaId) -> Result<(), Error> {
         self.begin_off(area)?;
         let result = self.empty_and_end(area);
@@ -47,80 +50,129 @@ impl<M: Machine> Vm<M> {
     }
 
     /// Brings pages in until no slot of the area is in use.
+    ///
+    /// A search that finds nothing although slots are used has met somebody at work: one who takes an entry away (munmap,
+    /// the end of a space) has yet to drop its count; one who takes a slot has yet to put his page there, or to give it
+    /// back; what fork copied was gone, where it came from, before the search came there. All of these change the slot
+    /// afterwards, or have changed it during the search. So that is slept for.
     fn empty_area(&self, area: AreaId) -> Result<(), Error> {
-        let mut idle = 0;
-        while self.area_used(area) > 0 {
-            let mut brought = 0;
-            let mut last = u64::MAX;
-            while let Some(space) = Space::older_than(self, last) {
-                last = space.id();
-                brought += space.bring_area_in(area)?;
+        loop {
+            // First: what changes from here on ends the sleep.
+            let seen = self.area_changes(area);
+            if self.area_used(area) == 0 {
+                return Ok(());
             }
-            brought += self.drop_unnamed(area);
-            idle = if brought == 0 { idle + 1 } else { 0 };
-            if brought == 0 {
-                // What is used but not named any more may wait for a grace period.
-                self.quiesce();
+            let found = self.bring_all_in(area)? + self.drop_unnamed(area);
+            if !M::guard(Guard::SwapOffRepeats) {
+                let is_empty = self.area_used(area) == 0;
+                return is_empty.then_some(()).ok_or(Error::Invalid { what: "end of a swap area that is in use" });
             }
-            if idle > IDLE_MAX || !M::guard(Guard::SwapOffRepeats) {
-                return Err(Error::Invalid { what: "end of a swap area whose slots stay in use" });
+            if found == 0 {
+                self.await_area_change(area, seen);
             }
         }
-        Ok(())
     }
 
-    /// Takes pages out of the swap cache whose slots no entry names; how many. Sleeps for those that somebody is at
-    /// work on.
+    /// Brings in what entries of all spaces say is in `area`; how many there were, and searches that met a move.
+    fn bring_all_in(&self, area: AreaId) -> Result<u64, Error> {
+        let mut found = 0;
+        let mut last = u64::MAX;
+        while let Some(space) = Space::older_than(self, last) {
+            last = space.id();
+            found += space.bring_area_in(area)?;
+        }
+        Ok(found)
+    }
+
+    /// Takes pages out of the swap cache whose slots no entry names, and sleeps for those that somebody is at work on,
+    /// whose entries may be on their way; how many of both.
     fn drop_unnamed(&self, area: AreaId) -> u64 {
-        let mut dropped = 0;
+        let mut found = 0;
         self.each_used_slot(area, |slot| {
             let cx = Cx::enter(self);
             let Some(pfn) = cx.swap_lookup(slot) else { return };
-            let has_left = leave_cache(&cx, pfn);
+            let lock = self.physical().frame(pfn).folio_lock();
+            let is_free = lock.try_acquire();
+            let has_left = is_free && leave_cache_locked(&cx, pfn);
+            if is_free {
+                lock.release(self);
+            }
             release(&cx, pfn);
             drop(cx);
-            dropped += u64::from(has_left);
-            if !has_left {
-                let is_still_it = || Cx::enter(self).swap_is_cached(slot, pfn);
-                self.physical().frame(pfn).folio_lock().wait(self, is_still_it);
+            let is_busy = !is_free && M::guard(Guard::CachedPageAwaited);
+            if is_busy {
+                lock.wait(self, || Cx::enter(self).swap_is_cached(slot, pfn));
             }
+            found += u64::from(has_left || is_busy);
         });
-        dropped
+        found
     }
 }
 
 impl<M: Machine> Space<'_, M> {
-    /// Brings in what entries of the space say is in `area`; how many entries there were.
+    /// Brings in what entries of the space say is in `area`; how many entries there were. One more for a search during
+    /// which entries were moved, perhaps to where it had been: it says nothing about what is left.
     fn bring_area_in(&self, area: AreaId) -> Result<u64, Error> {
+        let done = self.inner().moves_done.load(SeqCst);
         let mut brought = 0;
         let mut here = M::Arch::USER_START;
-        while let Some(address) = next_of_area(&Cx::enter(self.vm()), self.inner(), area, &mut here) {
+        while let Some(address) = self.next_of_area(area, &mut here) {
             self.vm().with_room(|| self.bring_back(address))?;
             brought += 1;
             here = address + (1 << M::Arch::PAGE_SHIFT);
         }
-        Ok(brought)
+        Ok(brought + u64::from(M::guard(Guard::SwapOffFollowsMoves) && self.have_moved(done)))
+    }
+
+    /// Whether entries have moved within the space since `done` moves were done, or do so now; that is waited for.
+    fn have_moved(&self, done: u32) -> bool {
+        let (begun, ended) = (&self.inner().moves_begun, &self.inner().moves_done);
+        if begun.load(SeqCst) == done {
+            return false;
+        }
+        let cx = Cx::enter(self.vm());
+        cx.serve_mailbox();
+        let now = ended.load(SeqCst);
+        if begun.load(SeqCst) != now {
+            // Whoever moves entries has pre-emption off.
+            self.vm().machine().wait_change(ended.as_core(), now);
+        }
+        true
+    }
+
+    /// The first address at or above `here` whose entry names a slot of `area`. Without a [`Cx`]: there is none when it
+    /// has returned, and in between the core is left from time to time.
+    fn next_of_area(&self, area: AreaId, here: &mut u64) -> Option<u64> {
+        while *here < M::Arch::USER_END {
+            let cx = Cx::enter(self.vm());
+            for _ in 0..LOOK {
+                let found = look(&cx, self.inner(), area, here);
+                if found.is_some() || *here >= M::Arch::USER_END {
+                    return found;
+                }
+            }
+        }
+        None
     }
 }
 
-/// The first address at or above `here` whose entry names a slot of `area`.
-fn next_of_area<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, area: AreaId, here: &mut u64) -> Option<u64> {
-    while *here < M::Arch::USER_END {
-        let leaf = space.lowest(cx, *here);
-        if leaf.level > 0 {
-            *here = leaf.slot_end(*here);
-            continue;
-        }
-        let base = leaf.base(*here);
-        let is_of_area = |&index: &usize| {
-            let word = leaf.entry(index);
-            !M::Arch::is_page(word)
-                && matches!(M::Arch::absent_of(word), Some(Absent::Swap { slot, .. }) if slot.area() == area.number())
-        };
-        if let Some(index) = (leaf.index(*here)..leaf.len()).find(is_of_area) {
-            return Some(base + ((index as u64) << M::Arch::PAGE_SHIFT));
-        }
+/// The first address at or above `here` in the table there whose entry names a slot of `area`; if there is none, `here`
+/// is behind that part afterwards.
+fn look<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, area: AreaId, here: &mut u64) -> Option<u64> {
+    let leaf = space.lowest(cx, *here);
+    if leaf.level > 0 {
+        *here = leaf.slot_end(*here);
+        return None;
+    }
+    let base = leaf.base(*here);
+    let is_of_area = |&index: &usize| {
+        let word = leaf.entry(index);
+        !M::Arch::is_page(word)
+            && matches!(M::Arch::absent_of(word), Some(Absent::Swap { slot, .. }) if slot.area() == area.number())
+    };
+    let index = (leaf.index(*here)..leaf.len()).find(is_of_area);
+    if index.is_none() {
         *here = base.saturating_add(leaf.span() * leaf.len() as u64);
     }
-    None
+    index.map(|index| base + ((index as u64) << M::Arch::PAGE_SHIFT))
 }

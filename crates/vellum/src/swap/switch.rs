@@ -1,6 +1,6 @@
 //! Switching areas on and off.
 
-use super::areas::{AREA_BYTES, Area, AreaId, Arrays, CLOSED, CLOSING, DRAINING, Entry, ON, pointer_to};
+use super::areas::{AREA_BYTES, AREAS, Area, AreaId, Arrays, CLOSED, CLOSING, DRAINING, Entry, ON, pointer_to};
 use super::clusters::CLUSTER;
 use super::device::SwapDevice;
 use crate::arch::{Arch, SwapSlot};
@@ -8,7 +8,7 @@ use crate::cpu::Cx;
 use crate::error::Error;
 use crate::machine::Machine;
 use crate::phys::FrameArray;
-use crate::sync::Rank;
+use crate::sync::{Rank, fence};
 use crate::vm::Vm;
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
@@ -58,7 +58,23 @@ impl<M: Machine> Vm<M> {
         let cx = Cx::enter(self);
         let area = cx.swap_area_of(id).ok_or(UNKNOWN)?;
         area.state.compare_exchange(ON, DRAINING, SeqCst).map_err(|_| UNKNOWN)?;
+        // Who changed a slot and found the area on has done so before: see `Area::changed`.
+        fence::<M>(SeqCst);
         Ok(())
+    }
+
+    /// How often something has become of a slot of an area that is being switched off.
+    pub(super) fn area_changes(&self, id: AreaId) -> u32 {
+        self.area_entry(id).changes.load(SeqCst)
+    }
+
+    /// Sleeps until something becomes of a slot, unless it has since [`Vm::area_changes`] said `seen`. Without a [`Cx`].
+    pub(super) fn await_area_change(&self, id: AreaId, seen: u32) {
+        self.machine().sleep(self.area_entry(id).changes.as_core(), seen);
+    }
+
+    fn area_entry(&self, id: AreaId) -> &Entry<M> {
+        &self.swap().entries[id.number as usize % AREAS]
     }
 
     /// Takes [`Vm::begin_off`] back.

@@ -38,6 +38,35 @@ impl<M: Machine> RawLock<M> {
         }
     }
 
+    /// Takes the lock if it is free.
+    pub(crate) fn try_lock<'l>(&'l self, cx: &'l Cx<'_, M>, rank: Rank) -> Option<Guard<'l, M>> {
+        self.0.compare_exchange(0, 1, SeqCst).ok()?;
+        #[cfg(debug_assertions)]
+        cx.held_locks(|held| held.acquire(rank));
+        #[cfg(not(debug_assertions))]
+        let _ = (cx, rank);
+        Some(Guard {
+            lock: self,
+            #[cfg(debug_assertions)]
+            cx,
+            #[cfg(debug_assertions)]
+            rank,
+            _context: PhantomData,
+        })
+    }
+
+    /// Whether somebody holds the lock, at this moment.
+    pub(crate) fn is_held(&self) -> bool {
+        self.0.load(SeqCst) != 0
+    }
+
+    /// Waits a short while for the lock to be given up, if somebody holds it.
+    pub(crate) fn await_release(&self, machine: &M) {
+        if self.is_held() {
+            machine.wait_change(self.0.as_core(), 1);
+        }
+    }
+
     /// The word that the lock is, for frames in which it is the folio lock.
     pub(crate) fn word(&self) -> &AtomicU32<M> {
         &self.0
@@ -93,5 +122,28 @@ impl<M: Machine> Drop for Guard<'_, M> {
         #[cfg(debug_assertions)]
         self.cx.held_locks(|held| held.release(self.rank));
         self.lock.0.store(0, Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Rank, RawLock};
+    use crate::cpu::Cx;
+    use crate::testing::{TestMachine, become_cpu};
+    use crate::vm::Vm;
+
+    #[test]
+    fn a_lock_that_is_held_is_not_got_by_trying() {
+        become_cpu(0);
+        let vm: Vm<TestMachine> = Vm::new(TestMachine::new(1000)).expect("a machine that boots");
+        let (cx, lock) = (Cx::enter(&vm), RawLock::new());
+        let held = lock.lock(&cx, Rank::Slab);
+        // What is not got counts in no order of locks.
+        assert!(lock.is_held() && lock.try_lock(&cx, Rank::Swap).is_none());
+        drop(held);
+        let tried = lock.try_lock(&cx, Rank::Slab).expect("a free lock");
+        assert!(lock.is_held() && lock.try_lock(&cx, Rank::Mailbox).is_none());
+        drop(tried);
+        assert!(!lock.is_held());
     }
 }

@@ -153,8 +153,17 @@ impl<M: Machine> Cx<'_, M> {
         self.enter_slowly(space)
     }
 
+    /// A switch waits for the pool's lock, perhaps with interrupts off and a run queue locked, which the handler of a
+    /// device's interrupt may want: so nothing interrupts whoever has it (J14).
     #[cold]
     fn enter_slowly(&self, space: &SpaceTlb<M>) -> Asid {
+        if !M::guard(Guard::PoolUninterrupted) {
+            return self.enter_locked(space);
+        }
+        self.vm().machine().with_interrupts_off(|| self.enter_locked(space))
+    }
+
+    fn enter_locked(&self, space: &SpaceTlb<M>) -> Asid {
         let (pool, own) = (self.vm().identifiers(), &self.cpu().tlb.identifiers);
         let _guard = pool.lock.lock(self, Rank::Identifiers);
         let mut identifier = Identifier(space.identifier.load(Relaxed));

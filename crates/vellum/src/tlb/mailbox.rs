@@ -2,6 +2,10 @@
 //!
 //! One request is kept, and widened by further ones: posting never waits for the target. Tickets tell a sender when
 //! its request has been served.
+//!
+//! A sender holds the mailbox's lock with interrupts on: a device may interrupt him there, and its handler wait for a
+//! lock whose holder, with interrupts off, has come to look into this very mailbox. So the owner never waits for the
+//! lock. He leaves, since whoever has held it sends an interrupt afterwards, which brings him back (J14).
 
 use crate::cpu::Cx;
 use crate::machine::Machine;
@@ -64,7 +68,7 @@ impl<M: Machine> Mailbox<M> {
     }
 
     /// Posts `request`; the ticket to wait for. `None` if the owner is to leave another space first: two dying spaces
-    /// do not fit, and the caller waits and tries again.
+    /// do not fit, and the caller waits and tries again. Either way the caller sends the owner an interrupt afterwards.
     pub(crate) fn post(&self, cx: &Cx<'_, M>, request: Request) -> Option<u32> {
         let _guard = self.lock.lock(cx, Rank::Mailbox);
         let merged = if self.full.load(Relaxed) == 0 { request } else { self.current().merge(request)? };
@@ -80,12 +84,22 @@ impl<M: Machine> Mailbox<M> {
         Some(ticket)
     }
 
-    /// Takes what is there, with the ticket that its service acknowledges.
-    pub(crate) fn take(&self, cx: &Cx<'_, M>) -> (Option<Request>, u32) {
-        let _guard = self.lock.lock(cx, Rank::Mailbox);
+    /// Takes what is there, with the ticket that its service acknowledges. `None` if somebody is posting.
+    pub(crate) fn take(&self, cx: &Cx<'_, M>) -> Option<(Option<Request>, u32)> {
+        let _guard = self.lock.try_lock(cx, Rank::Mailbox)?;
         let request = (self.full.load(Relaxed) != 0).then(|| self.current());
         self.full.store(0, Relaxed);
-        (request, self.posted.load(Relaxed))
+        Some((request, self.posted.load(Relaxed)))
+    }
+
+    /// Whether somebody is posting, who sends an interrupt afterwards.
+    pub(crate) fn is_being_filled(&self) -> bool {
+        self.lock.is_held()
+    }
+
+    /// Waits a moment for whoever is posting.
+    pub(crate) fn await_filled(&self, machine: &M) {
+        self.lock.await_release(machine);
     }
 
     /// Acknowledges everything up to `ticket`.

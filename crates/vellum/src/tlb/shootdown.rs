@@ -169,7 +169,13 @@ impl<M: Machine> Cx<'_, M> {
                 return ticket;
             }
             // The dying space before this one has sent its interrupt, or is about to. It does not wait for this sender:
-            // every sender posts to its targets in ascending order before it waits.
+            // every sender posts to its targets in ascending order before it waits. But the owner may have come for it
+            // while the lock was held here, and left.
+            if M::guard(Guard::RefusedInterrupts) {
+                let mut owner = CpuSet::EMPTY;
+                owner.insert(cpu);
+                self.vm().machine().send_interrupt(&owner);
+            }
             self.serve_mailbox();
             mailbox.wait(self.vm().machine(), mailbox.last_ticket());
         }
@@ -197,20 +203,37 @@ impl<M: Machine> Cx<'_, M> {
         while tlb.mailbox.has_mail() {
             tlb.busy.store(1, Relaxed);
             compiler_fence(SeqCst);
-            let (request, ticket) = tlb.mailbox.take(self);
-            if !M::guard(Guard::AcknowledgeLast) {
-                tlb.mailbox.acknowledge(ticket);
-            }
-            if let Some(request) = request {
-                self.count(Event::RemoteFlushReceived, 1);
-                self.serve_request_busy(request);
-            }
-            if M::guard(Guard::AcknowledgeLast) {
-                tlb.mailbox.acknowledge(ticket);
+            let taken = tlb.mailbox.take(self);
+            let is_taken = taken.is_some();
+            if let Some((request, ticket)) = taken {
+                self.serve_taken(request, ticket);
             }
             compiler_fence(SeqCst);
             tlb.busy.store(0, Relaxed);
             compiler_fence(SeqCst);
+            if is_taken {
+                continue;
+            }
+            // Looked at with the handler let in again: who posts now sends an interrupt that is not lost (J14).
+            if tlb.mailbox.is_being_filled() && M::guard(Guard::MailLeft) {
+                return;
+            }
+            tlb.mailbox.await_filled(self.vm().machine());
+        }
+    }
+
+    /// Serves what was taken from the mailbox, with the handler kept out, and acknowledges it.
+    fn serve_taken(&self, request: Option<Request>, ticket: u32) {
+        let mailbox = &self.cpu().tlb.mailbox;
+        if !M::guard(Guard::AcknowledgeLast) {
+            mailbox.acknowledge(ticket);
+        }
+        if let Some(request) = request {
+            self.count(Event::RemoteFlushReceived, 1);
+            self.serve_request_busy(request);
+        }
+        if M::guard(Guard::AcknowledgeLast) {
+            mailbox.acknowledge(ticket);
         }
     }
 

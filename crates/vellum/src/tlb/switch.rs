@@ -16,6 +16,9 @@ impl<M: Machine> Vm<M> {
     ///
     /// The space must live until the CPU leaves it: dropping its last handle makes all CPUs leave it, so no user code
     /// may run in it then. Neither sleeps nor allocates. Cost: the root is not reloaded if it is loaded already.
+    ///
+    /// May be called with interrupts off and a lock held that interrupt handlers take: it waits for nobody who can be
+    /// interrupted (J14).
     pub fn switch_to(&self, space: Option<&Space<'_, M>>) {
         let cx = Cx::enter(self);
         cx.while_busy(|| match space {

@@ -4,7 +4,6 @@ use super::op::{Op, Spot};
 use super::outcome::{Wrong, settled, settled_access};
 use super::world::World;
 use crate::access::{AccessError, Simulated};
-use crate::contract;
 use crate::swap_device::{Handle, MemoryDevice};
 use std::sync::Arc;
 use vellum::arch::Arch;
@@ -46,7 +45,7 @@ impl<A: Arch> World<'_, A> {
         let vm = self.hosted.vm();
         match self.swap.area {
             Some(area) => {
-                contract::known_to_break(|| vm.swap_off(area))?;
+                vm.swap_off(area)?;
                 self.swap.area = None;
             }
             None => self.swap.area = Some(vm.swap_on(Handle(self.swap.device.clone()), 0)?),

@@ -40,8 +40,12 @@ unsafe impl Machine for Hooked {
     fn current_cpu(&self) -> usize {
         self.0.current_cpu()
     }
-    fn disable_preemption(&self) {}
-    fn enable_preemption(&self) {}
+    fn disable_preemption(&self) {
+        self.0.disable_preemption();
+    }
+    fn enable_preemption(&self) {
+        self.0.enable_preemption();
+    }
     fn load_root(&self, _: RootLoad) {}
     fn unload_root(&self) {}
     fn invalidate_page(&self, _: Asid, _: u64) {}
@@ -49,6 +53,9 @@ unsafe impl Machine for Hooked {
     fn send_interrupt(&self, _: &CpuSet) {}
     fn wait_change(&self, word: &AtomicU32, seen: u32) {
         self.0.wait_change(word, seen);
+    }
+    fn sleep(&self, word: &AtomicU32, seen: u32) {
+        self.0.sleep(word, seen);
     }
     fn now(&self) -> u64 {
         0

@@ -2,9 +2,9 @@
 
 use super::*;
 use crate::arch::Prot;
-use crate::ops::{Advice, MapRequest};
-use crate::testing::user::store;
-use core::mem::ManuallyDrop;
+use crate::ops::{Advice, FaultError, MapRequest};
+use crate::space::Space;
+use crate::testing::user::{load, store};
 
 #[test]
 fn an_area_that_cannot_be_had_leaves_nothing() {
@@ -107,16 +107,107 @@ fn a_pin_keeps_the_area() {
     check_empty(&vm);
 }
 
-/// Known to break (W2): `swap_off` holds pre-emption off across its reads of the device.
-#[test]
-#[should_panic(expected = "SwapDevice::read, which may sleep, is called with pre-emption off")]
-fn switching_off_is_known_to_read_inside_the_core() {
-    // The panic leaves the page it was reading locked: nothing is ended behind it.
-    let vm = ManuallyDrop::new(boot::<X86_64>());
-    let area = vm.swap_on(Device::new(10), 0).expect("an area");
-    let space = ManuallyDrop::new(vm.create_space().expect("a space"));
+/// A space with a page of its own that has gone to swap, and its address.
+fn space_with_page(vm: &TestVm) -> (Space<'_, TestMachine>, u64) {
+    let space = vm.create_space().expect("a space");
     let address = space.map(&MapRequest::anonymous(PAGE as u64, Prot::READ_WRITE)).expect("room");
-    store(&space, address, 1).expect("a page");
+    store(&space, address, 7).expect("a page");
+    put_out(&space, address);
+    (space, address)
+}
+
+fn put_out(space: &Space<'_, TestMachine>, address: u64) {
     space.advise(address, PAGE as u64, Advice::PageOut).expect("mapped");
-    let _ = vm.swap_off(area);
+}
+
+/// The device may sleep where it is read: it says so ([`may_sleep`]).
+#[test]
+fn what_an_area_has_comes_back_and_is_read_outside_the_core() {
+    let vm = boot::<X86_64>();
+    let area = vm.swap_on(Device::new(10), 0).expect("an area");
+    let (space, address) = space_with_page(&vm);
+    assert_eq!((vm.swap_off(area), load(&space, address)), (Ok(()), Ok(7)));
+    assert_eq!(vm.swap_off(area), Err(Error::Invalid { what: "swap area" }));
+    drop(space);
+    check_empty(&vm);
+}
+
+#[test]
+fn what_cannot_be_read_is_lost_and_its_slot_free() {
+    let vm = boot::<X86_64>();
+    let device = Device::new(10);
+    let area = vm.swap_on(device.clone(), 0).expect("an area");
+    let (space, address) = space_with_page(&vm);
+    let child = space.fork().expect("memory");
+    device.0.fails.store(true, SeqCst);
+    for (space, used) in [(&space, 1), (&child, 0)] {
+        assert_eq!((space.bring_back(address), vm.swap_usage().used), (Ok(()), used));
+        assert!(matches!(load(space, address), Err(FaultError::Bus { .. })));
+    }
+    assert_eq!((vm.swap_off(area), vm.swap_usage()), (Ok(()), SwapUsage::default()));
+    drop((space, child));
+    check_empty(&vm);
+}
+
+#[test]
+fn a_cached_page_goes_to_another_area_when_its_own_is_being_emptied() {
+    let vm = boot::<X86_64>();
+    let first = vm.swap_on(Device::new(10), 1).expect("an area");
+    let (space, address) = space_with_page(&vm);
+    let used = |area| vm.area_used(area);
+    assert_eq!((load(&space, address), used(first)), (Ok(7), 1), "the slot stays while the page is clean");
+    vm.begin_off(first).expect("an area that is on");
+    put_out(&space, address);
+    assert_eq!((used(first), space.rss().anonymous), (0, 1), "there is nowhere else to go");
+    let second = vm.swap_on(Device::new(10), 0).expect("an area");
+    put_out(&space, address);
+    assert_eq!((used(first), used(second), space.rss().anonymous), (0, 1, 0));
+    assert_eq!((vm.end_off(first), load(&space, address)), (Ok(true), Ok(7)));
+    drop(space);
+    switch_off(&vm, second);
+    check_empty(&vm);
+}
+
+/// An entry of another space names the slot, which has to be read there: the page stays where it is.
+#[test]
+fn a_cached_page_that_others_need_stays_when_its_area_is_being_emptied() {
+    let vm = boot::<X86_64>();
+    let area = vm.swap_on(Device::new(10), 1).expect("an area");
+    let (space, address) = space_with_page(&vm);
+    let child = space.fork().expect("memory");
+    assert_eq!(load(&space, address), Ok(7));
+    let other = vm.swap_on(Device::new(10), 0).expect("an area");
+    vm.begin_off(area).expect("an area that is on");
+    put_out(&space, address);
+    assert_eq!((vm.area_used(area), vm.area_used(other), space.rss().anonymous), (1, 0, 1));
+    vm.cancel_off(area);
+    assert_eq!((vm.swap_off(area), load(&child, address)), (Ok(()), Ok(7)));
+    drop((space, child));
+    switch_off(&vm, other);
+    check_empty(&vm);
+}
+
+/// Whoever looks before a slot changes sleeps until it has, and is not told of what happens while the area is on.
+#[test]
+fn changes_are_counted_while_an_area_is_being_emptied() {
+    let vm = boot::<X86_64>();
+    let area = vm.swap_on(Device::new(10), 1).expect("an area");
+    let (space, address) = space_with_page(&vm);
+    assert_eq!(vm.area_changes(area), 0);
+    vm.begin_off(area).expect("an area that is on");
+    thread::scope(|scope| {
+        let sleeper = scope.spawn(|| {
+            become_cpu(1);
+            while vm.area_used(area) > 0 {
+                vm.await_area_change(area, 0);
+            }
+            vm.area_changes(area)
+        });
+        space.unmap(address, PAGE as u64).expect("mapped");
+        // The count of the entry, and the slot.
+        assert_eq!(sleeper.join().expect("no panic"), 2);
+    });
+    assert_eq!(vm.end_off(area), Ok(true));
+    drop(space);
+    check_empty(&vm);
 }
