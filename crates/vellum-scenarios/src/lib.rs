@@ -157,6 +157,8 @@ scenarios! {
         unmapped_beside_write_back,
         process_ends_beside_write_back,
         reclaimed_beside_write_back,
+        moved_beside_write_back,
+        protected_beside_write_back,
         published_before_last_look,
         shown_instead_of_copy,
         grows_while_read,
