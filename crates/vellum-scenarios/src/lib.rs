@@ -157,6 +157,7 @@ scenarios! {
         unmapped_beside_write_back,
         process_ends_beside_write_back,
         reclaimed_beside_write_back,
+        migrated_beside_write_back,
         moved_beside_write_back,
         protected_beside_write_back,
         published_before_last_look,

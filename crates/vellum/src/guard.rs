@@ -245,6 +245,8 @@ guards! {
     EndsAwaited,
     /// Write-back waits for a page that somebody else is writing. (B22)
     WritesAwaited,
+    /// Write-back waits for a page whose contents are on their way to another frame. (B22)
+    TransitAwaited,
     /// Who moves an entry notes with the page of an object that it was stored to. (B22)
     MovedDirtyNoted,
     /// A walk visits an entry once if it can, and ends where nothing else can show the page, not when it has visited as

@@ -209,7 +209,9 @@ impl<'vm, M: Machine> Batch<'vm, M> {
             batch.following = index.checked_add(1);
             // With a reference: a frame that has left the cache says nothing of the page. One whose contents are not
             // there yet may be where the page is being moved to.
-            let Some(pfn) = inner.cache().find(&cx, index) else { continue };
+            let is_in_transit_too = M::guard(Guard::TransitAwaited);
+            let page = if is_in_transit_too { inner.cache().find(&cx, index) } else { inner.lookup(&cx, index) };
+            let Some(pfn) = page else { continue };
             if !may_be_unwritten(vm.physical().frame(pfn)) {
                 release(&cx, pfn);
                 continue;
