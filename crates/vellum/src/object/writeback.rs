@@ -9,7 +9,9 @@
 //! lock, and flushed, once for a batch of pages: a store that comes later faults, and is noted again (B7).
 //!
 //! One CPU writes an object back at a time, holding its [`SleepLock`]: two states of one page reach the backing in
-//! order, and whoever returns knows that what was dirty before it began has been written.
+//! order, and whoever returns knows that what was dirty before it began has been written (B22). For that it waits for
+//! whoever has such a page, or an entry of it, in his hands: who writes or moves the page, for its folio lock; who takes
+//! the entry, for the leaf's lock; and the end of a space, which no walk enters.
 
 use super::Inner;
 use super::page::{begin_writing, clear_tail, end_writing, is_page_of, may_be_unwritten, release};
