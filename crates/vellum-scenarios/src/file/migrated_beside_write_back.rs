@@ -4,7 +4,7 @@
 
 use vellum::Guard;
 use vellum_lab::explore::Bound;
-use vellum_lab::scenario::{Prot, Scenario, X, actor};
+use vellum_lab::scenario::{Prot, Scenario, X, Y, actor};
 
 pub(crate) static SCENARIO: Scenario = Scenario {
     id: "B22N",
@@ -13,17 +13,19 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     guards: &[Guard::TransitAwaited],
     invariants: &["I-DIRTY"],
     nodes: 2,
-    bound: Bound { preemptions: 2, surprises: 1 },
+    bound: Bound { preemptions: 1, surprises: 1 },
     start: |cpu| {
-        cpu.map_file(X, 1, Prot::ReadWrite, 0);
+        cpu.map_file(X, 2, Prot::ReadWrite, 0);
         cpu.store(X, 7);
+        cpu.store(Y, 8);
     },
     actors: &[
         actor("move_pages", |cpu| {
-            cpu.migrate(X, 1, 1);
+            cpu.migrate(X, 2, 1);
         }),
         actor("fsync", |cpu| {
-            cpu.switch_away();
+            // May wait until the first page is there; then the second is on its way.
+            cpu.load(X);
             cpu.write_back();
         }),
     ],
