@@ -47,8 +47,8 @@ guards! {
     GracePeriod,
     /// Frames are freed after the flush. (B1)
     FlushBeforeFree,
-    /// A page of an object is noted dirty again after the flush that ends the stores to it. (B2)
-    DirtyAfterFlush,
+    /// Whoever takes an entry of a page of an object that was stored to flushes it before the leaf's lock goes. (B2)
+    DirtyFlushedUnderLock,
     /// Frames are freed when every CPU has acknowledged the flush, not when it is asked for. (A16)
     FreedWhenAcknowledged,
     /// A frame counts as mapped until the flush. (B3)
@@ -265,6 +265,21 @@ guards! {
     ReadersWoken,
     /// One CPU writes an object back at a time. (B22)
     WriteBacksInTurn,
+    /// Where write-back finds no entry, it waits for who has the leaf's lock and may have taken one. (B22)
+    TakersAwaited,
+    /// Write-back waits for spaces at their end, which may have entries of the page. (B22)
+    EndsAwaited,
+    /// Write-back waits for a page that somebody else is writing. (B22)
+    WritesAwaited,
+    /// Write-back waits for a page whose contents are on their way to another frame. (B22)
+    TransitAwaited,
+    /// Who moves an entry notes with the page of an object that it was stored to. (B22)
+    MovedDirtyNoted,
+    /// A walk visits an entry once if it can, and ends where nothing else can show the page, not when it has visited as
+    /// many entries as there were. (F16)
+    WalkedToTheEnd,
+    /// Classes that come while a walk goes through them are visited too. (F4)
+    ChainReread,
     /// Write-back makes clean what it had to wait for, too. (B7)
     BusyMadeClean,
     /// Write-back writes no page that has left its file. (F11)

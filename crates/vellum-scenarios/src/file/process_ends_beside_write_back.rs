@@ -1,14 +1,15 @@
-//! B22, at the end of a process: what it stored is in entries that its end has not come to yet. A write-back does not
-//! look there any more, as the process has ended, and returns before the file has it.
+//! B22, at the end of a process: what it stored is in entries that its end has not come to yet. A write-back that does
+//! not look there any more, as the process has ended, and does not wait for that, returns before the file has it.
 
+use vellum::Guard;
 use vellum_lab::explore::Bound;
-use vellum_lab::scenario::{Known, Process, Prot, Scenario, X, actor};
+use vellum_lab::scenario::{Process, Prot, Scenario, X, actor};
 
 pub(crate) static SCENARIO: Scenario = Scenario {
     id: "B22E",
     title: "write-back passes by a process at its end",
     thread: "S1",
-    known: Some(Known { fault: "D2: a space at its end is passed by and not awaited", breaks: |_| true }),
+    guards: &[Guard::EndsAwaited],
     invariants: &["I-DIRTY"],
     bound: Bound { preemptions: 1, surprises: 1 },
     start: |cpu| {

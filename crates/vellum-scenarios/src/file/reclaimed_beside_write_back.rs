@@ -1,16 +1,17 @@
-//! B22, beside reclaim: it takes the page out of its entries and out of the cache's hands to write it. A write-back
-//! passes by what is in flight, and returns before it has landed.
+//! B22, beside reclaim: it takes the page out of its entries and its mark out of the cache's hands to write it. A
+//! write-back that passes by what is in flight returns before it has landed.
 
+use vellum::Guard;
 use vellum_lab::explore::Bound;
-use vellum_lab::scenario::{Known, Prot, Scenario, X, actor};
+use vellum_lab::scenario::{Prot, Scenario, X, actor};
 
 pub(crate) static SCENARIO: Scenario = Scenario {
     id: "B22R",
     title: "write-back does not wait for what reclaim is writing",
     thread: "S1",
-    known: Some(Known { fault: "D2: a page that reclaim is writing is passed by and not awaited", breaks: |_| true }),
+    guards: &[Guard::WritesAwaited],
     invariants: &["I-DIRTY"],
-    bound: Bound { preemptions: 1, surprises: 1 },
+    bound: Bound { preemptions: 2, surprises: 1 },
     start: |cpu| {
         cpu.map_file(X, 1, Prot::ReadWrite, 0);
         cpu.store(X, 7);
@@ -20,6 +21,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
             cpu.page_out(X, 1);
         }),
         actor("fsync", |cpu| {
+            cpu.switch_away();
             cpu.write_back();
         }),
     ],

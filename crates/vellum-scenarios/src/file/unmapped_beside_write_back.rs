@@ -1,15 +1,16 @@
-//! B22: munmap takes the entry of a dirty page, and waits for the other CPUs' flushes before it notes the page dirty
-//! (B2). A write-back looks at the entry meanwhile, without the leaf's lock, and finds none; the page is not noted
-//! dirty; so it returns, and what was stored before it began is not in the file.
+//! B22: munmap takes the entry of a dirty page, and notes then that the page is dirty. A write-back that looks at the entry
+//! meanwhile, without the leaf's lock, finds none; the page is not noted dirty; so it returns, and what was stored before
+//! it began is not in the file.
 
+use vellum::Guard;
 use vellum_lab::explore::Bound;
-use vellum_lab::scenario::{Known, Prot, Scenario, X, actor};
+use vellum_lab::scenario::{Prot, Scenario, X, actor};
 
 pub(crate) static SCENARIO: Scenario = Scenario {
     id: "B22",
     title: "write-back does not see what munmap has in its hands",
     thread: "S1",
-    known: Some(Known { fault: "D2: a look without the lock takes an entry on its way out for none", breaks: |_| true }),
+    guards: &[Guard::TakersAwaited],
     invariants: &["I-DIRTY"],
     bound: Bound { preemptions: 1, surprises: 1 },
     start: |cpu| {

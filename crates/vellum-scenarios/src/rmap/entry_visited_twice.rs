@@ -1,16 +1,17 @@
 //! F16: two processes map a page of a file; one has changed the rights of the page beside it, so that two of its classes
-//! may show the page at the same place. A walk for write-back counts mappings down as it visits them; it visits that
-//! process twice and the other never. There the entry stays writable and dirty, a later store is noted nowhere, and the
-//! next write-back misses it.
+//! may show the page at the same place. A walk for write-back that counts mappings down as it visits them, and visits that
+//! process twice, never comes to the other. There the entry stays writable and dirty, a later store is noted nowhere, and
+//! the next write-back misses it.
 
+use vellum::Guard;
 use vellum_lab::explore::Bound;
-use vellum_lab::scenario::{Known, Process, Prot, Scenario, X, Y, actor};
+use vellum_lab::scenario::{Process, Prot, Scenario, X, Y, actor};
 
 pub(crate) static SCENARIO: Scenario = Scenario {
     id: "F16",
     title: "a walk that counts mappings visits one twice",
     thread: "S1",
-    known: Some(Known { fault: "D1: a walk ends by a count of visits, and may visit an entry twice", breaks: |_| true }),
+    guards: &[Guard::WalkedToTheEnd],
     invariants: &["I-DIRTY"],
     bound: Bound { preemptions: 1, surprises: 1 },
     start: |cpu| {

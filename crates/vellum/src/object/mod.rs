@@ -369,6 +369,9 @@ impl<'vm, M: Machine> Object<'vm, M> {
     /// Writes the dirty pages of a file to its backing; how many. Stores through mappings are included: their
     /// entries are made clean first. Shared memory has nowhere to go: 0.
     ///
+    /// Whatever was stored before the call is in the backing when it returns without an error, also what others are just
+    /// writing, moving or unmapping: sleeps for them. What they could not write is tried again.
+    ///
     /// # Errors
     /// [`Error::Io`] with the first page that could not be written; the others were, and those that were not stay
     /// dirty. [`Error::OutOfMemory`] if there is no frame left to copy pages to while they are written.

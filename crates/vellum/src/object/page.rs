@@ -19,7 +19,7 @@ use super::{Backing, Inner, IoError};
 use crate::cpu::Cx;
 use crate::guard::Guard;
 use crate::machine::Machine;
-use crate::phys::folio::{DIRTY, SHARED_MEMORY};
+use crate::phys::folio::{DIRTY, SHARED_MEMORY, WRITING};
 use crate::phys::{AllocFlags, Frame, Kind, Pfn, Physical};
 use crate::space::RssKind;
 use crate::sync::fence;
@@ -75,9 +75,31 @@ pub(crate) fn rss_kind<M: Machine>(frame: &Frame<M>) -> RssKind {
     if frame.flags_relaxed() & SHARED_MEMORY != 0 { RssKind::SharedMemory } else { RssKind::File }
 }
 
-/// Clears the mark; whether it was set.
-pub(super) fn take_dirty<M: Machine>(frame: &Frame<M>) -> bool {
-    frame.clear_flags(DIRTY) & DIRTY != 0
+/// Whether the cached page of `frame` may hold what is not in the backing yet: it was stored to, is being written, or
+/// entries, or who is taking one, may have noted a store. The caller has a reference.
+pub(super) fn may_be_unwritten<M: Machine>(frame: &Frame<M>) -> bool {
+    // In this order: who drops a mapping has marked the page. One look at the flags, as one mark passes into the other.
+    let is_mapped = frame.mappings() > 0;
+    let awaited = if M::guard(Guard::WritesAwaited) { DIRTY | WRITING } else { DIRTY };
+    is_mapped || frame.flags() & awaited != 0
+}
+
+/// Where the page is marked as stored to, marks it as being written instead; whether it was. The caller has the folio
+/// lock, and calls [`end_writing`] then.
+pub(super) fn begin_writing<M: Machine>(frame: &Frame<M>) -> bool {
+    let was_dirty = is_dirty(frame);
+    if was_dirty {
+        let taken = if M::guard(Guard::DirtyTakenFirst) { DIRTY } else { 0 };
+        frame.update_flags(|flags| flags & !taken | WRITING);
+    }
+    was_dirty
+}
+
+/// Ends what [`begin_writing`] began. What could not be written is marked as stored to again.
+pub(super) fn end_writing<M: Machine>(frame: &Frame<M>, is_written: bool) {
+    let taken = if M::guard(Guard::DirtyTakenFirst) { 0 } else { DIRTY };
+    let dirty = if is_written { 0 } else { DIRTY };
+    frame.update_flags(|flags| flags & !(taken | WRITING) | dirty);
 }
 
 /// Whether the contents of a cached page are there.

@@ -9,10 +9,12 @@
 //! lock, and flushed, once for a batch of pages: a store that comes later faults, and is noted again (B7).
 //!
 //! One CPU writes an object back at a time, holding its [`SleepLock`]: two states of one page reach the backing in
-//! order, and whoever returns knows that what was dirty before it began has been written.
+//! order, and whoever returns knows that what was dirty before it began has been written (B22). For that it waits for
+//! whoever has such a page, or an entry of it, in his hands: who writes or moves the page, for its folio lock; who takes
+//! the entry, for the leaf's lock; and the end of a space, which no walk enters.
 
 use super::Inner;
-use super::page::{clear_tail, is_dirty, is_page_of, mark_dirty, release, take_dirty};
+use super::page::{begin_writing, clear_tail, end_writing, is_page_of, may_be_unwritten, release};
 use super::{Backing, IoError};
 use crate::cpu::Cx;
 use crate::error::Error;
@@ -83,15 +85,14 @@ fn each_dirty<M: Machine>(
         let mut batch = Batch::collect(vm, inner, first);
         from = batch.following;
         let written_before = outcome.written;
-        let locked = batch.lock_and_clean();
+        let locked = batch.lock_and_clean(inner);
         // Those whose folio lock somebody has come last: then there is no other in this hand while it is waited for
         // (F8).
         for waits in [false, true] {
             for (place, &(index, pfn)) in batch.pages().iter().enumerate().filter(|&(place, _)| locked[place] != waits)
             {
                 if waits {
-                    vm.physical().frame(pfn).folio_lock().acquire(vm);
-                    clean(vm, &[pfn], &[M::guard(Guard::BusyMadeClean)]);
+                    lock_and_clean(vm, inner, pfn);
                 }
                 // Truncated since, it is nobody's page any more, and what the file has there now is something else.
                 let is_ours =
@@ -125,14 +126,27 @@ impl Outcome {
     }
 }
 
-/// Makes the entries of those of `pages` clean that are `chosen`, with one flush; their folio locks are held.
-fn clean<M: Machine>(vm: &Vm<M>, pages: &[Pfn], chosen: &[bool]) {
-    let cx = Cx::enter(vm);
-    let mut batch = UnmapBatch::new(&cx);
-    for (&pfn, _) in pages.iter().zip(chosen).filter(|(_, chosen)| **chosen) {
-        clean_entries(&cx, &mut batch, pfn);
+/// Takes the folio lock of a page, sleeping for it, and makes the page's entries clean. Sleeps, without the lock, for
+/// spaces at their end that may show the page: for those whose end had begun when the others' entries had been made
+/// clean, and no others, so that it is not for ever.
+fn lock_and_clean<M: Machine>(vm: &Vm<M>, inner: &Inner<M>, pfn: Pfn) {
+    let lock = vm.physical().frame(pfn).folio_lock();
+    let mut which = None;
+    loop {
+        lock.acquire(vm);
+        if !M::guard(Guard::BusyMadeClean) {
+            return;
+        }
+        let awaited = {
+            let cx = Cx::enter(vm);
+            let mut batch = UnmapBatch::new(&cx);
+            clean_entries(&cx, &mut batch, inner, pfn, which)
+        };
+        let Some(end) = awaited else { return };
+        lock.release(vm);
+        which = which.or_else(|| Some(vm.spaces().ends().begun()));
+        vm.spaces().ends().wait(vm, &end);
     }
-    batch.flush();
 }
 
 /// Writes page `index` of an object, whose folio lock is held and which no entry shows, if it is dirty; whether it is
@@ -158,24 +172,23 @@ fn write_if_dirty<'a, M: Machine>(
     contents: impl FnOnce() -> &'a mut [u8],
 ) -> Result<bool, IoError> {
     let frame = vm.physical().frame(pfn);
-    let was_dirty = if M::guard(Guard::DirtyTakenFirst) { take_dirty(frame) } else { is_dirty(frame) };
-    if !was_dirty {
+    if !begin_writing(frame) {
         return Ok(false);
     }
-    if index >= backing.length().div_ceil(Physical::<M>::PAGE as u64) {
-        // The file has become shorter: there is nowhere to write it.
-        return Ok(false);
-    }
-    let page = contents();
-    clear_tail::<M>(backing, index, page);
-    backing.write(index, page).inspect_err(|_| mark_dirty(frame))?;
-    if !M::guard(Guard::DirtyTakenFirst) {
-        take_dirty(frame);
-    }
-    Ok(true)
+    // Where the file has become shorter there is nowhere to write it.
+    let has_place = index < backing.length().div_ceil(Physical::<M>::PAGE as u64);
+    let result = if has_place {
+        let page = contents();
+        clear_tail::<M>(backing, index, page);
+        backing.write(index, page)
+    } else {
+        Ok(())
+    };
+    end_writing(frame, result.is_ok());
+    result.map(|()| has_place)
 }
 
-/// Some pages that may be dirty, each with a reference. Dropping it gives those back and counts what was written.
+/// Some pages that may hold what is not written yet, each with a reference. Dropping it gives those back and counts what was written.
 struct Batch<'vm, M: Machine> {
     vm: &'vm Vm<M>,
     pages: [(u64, Pfn); BATCH],
@@ -186,23 +199,27 @@ struct Batch<'vm, M: Machine> {
 }
 
 impl<'vm, M: Machine> Batch<'vm, M> {
-    /// The first pages at or above `from` that are dirty, or that entries may make so.
+    /// The first pages at or above `from` that may hold what is not in the backing yet.
     fn collect(vm: &'vm Vm<M>, inner: &Inner<M>, from: u64) -> Self {
         let mut batch = Batch { vm, pages: [(0, Pfn(0)); BATCH], count: 0, following: Some(from), written: 0 };
         let cx = Cx::enter(vm);
         for _ in 0..SCAN {
-            let Some((index, pfn)) = batch.following.and_then(|from| inner.cache().next(&cx, from)) else {
+            let Some((index, _)) = batch.following.and_then(|from| inner.cache().next(&cx, from)) else {
                 batch.following = None;
                 break;
             };
-            let frame = vm.physical().frame(pfn);
-            if (is_dirty(frame) || frame.mappings() > 0)
-                && let Some(pfn) = inner.cache().lookup(&cx, index)
-            {
-                batch.pages[batch.count] = (index, pfn);
-                batch.count += 1;
-            }
             batch.following = index.checked_add(1);
+            // With a reference: a frame that has left the cache says nothing of the page. One whose contents are not
+            // there yet may be where the page is being moved to.
+            let is_in_transit_too = M::guard(Guard::TransitAwaited);
+            let page = if is_in_transit_too { inner.cache().find(&cx, index) } else { inner.lookup(&cx, index) };
+            let Some(pfn) = page else { continue };
+            if !may_be_unwritten(vm.physical().frame(pfn)) {
+                release(&cx, pfn);
+                continue;
+            }
+            batch.pages[batch.count] = (index, pfn);
+            batch.count += 1;
             if batch.count == BATCH {
                 break;
             }
@@ -214,15 +231,19 @@ impl<'vm, M: Machine> Batch<'vm, M> {
         &self.pages[..self.count]
     }
 
-    /// Takes the folio locks that are free, and makes those pages' entries clean; which.
-    fn lock_and_clean(&self) -> [bool; BATCH] {
-        let (mut locked, mut frames) = ([false; BATCH], [Pfn(0); BATCH]);
+    /// Takes the folio locks that are free, and makes those pages' entries clean with one flush; which. Those for which
+    /// something else is to be waited for are not among them.
+    fn lock_and_clean(&self, inner: &Inner<M>) -> [bool; BATCH] {
+        let (mut locked, mut waits) = ([false; BATCH], [false; BATCH]);
+        let cx = Cx::enter(self.vm);
+        let mut batch = UnmapBatch::new(&cx);
         for (place, &(_, pfn)) in self.pages().iter().enumerate() {
             locked[place] = self.vm.physical().frame(pfn).folio_lock().try_acquire();
-            frames[place] = pfn;
+            waits[place] = locked[place] && clean_entries(&cx, &mut batch, inner, pfn, None).is_some();
         }
-        clean(self.vm, &frames[..self.count], &locked[..self.count]);
-        locked
+        batch.flush();
+        self.unlock(0, &waits);
+        core::array::from_fn(|place| locked[place] && !waits[place])
     }
 
     /// Releases what [`Batch::lock_and_clean`] took, from page `from` on.

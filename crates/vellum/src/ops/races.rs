@@ -269,41 +269,48 @@ fn a_move_takes_along_the_table_that_a_fault_is_making() {
     vm.audit().expect("a clean audit");
 }
 
-/// Removes the only page of a mapped file by `remove`, while CPU 1 writes it back just before the flush.
+/// Removes the only page of a mapped file by `remove`, while CPU 1 begins to write it back just before the flush.
 fn remove_while_cleaned(remove: impl FnOnce(&Space<'_, Hooked>, u64)) {
     let file = File::default();
-    {
-        let vm = boot();
-        let space = vm.create_space().expect("a space");
-        let object = vm.file(&file).expect("an object");
-        vm.switch_to(Some(&space));
-        let shown = MapRequest::object(&object, 0, Sharing::Shared, PAGE, Prot::READ_WRITE);
-        let at = space.map(&shown).expect("a mapping");
-        store(&space, at, 7);
-        // SAFETY: the page is the object's, which lives; nobody accesses it otherwise but the core.
-        let cached = unsafe { AtomicU64::from_ptr(page(&space, at)) };
-        thread::scope(|scope| {
-            meanwhile(scope, is(Event::Invalidate), LONG, || {
-                object.write_back().expect("no error");
-                // By a translation that is not flushed yet.
-                cached.store(8, SeqCst);
-            });
-            remove(&space, at);
+    let vm = boot();
+    let space = vm.create_space().expect("a space");
+    let object = vm.file(&file).expect("an object");
+    vm.switch_to(Some(&space));
+    let shown = MapRequest::object(&object, 0, Sharing::Shared, PAGE, Prot::READ_WRITE);
+    let at = space.map(&shown).expect("a mapping");
+    store(&space, at, 7);
+    // SAFETY: the page is the object's, which lives; nobody accesses it otherwise but the core.
+    let cached: &'static AtomicU64 = unsafe { AtomicU64::from_ptr(page(&space, at)) };
+    let ((begin, begun), (finish, finished)) = (channel(), channel());
+    thread::scope(|scope| {
+        let (object, file) = (&object, &file);
+        scope.spawn(move || {
+            start_cpu(1);
+            assert!(comes(&begun, LONG), "the event does not happen");
+            assert_eq!(object.write_back(), Ok(1));
+            assert_eq!(*file.word.lock().unwrap(), 8, "what was stored before the flush is not in the file");
+            send(&finish);
         });
-        vm.switch_to(None);
-    }
-    assert_eq!(*file.word.lock().unwrap(), 8, "the last store has not reached the file");
+        before(is(Event::Invalidate), move || {
+            assert!(!ask(&begin, &finished, SHORT), "the write-back does not wait for the flush");
+            // By a translation that is not flushed yet.
+            cached.store(8, SeqCst);
+        });
+        remove(&space, at);
+    });
+    vm.switch_to(None);
 }
 
-/// B2: a page is cleaned while a CPU can still store to it. It was marked dirty before the flush instead of after.
+/// B2, B22: a page is cleaned while a CPU can still store to it, or while its dirty mark is on the way from its entry to
+/// the page.
 ///
 /// ```text
 /// CPU 0: unmap, advise or map          CPU 1: write_back
-/// takes the dirty entry
-///                                      takes the mark, if it is set already; writes 7
-///                                      stores 8 by a translation not flushed yet
-/// flushes
-/// marks the page dirty: the guard
+/// takes the dirty entry, marks the page
+///                                      finds no entry; waits for the leaf's lock: the guard
+/// stores 8 by a translation not flushed yet
+/// flushes, lets the lock go
+///                                      takes the mark, writes 8
 /// ```
 #[test]
 fn a_store_before_the_flush_reaches_the_file() {
@@ -311,6 +318,71 @@ fn a_store_before_the_flush_reaches_the_file() {
     remove_while_cleaned(|space, at| space.unmap(at, LEAF).expect("no error"));
     remove_while_cleaned(|space, at| space.advise(at, PAGE, Advice::DontNeed).expect("no error"));
     remove_while_cleaned(|space, at| assert_eq!(space.map(&memory(at, PAGE)), Ok(at)));
+}
+
+/// A file of one page whose first writes fail; the very first waits a while for somebody to come.
+struct Failing {
+    failures: AtomicU32,
+    begun: Mutex<Option<Sender<()>>>,
+    word: AtomicU64,
+}
+
+impl Backing for Failing {
+    fn length(&self) -> u64 {
+        may_sleep("Backing::length");
+        PAGE
+    }
+    fn read(&self, _index: u64, page: &mut [u8]) -> Result<(), IoError> {
+        may_sleep("Backing::read");
+        page.fill(0);
+        Ok(())
+    }
+    fn write(&self, _index: u64, page: &[u8]) -> Result<(), IoError> {
+        may_sleep("Backing::write");
+        if let Some(begun) = self.begun.lock().unwrap().take() {
+            send(&begun);
+            thread::sleep(SHORT);
+        }
+        if self.failures.load(SeqCst) > 0 {
+            self.failures.fetch_sub(1, SeqCst);
+            return Err(IoError);
+        }
+        self.word.store(page[0] as u64, SeqCst);
+        Ok(())
+    }
+}
+
+/// Writes a page back while reclaim is writing it, and fails `failures` times; what comes of it, what is in the file then,
+/// and the same of a second write-back.
+fn write_back_beside_failing_reclaim(failures: u32) -> [(Result<u64, Error>, u64); 2] {
+    let (begin, begun) = channel();
+    let file = Failing { failures: AtomicU32::new(failures), begun: Mutex::new(Some(begin)), word: AtomicU64::new(0) };
+    let vm = boot();
+    let space = vm.create_space().expect("a space");
+    let object = vm.file(&file).expect("an object");
+    let shown = MapRequest::object(&object, 0, Sharing::Shared, PAGE, Prot::READ_WRITE);
+    let at = space.map(&shown).expect("a mapping");
+    store(&space, at, 7);
+    thread::scope(|scope| {
+        let (object, file) = (&object, &file);
+        let cleaner = scope.spawn(move || {
+            start_cpu(1);
+            assert!(comes(&begun, LONG), "the page is not written by reclaim");
+            (object.write_back(), file.word.load(SeqCst))
+        });
+        space.advise(at, PAGE, Advice::PageOut).expect("no error");
+        let first = cleaner.join().expect("no panic");
+        [first, (object.write_back(), file.word.load(SeqCst))]
+    })
+}
+
+/// B22: write-back waits for what reclaim is writing. If that fails, it tries again, and reports if it fails, too.
+#[test]
+fn a_write_that_fails_in_reclaim_is_made_good_or_reported() {
+    assert_eq!(write_back_beside_failing_reclaim(0), [(Ok(0), 7), (Ok(0), 7)]);
+    assert_eq!(write_back_beside_failing_reclaim(1), [(Ok(1), 7), (Ok(0), 7)]);
+    let failed = Err(Error::Io { index: 0 });
+    assert_eq!(write_back_beside_failing_reclaim(2), [(failed, 0), (Ok(1), 7)]);
 }
 
 /// The backing of a file that loses its last use is written to, and may wait for a fault, which may wait for the claim.

@@ -3,7 +3,7 @@
 //!
 //! | bits | what |
 //! |---|---|
-//! | 0-7 | [`DIRTY`], [`SHARED_MEMORY`], [`TAGGED`], [`SWAP_CACHE`], [`LAZY_FREE`], [`UP_TO_DATE`] |
+//! | 0-7 | [`DIRTY`], [`SHARED_MEMORY`], [`TAGGED`], [`SWAP_CACHE`], [`LAZY_FREE`], [`UP_TO_DATE`], [`WRITING`] |
 //! | 8-15 | generation in which it was last seen to be in use; 0: not looked at yet |
 //! | 16-63 | its [`SwapSlot`], while it is in the swap cache |
 //!
@@ -29,6 +29,8 @@ pub(crate) const SWAP_CACHE: u64 = 8;
 pub(crate) const LAZY_FREE: u64 = 16;
 /// A page in the swap cache: its contents are there.
 pub(crate) const UP_TO_DATE: u64 = 32;
+/// A page of a file: what was stored to it is being written to the backing. Its folio lock is held.
+pub(crate) const WRITING: u64 = 64;
 
 const GENERATION_SHIFT: u32 = 8;
 const GENERATION: u64 = 0xff << GENERATION_SHIFT;
@@ -39,13 +41,14 @@ const SLOT_SHIFT: u32 = 16;
 pub struct PageFlags(pub(crate) u64);
 
 impl PageFlags {
-    const NAMES: [(u64, &str); 6] = [
+    const NAMES: [(u64, &str); 7] = [
         (DIRTY, "dirty"),
         (SHARED_MEMORY, "shared memory"),
         (TAGGED, "tagged"),
         (SWAP_CACHE, "in the swap cache"),
         (LAZY_FREE, "lazily free"),
         (UP_TO_DATE, "up to date"),
+        (WRITING, "being written"),
     ];
 
     /// The flags that are set, by name.
@@ -126,7 +129,7 @@ impl<M: Machine> Frame<M> {
     }
 
     /// Makes of flags, generation and slot what `change` says, which is asked again if they have changed meanwhile.
-    pub(super) fn update_flags(&self, change: impl Fn(u64) -> u64) {
+    pub(crate) fn update_flags(&self, change: impl Fn(u64) -> u64) {
         let word = &self.words[2];
         let mut seen = word.load(Acquire);
         while let Err(now) = word.compare_exchange(seen, change(seen), AcqRel) {

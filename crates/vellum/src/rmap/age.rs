@@ -1,5 +1,6 @@
 //! Whether a page was accessed.
 
+use super::Seek;
 use super::walk::each_mapping;
 use crate::arch::{Arch, PageBits};
 use crate::cpu::Cx;
@@ -13,7 +14,7 @@ use crate::phys::Pfn;
 /// one that is not. That costs a fault and loses nothing (I10).
 pub(crate) fn take_accessed<M: Machine>(cx: &Cx<'_, M>, pfn: Pfn) -> u32 {
     let mut accessed = 0;
-    each_mapping(cx, pfn, &mut |found| {
+    each_mapping(cx, pfn, Seek::Page(pfn), &mut |found| {
         let old = found.leaf.update(found.index, |word| {
             let bits = M::Arch::page_bits(word);
             if bits.has(PageBits::ACCESSED) { M::Arch::page(pfn, bits.without(PageBits::ACCESSED)) } else { word }

@@ -7,7 +7,8 @@
 //! A page of anonymous memory is named by the lineage node of the space that created it and by its offset there; a page
 //! of an object by the object and its index. The name is stable under the folio lock. A walk visits the places at which
 //! a page of that name can be mapped, takes the lock of each leaf there, and looks whether the entry names the page; so
-//! a name that is out of date costs a look and does no harm. It stops when it has found as many as there are.
+//! a name that is out of date costs a look and does no harm. How often it has found one says nothing of how many there
+//! are; [`walk`] says where it may stop.
 //!
 //! A walk takes no lock but those of leaves, one at a time; it neither sleeps nor allocates.
 

@@ -42,8 +42,16 @@ impl<'vm, M: Machine> Unmapped<'vm, M> {
     /// Takes page `pfn` out of its entries, as far as they are found; the flushes are the batch's to do. `None` if not
     /// all were found or one could not be taken: then everything is as before.
     pub(crate) fn begin<'a>(cx: &'a Cx<'vm, M>, batch: &mut UnmapBatch<'a, M>, pfn: Pfn, into: Into) -> Option<Self> {
-        let left = each_mapping(cx, pfn, &mut |found| take(cx, batch, pfn, into, found));
-        if left > 0 {
+        let frame = cx.vm().physical().frame(pfn);
+        let at_first = frame.mappings();
+        let taken = each_mapping(cx, pfn, Seek::Page(pfn), &mut |found| take(cx, batch, pfn, into, found));
+        let is_unmapped = match into {
+            // Whatever has become of those that there were: a fault may have come back to a page of an object.
+            Into::Nothing | Into::Slot(_) => frame.mappings() == 0,
+            // An entry that says so is a mapping still, and cannot be met, nor taken, a second time.
+            Into::Migration => taken >= at_first,
+        };
+        if !is_unmapped {
             if into == Into::Nothing {
                 // These entries are not put back: nobody may use their translations when the folio lock is free.
                 batch.flush();

@@ -7,8 +7,8 @@ use crate::guard::Guard;
 use crate::machine::Machine;
 use crate::object;
 use crate::phys::{Frame, Kind, Pfn};
-use crate::space::Inner;
 use crate::space::table::Locked;
+use crate::space::{Attributes, Inner};
 use crate::stat::Event;
 use core::ops::ControlFlow;
 use core::ptr::NonNull;
@@ -31,6 +31,9 @@ pub(crate) enum Name<M: Machine> {
 pub(crate) enum Seek {
     /// Those that show the page.
     Page(Pfn),
+    /// Those through which it is stored to as a page of an object: they show the page, and are of shared mappings. When
+    /// a place was looked at, nobody is in the middle of taking an entry there.
+    Stored(Pfn),
     /// Those that say it is being moved from that frame.
     Migration(Pfn),
     /// Those that say it is in that slot.
@@ -42,13 +45,24 @@ impl Seek {
     #[inline(always)]
     pub(crate) fn is_named_by<A: Arch>(self, word: u64) -> bool {
         match self {
-            Seek::Page(pfn) => A::is_page(word) && A::pfn(word) == pfn,
+            Seek::Page(pfn) | Seek::Stored(pfn) => A::is_page(word) && A::pfn(word) == pfn,
             _ if A::is_page(word) => false,
             Seek::Migration(pfn) => {
                 matches!(A::absent_of(word), Some(Absent::Migration { pfn: named, .. }) if named == pfn)
             }
             Seek::Swap(slot) => matches!(A::absent_of(word), Some(Absent::Swap { slot: named, .. }) if named == slot),
         }
+    }
+
+    /// Whether a place may be passed by if it shows something else, as seen without the lock of its leaf.
+    fn passes_by<M: Machine>(self, word: u64) -> bool {
+        let awaits_takers = matches!(self, Seek::Stored(_)) && M::guard(Guard::TakersAwaited);
+        !awaits_takers && !self.is_named_by::<M::Arch>(word)
+    }
+
+    /// Whether such entries can be of the class.
+    fn is_of<M: Machine>(self, class: &Attributes<M>) -> bool {
+        !(matches!(self, Seek::Stored(_)) && class.is_private())
     }
 }
 
@@ -81,7 +95,8 @@ impl<M: Machine> Name<M> {
 }
 
 /// Visits the entries that `seek` means of the page called `name`, each under its leaf's lock, until `visit` breaks off
-/// or there is no further place to look. Some may be visited twice, if `visit` leaves them as they were.
+/// or there is no further place to look. While nothing changes, each is visited once; one that `visit` leaves as it was
+/// may be visited again if something moves meanwhile. So visits are no count of entries.
 ///
 /// What is there from the beginning to the end is found, also if it moves meanwhile (F4), and if fork copies it: the
 /// copy is made under the lock of the parent's leaf, which is visited first, in a table that hangs in the child by then
@@ -93,9 +108,11 @@ pub(crate) fn walk<'a, M: Machine>(
     visit: &mut Visit<'_, 'a, M>,
 ) -> ControlFlow<()> {
     cx.count(Event::RmapWalk, 1);
+    let mut looked = Looked::new();
     match *name {
         Name::Anonymous { owner, offset } => each_descendant(cx, owner, &mut |space| {
             between_moves(cx, space, &mut || {
+                looked.forget(space);
                 let is_copy = offset & COPY_OF_OBJECT != 0;
                 let offset = offset & !COPY_OF_OBJECT;
                 if !is_copy {
@@ -103,7 +120,7 @@ pub(crate) fn walk<'a, M: Machine>(
                 }
                 // Where parts of the space's anonymous memory were moved to, or what private mappings of objects show.
                 cx.each_class_within(space, &mut |class| {
-                    if class.object.is_some() != is_copy || !class.is_private() {
+                    if class.object.is_some() != is_copy || !class.is_private() || !looked.add(space, class.delta) {
                         return ControlFlow::Continue(());
                     }
                     look(cx, space, offset, class.delta, seek, visit)
@@ -118,14 +135,23 @@ pub(crate) fn walk<'a, M: Machine>(
                 // SAFETY: the class was found in this section, so slots of its space had it: the space is freed after
                 // a grace period.
                 let space = unsafe { space.as_ref() };
+                if !seek.is_of(class) || looked.has(space, class.delta) {
+                    return ControlFlow::Continue(());
+                }
                 between_moves(cx, space, &mut || {
+                    looked.forget(space);
+                    looked.add(space, class.delta);
                     look(cx, space, index, class.delta, seek, visit)?;
+                    if !space.has_moved() {
+                        return ControlFlow::Continue(());
+                    }
                     // The mapping may have been moved to where a class says that the walk has passed.
-                    cx.each_class_of(object, &mut |class| match class.space {
-                        Some(other) if core::ptr::eq(other.as_ptr(), space) && space.has_moved() => {
-                            look(cx, space, index, class.delta, seek, visit)
+                    cx.each_class_within(space, &mut |other| {
+                        let is_of_object = other.object.is_some_and(|other| core::ptr::eq(other.as_ptr(), object));
+                        if !is_of_object || !seek.is_of(other) || !looked.add(space, other.delta) {
+                            return ControlFlow::Continue(());
                         }
-                        _ => ControlFlow::Continue(()),
+                        look(cx, space, index, other.delta, seek, visit)
                     })
                 })
             })
@@ -133,27 +159,80 @@ pub(crate) fn walk<'a, M: Machine>(
     }
 }
 
-/// Visits the entries that show page `pfn`, as many as there are at first or until `visit` says no; how many of them were
-/// not found. The caller has the folio lock and a reference.
+/// Places a walk remembers to have looked at.
+const PLACES: usize = 8;
+
+/// Where a walk has looked last, so that it does not look again because several classes lead there, such as those of a
+/// mapping of which a part was protected. What is forgotten is looked at again, which does no harm.
+struct Looked {
+    /// A space, by its identity, and the difference between addresses and offsets.
+    places: [(u64, u64); PLACES],
+    /// How many were added, ever.
+    count: usize,
+}
+
+impl Looked {
+    fn new() -> Self {
+        Looked { places: [(0, 0); PLACES], count: 0 }
+    }
+
+    fn known(&self) -> &[(u64, u64)] {
+        &self.places[..self.count.min(PLACES)]
+    }
+
+    fn has<M: Machine>(&self, space: &Inner<M>, delta: u64) -> bool {
+        M::guard(Guard::WalkedToTheEnd) && self.known().contains(&(space.id(), delta))
+    }
+
+    /// Remembers a place; whether it was not known.
+    fn add<M: Machine>(&mut self, space: &Inner<M>, delta: u64) -> bool {
+        let is_new = !self.has(space, delta);
+        if is_new {
+            self.places[self.count % PLACES] = (space.id(), delta);
+            self.count += 1;
+        }
+        is_new
+    }
+
+    /// Forgets the places of a space, whose entries may have moved.
+    fn forget<M: Machine>(&mut self, space: &Inner<M>) {
+        // No space has this identity.
+        const NOWHERE: (u64, u64) = (u64::MAX, 0);
+        self.places.iter_mut().filter(|(id, _)| *id == space.id()).for_each(|place| *place = NOWHERE);
+    }
+}
+
+/// Visits the entries that show page `pfn` until `visit` says no; how many it was content with. The caller has the folio
+/// lock and a reference.
+///
+/// How often `visit` was called says nothing of how many entries there are: one that it leaves may be visited again, one
+/// that it takes may come back, and others come and go meanwhile. So the walk ends early only where it is certain that
+/// there is nothing else: under the lock of a leaf whose entry is the page's only mapping, or where none is left (F16).
 pub(super) fn each_mapping<'a, M: Machine>(
     cx: &'a Cx<'_, M>,
     pfn: Pfn,
+    seek: Seek,
     visit: &mut dyn FnMut(&Found<'a, '_, M>) -> bool,
 ) -> u32 {
     let frame = cx.vm().physical().frame(pfn);
-    let mut left = frame.mappings();
-    if left == 0 {
-        return 0;
+    let at_first = frame.mappings();
+    let mut visits = 0;
+    if at_first == 0 {
+        return visits;
     }
-    let Some(name) = Name::of(frame) else { return left };
-    let _ = walk(cx, &name, Seek::Page(pfn), &mut |found| {
+    let Some(name) = Name::of(frame) else { return visits };
+    let _ = walk(cx, &name, seek, &mut |found| {
+        // What is being taken out of its entry counts as a mapping until nobody can store through it any more.
+        let is_only = frame.mappings() == 1;
         if !visit(&found) {
             return ControlFlow::Break(());
         }
-        left -= 1;
-        if left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        visits += 1;
+        let is_last = is_only || frame.mappings() == 0;
+        let is_over = if M::guard(Guard::WalkedToTheEnd) { is_last } else { visits == at_first };
+        if is_over { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
-    left
+    visits
 }
 
 /// Calls `look` for the places of a page in `space` until no entry was being moved there from before to after.
@@ -214,7 +293,7 @@ fn look_pinned<'a, M: Machine>(
         }
         let index = leaf.index(address);
         // Without the lock at first: most places of shared memory show something else.
-        if !seek.is_named_by::<M::Arch>(leaf.entry(index)) {
+        if seek.passes_by::<M>(leaf.entry(index)) {
             return ControlFlow::Continue(());
         }
         // A stale leaf was empty: its successor is looked at.

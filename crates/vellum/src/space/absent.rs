@@ -27,7 +27,7 @@ impl<M: Machine> Cx<'_, M> {
         match absent {
             Absent::Swap { slot, .. } => self.drop_swap_entry(slot),
             // Anonymous, as pages of objects are taken out of their entries for good.
-            Absent::Migration { pfn, .. } => gather.add(pfn, address, false),
+            Absent::Migration { pfn, .. } => gather.add(pfn, address),
             Absent::Poison => {}
         }
         kind_of(self, absent)

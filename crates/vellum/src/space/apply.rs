@@ -362,10 +362,12 @@ pub(crate) fn zap<'a, M: Machine>(
         }
         let pfn = M::Arch::pfn(word);
         let kind = rss_kind(cx, pfn);
-        let is_dirty = kind != RssKind::Anonymous && bits.has(PageBits::DIRTY);
-        dirty_file |= is_dirty;
+        if kind != RssKind::Anonymous && bits.has(PageBits::DIRTY) {
+            object::mark_dirty(cx.vm().physical().frame(pfn));
+            dirty_file = true;
+        }
         gone[kind as usize] += 1;
-        gather.add(pfn, address, is_dirty);
+        gather.add(pfn, address);
     }
     for (kind, pages) in RssKind::ALL.into_iter().zip(gone) {
         if pages != 0 {
@@ -373,8 +375,9 @@ pub(crate) fn zap<'a, M: Machine>(
             cx.count(Event::Unmapped, if kind == RssKind::Swap { 0 } else { pages as u64 });
         }
     }
-    if dirty_file {
-        // Before the lock goes, so that a cleaner which finds no entry knows that nobody stores any more (B2).
+    if dirty_file && M::guard(Guard::DirtyFlushedUnderLock) {
+        // Before the lock goes, so that a cleaner which gets it and finds no entry knows that nobody stores to the page
+        // any more, and that the page's own mark says whether somebody did (B2, B22).
         gather.finish();
     }
 }

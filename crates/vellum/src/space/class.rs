@@ -173,6 +173,8 @@ struct Record<M> {
     epoch: AtomicU64<M>,
     /// Address of the space; 0 for none.
     space: AtomicU64<M>,
+    /// How many classes had been put on chains when it was: those in front of it on a chain have more.
+    age: AtomicU64<M>,
     /// Next of the hash chain, or of the queue of records given up; identity, 0 ends it.
     next: AtomicU32<M>,
     linked: AtomicU32<M>,
@@ -199,6 +201,8 @@ pub(crate) struct Classes<M> {
     root: AtomicU64<M>,
     /// Frame + 1 of the hash buckets.
     buckets: AtomicU64<M>,
+    /// How many classes were put on chains, ever.
+    chained: AtomicU64<M>,
     /// First identity never used.
     fresh: AtomicU32<M>,
     /// Queue of records given up: oldest and youngest.
@@ -212,6 +216,7 @@ impl<M: Machine> Classes<M> {
             lock: RawLock::new(),
             root: AtomicU64::new(0),
             buckets: AtomicU64::new(0),
+            chained: AtomicU64::new(0),
             fresh: AtomicU32::new(STORED),
             queue_head: AtomicU32::new(0),
             queue_tail: AtomicU32::new(0),
@@ -307,6 +312,9 @@ impl<M: Machine> Cx<'_, M> {
 
     /// Puts a new record on the chains it belongs to.
     fn chain(&self, id: ClassId, record: &Record<M>, attributes: &Attributes<M>) {
+        let chained = &self.vm().classes().chained;
+        chained.add_owned(1);
+        record.age.store(chained.load(Relaxed), Relaxed);
         for chain in Chain::BOTH {
             let Some(head) = chain.head(attributes) else { continue };
             let links = record.links(chain);
@@ -348,7 +356,8 @@ impl<M: Machine> Cx<'_, M> {
     }
 
     /// Calls `visit` with each class of `space` that shows an object or moved memory, until it breaks off. The chain
-    /// may change meanwhile: what was on it before and stays is visited.
+    /// may change meanwhile: what was on it before and stays is visited, and so is what a slot says at the end that said
+    /// a class of the chain all the time.
     pub(crate) fn each_class_within(
         &self,
         space: &Inner<M>,
@@ -363,12 +372,21 @@ impl<M: Machine> Cx<'_, M> {
         head: &AtomicU32<M>,
         visit: &mut dyn FnMut(&Attributes<M>) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
-        let mut id = ClassId(head.load(SeqCst));
-        while let Some(record) = self.record(id) {
-            visit(&self.stored_attributes(id))?;
-            id = ClassId(record.links(chain).next.load(Acquire));
+        let mut known = 0;
+        loop {
+            let mut id = ClassId(head.load(SeqCst));
+            let youngest = self.record(id).map_or(0, |record| record.age.load(Relaxed));
+            while let Some(record) = self.record(id).filter(|record| record.age.load(Relaxed) > known) {
+                visit(&self.stored_attributes(id))?;
+                id = ClassId(record.links(chain).next.load(Acquire));
+            }
+            // Those that have come since stand in front of what was passed. A slot may have got one of them before its
+            // old class was come to, which then was on the chain no longer.
+            if youngest <= known || !M::guard(Guard::ChainReread) {
+                return ControlFlow::Continue(());
+            }
+            known = youngest;
         }
-        ControlFlow::Continue(())
     }
 
     /// The class with `attributes`, which exists: the caller holds it. Not held once more.

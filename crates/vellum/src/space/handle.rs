@@ -1,6 +1,7 @@
 //! An address space and the handle to it.
 
 use super::ClassId;
+use super::ends::Ends;
 use super::table::Table;
 use crate::arch::Arch;
 use crate::cpu::Cx;
@@ -73,6 +74,8 @@ pub(crate) struct Inner<M: Machine> {
     lineage: NonNull<Lineage<M>>,
     /// Reverse-mapping walks under way in the space, and whether it ends; see [`Inner::pin`].
     walks: AtomicU32<M>,
+    /// Once it ends: which end of all it is; written before [`ENDING`].
+    end_number: AtomicU32<M>,
     /// How often entries began to move within the space, and how often that was done: for walks (F4).
     pub(crate) moves_begun: AtomicU32<M>,
     pub(crate) moves_done: AtomicU32<M>,
@@ -93,11 +96,17 @@ pub(crate) struct Spaces<M> {
     pub(crate) lock: RawLock<M>,
     head: AtomicU64<M>,
     count: AtomicU64<M>,
+    ends: Ends<M>,
 }
 
 impl<M: Machine> Spaces<M> {
     pub(crate) const fn new() -> Self {
-        Spaces { lock: RawLock::new(), head: AtomicU64::new(0), count: AtomicU64::new(0) }
+        Spaces { lock: RawLock::new(), head: AtomicU64::new(0), count: AtomicU64::new(0), ends: Ends::new() }
+    }
+
+    /// The spaces that are at their end.
+    pub(crate) fn ends(&self) -> &Ends<M> {
+        &self.ends
     }
 
     /// Calls `visit` with every space, under the registry's lock: none of them ends meanwhile.
@@ -307,6 +316,7 @@ impl<M: Machine> Inner<M> {
             lineage,
             group,
             walks: AtomicU32::new(0),
+            end_number: AtomicU32::new(0),
             moves_begun: AtomicU32::new(0),
             moves_done: AtomicU32::new(0),
             classes: AtomicU32::new(0),
@@ -379,6 +389,16 @@ impl<M: Machine> Inner<M> {
     /// Whether entries have ever moved within the space.
     pub(crate) fn has_moved(&self) -> bool {
         self.moves_begun.load(SeqCst) != 0
+    }
+
+    /// Which of all ends of spaces that of this one is, once no walk finds its way in any more.
+    pub(super) fn number_of_end(&self) -> Option<u32> {
+        (self.walks.load(SeqCst) & ENDING != 0).then(|| self.end_number.load(Relaxed))
+    }
+
+    /// Takes a number among the ends of spaces, before [`Inner::end_walks`].
+    pub(super) fn begin_end(&self, cx: &Cx<'_, M>) {
+        self.end_number.store(cx.vm().spaces().ends().begin(), Relaxed);
     }
 
     /// Keeps further walks out and waits for those under way.

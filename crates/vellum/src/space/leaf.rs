@@ -117,9 +117,7 @@ impl<M: Machine> Inner<M> {
                 cx.release_class(simple.class, 1);
                 return Ok(Short::No);
             }
-            let slots = (high - low + 1) as u64;
-            cx.retain_class(simple.class, slots);
-            cx.release_class(class, slots);
+            cx.retain_class(simple.class, (high - low + 1) as u64);
         }
         // The flush comes under the lock, in place of a claim: nobody may map the range anew before.
         match simple.pages {
@@ -135,6 +133,10 @@ impl<M: Machine> Inner<M> {
                 let mut gather = Gather::new(cx, self.id(), self.tlb());
                 zap(cx, self, locked, low, high, start, &mut gather);
             }
+        }
+        if simple.class != class {
+            // After the pages: as long as there are entries, a walk is led to them by the class (B22).
+            cx.release_class(class, (high - low + 1) as u64);
         }
         let is_empty = simple.pages == PageChange::Zap && leaf.used() == 0 && locked.uniform_class().is_some();
         Ok(if is_empty { Short::Emptied } else { Short::Done })

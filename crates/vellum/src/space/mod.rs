@@ -5,7 +5,7 @@
 //!   of a range; [`apply`] – changing the slots of a range; [`fold`] – giving empty tables back.
 //! * [`leaf`] – the short way for a range within one leaf; [`shift`] – moving pages.
 //! * [`place`] – choosing addresses; [`query`] – what is mapped; [`handle`] – the public handle; [`teardown`] – the
-//!   end.
+//!   end; [`ends`] – who waits for it.
 //!
 //! # Lock order
 //!
@@ -34,6 +34,7 @@ pub(crate) mod apply;
 mod audit;
 pub(crate) mod claim;
 mod class;
+mod ends;
 mod fold;
 mod give_up;
 mod handle;
@@ -50,6 +51,7 @@ pub(crate) mod walk;
 pub use audit::{Audit, AuditError};
 pub(crate) use claim::claimed;
 pub(crate) use class::{Attributes, ClassFlags, ClassId, Classes};
+pub(crate) use ends::{Begun, OneMore};
 pub use handle::Space;
 pub(crate) use handle::{Inner, RssKind, Spaces};
 pub use place::stack_guard_pages;

@@ -7,11 +7,13 @@
 use super::table::Table;
 use super::walk::Maker;
 use super::{ClassId, Inner, Spares};
-use crate::arch::Arch;
+use crate::arch::{Arch, PageBits};
 use crate::cpu::Cx;
 use crate::error::Error;
 use crate::guard::Guard;
 use crate::machine::Machine;
+use crate::object;
+use crate::phys::Kind;
 use crate::stat::Event;
 use crate::tlb::Flush;
 use crate::vm::Vm;
@@ -133,6 +135,7 @@ impl<M: Machine> Inner<M> {
         for page in 0..pages as usize {
             if source.entry(low + page) != 0 {
                 let word = from.take(low + page);
+                note_store(cx, word);
                 to.install(target_low + page, word);
                 moved += 1;
             }
@@ -150,5 +153,17 @@ impl<M: Machine> Inner<M> {
             drop((upper, lower));
             cx.flush(self.id(), self.tlb(), old_place);
         }
+    }
+}
+
+/// Notes what an entry on its way says of stores to a page of an object: a write-back whose walk meets the entry neither
+/// at its old place nor at the new one finds it with the page (B22).
+fn note_store<M: Machine>(cx: &Cx<'_, M>, word: u64) {
+    if !M::Arch::is_page(word) || !M::Arch::page_bits(word).has(PageBits::DIRTY) {
+        return;
+    }
+    let frame = cx.vm().physical().frame(M::Arch::pfn(word));
+    if frame.is_kind(Kind::File) && M::guard(Guard::MovedDirtyNoted) {
+        object::mark_dirty(frame);
     }
 }

@@ -7,7 +7,7 @@ use crate::arch::{Arch, PageBits, index, table_order};
 use crate::cpu::Cx;
 use crate::guard::Guard;
 use crate::machine::Machine;
-use crate::object;
+use crate::object::{self, Dying};
 use crate::phys::{FreeBatch, Kind};
 use crate::stat::Event;
 use crate::vm::Vm;
@@ -29,8 +29,11 @@ struct Teardown<'a, M: Machine> {
 impl<M: Machine> Inner<M> {
     /// Frees everything the space consists of, but the structure itself.
     pub(super) fn end(&self, vm: &Vm<M>) {
+        // Objects that came to their end are written back when this one is over: who waits for it waits for no device.
+        let dying = Dying::new();
         {
             let cx = Cx::enter(vm);
+            self.begin_end(&cx);
             if M::guard(Guard::WalksEndFirst) {
                 self.end_walks(&cx);
             }
@@ -55,10 +58,14 @@ impl<M: Machine> Inner<M> {
                 teardown.free_table(&cx, root);
             }
             teardown.account(&cx, self);
+            drop(teardown);
+            dying.adopt(cx.dying());
             if done {
-                return;
+                break;
             }
         }
+        vm.spaces().ends().finish(vm);
+        dying.destroy(vm);
     }
 }
 

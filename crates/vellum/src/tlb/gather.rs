@@ -8,15 +8,11 @@ use crate::arch::Arch;
 use crate::cpu::Cx;
 use crate::guard::Guard;
 use crate::machine::Machine;
-use crate::object;
 use crate::phys::{FreeBatch, Pfn};
 use crate::space::table::Locked;
 use crate::stat::Event;
 use crate::sync::AtomicU64;
 use core::sync::atomic::Ordering::Relaxed;
-
-/// Marks a gathered frame of an object that was stored to.
-const DIRTY: u64 = 1 << 63;
 
 /// Frames a gather holds before it must flush.
 const CAPACITY: usize = 510;
@@ -78,15 +74,10 @@ impl<'a, M: Machine> Gather<'a, M> {
         self.frames == CAPACITY
     }
 
-    /// Adds a frame which was mapped at `address`: its mapping is dropped after the flush. `is_dirty`: it is an
-    /// object's, and was stored to; that is noted after the flush too, when no CPU can store any more (B2). The gather
-    /// is not full.
+    /// Adds a frame which was mapped at `address`: its mapping is dropped after the flush. The gather is not full.
     #[inline(always)]
-    pub(crate) fn add(&mut self, pfn: Pfn, address: u64, is_dirty: bool) {
-        if is_dirty && !M::guard(Guard::DirtyAfterFlush) {
-            object::mark_dirty(self.cx.vm().physical().frame(pfn));
-        }
-        self.cx.cpu().gather.0[self.frames].store(pfn.0 | if is_dirty { DIRTY } else { 0 }, Relaxed);
+    pub(crate) fn add(&mut self, pfn: Pfn, address: u64) {
+        self.cx.cpu().gather.0[self.frames].store(pfn.0, Relaxed);
         self.frames += 1;
         self.touch(address);
     }
@@ -135,12 +126,7 @@ impl<'a, M: Machine> Gather<'a, M> {
     fn free_frames(&self) {
         let mut freed = FreeBatch::new(self.cx);
         for entry in &self.cx.cpu().gather.0[..self.frames] {
-            let entry = entry.load(Relaxed);
-            let pfn = Pfn(entry & !DIRTY);
-            let frame = self.cx.vm().physical().frame(pfn);
-            if entry & DIRTY != 0 && M::guard(Guard::DirtyAfterFlush) {
-                object::mark_dirty(frame);
-            }
+            let pfn = Pfn(entry.load(Relaxed));
             if !M::guard(Guard::MappedUntilFlush) || self.cx.drop_page_mapping(pfn) {
                 freed.add(pfn);
             }
@@ -153,12 +139,8 @@ impl<'a, M: Machine> Gather<'a, M> {
         let mut kept = 0;
         for entry in &room[..self.frames] {
             let entry = entry.load(Relaxed);
-            let frame = self.cx.vm().physical().frame(Pfn(entry & !DIRTY));
-            if entry & DIRTY != 0 {
-                object::mark_dirty(frame);
-            }
-            if frame.drop_mapping() {
-                room[kept].store(entry & !DIRTY, Relaxed);
+            if self.cx.vm().physical().frame(Pfn(entry)).drop_mapping() {
+                room[kept].store(entry, Relaxed);
                 kept += 1;
             }
         }
