@@ -170,12 +170,15 @@ pub(crate) struct Sim {
     pub(crate) failure: Option<String>,
 }
 
+/// Words for one bit a guard.
+const GUARD_SETS: usize = Guard::ALL.len().div_ceil(64);
+
 thread_local! {
     static SIM: RefCell<Option<Box<Sim>>> = const { RefCell::new(None) };
     static CURRENT: Cell<usize> = const { Cell::new(0) };
     static EXPLORING: Cell<bool> = const { Cell::new(false) };
     static LOOKING: Cell<bool> = const { Cell::new(false) };
-    static GUARDS_OFF: Cell<u128> = const { Cell::new(0) };
+    static GUARDS_OFF: [Cell<u64>; GUARD_SETS] = const { [const { Cell::new(0) }; GUARD_SETS] };
     /// How many stores are delayed, and to which addresses, as a set of what [`bit`] says of them.
     static DELAYED: Cell<(u32, u64)> = const { Cell::new((0, 0)) };
     static EXECUTION: RefCell<Option<Arc<dyn Execution>>> = const { RefCell::new(None) };
@@ -220,11 +223,14 @@ pub fn is_exploring() -> bool {
 
 /// Whether `guard` is on in the program under test on this host thread.
 pub fn guard(guard: Guard) -> bool {
-    GUARDS_OFF.get() & 1 << guard as u8 == 0
+    GUARDS_OFF.with(|sets| sets[guard as usize / 64].get()) & 1 << (guard as u8 % 64) == 0
 }
 
 pub(crate) fn set_guards_off(guards: &[Guard]) {
-    GUARDS_OFF.set(guards.iter().fold(0, |set, &guard| set | 1 << guard as u8));
+    GUARDS_OFF.with(|sets| {
+        sets.iter().for_each(|set| set.set(0));
+        guards.iter().for_each(|&guard| sets[guard as usize / 64].update(|set| set | 1 << (guard as u8 % 64)));
+    });
 }
 
 /// Runs `body` with the simulation of this host thread. No scheduling may happen inside.
