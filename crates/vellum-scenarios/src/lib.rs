@@ -214,6 +214,7 @@ scenarios! {
         lazy_in_another_space,
         run_queue_locked_by_interrupt,
         two_processes_end,
+        mailbox_released_after_interrupt,
         identifiers_locked_by_interrupt,
     }
     /// Operations that the core does not have.

@@ -81,6 +81,8 @@ guards! {
     ServeWhileLocking,
     /// Who comes for mail while some is being posted leaves: the sender's interrupt follows. (J14)
     MailLeft,
+    /// Who has posted interrupts when it is seen that he has let go of the mailbox. (J14)
+    ReleasedBeforeInterrupt,
     /// Who cannot post sends an interrupt, too: the owner of the mailbox may have left because of him. (J14)
     RefusedInterrupts,
     /// Nothing interrupts who has locked the pool of identifiers. (J14)

@@ -9,6 +9,7 @@ use crate::cpuset::CpuSet;
 use crate::guard::Guard;
 use crate::machine::Machine;
 use crate::stat::Event;
+use crate::sync::fence;
 use crate::vm::Vm;
 use core::sync::atomic::Ordering::{Relaxed, SeqCst};
 use core::sync::atomic::compiler_fence;
@@ -96,7 +97,7 @@ impl<M: Machine> Cx<'_, M> {
         if !everybody.is_empty() {
             self.count(Event::RemoteFlush, 1);
             self.count(Event::InterruptSent, everybody.len() as u64);
-            self.vm().machine().send_interrupt(&everybody);
+            self.call_for(&everybody);
         }
         requests.iter().flatten().for_each(|&request| self.serve_request(request));
         self.await_served(&everybody, &tickets);
@@ -139,7 +140,7 @@ impl<M: Machine> Cx<'_, M> {
         }
         self.count(Event::RemoteFlush, 1);
         self.count(Event::InterruptSent, targets.len() as u64);
-        self.vm().machine().send_interrupt(targets);
+        self.call_for(targets);
         self.serve_request(request);
         meanwhile();
         self.await_served(targets, &tickets);
@@ -174,11 +175,20 @@ impl<M: Machine> Cx<'_, M> {
             if M::guard(Guard::RefusedInterrupts) {
                 let mut owner = CpuSet::EMPTY;
                 owner.insert(cpu);
-                self.vm().machine().send_interrupt(&owner);
+                self.call_for(&owner);
             }
             self.serve_mailbox();
             mailbox.wait(self.vm().machine(), mailbox.last_ticket());
         }
+    }
+
+    /// Interrupts `targets`, to whom this CPU has posted. That it has let go of their mailboxes is seen by the time they
+    /// look: else they would leave once more, and nobody would come after that (J14).
+    fn call_for(&self, targets: &CpuSet) {
+        if M::guard(Guard::ReleasedBeforeInterrupt) {
+            fence::<M>(SeqCst);
+        }
+        self.vm().machine().send_interrupt(targets);
     }
 
     /// Serves what other CPUs posted to this one.
