@@ -55,16 +55,29 @@ const _: () = assert!(PageBits::EXCLUSIVE.0 as u64 == EXCLUSIVE && PageBits::SPE
 
 #[inline(always)]
 fn page(pfn: Pfn, bits: PageBits) -> u64 {
-    let access =
-        if bits.has_any(PageBits::READ | PageBits::WRITE | PageBits::EXECUTE) { PRESENT | USER } else { PROT_NONE };
+    if !bits.has_any(PageBits::READ | PageBits::WRITE | PageBits::EXECUTE) {
+        return page_without_rights(pfn, bits);
+    }
     let no_execute = if bits.has(PageBits::EXECUTE) { 0 } else { NO_EXECUTE };
-    inverted(access) ^ pfn.0 << 12 | bits.0 as u64 & SAME | access | no_execute
+    pfn.0 << 12 | bits.0 as u64 & SAME | PRESENT | USER | no_execute
 }
 
-/// The bits that are stored inverted in `word`, a page's.
+#[cold]
+fn page_without_rights(pfn: Pfn, bits: PageBits) -> u64 {
+    pfn.0 << 12 ^ FRAME | bits.0 as u64 & SAME | PROT_NONE | NO_EXECUTE
+}
+
 #[inline(always)]
-fn inverted(word: u64) -> u64 {
-    (word & PRESENT).wrapping_sub(1) & FRAME
+fn pfn(word: u64) -> Pfn {
+    if word & PRESENT == 0 {
+        return pfn_without_rights(word);
+    }
+    Pfn((word & FRAME) >> 12)
+}
+
+#[cold]
+fn pfn_without_rights(word: u64) -> Pfn {
+    Pfn((word & FRAME ^ FRAME) >> 12)
 }
 
 #[inline(always)]
@@ -133,7 +146,7 @@ macro_rules! x86 {
             }
             #[inline(always)]
             fn pfn(word: u64) -> Pfn {
-                Pfn(((word ^ inverted(word)) & FRAME) >> 12)
+                pfn(word)
             }
             #[inline(always)]
             fn with_rights(word: u64, rights: u64) -> u64 {
