@@ -198,7 +198,8 @@ impl Looked {
     fn forget<M: Machine>(&mut self, space: &Inner<M>) {
         // No space has this identity.
         const NOWHERE: (u64, u64) = (u64::MAX, 0);
-        self.places.iter_mut().filter(|(id, _)| *id == space.id()).for_each(|place| *place = NOWHERE);
+        let known = self.count.min(PLACES);
+        self.places[..known].iter_mut().filter(|(id, _)| *id == space.id()).for_each(|place| *place = NOWHERE);
     }
 }
 
