@@ -190,6 +190,7 @@ scenarios! {
         gap_mapped_beside_growth,
         class_given_up_in_use,
         replaced_before_flush,
+        replaced_beside_truncation,
     }
     /// Reclaim and lazy freeing.
     reclaim {

@@ -189,6 +189,8 @@ guards! {
     CachedUnderLock,
     /// A fault shows no page that is being cut off, which it finds out under the leaf's lock. (F12, F14)
     CutUnderLock,
+    /// Truncation flushes what it takes from a leaf under the leaf's lock. (B23)
+    CutFlushedUnderLock,
     /// Truncation unmaps again when the pages have left the cache. (F11)
     UnmappedAgain,
     /// Nobody uses a page before who added it has looked at the length again. (F13)

@@ -69,7 +69,7 @@ impl Cpu<'_> {
     /// Adds a swap area of `pages` pages, at most 16; in a scenario's start.
     pub fn swap_on(&self, pages: u64) {
         let is_done = self.ops.pressure().swap_on(pages).is_ok();
-        self.expect(is_done, "I-ACCESS", &format!("there is no memory for {pages} pages of swap"));
+        self.expect_if_done(is_done, "I-ACCESS", &format!("there is no memory for {pages} pages of swap"));
     }
 
     /// Writes pages out that nobody else maps, and frees them, as far as that can be done (`MADV_PAGEOUT`).

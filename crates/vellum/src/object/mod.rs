@@ -48,7 +48,8 @@ use registry::Links;
 ///
 /// The methods may sleep, and are called with pre-emption on, holding nothing but sleeping locks of this object and its
 /// pages. Any operation which allocates may call them, to free memory: so they must not wait for an operation on the
-/// same object, nor touch memory of programs, whose faults may.
+/// same object, nor touch memory of programs, whose faults may: a fault waits for a truncation of the object, which waits
+/// for pages that are being written.
 pub trait Backing: Send + Sync {
     /// Length in bytes. It may grow; pages beyond an end that has moved down are no longer written.
     fn length(&self) -> u64;

@@ -153,20 +153,19 @@ pub(crate) fn get_page<M: Machine>(
 
 /// Makes the page that the caller has added ready for use; whether it had to be read.
 fn fill_added<M: Machine>(vm: &Vm<M>, inner: &Inner<M>, index: u64, pfn: Pfn) -> Result<bool, PageError> {
+    let mut reading = Reading { vm, inner, index, pfn, outcome: FAILED };
     // Either whoever truncates finds the page, or the new length is seen here.
     fence::<M>(SeqCst);
     if index >= inner.pages() {
         // He may have passed by already.
-        drop(Reading { vm, inner, index, pfn, outcome: WITHDRAWN });
+        reading.outcome = WITHDRAWN;
         return Err(PageError::BeyondEnd { index });
     }
-    match inner.backing() {
-        Some(backing) => read(vm, inner, backing, index, pfn).map(|()| true),
-        None => {
-            publish(vm, vm.physical().frame(pfn), UP_TO_DATE);
-            Ok(false)
-        }
+    if let Some(backing) = inner.backing() {
+        fill(vm, backing, index, pfn).map_err(|IoError| PageError::Io { index })?;
     }
+    reading.outcome = UP_TO_DATE;
+    Ok(inner.is_file())
 }
 
 /// Reads the pages of a file from `first` on that are not cached, up to `count` and its end, as far as memory and
@@ -271,21 +270,6 @@ pub(super) fn wait<M: Machine>(vm: &Vm<M>, index: u64, pfn: Pfn) -> Result<Optio
             }
         }
     }
-}
-
-/// Reads the contents of a page that is marked [`READING`]; if that fails, takes it out of the cache and drops the
-/// caller's reference.
-fn read<M: Machine>(
-    vm: &Vm<M>,
-    inner: &Inner<M>,
-    backing: &dyn Backing,
-    index: u64,
-    pfn: Pfn,
-) -> Result<(), PageError> {
-    let mut reading = Reading { vm, inner, index, pfn, outcome: FAILED };
-    fill(vm, backing, index, pfn).map_err(|IoError| PageError::Io { index })?;
-    reading.outcome = UP_TO_DATE;
-    Ok(())
 }
 
 /// A page being read. Ends on every way out, so that nobody waits for a backing that has panicked.

@@ -670,6 +670,43 @@ fn a_page_being_cut_off_is_waited_for() {
     check_empty(&vm);
 }
 
+/// A backing that panics when it is asked its length leaves no page behind that would be waited for.
+#[test]
+fn nobody_waits_for_a_length_that_panicked() {
+    struct Panicking(AtomicUsize);
+    impl Backing for Panicking {
+        fn length(&self) -> u64 {
+            assert_ne!(self.0.fetch_add(1, SeqCst), 1, "as the test wants");
+            PAGE as u64
+        }
+        fn read(&self, _: u64, page: &mut [u8]) -> Result<(), IoError> {
+            page.fill(7);
+            Ok(())
+        }
+        fn write(&self, _: u64, _: &[u8]) -> Result<(), IoError> {
+            Ok(())
+        }
+    }
+    let vm = boot(256);
+    let file = Panicking(AtomicUsize::new(0));
+    let object = vm.file(&file).expect("an object");
+    let outcome = thread::scope(|scope| {
+        scope
+            .spawn(|| {
+                become_cpu(1);
+                get(&vm, &object, 0)
+            })
+            .join()
+    });
+    assert!(outcome.is_err());
+    assert_eq!(object.cached_pages(), 0);
+    let (pfn, was_read) = get(&vm, &object, 0).expect("the backing is well again");
+    assert!(was_read);
+    drop_page(&vm, pfn);
+    drop(object);
+    check_empty(&vm);
+}
+
 #[test]
 fn stores_that_race_with_write_back_reach_the_file() {
     let vm = boot(512);

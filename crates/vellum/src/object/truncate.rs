@@ -133,9 +133,11 @@ fn unmap_in<M: Machine>(cx: &Cx<'_, M>, space: &space::Inner<M>, inner: &Inner<M
             }
             slot = end;
         }
+        if M::guard(Guard::CutFlushedUnderLock) {
+            // There is no claim: another mapping may come here as soon as the lock goes.
+            gather.finish();
+        }
         drop(locked);
         here = last + 1;
     }
-    // Until the object has been cut no fault puts anything there.
-    gather.finish();
 }

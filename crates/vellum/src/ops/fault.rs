@@ -333,14 +333,16 @@ fn try_fault<M: Machine>(
     };
     let index = table.index(address);
     let class = table.class(cx, index);
+    // If a table hangs there by now, the class of its slot says nothing.
+    let still_so = || still_so(&table, sequence) && (table.level == 0 || table.entry(index) == 0);
     if class == ClassId::NONE {
-        return Ok(if still_so(&table, sequence) { Step::Grow } else { Step::Retry });
+        return Ok(if still_so() { Step::Grow } else { Step::Retry });
     }
     let attributes = cx.attributes(class);
     let page = address >> M::Arch::PAGE_SHIFT << M::Arch::PAGE_SHIFT;
     if !readable::<M::Arch>(attributes.prot).has(access.right()) {
         let denied = Err(FaultError::Segv { address, denied: true });
-        return if still_so(&table, sequence) { denied } else { Ok(Step::Retry) };
+        return if still_so() { denied } else { Ok(Step::Retry) };
     }
     if table.level > 0 {
         return add_table(cx, space, table, address, class);

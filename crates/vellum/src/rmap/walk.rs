@@ -139,7 +139,9 @@ pub(crate) fn walk<'a, M: Machine>(
                     return ControlFlow::Continue(());
                 }
                 between_moves(cx, space, &mut || {
-                    looked.forget(space);
+                    if space.has_moved() {
+                        looked.forget(space);
+                    }
                     looked.add(space, class.delta);
                     look(cx, space, index, class.delta, seek, visit)?;
                     if !space.has_moved() {

@@ -150,7 +150,9 @@ impl<M: Machine> Space<'_, M> {
                 continue;
             };
             let span = self.inner().span_in(cx, &table, here, limit);
-            if table.sequence_is(sequence) || !M::guard(Guard::SequenceReread) {
+            // If a table hangs there by now, the class of its slot says nothing.
+            let is_lowest = table.level == 0 || table.entry(table.index(here)) == 0;
+            if is_lowest && table.sequence_is(sequence) || !M::guard(Guard::SequenceReread) {
                 // Only now is it known that the class is one.
                 let map = describe(cx, span.class, here);
                 return (span, map);
