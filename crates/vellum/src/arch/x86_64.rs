@@ -142,7 +142,7 @@ macro_rules! x86 {
             }
             #[inline(always)]
             fn table_of(word: u64) -> Option<Pfn> {
-                if word & PRESENT != 0 { Some(Pfn((word & FRAME) >> 12)) } else { None }
+                if word & PRESENT != 0 { Some(Self::pfn(word)) } else { None }
             }
             #[inline(always)]
             fn pfn(word: u64) -> Pfn {

@@ -188,7 +188,8 @@ fn write_if_dirty<'a, M: Machine>(
     result.map(|()| has_place)
 }
 
-/// Some pages that may hold what is not written yet, each with a reference. Dropping it gives those back and counts what was written.
+/// Some pages that may hold what is not written yet, each with a reference. Dropping it gives those back and counts what
+/// was written.
 struct Batch<'vm, M: Machine> {
     vm: &'vm Vm<M>,
     pages: [(u64, Pfn); BATCH],

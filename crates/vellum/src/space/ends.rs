@@ -1,9 +1,9 @@
 //! Spaces at their end, for those who wait for what such a space still has.
 //!
-//! A walk finds no way into a space at its end ([`Inner::pin`](super::Inner::pin)), and yet its entries are there until the end has
-//! come to them, with what was stored through them to pages of files. Write-back waits for that (B22). An end takes a
-//! number when it begins; so who waits can tell those that began before from those that come after, and is not kept
-//! waiting by these.
+//! A walk finds no way into a space at its end ([`Inner::pin`](super::Inner::pin)), and yet its entries are there until
+//! the end has come to them, with what was stored through them to pages of files. Write-back waits for that (B22). An end
+//! takes a number when it begins; so who waits can tell those that began before from those that come after, and is not
+//! kept waiting by these.
 
 use crate::cpu::Cx;
 use crate::guard::Guard;
