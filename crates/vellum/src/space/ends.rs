@@ -72,7 +72,7 @@ impl<M: Machine> Ends<M> {
         }
     }
 
-    /// Whether an end is under way, of those in `which`.
+    /// Whether an end is under way.
     fn is_any_under_way(&self) -> bool {
         // In this order: one that is over had begun.
         let done = self.done.load(SeqCst) & !AWAITED;
