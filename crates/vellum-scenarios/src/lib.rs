@@ -72,6 +72,15 @@ scenarios! {
         table_in_the_place_of_tidied,
         upper_entry_read_twice,
     }
+    /// The kernel reaches into a program's memory, as system calls do.
+    reach {
+        not_noted,
+        written_meanwhile,
+        page_taken_meanwhile,
+        beside_fork,
+        word_beside_move,
+        page_of_another_read,
+    }
     /// `mremap`.
     remap {
         cleaned_before_flush,

@@ -193,6 +193,22 @@ unsafe impl<M: Machine, P: Deref<Target = Checked<M>> + Send + Sync + 'static> M
         unsafe { self.check_copy("Machine::snapshot_page", from, to, |machine| machine.snapshot_page(from, to)) }
     }
 
+    unsafe fn copy_user(&self, from: *const u8, to: *mut u8, length: usize) {
+        const CALL: &str = "Machine::copy_user";
+        self.require(length <= Self::PAGE, Clause::PageOfMemory, CALL, length as u64);
+        let is_of_memory = self.is_within_page(from, length) || self.is_within_page(to, length);
+        self.require(is_of_memory, Clause::PageOfMemory, CALL, to.addr() as u64);
+        // SAFETY: the caller's contract.
+        self.inside(CALL, |machine, _| unsafe { machine.copy_user(from, to, length) });
+    }
+
+    fn user_word<W: Word>(&self, word: &W, change: Option<Modify<W::Value>>) -> Result<W::Value, W::Value> {
+        const CALL: &str = "Machine::user_word";
+        let address = &raw const *word;
+        self.require(self.is_within_page(address.cast(), W::SIZE), Clause::PageOfMemory, CALL, address.addr() as u64);
+        self.inside(CALL, |machine, _| machine.user_word(word, change))
+    }
+
     fn compress(&self, page: &[u8], into: &mut [u8]) -> Option<usize> {
         const CALL: &str = "Machine::compress";
         self.sleeps(CALL);
@@ -316,6 +332,12 @@ impl<M: Machine, P: Deref<Target = Checked<M>>> Strict<P> {
     fn require_page(&self, page: *const u8, call: &'static str) {
         let is_page = self.0.memory.is_page(self.inner(), page.addr());
         self.require(is_page, Clause::PageOfMemory, call, page.addr() as u64);
+    }
+
+    /// Whether these bytes lie in one page of memory.
+    fn is_within_page(&self, bytes: *const u8, length: usize) -> bool {
+        let offset = bytes.addr() % Self::PAGE;
+        self.0.memory.is_page(self.inner(), bytes.addr() - offset) && length <= Self::PAGE - offset
     }
 
     fn require_tags(&self, pfn: Pfn, bytes: usize, call: &'static str) {

@@ -6,8 +6,8 @@
 use core::cell::UnsafeCell;
 use core::fmt::Write;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
-use vellum::arch::{PageBits, Prot, X86_64};
-use vellum::ops::{Access, FaultError, MapRequest};
+use vellum::arch::{Prot, X86_64};
+use vellum::ops::{FaultError, MapRequest};
 use vellum::{Asid, CpuSet, Error, Machine, MemoryRange, Pfn, RootLoad, Space, Vm};
 
 const PAGE: usize = 4096;
@@ -72,28 +72,16 @@ unsafe impl Machine for Toy {
     }
 }
 
-/// What the processor and the page-fault handler do for one access of a program: the address is looked up; if the entry
-/// does not allow the access, the core resolves the fault, and the access is tried again.
-fn access(space: &Space<'_, Toy>, address: u64, access: Access) -> Result<*mut u8, FaultError> {
-    let needed = if access == Access::Write { PageBits::WRITE } else { PageBits::READ };
-    loop {
-        match space.translate(address) {
-            Some(found) if found.bits.has(needed) => {
-                return Ok(space.vm().machine().frame(found.pfn).wrapping_add(address as usize % PAGE));
-            }
-            _ => space.fault(address, access)?,
-        };
-    }
-}
-
+/// A byte that a program stores. This processor runs no programs, so the kernel stores it on the program's behalf, as a
+/// system call does: the page comes by way of [`Space::fault`], as it would for the program.
 fn store(space: &Space<'_, Toy>, address: u64, value: u8) -> Result<(), FaultError> {
-    // SAFETY: the page is mapped for the program, and nothing else runs.
-    access(space, address, Access::Write).map(|byte| unsafe { byte.write(value) })
+    space.copy_out(address, &[value])
 }
 
 fn load(space: &Space<'_, Toy>, address: u64) -> Result<u8, FaultError> {
-    // SAFETY: as in `store`.
-    access(space, address, Access::Read).map(|byte| unsafe { byte.read() })
+    let mut byte = [0];
+    space.copy_in(address, &mut byte)?;
+    Ok(byte[0])
 }
 
 /// A program's life. Errors are what a system call returns: Linux's numbers.

@@ -292,6 +292,10 @@ guards! {
     TruncateAwaitsLock,
     /// The stamp of an evicted page appears as the page leaves the cache, under the cache's lock. (I11)
     ShadowUnderLock,
+    /// Whoever reaches into a program's page notes the access in the entry first. (B24)
+    ReachNoted,
+    /// Whoever reaches into a program's page has the lock of its leaf. (B24)
+    ReachedUnderLock,
     /// A protection that a scenario defines for its own toy; the core has none of this name.
     OfScenario,
 }

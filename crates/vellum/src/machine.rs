@@ -202,6 +202,43 @@ pub unsafe trait Machine: Sized + Send + Sync + 'static {
         }
     }
 
+    /// Copies `length` bytes, at most a page, from or to a program's page, while others access that: any mix of old and new
+    /// bytes is as good, but an aligned word of 8 bytes must not be torn where both sides are aligned to it. The default
+    /// copies such words one by one, or bytes; an embedder may use what its processor does best. Pre-emption is off and
+    /// the lock of a page table held.
+    ///
+    /// # Safety
+    /// `from` is valid for reads and `to` for writes of `length` bytes; they do not overlap. Nobody else accesses the one
+    /// that is not a program's.
+    unsafe fn copy_user(&self, from: *const u8, to: *mut u8, length: usize) {
+        const WORD: usize = size_of::<u64>();
+        let has_words = (from.addr() ^ to.addr()).is_multiple_of(WORD);
+        let mut done = 0;
+        while done < length {
+            // SAFETY: both stay within what the caller's contract says; a word is copied only where both are aligned to
+            // one. Volatile because of the accesses of others.
+            unsafe {
+                let (from, to) = (from.add(done), to.add(done));
+                if has_words && from.addr().is_multiple_of(WORD) && length - done >= WORD {
+                    to.cast::<u64>().write_volatile(from.cast::<u64>().read_volatile());
+                    done += WORD;
+                } else {
+                    to.write_volatile(from.read_volatile());
+                    done += 1;
+                }
+            }
+        }
+    }
+
+    /// Loads a word of a program's page, or carries `change` out on it, sequentially consistent; as [`Word::modify`]. The
+    /// default does just that. Pre-emption is off and the lock of a page table held.
+    fn user_word<W: Word>(&self, word: &W, change: Option<Modify<W::Value>>) -> Result<W::Value, W::Value> {
+        match change {
+            Some(change) => word.modify(change, Ordering::SeqCst),
+            None => Ok(word.load(Ordering::SeqCst)),
+        }
+    }
+
     /// Compresses a page into `into`, which is as long; the length of the result, or `None` if the page does not get
     /// smaller or the machine has no compressor: then the compressed tier of swap is not used. Called without locks and
     /// with pre-emption on: it may be slow, and sleep.

@@ -7,7 +7,8 @@ mod embed;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use vellum::arch::Prot;
-use vellum::ops::{Access, Advice, FaultError, MapFlags, MapRequest, Place, Sharing};
+use vellum::ops::{Access, Advice, FaultError, MapFlags, MapRequest, Place, Sharing, WordError};
+use vellum::sync::Modify;
 use vellum::{Backing, Error, IoError, Machine, Object, Space, SwapDevice, Vm};
 
 const GUIDE: &str = include_str!("../../../docs/EMBEDDING.md");
@@ -104,6 +105,12 @@ fn switch<M: Machine>(vm: &Vm<M>, next: Option<&Space<'_, M>>) {
     }
 }
 
+/// A futex's word is let go: whether somebody waits for it, who has made it something else than 1.
+fn futex_wakes<M: Machine>(space: &Space<'_, M>, word: u64) -> Result<bool, WordError> {
+    let held = Modify::CompareExchange { current: 1u32, new: 0 };
+    Ok(space.update_word(word, held)?.is_err())
+}
+
 /// The system call `munmap`.
 fn sys_munmap<M: Machine>(space: &Space<'_, M>, address: u64, length: u64) -> i64 {
     match space.unmap(address, length) {
@@ -180,6 +187,8 @@ fn put_out<M: Machine>(vm: &Vm<M>, space: &Space<'_, M>, address: u64, length: u
     Ok(resident)
 }
 
+const DENIED: &str = "segmentation fault: no right at 0x400000";
+
 /// Held by each test that runs the toy: there is one memory.
 static TOY: Mutex<()> = Mutex::new(());
 
@@ -208,6 +217,9 @@ fn a_program_runs_with_the_guides_glue() {
     load_program(&space, &text).expect("it is a program");
     assert_eq!(page_fault(&space, 0x40_0000, 1 << 4), Ok(()));
     assert_eq!(page_fault(&space, 0x7ffe_ffff_fff8, 1 << 1), Ok(()), "the stack grows");
+    space.copy_out(0x7ffe_ffff_fff8, &1u32.to_ne_bytes()).expect("it is there");
+    assert_eq!((futex_wakes(&space, 0x7ffe_ffff_fff8), futex_wakes(&space, 0x7ffe_ffff_fff8)), (Ok(false), Ok(true)));
+    assert_eq!(futex_wakes(&space, 0x40_0000).map_err(|error| error.to_string()).unwrap_err(), DENIED);
     let denied = Signal::SegmentationFault { address: 0x40_0000, code: 2 };
     assert_eq!(page_fault(&space, 0x40_0000, 1 << 1), Err(denied));
     let nothing = Signal::SegmentationFault { address: 0x1000_0000, code: 1 };

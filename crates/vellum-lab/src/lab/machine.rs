@@ -1,6 +1,6 @@
 //! What the machine does for the core.
 
-use super::{Asleep, Lab, addresses};
+use super::{Asleep, Lab, Reached, addresses};
 use crate::contract;
 use crate::explore::{WordId, access, sim, wait};
 use crate::poison::lock;
@@ -204,6 +204,21 @@ unsafe impl<A: Arch> Machine for Lab<A> {
         unsafe { core::ptr::copy_nonoverlapping(from, to, 1 << A::PAGE_SHIFT) }
     }
 
+    unsafe fn copy_user(&self, from: *const u8, to: *mut u8, length: usize) {
+        self.reach(&[(from, false), (to, true)], || {
+            // SAFETY: the caller's contract; other CPUs do not run meanwhile.
+            unsafe { core::ptr::copy_nonoverlapping(from, to, length) }
+        });
+    }
+
+    fn user_word<W: Word>(&self, word: &W, change: Option<Modify<W::Value>>) -> Result<W::Value, W::Value> {
+        let byte = (&raw const *word).cast();
+        self.reach(&[(byte, change.is_some())], || match change {
+            Some(change) => word.modify(change, Ordering::SeqCst),
+            None => Ok(word.load(Ordering::SeqCst)),
+        })
+    }
+
     fn out_of_memory(&self, _victim: &Victim) -> bool {
         contract::may_sleep("Machine::out_of_memory");
         false
@@ -237,6 +252,32 @@ unsafe impl<A: Arch> Machine for Lab<A> {
 }
 
 impl<A: Arch> Lab<A> {
+    /// The step in which the core reaches into a program's page: `touched` are the bytes, of the page and others, with
+    /// whether they are written.
+    fn reach<R>(&self, touched: &[(*const u8, bool)], touch: impl FnOnce() -> R) -> R {
+        access::drain_own();
+        let page_of = |byte: *const u8| byte.addr() >> A::PAGE_SHIFT << A::PAGE_SHIFT;
+        let in_memory = |byte: *const u8| self.frame_at(byte.addr());
+        let page = touched.iter().find_map(|&(byte, writes)| Some((in_memory(byte)?, page_of(byte), writes)));
+        let Some((frame, page, writes)) = page else { return touch() };
+        // Users store to the page's first word, if they store.
+        let word = access::word_at(page).map(|word| (word, writes));
+        let store = writes.then_some((WordId::FILE_STORES, true));
+        access::touch(&word.into_iter().chain(store).collect::<Vec<_>>());
+        let first = || self.memory.word(frame, 0).map_or(0, |word| word.load(Ordering::SeqCst));
+        let before = first();
+        let result = touch();
+        let reached = Reached { before, after: first() };
+        sim::happened(|| {
+            let done = if writes { format!(":= {}", reached.after) } else { format!("= {before}") };
+            format!("reaches into F{:x} {done}", frame.0)
+        });
+        if let Some(told) = self.on_reach.get() {
+            told(reached);
+        }
+        result
+    }
+
     /// A scheduling point before the TLB of `cpu` changes. The instructions that change it serialise.
     fn write_tlb(&self, cpu: usize) {
         access::drain_own();

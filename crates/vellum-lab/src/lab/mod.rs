@@ -15,9 +15,9 @@ use crate::contract;
 use crate::explore::{WordId, access, sim};
 use crate::hardware::{Bus, Checks, FrameKinds, HostMemory, MachineConfig, Mmu, NoHostMemory, Peek, ViolationLog};
 use crate::poison::lock;
-use std::sync::Mutex;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::{AtomicBool, AtomicU32};
+use std::sync::{Mutex, OnceLock};
 use vellum::arch::{Arch, Entry, PageBits, table_order};
 use vellum::ops::Access;
 use vellum::phys::Pfn;
@@ -52,7 +52,18 @@ pub struct Lab<A: Arch> {
     asleep: [Asleep; CPUS_MAX],
     cpu_nodes: Box<[u8]>,
     compressor: Compressor,
+    /// Told in the step in which the core has reached into a program's page.
+    on_reach: OnceLock<OnReach>,
 }
+
+/// What the core has reached in a program's page: its first word, before and after.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reached {
+    pub(crate) before: u64,
+    pub(crate) after: u64,
+}
+
+type OnReach = Box<dyn Fn(Reached) + Send + Sync>;
 
 /// CPUs that a search can have.
 const CPUS_MAX: usize = 32;
@@ -98,7 +109,14 @@ impl<A: Arch> Lab<A> {
             asleep: std::array::from_fn(|_| Asleep::default()),
             cpu_nodes,
             compressor: Compressor::new(),
+            on_reach: OnceLock::new(),
         })
+    }
+
+    /// From now on `told` is called in each step in which the core has reached into a program's page.
+    pub(crate) fn on_reach(&self, told: impl Fn(Reached) + Send + Sync + 'static) {
+        let is_first = self.on_reach.set(Box::new(told)).is_ok();
+        debug_assert!(is_first, "a machine belongs to one world");
     }
 
     /// Its memory.

@@ -16,6 +16,7 @@ mod ops;
 mod oracle;
 mod pressure;
 mod processor;
+mod reach;
 mod swap;
 mod toy;
 mod verify;

@@ -100,5 +100,6 @@ pub(crate) trait Ops: Send + Sync {
     /// Devices that interrupt.
     fn devices(&self) -> &dyn super::device::DeviceOps;
     /// The toy's means.
+    fn reaches(&self) -> &dyn super::reach::ReachOps;
     fn toy(&self) -> &dyn super::toy::ToyOps;
 }

@@ -8,6 +8,7 @@ use super::ops::{Ops, Prot, Shows};
 use super::oracle::Oracle;
 use super::pressure::PressureOps;
 use super::processor;
+use super::reach::{ReachOps, Reaches};
 use super::swap::SwapOps;
 use super::toy::{ToyOps, ToyTables};
 use super::{At, Scenario, X, Y, Z};
@@ -45,6 +46,7 @@ pub(crate) struct Shared {
     busy: AtomicU32,
     watched: Mutex<Vec<u64>>,
     notes: [AtomicU64; 8],
+    pub(super) reaches: Reaches,
 }
 
 impl Shared {
@@ -106,7 +108,7 @@ impl Shared {
 /// The world of one execution.
 pub(crate) struct World<A: Arch> {
     scenario: &'static Scenario,
-    pub(super) shared: Shared,
+    pub(super) shared: Arc<Shared>,
     vm: NonNull<Vm<Lab<A>>>,
     pub(super) processes: Mutex<Vec<Option<Handle<A>>>>,
     pub(super) file: Mutex<Option<Object<'static, Lab<A>>>>,
@@ -130,12 +132,15 @@ impl<A: Arch> World<A> {
         let nodes = scenario.nodes;
         let config = MachineConfig::with_nodes(cpus, frames::<A>() * u64::from(nodes), nodes);
         let machine = Lab::new(&config).expect("the host has room for a small world");
+        let shared = Arc::new(Shared::default());
+        let of_world = Arc::clone(&shared);
+        machine.on_reach(move |reached| of_world.has_reached(reached));
         let vm = Box::new(Vm::new(machine).unwrap_or_else(|error| panic!("the core refuses the world: {error}")));
         let vm = NonNull::from(Box::leak(vm));
         let backing = Box::new(TestFile::new(1 << A::PAGE_SHIFT));
         let world = World {
             scenario,
-            shared: Shared::default(),
+            shared: Arc::clone(&shared),
             vm,
             processes: Mutex::default(),
             file: Mutex::default(),
@@ -172,7 +177,7 @@ impl<A: Arch> World<A> {
         unsafe { self.backing.as_ref() }
     }
 
-    fn cpu(&self) -> Cpu<'_> {
+    pub(super) fn cpu(&self) -> Cpu<'_> {
         Cpu { ops: self, shared: &self.shared }
     }
 
@@ -494,6 +499,10 @@ impl<A: Arch> Ops for World<A> {
     }
 
     fn devices(&self) -> &dyn DeviceOps {
+        self
+    }
+
+    fn reaches(&self) -> &dyn ReachOps {
         self
     }
 

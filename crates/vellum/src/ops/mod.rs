@@ -6,6 +6,7 @@
 
 mod advise;
 mod brk;
+mod copy;
 mod fault;
 mod fork;
 mod grow;
@@ -17,6 +18,7 @@ mod protect;
 #[cfg(test)]
 mod races;
 mod range;
+mod reach;
 mod remap;
 #[cfg(test)]
 mod stress;
@@ -25,6 +27,7 @@ pub(crate) mod swap_in;
 mod tests;
 mod translate;
 mod unmap;
+mod word;
 
 pub use advise::Advice;
 pub use fault::{Access, FaultError, FaultKind};
@@ -32,3 +35,4 @@ pub use map::{MapFlags, MapRequest, Place, Sharing, Source};
 pub(crate) use range::checked;
 pub use remap::{RemapPlace, RemapRequest};
 pub use translate::{HeldPage, Translation};
+pub use word::{UserWord, WordError};

@@ -2,6 +2,7 @@
 
 mod edges;
 mod policy;
+mod reach;
 
 use crate::arch::{Arch, Prot, Tiny, X86_64, X86_64La57};
 use crate::object::{Backing, IoError};
@@ -18,32 +19,14 @@ fn vm<A: Arch>() -> Vm<TestMachine<A>> {
     Vm::new(TestMachine::new(4096)).expect("a machine")
 }
 
-/// Stores one byte as a program would: by way of faults.
+/// Stores one byte, as a program would.
 fn store<A: Arch>(space: &Space<'_, TestMachine<A>>, address: u64, value: u8) -> Result<(), FaultError> {
-    loop {
-        match space.translate(address) {
-            Some(found) if found.bits.prot().has(Prot::WRITE) => {
-                let page = crate::Machine::frame(space.vm().machine(), found.pfn);
-                // SAFETY: a mapped frame of the machine; the test is its only user.
-                unsafe { page.add((address % PAGE) as usize).write(value) };
-                return Ok(());
-            }
-            _ => space.fault(address, Access::Write).map(|_| ())?,
-        }
-    }
+    space.copy_out(address, &[value])
 }
 
 fn load<A: Arch>(space: &Space<'_, TestMachine<A>>, address: u64) -> Result<u8, FaultError> {
-    loop {
-        match space.translate(address) {
-            Some(found) if found.bits.prot().has(Prot::READ) => {
-                let page = crate::Machine::frame(space.vm().machine(), found.pfn);
-                // SAFETY: as above.
-                return Ok(unsafe { page.add((address % PAGE) as usize).read() });
-            }
-            _ => space.fault(address, Access::Read).map(|_| ())?,
-        }
-    }
+    let mut byte = [0];
+    space.copy_in(address, &mut byte).map(|()| byte[0])
 }
 
 fn ranges<A: Arch>(space: &Space<'_, TestMachine<A>>) -> Vec<(u64, u64, Prot)> {

@@ -1,6 +1,7 @@
 //! Comparing the whole state of both sides.
 
 use super::outcome::Wrong;
+use super::touch::By;
 use super::world::World;
 use crate::access::Simulated;
 use crate::model::{MapLine, Model, SpaceId};
@@ -35,7 +36,7 @@ impl<A: Arch> World<'_, A> {
             for address in self.pages_of_interest() {
                 if self.can_read(index, address) {
                     for offset in [0, 2048, 4088] {
-                        self.load(cpu, index, address + offset, 8)?;
+                        self.load(cpu, index, address + offset, 8, By::Program)?;
                     }
                 }
             }

@@ -133,8 +133,10 @@ impl Generator {
                 let access = random.pick(&[Access::Read, Access::Write, Access::Execute]);
                 Op::PopulateRange { cpu, space, at, length, access }
             }),
-            525..745 => self.on_bytes(|at, offset, bytes| Op::Store { cpu, space, at, offset, bytes }),
-            745..880 => self.on_bytes(|at, offset, bytes| Op::Load { cpu, space, at, offset, bytes }),
+            525..700 => self.on_bytes(|at, offset, bytes| Op::Store { cpu, space, at, offset, bytes }),
+            700..745 => self.on_bytes(|at, offset, bytes| Op::CopyOut { cpu, space, at, offset, bytes }),
+            745..840 => self.on_bytes(|at, offset, bytes| Op::Load { cpu, space, at, offset, bytes }),
+            840..880 => self.on_bytes(|at, offset, bytes| Op::CopyIn { cpu, space, at, offset, bytes }),
             880..900 => Op::Fetch { cpu, space, at: self.mapped_spot() },
             900..912 => Op::BrkBase { space, at: self.spot(), offset: self.odd_offset() },
             912..936 => Op::Brk { cpu, space, at: self.spot(), offset: self.odd_offset() },

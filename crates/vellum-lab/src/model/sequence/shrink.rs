@@ -117,7 +117,10 @@ fn shorter(length: Length, pages: u16) -> Length {
 fn plainer(op: &mut Op) {
     match op {
         Op::Map { how, .. } => *how = How::Plain,
-        Op::Store { offset, bytes, .. } | Op::Load { offset, bytes, .. } => (*offset, *bytes) = (0, 1),
+        Op::Store { offset, bytes, .. }
+        | Op::Load { offset, bytes, .. }
+        | Op::CopyOut { offset, bytes, .. }
+        | Op::CopyIn { offset, bytes, .. } => (*offset, *bytes) = (0, 1),
         Op::Brk { offset, .. } | Op::BrkBase { offset, .. } => *offset = 0,
         Op::Remap { goal: Goal::MoveTo(_), .. } => {}
         Op::Remap { keep_old, .. } => *keep_old = false,

@@ -2,6 +2,7 @@
 
 use super::op::{Advice, Goal, How, Length, Op, Put, Rights, Spot, What};
 use super::outcome::{Wrong, is_same_error, only_memory, settled};
+use super::touch::By;
 use super::world::{Pair, SPACES_MAX, World};
 use crate::model::{MapRequest, Model, Refusal, Source, SpaceId};
 use std::fmt::Debug;
@@ -70,11 +71,21 @@ impl<'h, A: Arch> World<'h, A> {
                     (core, move |model, space| model_of(model).populate(space, start, length, access))
                 })
             }
-            Op::Store { cpu, space, at, offset, bytes } => self.store(cpu, space, at, offset, bytes),
+            Op::Store { cpu, space, at, offset, bytes } => {
+                let (index, address) = self.place(space, at, offset);
+                self.store(self.cpu(cpu), index, address, bytes.into(), By::Program)
+            }
+            Op::CopyOut { cpu, space, at, offset, bytes } => {
+                let (index, address) = self.place(space, at, offset);
+                self.store(self.cpu(cpu), index, address, bytes.into(), By::Kernel)
+            }
             Op::Load { cpu, space, at, offset, bytes } => {
-                let index = self.space_index(space);
-                let address = self.address(index, at).wrapping_add(u64::from(offset));
-                self.load(self.cpu(cpu), index, address, bytes as usize)
+                let (index, address) = self.place(space, at, offset);
+                self.load(self.cpu(cpu), index, address, bytes.into(), By::Program)
+            }
+            Op::CopyIn { cpu, space, at, offset, bytes } => {
+                let (index, address) = self.place(space, at, offset);
+                self.load(self.cpu(cpu), index, address, bytes.into(), By::Kernel)
             }
             Op::Fetch { cpu, space, at } => self.fetch(cpu, space, at),
             _ => self.step_aside(op),
@@ -131,6 +142,12 @@ impl<'h, A: Arch> World<'h, A> {
             }
             _ => self.step_relief(op),
         }
+    }
+
+    /// The space, and the address in it.
+    fn place(&self, space: u8, at: Spot, offset: u16) -> (usize, u64) {
+        let index = self.space_index(space);
+        (index, self.address(index, at).wrapping_add(u64::from(offset)))
     }
 
     /// Compares the results of an operation.

@@ -65,6 +65,7 @@ pub fn sweep_seeds<A: Arch>(seeds: std::ops::Range<u64>) -> Result<Sweep, String
         // A store that fails on its second page has stored to the first.
         let op = match op {
             Op::Store { cpu, space, at, offset, .. } => Op::Store { cpu, space, at, offset, bytes: 1 },
+            Op::CopyOut { cpu, space, at, offset, .. } => Op::CopyOut { cpu, space, at, offset, bytes: 1 },
             op => op,
         };
         match sweep::<A>(&setup, &op, &settings) {
@@ -142,7 +143,8 @@ fn leaves(op: &Op) -> (bool, bool, bool) {
         Op::PopulateRange { .. } => true,
         _ => false,
     };
-    let is_access = matches!(op, Op::Store { .. } | Op::Load { .. } | Op::Fetch { .. });
+    let is_access =
+        matches!(op, Op::Store { .. } | Op::Load { .. } | Op::CopyOut { .. } | Op::CopyIn { .. } | Op::Fetch { .. });
     let reads = matches!(op, Op::Advise { advice: Advice::WillNeed, .. });
     (populates, is_access || populates, is_access || populates || reads)
 }

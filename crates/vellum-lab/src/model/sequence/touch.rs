@@ -9,18 +9,29 @@ use crate::model::oracle::LoadError;
 use vellum::arch::Arch;
 use vellum::ops::Access;
 
+/// Who accesses a program's memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum By {
+    /// The program, by way of the MMU.
+    Program,
+    /// The kernel on its behalf, on a CPU that may have another space loaded.
+    Kernel,
+}
+
 impl<A: Arch> World<'_, A> {
     /// Stores fresh bytes on both sides.
-    pub(super) fn store(&mut self, cpu: u8, space: u8, at: Spot, offset: u16, bytes: u16) -> Result<(), Wrong> {
-        let index = self.space_index(space);
-        let address = self.address(index, at).wrapping_add(u64::from(offset));
-        let (tag, bytes) = self.tag_and_length(index, address, bytes.into());
+    pub(super) fn store(&mut self, cpu: usize, index: usize, address: u64, bytes: usize, by: By) -> Result<(), Wrong> {
+        let (tag, bytes) = self.tag_and_length(index, address, bytes);
         self.stamp = self.stamp.wrapping_add(41);
         let stamp = self.stamp;
         let bytes: Vec<u8> = (0..bytes).map(|index| stamp.wrapping_add(index as u8) | 1).collect();
-        let (cpu, space) = (self.cpu(cpu), self.spaces[index].model);
+        let space = self.spaces[index].model;
         let core = self.with_tag((index, address), tag, |world, tag| {
-            world.hosted.store_tagged(cpu, &world.spaces[index].core, address, &bytes, tag)
+            let core = &world.spaces[index].core;
+            match by {
+                By::Program => world.hosted.store_tagged(cpu, core, address, &bytes, tag),
+                By::Kernel => world.hosted.on(cpu, || core.copy_out(address, &bytes)).map_err(AccessError::Fault),
+            }
         });
         let core = settled_access(core)?;
         let model = self.model().store(space, address, &bytes);
@@ -38,11 +49,19 @@ impl<A: Arch> World<'_, A> {
     }
 
     /// Loads on both sides, and compares the bytes.
-    pub(super) fn load(&mut self, cpu: usize, index: usize, address: u64, count: usize) -> Result<(), Wrong> {
+    pub(super) fn load(&mut self, cpu: usize, index: usize, address: u64, count: usize, by: By) -> Result<(), Wrong> {
         let (tag, count) = self.tag_and_length(index, address, count);
         let space = self.spaces[index].model;
         let core = self.with_tag((index, address), tag, |world, tag| {
-            world.hosted.load_tagged(cpu, &world.spaces[index].core, address, count, tag)
+            let core = &world.spaces[index].core;
+            match by {
+                By::Program => world.hosted.load_tagged(cpu, core, address, count, tag),
+                By::Kernel => {
+                    let mut bytes = vec![0; count];
+                    let copied = world.hosted.on(cpu, || core.copy_in(address, &mut bytes));
+                    copied.map(|()| bytes).map_err(AccessError::Fault)
+                }
+            }
         });
         match settled_access(core)? {
             Ok(got) => self.oracle.check_load(space, address, &got).map_err(|error| match error {
