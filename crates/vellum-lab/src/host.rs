@@ -6,7 +6,7 @@
 use crate::access::Simulated;
 use crate::det::Det;
 use crate::hardware::{Fault, FrameKinds, HostMemory, Translated, Violation};
-use crate::recorder;
+use crate::observed;
 use crate::threads::Threads;
 use std::sync::atomic::AtomicU32;
 use vellum::arch::Arch;
@@ -163,7 +163,7 @@ unsafe impl<A: Arch> Machine for Host<A> {
 
     #[inline(always)]
     fn observe(address: usize, touch: Touch) {
-        recorder::observe(address, touch);
+        observed::observe(address, touch);
     }
 }
 

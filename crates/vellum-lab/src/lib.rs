@@ -15,6 +15,7 @@ pub mod hosted;
 pub mod lab;
 pub mod latency;
 pub mod model;
+mod observed;
 pub mod outcome;
 mod poison;
 pub mod pressure;

@@ -4,6 +4,7 @@
 //! accesses through `vellum::sync` only; what the core writes privately (clearing a page it just allocated) and what
 //! the simulated hardware does are not in it.
 
+use crate::observed::{self, Watcher};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use vellum::Touch;
@@ -36,19 +37,18 @@ impl Record {
 
 thread_local! {
     static CPU: Cell<usize> = const { Cell::new(0) };
-    static ON: Cell<bool> = const { Cell::new(false) };
     static RECORDS: RefCell<Vec<Record>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Begins a record, forgetting an unfinished one.
 pub fn start() {
     RECORDS.with_borrow_mut(Vec::clear);
-    ON.set(true);
+    observed::set(Watcher::Recorder, true);
 }
 
 /// Ends it.
 pub fn stop() -> Vec<Record> {
-    ON.set(false);
+    observed::set(Watcher::Recorder, false);
     RECORDS.take()
 }
 
@@ -56,11 +56,9 @@ pub(crate) fn set_cpu(cpu: usize) {
     CPU.set(cpu);
 }
 
-#[inline]
-pub(crate) fn observe(address: usize, touch: Touch) {
-    if ON.get() {
-        RECORDS.with_borrow_mut(|records| records.push(Record { cpu: CPU.get(), address, touch }));
-    }
+/// An access of the core, while there is a record.
+pub(crate) fn record(address: usize, touch: Touch) {
+    RECORDS.with_borrow_mut(|records| records.push(Record { cpu: CPU.get(), address, touch }));
 }
 
 /// What one CPU did in a record.

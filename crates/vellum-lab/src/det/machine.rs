@@ -4,8 +4,8 @@ use super::Det;
 use crate::access::Simulated;
 use crate::contract;
 use crate::hardware::{Fault, FrameKinds, HostMemory, Translated, Violation, ViolationLog};
+use crate::observed;
 use crate::poison::lock;
-use crate::recorder;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::Relaxed;
 use vellum::arch::Arch;
@@ -147,7 +147,7 @@ unsafe impl<A: Arch> Machine for Det<A> {
 
     #[inline(always)]
     fn observe(address: usize, touch: Touch) {
-        recorder::observe(address, touch);
+        observed::observe(address, touch);
     }
 }
 

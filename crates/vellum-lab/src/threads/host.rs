@@ -77,6 +77,11 @@ impl<'h, A: Arch> CpuThread<'h, A> {
         self.host.vm()
     }
 
+    /// The `Vm`, to be kept beside the thread.
+    pub(super) fn shared(&self) -> Arc<Vm<Host<A>>> {
+        Arc::clone(&self.host.vm)
+    }
+
     /// Serves a waiting interrupt. To be called often by a thread which makes no user accesses.
     pub fn poll(&self) {
         self.host.machine().poll();

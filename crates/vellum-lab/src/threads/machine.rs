@@ -1,5 +1,6 @@
 //! What the machine on real threads does for the core, and for its users.
 
+use super::interrupts::with_interrupts_off;
 use super::{NO_ROOT, SEAT, Threads, count};
 use crate::access::Simulated;
 use crate::contract;
@@ -132,6 +133,10 @@ unsafe impl<A: Arch> Machine for Threads<A> {
         }
     }
 
+    fn with_interrupts_off<R>(&self, body: impl FnOnce() -> R) -> R {
+        with_interrupts_off(body)
+    }
+
     fn wait_change(&self, word: &AtomicU32, seen: u32) {
         for _ in 0..SPINS {
             if word.load(Relaxed) != seen {
@@ -188,11 +193,15 @@ impl<A: Arch> Simulated for Threads<A> {
         let mut log = ViolationLog::default();
         // Before the MMU is locked: a broadcast which comes after this translation there sees it in progress.
         cpu.accesses.store(cpu.accesses.load(Relaxed) + 1, SeqCst);
-        let result = lock(mmu).translate(&self.bus(kinds), address, access, &mut log);
-        if result.is_err() {
-            self.after_access();
-        }
-        self.check_conflicts(address, &mut log);
+        // The processor's own, which nothing interrupts.
+        let result = with_interrupts_off(|| {
+            let result = lock(mmu).translate(&self.bus(kinds), address, access, &mut log);
+            if result.is_err() {
+                self.after_access();
+            }
+            self.check_conflicts(address, &mut log);
+            result
+        });
         self.report_all(log);
         result
     }

@@ -11,9 +11,10 @@
 //! user accesses run in parallel on the simulated TLBs; cached translations are not compared with the tables, which
 //! other threads change meanwhile, but frames and tables can be checked ([`Threads::check_frames`]).
 //!
-//! The memory order is the host's.
+//! The memory order is the host's. Interrupts that come in the middle of the core are those of [`interrupts`].
 
 mod host;
+pub mod interrupts;
 mod machine;
 
 pub use host::{CpuThread, ThreadHost};
@@ -209,7 +210,8 @@ impl<A: Arch> Threads<A> {
     fn serve(&self, cpu: &ThreadCpu<A>) {
         if cpu.pending.swap(false, SeqCst) {
             count(&cpu.interrupts_received);
-            self.interrupt.get().expect("an interrupt is sent and no handler is registered")();
+            let handler = self.interrupt.get().expect("an interrupt is sent and no handler is registered");
+            interrupts::with_interrupts_off(handler);
         }
     }
 

@@ -9,6 +9,7 @@ mod flush_rule;
 mod groups;
 mod hardware;
 mod hosted;
+mod interrupted;
 mod model;
 mod pressure_failure;
 mod pressure_sequences;

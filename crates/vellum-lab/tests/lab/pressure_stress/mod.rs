@@ -1,21 +1,26 @@
 //! Programs on four threads with more memory than the machine has: they map, unmap, protect, move, fork, end, and check
-//! what they load, while pages go to swap and come back, move between nodes, are given up, and swap is switched off and
-//! on. Afterwards the core's recount finds nothing wrong.
+//! what they load, also where the kernel stored it for them, while pages go to swap and come back, move between nodes,
+//! are given up, files are made shorter and longer and written back, and swap is switched off and on. Devices interrupt
+//! them in the middle of the core, and take the lock of a scheduler that switches. Afterwards the core's recount finds
+//! nothing wrong.
 //!
 //! `VELLUM_STRESS` says how many operations; the long form, which is ignored, makes ten millions on its own.
 
+mod files;
+
+use files::File;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use vellum::arch::{Aarch64, Arch, Prot, X86_64};
 use vellum::ops::{Advice, MapFlags, MapRequest, Place, RemapPlace, RemapRequest, Sharing};
-use vellum::{AreaId, Backing, Error, Event, IoError, NodeSet, Object, Policy, Space};
+use vellum::{AreaId, Error, Event, NodeSet, Object, Policy, Space};
 use vellum_lab::AccessError;
-use vellum_lab::contract;
 use vellum_lab::hardware::MachineConfig;
 use vellum_lab::host::Host;
 use vellum_lab::swap_device::MemoryDevice;
+use vellum_lab::threads::interrupts::RunQueue;
 use vellum_lab::threads::{CpuThread, Mmus, ThreadHost};
 
 const PAGE: u64 = 4096;
@@ -27,31 +32,13 @@ const OWN: u64 = 40;
 const SHARED: u64 = 128 * PAGE;
 const FILE: u64 = 160 * PAGE;
 const COMMON: u64 = 192 * PAGE;
+/// A file whose length changes.
+const CHANGING: u64 = 224 * PAGE;
 const EACH: u64 = 7;
-
-/// A file in memory.
-struct File(Mutex<Vec<u8>>);
-
-impl Backing for File {
-    fn length(&self) -> u64 {
-        contract::may_sleep("Backing::length");
-        EACH * CPUS as u64 * PAGE
-    }
-
-    fn read(&self, index: u64, page: &mut [u8]) -> Result<(), IoError> {
-        contract::may_sleep("Backing::read");
-        let start = (index * PAGE) as usize;
-        page.copy_from_slice(&self.0.lock().unwrap()[start..start + PAGE as usize]);
-        Ok(())
-    }
-
-    fn write(&self, index: u64, page: &[u8]) -> Result<(), IoError> {
-        contract::may_sleep("Backing::write");
-        let start = (index * PAGE) as usize;
-        self.0.lock().unwrap()[start..start + PAGE as usize].copy_from_slice(page);
-        Ok(())
-    }
-}
+/// About one in so many accesses of the core is interrupted.
+const INTERRUPTED: u32 = 300;
+/// Nobody holds the run queue as long as this.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// What a page of a program's own memory holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +56,8 @@ struct Program<'h, A: Arch> {
     /// Where its memory is.
     base: u64,
     own: [Holds; OWN as usize],
+    /// The tags of the pages' first granules, where memory has tags.
+    tags: [u8; OWN as usize],
     /// The rights of all its memory.
     may_store: bool,
 }
@@ -78,23 +67,35 @@ struct World<'w, 'h, A: Arch> {
     host: &'h ThreadHost<A>,
     memory: &'w Object<'h, Host<A>>,
     file: &'w Object<'h, Host<A>>,
+    file_backing: File,
+    changing: &'w Object<'h, Host<A>>,
+    changing_backing: File,
+    /// Of the changing file, in pages; held by whom changes it.
+    length: Mutex<u64>,
+    run_queue: RunQueue,
     /// A space that all threads run in.
     common: &'w Space<'h, Host<A>>,
     area: &'w Mutex<Option<AreaId>>,
     left: &'w AtomicU64,
     starved: &'w AtomicU64,
+    /// Write-backs whose promise was compared with the backing.
+    promises: AtomicU64,
+    /// Interrupts of devices.
+    interrupts: AtomicU64,
 }
 
 /// One thread.
 struct Worker<'w, 'h, A: Arch> {
     world: &'w World<'w, 'h, A>,
-    cpu: CpuThread<'h, A>,
+    cpu: &'w CpuThread<'h, A>,
     number: u64,
     random: fastrand::Rng,
     value: u64,
     programs: Vec<Program<'h, A>>,
     /// What this thread's pages of shared memory, the file and the common space hold.
     shared: [[u64; EACH as usize]; 3],
+    /// What its pages of the changing file hold, unless they were cut off since: then 0.
+    changing: [u64; EACH as usize],
 }
 
 /// Whether it happened; memory may be short at any time.
@@ -126,11 +127,17 @@ impl<'w, 'h, A: Arch> Worker<'w, 'h, A> {
     /// Maps the shared things and a program's own memory into a new space.
     fn begin(&mut self) -> Option<Program<'h, A>> {
         let space = done(self.world.host.vm().create_space())?;
-        map_shared(&space, self.world.memory, self.world.file)?;
+        map_shared(&space, [self.world.memory, self.world.file, self.world.changing])?;
         let tags = if A::SEMANTICS.tags.is_some() { MapFlags::TAGGED } else { MapFlags::NONE };
         let own = MapRequest::anonymous(OWN * PAGE, Prot::READ_WRITE).at(Place::Fixed(BASES[0])).with(tags);
         done(space.map(&own))?;
-        Some(Program { space, base: BASES[0], own: [Holds::Value(0); OWN as usize], may_store: true })
+        Some(Program {
+            space,
+            base: BASES[0],
+            own: [Holds::Value(0); OWN as usize],
+            tags: [0; OWN as usize],
+            may_store: true,
+        })
     }
 
     fn store(&mut self, program: usize) {
@@ -149,14 +156,38 @@ impl<'w, 'h, A: Arch> Worker<'w, 'h, A> {
         if self.happened(self.cpu.store(&this.space, address + PAGE - 8, &bytes)).is_none() {
             return;
         }
-        let is_whole = self.happened(self.cpu.store(&this.space, address, &bytes)).is_some();
-        assert!(is_whole || old != Holds::Unmapped);
+        assert!(old != Holds::Unmapped);
+        let store =
+            |cpu: &CpuThread<'_, A>, space: &Space<'_, Host<A>>, tag| cpu.store_tagged(space, address, &bytes, tag);
         let mut tries = 0;
-        while !is_whole && self.happened(self.cpu.store(&self.programs[program].space, address, &bytes)).is_none() {
+        while self.with_tag(program, page, store).is_none() {
             tries += 1;
             assert!(tries < 10_000, "no memory for a page that was there a moment ago");
         }
         self.programs[program].own[page] = Holds::Value(self.value);
+        if A::SEMANTICS.tags.is_some() && self.random.u32(..4) == 0 {
+            let (tag, this) = (self.random.u8(..16), &self.programs[program]);
+            if self.happened(self.cpu.set_tag(&this.space, address, 16, tag)).is_some() {
+                self.programs[program].tags[page] = tag;
+            }
+        }
+    }
+
+    /// Makes an access to the first granule of a page with the tag that it bears. A page that was given up may have lost
+    /// its tags with its contents.
+    fn with_tag<T>(
+        &mut self,
+        program: usize,
+        page: usize,
+        access: impl Fn(&CpuThread<'_, A>, &Space<'_, Host<A>>, u8) -> Result<T, AccessError>,
+    ) -> Option<T> {
+        let this = &mut self.programs[program];
+        let mut result = access(self.cpu, &this.space, this.tags[page]);
+        if let (Err(AccessError::Tag { found: 0, .. }), Holds::Perhaps(_)) = (&result, this.own[page]) {
+            this.tags[page] = 0;
+            result = access(self.cpu, &this.space, 0);
+        }
+        self.happened(result)
     }
 
     fn load(&mut self, program: usize, page: usize) {
@@ -166,7 +197,9 @@ impl<'w, 'h, A: Arch> Worker<'w, 'h, A> {
             assert!(self.cpu.load(&this.space, address, 1).unwrap_err().is_segv(), "page {page} is unmapped");
             return;
         }
-        let Some(first) = self.happened(self.cpu.load(&this.space, address, 8)) else { return };
+        let load = |cpu: &CpuThread<'_, A>, space: &Space<'_, Host<A>>, tag| cpu.load_tagged(space, address, 8, tag);
+        let Some(first) = self.with_tag(program, page, load) else { return };
+        let this = &self.programs[program];
         let Some(last) = self.happened(self.cpu.load(&this.space, address + PAGE - 8, 8)) else { return };
         let values = [first, last].map(|bytes| u64::from_ne_bytes(bytes.try_into().unwrap()));
         let is_right = match this.own[page] {
@@ -187,13 +220,12 @@ impl<'w, 'h, A: Arch> Worker<'w, 'h, A> {
         let own = &self.programs[program].space;
         let space = if which == 2 || self.random.bool() { self.world.common } else { own };
         let expected = self.shared[which][index as usize];
-        if let Some(bytes) = self.happened(self.cpu.load(space, address, 8)) {
-            let found = u64::from_ne_bytes(bytes.try_into().unwrap());
+        if let Some(found) = self.happened(self.load_word(space, address)) {
             assert_eq!(found, expected, "thread {}: {which}, page {page}", self.number);
         }
         if self.random.bool() {
             self.value += CPUS as u64;
-            if self.happened(self.cpu.store(space, address, &self.value.to_ne_bytes())).is_some() {
+            if self.happened(self.store_word(space, address, self.value)).is_some() {
                 self.shared[which][index as usize] = self.value;
             }
         }
@@ -211,6 +243,7 @@ impl<'w, 'h, A: Arch> Worker<'w, 'h, A> {
         if self.random.bool() {
             if done(self.programs[program].space.unmap(start, length)).is_some() {
                 self.programs[program].own[first..first + count].fill(Holds::Unmapped);
+                self.programs[program].tags[first..first + count].fill(0);
             }
             return;
         }
@@ -220,6 +253,7 @@ impl<'w, 'h, A: Arch> Worker<'w, 'h, A> {
         again.max_prot = Prot::READ_WRITE;
         if done(self.programs[program].space.map(&again)).is_some() {
             self.programs[program].own[first..first + count].fill(Holds::Value(0));
+            self.programs[program].tags[first..first + count].fill(0);
         }
     }
 
@@ -266,7 +300,7 @@ impl<'w, 'h, A: Arch> Worker<'w, 'h, A> {
         }
         let this = &self.programs[program];
         if let Some(space) = done(this.space.fork()) {
-            let child = Program { space, base: this.base, own: this.own, may_store: this.may_store };
+            let child = Program { space, base: this.base, own: this.own, tags: this.tags, may_store: this.may_store };
             self.programs.push(child);
         }
     }
@@ -291,7 +325,10 @@ impl<'w, 'h, A: Arch> Worker<'w, 'h, A> {
         // Noted before, as what is given up may go at once.
         let result = done(this.space.advise(this.base + first as u64 * PAGE, count as u64 * PAGE, advice));
         match (advice, result) {
-            (Advice::DontNeed, Some(())) => pages.fill(Holds::Value(0)),
+            (Advice::DontNeed, Some(())) => {
+                pages.fill(Holds::Value(0));
+                this.tags[first..first + count].fill(0);
+            }
             (Advice::Free, _) => pages.iter_mut().for_each(|page| match *page {
                 Holds::Value(value) if value != 0 => *page = Holds::Perhaps(value),
                 _ => {}
@@ -325,12 +362,16 @@ impl<'w, 'h, A: Arch> Worker<'w, 'h, A> {
                     self.random.choice([Policy::Local, Policy::Preferred(1), Policy::Interleave(both)]).unwrap();
                 done(self.world.common.set_policy(COMMON, 28 * PAGE, policy));
             }
-            93..97 => {
-                // An error would be that of I/O.
-                done(self.world.file.write_back());
-            }
+            93..96 => self.write_back(),
+            96..98 => self.change_length(),
             _ => self.switch_swap(),
         }
+    }
+
+    /// What a scheduler does: it turns to a program with its run queue locked and interrupts off.
+    fn schedule(&mut self, program: usize) {
+        let space = if self.random.bool() { self.world.common } else { &self.programs[program].space };
+        self.world.run_queue.with(|| self.cpu.switch_to(space)).unwrap_or_else(|_| deadlock("a switch"));
     }
 
     fn switch_swap(&mut self) {
@@ -362,7 +403,9 @@ impl<'w, 'h, A: Arch> Worker<'w, 'h, A> {
                     let page = self.page();
                     self.load(program, page);
                 }
-                700..820 => self.share(program),
+                700..780 => self.share(program),
+                780..810 => self.use_changing(program),
+                810..820 => self.schedule(program),
                 820..860 => self.remap(program),
                 860..870 => self.shift(program),
                 870..885 => self.protect(program),
@@ -378,17 +421,19 @@ impl<'w, 'h, A: Arch> Worker<'w, 'h, A> {
     }
 }
 
+/// Ends the tests: threads that wait for each other cannot be joined.
+fn deadlock(who: &str) -> ! {
+    eprintln!("{who} waits for the run queue for ever: whoever has it locked waits for who was interrupted");
+    std::process::abort();
+}
+
 fn device() -> MemoryDevice {
     MemoryDevice::new(2000, PAGE as usize)
 }
 
-fn map_shared<'h, A: Arch>(
-    space: &Space<'h, Host<A>>,
-    memory: &Object<'h, Host<A>>,
-    file: &Object<'h, Host<A>>,
-) -> Option<()> {
+fn map_shared<'h, A: Arch>(space: &Space<'h, Host<A>>, objects: [&Object<'h, Host<A>>; 3]) -> Option<()> {
     let length = EACH * CPUS as u64 * PAGE;
-    for (object, address) in [(memory, SHARED), (file, FILE)] {
+    for (object, address) in objects.into_iter().zip([SHARED, FILE, CHANGING]) {
         let request = MapRequest::object(object, 0, Sharing::Shared, length, Prot::READ_WRITE);
         done(space.map(&request.at(Place::Fixed(address))))?;
     }
@@ -397,7 +442,7 @@ fn map_shared<'h, A: Arch>(
 
 fn stress<A: Arch>(operations: u64, seed: u64, compressed_frames: u64) {
     let begun = Instant::now();
-    let backing = File(Mutex::new(vec![0; (EACH * CPUS as u64 * PAGE) as usize]));
+    let (file_backing, changing_backing) = (File::new(), File::new());
     let config = MachineConfig::with_nodes(CPUS, FRAMES, 2);
     let host = ThreadHost::<A>::new(&config, Mmus::Simulated).expect("a machine");
     host.machine().check_frames(true);
@@ -405,29 +450,53 @@ fn stress<A: Arch>(operations: u64, seed: u64, compressed_frames: u64) {
     let vm = host.vm();
     vm.set_compressed_limit(compressed_frames);
     let area = Mutex::new(Some(vm.swap_on(device(), 0).expect("an area")));
-    let objects = (vm.shared_memory(EACH * CPUS as u64).expect("memory"), vm.file(&backing).expect("memory"));
+    let memory = vm.shared_memory(files::PAGES).expect("memory");
+    let [file, changing] = [&file_backing, &changing_backing].map(|backing| vm.file(backing).expect("memory"));
+    let objects = [memory, file, changing];
     let spaces = [vm.create_space().expect("memory")];
-    let (memory, file, common) = (&objects.0, &objects.1, &spaces[0]);
-    map_shared(common, memory, file).expect("memory");
+    let ([memory, file, changing], common) = (objects.each_ref(), &spaces[0]);
+    map_shared(common, [memory, file, changing]).expect("memory");
     let length = EACH * CPUS as u64 * PAGE;
     common.map(&MapRequest::anonymous(length, Prot::READ_WRITE).at(Place::Fixed(COMMON))).expect("memory");
     drop(main);
     let (left, starved) = (AtomicU64::new(operations), AtomicU64::new(0));
-    let world = World { host: &host, memory, file, common, area: &area, left: &left, starved: &starved };
+    let world = World {
+        host: &host,
+        memory,
+        file,
+        file_backing: file_backing.clone(),
+        changing,
+        changing_backing: changing_backing.clone(),
+        length: Mutex::new(files::PAGES),
+        run_queue: RunQueue::new(PATIENCE),
+        common,
+        area: &area,
+        left: &left,
+        starved: &starved,
+        promises: AtomicU64::new(0),
+        interrupts: AtomicU64::new(0),
+    };
     std::thread::scope(|scope| {
         for number in 0..CPUS {
             let world = &world;
             scope.spawn(move || {
+                let cpu = world.host.enter(number);
+                let run_queue = world.run_queue.clone();
+                let wake = move || run_queue.with(|| ()).unwrap_or_else(|_| deadlock("the handler of a device"));
+                let seed = seed * 1000 + number as u64;
+                let interrupted = cpu.interrupt_at_random(seed, INTERRUPTED, wake);
                 let mut worker = Worker {
                     world,
-                    cpu: world.host.enter(number),
+                    cpu: &cpu,
                     number: number as u64,
-                    random: fastrand::Rng::with_seed(seed * 1000 + number as u64),
+                    random: fastrand::Rng::with_seed(seed),
                     value: number as u64,
                     programs: Vec::new(),
                     shared: [[0; EACH as usize]; 3],
+                    changing: [0; EACH as usize],
                 };
                 worker.run();
+                world.interrupts.fetch_add(interrupted.taken(), Relaxed);
             });
         }
     });
@@ -439,7 +508,7 @@ fn stress<A: Arch>(operations: u64, seed: u64, compressed_frames: u64) {
     let of = |event| totals.get(event);
     println!(
         "{}: {operations} operations, seed {seed}, {:.1} s: {} out, {} in, {} compressed, {} moved, {} given up and \
-         freed, {} stalls, {} accesses without memory",
+         freed, {} stalls, {} accesses without memory, {} interrupts of devices, {} promises of write-back kept",
         A::NAME,
         begun.elapsed().as_secs_f64(),
         of(Event::SwapOut),
@@ -449,8 +518,12 @@ fn stress<A: Arch>(operations: u64, seed: u64, compressed_frames: u64) {
         of(Event::LazyFreed),
         of(Event::AllocationStall),
         starved.load(Relaxed),
+        world.interrupts.load(Relaxed),
+        world.promises.load(Relaxed),
     );
     assert!(of(Event::SwapOut) + of(Event::CompressedOut) > 0 && of(Event::MigrateSuccess) > 0);
+    assert!(world.interrupts.load(Relaxed) > 0 && world.promises.load(Relaxed) > 0);
+    [&file_backing, &changing_backing].into_iter().for_each(File::be_reliable);
     drop((spaces, objects));
     vm.quiesce();
     let audit = vm.audit().unwrap_or_else(|error| panic!("{error}"));
