@@ -405,7 +405,7 @@ fn stress<A: Arch>(operations: u64, seed: u64, compressed_frames: u64) {
     let vm = host.vm();
     vm.set_compressed_limit(compressed_frames);
     let area = Mutex::new(Some(vm.swap_on(device(), 0).expect("an area")));
-    let objects = (vm.shared_memory(EACH * CPUS as u64).expect("memory"), vm.file(&backing).expect("memory"));
+    let objects = (vm.shared_memory(EACH * CPUS as u64).expect("memory"), vm.file(backing).expect("memory"));
     let spaces = [vm.create_space().expect("memory")];
     let (memory, file, common) = (&objects.0, &objects.1, &spaces[0]);
     map_shared(common, memory, file).expect("memory");

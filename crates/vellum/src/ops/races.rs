@@ -12,8 +12,8 @@ use crate::{CpuSet, Error, Space, Vm};
 use core::cell::{Cell, RefCell};
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::SeqCst};
 use std::boxed::Box;
-use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, Scope};
 use std::time::{Duration, Instant};
 use std::vec::Vec;
@@ -271,10 +271,10 @@ fn a_move_takes_along_the_table_that_a_fault_is_making() {
 
 /// Removes the only page of a mapped file by `remove`, while CPU 1 begins to write it back just before the flush.
 fn remove_while_cleaned(remove: impl FnOnce(&Space<'_, Hooked>, u64)) {
-    let file = File::default();
+    let file = Arc::new(File::default());
     let vm = boot();
     let space = vm.create_space().expect("a space");
-    let object = vm.file(&file).expect("an object");
+    let object = vm.file(file.clone()).expect("an object");
     vm.switch_to(Some(&space));
     let shown = MapRequest::object(&object, 0, Sharing::Shared, PAGE, Prot::READ_WRITE);
     let at = space.map(&shown).expect("a mapping");
@@ -356,10 +356,14 @@ impl Backing for Failing {
 /// and the same of a second write-back.
 fn write_back_beside_failing_reclaim(failures: u32) -> [(Result<u64, Error>, u64); 2] {
     let (begin, begun) = channel();
-    let file = Failing { failures: AtomicU32::new(failures), begun: Mutex::new(Some(begin)), word: AtomicU64::new(0) };
+    let file = Arc::new(Failing {
+        failures: AtomicU32::new(failures),
+        begun: Mutex::new(Some(begin)),
+        word: AtomicU64::new(0),
+    });
     let vm = boot();
     let space = vm.create_space().expect("a space");
-    let object = vm.file(&file).expect("an object");
+    let object = vm.file(file.clone()).expect("an object");
     let shown = MapRequest::object(&object, 0, Sharing::Shared, PAGE, Prot::READ_WRITE);
     let at = space.map(&shown).expect("a mapping");
     store(&space, at, 7);
@@ -397,11 +401,11 @@ fn a_write_that_fails_in_reclaim_is_made_good_or_reported() {
 /// ```
 #[test]
 fn a_backing_may_fault_in_the_range_that_loses_it() {
-    let file = File::default();
+    let file = Arc::new(File::default());
     let vm = boot();
     let space = vm.create_space().expect("a space");
     space.map(&memory(BASE, 2 * LEAF)).expect("a mapping");
-    let object = vm.file(&file).expect("an object");
+    let object = vm.file(file.clone()).expect("an object");
     let shown = MapRequest::object(&object, 0, Sharing::Shared, PAGE, Prot::READ_WRITE);
     space.map(&shown.at(Place::Fixed(BASE))).expect("a mapping");
     store(&space, BASE, 7);

@@ -216,7 +216,7 @@ fn what_a_process_stored_to_a_file_is_written_after_its_end() {
         }
     }
     let vm = vm::<X86_64>();
-    let object = vm.file(&File).expect("an object");
+    let object = vm.file(File).expect("an object");
     let space = vm.create_space().expect("a space");
     let shown = MapRequest::object(&object, 0, Sharing::Shared, PAGE, Prot::READ_WRITE);
     let at = space.map(&shown).expect("a mapping");

@@ -15,7 +15,6 @@ use crate::structure::holds;
 use crate::sync::{AtomicU32, AtomicU64, Rank, RawLock};
 use crate::tlb::SpaceTlb;
 use crate::vm::Vm;
-use core::marker::PhantomData;
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering::{AcqRel, Relaxed, SeqCst};
 
@@ -130,8 +129,6 @@ impl<M: Machine> Spaces<M> {
 pub struct Space<'vm, M: Machine> {
     vm: &'vm Vm<M>,
     inner: NonNull<Inner<M>>,
-    /// Invariant: a space maps files whose backings live for `'vm`, so it must not pass for one of a shorter lifetime.
-    _backings: PhantomData<fn(&'vm ()) -> &'vm ()>,
 }
 
 // SAFETY: the space is shared state that is accessed through atomics and locks, on any CPU.
@@ -142,7 +139,7 @@ unsafe impl<M: Machine> Sync for Space<'_, M> {}
 impl<M: Machine> Clone for Space<'_, M> {
     fn clone(&self) -> Self {
         self.inner().handles.fetch_add(1, Relaxed);
-        Space { vm: self.vm, inner: self.inner, _backings: PhantomData }
+        Space { vm: self.vm, inner: self.inner }
     }
 }
 
@@ -202,7 +199,7 @@ impl<'vm, M: Machine> Space<'vm, M> {
             space.line(vm, cpu).cursor.store(super::place::arena::<M::Arch>(cpu, vm.cpu_count()).0, Relaxed);
         }
         space.register(&cx, parent);
-        Ok(Space { vm, inner, _backings: PhantomData })
+        Ok(Space { vm, inner })
     }
 
     /// The youngest space older than the one with identity `id`.
@@ -222,7 +219,7 @@ impl<'vm, M: Machine> Space<'vm, M> {
             });
             // Without a handle it is about to end.
             if let Some(inner) = found {
-                return Some(Space { vm, inner, _backings: PhantomData });
+                return Some(Space { vm, inner });
             }
         }
     }
