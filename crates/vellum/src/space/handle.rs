@@ -124,8 +124,7 @@ impl<M: Machine> Spaces<M> {
 /// A counted handle to an address space.
 ///
 /// Cloning counts one more; the last drop ends the space: its memory is freed at once, every CPU that still has it
-/// loaded leaves it, so no user code may run in it then. Dropping may sleep when it ends the last use of a file with
-/// modified pages.
+/// loaded leaves it, so no user code may run in it then. Dropping may sleep when it ends the last use of a file.
 pub struct Space<'vm, M: Machine> {
     vm: &'vm Vm<M>,
     inner: NonNull<Inner<M>>,
@@ -145,10 +144,17 @@ impl<M: Machine> Clone for Space<'_, M> {
 
 impl<M: Machine> Drop for Space<'_, M> {
     fn drop(&mut self) {
+        /// The structure, which is freed also if the backing of a file panics that comes to its end here.
+        struct Structure<'a, 'vm, M: Machine>(&'a Space<'vm, M>);
+        impl<M: Machine> Drop for Structure<'_, '_, M> {
+            fn drop(&mut self) {
+                self.0.free();
+            }
+        }
         if self.inner().handles.fetch_sub(1, AcqRel) == 1 {
             self.inner().unregister(&Cx::enter(self.vm));
+            let _structure = Structure(self);
             self.inner().end(self.vm);
-            self.free();
         }
     }
 }
