@@ -53,16 +53,16 @@ use registry::Links;
 /// when the last of its handles and mappings is gone, after the last write of a page. That drop is the notice of the
 /// end. It belongs to the operation that ends the last use, and is over when that returns: dropping an [`Object`] or a
 /// [`Space`](crate::Space), unmapping or mapping something else in its place, failing to map it; or, if at that moment
-/// others work on a page of the object, the last of these: write-back, reclaim (so any operation that allocates), or
-/// migration. It happens on that operation's CPU, with pre-emption on and no spinlock held, may sleep, and must not do
+/// others work on a page of the object, the last of these: a fault, migration, or reclaim (so any operation that
+/// allocates). It happens on that operation's CPU, with pre-emption on and no spinlock held, may sleep, and must not do
 /// what the methods must not do. What a handle that is forgotten keeps is dropped with the [`Vm`], without what was not
 /// written.
 ///
 /// # Calls
-/// The methods may sleep, and are called with pre-emption on, holding nothing but sleeping locks of this object and its
-/// pages. Any operation which allocates may call them, to free memory: so they must not wait for an operation on the
-/// same object, nor touch memory of programs, whose faults may: a fault waits for a truncation of the object, which waits
-/// for pages that are being written.
+/// The methods may sleep, and are called with pre-emption on, holding nothing but sleeping locks of objects and their
+/// pages. Any operation which allocates may call them, to free memory, and has pages of several objects in hand then: so
+/// they must not wait for an operation on an object, this or another, nor touch memory of programs, whose faults may: a
+/// fault waits for a truncation of the object, which waits for pages that are being written.
 pub trait Backing: Send + Sync {
     /// Length in bytes. It may grow; pages beyond an end that has moved down are no longer written.
     fn length(&self) -> u64;
