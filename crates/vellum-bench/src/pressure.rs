@@ -72,9 +72,8 @@ fn with_swap<const R: bool>(vm: &BenchVm<R>) -> (BenchSpace<'_, R>, u64) {
 
 /// Unmapping, and freeing, clean pages of a mapped file.
 pub fn reclaim_file<const R: bool>(window: &mut Window) {
-    let zeroes: &'static Zeroes = &Zeroes;
     let vm = used_vm::<R>();
-    let file = vm.file(zeroes).expect("there is memory");
+    let file = vm.file(Zeroes).expect("there is memory");
     let space = vm.create_space().expect("there is memory");
     let request = MapRequest::object(&file, 0, Sharing::Shared, PAGES * PAGE_BYTES, Prot::READ);
     let address = space.map(&request).expect("there is room");

@@ -1,14 +1,16 @@
 //! What the core promises about pre-emption, checked on every hosted machine: I-ATOMIC.
 //!
 //! The core switches pre-emption off once, never in itself, and has it on wherever the embedder may sleep: in
-//! [`Machine::sleep`](vellum::Machine::sleep), the compressor, `out_of_memory`, and every call of a backing or a swap
-//! device. Each machine counts here for its CPUs, by host thread: so backings and devices, which know of no machine,
-//! can ask too ([`may_sleep`]). A break is a broken invariant under exploration, and a panic elsewhere.
+//! [`Machine::sleep`](vellum::Machine::sleep), the compressor, `out_of_memory`, every call of a backing or a swap device,
+//! and the drop of a backing ([`Opened`]). Each machine counts here for its CPUs, by host thread: so backings and
+//! devices, which know of no machine, can ask too ([`may_sleep`]). A break is a broken invariant under exploration, and a panic elsewhere.
 //!
 //! Drivers of hosted machines do not raise the count themselves; an embedder's scheduler may.
 
 use crate::explore::sim;
 use std::cell::Cell;
+use std::ops::Deref;
+use std::sync::Arc;
 use vellum::cpuset::CPUS_MAX;
 
 /// The invariant's name.
@@ -47,6 +49,31 @@ pub fn may_sleep(what: &str) {
     let cpu = current();
     if DEPTHS.with(|depths| depths[cpu].get()) != 0 {
         broken(cpu, &format!("{what}, which may sleep, is called with pre-emption off"));
+    }
+}
+
+/// A handle of a backing, to be given to the core. Its drop, which says that the core is done with the backing, must come
+/// where the embedder may sleep.
+pub struct Opened<B>(Arc<B>);
+
+impl<B> Opened<B> {
+    /// A handle of `backing`.
+    pub fn of(backing: &Arc<B>) -> Self {
+        Opened(Arc::clone(backing))
+    }
+}
+
+impl<B> Deref for Opened<B> {
+    type Target = B;
+
+    fn deref(&self) -> &B {
+        &self.0
+    }
+}
+
+impl<B> Drop for Opened<B> {
+    fn drop(&mut self) {
+        may_sleep("the drop of a backing");
     }
 }
 

@@ -145,6 +145,7 @@ impl Summary {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::observed::observe;
 
     #[test]
     fn records_only_between_start_and_stop() {

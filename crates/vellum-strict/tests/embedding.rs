@@ -68,7 +68,7 @@ fn the_guides_machine_keeps_the_contract() -> Result<(), Error> {
     let strict = Strict::new(Arc::new(Checked::new(Toy::default())));
     let vm = Vm::new(strict.clone()).expect("a machine");
     let rom = strict.watch(Pages::new(4));
-    let text = vm.file(&rom)?;
+    let text = vm.file(rom)?;
     vm.swap_on(strict.watch(Pages::new(64)), 0)?;
 
     let space = vm.create_space()?;

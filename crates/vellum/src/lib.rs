@@ -22,6 +22,7 @@ mod error;
 mod guard;
 mod machine;
 mod migrate;
+mod moved;
 pub mod object;
 pub mod ops;
 pub mod phys;

@@ -3,14 +3,16 @@
 use crate::arch::{Arch, X86_64, index};
 use crate::cpuset::{CPUS_MAX, CpuSet};
 use crate::machine::{Asid, Machine, MemoryRange, RootLoad};
+use crate::object::{Backing, IoError};
 use crate::phys::Pfn;
 use crate::reclaim::Victim;
 use core::cell::Cell;
 use core::marker::PhantomData;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::alloc::{Layout, alloc, dealloc};
+use std::boxed::Box;
 use std::collections::BTreeMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::vec::Vec;
 
 std::thread_local! {
@@ -245,6 +247,52 @@ unsafe impl<A: Arch> Machine for TestMachine<A> {
             self.allowed.store(left.saturating_sub(1), Relaxed);
         }
         left > 0
+    }
+}
+
+/// A file of one page of zeroes, which keeps the first word of what is written.
+pub(crate) struct OnePage {
+    word: AtomicU64,
+    before_write: BeforeWrite,
+}
+
+type BeforeWrite = Box<dyn Fn() -> Result<(), IoError> + Send + Sync>;
+
+impl OnePage {
+    const BYTES: u64 = 4096;
+
+    pub(crate) fn new() -> Arc<Self> {
+        Self::asking(|| Ok(()))
+    }
+
+    /// One whose writes ask first, and fail if they are told so.
+    pub(crate) fn asking(before_write: impl Fn() -> Result<(), IoError> + Send + Sync + 'static) -> Arc<Self> {
+        Arc::new(OnePage { word: AtomicU64::new(0), before_write: Box::new(before_write) })
+    }
+
+    /// What was written last.
+    pub(crate) fn word(&self) -> u64 {
+        self.word.load(SeqCst)
+    }
+}
+
+impl Backing for OnePage {
+    fn length(&self) -> u64 {
+        may_sleep("Backing::length");
+        Self::BYTES
+    }
+
+    fn read(&self, _index: u64, page: &mut [u8]) -> Result<(), IoError> {
+        may_sleep("Backing::read");
+        page.fill(0);
+        Ok(())
+    }
+
+    fn write(&self, _index: u64, page: &[u8]) -> Result<(), IoError> {
+        may_sleep("Backing::write");
+        (self.before_write)()?;
+        self.word.store(u64::from_ne_bytes(*page.first_chunk().ok_or(IoError)?), SeqCst);
+        Ok(())
     }
 }
 

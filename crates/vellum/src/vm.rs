@@ -5,7 +5,7 @@ use crate::cpuset::CPUS_MAX;
 use crate::error::{BootError, Error};
 use crate::guard::Guard;
 use crate::machine::Machine;
-use crate::object::{self, Object, Objects};
+use crate::object::{self, Backing, Object, Objects};
 use crate::phys::{BootMemory, Kind, Pfn, Physical};
 use crate::space::{Classes, Space, Spaces};
 use crate::stat::{EVENTS, Event, Totals};
@@ -38,10 +38,13 @@ pub struct MemoryUsage {
 /// One instance of the memory manager: a machine's memory, and the address spaces and objects that use it.
 ///
 /// Handles ([`Space`], [`Object`]) borrow it. A kernel keeps it in a static or in boot memory; a hosted program may
-/// keep several.
+/// keep several. Dropping it drops the devices of its swap areas, the backings of files of which handles, or of spaces
+/// that show them, were forgotten, and the machine.
 pub struct Vm<M: Machine> {
-    /// First, so that it is dropped while the machine's memory, where the devices are, still exists.
+    /// First, as `objects`, so that they are dropped while the machine's memory, where the devices and backings are, still
+    /// exists.
     swap: Swap<M>,
+    objects: Objects<M>,
     machine: M,
     physical: Physical<M>,
     cpus: NonNull<Cpu<M>>,
@@ -50,7 +53,6 @@ pub struct Vm<M: Machine> {
     identifiers: Identifiers<M>,
     classes: Classes<M>,
     spaces: Spaces<M>,
-    objects: Objects<M>,
     next_id: AtomicU64<M>,
     zero_page: Pfn,
     /// Not zero: unmap batches flush each entry at once.
@@ -88,6 +90,7 @@ impl<M: Machine> Vm<M> {
         let (zero_page, physical) = boot.finish_with_zero_page().ok_or(too_little)?;
         Ok(Vm {
             swap: Swap::new(),
+            objects: Objects::new(),
             machine,
             physical,
             cpus,
@@ -96,7 +99,6 @@ impl<M: Machine> Vm<M> {
             identifiers,
             classes: Classes::new(),
             spaces: Spaces::new(),
-            objects: Objects::new(),
             next_id: AtomicU64::new(1),
             zero_page,
             unbatched: AtomicU32::new(0),
@@ -124,12 +126,18 @@ impl<M: Machine> Vm<M> {
         self.with_room(|| object::shared_memory(self, pages))
     }
 
-    /// A new object which shows a file. The page cache belongs to the object: make one per file.
+    /// A new object which shows a file. The page cache belongs to the object: make one per file. Allocates; may sleep to
+    /// free memory.
+    ///
+    /// The backing is moved into the core's memory, and dropped when the object is at its end ([`Backing`] says when that
+    /// is): pass a small handle of it, if it is to be used otherwise, or is large. An `Arc` is one, and a reference with
+    /// static lifetime.
     ///
     /// # Errors
-    /// [`Error::OutOfMemory`].
-    pub fn file<'vm>(&'vm self, backing: &'vm dyn object::Backing) -> Result<Object<'vm, M>, Error> {
-        self.with_room(|| object::file(self, backing))
+    /// [`Error::OutOfMemory`]; [`Error::Invalid`] if the backing is larger than 2048 bytes or aligned to more than 64.
+    /// Nothing has changed, and the backing was dropped.
+    pub fn file<B: Backing + 'static>(&self, backing: B) -> Result<Object<'_, M>, Error> {
+        object::file(self, backing)
     }
 
     /// The event counters, summed over the CPUs.

@@ -147,6 +147,14 @@ fn load_program<'vm, M: Machine>(space: &Space<'vm, M>, text: &Object<'vm, M>) -
     Ok(())
 }
 
+/// A process of a kernel whose instance is never dropped: it keeps the file it runs, and nobody else does.
+fn exec<M: Machine>(vm: &'static Vm<M>, file: Arc<RomFile>) -> Result<Space<'static, M>, Error> {
+    let text = vm.file(file)?;
+    let space = vm.create_space()?;
+    load_program(&space, &text)?;
+    Ok(space)
+}
+
 /// What runs whenever memory is short.
 fn background<M: Machine>(vm: &Vm<M>) {
     while vm.needs_reclaim().is_some() && vm.reclaim_background() > 0 {}
@@ -209,9 +217,8 @@ fn pages_go_to_a_disk_and_come_back() {
 #[test]
 fn a_program_runs_with_the_guides_glue() {
     let _toy = TOY.lock().unwrap_or_else(PoisonError::into_inner);
-    static ROM: RomFile = RomFile(b"text");
     let vm = Vm::new(embed::Toy::default()).expect("the toy is large enough");
-    let text = vm.file(&ROM).expect("there is memory");
+    let text = vm.file(RomFile(b"text")).expect("there is memory");
     let space = vm.create_space().expect("there is memory");
     switch(&vm, Some(&space));
     load_program(&space, &text).expect("it is a program");
@@ -229,5 +236,29 @@ fn a_program_runs_with_the_guides_glue() {
     assert_eq!(sys_munmap(&space, 0x40_0001, 1), -22);
     switch(&vm, None);
     drop((space, text));
+    assert!(vm.audit().is_ok());
+}
+
+#[test]
+fn files_are_closed_when_programs_end() {
+    let _toy = TOY.lock().unwrap_or_else(PoisonError::into_inner);
+    // As a kernel's, which is in a static.
+    let vm: &'static Vm<_> = Box::leak(Box::new(Vm::new(embed::Toy::default()).expect("the toy is large enough")));
+    let mut free = Vec::new();
+    for _ in 0..20 {
+        let file = Arc::new(RomFile(b"text"));
+        let closed = Arc::downgrade(&file);
+        let space = exec(vm, file).expect("it is a program");
+        assert_eq!(page_fault(&space, 0x40_0000, 1 << 4), Ok(()));
+        let child = space.fork().expect("there is memory");
+        drop(space);
+        assert_eq!(closed.strong_count(), 1, "the child has it still");
+        assert_eq!(sys_munmap(&child, 0x40_0000, 1), 0);
+        assert_eq!(closed.strong_count(), 0, "the last mapping is gone, and the file open");
+        drop(child);
+        vm.quiesce();
+        free.push(vm.free_frames());
+    }
+    assert!(free[1..].iter().all(|now| *now == free[1]), "memory is lost: {free:?}");
     assert!(vm.audit().is_ok());
 }

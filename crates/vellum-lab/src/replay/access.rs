@@ -235,7 +235,6 @@ fn allows(prot: Prot, access: Access) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::files::Shelf;
     use super::*;
     use crate::access::Simulated;
     use crate::hardware::MachineConfig;
@@ -247,8 +246,8 @@ mod tests {
 
     /// Runs `check` with a process that has stored 8 bytes at `ADDRESS`.
     fn after_a_store(check: impl for<'v> FnOnce(&mut Engine<'v, X86_64>, &mut Process<'v, X86_64>)) {
-        let (shelf, hosted) = (Shelf::new(), Hosted::<X86_64>::new(&MachineConfig::new(1, 1024)).unwrap());
-        let mut engine = Engine::new(&hosted, &shelf, 1);
+        let hosted = Hosted::<X86_64>::new(&MachineConfig::new(1, 1024)).unwrap();
+        let mut engine = Engine::new(&hosted, 1);
         let reader = TraceReader::from_reader("test", Box::new(&b"==7== Lackey\n"[..])).unwrap();
         let mut process = Process::new(engine.first_space().unwrap(), reader);
         engine.enter(&process);

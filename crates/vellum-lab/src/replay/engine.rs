@@ -1,6 +1,6 @@
 //! What the processes of a replay have in common: the machine, the files, the shadow, the counts.
 
-use super::files::{PatternFile, Shelf};
+use super::files::PatternFile;
 use super::process::{ALL, PAGE_SHIFT, Process, STACK};
 use super::shadow::{Pattern, Shadow};
 use super::touched::Touched;
@@ -18,7 +18,6 @@ use vellum::{Error, Object, Space, Vm};
 /// What is common to the processes of a replay.
 pub(super) struct Engine<'vm, A: Arch> {
     pub(super) hosted: &'vm Hosted<A>,
-    shelf: &'vm Shelf,
     /// Files that were mapped: their places, by identity.
     places: FxHashMap<u64, usize>,
     objects: Vec<Object<'vm, Host<A>>>,
@@ -45,10 +44,9 @@ pub(super) struct Engine<'vm, A: Arch> {
 }
 
 impl<'vm, A: Arch> Engine<'vm, A> {
-    pub(super) fn new(hosted: &'vm Hosted<A>, shelf: &'vm Shelf, cpus: usize) -> Self {
+    pub(super) fn new(hosted: &'vm Hosted<A>, cpus: usize) -> Self {
         Engine {
             hosted,
-            shelf,
             places: FxHashMap::default(),
             objects: Vec::new(),
             shared_memories: 0,
@@ -110,8 +108,7 @@ impl<'vm, A: Arch> Engine<'vm, A> {
             Some(place) => *place,
             None => {
                 let place = self.objects.len();
-                let file: &'vm PatternFile = self.shelf.file(place, identity);
-                self.objects.push(self.vm().file(file)?);
+                self.objects.push(self.vm().file(PatternFile::new(identity))?);
                 self.places.insert(identity, place);
                 self.shadow.add_object(place as u64 * 2, Pattern::File(identity));
                 place

@@ -1,7 +1,7 @@
 //! Files of a replay: their contents are a function of path and offset, and they have no end.
 
 use rustc_hash::FxHashMap;
-use std::sync::{Mutex, OnceLock};
+use std::sync::Mutex;
 use vellum::{Backing, IoError};
 
 use crate::contract;
@@ -30,6 +30,11 @@ pub(crate) struct PatternFile {
 }
 
 impl PatternFile {
+    /// A file whose contents depend on `identity`.
+    pub(crate) fn new(identity: u64) -> PatternFile {
+        PatternFile { identity, written: Mutex::default() }
+    }
+
     /// What its contents depend on.
     pub(crate) fn identity(&self) -> u64 {
         self.identity
@@ -59,35 +64,6 @@ impl Backing for PatternFile {
     }
 }
 
-/// Files that stay where they are: the core refers to them. Shelves double in size.
-#[derive(Debug)]
-pub(super) struct Shelf {
-    places: Box<[OnceLock<PatternFile>]>,
-    next: OnceLock<Box<Shelf>>,
-}
-
-impl Shelf {
-    /// An empty shelf.
-    pub(super) fn new() -> Shelf {
-        Shelf::of(32)
-    }
-
-    fn of(places: usize) -> Shelf {
-        Shelf { places: (0..places).map(|_| OnceLock::new()).collect(), next: OnceLock::new() }
-    }
-
-    /// The file at `place`, which is made if nothing is there yet.
-    pub(super) fn file(&self, place: usize, identity: u64) -> &PatternFile {
-        match self.places.get(place) {
-            Some(found) => found.get_or_init(|| PatternFile { identity, ..PatternFile::default() }),
-            None => {
-                let next = self.next.get_or_init(|| Box::new(Shelf::of(self.places.len() * 2)));
-                next.file(place - self.places.len(), identity)
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -102,17 +78,6 @@ mod tests {
         assert_eq!(page(1, 7), page(1, 7));
         assert_ne!(page(1, 7), page(2, 7));
         assert_ne!(page(1, 7), page(1, 8));
-    }
-
-    #[test]
-    fn shelves_grow_and_keep() {
-        let shelf = Shelf::new();
-        let first = shelf.file(0, 10);
-        for place in 0..500 {
-            shelf.file(place, place as u64 + 10);
-        }
-        assert!(std::ptr::eq(first, shelf.file(0, 99)));
-        assert_eq!(shelf.file(499, 0).identity, 509);
     }
 
     #[test]

@@ -25,7 +25,6 @@ use crate::outcome::{Outcome, RunError};
 use crate::pressure::{Pressure, hand_to_core};
 use crate::trace::{Event, TraceReader};
 use engine::Engine;
-use files::Shelf;
 use layout::{Area, Kind};
 use process::{ALL, Process, STACK};
 use std::collections::VecDeque;
@@ -62,13 +61,12 @@ pub fn replay<A: Arch>(
     progress: &mut dyn FnMut(u64),
 ) -> Result<Outcome, RunError> {
     assert!(A::PAGE_SHIFT == process::PAGE_SHIFT, "traces are of 4 KiB pages, those of {} are others", A::NAME);
-    let shelf = Shelf::new();
     let device = options.pressure.swap_device::<A>()?;
     let hosted = Hosted::<A>::new(&options.pressure.machine(options.cpus, options.frames))?;
     hosted.machine().check_tables(options.checks_tables);
     hand_to_core(hosted.vm(), &options.pressure, device)?;
     let begun = Instant::now();
-    let mut engine = Engine::new(&hosted, &shelf, options.cpus);
+    let mut engine = Engine::new(&hosted, options.cpus);
     let mut first = Process::new(engine.first_space()?, reader);
     first.layout.set(STACK.0, STACK.1, Area::new(Kind::Stack, ALL));
     let mut waiting = VecDeque::from([first]);

@@ -12,6 +12,7 @@ use super::reach::{ReachOps, Reaches};
 use super::swap::SwapOps;
 use super::toy::{ToyOps, ToyTables};
 use super::{At, Scenario, X, Y, Z};
+use crate::contract::Opened;
 use crate::explore::{Broken, Execution, Program, WordId, access, sim};
 use crate::hardware::MachineConfig;
 use crate::lab::{Action, Lab, UserError};
@@ -112,7 +113,7 @@ pub(crate) struct World<A: Arch> {
     vm: NonNull<Vm<Lab<A>>>,
     pub(super) processes: Mutex<Vec<Option<Handle<A>>>>,
     pub(super) file: Mutex<Option<Object<'static, Lab<A>>>>,
-    backing: NonNull<TestFile>,
+    backing: Arc<TestFile>,
     /// The file is shared memory.
     pub(super) is_memory: AtomicBool,
     /// Once there is swap.
@@ -121,7 +122,7 @@ pub(crate) struct World<A: Arch> {
     pub(super) devices: Devices<A>,
 }
 
-// SAFETY: the pointers are to a `Vm` and a file that belong to the world, which are `Sync` themselves.
+// SAFETY: the pointer is to a `Vm` that belongs to the world, which is `Sync` itself.
 unsafe impl<A: Arch> Send for World<A> {}
 // SAFETY: as above.
 unsafe impl<A: Arch> Sync for World<A> {}
@@ -137,14 +138,13 @@ impl<A: Arch> World<A> {
         machine.on_reach(move |reached| of_world.has_reached(reached));
         let vm = Box::new(Vm::new(machine).unwrap_or_else(|error| panic!("the core refuses the world: {error}")));
         let vm = NonNull::from(Box::leak(vm));
-        let backing = Box::new(TestFile::new(1 << A::PAGE_SHIFT));
         let world = World {
             scenario,
             shared: Arc::clone(&shared),
             vm,
             processes: Mutex::default(),
             file: Mutex::default(),
-            backing: NonNull::from(Box::leak(backing)),
+            backing: Arc::new(TestFile::new(1 << A::PAGE_SHIFT)),
             is_memory: AtomicBool::new(false),
             swap: Mutex::default(),
             toy: ToyTables::new(vm),
@@ -152,7 +152,7 @@ impl<A: Arch> World<A> {
         };
         [X, Y, Z].into_iter().for_each(|at| world.shared.watch(world.address(at)));
         *lock(&world.shared.running) = vec![(None, 0); cpus];
-        *lock(&world.file) = Some(world.vm().file(world.backing()).expect("a new world has memory"));
+        *lock(&world.file) = Some(world.vm().file(Opened::of(&world.backing)).expect("a new world has memory"));
         world.create().expect("a new world has memory");
         sim::set_current(0);
         world.cpu().switch_to(super::cpu::Process(0));
@@ -172,9 +172,8 @@ impl<A: Arch> World<A> {
         unsafe { self.vm.as_ref() }
     }
 
-    pub(super) fn backing(&self) -> &'static TestFile {
-        // SAFETY: as in `vm`.
-        unsafe { self.backing.as_ref() }
+    pub(super) fn backing(&self) -> &TestFile {
+        &self.backing
     }
 
     pub(super) fn cpu(&self) -> Cpu<'_> {
@@ -272,11 +271,8 @@ impl<A: Arch> Drop for World<A> {
         sim::set_current(0);
         lock(&self.processes).clear();
         lock(&self.file).take();
-        // SAFETY: both were leaked in `new`, and every handle to the `Vm` is gone.
-        unsafe {
-            drop(Box::from_raw(self.vm.as_ptr()));
-            drop(Box::from_raw(self.backing.as_ptr()));
-        }
+        // SAFETY: it was leaked in `new`, and every handle to the `Vm` is gone.
+        drop(unsafe { Box::from_raw(self.vm.as_ptr()) });
     }
 }
 

@@ -19,12 +19,8 @@ struct FileReaders<'vm, M: Simulated> {
     round: u64,
 }
 
-pub(super) fn prepare<'vm, M: Simulated>(
-    user: &mut User<'vm, M>,
-    cpus: usize,
-    file: &'vm PatternFile,
-) -> Result<Prepared<'vm, M>, RunError> {
-    let file = user.ok("a file", user.vm.file(file))?;
+pub(super) fn prepare<'vm, M: Simulated>(user: &mut User<'vm, M>, cpus: usize) -> Result<Prepared<'vm, M>, RunError> {
+    let file = user.ok("a file", user.vm.file(PatternFile::default()))?;
     Prepared::in_common(user, cpus, |space, _| FileReaders {
         space,
         file: file.clone(),

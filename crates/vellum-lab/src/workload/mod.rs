@@ -21,7 +21,6 @@ mod user;
 use crate::access::Simulated;
 use crate::outcome::{Outcome, RunError};
 use crate::pressure::Pressure;
-use crate::replay::files::PatternFile;
 use user::User;
 use vellum::Space;
 use vellum::arch::Arch;
@@ -140,21 +139,16 @@ impl Workload {
     }
 
     /// Prepares it for `cpus` CPUs; `user` is that of CPU 0.
-    fn prepare<'vm, M: Simulated>(
-        self,
-        user: &mut User<'vm, M>,
-        cpus: usize,
-        file: &'vm PatternFile,
-    ) -> Result<Prepared<'vm, M>, RunError> {
+    fn prepare<'vm, M: Simulated>(self, user: &mut User<'vm, M>, cpus: usize) -> Result<Prepared<'vm, M>, RunError> {
         match self {
             Workload::FaultPrivate => fault_private::prepare(user, cpus),
             Workload::FaultShared => fault_shared::prepare(user, cpus),
             Workload::MapChurn => map_churn::prepare(user, cpus),
             Workload::ProtectToggle => protect_toggle::prepare(user, cpus),
             Workload::ForkServer => fork_server::prepare(user, cpus),
-            Workload::FileReaders => file_readers::prepare(user, cpus, file),
+            Workload::FileReaders => file_readers::prepare(user, cpus),
             Workload::StackAndHeap => stack_and_heap::prepare(user, cpus),
-            Workload::ReclaimScan => reclaim_scan::prepare(user, cpus, file),
+            Workload::ReclaimScan => reclaim_scan::prepare(user, cpus),
             Workload::SwapStorm => swap_storm::prepare(user, cpus),
             Workload::MigrateNodes => migrate_nodes::prepare(user, cpus),
             Workload::TaggedHeap => tagged_heap::prepare(user, cpus),

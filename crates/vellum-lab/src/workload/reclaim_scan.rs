@@ -29,14 +29,10 @@ struct ReclaimScan<'vm, M: Simulated> {
     taken: u64,
 }
 
-pub(super) fn prepare<'vm, M: Simulated>(
-    user: &mut User<'vm, M>,
-    cpus: usize,
-    file: &'vm PatternFile,
-) -> Result<Prepared<'vm, M>, RunError> {
+pub(super) fn prepare<'vm, M: Simulated>(user: &mut User<'vm, M>, cpus: usize) -> Result<Prepared<'vm, M>, RunError> {
     let common = MEMORIES * user.frames() / 2;
     let own = common / cpus as u64;
-    let file = user.ok("a file", user.vm.file(file))?;
+    let file = user.ok("a file", user.vm.file(PatternFile::default()))?;
     let length = 2 * common * page_bytes::<M>();
     let mut processes = Vec::new();
     for sharing in [Sharing::Shared, Sharing::Private].into_iter().take(cpus.min(PROCESSES)) {

@@ -5,13 +5,11 @@ use super::{Prepared, Setting, Step, Workload, add_user};
 use crate::hosted::Hosted;
 use crate::outcome::{Gauge, Outcome, RunError};
 use crate::pressure::hand_to_core;
-use crate::replay::files::PatternFile;
 use crate::replay::touched::Touched;
 use std::time::Instant;
 use vellum::arch::Arch;
 
 pub(super) fn run<A: Arch>(workload: Workload, setting: &Setting) -> Result<Outcome, RunError> {
-    let file = PatternFile::default();
     let device = setting.pressure.swap_device::<A>()?;
     let hosted = Hosted::<A>::new(&setting.pressure.machine(setting.cpus, setting.frames))?;
     let (vm, machine) = (hosted.vm(), hosted.machine());
@@ -19,7 +17,7 @@ pub(super) fn run<A: Arch>(workload: Workload, setting: &Setting) -> Result<Outc
     let begun = Instant::now();
     let mut users: Vec<_> = (0..setting.cpus).map(|cpu| User::new(vm, cpu)).collect();
     let mut gauge = Gauge::new(vm);
-    let Prepared { actors, is_common } = workload.prepare(&mut users[0], setting.cpus, &file)?;
+    let Prepared { actors, is_common } = workload.prepare(&mut users[0], setting.cpus)?;
     let mut outcome = Outcome::default();
     let mut actors: Vec<_> = actors.into_iter().map(Some).collect();
     while actors.iter().any(Option::is_some) {

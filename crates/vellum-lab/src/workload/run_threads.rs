@@ -6,7 +6,6 @@ use crate::host::Host;
 use crate::outcome::{Gauge, Outcome, RunError};
 use crate::poison::lock;
 use crate::pressure::hand_to_core;
-use crate::replay::files::PatternFile;
 use crate::replay::touched::Touched;
 use crate::threads::{Mmus, ThreadHost};
 use std::sync::Mutex;
@@ -27,7 +26,6 @@ struct Common {
 }
 
 pub(super) fn run<A: Arch>(workload: Workload, setting: &Setting) -> Result<Outcome, RunError> {
-    let file = PatternFile::default();
     let device = setting.pressure.swap_device::<A>()?;
     let host = ThreadHost::<A>::new(&setting.pressure.machine(setting.cpus, setting.frames), Mmus::Simulated)?;
     host.machine().check_frames(true);
@@ -39,7 +37,7 @@ pub(super) fn run<A: Arch>(workload: Workload, setting: &Setting) -> Result<Outc
     let gauge = Mutex::new(Gauge::new(host.vm()));
     let prepared = {
         let seat = host.enter(0);
-        workload.prepare(&mut User::new(seat.vm(), 0), setting.cpus, &file)
+        workload.prepare(&mut User::new(seat.vm(), 0), setting.cpus)
     };
     let Prepared { actors, is_common } = prepared?;
     let common = Common {

@@ -11,7 +11,7 @@ use vellum::arch::{Aarch64, Arch, Prot, Tiny, X86_64};
 use vellum::ops::{Advice, MapFlags, MapRequest, Place, RemapPlace, RemapRequest, Sharing};
 use vellum::{AreaId, Backing, Error, IoError, Object, Space};
 use vellum_lab::AccessError;
-use vellum_lab::contract;
+use vellum_lab::contract::{self, Opened};
 use vellum_lab::det::FailurePlan;
 use vellum_lab::hardware::MachineConfig;
 use vellum_lab::host::Host;
@@ -132,7 +132,7 @@ fn contents(stamp: u8) -> Vec<u8> {
 /// A machine with one program or two, and what they must see.
 struct Stage<'h, A: Arch> {
     hosted: &'h Hosted<A>,
-    file: &'h File,
+    file: Arc<File>,
     device: Arc<MemoryDevice>,
     area: Option<AreaId>,
     spaces: Vec<Option<Space<'h, Host<A>>>>,
@@ -171,12 +171,13 @@ fn of_access(error: AccessError) -> Fails {
 
 impl<'h, A: Arch> Stage<'h, A> {
     /// A parent with pages of memory and of a file, and perhaps a child that shares some of them.
-    fn new(hosted: &'h Hosted<A>, file: &'h File, compresses: bool, has_child: bool) -> Self {
+    fn new(hosted: &'h Hosted<A>, compresses: bool, has_child: bool) -> Self {
         let vm = hosted.vm();
         let device = Arc::new(MemoryDevice::new(200, PAGE as usize));
         vm.set_compressed_limit(if compresses { 64 } else { 0 });
         let area = Some(vm.swap_on(Handle(device.clone()), 0).unwrap());
-        let object = vm.file(file).unwrap();
+        let file = Arc::new(File::new());
+        let object = vm.file(Opened::of(&file)).unwrap();
         let parent = vm.create_space().unwrap();
         let tags = if A::SEMANTICS.tags.is_some() { MapFlags::TAGGED } else { MapFlags::NONE };
         let place = |address| Place::Fixed(address);
@@ -482,11 +483,10 @@ struct Tally {
 /// One run with a plan; the attempts that the operation made.
 fn run<A: Arch>(which: usize, has_child: bool, what: Failing, plan: FailurePlan, tally: &mut Tally) -> u64 {
     let hosted = Hosted::<A>::new(&MachineConfig::with_nodes(2, 700, 2)).unwrap();
-    let file = File::new();
     // Half of the failures of allocations with the tier: the plans differ.
     let compresses = what == Failing::Compressor || what == Failing::Allocation && has_child;
     // Not dropped on the way out of a failure: the core may be in any state then.
-    let mut stage = ManuallyDrop::new(Stage::<A>::new(&hosted, &file, compresses, has_child));
+    let mut stage = ManuallyDrop::new(Stage::<A>::new(&hosted, compresses, has_child));
     let (name, out, operation) = operations::<A>()[which];
     // Pages are damaged when they are compressed, and that shows later.
     let is_early = what == Failing::Compressor && out;

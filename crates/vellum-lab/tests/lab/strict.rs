@@ -155,7 +155,7 @@ fn on_det<A: Arch>() {
     let on = |cpu| machine.set_cpu(cpu);
     swap(&vm, 8);
     let file = vm.machine().watch(File::new::<A>(8));
-    let object = vm.file(&file).expect("an object");
+    let object = vm.file(file).expect("an object");
     for _ in 0..3 {
         life(&vm, &object, &on).expect("enough memory");
     }
@@ -199,7 +199,7 @@ fn threads() {
     };
     let object = {
         let _seat = strict.inner().enter_cpu(0);
-        vm.file(&file).expect("an object")
+        vm.file(file).expect("an object")
     };
     std::thread::scope(|scope| {
         for cpu in 0..CPUS {

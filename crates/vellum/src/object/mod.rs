@@ -35,21 +35,34 @@ use crate::arch::Arch;
 use crate::cpu::Cx;
 use crate::error::Error;
 use crate::machine::Machine;
+use crate::moved::{Moved, Room};
 use crate::phys::Pfn;
 use crate::sync::{AtomicU32, AtomicU64, SleepLock};
 use crate::vm::Vm;
 use core::cell::Cell;
 use core::fmt;
+use core::ops::Deref;
 use core::ptr::{NonNull, with_exposed_provenance_mut};
 use core::sync::atomic::Ordering::{AcqRel, Relaxed, SeqCst};
 use registry::Links;
 
 /// A file, or whatever else pages can be read from and written to; what the embedder implements.
 ///
-/// The methods may sleep, and are called with pre-emption on, holding nothing but sleeping locks of this object and its
-/// pages. Any operation which allocates may call them, to free memory: so they must not wait for an operation on the
-/// same object, nor touch memory of programs, whose faults may: a fault waits for a truncation of the object, which waits
-/// for pages that are being written.
+/// # The end
+/// The backing is moved into the core's memory by [`Vm::file`], and dropped there, once, when the object is at its end:
+/// when the last of its handles and mappings is gone, after the last write of a page. That drop is the notice of the
+/// end. It belongs to the operation that ends the last use, and is over when that returns: dropping an [`Object`] or a
+/// [`Space`](crate::Space), unmapping or mapping something else in its place, failing to map it; or, if at that moment
+/// others work on a page of the object, the last of these: a fault, migration, or reclaim (so any operation that
+/// allocates). It happens on that operation's CPU, with pre-emption on and no spinlock held, may sleep, and must not do
+/// what the methods must not do. What a handle that is forgotten keeps is dropped with the [`Vm`], without what was not
+/// written.
+///
+/// # Calls
+/// The methods may sleep, and are called with pre-emption on, holding nothing but sleeping locks of objects and their
+/// pages. Any operation which allocates may call them, to free memory, and has pages of several objects in hand then: so
+/// they must not wait for an operation on an object, this or another, nor touch memory of programs, whose faults may: a
+/// fault waits for a truncation of the object, which waits for pages that are being written.
 pub trait Backing: Send + Sync {
     /// Length in bytes. It may grow; pages beyond an end that has moved down are no longer written.
     fn length(&self) -> u64;
@@ -65,6 +78,21 @@ pub trait Backing: Send + Sync {
     /// # Errors
     /// [`IoError`]: the page stays dirty, unless the object is at its end.
     fn write(&self, index: u64, page: &[u8]) -> Result<(), IoError>;
+}
+
+/// What leads to a backing is one: a reference, a `Box`, an `Arc`.
+impl<P: Deref<Target: Backing> + Send + Sync> Backing for P {
+    fn length(&self) -> u64 {
+        (**self).length()
+    }
+
+    fn read(&self, index: u64, page: &mut [u8]) -> Result<(), IoError> {
+        (**self).read(index, page)
+    }
+
+    fn write(&self, index: u64, page: &[u8]) -> Result<(), IoError> {
+        (**self).write(index, page)
+    }
 }
 
 /// A [`Backing`] failed to read or write.
@@ -88,8 +116,8 @@ pub(crate) struct RetireLink<M>([AtomicU64<M>; 2]);
 enum Source<M> {
     /// Zeroes, on first use; that many pages.
     SharedMemory(AtomicU64<M>),
-    /// A backing which outlives every reference to the object.
-    File(NonNull<dyn Backing>),
+    /// A backing, which is there until the object is destroyed.
+    File(Moved<dyn Backing>),
 }
 
 /// An object, by identity.
@@ -214,9 +242,8 @@ impl<M: Machine> Inner<M> {
     pub(crate) fn backing(&self) -> Option<&dyn Backing> {
         match self.source {
             Source::SharedMemory(_) => None,
-            // SAFETY: references belong to handles of objects and spaces, whose lifetime is that of the borrow which
-            // `file` was given; the operation that drops the last one destroys the object before it returns.
-            Source::File(backing) => Some(unsafe { backing.as_ref() }),
+            // SAFETY: the backing comes to its end after the last reference is gone, by who destroys the object.
+            Source::File(backing) => Some(unsafe { backing.get() }),
         }
     }
 }
@@ -231,11 +258,13 @@ pub(crate) fn shared_memory<M: Machine>(vm: &Vm<M>, pages: u64) -> Result<Object
 }
 
 /// Creates an object which shows a file; see [`Vm::file`].
-pub(crate) fn file<'vm, M: Machine>(vm: &'vm Vm<M>, backing: &'vm dyn Backing) -> Result<Object<'vm, M>, Error> {
-    let backing = NonNull::from(backing);
-    // SAFETY: the types differ in the lifetime only, and `Inner::backing` says why that is kept.
-    let backing = unsafe { core::mem::transmute::<NonNull<dyn Backing + 'vm>, NonNull<dyn Backing>>(backing) };
-    create(vm, Source::File(backing))
+pub(crate) fn file<M: Machine, B: Backing + 'static>(vm: &Vm<M>, backing: B) -> Result<Object<'_, M>, Error> {
+    // All memory first, so that the backing is here still if there is too little, and more is freed.
+    let room = vm.with_room(|| Room::new(vm, "size or alignment of a backing"))?;
+    let backing = room.fill(backing, |backing| backing as NonNull<dyn Backing>);
+    let object = vm.with_room(|| create(vm, Source::File(backing)));
+    // SAFETY: no object has the backing.
+    object.inspect_err(|_| unsafe { backing.end(vm) })
 }
 
 fn create<M: Machine>(vm: &Vm<M>, source: Source<M>) -> Result<Object<'_, M>, Error> {
@@ -260,31 +289,58 @@ fn create<M: Machine>(vm: &Vm<M>, source: Source<M>) -> Result<Object<'_, M>, Er
 }
 
 /// Ends an object whose last reference is gone: writes dirty pages of a file back, counting failures
-/// ([`Event::WriteBackError`](crate::stat::Event::WriteBackError)), and frees everything. Sleeps: without a [`Cx`].
+/// ([`Event::WriteBackError`](crate::stat::Event::WriteBackError)), and frees everything; last, drops the backing.
+/// Sleeps: without a [`Cx`].
 ///
 /// To be called once, by whom [`Inner::put`] has said so.
 pub(crate) fn destroy<M: Machine>(vm: &Vm<M>, inner: NonNull<Inner<M>>) {
-    /// Nodes of the cache freed before the core is left for a moment.
-    const NODES: usize = 8;
-    {
+    // Dropped also if the backing panics when it is written to: then what is dirty is lost, and nothing else.
+    let ending = Ending { vm, inner };
+    // SAFETY: the object is freed when `ending` is dropped, and by nobody else.
+    let inner = unsafe { inner.as_ref() };
+    debug_assert_eq!(inner.references.load(Relaxed), 0, "an object is destroyed while it is referred to");
+    writeback::write_back_last(vm, inner);
+    drop(ending);
+}
+
+/// An object that nobody refers to any more, whose pages are written: dropping this frees it.
+struct Ending<'vm, M: Machine> {
+    vm: &'vm Vm<M>,
+    inner: NonNull<Inner<M>>,
+}
+
+impl<M: Machine> Drop for Ending<'_, M> {
+    fn drop(&mut self) {
+        /// Nodes of the cache freed before the core is left for a moment.
+        const NODES: usize = 8;
+        let vm = self.vm;
         // SAFETY: the object is freed below, and by nobody else.
-        let inner = unsafe { inner.as_ref() };
-        debug_assert_eq!(inner.references.load(Relaxed), 0, "an object is destroyed while it is referred to");
-        writeback::write_back_last(vm, inner);
+        let inner = unsafe { self.inner.as_ref() };
         let prune = || {
             let cx = Cx::enter(vm);
             (0..NODES).all(|_| inner.cache.prune(&cx))
         };
         while prune() {}
         debug_assert_eq!(inner.cached_pages(), 0, "pages left in the cache of a dead object");
+        let backing = match inner.source {
+            Source::SharedMemory(_) => None,
+            Source::File(backing) => Some(backing),
+        };
+        {
+            let cx = Cx::enter(vm);
+            vm.objects().remove(&cx, self.inner);
+            cx.retire(self.inner.cast(), INNER_BYTES);
+        }
+        if let Some(backing) = backing {
+            // SAFETY: who looks at the object without a reference does not use its backing; it is not in the list of
+            // objects any more, and is destroyed once.
+            unsafe { backing.end(vm) };
+        }
     }
-    let cx = Cx::enter(vm);
-    vm.objects().remove(&cx, inner);
-    cx.retire(inner.cast(), INNER_BYTES);
 }
 
 /// Objects whose last reference was dropped inside the core, part of a [`Cx`]. They are destroyed when that has ended,
-/// by the same operation and nobody else: a backing need not live longer than the handle whose operation unmapped it.
+/// by the same operation and nobody else: so the backing is dropped by whoever ended its last use, before he returns.
 pub(crate) struct Dying<M>(Cell<Option<NonNull<Inner<M>>>>);
 
 impl<M: Machine> Dying<M> {
@@ -299,21 +355,29 @@ impl<M: Machine> Dying<M> {
         // SAFETY: the caller's reference keeps the object; the last one passes to the list.
         let inner = unsafe { object.as_ref() };
         if inner.put() {
-            let next = self.0.get().map_or(0, |head| head.as_ptr().expose_provenance() as u64);
-            inner.link.0[0].store(next, Relaxed);
-            self.0.set(Some(object));
+            self.add(object);
         }
+    }
+
+    fn add(&self, object: NonNull<Inner<M>>) {
+        let next = self.0.get().map_or(0, |head| head.as_ptr().expose_provenance() as u64);
+        // SAFETY: what is on a list is not freed yet, and each list has one owner.
+        unsafe { object.as_ref() }.link.0[0].store(next, Relaxed);
+        self.0.set(Some(object));
+    }
+
+    fn take(&self) -> Option<NonNull<Inner<M>>> {
+        let object = self.0.take()?;
+        // SAFETY: as in `add`.
+        let next = unsafe { object.as_ref() }.link.0[0].load(Relaxed);
+        self.0.set(NonNull::new(with_exposed_provenance_mut(next as usize)));
+        Some(object)
     }
 
     /// Takes over what `other` has.
     pub(crate) fn adopt(&self, other: &Dying<M>) {
-        while let Some(object) = other.0.take() {
-            // SAFETY: what is on a list is not freed yet, and each list has one owner.
-            let link = &unsafe { object.as_ref() }.link.0[0];
-            let next = link.load(Relaxed);
-            other.0.set(NonNull::new(with_exposed_provenance_mut(next as usize)));
-            link.store(self.0.get().map_or(0, |head| head.as_ptr().expose_provenance() as u64), Relaxed);
-            self.0.set(Some(object));
+        while let Some(object) = other.take() {
+            self.add(object);
         }
     }
 
@@ -328,11 +392,17 @@ impl<M: Machine> Dying<M> {
     #[cold]
     #[inline(never)]
     fn destroy_all(&self, vm: &Vm<M>) {
-        while let Some(object) = self.0.take() {
-            // SAFETY: what is on the list is not freed yet.
-            let next = unsafe { object.as_ref() }.link.0[0].load(Relaxed);
-            self.0.set(NonNull::new(with_exposed_provenance_mut(next as usize)));
+        /// The others, if one of their backings panics.
+        struct Others<'a, M: Machine>(&'a Dying<M>, &'a Vm<M>);
+        impl<M: Machine> Drop for Others<'_, M> {
+            fn drop(&mut self) {
+                self.0.destroy(self.1);
+            }
+        }
+        while let Some(object) = self.take() {
+            let others = Others(self, vm);
             destroy(vm, object);
+            core::mem::forget(others);
         }
     }
 }
@@ -340,7 +410,7 @@ impl<M: Machine> Dying<M> {
 /// Shared memory or a file, to be mapped: [`Vm::shared_memory`], [`Vm::file`].
 ///
 /// A counted handle. Mappings keep the object too; when the last of both is gone, dirty pages of a file are written
-/// back and the memory is freed, by the operation that unmaps or drops it.
+/// back, the memory is freed, and the [`Backing`] dropped, by the operation that unmaps or drops it.
 pub struct Object<'vm, M: Machine> {
     vm: &'vm Vm<M>,
     inner: NonNull<Inner<M>>,

@@ -84,22 +84,32 @@ pub(super) fn may_be_unwritten<M: Machine>(frame: &Frame<M>) -> bool {
     is_mapped || frame.flags() & awaited != 0
 }
 
-/// Where the page is marked as stored to, marks it as being written instead; whether it was. The caller has the folio
-/// lock, and calls [`end_writing`] then.
-pub(super) fn begin_writing<M: Machine>(frame: &Frame<M>) -> bool {
-    let was_dirty = is_dirty(frame);
-    if was_dirty {
-        let taken = if M::guard(Guard::DirtyTakenFirst) { DIRTY } else { 0 };
-        frame.update_flags(|flags| flags & !taken | WRITING);
-    }
-    was_dirty
+/// A page being written. Ends on every way out, so that nobody waits for a backing that has panicked: what was not
+/// written is marked as stored to again.
+pub(super) struct Writing<'a, M: Machine> {
+    frame: &'a Frame<M>,
+    /// Whether what was stored is in the backing.
+    pub(super) is_written: bool,
 }
 
-/// Ends what [`begin_writing`] began. What could not be written is marked as stored to again.
-pub(super) fn end_writing<M: Machine>(frame: &Frame<M>, is_written: bool) {
-    let taken = if M::guard(Guard::DirtyTakenFirst) { 0 } else { DIRTY };
-    let dirty = if is_written { 0 } else { DIRTY };
-    frame.update_flags(|flags| flags & !(taken | WRITING) | dirty);
+impl<'a, M: Machine> Writing<'a, M> {
+    /// Where the page is marked as stored to, marks it as being written instead. The caller has the folio lock.
+    pub(super) fn begin(frame: &'a Frame<M>) -> Option<Self> {
+        if !is_dirty(frame) {
+            return None;
+        }
+        let taken = if M::guard(Guard::DirtyTakenFirst) { DIRTY } else { 0 };
+        frame.update_flags(|flags| flags & !taken | WRITING);
+        Some(Writing { frame, is_written: false })
+    }
+}
+
+impl<M: Machine> Drop for Writing<'_, M> {
+    fn drop(&mut self) {
+        let taken = if M::guard(Guard::DirtyTakenFirst) { 0 } else { DIRTY };
+        let dirty = if self.is_written { 0 } else { DIRTY };
+        self.frame.update_flags(|flags| flags & !(taken | WRITING) | dirty);
+    }
 }
 
 /// Whether the contents of a cached page are there.

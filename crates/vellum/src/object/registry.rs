@@ -1,10 +1,10 @@
-//! The list of all objects, for the audit.
+//! The list of all objects: for the audit, and for the end of the instance.
 
-use super::Inner;
+use super::{Inner, Source};
 use crate::cpu::Cx;
 use crate::machine::Machine;
 use crate::sync::{AtomicU64, Rank, RawLock};
-use core::ptr::{NonNull, with_exposed_provenance};
+use core::ptr::{NonNull, with_exposed_provenance, with_exposed_provenance_mut};
 use core::sync::atomic::Ordering::Relaxed;
 
 /// All objects of an instance, in a doubly linked list. Lock: `Rank::Objects`.
@@ -78,6 +78,22 @@ impl<M: Machine> Objects<M> {
             object.links.previous.store(previous, Relaxed);
         }
         self.count.add_owned(1u64.wrapping_neg());
+    }
+}
+
+/// Drops the backings of objects that are still there at the end of the instance, since handles of them, or of spaces that
+/// show them, were forgotten.
+impl<M> Drop for Objects<M> {
+    fn drop(&mut self) {
+        let mut next = *self.head.get_mut();
+        // SAFETY: an address in the list is 0 or that of an object; nobody else has the instance any more.
+        while let Some(object) = unsafe { with_exposed_provenance_mut::<Inner<M>>(next as usize).as_mut() } {
+            next = *object.links.next.get_mut();
+            if let Source::File(backing) = object.source {
+                // SAFETY: what is in the list is not destroyed, and never will be.
+                unsafe { backing.drop_with_instance() };
+            }
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Tests of objects on a host-backed machine: the tree against a model, then pages, files, and threads.
 
+mod ending;
 mod lookup;
 
 use super::page::{PageError, get_page, is_dirty, mark_dirty, read_ahead, release, wait};
@@ -17,7 +18,7 @@ use crate::testing::{TestMachine, become_cpu, may_sleep, user};
 use crate::vm::Vm;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Barrier, Mutex};
+use std::sync::{Arc, Barrier, Mutex};
 use std::time::Duration;
 use std::vec::Vec;
 use std::{thread, vec};
@@ -43,8 +44,8 @@ fn check_empty(vm: &TestVm) {
     assert_eq!(vm.objects().len(), 0);
     let audit = vm.physical().audit(vm).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(audit.frames(Kind::File) + audit.frames(Kind::Allocated), 0);
-    // A class of slabs keeps one that is empty, and this uses two.
-    assert!(audit.frames(Kind::Slab) <= 2, "{} slabs left", audit.frames(Kind::Slab));
+    // A class of slabs keeps one that is empty, and this uses three.
+    assert!(audit.frames(Kind::Slab) <= 3, "{} slabs left", audit.frames(Kind::Slab));
 }
 
 fn frames(vm: &TestVm, kind: Kind) -> u64 {
@@ -76,14 +77,14 @@ struct TestFile {
 }
 
 impl TestFile {
-    fn new(bytes: usize) -> Self {
-        TestFile {
+    fn new(bytes: usize) -> Arc<Self> {
+        Arc::new(TestFile {
             data: Mutex::new((0..bytes).map(|at| byte_of(at / PAGE)).collect()),
             reads: AtomicU64::new(0),
             bad_read: AtomicU64::new(NEVER),
             bad_write: AtomicU64::new(NEVER),
             writes: Mutex::new(vec![]),
-        }
+        })
     }
 }
 
@@ -262,7 +263,7 @@ fn each_failing_allocation_leaves_everything_as_it_was() {
     let vm = boot(256);
     let file = TestFile::new(1 << 20);
     for index in [0, 5, 64, 200] {
-        let object = vm.file(&file).expect("an object");
+        let object = vm.file(file.clone()).expect("an object");
         drop_page(&vm, get(&vm, &object, 7).expect("a page").0);
         let before = (object.cached_pages(), frames(&vm, Kind::File), file.reads.load(SeqCst));
         let mut failures = 0;
@@ -285,7 +286,7 @@ fn each_failing_allocation_leaves_everything_as_it_was() {
         check_empty(&vm);
     }
     vm.machine().allow_allocations(0);
-    assert_eq!(vm.file(&file).err(), Some(Error::OutOfMemory));
+    assert_eq!(vm.file(file.clone()).err(), Some(Error::OutOfMemory));
     vm.machine().allow_allocations(u64::MAX);
     check_empty(&vm);
 }
@@ -311,7 +312,7 @@ fn memory_that_ends_is_all_given_back() {
 fn file_pages_are_read_once_and_end_in_zeroes() {
     let vm = boot(512);
     let file = TestFile::new(5 * PAGE + 100);
-    let object = vm.file(&file).expect("an object");
+    let object = vm.file(file.clone()).expect("an object");
     assert_eq!(object.length(), 5 * PAGE as u64 + 100);
     for index in [0, 5, 3, 0, 5] {
         let is_first = lookup(&vm, &object, index).map(|pfn| drop_page(&vm, pfn)).is_none();
@@ -341,7 +342,7 @@ fn file_pages_are_read_once_and_end_in_zeroes() {
 fn a_failing_read_leaves_nothing() {
     let vm = boot(256);
     let file = TestFile::new(4 * PAGE);
-    let object = vm.file(&file).expect("an object");
+    let object = vm.file(file.clone()).expect("an object");
     file.bad_read.store(2, SeqCst);
     for _ in 0..3 {
         assert_eq!(get(&vm, &object, 2), Err(PageError::Io { index: 2 }));
@@ -361,7 +362,7 @@ fn a_failing_read_leaves_nothing() {
 fn write_back_writes_what_is_dirty() {
     let vm = boot(1024);
     let file = TestFile::new(199 * PAGE + 10);
-    let object = vm.file(&file).expect("an object");
+    let object = vm.file(file.clone()).expect("an object");
     read_ahead(&vm, object.inner_pointer(), 0, 200);
     let dirty: Vec<u64> = (0..200).filter(|index| index % 3 == 1 || *index > 180).collect();
     for &index in &dirty {
@@ -391,7 +392,7 @@ fn write_back_writes_what_is_dirty() {
 fn a_failing_write_keeps_the_page_dirty_and_spares_the_others() {
     let vm = boot(256);
     let file = TestFile::new(8 * PAGE);
-    let object = vm.file(&file).expect("an object");
+    let object = vm.file(file.clone()).expect("an object");
     for index in 0..8 {
         store(&vm, &object, index, 0xaa);
     }
@@ -419,7 +420,7 @@ fn a_page_that_has_moved_is_as_dirty_as_before() {
     let machine = TestMachine::<X86_64>::with(&[(0x100, 2000, 0), (0x2000, 2000, 1)], &[0; CPUS]);
     let vm = Vm::new(machine).expect("a machine that boots");
     let file = TestFile::new(PAGE);
-    let object = vm.file(&file).expect("an object");
+    let object = vm.file(file.clone()).expect("an object");
     let space = vm.create_space().expect("memory");
     let request = MapRequest::object(&object, 0, Sharing::Shared, PAGE as u64, Prot::READ);
     let address = space.map(&request).expect("room");
@@ -435,7 +436,7 @@ fn a_page_that_has_moved_is_as_dirty_as_before() {
 fn a_page_beyond_a_new_end_is_not_written() {
     let vm = boot(256);
     let file = TestFile::new(4 * PAGE);
-    let object = vm.file(&file).expect("an object");
+    let object = vm.file(file.clone()).expect("an object");
     for index in 0..4 {
         store(&vm, &object, index, 7);
     }
@@ -449,7 +450,7 @@ fn a_page_beyond_a_new_end_is_not_written() {
 fn an_object_lives_until_its_last_reference() {
     let vm = boot(256);
     let file = TestFile::new(2 * PAGE);
-    let object = vm.file(&file).expect("an object");
+    let object = vm.file(file.clone()).expect("an object");
     let (id, inner) = (object.id(), object.inner_pointer());
     let other = object.clone();
     assert_ne!(vm.shared_memory(1).expect("an object").id(), id);
@@ -493,7 +494,7 @@ fn on_all_cpus(body: impl Fn(usize) + Sync) {
 fn threads_get_the_same_pages_and_read_them_once() {
     let vm = boot(4096);
     let file = TestFile::new(700 * PAGE);
-    let (object, memory) = (vm.file(&file).expect("an object"), vm.shared_memory(1 << 40).expect("an object"));
+    let (object, memory) = (vm.file(file.clone()).expect("an object"), vm.shared_memory(1 << 40).expect("an object"));
     let majors = AtomicU64::new(0);
     on_all_cpus(|cpu| {
         let mut random = Random(cpu as u64 + 1);
@@ -527,7 +528,7 @@ fn threads_get_the_same_pages_and_read_them_once() {
 fn threads_survive_reads_that_fail() {
     let vm = boot(512);
     let file = TestFile::new(64 * PAGE);
-    let object = vm.file(&file).expect("an object");
+    let object = vm.file(file.clone()).expect("an object");
     on_all_cpus(|cpu| {
         let mut random = Random(cpu as u64 + 91);
         for _ in 0..3000 {
@@ -562,8 +563,8 @@ fn nobody_waits_for_a_read_that_panicked() {
         }
     }
     let vm = boot(256);
-    let file = Panicking(Barrier::new(2));
-    let object = vm.file(&file).expect("an object");
+    let file = Arc::new(Panicking(Barrier::new(2)));
+    let object = vm.file(file.clone()).expect("an object");
     thread::scope(|scope| {
         let reader = scope.spawn(|| {
             become_cpu(1);
@@ -611,8 +612,8 @@ fn a_page_behind_the_new_end_is_withdrawn() {
         }
     }
     let vm = boot(256);
-    let file = Shrinking(AtomicUsize::new(0), Barrier::new(2));
-    let object = vm.file(&file).expect("an object");
+    let file = Arc::new(Shrinking(AtomicUsize::new(0), Barrier::new(2)));
+    let object = vm.file(file.clone()).expect("an object");
     thread::scope(|scope| {
         let adder = scope.spawn(|| {
             become_cpu(1);
@@ -640,7 +641,7 @@ fn a_page_behind_the_new_end_is_withdrawn() {
 fn a_page_being_cut_off_is_waited_for() {
     let vm = boot(256);
     let file = TestFile::new(2 * PAGE);
-    let object = vm.file(&file).expect("an object");
+    let object = vm.file(file.clone()).expect("an object");
     let (old, _) = get(&vm, &object, 1).expect("a page");
     drop_page(&vm, old);
     let lock = vm.physical().frame(old).folio_lock();
@@ -688,8 +689,8 @@ fn nobody_waits_for_a_length_that_panicked() {
         }
     }
     let vm = boot(256);
-    let file = Panicking(AtomicUsize::new(0));
-    let object = vm.file(&file).expect("an object");
+    let file = Arc::new(Panicking(AtomicUsize::new(0)));
+    let object = vm.file(file.clone()).expect("an object");
     let outcome = thread::scope(|scope| {
         scope
             .spawn(|| {
@@ -711,7 +712,7 @@ fn nobody_waits_for_a_length_that_panicked() {
 fn stores_that_race_with_write_back_reach_the_file() {
     let vm = boot(512);
     let file = TestFile::new(32 * PAGE);
-    let object = vm.file(&file).expect("an object");
+    let object = vm.file(file.clone()).expect("an object");
     on_all_cpus(|cpu| {
         for round in 0..400u64 {
             match cpu {
@@ -773,7 +774,7 @@ fn lookups_race_with_the_end_of_objects() {
 fn write_backs_of_one_object_do_not_overtake_each_other() {
     /// A file whose first write takes long.
     struct Slow {
-        file: TestFile,
+        file: Arc<TestFile>,
         state: AtomicU64,
     }
     impl Backing for Slow {
@@ -793,8 +794,8 @@ fn write_backs_of_one_object_do_not_overtake_each_other() {
         }
     }
     let vm = boot(256);
-    let file = Slow { file: TestFile::new(PAGE), state: AtomicU64::new(0) };
-    let object = vm.file(&file).expect("an object");
+    let file = Arc::new(Slow { file: TestFile::new(PAGE), state: AtomicU64::new(0) });
+    let object = vm.file(file.clone()).expect("an object");
     store(&vm, &object, 0, 1);
     thread::scope(|scope| {
         let write_back = |cpu| {
@@ -821,10 +822,10 @@ fn write_backs_of_one_object_do_not_overtake_each_other() {
 #[test]
 fn several_objects_die_at_once() {
     let vm = boot(512);
-    let files: Vec<TestFile> = (0..5).map(|_| TestFile::new(PAGE)).collect();
+    let files: Vec<Arc<TestFile>> = (0..5).map(|_| TestFile::new(PAGE)).collect();
     let dying = Dying::new();
     for file in &files {
-        let object = vm.file(file).expect("an object");
+        let object = vm.file(file.clone()).expect("an object");
         store(&vm, &object, 0, 1);
         object.inner().get();
         dying.put(object.inner_pointer());

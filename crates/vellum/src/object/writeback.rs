@@ -14,7 +14,7 @@
 //! the entry, for the leaf's lock; and the end of a space, which no walk enters.
 
 use super::Inner;
-use super::page::{begin_writing, clear_tail, end_writing, is_page_of, may_be_unwritten, release};
+use super::page::{Writing, clear_tail, is_page_of, may_be_unwritten, release};
 use super::{Backing, IoError};
 use crate::cpu::Cx;
 use crate::error::Error;
@@ -85,26 +85,23 @@ fn each_dirty<M: Machine>(
         let mut batch = Batch::collect(vm, inner, first);
         from = batch.following;
         let written_before = outcome.written;
-        let locked = batch.lock_and_clean(inner);
+        batch.lock_and_clean(inner);
+        let at_once = batch.locked;
         // Those whose folio lock somebody has come last: then there is no other in this hand while it is waited for
         // (F8).
         for waits in [false, true] {
-            for (place, &(index, pfn)) in batch.pages().iter().enumerate().filter(|&(place, _)| locked[place] != waits)
-            {
+            for place in (0..batch.count).filter(|&place| at_once[place] != waits) {
+                let (index, pfn) = batch.pages[place];
                 if waits {
                     lock_and_clean(vm, inner, pfn);
+                    batch.locked[place] = true;
                 }
                 // Truncated since, it is nobody's page any more, and what the file has there now is something else.
                 let is_ours =
                     is_page_of(vm.physical().frame(pfn), NonNull::from(inner)) || !M::guard(Guard::WrittenWhileOwned);
                 let result = if is_ours { write(index, pfn) } else { Ok(Ok(false)) };
-                vm.physical().frame(pfn).folio_lock().release(vm);
-                if let Err(error) = outcome.note(index, result) {
-                    if !waits {
-                        batch.unlock(place + 1, &locked);
-                    }
-                    return Err(error);
-                }
+                batch.unlock(place);
+                outcome.note(index, result)?;
             }
         }
         batch.written = outcome.written - written_before;
@@ -171,29 +168,26 @@ fn write_if_dirty<'a, M: Machine>(
     pfn: Pfn,
     contents: impl FnOnce() -> &'a mut [u8],
 ) -> Result<bool, IoError> {
-    let frame = vm.physical().frame(pfn);
-    if !begin_writing(frame) {
-        return Ok(false);
-    }
+    let Some(mut writing) = Writing::begin(vm.physical().frame(pfn)) else { return Ok(false) };
     // Where the file has become shorter there is nowhere to write it.
     let has_place = index < backing.length().div_ceil(Physical::<M>::PAGE as u64);
-    let result = if has_place {
+    if has_place {
         let page = contents();
         clear_tail::<M>(backing, index, page);
-        backing.write(index, page)
-    } else {
-        Ok(())
-    };
-    end_writing(frame, result.is_ok());
-    result.map(|()| has_place)
+        backing.write(index, page)?;
+    }
+    writing.is_written = true;
+    Ok(has_place)
 }
 
-/// Some pages that may hold what is not written yet, each with a reference. Dropping it gives those back and counts what
-/// was written.
+/// Some pages that may hold what is not written yet, each with a reference. Dropping it gives those back, and the locks
+/// that it still has, and counts what was written: so nobody waits for a backing that has panicked.
 struct Batch<'vm, M: Machine> {
     vm: &'vm Vm<M>,
     pages: [(u64, Pfn); BATCH],
     count: usize,
+    /// Which pages' folio locks it has.
+    locked: [bool; BATCH],
     /// Where to go on; `None` at the end.
     following: Option<u64>,
     written: u64,
@@ -202,7 +196,8 @@ struct Batch<'vm, M: Machine> {
 impl<'vm, M: Machine> Batch<'vm, M> {
     /// The first pages at or above `from` that may hold what is not in the backing yet.
     fn collect(vm: &'vm Vm<M>, inner: &Inner<M>, from: u64) -> Self {
-        let mut batch = Batch { vm, pages: [(0, Pfn(0)); BATCH], count: 0, following: Some(from), written: 0 };
+        let (pages, locked) = ([(0, Pfn(0)); BATCH], [false; BATCH]);
+        let mut batch = Batch { vm, pages, count: 0, locked, following: Some(from), written: 0 };
         let cx = Cx::enter(vm);
         for _ in 0..SCAN {
             let Some((index, _)) = batch.following.and_then(|from| inner.cache().next(&cx, from)) else {
@@ -228,38 +223,34 @@ impl<'vm, M: Machine> Batch<'vm, M> {
         batch
     }
 
-    fn pages(&self) -> &[(u64, Pfn)] {
-        &self.pages[..self.count]
-    }
-
-    /// Takes the folio locks that are free, and makes those pages' entries clean with one flush; which. Those for which
-    /// something else is to be waited for are not among them.
-    fn lock_and_clean(&self, inner: &Inner<M>) -> [bool; BATCH] {
-        let (mut locked, mut waits) = ([false; BATCH], [false; BATCH]);
+    /// Takes the folio locks that are free, and makes those pages' entries clean with one flush. Those for which
+    /// something else is to be waited for are left unlocked.
+    fn lock_and_clean(&mut self, inner: &Inner<M>) {
+        let mut waits = [false; BATCH];
         let cx = Cx::enter(self.vm);
         let mut batch = UnmapBatch::new(&cx);
-        for (place, &(_, pfn)) in self.pages().iter().enumerate() {
-            locked[place] = self.vm.physical().frame(pfn).folio_lock().try_acquire();
-            waits[place] = locked[place] && clean_entries(&cx, &mut batch, inner, pfn, None).is_some();
+        for (place, &(_, pfn)) in self.pages[..self.count].iter().enumerate() {
+            self.locked[place] = self.vm.physical().frame(pfn).folio_lock().try_acquire();
+            waits[place] = self.locked[place] && clean_entries(&cx, &mut batch, inner, pfn, None).is_some();
         }
         batch.flush();
-        self.unlock(0, &waits);
-        core::array::from_fn(|place| locked[place] && !waits[place])
+        (0..self.count).filter(|&place| waits[place]).for_each(|place| self.unlock(place));
     }
 
-    /// Releases what [`Batch::lock_and_clean`] took, from page `from` on.
-    fn unlock(&self, from: usize, locked: &[bool; BATCH]) {
-        for (&(_, pfn), _) in self.pages().iter().zip(locked).skip(from).filter(|(_, locked)| **locked) {
-            self.vm.physical().frame(pfn).folio_lock().release(self.vm);
+    /// Releases the folio lock of a page, if it has it.
+    fn unlock(&mut self, place: usize) {
+        if core::mem::take(&mut self.locked[place]) {
+            self.vm.physical().frame(self.pages[place].1).folio_lock().release(self.vm);
         }
     }
 }
 
 impl<M: Machine> Drop for Batch<'_, M> {
     fn drop(&mut self) {
+        (0..self.count).for_each(|place| self.unlock(place));
         let cx = Cx::enter(self.vm);
         cx.count(Event::PageOut, self.written);
-        for &(_, pfn) in self.pages() {
+        for &(_, pfn) in &self.pages[..self.count] {
             release(&cx, pfn);
         }
     }

@@ -5,9 +5,9 @@ use super::{Access, Advice, MapRequest, Place, RemapPlace, RemapRequest, Sharing
 use crate::arch::{Prot, X86_64};
 use crate::cpu::Cx;
 use crate::machine::{Asid, Machine, MemoryRange, RootLoad, Touch};
-use crate::object::{Backing, IoError};
+use crate::object::IoError;
 use crate::phys::Pfn;
-use crate::testing::{TestMachine, become_cpu, may_sleep};
+use crate::testing::{OnePage, TestMachine, become_cpu, may_sleep};
 use crate::{CpuSet, Error, Space, Vm};
 use core::cell::{Cell, RefCell};
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::SeqCst};
@@ -192,33 +192,6 @@ fn table(space: &Space<'_, Hooked>, address: u64, level: usize) -> Pfn {
     space.inner().table_at(&Cx::enter(space.vm()), address, level).pfn
 }
 
-/// A file of one page; a write asks somebody first, if it was told whom, and fails without an answer.
-#[derive(Default)]
-struct File {
-    word: Mutex<u64>,
-    ask: Mutex<Option<(Sender<()>, Receiver<()>)>>,
-}
-
-impl Backing for File {
-    fn length(&self) -> u64 {
-        may_sleep("Backing::length");
-        PAGE
-    }
-    fn read(&self, _index: u64, page: &mut [u8]) -> Result<(), IoError> {
-        may_sleep("Backing::read");
-        page.fill(0);
-        Ok(())
-    }
-    fn write(&self, _index: u64, page: &[u8]) -> Result<(), IoError> {
-        may_sleep("Backing::write");
-        if self.ask.lock().unwrap().as_ref().is_some_and(|(question, answer)| !ask(question, answer, LONG)) {
-            return Err(IoError);
-        }
-        *self.word.lock().unwrap() = page[..8].iter().rev().fold(0, |word, &byte| word << 8 | byte as u64);
-        Ok(())
-    }
-}
-
 /// A move must know of a table that a fault is about to make: its page was removed with the source.
 ///
 /// ```text
@@ -271,10 +244,10 @@ fn a_move_takes_along_the_table_that_a_fault_is_making() {
 
 /// Removes the only page of a mapped file by `remove`, while CPU 1 begins to write it back just before the flush.
 fn remove_while_cleaned(remove: impl FnOnce(&Space<'_, Hooked>, u64)) {
-    let file = File::default();
+    let file = OnePage::new();
     let vm = boot();
     let space = vm.create_space().expect("a space");
-    let object = vm.file(&file).expect("an object");
+    let object = vm.file(file.clone()).expect("an object");
     vm.switch_to(Some(&space));
     let shown = MapRequest::object(&object, 0, Sharing::Shared, PAGE, Prot::READ_WRITE);
     let at = space.map(&shown).expect("a mapping");
@@ -288,7 +261,7 @@ fn remove_while_cleaned(remove: impl FnOnce(&Space<'_, Hooked>, u64)) {
             start_cpu(1);
             assert!(comes(&begun, LONG), "the event does not happen");
             assert_eq!(object.write_back(), Ok(1));
-            assert_eq!(*file.word.lock().unwrap(), 8, "what was stored before the flush is not in the file");
+            assert_eq!(file.word(), 8, "what was stored before the flush is not in the file");
             send(&finish);
         });
         before(is(Event::Invalidate), move || {
@@ -320,46 +293,23 @@ fn a_store_before_the_flush_reaches_the_file() {
     remove_while_cleaned(|space, at| assert_eq!(space.map(&memory(at, PAGE)), Ok(at)));
 }
 
-/// A file of one page whose first writes fail; the very first waits a while for somebody to come.
-struct Failing {
-    failures: AtomicU32,
-    begun: Mutex<Option<Sender<()>>>,
-    word: AtomicU64,
-}
-
-impl Backing for Failing {
-    fn length(&self) -> u64 {
-        may_sleep("Backing::length");
-        PAGE
-    }
-    fn read(&self, _index: u64, page: &mut [u8]) -> Result<(), IoError> {
-        may_sleep("Backing::read");
-        page.fill(0);
-        Ok(())
-    }
-    fn write(&self, _index: u64, page: &[u8]) -> Result<(), IoError> {
-        may_sleep("Backing::write");
-        if let Some(begun) = self.begun.lock().unwrap().take() {
-            send(&begun);
-            thread::sleep(SHORT);
-        }
-        if self.failures.load(SeqCst) > 0 {
-            self.failures.fetch_sub(1, SeqCst);
-            return Err(IoError);
-        }
-        self.word.store(page[0] as u64, SeqCst);
-        Ok(())
-    }
-}
-
 /// Writes a page back while reclaim is writing it, and fails `failures` times; what comes of it, what is in the file then,
 /// and the same of a second write-back.
 fn write_back_beside_failing_reclaim(failures: u32) -> [(Result<u64, Error>, u64); 2] {
     let (begin, begun) = channel();
-    let file = Failing { failures: AtomicU32::new(failures), begun: Mutex::new(Some(begin)), word: AtomicU64::new(0) };
+    let (left, begin) = (AtomicU32::new(failures), Mutex::new(Some(begin)));
+    // The very first write waits a while for somebody to come.
+    let file = OnePage::asking(move || {
+        if let Some(begin) = begin.lock().unwrap().take() {
+            send(&begin);
+            thread::sleep(SHORT);
+        }
+        let fails = left.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_ok();
+        if fails { Err(IoError) } else { Ok(()) }
+    });
     let vm = boot();
     let space = vm.create_space().expect("a space");
-    let object = vm.file(&file).expect("an object");
+    let object = vm.file(file.clone()).expect("an object");
     let shown = MapRequest::object(&object, 0, Sharing::Shared, PAGE, Prot::READ_WRITE);
     let at = space.map(&shown).expect("a mapping");
     store(&space, at, 7);
@@ -368,11 +318,11 @@ fn write_back_beside_failing_reclaim(failures: u32) -> [(Result<u64, Error>, u64
         let cleaner = scope.spawn(move || {
             start_cpu(1);
             assert!(comes(&begun, LONG), "the page is not written by reclaim");
-            (object.write_back(), file.word.load(SeqCst))
+            (object.write_back(), file.word())
         });
         space.advise(at, PAGE, Advice::PageOut).expect("no error");
         let first = cleaner.join().expect("no panic");
-        [first, (object.write_back(), file.word.load(SeqCst))]
+        [first, (object.write_back(), file.word())]
     })
 }
 
@@ -397,17 +347,20 @@ fn a_write_that_fails_in_reclaim_is_made_good_or_reported() {
 /// ```
 #[test]
 fn a_backing_may_fault_in_the_range_that_loses_it() {
-    let file = File::default();
+    let ((question, asked), (answer, answered)) = (channel(), channel());
+    let server = Mutex::new((question, answered));
+    let file = OnePage::asking(move || {
+        let (question, answered) = &*server.lock().unwrap();
+        if ask(question, answered, LONG) { Ok(()) } else { Err(IoError) }
+    });
     let vm = boot();
     let space = vm.create_space().expect("a space");
     space.map(&memory(BASE, 2 * LEAF)).expect("a mapping");
-    let object = vm.file(&file).expect("an object");
+    let object = vm.file(file.clone()).expect("an object");
     let shown = MapRequest::object(&object, 0, Sharing::Shared, PAGE, Prot::READ_WRITE);
     space.map(&shown.at(Place::Fixed(BASE))).expect("a mapping");
     store(&space, BASE, 7);
     drop(object);
-    let ((question, asked), (answer, answered)) = (channel(), channel());
-    *file.ask.lock().unwrap() = Some((question, answered));
     thread::scope(|scope| {
         let space = &space;
         scope.spawn(move || {
@@ -418,7 +371,7 @@ fn a_backing_may_fault_in_the_range_that_loses_it() {
         });
         space.map(&memory(BASE, 2 * LEAF)).expect("a mapping");
     });
-    assert_eq!(*file.word.lock().unwrap(), 7, "the fault waits for the operation that waits for it");
+    assert_eq!(file.word(), 7, "the fault waits for the operation that waits for it");
     assert_eq!(word(&space, BASE + LEAF), Some(1));
 }
 

@@ -5,11 +5,10 @@ mod policy;
 mod reach;
 
 use crate::arch::{Arch, Prot, Tiny, X86_64, X86_64La57};
-use crate::object::{Backing, IoError};
 use crate::ops::{
     Access, Advice, FaultError, FaultKind, MapFlags, MapRequest, Place, RemapPlace, RemapRequest, Sharing,
 };
-use crate::testing::TestMachine;
+use crate::testing::{OnePage, TestMachine};
 use crate::{Error, Space, Vm};
 use std::vec::Vec;
 
@@ -183,30 +182,15 @@ fn many_classes_in_one_leaf_spill_and_return() {
 
 #[test]
 fn what_a_process_stored_to_a_file_is_written_after_its_end() {
-    /// A page that takes what is written to it.
-    struct File;
-    impl Backing for File {
-        fn length(&self) -> u64 {
-            PAGE
-        }
-        fn read(&self, _: u64, page: &mut [u8]) -> Result<(), IoError> {
-            page.fill(0);
-            Ok(())
-        }
-        fn write(&self, _: u64, page: &[u8]) -> Result<(), IoError> {
-            assert_eq!(page[0], 7);
-            Ok(())
-        }
-    }
-    let vm = vm::<X86_64>();
-    let object = vm.file(&File).expect("an object");
+    let (vm, file) = (vm::<X86_64>(), OnePage::new());
+    let object = vm.file(file.clone()).expect("an object");
     let space = vm.create_space().expect("a space");
     let shown = MapRequest::object(&object, 0, Sharing::Shared, PAGE, Prot::READ_WRITE);
     let at = space.map(&shown).expect("a mapping");
     store(&space, at, 7).expect("a store");
     // Nobody has looked at the entry until the process ends.
     drop(space);
-    assert_eq!(object.write_back(), Ok(1));
+    assert_eq!((object.write_back(), file.word()), (Ok(1), 7));
 }
 
 #[test]

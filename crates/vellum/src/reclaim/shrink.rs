@@ -9,7 +9,7 @@ use crate::guard::Guard;
 use crate::machine::Machine;
 use crate::object;
 use crate::ops::swap_in::leave_cache_locked;
-use crate::phys::{Kind, Pfn, folio};
+use crate::phys::{Frame, Kind, Pfn, folio};
 use crate::rmap::{Into, Name, Unmapped, renew_if_accessed};
 use crate::stat::Event;
 use crate::swap;
@@ -58,17 +58,30 @@ pub(crate) fn shrink<M: Machine>(vm: &Vm<M>, list: &Isolated<LENGTH>, choice: Ch
 /// Reclaims one list of pages from `source`. Candidates that are in use take no place in the list: the flush is to
 /// serve as many pages as it can.
 pub(super) fn shrink_from<M: Machine>(vm: &Vm<M>, source: &mut Source<'_, M>, choice: Choice) -> u64 {
-    let mut pages: [Option<Page<'_, M>>; LENGTH] = [const { None }; LENGTH];
-    let mut freed = unmap(vm, source, choice, &mut pages);
-    for page in pages.iter_mut().flatten() {
+    let mut pages = Pages { vm, list: [const { None }; LENGTH] };
+    let mut freed = unmap(vm, source, choice, &mut pages.list);
+    for page in pages.list.iter_mut().flatten() {
         // One after the other: the device may be slow, and the pages' locks are needed.
         write(vm, page);
     }
     let cx = Cx::enter(vm);
-    for page in pages.iter_mut().filter_map(Option::take) {
+    for page in pages.list.iter_mut().filter_map(Option::take) {
         freed += u64::from(finish(&cx, page));
     }
     freed
+}
+
+/// Pages between the two phases. Dropping it puts back what is left, so that nobody waits for a backing or a device that
+/// has panicked.
+struct Pages<'vm, M: Machine> {
+    vm: &'vm Vm<M>,
+    list: [Option<Page<'vm, M>>; LENGTH],
+}
+
+impl<M: Machine> Drop for Pages<'_, M> {
+    fn drop(&mut self) {
+        self.list.iter_mut().filter_map(Option::take).for_each(|page| put_back(&Cx::enter(self.vm), page));
+    }
 }
 
 /// The first phase: those that can go are unmapped, until there are enough of them, with one flush; and those of them
@@ -221,12 +234,13 @@ fn write<M: Machine>(vm: &Vm<M>, page: &mut Page<'_, M>) {
             if Cx::enter(vm).save_tags(slot, page.pfn).is_err() {
                 return;
             }
+            let refused = Refused(frame);
             if M::guard(Guard::DirtyClearedFirst) {
                 frame.clear_flags(folio::DIRTY);
             }
             let is_refused = swap::write_page(vm, slot, page.early.unwrap_or(page.pfn)).is_err();
-            if is_refused && M::guard(Guard::RefusedStaysDirty) {
-                frame.set_flags(folio::DIRTY);
+            if !is_refused || !M::guard(Guard::RefusedStaysDirty) {
+                core::mem::forget(refused);
             }
             if !is_refused && !M::guard(Guard::DirtyClearedFirst) {
                 frame.clear_flags(folio::DIRTY);
@@ -236,6 +250,15 @@ fn write<M: Machine>(vm: &Vm<M>, page: &mut Page<'_, M>) {
     }
     if let Some(copy) = page.early.take() {
         Cx::enter(vm).free_frame(copy);
+    }
+}
+
+/// A page that is being written to its slot: dropping this marks it as stored to, also if the device has panicked.
+struct Refused<'a, M: Machine>(&'a Frame<M>);
+
+impl<M: Machine> Drop for Refused<'_, M> {
+    fn drop(&mut self) {
+        self.0.set_flags(folio::DIRTY);
     }
 }
 

@@ -159,7 +159,7 @@ fn a_space_of_its_own_line_has_its_own_pages() {
 #[test]
 fn pages_of_files_and_their_copies_are_found() {
     let vm = boot::<Tiny>();
-    let file = vm.file(&Ones).expect("memory");
+    let file = vm.file(Ones).expect("memory");
     let parent = vm.create_space().expect("memory");
     for (at, sharing) in [(A0, Sharing::Private), (B0, Sharing::Shared), (C0, Sharing::Private)] {
         let request = MapRequest::object(&file, 2 * PAGE, sharing, 4 * PAGE, Prot::READ_WRITE).at(Place::Fixed(at));
@@ -326,7 +326,7 @@ fn accessed_marks_are_taken_from_all_entries() {
 #[test]
 fn what_a_failed_unmapping_has_taken_is_flushed() {
     let vm = boot::<X86_64>();
-    let file = vm.file(&Ones).expect("memory");
+    let file = vm.file(Ones).expect("memory");
     let space = vm.create_space().expect("memory");
     let request = MapRequest::object(&file, 0, Sharing::Shared, PAGE, Prot::READ_WRITE).at(Place::Fixed(A0));
     space.map(&request).expect("room");
@@ -358,7 +358,7 @@ fn what_a_failed_unmapping_has_taken_is_flushed() {
 #[test]
 fn write_back_makes_every_entry_clean() {
     let vm = boot::<X86_64>();
-    let file = vm.file(&Ones).expect("memory");
+    let file = vm.file(Ones).expect("memory");
     let parent = vm.create_space().expect("memory");
     for at in [A0, B0] {
         let request = MapRequest::object(&file, 0, Sharing::Shared, PAGE, Prot::READ_WRITE).at(Place::Fixed(at));
@@ -393,7 +393,7 @@ fn map_in_pieces<'vm>(space: &TestSpace<'vm, X86_64>, file: &Object<'vm, TestMac
 #[test]
 fn a_place_of_several_classes_is_visited_once() {
     let vm = boot::<X86_64>();
-    let file = vm.file(&Ones).expect("memory");
+    let file = vm.file(Ones).expect("memory");
     let spaces: Vec<_> = (0..3).map(|_| vm.create_space().expect("memory")).collect();
     for space in &spaces {
         map_in_pieces(space, &file);

@@ -107,35 +107,74 @@ mod tests {
     use crate::arch::Prot;
     use crate::cpu::Cx;
     use crate::ops::{MapRequest, Sharing};
+    use crate::space::Inner;
     use crate::testing::{TestMachine, become_cpu};
     use crate::vm::Vm;
+    use core::ptr::NonNull;
+    use core::sync::atomic::Ordering::SeqCst;
+    use std::thread::{self, Scope, ScopedJoinHandle};
+
+    type Space<'vm> = crate::Space<'vm, TestMachine>;
+
+    /// A space at its end, which stands still until a walk leaves the space.
+    struct AtEnd<'s> {
+        space: &'s Inner<TestMachine>,
+        end: ScopedJoinHandle<'s, ()>,
+    }
+
+    impl<'s> AtEnd<'s> {
+        /// Has CPU `cpu` end a space; returns when no walk finds its way in any more.
+        fn begin(scope: &'s Scope<'s, '_>, cpu: usize, space: Space<'s>) -> Self {
+            assert!(space.inner().pin(), "it is not at its end yet");
+            // SAFETY: the walk keeps it.
+            let inner: &'s Inner<TestMachine> = unsafe { NonNull::from(space.inner()).as_ref() };
+            let end = scope.spawn(move || {
+                become_cpu(cpu);
+                drop(space);
+            });
+            while inner.number_of_end().is_none() {
+                thread::yield_now();
+            }
+            AtEnd { space: inner, end }
+        }
+
+        fn finish(self) {
+            self.space.unpin();
+            self.end.join().expect("no panic");
+        }
+    }
 
     /// Ends count that are of a space which shows the object and had begun before; when they are over, none does.
     #[test]
     fn ends_that_begin_later_are_not_waited_for() {
         become_cpu(0);
-        let vm = Vm::new(TestMachine::with(&[(0x100, 500, 0)], &[0])).expect("a machine that boots");
+        let vm = Vm::new(TestMachine::with(&[(0x100, 500, 0)], &[0; 3])).expect("a machine that boots");
         let objects = [(); 2].map(|()| vm.shared_memory(1).expect("memory"));
         let (shared, private) = (vm.create_space().expect("memory"), vm.create_space().expect("memory"));
         for (space, sharing) in [(&shared, Sharing::Shared), (&private, Sharing::Private)] {
             let request = MapRequest::object(&objects[0], 0, sharing, 4096, Prot::READ_WRITE);
             space.map(&request).expect("room");
         }
-        let is_awaited = |object: usize, which| Cx::enter(&vm).end_under_way(objects[object].inner(), which).is_some();
+        let what = |object: usize, which| Cx::enter(&vm).end_under_way(objects[object].inner(), which);
+        let is_awaited = |object, which| what(object, which).is_some();
         let ends = vm.spaces().ends();
-        let begin = |space: &crate::Space<'_, TestMachine>| {
-            let cx = Cx::enter(&vm);
-            space.inner().begin_end(&cx);
-            space.inner().end_walks(&cx);
-        };
-        begin(&private);
-        assert!(!is_awaited(0, None), "nobody stores to the object through a private mapping");
-        let before = ends.begun();
-        begin(&shared);
-        assert!(is_awaited(0, None) && is_awaited(0, Some(ends.begun())));
-        assert!(!is_awaited(0, Some(before)), "it began later");
-        assert!(!is_awaited(1, None), "it does not show the other object");
-        drop(shared);
-        assert!(!is_awaited(0, None), "it is over");
+        thread::scope(|scope| {
+            assert!(!ends.is_any_under_way() && !is_awaited(0, None));
+            let private = AtEnd::begin(scope, 1, private);
+            assert!(ends.is_any_under_way());
+            assert!(!is_awaited(0, None), "nobody stores to the object through a private mapping");
+            let before = ends.begun();
+            let shared = AtEnd::begin(scope, 2, shared);
+            assert!(is_awaited(0, None) && is_awaited(0, Some(ends.begun())));
+            assert!(!is_awaited(0, Some(before)), "it began later");
+            assert!(!is_awaited(1, None), "it does not show the other object");
+            let awaited = what(0, None).expect("an end under way");
+            assert_eq!(ends.done.load(SeqCst), awaited.0, "who waits does not sleep");
+            private.finish();
+            assert_ne!(ends.done.load(SeqCst), awaited.0, "one more is over, and who waits sleeps on");
+            assert!(is_awaited(0, None) && ends.is_any_under_way(), "the other is not over");
+            shared.finish();
+            assert!(!is_awaited(0, None) && !ends.is_any_under_way(), "it is over");
+        });
     }
 }

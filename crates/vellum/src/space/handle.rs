@@ -15,7 +15,6 @@ use crate::structure::holds;
 use crate::sync::{AtomicU32, AtomicU64, Rank, RawLock};
 use crate::tlb::SpaceTlb;
 use crate::vm::Vm;
-use core::marker::PhantomData;
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering::{AcqRel, Relaxed, SeqCst};
 
@@ -125,13 +124,10 @@ impl<M: Machine> Spaces<M> {
 /// A counted handle to an address space.
 ///
 /// Cloning counts one more; the last drop ends the space: its memory is freed at once, every CPU that still has it
-/// loaded leaves it, so no user code may run in it then. Dropping may sleep when it ends the last use of a file with
-/// modified pages.
+/// loaded leaves it, so no user code may run in it then. Dropping may sleep when it ends the last use of a file.
 pub struct Space<'vm, M: Machine> {
     vm: &'vm Vm<M>,
     inner: NonNull<Inner<M>>,
-    /// Invariant: a space maps files whose backings live for `'vm`, so it must not pass for one of a shorter lifetime.
-    _backings: PhantomData<fn(&'vm ()) -> &'vm ()>,
 }
 
 // SAFETY: the space is shared state that is accessed through atomics and locks, on any CPU.
@@ -142,16 +138,23 @@ unsafe impl<M: Machine> Sync for Space<'_, M> {}
 impl<M: Machine> Clone for Space<'_, M> {
     fn clone(&self) -> Self {
         self.inner().handles.fetch_add(1, Relaxed);
-        Space { vm: self.vm, inner: self.inner, _backings: PhantomData }
+        Space { vm: self.vm, inner: self.inner }
     }
 }
 
 impl<M: Machine> Drop for Space<'_, M> {
     fn drop(&mut self) {
+        /// The structure, which is freed also if the backing of a file panics that comes to its end here.
+        struct Structure<'a, 'vm, M: Machine>(&'a Space<'vm, M>);
+        impl<M: Machine> Drop for Structure<'_, '_, M> {
+            fn drop(&mut self) {
+                self.0.free();
+            }
+        }
         if self.inner().handles.fetch_sub(1, AcqRel) == 1 {
             self.inner().unregister(&Cx::enter(self.vm));
+            let _structure = Structure(self);
             self.inner().end(self.vm);
-            self.free();
         }
     }
 }
@@ -202,7 +205,7 @@ impl<'vm, M: Machine> Space<'vm, M> {
             space.line(vm, cpu).cursor.store(super::place::arena::<M::Arch>(cpu, vm.cpu_count()).0, Relaxed);
         }
         space.register(&cx, parent);
-        Ok(Space { vm, inner, _backings: PhantomData })
+        Ok(Space { vm, inner })
     }
 
     /// The youngest space older than the one with identity `id`.
@@ -222,7 +225,7 @@ impl<'vm, M: Machine> Space<'vm, M> {
             });
             // Without a handle it is about to end.
             if let Some(inner) = found {
-                return Some(Space { vm, inner, _backings: PhantomData });
+                return Some(Space { vm, inner });
             }
         }
     }

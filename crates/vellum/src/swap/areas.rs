@@ -8,6 +8,7 @@ use crate::arch::SwapSlot;
 use crate::cpu::Cx;
 use crate::guard::Guard;
 use crate::machine::Machine;
+use crate::moved::Moved;
 use crate::phys::FrameArray;
 use crate::sync::{AtomicU32, AtomicU64, RawLock};
 use crate::vm::Vm;
@@ -84,7 +85,7 @@ pub(super) struct Area<M> {
     pub(super) id: AreaId,
     pub(super) priority: i16,
     /// The device, which lives until the last pin is gone; none for an area in memory.
-    pub(super) device: Option<NonNull<dyn SwapDevice>>,
+    pub(super) device: Option<Moved<dyn SwapDevice>>,
     pub(super) arrays: Arrays<M>,
     /// `Rank::Swap`: taking clusters.
     pub(super) lock: RawLock<M>,
@@ -141,8 +142,8 @@ impl<M: Machine> Drop for Swap<M> {
             let area = with_exposed_provenance::<Area<M>>(*entry.area.get_mut() as usize);
             // SAFETY: an address in the table is 0 or that of an area; nobody else has the instance any more.
             if let Some(device) = unsafe { area.as_ref() }.and_then(|area| area.device) {
-                // SAFETY: the device was moved to where it is when the area was switched on, and is used by nobody.
-                unsafe { device.drop_in_place() };
+                // SAFETY: the area still has it, and it is used by nobody.
+                unsafe { device.drop_with_instance() };
             }
         }
     }
@@ -150,7 +151,7 @@ impl<M: Machine> Drop for Swap<M> {
 
 impl<M: Machine> Area<M> {
     /// A new area, not in the table yet: without a number.
-    pub(super) fn new(serial: u64, priority: i16, device: Option<NonNull<dyn SwapDevice>>, arrays: Arrays<M>) -> Self {
+    pub(super) fn new(serial: u64, priority: i16, device: Option<Moved<dyn SwapDevice>>, arrays: Arrays<M>) -> Self {
         Area {
             _link: [const { AtomicU64::new(0) }; 2],
             id: AreaId { number: 0, serial },
@@ -329,7 +330,7 @@ impl<M: Machine> AreaPin<'_, M> {
     /// The device of the area.
     pub(super) fn device(&self) -> Option<&dyn SwapDevice> {
         // SAFETY: the device is dropped after the last pin is gone.
-        self.area()?.device.map(|device| unsafe { device.as_ref() })
+        self.area()?.device.map(|device| unsafe { device.get() })
     }
 }
 

@@ -41,22 +41,37 @@ pub(crate) fn bring_in<M: Machine>(vm: &Vm<M>, slot: SwapSlot) -> Result<SwapIn,
 /// As [`bring_in`], without the neighbours.
 pub(crate) fn bring_one<M: Machine>(vm: &Vm<M>, slot: SwapSlot) -> Result<SwapIn, PageError> {
     let Some(pfn) = enter_cache(&Cx::enter(vm), slot)? else { return Ok(SwapIn::LookAgain) };
-    let result = read_page(vm, slot, pfn);
-    let cx = Cx::enter(vm);
-    let frame = vm.physical().frame(pfn);
-    if result.is_ok() {
-        frame.set_flags(folio::UP_TO_DATE);
-    } else if result == Err(SwapError::Corrupt) {
-        // The place cannot be trusted.
-        cx.swap_mark_bad(slot);
+    let mut reading = Reading { vm, slot, pfn, result: Err(SwapError::Io) };
+    reading.result = read_page(vm, slot, pfn);
+    reading.result.map(|()| SwapIn::Read).map_err(|_| PageError::Io { index: slot.offset() })
+}
+
+/// A page of the swap cache that is being read, with a reference and its folio lock. Ends on every way out, so that nobody
+/// waits for a device that has panicked.
+struct Reading<'a, M: Machine> {
+    vm: &'a Vm<M>,
+    slot: SwapSlot,
+    pfn: Pfn,
+    result: Result<(), SwapError>,
+}
+
+impl<M: Machine> Drop for Reading<'_, M> {
+    fn drop(&mut self) {
+        let cx = Cx::enter(self.vm);
+        let frame = self.vm.physical().frame(self.pfn);
+        if self.result.is_ok() {
+            frame.set_flags(folio::UP_TO_DATE);
+        } else if self.result == Err(SwapError::Corrupt) {
+            // The place cannot be trusted.
+            cx.swap_mark_bad(self.slot);
+        }
+        if self.result.is_err() && cx.swap_detach(self.slot, self.pfn, 0) {
+            // The cache's reference; this one's is dropped below.
+            frame.put();
+        }
+        frame.folio_lock().release(self.vm);
+        release(&cx, self.pfn);
     }
-    if result.is_err() && cx.swap_detach(slot, pfn, 0) {
-        // The cache's reference; the caller's is dropped below.
-        frame.put();
-    }
-    frame.folio_lock().release(vm);
-    release(&cx, pfn);
-    result.map(|()| SwapIn::Read).map_err(|_| PageError::Io { index: slot.offset() })
 }
 
 /// Puts a new page into the cache for `slot`, with a reference and its folio lock for the caller; `None` if one is

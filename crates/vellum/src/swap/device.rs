@@ -1,6 +1,7 @@
 //! What the embedder implements: a device that pages are kept on.
 
 use crate::object::IoError;
+use core::ops::Deref;
 
 /// A device for swap: that many pages, each of which can be written and read.
 ///
@@ -23,7 +24,8 @@ pub trait SwapDevice: Send + Sync {
     fn write(&self, page: u64, from: &[u8]) -> Result<(), IoError>;
 }
 
-impl<D: SwapDevice + ?Sized> SwapDevice for &D {
+/// What leads to a device is one: a reference, a `Box`, an `Arc`.
+impl<P: Deref<Target: SwapDevice> + Send + Sync> SwapDevice for P {
     fn pages(&self) -> u64 {
         (**self).pages()
     }

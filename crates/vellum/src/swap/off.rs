@@ -32,12 +32,18 @@ impl<M: Machine> Vm<M> {
     /// [`Error::Invalid`] if there is no such area or somebody is switching it off already. [`Error::OutOfMemory`] if
     /// memory does not take what is in it: then the area stays on, with what is left.
     pub fn swap_off(&self, area: AreaId) -> Result<(), Error> {
-        self.begin_off(area)?;
-        let result = self.empty_and_end(area);
-        if result.is_err() {
-            self.cancel_off(area);
+        /// Leaves the area on, also if its device has panicked.
+        struct Off<'vm, M: Machine>(&'vm Vm<M>, AreaId);
+        impl<M: Machine> Drop for Off<'_, M> {
+            fn drop(&mut self) {
+                self.0.cancel_off(self.1);
+            }
         }
-        result
+        self.begin_off(area)?;
+        let off = Off(self, area);
+        self.empty_and_end(area)?;
+        core::mem::forget(off);
+        Ok(())
     }
 
     fn empty_and_end(&self, area: AreaId) -> Result<(), Error> {

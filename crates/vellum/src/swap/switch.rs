@@ -7,14 +7,13 @@ use crate::arch::{Arch, SwapSlot};
 use crate::cpu::Cx;
 use crate::error::Error;
 use crate::machine::Machine;
+use crate::moved::{Moved, Room};
 use crate::phys::FrameArray;
 use crate::sync::{Rank, fence};
 use crate::vm::Vm;
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 
-/// The greatest alignment of a device: that of slab objects.
-const ALIGN_MAX: usize = 64;
 /// Slots looked at before the core is left for a moment.
 const LOOK: u64 = 4096;
 
@@ -23,22 +22,19 @@ impl<M: Machine> Vm<M> {
     /// those of equal priority in turns.
     ///
     /// The device is moved into the core's memory, and dropped when the area is switched off or the instance is
-    /// dropped: pass a small handle of it. A reference with static lifetime is one. Uses 24 to 32 bytes of memory a
-    /// page.
+    /// dropped: pass a small handle of it. An `Arc` is one, and a reference with static lifetime. Uses 24 to 32 bytes of
+    /// memory a page.
     ///
     /// # Errors
     /// [`Error::OutOfMemory`]; [`Error::ZeroLength`] for an empty device; [`Error::Invalid`] if the handle is larger
     /// than 2048 bytes or aligned to more than 64, the device too large, or there are 32 areas already. Nothing has
     /// changed, and the handle was dropped.
     pub fn swap_on<D: SwapDevice + 'static>(&self, device: D, priority: i16) -> Result<AreaId, Error> {
-        if align_of::<D>() > ALIGN_MAX {
-            return Err(Error::Invalid { what: "alignment of a swap device" });
-        }
         let pages = device.pages();
-        let place = Cx::enter(self).slab_alloc(size_of::<D>())?.cast::<D>();
-        // SAFETY: the slab object is large enough, aligned, and nobody else's.
-        unsafe { place.write(device) };
-        self.add_area(pages, Some(place), priority).inspect_err(|_| self.drop_device(place))
+        let room = Room::new(self, "size or alignment of a swap device")?;
+        let device = room.fill(device, |device| device as NonNull<dyn SwapDevice>);
+        // SAFETY: no area has the device.
+        self.add_area(pages, Some(device), priority).inspect_err(|_| unsafe { device.end(self) })
     }
 
     /// Adds a swap area of `pages` pages without a device: its slots live in the compressed tier alone, and hold what
@@ -146,7 +142,8 @@ impl<M: Machine> Vm<M> {
             entry.area.store(0, Release);
         }
         if let Some(device) = device {
-            self.drop_device(device);
+            // SAFETY: the area is in no table, and nobody has a pin of it; it is taken apart once, by who has closed it.
+            unsafe { device.end(self) };
         }
         // SAFETY: an area is retired once, below, by who has set its state to `CLOSING`.
         let area = unsafe { pointer.cast::<Area<M>>().as_ref() };
@@ -164,7 +161,7 @@ impl<M: Machine> Vm<M> {
         }
     }
 
-    fn add_area(&self, pages: u64, device: Option<NonNull<dyn SwapDevice>>, priority: i16) -> Result<AreaId, Error> {
+    fn add_area(&self, pages: u64, device: Option<Moved<dyn SwapDevice>>, priority: i16) -> Result<AreaId, Error> {
         if pages == 0 {
             return Err(Error::ZeroLength { what: "swap area" });
         }
@@ -199,15 +196,6 @@ impl<M: Machine> Vm<M> {
         entry.area.store((&raw mut *area).expose_provenance() as u64, Release);
         entry.users.store(0, Release);
         Ok(id)
-    }
-
-    /// Drops a device and frees its memory; nobody uses it any more. It may sleep: without a [`Cx`].
-    fn drop_device(&self, device: NonNull<dyn SwapDevice>) {
-        // SAFETY: the device was moved there when the area was switched on, and is dropped once, by who takes it away.
-        let bytes = unsafe { size_of_val(device.as_ref()) };
-        // SAFETY: as above.
-        unsafe { device.drop_in_place() };
-        Cx::enter(self).slab_free(device.cast(), bytes);
     }
 }
 

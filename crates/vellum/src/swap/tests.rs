@@ -1,6 +1,7 @@
 //! Tests of swap on a host-backed machine: slots, then the cache, contents, tags; `switch` has those of switching on
-//! and off.
+//! and off, `panics` those of devices that panic.
 
+mod panics;
 mod switch;
 
 use super::clusters::CLUSTER;

@@ -5,12 +5,14 @@ use super::op::{Length, Spot};
 use super::pool::Pool;
 use super::relief::{Relief, SwapArea};
 use super::{Settings, Stats};
+use crate::contract::Opened;
 use crate::host::Host;
 use crate::hosted::Hosted;
 use crate::model::oracle::Oracle;
 use crate::model::{Limits, Model, ObjectId, SpaceId};
 use rustc_hash::FxHashMap;
 use std::mem::ManuallyDrop;
+use std::sync::Arc;
 use vellum::arch::Arch;
 use vellum::ops::Access;
 use vellum::space::stack_guard_pages;
@@ -35,7 +37,7 @@ pub(super) struct ObjectPair<'h, A: Arch> {
 /// Both sides.
 pub(super) struct World<'h, A: Arch> {
     pub(super) hosted: &'h Hosted<A>,
-    files: &'h [PatternFile],
+    files: &'h [Arc<PatternFile>],
     files_used: usize,
     pub(super) oracle: Oracle,
     pub(super) pool: Pool,
@@ -57,14 +59,19 @@ pub(super) struct World<'h, A: Arch> {
 
 /// The files every sequence finds; the last ones take the place of the first when those are replaced.
 /// Where pages of files can be evicted they end with a page: what is stored behind the end is lost or not.
-pub(super) fn files<A: Arch>(settings: &Settings) -> Vec<PatternFile> {
+pub(super) fn files<A: Arch>(settings: &Settings) -> Vec<Arc<PatternFile>> {
     let page = 1 << A::PAGE_SHIFT;
     let short = 2 * page + if settings.relief.is_some() { 0 } else { 10 };
-    (0..8).map(|number| PatternFile::new(number, if number % 2 == 0 { short } else { 9 * page })).collect()
+    let length = |number| if number % 2 == 0 { short } else { 9 * page };
+    (0..8).map(|number| Arc::new(PatternFile::new(number, length(number)))).collect()
 }
 
 impl<'h, A: Arch> World<'h, A> {
-    pub(super) fn new(hosted: &'h Hosted<A>, files: &'h [PatternFile], settings: &Settings) -> Result<Self, Error> {
+    pub(super) fn new(
+        hosted: &'h Hosted<A>,
+        files: &'h [Arc<PatternFile>],
+        settings: &Settings,
+    ) -> Result<Self, Error> {
         let guard_pages = stack_guard_pages::<A>();
         let limits = Limits::of::<A>(guard_pages);
         let model = settings.quirk.map_or_else(|| Model::new(limits), |quirk| Model::with_quirk(limits, quirk));
@@ -123,7 +130,7 @@ impl<'h, A: Arch> World<'h, A> {
 
     fn new_file(&mut self) -> Result<Option<ObjectPair<'h, A>>, Error> {
         let Some(file) = self.files.get(self.files_used) else { return Ok(None) };
-        let core = ManuallyDrop::new(self.hosted.vm().file(file)?);
+        let core = ManuallyDrop::new(self.hosted.vm().file(Opened::of(file))?);
         let number = file.number();
         let model = self.model().file(core.length(), Box::new(move |index, page| fill(number, index, page)));
         self.file_models.push((self.files_used, model));
@@ -202,7 +209,7 @@ impl<'h, A: Arch> World<'h, A> {
         pages
     }
 
-    /// Ends everything. What was stored to files must have reached them.
+    /// Ends everything. What was stored to files must have reached them, and the core must have let go of them.
     pub(super) fn finish(mut self) -> Result<Stats, String> {
         for pair in self.spaces.drain(..) {
             drop(ManuallyDrop::into_inner(pair.core));
@@ -271,6 +278,9 @@ impl<'h, A: Arch> World<'h, A> {
     fn check_files(&self) -> Result<(), String> {
         let mut page = vec![0; 1 << A::PAGE_SHIFT];
         for &(file, model) in &self.file_models {
+            if Arc::strong_count(&self.files[file]) > 1 {
+                return Err(format!("the core keeps file {file}, whose object is at its end"));
+            }
             for (index, expected) in self.oracle.model.written_pages(model) {
                 self.files[file].page(index, &mut page);
                 let used = self.files[file].used_bytes(index, page.len());

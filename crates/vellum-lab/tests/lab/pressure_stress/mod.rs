@@ -451,7 +451,7 @@ fn stress<A: Arch>(operations: u64, seed: u64, compressed_frames: u64) {
     vm.set_compressed_limit(compressed_frames);
     let area = Mutex::new(Some(vm.swap_on(device(), 0).expect("an area")));
     let memory = vm.shared_memory(files::PAGES).expect("memory");
-    let [file, changing] = [&file_backing, &changing_backing].map(|backing| vm.file(backing).expect("memory"));
+    let [file, changing] = [&file_backing, &changing_backing].map(|backing| vm.file(backing.clone()).expect("memory"));
     let objects = [memory, file, changing];
     let spaces = [vm.create_space().expect("memory")];
     let ([memory, file, changing], common) = (objects.each_ref(), &spaces[0]);

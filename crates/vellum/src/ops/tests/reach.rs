@@ -188,10 +188,9 @@ fn words_are_changed_atomically() {
 
 #[test]
 fn what_the_kernel_stores_to_a_file_is_written_back() {
-    static DISK: std::sync::OnceLock<Disk> = std::sync::OnceLock::new();
-    let disk = DISK.get_or_init(Disk::default);
+    let disk = Disk::default();
     let vm = vm::<X86_64>();
-    let file = vm.file(disk).expect("an object");
+    let file = vm.file(disk.clone()).expect("an object");
     let space = vm.create_space().expect("a space");
     let map = |sharing| MapRequest::object(&file, 0, sharing, 2 * PAGE, Prot::READ_WRITE);
     let shared = space.map(&map(Sharing::Shared)).expect("a mapping");

@@ -1,0 +1,68 @@
+//! Devices that panic: nobody waits for them, and nothing is lost that they were not asked to keep.
+
+use super::*;
+use crate::arch::Prot;
+use crate::ops::{Advice, MapRequest};
+use crate::testing::user::{load, store};
+
+/// A device which panics at the next transfer, if it was told to.
+#[derive(Clone)]
+struct Panicking(Device, Arc<AtomicBool>);
+
+impl Panicking {
+    fn transfer(&self) {
+        assert!(!self.1.swap(false, SeqCst), "as the test wants");
+    }
+}
+
+impl SwapDevice for Panicking {
+    fn pages(&self) -> u64 {
+        self.0.pages()
+    }
+
+    fn read(&self, page: u64, into: &mut [u8]) -> Result<(), IoError> {
+        self.transfer();
+        self.0.read(page, into)
+    }
+
+    fn write(&self, page: u64, from: &[u8]) -> Result<(), IoError> {
+        self.transfer();
+        self.0.write(page, from)
+    }
+}
+
+#[test]
+fn nobody_waits_for_a_device_that_panicked() {
+    const COUNT: u64 = 8;
+    let vm = boot::<X86_64>();
+    let device = Panicking(Device::new(100), Arc::default());
+    let area = vm.swap_on(device.clone(), 0).expect("an area");
+    let space = vm.create_space().expect("a space");
+    let length = COUNT * PAGE as u64;
+    let at = space.map(&MapRequest::anonymous(length, Prot::READ_WRITE)).expect("room");
+    let address = |page| at + page * PAGE as u64;
+    let panics = |body: &(dyn Fn() + Sync)| {
+        let run = || {
+            become_cpu(1);
+            device.1.store(true, SeqCst);
+            body();
+        };
+        assert!(thread::scope(|scope| scope.spawn(run).join()).is_err(), "it does not panic");
+    };
+    let put_out = || space.advise(at, length, Advice::PageOut).expect("it is mapped");
+    for byte in 1..4 {
+        (0..COUNT).for_each(|page| store(&space, address(page), byte + page as u8).expect("a page"));
+        panics(&put_out);
+        assert_eq!(space.rss().anonymous, COUNT, "what could not be written is back");
+        put_out();
+        assert_eq!(space.rss().anonymous, 0);
+        panics(&|| _ = load(&space, at));
+        (0..COUNT).for_each(|page| assert_eq!(load(&space, address(page)), Ok(byte + page as u8)));
+    }
+    put_out();
+    panics(&|| vm.swap_off(area).expect("no error"));
+    vm.swap_off(area).expect("it is on still");
+    assert_eq!((device.0.handles(), space.rss().anonymous), (1, COUNT));
+    drop(space);
+    check_empty(&vm);
+}
