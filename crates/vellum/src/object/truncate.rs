@@ -19,7 +19,6 @@ use crate::space::apply::zap;
 use crate::sync::fence;
 use crate::tlb::Gather;
 use crate::vm::Vm;
-use core::ops::ControlFlow;
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering::SeqCst;
 
@@ -77,21 +76,28 @@ fn drop_pages<M: Machine>(vm: &Vm<M>, inner: &Inner<M>, first: u64) {
     }
 }
 
-/// Removes the entries of all mappings of the object that show its pages from `first` on, or private copies of them.
+/// Removes the entries of all mappings of the object that show its pages from `first` on, or private copies of them. In
+/// rounds, until no mapping has come meanwhile: fork may have brought entries there. The core is left in between.
 fn unmap_from<M: Machine>(vm: &Vm<M>, inner: &Inner<M>, first: u64) {
-    let cx = Cx::enter(vm);
-    // Pages have left the cache before entries are looked for.
-    fence::<M>(SeqCst);
-    let _ = cx.each_class_of(inner, &mut |class| {
-        let Some(within) = class.space else { return ControlFlow::Continue(()) };
-        // SAFETY: the class was found in this section, see `rmap::walk`.
-        let within = unsafe { within.as_ref() };
-        if within.pin() {
-            unmap_in(&cx, within, inner, first, class.delta);
-            within.unpin();
+    let mut known = 0;
+    loop {
+        let cx = Cx::enter(vm);
+        // Pages have left the cache before entries are looked for.
+        fence::<M>(SeqCst);
+        let newest = cx.each_class_since(inner, known, &mut |class| {
+            let Some(within) = class.space else { return };
+            // SAFETY: the class was found in this section, see `rmap::walk`.
+            let within = unsafe { within.as_ref() };
+            if within.pin() {
+                unmap_in(&cx, within, inner, first, class.delta);
+                within.unpin();
+            }
+        });
+        if newest == known || !M::guard(Guard::ChainReread) {
+            return;
         }
-        ControlFlow::Continue(())
-    });
+        known = newest;
+    }
 }
 
 /// As [`unmap_from`], of what `space` maps with difference `delta`.
