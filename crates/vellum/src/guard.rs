@@ -286,6 +286,8 @@ guards! {
     ChainReread,
     /// Classes that lead to one place stand side by side on their chains. (B22)
     PlacesTogether,
+    /// A move leaves behind what is being cut off. (F11)
+    CutLeftBehind,
     /// Write-back makes clean what it had to wait for, too. (B7)
     BusyMadeClean,
     /// Write-back writes no page that has left its file. (F11)

@@ -741,7 +741,7 @@ mod tests {
         met(&cx, &object, |class| like = Some(*class));
         let like = like.expect("a class");
         let mut held = [16, 24, 40].map(|delta| hold(&cx, &like, delta));
-        for changed in 0..held.len() {
+        for changed in [0, 1, 2] {
             let mut turn = 0;
             let found = met(&cx, &object, |_| {
                 for _ in 0..2 {
