@@ -282,8 +282,12 @@ guards! {
     /// A walk visits an entry once if it can, and ends where nothing else can show the page, not when it has visited as
     /// many entries as there were. (F16)
     WalkedToTheEnd,
-    /// Classes that come while a walk goes through them are visited too. (F4)
+    /// Truncation unmaps where the object has come to be mapped meanwhile, too. (F11)
     ChainReread,
+    /// Classes that lead to one place stand side by side on their chains. (B22)
+    PlacesTogether,
+    /// A move leaves behind what is being cut off. (F11)
+    CutLeftBehind,
     /// Write-back makes clean what it had to wait for, too. (B7)
     BusyMadeClean,
     /// Write-back writes no page that has left its file. (F11)

@@ -1,7 +1,7 @@
-//! B22, beside mprotect: a walk for write-back goes from one class that shows the file to the next, the youngest first. A
-//! mapping gets a new class, at the head of the chain, which was passed; its old one leaves the chain before it is come to.
-//! If the walk does not look at the head again, it never comes to the mapping, and the write-back returns before the file
-//! has what was stored there.
+//! B22, beside mprotect: a walk for write-back goes from one class that shows the file to the next, the youngest place
+//! first. A mapping gets a new class; its old one leaves the chain before the walk comes to it. If the new one has come to
+//! the head of the chain, not to where the old one was, the walk never comes to the mapping, and the write-back returns
+//! before the file has what was stored there.
 
 use vellum::Guard;
 use vellum_lab::explore::Bound;
@@ -14,7 +14,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     id: "B22P",
     title: "write-back misses a mapping whose class changes",
     thread: "S1",
-    guards: &[Guard::ChainReread],
+    guards: &[Guard::PlacesTogether],
     invariants: &["I-DIRTY"],
     bound: Bound { preemptions: 1, surprises: 1 },
     start: |cpu| {

@@ -10,7 +10,7 @@ use crate::arch::{Prot, X86_64};
 use crate::cpu::Cx;
 use crate::error::Error;
 use crate::machine::Machine;
-use crate::ops::{MapRequest, Sharing};
+use crate::ops::{MapRequest, Place, RemapPlace, RemapRequest, Sharing};
 use crate::phys::{Kind, Pfn};
 use crate::stat::Event;
 use crate::sync::{Rank, RawLock};
@@ -444,6 +444,38 @@ fn a_page_beyond_a_new_end_is_not_written() {
     assert_eq!(object.write_back(), Ok(3));
     drop(object);
     check_empty(&vm);
+}
+
+/// As beside truncation, which finds nothing at the new place if it has looked there.
+#[test]
+fn a_move_leaves_behind_what_is_being_cut_off() {
+    const PAGE: u64 = 4096;
+    let vm = boot(256);
+    for (sharing, cut_from) in
+        [(Sharing::Shared, 3), (Sharing::Private, 3), (Sharing::Private, 1), (Sharing::Shared, 5)]
+    {
+        let (object, space) = (vm.shared_memory(8).expect("memory"), vm.create_space().expect("memory"));
+        let (old, new) = (16 * PAGE, 600 * PAGE);
+        let request = MapRequest::object(&object, PAGE, sharing, 4 * PAGE, Prot::READ_WRITE);
+        space.map(&request.at(Place::Fixed(old))).expect("room");
+        (0..4).for_each(|page| user::store(&space, old + page * PAGE, 1).expect("memory"));
+        object.inner().cut_from.store(cut_from, SeqCst);
+        let request = RemapRequest {
+            old,
+            old_length: 4 * PAGE,
+            new_length: 4 * PAGE,
+            place: RemapPlace::Fixed(new),
+            keep_old: false,
+        };
+        space.remap(&request).expect("room");
+        object.inner().cut_from.store(u64::MAX, SeqCst);
+        let shows = |at: u64, page: u64| space.translate(at + page * PAGE).is_some();
+        for page in 0..4 {
+            // The mapping begins with the object's second page.
+            assert_eq!((shows(old, page), shows(new, page)), (false, page + 1 < cut_from), "{sharing:?} {page}");
+        }
+        vm.audit().expect("a sound machine");
+    }
 }
 
 #[test]

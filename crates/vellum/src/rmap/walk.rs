@@ -95,12 +95,18 @@ impl<M: Machine> Name<M> {
 }
 
 /// Visits the entries that `seek` means of the page called `name`, each under its leaf's lock, until `visit` breaks off
-/// or there is no further place to look. While nothing changes, each is visited once; one that `visit` leaves as it was
-/// may be visited again if something moves meanwhile. So visits are no count of entries.
+/// or there is no further place to look. While nothing changes, each is visited once, unless it is left as it was and the
+/// space maps two objects privately with the same difference. One that `visit` leaves as it was may be visited again if
+/// something moves meanwhile. So visits are no count of entries.
 ///
-/// What is there from the beginning to the end is found, also if it moves meanwhile (F4), and if fork copies it: the
-/// copy is made under the lock of the parent's leaf, which is visited first, in a table that hangs in the child by then
-/// (F1).
+/// What is there from the beginning to the end is found, whatever becomes of the rights there (B22). If it is of an
+/// anonymous page, it is found also if it moves meanwhile (F4), and if fork copies it: the copy is made under the lock of
+/// the parent's leaf, which is visited first, in a table that hangs in the child by then (F1). An entry of an object's
+/// page that moves may be missed. Nobody relies on it: who unmaps the page asks its mapping count, and a move notes with
+/// the page that it was stored to, for write-back (B22).
+///
+/// What a walk does is bounded by the places that there are ([`Cx::each_class_within`]), and by the moves in a space
+/// meanwhile, each of which makes it look there once more.
 pub(crate) fn walk<'a, M: Machine>(
     cx: &'a Cx<'_, M>,
     name: &Name<M>,
@@ -108,101 +114,66 @@ pub(crate) fn walk<'a, M: Machine>(
     visit: &mut Visit<'_, 'a, M>,
 ) -> ControlFlow<()> {
     cx.count(Event::RmapWalk, 1);
-    let mut looked = Looked::new();
     match *name {
         Name::Anonymous { owner, offset } => each_descendant(cx, owner, &mut |space| {
-            between_moves(cx, space, &mut || {
-                looked.forget(space);
-                let is_copy = offset & COPY_OF_OBJECT != 0;
-                let offset = offset & !COPY_OF_OBJECT;
-                if !is_copy {
-                    look(cx, space, offset, 0, seek, visit)?;
-                }
-                // Where parts of the space's anonymous memory were moved to, or what private mappings of objects show.
-                cx.each_class_within(space, &mut |class| {
-                    if class.object.is_some() != is_copy || !class.is_private() || !looked.add(space, class.delta) {
-                        return ControlFlow::Continue(());
-                    }
-                    look(cx, space, offset, class.delta, seek, visit)
-                })
-            })
+            between_moves(cx, space, &mut || walk_space(cx, space, offset, seek, visit))
         }),
-        Name::Object { object, index } => {
-            // SAFETY: the caller's promise.
-            let object = unsafe { object.as_ref() };
-            cx.each_class_of(object, &mut |class| {
-                let Some(space) = class.space else { return ControlFlow::Continue(()) };
-                // SAFETY: the class was found in this section, so slots of its space had it: the space is freed after
-                // a grace period.
-                let space = unsafe { space.as_ref() };
-                if !seek.is_of(class) || looked.has(space, class.delta) {
-                    return ControlFlow::Continue(());
-                }
-                between_moves(cx, space, &mut || {
-                    if space.has_moved() {
-                        looked.forget(space);
-                    }
-                    looked.add(space, class.delta);
-                    look(cx, space, index, class.delta, seek, visit)?;
-                    if !space.has_moved() {
-                        return ControlFlow::Continue(());
-                    }
-                    // The mapping may have been moved to where a class says that the walk has passed.
-                    cx.each_class_within(space, &mut |other| {
-                        let is_of_object = other.object.is_some_and(|other| core::ptr::eq(other.as_ptr(), object));
-                        if !is_of_object || !seek.is_of(other) || !looked.add(space, other.delta) {
-                            return ControlFlow::Continue(());
-                        }
-                        look(cx, space, index, other.delta, seek, visit)
-                    })
-                })
-            })
-        }
+        // SAFETY: the caller's promise.
+        Name::Object { object, index } => walk_object(cx, unsafe { object.as_ref() }, index, seek, visit),
     }
 }
 
-/// Places a walk remembers to have looked at.
-const PLACES: usize = 8;
-
-/// Where a walk has looked last, so that it does not look again because several classes lead there, such as those of a
-/// mapping of which a part was protected. What is forgotten is looked at again, which does no harm.
-struct Looked {
-    /// A space, by its identity, and the difference between addresses and offsets.
-    places: [(u64, u64); PLACES],
-    /// How many were added, ever.
-    count: usize,
+/// Walks an anonymous page's places in one space.
+fn walk_space<'a, M: Machine>(
+    cx: &'a Cx<'_, M>,
+    space: &'a Inner<M>,
+    offset: u64,
+    seek: Seek,
+    visit: &mut Visit<'_, 'a, M>,
+) -> ControlFlow<()> {
+    let is_copy = offset & COPY_OF_OBJECT != 0;
+    let offset = offset & !COPY_OF_OBJECT;
+    if !is_copy {
+        look(cx, space, offset, 0, seek, visit)?;
+    }
+    // Where parts of the space's anonymous memory were moved to, or what private mappings of objects show.
+    let mut last = None;
+    cx.each_class_within(space, &mut |class| {
+        if class.object.is_some() != is_copy || !class.is_private() || is_same::<M>(&mut last, space, class.delta) {
+            return ControlFlow::Continue(());
+        }
+        look(cx, space, offset, class.delta, seek, visit)
+    })
 }
 
-impl Looked {
-    fn new() -> Self {
-        Looked { places: [(0, 0); PLACES], count: 0 }
-    }
-
-    fn known(&self) -> &[(u64, u64)] {
-        &self.places[..self.count.min(PLACES)]
-    }
-
-    fn has<M: Machine>(&self, space: &Inner<M>, delta: u64) -> bool {
-        M::guard(Guard::WalkedToTheEnd) && self.known().contains(&(space.id(), delta))
-    }
-
-    /// Remembers a place; whether it was not known.
-    fn add<M: Machine>(&mut self, space: &Inner<M>, delta: u64) -> bool {
-        let is_new = !self.has(space, delta);
-        if is_new {
-            self.places[self.count % PLACES] = (space.id(), delta);
-            self.count += 1;
+/// Walks the places of page `index` of an object.
+fn walk_object<'a, M: Machine>(
+    cx: &'a Cx<'_, M>,
+    object: &object::Inner<M>,
+    index: u64,
+    seek: Seek,
+    visit: &mut Visit<'_, 'a, M>,
+) -> ControlFlow<()> {
+    let mut last = None;
+    cx.each_class_of(object, &mut |class| {
+        let Some(space) = class.space else { return ControlFlow::Continue(()) };
+        // SAFETY: the class was found in this section, so slots of its space had it: the space is freed after a grace
+        // period.
+        let space = unsafe { space.as_ref() };
+        if !seek.is_of(class) || is_same::<M>(&mut last, space, class.delta) {
+            return ControlFlow::Continue(());
         }
-        is_new
-    }
+        look(cx, space, index, class.delta, seek, visit)
+    })
+}
 
-    /// Forgets the places of a space, whose entries may have moved.
-    fn forget<M: Machine>(&mut self, space: &Inner<M>) {
-        // No space has this identity.
-        const NOWHERE: (u64, u64) = (u64::MAX, 0);
-        let known = self.count.min(PLACES);
-        self.places[..known].iter_mut().filter(|(id, _)| *id == space.id()).for_each(|place| *place = NOWHERE);
-    }
+/// Whether a class leads to the place `last`, where the one before led; else it is that from now on. Classes that lead to
+/// one place follow each other, such as those of a mapping of which a part was protected.
+#[inline(always)]
+fn is_same<'a, M: Machine>(last: &mut Option<(&'a Inner<M>, u64)>, space: &'a Inner<M>, delta: u64) -> bool {
+    let is_same = last.is_some_and(|(known, difference)| core::ptr::eq(known, space) && difference == delta);
+    *last = Some((space, delta));
+    is_same && M::guard(Guard::WalkedToTheEnd)
 }
 
 /// Visits the entries that show page `pfn` until `visit` says no; how many it was content with. The caller has the folio

@@ -11,6 +11,18 @@
 //! of that space and, if they have one, of the object: so the classes are what reverse mapping finds a page's addresses
 //! by, and need no second structure that says who maps what. They leave the chains with their last slot. Chains change
 //! under the registry's lock; readers follow them without, within a read-side section.
+//!
+//! Classes that lead to one *place* stand side by side, those that are equal but for what may change in place: rights,
+//! advice, policy. The first class of a place comes to the head of the chain, each further one in front of those of its
+//! place. So who follows a chain once, from the head as he finds it to the end, meets each place that has a class all
+//! the time, however often slots there change their class, and comes to an end, however often they do (B22).
+//!
+//! *Meets each place.* As long as the classes of a place lie ahead of the reader, so do those that come, since they come
+//! in front of the first of them, and he is not between two. If he stands on a record that has left the chain, he sees
+//! what followed as it was when that left: what he sees is of a time no earlier than what he has seen before.
+//!
+//! *Comes to an end.* No place comes ahead of him, only to the head. Of a place ahead he meets the classes that are there
+//! when he gets to it, and none that come later.
 
 use crate::arch::{Arch, Prot, flag_set};
 use crate::cpu::Cx;
@@ -126,14 +138,22 @@ impl<M: Machine> Attributes<M> {
             | (self.policy.to_bits() as u64) << POLICY_SHIFT
     }
 
-    /// By identities, not addresses: where something lies in memory does not decide what the core does.
+    /// Whether the two lead to the same place, where reverse mapping looks for the same pages.
+    fn leads_where(&self, other: &Self) -> bool {
+        let place = |class: &Self| (class.space, class.object, class.delta, class.is_private());
+        self.space.is_some() && place(self) == place(other)
+    }
+
+    /// By identities, not addresses: where something lies in memory does not decide what the core does. Classes that lead
+    /// to one place have one hash, so that they find each other.
     fn hash(&self) -> usize {
         // SAFETY: the class has a reference to its object, and slots of its space or an operation in it; whoever is
         // about to make the class has both.
         let (object, space) = unsafe {
             (self.object.map_or(0, |object| object.as_ref().id()), self.space.map_or(0, |space| space.as_ref().id()))
         };
-        let mix = (self.bits() ^ object.rotate_left(20) ^ self.delta.rotate_left(40) ^ space.rotate_left(50))
+        let bits = if self.space.is_some() { 0 } else { self.bits() };
+        let mix = (bits ^ object.rotate_left(20) ^ self.delta.rotate_left(40) ^ space.rotate_left(50))
             .wrapping_mul(0x9e37_79b9_7f4a_7c15);
         (mix >> 40) as usize
     }
@@ -173,7 +193,7 @@ struct Record<M> {
     epoch: AtomicU64<M>,
     /// Address of the space; 0 for none.
     space: AtomicU64<M>,
-    /// How many classes had been put on chains when it was: those in front of it on a chain have more.
+    /// How many places had come to chains when its place did: those in front of it on a chain have more.
     age: AtomicU64<M>,
     /// Next of the hash chain, or of the queue of records given up; identity, 0 ends it.
     next: AtomicU32<M>,
@@ -194,6 +214,21 @@ impl<M> Record<M> {
     }
 }
 
+impl<M: Machine> Record<M> {
+    fn attributes(&self) -> Attributes<M> {
+        let bits = self.bits.load(Relaxed);
+        Attributes {
+            prot: Prot(bits as u8 & 7),
+            max_prot: Prot((bits >> 8) as u8 & 7),
+            flags: ClassFlags((bits >> 16) as u16),
+            policy: Policy::from_bits((bits >> POLICY_SHIFT) as u32),
+            object: NonNull::new(core::ptr::with_exposed_provenance_mut(self.object.load(Relaxed) as usize)),
+            delta: self.delta.load(Relaxed),
+            space: space_at(self.space.load(Relaxed)),
+        }
+    }
+}
+
 /// The registry of counted classes.
 pub(crate) struct Classes<M> {
     lock: RawLock<M>,
@@ -201,8 +236,8 @@ pub(crate) struct Classes<M> {
     root: AtomicU64<M>,
     /// Frame + 1 of the hash buckets.
     buckets: AtomicU64<M>,
-    /// How many classes were put on chains, ever.
-    chained: AtomicU64<M>,
+    /// How many places have come to chains, ever.
+    places: AtomicU64<M>,
     /// First identity never used.
     fresh: AtomicU32<M>,
     /// Queue of records given up: oldest and youngest.
@@ -216,7 +251,7 @@ impl<M: Machine> Classes<M> {
             lock: RawLock::new(),
             root: AtomicU64::new(0),
             buckets: AtomicU64::new(0),
-            chained: AtomicU64::new(0),
+            places: AtomicU64::new(0),
             fresh: AtomicU32::new(STORED),
             queue_head: AtomicU32::new(0),
             queue_tail: AtomicU32::new(0),
@@ -244,9 +279,9 @@ impl<M: Machine> Cx<'_, M> {
     }
 
     fn stored_attributes(&self, id: ClassId) -> Attributes<M> {
-        let Some(record) = self.record(id) else {
-            // A torn read; the sequence count will say so.
-            return Attributes {
+        // Without a record it was a torn read; the sequence count will say so.
+        self.record(id).map_or(
+            Attributes {
                 prot: Prot::NONE,
                 max_prot: Prot::NONE,
                 flags: ClassFlags::NONE,
@@ -254,18 +289,9 @@ impl<M: Machine> Cx<'_, M> {
                 object: None,
                 delta: 0,
                 space: None,
-            };
-        };
-        let bits = record.bits.load(Relaxed);
-        Attributes {
-            prot: Prot(bits as u8 & 7),
-            max_prot: Prot((bits >> 8) as u8 & 7),
-            flags: ClassFlags((bits >> 16) as u16),
-            policy: Policy::from_bits((bits >> POLICY_SHIFT) as u32),
-            object: NonNull::new(core::ptr::with_exposed_provenance_mut(record.object.load(Relaxed) as usize)),
-            delta: record.delta.load(Relaxed),
-            space: space_at(record.space.load(Relaxed)),
-        }
+            },
+            Record::attributes,
+        )
     }
 
     /// The class with `attributes`, held once by the caller: every successful call wants a
@@ -285,10 +311,16 @@ impl<M: Machine> Cx<'_, M> {
         let buckets = self.buckets()?;
         let bucket = &buckets[attributes.hash() % buckets.len()];
         let mut id = ClassId(bucket.load(Relaxed));
+        // The youngest class of the place: buckets, as chains, have the youngest first.
+        let mut sibling = None;
         while let Some(record) = self.record(id) {
-            if self.stored_attributes(id) == *attributes {
+            let known = record.attributes();
+            if known == *attributes {
                 record.count.fetch_add(1, Relaxed);
                 return Ok(id);
+            }
+            if sibling.is_none() && attributes.leads_where(&known) && M::guard(Guard::PlacesTogether) {
+                sibling = Some((id, record));
             }
             id = ClassId(record.next.load(Relaxed));
         }
@@ -306,27 +338,36 @@ impl<M: Machine> Cx<'_, M> {
             // SAFETY: the caller holds a reference to the object it asks for.
             unsafe { object.as_ref() }.get();
         }
-        self.chain(id, record, attributes);
+        self.chain(id, record, attributes, sibling);
         Ok(id)
     }
 
-    /// Puts a new record on the chains it belongs to.
-    fn chain(&self, id: ClassId, record: &Record<M>, attributes: &Attributes<M>) {
-        let chained = &self.vm().classes().chained;
-        chained.add_owned(1);
-        record.age.store(chained.load(Relaxed), Relaxed);
+    /// Puts a new record on the chains it belongs to: in front of `sibling`, the first of its place, or at the head.
+    fn chain(
+        &self,
+        id: ClassId,
+        record: &Record<M>,
+        attributes: &Attributes<M>,
+        sibling: Option<(ClassId, &Record<M>)>,
+    ) {
+        let places = &self.vm().classes().places;
+        places.add_owned(u64::from(sibling.is_none()));
+        record.age.store(sibling.map_or(places, |(_, sibling)| &sibling.age).load(Relaxed), Relaxed);
         for chain in Chain::BOTH {
             let Some(head) = chain.head(attributes) else { continue };
             let links = record.links(chain);
-            let next = head.load(Relaxed);
-            links.next.store(next, Relaxed);
-            links.previous.store(0, Relaxed);
-            if let Some(next) = self.record(ClassId(next)) {
+            let (next, previous) = match sibling {
+                Some((first, sibling)) => (first, ClassId(sibling.links(chain).previous.load(Relaxed))),
+                None => (ClassId(head.load(Relaxed)), ClassId::NONE),
+            };
+            links.next.store(next.0, Relaxed);
+            links.previous.store(previous.0, Relaxed);
+            if let Some(next) = self.record(next) {
                 next.links(chain).previous.store(id.0, Relaxed);
             }
             // Sequentially consistent: a walk that looks for pages of this class is to find it, if it looks after the
             // pages came (F4).
-            head.swap(id.0, SeqCst);
+            self.record(previous).map_or(head, |previous| &previous.links(chain).next).swap(id.0, SeqCst);
         }
     }
 
@@ -352,41 +393,50 @@ impl<M: Machine> Cx<'_, M> {
         object: &object::Inner<M>,
         visit: &mut dyn FnMut(&Attributes<M>) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
-        self.each_chained(Chain::Object, &object.classes, visit)
+        self.each_chained(Chain::Object, ClassId(object.classes.load(SeqCst)), 0, visit)
     }
 
-    /// Calls `visit` with each class of `space` that shows an object or moved memory, until it breaks off. The chain
-    /// may change meanwhile: what was on it before and stays is visited, and so is what a slot says at the end that said
-    /// a class of the chain all the time.
+    /// Calls `visit` with each class that shows `object` at a place which has come to the chain since this returned
+    /// `known`; at any place, if that is 0. What to give it the next time: the same, if no place has come meanwhile.
+    pub(crate) fn each_class_since(
+        &self,
+        object: &object::Inner<M>,
+        known: u64,
+        visit: &mut dyn FnMut(&Attributes<M>),
+    ) -> u64 {
+        let first = ClassId(object.classes.load(SeqCst));
+        let _ = self.each_chained(Chain::Object, first, known, &mut |class| {
+            visit(class);
+            ControlFlow::Continue(())
+        });
+        self.record(first).map_or(0, |record| record.age.load(Relaxed)).max(known)
+    }
+
+    /// Calls `visit` with each class of `space` that shows an object or moved memory, until it breaks off; those that lead
+    /// to one place one after the other. The chain may change meanwhile: a place that has a class of the chain from before
+    /// to the end is visited, be it by another class than before. Ends, whatever comes: see the module.
     pub(crate) fn each_class_within(
         &self,
         space: &Inner<M>,
         visit: &mut dyn FnMut(&Attributes<M>) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
-        self.each_chained(Chain::Space, &space.classes, visit)
+        self.each_chained(Chain::Space, ClassId(space.classes.load(SeqCst)), 0, visit)
     }
 
+    /// Follows a chain from `first`, its head, as far as places are younger than `known`.
     fn each_chained(
         &self,
         chain: Chain,
-        head: &AtomicU32<M>,
+        first: ClassId,
+        known: u64,
         visit: &mut dyn FnMut(&Attributes<M>) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
-        let mut known = 0;
-        loop {
-            let mut id = ClassId(head.load(SeqCst));
-            let youngest = self.record(id).map_or(0, |record| record.age.load(Relaxed));
-            while let Some(record) = self.record(id).filter(|record| record.age.load(Relaxed) > known) {
-                visit(&self.stored_attributes(id))?;
-                id = ClassId(record.links(chain).next.load(Acquire));
-            }
-            // Those that have come since stand in front of what was passed. A slot may have got one of them before its
-            // old class was come to, which then was on the chain no longer.
-            if youngest <= known || !M::guard(Guard::ChainReread) {
-                return ControlFlow::Continue(());
-            }
-            known = youngest;
+        let mut id = first;
+        while let Some(record) = self.record(id).filter(|record| record.age.load(Relaxed) > known) {
+            visit(&record.attributes())?;
+            id = ClassId(record.links(chain).next.load(SeqCst));
         }
+        ControlFlow::Continue(())
     }
 
     /// The class with `attributes`, which exists: the caller holds it. Not held once more.
@@ -595,5 +645,195 @@ impl Chain {
                 Chain::Space => Some(&space.as_ref().classes),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Attributes, ClassFlags};
+    use crate::arch::Prot;
+    use crate::cpu::Cx;
+    use crate::object::Object;
+    use crate::ops::{MapRequest, Place, Sharing};
+    use crate::space::{ClassId, Space};
+    use crate::testing::{TestMachine, become_cpu};
+    use crate::vm::Vm;
+    use core::ops::ControlFlow;
+    use std::vec::Vec;
+
+    const PAGE: u64 = 4096;
+
+    fn boot() -> Vm<TestMachine> {
+        become_cpu(0);
+        Vm::new(TestMachine::with(&[(0x100, 500, 0)], &[0])).expect("a machine that boots")
+    }
+
+    /// Maps page 0 of the object on.
+    fn map<'vm>(space: &Space<'vm, TestMachine>, object: &Object<'vm, TestMachine>, at: u64, pages: u64) {
+        let request = MapRequest::object(object, 0, Sharing::Shared, pages * PAGE, Prot::READ_WRITE);
+        space.map(&request.at(Place::Fixed(at * PAGE))).expect("room");
+    }
+
+    /// Places and rights of the classes of an object, in the order in which they are met. `meanwhile` is called with each.
+    fn met(
+        cx: &Cx<'_, TestMachine>,
+        object: &Object<'_, TestMachine>,
+        mut meanwhile: impl FnMut(&Attributes<TestMachine>),
+    ) -> Vec<(u64, Prot)> {
+        let mut met = Vec::new();
+        let _ = cx.each_class_of(object.inner(), &mut |class| {
+            met.push((class.delta, class.prot));
+            assert!(met.len() < 100, "no end");
+            meanwhile(class);
+            ControlFlow::Continue(())
+        });
+        met
+    }
+
+    /// A mapping as `protect` leaves it: the new class is held, then the old one is let go of.
+    fn protect(cx: &Cx<'_, TestMachine>, held: &mut ClassId, prot: Prot) {
+        let new = cx.intern(&cx.attributes(*held).with_prot(prot)).expect("memory");
+        cx.release_class(*held, 1);
+        *held = new;
+    }
+
+    /// The class of a mapping that is to be, held.
+    fn hold(cx: &Cx<'_, TestMachine>, like: &Attributes<TestMachine>, delta: u64) -> ClassId {
+        cx.intern(&Attributes { delta, ..*like }).expect("memory")
+    }
+
+    #[test]
+    fn classes_of_one_place_stand_side_by_side() {
+        let vm = boot();
+        let (object, space) = (vm.shared_memory(8).expect("memory"), vm.create_space().expect("memory"));
+        map(&space, &object, 16, 3);
+        map(&space, &object, 32, 1);
+        space.protect(17 * PAGE, PAGE, Prot::READ).expect("rights");
+        // A mapping of its own that leads to the place of the first.
+        let request = MapRequest::object(&object, 3 * PAGE, Sharing::Shared, PAGE, Prot::NONE);
+        space.map(&request.at(Place::Fixed(19 * PAGE))).expect("room");
+        let cx = Cx::enter(&vm);
+        let expected = [(32, Prot::READ_WRITE), (16, Prot::NONE), (16, Prot::READ), (16, Prot::READ_WRITE)];
+        assert_eq!(met(&cx, &object, |_| {}), expected);
+        let mut in_space = Vec::new();
+        let _ = cx.each_class_within(space.inner(), &mut |class| {
+            in_space.push((class.delta, class.prot));
+            ControlFlow::Continue(())
+        });
+        assert_eq!(in_space, expected);
+        drop(cx);
+        space.unmap(18 * PAGE, PAGE).expect("a mapping");
+        space.unmap(17 * PAGE, PAGE).expect("a mapping");
+        vm.audit().expect("a sound machine");
+        space.protect(16 * PAGE, PAGE, Prot::READ).expect("rights");
+        let expected = [(32, Prot::READ_WRITE), (16, Prot::READ), (16, Prot::NONE)];
+        assert_eq!(met(&Cx::enter(&vm), &object, |_| {}), expected);
+    }
+
+    /// Wherever the reader is: a place whose class is another each time is met once, and does not keep him.
+    #[test]
+    fn a_place_that_changes_its_class_is_met_and_keeps_nobody() {
+        let vm = boot();
+        let (object, space) = (vm.shared_memory(8).expect("memory"), vm.create_space().expect("memory"));
+        map(&space, &object, 32, 1);
+        let cx = Cx::enter(&vm);
+        let mut like = None;
+        met(&cx, &object, |class| like = Some(*class));
+        let like = like.expect("a class");
+        let mut held = [16, 24, 40].map(|delta| hold(&cx, &like, delta));
+        for changed in [0, 1, 2] {
+            let mut turn = 0;
+            let found = met(&cx, &object, |_| {
+                for _ in 0..2 {
+                    turn += 1;
+                    let prot = [Prot::READ, Prot::NONE, Prot::READ_WRITE][turn % 3];
+                    protect(&cx, &mut held[changed], prot);
+                }
+            });
+            assert_eq!(found.iter().map(|(delta, _)| *delta).collect::<Vec<_>>(), [40, 24, 16, 32]);
+        }
+        held.iter().for_each(|class| cx.release_class(*class, 1));
+    }
+
+    /// Shared and private mappings of an object are not looked for together, so they are two places, though at the same
+    /// difference: who passes by the classes of one does not miss the other.
+    #[test]
+    fn a_private_place_is_not_hidden_by_a_shared_one() {
+        let vm = boot();
+        let (object, space) = (vm.shared_memory(8).expect("memory"), vm.create_space().expect("memory"));
+        map(&space, &object, 32, 1);
+        let cx = Cx::enter(&vm);
+        let mut like = None;
+        met(&cx, &object, |class| like = Some(*class));
+        let shared = like.expect("a class");
+        let private = Attributes { flags: ClassFlags::NONE, ..shared };
+        for first in [shared, private] {
+            let mut other = hold(&cx, if first.is_private() { &shared } else { &private }, 40);
+            let held = hold(&cx, &first, 40);
+            let mut has_met = false;
+            let _ = cx.each_class_of(object.inner(), &mut |class| {
+                if class.delta == 40 && class.is_private() == first.is_private() {
+                    protect(&cx, &mut other, Prot::READ);
+                } else if class.delta == 40 {
+                    has_met = true;
+                }
+                ControlFlow::Continue(())
+            });
+            assert!(has_met);
+            [other, held].iter().for_each(|class| cx.release_class(*class, 1));
+        }
+    }
+
+    /// As many classes as a mapping may have come and go; some slots say one, some another.
+    #[test]
+    fn a_place_of_several_classes_keeps_nobody() {
+        let vm = boot();
+        let (object, space) = (vm.shared_memory(8).expect("memory"), vm.create_space().expect("memory"));
+        map(&space, &object, 32, 1);
+        let cx = Cx::enter(&vm);
+        let mut like = None;
+        met(&cx, &object, |class| like = Some(*class));
+        let like = like.expect("a class");
+        let mut slots = [Prot::NONE, Prot::READ].map(|prot| {
+            let mut held = hold(&cx, &like, 32);
+            protect(&cx, &mut held, prot);
+            held
+        });
+        let mut turn = 0;
+        // Back to the oldest class of the place, and to another: one of the two always lies before it.
+        let found = met(&cx, &object, |_| {
+            let (slot, prot) = (turn % 2, [Prot::NONE, Prot::READ][turn % 2]);
+            protect(&cx, &mut slots[slot], Prot::READ_WRITE);
+            protect(&cx, &mut slots[slot], prot);
+            turn += 1;
+        });
+        assert!(found.len() <= 3, "{found:?}");
+        slots.iter().for_each(|class| cx.release_class(*class, 1));
+    }
+
+    #[test]
+    fn a_place_that_comes_is_told_and_a_class_is_not() {
+        let vm = boot();
+        let (object, space) = (vm.shared_memory(8).expect("memory"), vm.create_space().expect("memory"));
+        map(&space, &object, 16, 2);
+        map(&space, &object, 32, 2);
+        let since = |known| {
+            let mut met = Vec::new();
+            let newest = Cx::enter(&vm)
+                .each_class_since(object.inner(), known, &mut |class| met.push((class.delta, class.prot)));
+            (met, newest)
+        };
+        let (all, first) = since(0);
+        assert_eq!(all, [(32, Prot::READ_WRITE), (16, Prot::READ_WRITE)]);
+        space.protect(16 * PAGE, PAGE, Prot::READ).expect("rights");
+        space.protect(32 * PAGE, PAGE, Prot::READ).expect("rights");
+        assert_eq!(since(first), (Vec::new(), first));
+        map(&space, &object, 48, 2);
+        space.protect(48 * PAGE, PAGE, Prot::READ).expect("rights");
+        let (new, second) = since(first);
+        assert_eq!(new, [(48, Prot::READ), (48, Prot::READ_WRITE)]);
+        space.unmap(48 * PAGE, 2 * PAGE).expect("a mapping");
+        assert_eq!(since(second), (Vec::new(), second));
+        assert_eq!(since(0).0.len(), 4);
     }
 }

@@ -389,11 +389,6 @@ impl<M: Machine> Inner<M> {
         false
     }
 
-    /// Whether entries have ever moved within the space.
-    pub(crate) fn has_moved(&self) -> bool {
-        self.moves_begun.load(SeqCst) != 0
-    }
-
     /// Which of all ends of spaces that of this one is, once no walk finds its way in any more.
     pub(super) fn number_of_end(&self) -> Option<u32> {
         (self.walks.load(SeqCst) & ENDING != 0).then(|| self.end_number.load(Relaxed))

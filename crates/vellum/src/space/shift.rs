@@ -4,7 +4,8 @@
 //! translations are flushed before the locks go (B7, B8). So at any moment a page is at one of the two places, and a
 //! fault finds the class that belongs to it.
 
-use super::table::Table;
+use super::apply::zap;
+use super::table::{Locked, Table};
 use super::walk::Maker;
 use super::{ClassId, Inner, Spares};
 use crate::arch::{Arch, PageBits};
@@ -15,7 +16,7 @@ use crate::machine::Machine;
 use crate::object;
 use crate::phys::Kind;
 use crate::stat::Event;
-use crate::tlb::Flush;
+use crate::tlb::{Flush, Gather};
 use crate::vm::Vm;
 use core::sync::atomic::Ordering::SeqCst;
 
@@ -128,6 +129,7 @@ impl<M: Machine> Inner<M> {
             Some(upper) if piece.old < piece.new => (&lower, upper),
             Some(upper) => (upper, &lower),
         };
+        self.leave_cut(cx, from, piece, new_class);
         let pages = piece.length >> M::Arch::PAGE_SHIFT;
         let (low, target_low) = (source.index(piece.old), target.index(piece.new));
         let mut moved = 0;
@@ -153,6 +155,33 @@ impl<M: Machine> Inner<M> {
             drop((upper, lower));
             cx.flush(self.id(), self.tlb(), old_place);
         }
+    }
+}
+
+impl<M: Machine> Inner<M> {
+    /// Removes those entries of a piece that show what is being cut off the object of `class`, which the piece is about to
+    /// get. So truncation, which finds an entry neither at its old place nor at the new one if it looks first at this and
+    /// then at that, has nothing to find: who sees here, under the locks of both leaves, that nothing is being cut has
+    /// moved before truncation comes to the new place (F11).
+    fn leave_cut<'a>(&self, cx: &'a Cx<'_, M>, from: &Locked<'a, M>, piece: Piece, class: ClassId) {
+        if !class.is_stored() {
+            return;
+        }
+        let attributes = cx.attributes(class);
+        let Some(object) = attributes.object else { return };
+        // SAFETY: the operation holds the class, which has a reference to its object.
+        let object = unsafe { object.as_ref() };
+        let first = (piece.new >> M::Arch::PAGE_SHIFT).wrapping_sub(attributes.delta);
+        let pages = piece.length >> M::Arch::PAGE_SHIFT;
+        if !object.is_cut(first + (pages - 1)) || !M::guard(Guard::CutLeftBehind) {
+            return;
+        }
+        let Some(kept) = (0..pages).find(|page| object.is_cut(first + page)) else { return };
+        let low = from.table.index(piece.old);
+        let address = piece.old + (kept << M::Arch::PAGE_SHIFT);
+        let mut gather = Gather::new(cx, self.id(), self.tlb());
+        zap(cx, self, from, low + kept as usize, low + pages as usize - 1, address, &mut gather);
+        gather.finish();
     }
 }
 
