@@ -191,8 +191,6 @@ guards! {
     CutUnderLock,
     /// Truncation flushes what it takes from a leaf under the leaf's lock. (B23)
     CutFlushedUnderLock,
-    /// Truncation unmaps again when the pages have left the cache. (F11)
-    UnmappedAgain,
     /// Nobody uses a page before who added it has looked at the length again. (F13)
     LastLookFirst,
     /// What another mapping replaces is flushed under the leaf's lock. (B23)
@@ -282,12 +280,12 @@ guards! {
     /// A walk visits an entry once if it can, and ends where nothing else can show the page, not when it has visited as
     /// many entries as there were. (F16)
     WalkedToTheEnd,
-    /// Truncation unmaps where the object has come to be mapped meanwhile, too. (F11)
-    ChainReread,
     /// Classes that lead to one place stand side by side on their chains. (B22)
     PlacesTogether,
     /// A move leaves behind what is being cut off. (F11)
     CutLeftBehind,
+    /// Fork leaves behind what is being cut off. (F11)
+    CutNotInherited,
     /// Write-back makes clean what it had to wait for, too. (B7)
     BusyMadeClean,
     /// Write-back writes no page that has left its file. (F11)

@@ -1,7 +1,6 @@
-//! F11, of an entry that is nobody's yet: truncation looks which mappings there are of the file, and before it comes to
-//! the parent's, fork makes another with the same entries, private copies here. Truncation passes the child by. Hence it
-//! looks again when the pages have left the cache; or at the mappings again until there are no new ones. Either is enough
-//! here.
+//! F11, of an entry that is nobody's yet: truncation looks at a child that fork is making, and has nothing to take there
+//! yet; then fork copies an entry from the parent, a private copy here, and then truncation takes the parent's. Hence fork
+//! leaves behind what is being cut off.
 
 use vellum_lab::explore::Bound;
 use vellum_lab::scenario::{Process, Prot, Scenario, X, actor};
@@ -12,7 +11,7 @@ const CHILD: usize = 0;
 pub(crate) static SCENARIO: Scenario = Scenario {
     id: "F11F",
     title: "a child of fork keeps a page that was truncated",
-    guards_redundant: &[Guard::UnmappedAgain, Guard::ChainReread],
+    guards: &[Guard::CutNotInherited],
     invariants: &["I-GONE", "I-LOST", "I-RMAP"],
     bound: Bound { preemptions: 1, surprises: 1 },
     start: |cpu| {

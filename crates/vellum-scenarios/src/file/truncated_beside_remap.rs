@@ -1,6 +1,5 @@
 //! F11, of an entry on the move: truncation looks which mappings there are of the file, and before it comes to one, its
-//! pages move to a new place, which truncation passes by. Hence a move leaves behind what is being cut off. Truncation
-//! looks again when the pages have left the cache, too, which is enough for one move, and not for two.
+//! pages move to a new place, which truncation passes by. Hence a move leaves behind what is being cut off.
 
 use vellum_lab::explore::Bound;
 use vellum_lab::scenario::{Prot, Scenario, X, Z, actor};
@@ -9,7 +8,7 @@ use vellum::Guard;
 pub(crate) static SCENARIO: Scenario = Scenario {
     id: "F11R",
     title: "a moved mapping keeps a page that was truncated",
-    guards_redundant: &[Guard::UnmappedAgain, Guard::CutLeftBehind],
+    guards: &[Guard::CutLeftBehind],
     invariants: &["I-GONE", "I-LOST", "I-RMAP"],
     bound: Bound { preemptions: 1, surprises: 1 },
     start: |cpu| {

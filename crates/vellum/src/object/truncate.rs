@@ -1,18 +1,15 @@
 //! Making an object shorter.
 //!
 //! The length changes first, so that nobody adds a page behind it any more (who did so meanwhile sees that afterwards,
-//! and takes it back). Then it is said from where on the object is being cut: a fault that finds that out with the lock
-//! of its leaf shows nothing from there on, though the cache has it still (F14), and a move that does so leaves behind
-//! what it finds from there on (F11). Then entries go, then pages leave the cache, then entries go once more: those that
-//! fork had brought to where had been looked already. A fault that comes to its leaf's lock later finds the page without
-//! an object, and looks again (F11); so does one that has copied the page for a private mapping (F12).
+//! and takes it back). Then it is said from where on the object is being cut. From then on nobody brings an entry of what
+//! lies there to another place who finds that out with the lock of the leaf that he changes: a fault shows nothing from
+//! there on, though the cache has it still (F14), and a move and a fork leave behind what they find from there on (F11).
+//! Then entries go, then pages leave the cache. A fault that comes to its leaf's lock later finds the page without an
+//! object, and looks again (F11); so does one that has copied the page for a private mapping (F12).
 //!
-//! What a move takes along is found: it had the locks of both leaves before it was said that the object is being cut, or
-//! it would have known; so the class of the new place was on the chain by then, and who looks there waits for the lock.
-//! If moves did not ask, the second pass would find what moved in the first, but not what moved again in the second.
-//!
-//! Fork does not ask, and so a hole is left: in the first pass truncation looks at the child, then fork copies a private
-//! copy there, then truncation looks at the parent; and in the second pass the same with the child and a child of that.
+//! One pass over the mappings finds every entry. Who did not find out that the object is being cut had the locks of the
+//! leaves that he changes before that was said, so that their classes were on the chain by then; and who looks there
+//! waits for the lock.
 
 use super::page::release;
 use super::{Inner, Source};
@@ -26,6 +23,7 @@ use crate::space::apply::zap;
 use crate::sync::fence;
 use crate::tlb::Gather;
 use crate::vm::Vm;
+use core::ops::ControlFlow;
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering::SeqCst;
 
@@ -47,9 +45,6 @@ pub(super) fn truncate<M: Machine>(vm: &Vm<M>, object: NonNull<Inner<M>>, pages:
     inner.cut_from.store(pages, SeqCst);
     unmap_from(vm, inner, pages);
     drop_pages(vm, inner, pages);
-    if M::guard(Guard::UnmappedAgain) {
-        unmap_from(vm, inner, pages);
-    }
     inner.cut_from.store(u64::MAX, SeqCst);
     Ok(())
 }
@@ -83,28 +78,22 @@ fn drop_pages<M: Machine>(vm: &Vm<M>, inner: &Inner<M>, first: u64) {
     }
 }
 
-/// Removes the entries of all mappings of the object that show its pages from `first` on, or private copies of them. In
-/// rounds, until no mapping has come meanwhile: fork may have brought entries there. The core is left in between.
+/// Removes the entries of all mappings of the object that show its pages from `first` on, or private copies of them.
 fn unmap_from<M: Machine>(vm: &Vm<M>, inner: &Inner<M>, first: u64) {
-    let mut known = 0;
-    loop {
-        let cx = Cx::enter(vm);
-        // Pages have left the cache before entries are looked for.
-        fence::<M>(SeqCst);
-        let newest = cx.each_class_since(inner, known, &mut |class| {
-            let Some(within) = class.space else { return };
+    let cx = Cx::enter(vm);
+    // Either who brings entries finds that the object is being cut, or the tables that he has made are seen here.
+    fence::<M>(SeqCst);
+    let _ = cx.each_class_of(inner, &mut |class| {
+        if let Some(within) = class.space {
             // SAFETY: the class was found in this section, see `rmap::walk`.
             let within = unsafe { within.as_ref() };
             if within.pin() {
                 unmap_in(&cx, within, inner, first, class.delta);
                 within.unpin();
             }
-        });
-        if newest == known || !M::guard(Guard::ChainReread) {
-            return;
         }
-        known = newest;
-    }
+        ControlFlow::Continue(())
+    });
 }
 
 /// As [`unmap_from`], of what `space` maps with difference `delta`.

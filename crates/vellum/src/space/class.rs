@@ -193,8 +193,6 @@ struct Record<M> {
     epoch: AtomicU64<M>,
     /// Address of the space; 0 for none.
     space: AtomicU64<M>,
-    /// How many places had come to chains when its place did: those in front of it on a chain have more.
-    age: AtomicU64<M>,
     /// Next of the hash chain, or of the queue of records given up; identity, 0 ends it.
     next: AtomicU32<M>,
     linked: AtomicU32<M>,
@@ -236,8 +234,6 @@ pub(crate) struct Classes<M> {
     root: AtomicU64<M>,
     /// Frame + 1 of the hash buckets.
     buckets: AtomicU64<M>,
-    /// How many places have come to chains, ever.
-    places: AtomicU64<M>,
     /// First identity never used.
     fresh: AtomicU32<M>,
     /// Queue of records given up: oldest and youngest.
@@ -251,7 +247,6 @@ impl<M: Machine> Classes<M> {
             lock: RawLock::new(),
             root: AtomicU64::new(0),
             buckets: AtomicU64::new(0),
-            places: AtomicU64::new(0),
             fresh: AtomicU32::new(STORED),
             queue_head: AtomicU32::new(0),
             queue_tail: AtomicU32::new(0),
@@ -350,9 +345,6 @@ impl<M: Machine> Cx<'_, M> {
         attributes: &Attributes<M>,
         sibling: Option<(ClassId, &Record<M>)>,
     ) {
-        let places = &self.vm().classes().places;
-        places.add_owned(u64::from(sibling.is_none()));
-        record.age.store(sibling.map_or(places, |(_, sibling)| &sibling.age).load(Relaxed), Relaxed);
         for chain in Chain::BOTH {
             let Some(head) = chain.head(attributes) else { continue };
             let links = record.links(chain);
@@ -393,23 +385,7 @@ impl<M: Machine> Cx<'_, M> {
         object: &object::Inner<M>,
         visit: &mut dyn FnMut(&Attributes<M>) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
-        self.each_chained(Chain::Object, ClassId(object.classes.load(SeqCst)), 0, visit)
-    }
-
-    /// Calls `visit` with each class that shows `object` at a place which has come to the chain since this returned
-    /// `known`; at any place, if that is 0. What to give it the next time: the same, if no place has come meanwhile.
-    pub(crate) fn each_class_since(
-        &self,
-        object: &object::Inner<M>,
-        known: u64,
-        visit: &mut dyn FnMut(&Attributes<M>),
-    ) -> u64 {
-        let first = ClassId(object.classes.load(SeqCst));
-        let _ = self.each_chained(Chain::Object, first, known, &mut |class| {
-            visit(class);
-            ControlFlow::Continue(())
-        });
-        self.record(first).map_or(0, |record| record.age.load(Relaxed)).max(known)
+        self.each_chained(Chain::Object, &object.classes, visit)
     }
 
     /// Calls `visit` with each class of `space` that shows an object or moved memory, until it breaks off; those that lead
@@ -420,19 +396,18 @@ impl<M: Machine> Cx<'_, M> {
         space: &Inner<M>,
         visit: &mut dyn FnMut(&Attributes<M>) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
-        self.each_chained(Chain::Space, ClassId(space.classes.load(SeqCst)), 0, visit)
+        self.each_chained(Chain::Space, &space.classes, visit)
     }
 
-    /// Follows a chain from `first`, its head, as far as places are younger than `known`.
+    /// Follows a chain from its head.
     fn each_chained(
         &self,
         chain: Chain,
-        first: ClassId,
-        known: u64,
+        head: &AtomicU32<M>,
         visit: &mut dyn FnMut(&Attributes<M>) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
-        let mut id = first;
-        while let Some(record) = self.record(id).filter(|record| record.age.load(Relaxed) > known) {
+        let mut id = ClassId(head.load(SeqCst));
+        while let Some(record) = self.record(id) {
             visit(&record.attributes())?;
             id = ClassId(record.links(chain).next.load(SeqCst));
         }
@@ -809,31 +784,5 @@ mod tests {
         });
         assert!(found.len() <= 3, "{found:?}");
         slots.iter().for_each(|class| cx.release_class(*class, 1));
-    }
-
-    #[test]
-    fn a_place_that_comes_is_told_and_a_class_is_not() {
-        let vm = boot();
-        let (object, space) = (vm.shared_memory(8).expect("memory"), vm.create_space().expect("memory"));
-        map(&space, &object, 16, 2);
-        map(&space, &object, 32, 2);
-        let since = |known| {
-            let mut met = Vec::new();
-            let newest = Cx::enter(&vm)
-                .each_class_since(object.inner(), known, &mut |class| met.push((class.delta, class.prot)));
-            (met, newest)
-        };
-        let (all, first) = since(0);
-        assert_eq!(all, [(32, Prot::READ_WRITE), (16, Prot::READ_WRITE)]);
-        space.protect(16 * PAGE, PAGE, Prot::READ).expect("rights");
-        space.protect(32 * PAGE, PAGE, Prot::READ).expect("rights");
-        assert_eq!(since(first), (Vec::new(), first));
-        map(&space, &object, 48, 2);
-        space.protect(48 * PAGE, PAGE, Prot::READ).expect("rights");
-        let (new, second) = since(first);
-        assert_eq!(new, [(48, Prot::READ), (48, Prot::READ_WRITE)]);
-        space.unmap(48 * PAGE, 2 * PAGE).expect("a mapping");
-        assert_eq!(since(second), (Vec::new(), second));
-        assert_eq!(since(0).0.len(), 4);
     }
 }
