@@ -33,12 +33,14 @@ thread_local! {
     static TAKEN: Cell<u64> = const { Cell::new(0) };
 }
 
+type Handler = Rc<dyn Fn()>;
+
 struct Coming {
     random: fastrand::Rng,
     one_in: u32,
     /// Serves a flush interrupt that waits.
-    flush: Rc<dyn Fn()>,
-    device: Rc<dyn Fn()>,
+    flush: Handler,
+    device: Handler,
 }
 
 /// Runs `body` with interrupts off on this thread. One that came meanwhile is taken afterwards.
@@ -115,7 +117,7 @@ impl<A: Arch> CpuThread<'_, A> {
     pub fn interrupt_at_random(&self, seed: u64, one_in: u32, device: impl Fn() + 'static) -> Interrupted<'_> {
         let host = self.shared();
         let flush = move || host.machine().threads().poll();
-        let (flush, device): (Rc<dyn Fn()>, Rc<dyn Fn()>) = (Rc::new(flush), Rc::new(device));
+        let (flush, device): (Handler, Handler) = (Rc::new(flush), Rc::new(device));
         COMING.set(Some(Coming { random: fastrand::Rng::with_seed(seed), one_in: one_in.max(1), flush, device }));
         TAKEN.set(0);
         observed::set(Watcher::Interrupts, true);
