@@ -3,7 +3,7 @@
 //! the new page appears while a CPU still has the old translation.
 
 use vellum_lab::explore::Bound;
-use vellum_lab::scenario::{Mode, Prot, Scenario, X, actor};
+use vellum_lab::scenario::{Prot, Scenario, X, actor};
 use vellum::Guard;
 
 pub(crate) static SCENARIO: Scenario = Scenario {
@@ -11,8 +11,6 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     title: "a mapping takes the place of a page that was cut off, before that is flushed",
     guards: &[Guard::CutFlushedUnderLock],
     invariants: &["I-LOST", "I-BBM"],
-    // Where entries must be broken before they are made it is seen at once.
-    runs: Mode::is_broadcast,
     bound: Bound { preemptions: 1, surprises: 1 },
     start: |cpu| {
         cpu.map_private_file(X, 1, Prot::ReadWrite, 0);

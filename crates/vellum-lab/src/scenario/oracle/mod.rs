@@ -66,6 +66,8 @@ struct Truncation {
     pages: u64,
     /// The file was made longer meanwhile.
     has_grown: bool,
+    /// The private copies that it takes.
+    copies: Vec<Key>,
 }
 
 /// Knows what was stored where.
@@ -247,7 +249,18 @@ impl Oracle {
         }
         let is_alone = others.is_empty();
         if done {
+            self.leave_truncations((process, page));
             self.show(process, page, if is_alone { shown } else { Shown::Unclear });
+        }
+    }
+
+    /// What a page has shown is gone: truncations under way take nothing from it any more.
+    fn leave_truncations(&mut self, key: Key) {
+        for truncation in &mut self.truncations {
+            if let Some(place) = truncation.copies.iter().position(|copy| *copy == key) {
+                truncation.copies.swap_remove(place);
+                self.cells.entry(key).or_default().end_discard(true);
+            }
         }
     }
 
@@ -274,6 +287,9 @@ impl Oracle {
     pub(crate) fn end_move(&mut self, process: usize, pages: impl Iterator<Item = (u64, u64)>, done: bool) {
         for (from, to) in pages {
             self.end_discard(process, std::iter::once(from), done);
+            if done {
+                self.leave_truncations((process, from));
+            }
             let ended = self.moves.iter().position(|it| (it.process, it.from, it.to) == (process, from, to));
             let Some(Move { contents, is_unknown, .. }) = ended.map(|place| self.moves.remove(place)) else { continue };
             if done {
@@ -340,32 +356,28 @@ impl Oracle {
         self.begin_discard(FILE, from..FILE_PAGES);
         (from..FILE_PAGES).for_each(|index| self.written.begin_cut(index));
         let is_growing = self.growing > 0;
-        for key in self.copies(from) {
+        let copies = self.copies(from);
+        for &key in &copies {
             let cell = self.cell(key);
             cell.begin_discard();
             if is_growing {
                 cell.forget();
             }
         }
-        self.truncations.push(Truncation { pages: from, has_grown: is_growing });
+        self.truncations.push(Truncation { pages: from, has_grown: is_growing, copies });
     }
 
     /// It has; whether it was done.
     pub(crate) fn end_truncate(&mut self, from: u64, done: bool) {
         self.end_discard(FILE, from..FILE_PAGES, done);
         (from..FILE_PAGES).for_each(|index| self.written.end_cut(index, done));
-        for key in self.copies(from) {
-            let cell = self.cell(key);
-            if cell.is_under_way() {
-                cell.end_discard(done);
-            }
-            if done {
-                // If the file grows again, it shows the file.
-                cell.forget();
-            }
-        }
         let Some(place) = self.truncations.iter().position(|it| it.pages == from) else { return };
         let truncation = self.truncations.remove(place);
+        truncation.copies.iter().for_each(|&key| self.cell(key).end_discard(done));
+        if done {
+            // If the file grows again, they show the file.
+            self.copies(from).into_iter().for_each(|key| self.cell(key).forget());
+        }
         if done && !truncation.has_grown {
             self.length = Some(self.length.map_or(from, |length| length.min(from)));
         }
@@ -404,5 +416,42 @@ impl Oracle {
     pub(crate) fn end_write_back(&self, promise: &Promise, backing: impl Fn(u64) -> u64) -> Option<Wrong> {
         let text = self.written.lacks(promise, backing)?;
         Some(Wrong { invariant: "I-DIRTY", text })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Process 0 has stored to a private copy of the file's first page, which a truncation is about to take.
+    fn truncating() -> Oracle {
+        let mut oracle = Oracle::default();
+        oracle.begin_map(0, [(7, Shown::Copy(0))].into_iter());
+        oracle.end_map(0, [(7, Shown::Copy(0))].into_iter(), true);
+        assert!(oracle.store(0, 7, 1).is_none());
+        oracle.begin_truncate(0);
+        oracle
+    }
+
+    #[test]
+    fn truncation_takes_nothing_from_what_has_replaced_a_copy() {
+        let mut oracle = truncating();
+        oracle.begin_map(0, [(7, Shown::Own)].into_iter());
+        oracle.end_map(0, [(7, Shown::Own)].into_iter(), true);
+        assert!(oracle.store(0, 7, 5).is_none());
+        assert!(oracle.load(0, 7, 0).is_some_and(|wrong| wrong.invariant == "I-LOST"));
+        oracle.end_truncate(0, true);
+        assert!(oracle.load(0, 7, 0).is_some());
+        assert!(oracle.load(0, 7, 5).is_none());
+    }
+
+    #[test]
+    fn a_mapping_that_was_not_made_leaves_a_copy_to_truncation() {
+        let mut oracle = truncating();
+        oracle.begin_map(0, [(7, Shown::Own)].into_iter());
+        oracle.end_map(0, [(7, Shown::Own)].into_iter(), false);
+        assert!(oracle.load(0, 7, 0).is_none() && oracle.load(0, 7, 1).is_none());
+        oracle.end_truncate(0, true);
+        assert!(!oracle.cell((0, 7)).is_under_way());
     }
 }
