@@ -124,6 +124,7 @@ pub(crate) fn walk<'a, M: Machine>(
 }
 
 /// Walks an anonymous page's places in one space.
+#[inline(always)]
 fn walk_space<'a, M: Machine>(
     cx: &'a Cx<'_, M>,
     space: &'a Inner<M>,
@@ -147,6 +148,7 @@ fn walk_space<'a, M: Machine>(
 }
 
 /// Walks the places of page `index` of an object.
+#[inline(always)]
 fn walk_object<'a, M: Machine>(
     cx: &'a Cx<'_, M>,
     object: &object::Inner<M>,
@@ -210,6 +212,7 @@ pub(super) fn each_mapping<'a, M: Machine>(
 }
 
 /// Calls `look` for the places of a page in `space` until no entry was being moved there from before to after.
+#[inline(always)]
 fn between_moves<M: Machine>(
     cx: &Cx<'_, M>,
     space: &Inner<M>,

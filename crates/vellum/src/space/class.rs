@@ -380,6 +380,7 @@ impl<M: Machine> Cx<'_, M> {
     }
 
     /// Calls `visit` with each class that shows `object`, until it breaks off; as [`Cx::each_class_within`].
+    #[inline(always)]
     pub(crate) fn each_class_of(
         &self,
         object: &object::Inner<M>,
@@ -391,6 +392,7 @@ impl<M: Machine> Cx<'_, M> {
     /// Calls `visit` with each class of `space` that shows an object or moved memory, until it breaks off; those that lead
     /// to one place one after the other. The chain may change meanwhile: a place that has a class of the chain from before
     /// to the end is visited, be it by another class than before. Ends, whatever comes: see the module.
+    #[inline(always)]
     pub(crate) fn each_class_within(
         &self,
         space: &Inner<M>,
@@ -400,6 +402,7 @@ impl<M: Machine> Cx<'_, M> {
     }
 
     /// Follows a chain from its head.
+    #[inline(always)]
     fn each_chained(
         &self,
         chain: Chain,
