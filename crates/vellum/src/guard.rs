@@ -233,6 +233,12 @@ guards! {
     TagsBySlot,
     /// A new page has its tags before an entry shows it. (E9)
     TagsBeforeMapping,
+    /// The length of a file is asked before a page is read, as to what of the page counts. (F15)
+    LengthBeforeRead,
+    /// What lies behind the end of an object in its last page is cleared when the object becomes shorter. (F15)
+    TailCut,
+    /// What lies behind the end of an object in its last page is cleared before the object becomes longer. (F15)
+    TailClearedBeforeGrowth,
     /// A page of the swap cache is not mapped while it is being written out. (E15)
     StableWhileWritten,
     /// Entries are looked for in all spaces until no slot of an area that is switched off is in use. (E16)

@@ -205,7 +205,7 @@ unsafe impl<A: Arch> Machine for Lab<A> {
     }
 
     unsafe fn copy_user(&self, from: *const u8, to: *mut u8, length: usize) {
-        self.reach(&[(from, false), (to, true)], || {
+        self.reach(&[(to.cast_const(), true), (from, false)], length, || {
             // SAFETY: the caller's contract; other CPUs do not run meanwhile.
             unsafe { core::ptr::copy_nonoverlapping(from, to, length) }
         });
@@ -213,7 +213,7 @@ unsafe impl<A: Arch> Machine for Lab<A> {
 
     fn user_word<W: Word>(&self, word: &W, change: Option<Modify<W::Value>>) -> Result<W::Value, W::Value> {
         let byte = (&raw const *word).cast();
-        self.reach(&[(byte, change.is_some())], || match change {
+        self.reach(&[(byte, change.is_some())], W::SIZE, || match change {
             Some(change) => word.modify(change, Ordering::SeqCst),
             None => Ok(word.load(Ordering::SeqCst)),
         })
@@ -252,18 +252,17 @@ unsafe impl<A: Arch> Machine for Lab<A> {
 }
 
 impl<A: Arch> Lab<A> {
-    /// The step in which the core reaches into a program's page: `touched` are the bytes, of the page and others, with
-    /// whether they are written.
-    fn reach<R>(&self, touched: &[(*const u8, bool)], touch: impl FnOnce() -> R) -> R {
+    /// The step in which the core reaches into a program's page: `touched` are the first of `length` bytes, of the page
+    /// and then of what else there is, with whether they are written.
+    fn reach<R>(&self, touched: &[(*const u8, bool)], length: usize, touch: impl FnOnce() -> R) -> R {
         access::drain_own();
-        let page_of = |byte: *const u8| byte.addr() >> A::PAGE_SHIFT << A::PAGE_SHIFT;
-        let in_memory = |byte: *const u8| self.frame_at(byte.addr());
-        let page = touched.iter().find_map(|&(byte, writes)| Some((in_memory(byte)?, page_of(byte), writes)));
-        let Some((frame, page, writes)) = page else { return touch() };
-        // Users store to the page's first word, if they store.
-        let word = access::word_at(page).map(|word| (word, writes));
+        let of_memory = |&(byte, writes): &(*const u8, bool)| Some((self.frame_at(byte.addr())?, byte.addr(), writes));
+        let page = touched.iter().find_map(of_memory);
+        let Some((frame, start, writes)) = page else { return touch() };
+        // Users store to the page's first word, or its last.
+        let words = [start, start + length - 1].into_iter().filter_map(access::word_at).map(|word| (word, writes));
         let store = writes.then_some((WordId::FILE_STORES, true));
-        access::touch(&word.into_iter().chain(store).collect::<Vec<_>>());
+        access::touch(&words.chain(store).collect::<Vec<_>>());
         let first = || self.memory.word(frame, 0).map_or(0, |word| word.load(Ordering::SeqCst));
         let before = first();
         let result = touch();

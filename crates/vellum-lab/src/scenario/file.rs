@@ -18,8 +18,8 @@ pub(crate) trait FileOps {
     fn end_within(&self, index: u64);
     /// Makes the file end in the middle of page `index`, where it was longer.
     fn truncate_within(&self, index: u64) -> Result<(), Error>;
-    /// Makes the file longer.
-    fn grow(&self, pages: u64);
+    /// Makes the file longer; whether the core is told.
+    fn grow(&self, pages: u64, is_told: bool);
     /// What a user does to the page's last word, as [`Ops::access`]. No oracle knows what is there.
     fn access_last(&self, process: usize, at: At, action: Action) -> Option<u64>;
     /// What the backing holds in the last word of a page.
@@ -41,11 +41,15 @@ impl<A: Arch> FileOps for World<A> {
     fn truncate_within(&self, index: u64) -> Result<(), Error> {
         self.backing().set_length(index, true);
         let file = self.file_handle();
-        file.map_or(Ok(()), |file| file.truncate(index + 1))
+        file.map_or(Ok(()), |file| file.truncate(self.bytes(index) + self.page_size() / 2))
     }
 
-    fn grow(&self, pages: u64) {
-        self.backing().set_length(pages, false);
+    fn grow(&self, pages: u64, is_told: bool) {
+        let extend = || self.backing().set_length(pages, false);
+        match self.file_handle().filter(|_| is_told) {
+            Some(file) => file.grow(extend),
+            None => extend(),
+        }
     }
 
     fn access_last(&self, process: usize, at: At, action: Action) -> Option<u64> {
@@ -80,11 +84,20 @@ impl Cpu<'_> {
         done
     }
 
-    /// Makes the file `pages` pages long, which is more than it was. The core is not told: it asks.
+    /// Makes the file `pages` pages long, which is more than it was.
     pub fn grow(&self, pages: u64) {
+        self.grow_told(pages, true);
+    }
+
+    /// As [`Cpu::grow`]. The core is not told: it asks.
+    pub fn grow_untold(&self, pages: u64) {
+        self.grow_told(pages, false);
+    }
+
+    fn grow_told(&self, pages: u64, is_told: bool) {
         self.shared.with_oracle(|oracle| oracle.begin_grow(pages));
         sim::happened(|| format!("the file grows to {pages} pages"));
-        self.ops.file().grow(pages);
+        self.shared.busy(|| self.ops.file().grow(pages, is_told));
         self.shared.with_oracle(|oracle| oracle.end_grow());
     }
 

@@ -49,7 +49,7 @@ impl<A: Arch> PressureOps for World<A> {
     fn truncate(&self, pages: u64) -> Result<(), Error> {
         self.backing().set_length(pages, false);
         let file = self.file_handle();
-        file.map_or(Ok(()), |file| file.truncate(pages))
+        file.map_or(Ok(()), |file| file.truncate(self.bytes(pages)))
     }
 
     fn write_held(&self, process: usize, at: At, value: u64) -> bool {

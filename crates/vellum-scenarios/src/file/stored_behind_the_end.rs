@@ -1,14 +1,16 @@
-//! F15, in one sequence: a store goes to the file's last page, behind its end, where it belongs to nothing. Then the
+//! F15: a store goes to the file's last page, behind its end, where it belongs to nothing. Then the
 //! file grows, and has it: zero is what a file grows by.
 
 use vellum_lab::explore::Bound;
-use vellum_lab::scenario::{Known, Prot, Scenario, X, actor};
+use vellum_lab::scenario::{Prot, Scenario, X, actor};
+use vellum::Guard;
 
 pub(crate) static SCENARIO: Scenario = Scenario {
     id: "F15S",
     title: "a store behind the end becomes the file's when it grows",
-    known: Some(Known { fault: "D6: nothing tells the core that a file has grown", breaks: |_| true }),
+    guards: &[Guard::TailClearedBeforeGrowth],
     invariants: &["I-GONE"],
+    nodes: 2,
     bound: Bound { preemptions: 1, surprises: 1 },
     start: |cpu| {
         cpu.end_file_within(0);
@@ -19,6 +21,9 @@ pub(crate) static SCENARIO: Scenario = Scenario {
         cpu.grow(1);
         let last = cpu.load_last(X);
         cpu.expect(last == Some(0), "I-GONE", "a file grows by something else than zeroes");
+    }), actor("move_pages, pageout", |cpu| {
+        cpu.migrate(X, 1, 1);
+        cpu.page_out(X, 1);
     })],
     ..Scenario::DEFAULT
 };

@@ -11,7 +11,7 @@
 //! | `cache` | pages in it, with their references |
 //! | `page` | getting a page: adding, reading, waiting |
 //! | `writeback` | bringing stores to the backing |
-//! | `truncate` | making an object shorter |
+//! | `truncate` | making an object shorter, and longer |
 //! | `registry` | all objects of an instance |
 
 mod cache;
@@ -64,7 +64,8 @@ use registry::Links;
 /// they must not wait for an operation on an object, this or another, nor touch memory of programs, whose faults may: a
 /// fault waits for a truncation of the object, which waits for pages that are being written.
 pub trait Backing: Send + Sync {
-    /// Length in bytes. It may grow; pages beyond an end that has moved down are no longer written.
+    /// Length in bytes. It grows within [`Object::grow`]; elsewhere too, if what programs have stored behind the end may
+    /// become the file's then. Pages beyond an end that has moved down are no longer written.
     fn length(&self) -> u64;
 
     /// Fills `page`, which is one page long, with page `index`. Of the last page, what lies beyond the end is ignored.
@@ -114,7 +115,7 @@ pub(crate) struct RetireLink<M>([AtomicU64<M>; 2]);
 
 /// Where the pages of an object come from.
 enum Source<M> {
-    /// Zeroes, on first use; that many pages.
+    /// Zeroes, on first use; that many bytes.
     SharedMemory(AtomicU64<M>),
     /// A backing, which is there until the object is destroyed.
     File(Moved<dyn Backing>),
@@ -190,7 +191,7 @@ impl<M: Machine> Inner<M> {
     /// Length in bytes.
     pub(crate) fn length(&self) -> u64 {
         match self.source {
-            Source::SharedMemory(ref pages) => pages.load(SeqCst) << M::Arch::PAGE_SHIFT,
+            Source::SharedMemory(ref length) => length.load(SeqCst),
             Source::File(_) => self.backing().map_or(0, |backing| backing.length()),
         }
     }
@@ -254,7 +255,7 @@ pub(crate) fn shared_memory<M: Machine>(vm: &Vm<M>, pages: u64) -> Result<Object
     if pages >> (63 - shift) != 0 {
         return Err(Error::OutOfRange { start: 0, length: pages.saturating_mul(1 << shift) });
     }
-    create(vm, Source::SharedMemory(AtomicU64::new(pages)))
+    create(vm, Source::SharedMemory(AtomicU64::new(pages << shift)))
 }
 
 /// Creates an object which shows a file; see [`Vm::file`].
@@ -450,16 +451,27 @@ impl<'vm, M: Machine> Object<'vm, M> {
         writeback::write_back(self.vm, self.inner())
     }
 
-    /// Drops the pages from page `pages` on, from the cache and wherever they are mapped, private copies of them
-    /// included, as `ftruncate` does: afterwards accesses there get a bus error. Shared memory is that long then, at
-    /// most as long as it was; of a file, the backing must have been made shorter before.
+    /// Makes the object end at `length`, in bytes, as `ftruncate` does. The pages behind it are dropped from the cache and
+    /// wherever they are mapped, private copies of them included: afterwards accesses there get a bus error. If the end
+    /// lies within a page, the rest of that page reads as zero; private copies of it stay as they are. Shared memory is
+    /// that long then, at most as long as it was; of a file, the backing must have been made shorter before.
     ///
     /// Sleeps for I/O under way on those pages. What was stored to them is lost.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if the object would not become shorter, or its backing is longer; nothing has changed then.
-    pub fn truncate(&self, pages: u64) -> Result<(), Error> {
-        truncate::truncate(self.vm, self.inner, pages)
+    /// [`Error::Invalid`] if the object would become longer, or its backing is longer; nothing has changed then.
+    pub fn truncate(&self, length: u64) -> Result<(), Error> {
+        truncate::truncate(self.vm, self.inner, length)
+    }
+
+    /// Calls `extend`, which makes the backing of a file longer; what it returns. What programs have stored behind the end,
+    /// in the page in which that is, is cleared before: the file grows by zeroes, if its backing does. What they store
+    /// there while this runs may stay.
+    ///
+    /// Sleeps while that page is read, and while the object is made shorter. `extend` may sleep, but must not wait for an
+    /// operation on the object, nor touch memory of programs: as a [`Backing`]'s methods.
+    pub fn grow<R>(&self, extend: impl FnOnce() -> R) -> R {
+        truncate::grow(self.vm, self.inner, extend)
     }
 
     /// What the handle refers to, and keeps.

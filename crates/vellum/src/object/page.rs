@@ -311,14 +311,17 @@ fn fill<M: Machine>(vm: &Vm<M>, backing: &dyn Backing, index: u64, pfn: Pfn) -> 
     // SAFETY: the frame is a page long, and initialised since it was cleared. The caller has a reference, and nobody
     // else accesses the contents of a page before it is up to date.
     let page = unsafe { core::slice::from_raw_parts_mut(vm.machine().frame(pfn), Physical::<M>::PAGE) };
+    // Before: what the file has grown by meanwhile, it has grown by zeroes, whatever was read (F15).
+    let length = backing.length();
     backing.read(index, page)?;
-    clear_tail::<M>(backing, index, page);
+    let length = if M::guard(Guard::LengthBeforeRead) { length } else { backing.length() };
+    clear_tail::<M>(length, index, page);
     Ok(())
 }
 
-/// Clears what of page `index` lies beyond the end of the file.
-pub(super) fn clear_tail<M: Machine>(backing: &dyn Backing, index: u64, page: &mut [u8]) {
+/// Clears what of page `index` lies beyond the end of a file of `length` bytes.
+pub(super) fn clear_tail<M: Machine>(length: u64, index: u64, page: &mut [u8]) {
     let start = index.saturating_mul(Physical::<M>::PAGE as u64);
-    let valid = backing.length().saturating_sub(start).min(page.len() as u64);
+    let valid = length.saturating_sub(start).min(page.len() as u64);
     page[valid as usize..].fill(0);
 }

@@ -668,6 +668,111 @@ fn a_page_behind_the_new_end_is_withdrawn() {
     check_empty(&vm);
 }
 
+/// The end of a file may lie anywhere in a page.
+#[test]
+fn an_object_ends_where_it_is_made_to_end() {
+    let vm = boot(256);
+    let file = TestFile::new(3 * PAGE);
+    let object = vm.file(file.clone()).expect("an object");
+    let space = vm.create_space().expect("a space");
+    let length = 3 * PAGE as u64;
+    let at = space.map(&MapRequest::object(&object, 0, Sharing::Shared, length, Prot::READ_WRITE)).expect("a mapping");
+    let ones = vec![1; 3 * PAGE];
+    space.copy_out(at, &ones).expect("three pages");
+    let (page, _) = get(&vm, &object, 1).expect("a page");
+    assert_eq!(
+        object.truncate(length - 1),
+        Err(Error::Invalid { what: "the backing is longer than the object is to be" })
+    );
+    assert!(contents(&vm, page).iter().all(|&byte| byte == 1), "what fails changes nothing");
+    file.data.lock().unwrap().truncate(PAGE + 10);
+    object.truncate(PAGE as u64 + 10).expect("the backing is that long");
+    assert_eq!(object.cached_pages(), 2);
+    assert_eq!((&contents(&vm, page)[..10], &contents(&vm, page)[10..12]), (&ones[..10], &[0, 0][..]));
+    assert!(contents(&vm, page)[10..].iter().all(|&byte| byte == 0));
+    // Behind the end: nobody's, until the file grows, and then gone.
+    space.copy_out(at + PAGE as u64 + 8, &[5; 8]).expect("the page is there");
+    object.grow(|| file.data.lock().unwrap().resize(2 * PAGE + 5, 0));
+    assert_eq!(contents(&vm, page)[8..20], [5, 5, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    space.copy_out(at + PAGE as u64 + 12, &[6]).expect("it is the file's now");
+    object.write_back().expect("no error");
+    assert_eq!(file.data.lock().unwrap()[PAGE + 8..PAGE + 14], [5, 5, 0, 0, 6, 0]);
+    assert_eq!(file.data.lock().unwrap().len(), 2 * PAGE + 5);
+    drop_page(&vm, page);
+    drop((space, object));
+    vm.quiesce();
+    assert_eq!(vm.objects().len(), 0);
+    vm.audit().expect("a clean audit");
+}
+
+#[test]
+fn shared_memory_ends_within_a_page_too() {
+    let vm = boot(256);
+    let object = vm.shared_memory(2).expect("an object");
+    let (page, _) = get(&vm, &object, 0).expect("a page");
+    store(&vm, &object, 0, 3);
+    assert_eq!(
+        object.truncate(2 * PAGE as u64 + 1),
+        Err(Error::Invalid { what: "an object can only be made shorter" })
+    );
+    object.truncate(7).expect("shorter");
+    assert_eq!((object.length(), contents(&vm, page)[0], contents(&vm, page)[PAGE - 1]), (7, 3, 0));
+    assert!(matches!(get(&vm, &object, 1), Err(PageError::BeyondEnd { index: 1 })));
+    drop_page(&vm, page);
+    drop(object);
+    check_empty(&vm);
+}
+
+/// A page that is being read by the old length is awaited by who makes the file longer: else what came behind the end
+/// would show.
+#[test]
+fn growth_waits_for_a_page_that_is_being_read() {
+    let vm = boot(256);
+    let (begun, goes_on) = (Barrier::new(2), Barrier::new(2));
+    struct Slow<'a>(&'a Barrier, &'a Barrier, AtomicU64);
+    impl Backing for Slow<'_> {
+        fn length(&self) -> u64 {
+            self.2.load(SeqCst)
+        }
+        fn read(&self, _: u64, page: &mut [u8]) -> Result<(), IoError> {
+            self.0.wait();
+            self.1.wait();
+            page.fill(9);
+            Ok(())
+        }
+        fn write(&self, _: u64, _: &[u8]) -> Result<(), IoError> {
+            Err(IoError)
+        }
+    }
+    let barriers: &'static (Barrier, Barrier) = std::boxed::Box::leak(std::boxed::Box::new((begun, goes_on)));
+    let file = Arc::new(Slow(&barriers.0, &barriers.1, AtomicU64::new(100)));
+    let object = vm.file(file.clone()).expect("an object");
+    let has_grown = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            become_cpu(1);
+            let (page, _) = get(&vm, &object, 0).expect("a page");
+            assert_eq!((contents(&vm, page)[99], contents(&vm, page)[100]), (9, 0));
+            drop_page(&vm, page);
+        });
+        barriers.0.wait();
+        scope.spawn(|| {
+            become_cpu(2);
+            object.grow(|| {
+                file.2.store(200, SeqCst);
+                has_grown.store(true, SeqCst);
+            });
+        });
+        thread::sleep(Duration::from_millis(20));
+        assert!(!has_grown.load(SeqCst), "the page is being read");
+        barriers.1.wait();
+        reader.join().expect("no panic");
+    });
+    assert!(has_grown.load(SeqCst));
+    drop(object);
+    check_empty(&vm);
+}
+
 /// What is behind the end to which a file is being cut is not found, even if the file has grown again.
 #[test]
 fn a_page_being_cut_off_is_waited_for() {
@@ -682,7 +787,7 @@ fn a_page_being_cut_off_is_waited_for() {
     thread::scope(|scope| {
         scope.spawn(|| {
             become_cpu(1);
-            object.truncate(1).expect("the file is shorter");
+            object.truncate(PAGE as u64).expect("the file is shorter");
         });
         while !object.inner().is_cut(1) {
             thread::yield_now();

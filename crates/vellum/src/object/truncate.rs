@@ -1,4 +1,9 @@
-//! Making an object shorter.
+//! Making an object shorter, and longer.
+//!
+//! An object may end within a page. What lies behind the end there belongs to nothing, and programs can store to it all
+//! the same. So it is cleared when the object has become shorter, and again before it becomes longer: an object grows by
+//! zeroes (F15). Who does that has a reference, so that the page is not moved meanwhile. It may be written: of what is
+//! written, all is zero that lies behind the end.
 //!
 //! The length changes first, so that nobody adds a page behind it any more (who did so meanwhile sees that afterwards,
 //! and takes it back). Then it is said from where on the object is being cut. From then on nobody brings an entry of what
@@ -11,13 +16,14 @@
 //! leaves that he changes before that was said, so that their classes were on the chain by then; and who looks there
 //! waits for the lock.
 
-use super::page::release;
+use super::page::{release, wait};
 use super::{Inner, Source};
 use crate::arch::Arch;
 use crate::cpu::Cx;
 use crate::error::Error;
 use crate::guard::Guard;
 use crate::machine::Machine;
+use crate::phys::Physical;
 use crate::space;
 use crate::space::apply::zap;
 use crate::sync::fence;
@@ -28,25 +34,65 @@ use core::ptr::NonNull;
 use core::sync::atomic::Ordering::SeqCst;
 
 /// See [`super::Object::truncate`].
-pub(super) fn truncate<M: Machine>(vm: &Vm<M>, object: NonNull<Inner<M>>, pages: u64) -> Result<(), Error> {
+pub(super) fn truncate<M: Machine>(vm: &Vm<M>, object: NonNull<Inner<M>>, length: u64) -> Result<(), Error> {
     // SAFETY: the caller's handle.
     let inner = unsafe { object.as_ref() };
     let _guard = inner.cutting.lock(vm);
     match &inner.source {
-        Source::SharedMemory(length) if pages > length.load(SeqCst) => {
+        Source::SharedMemory(now) if length > now.load(SeqCst) => {
             return Err(Error::Invalid { what: "an object can only be made shorter" });
         }
-        Source::SharedMemory(length) => length.store(pages, SeqCst),
-        Source::File(_) if inner.pages() > pages => {
+        Source::SharedMemory(now) => now.store(length, SeqCst),
+        Source::File(_) if inner.length() > length => {
             return Err(Error::Invalid { what: "the backing is longer than the object is to be" });
         }
         Source::File(_) => {}
     }
+    let pages = length.div_ceil(Physical::<M>::PAGE as u64);
     inner.cut_from.store(pages, SeqCst);
     unmap_from(vm, inner, pages);
     drop_pages(vm, inner, pages);
     inner.cut_from.store(u64::MAX, SeqCst);
+    if M::guard(Guard::TailCut) {
+        clear_behind(vm, inner, length);
+    }
     Ok(())
+}
+
+/// See [`super::Object::grow`].
+pub(super) fn grow<M: Machine, R>(vm: &Vm<M>, object: NonNull<Inner<M>>, extend: impl FnOnce() -> R) -> R {
+    // SAFETY: the caller's handle.
+    let inner = unsafe { object.as_ref() };
+    let _guard = inner.cutting.lock(vm);
+    if M::guard(Guard::TailClearedBeforeGrowth) {
+        clear_behind(vm, inner, inner.length());
+    }
+    extend()
+}
+
+/// Clears what lies behind `length` in the page in which that is, if the page is cached. Sleeps until it has been read:
+/// without a [`Cx`].
+fn clear_behind<M: Machine>(vm: &Vm<M>, inner: &Inner<M>, length: u64) {
+    let page = Physical::<M>::PAGE as u64;
+    let (index, offset) = (length / page, (length % page) as usize);
+    if offset == 0 {
+        return;
+    }
+    // Either who adds the page sees the length, or the page is found here.
+    fence::<M>(SeqCst);
+    let found = loop {
+        let Some(found) = inner.cache.find(&Cx::enter(vm), index) else { return };
+        // One that could not be read, or was withdrawn, is not there any more.
+        if let Ok(Some(pfn)) = wait(vm, index, found) {
+            break pfn;
+        }
+    };
+    let cx = Cx::enter(vm);
+    let (from, to) = (vm.machine().frame(vm.zero_page()), vm.machine().frame(found));
+    // SAFETY: both are a page long. The reference keeps the page where it is, and what it is; programs may access it.
+    // Nobody stores to the zero page.
+    unsafe { vm.machine().copy_user(from.add(offset), to.add(offset), Physical::<M>::PAGE - offset) };
+    release(&cx, found);
 }
 
 /// Takes the pages from `first` on out of the cache.

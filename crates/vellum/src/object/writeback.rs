@@ -170,10 +170,11 @@ fn write_if_dirty<'a, M: Machine>(
 ) -> Result<bool, IoError> {
     let Some(mut writing) = Writing::begin(vm.physical().frame(pfn)) else { return Ok(false) };
     // Where the file has become shorter there is nowhere to write it.
-    let has_place = index < backing.length().div_ceil(Physical::<M>::PAGE as u64);
+    let length = backing.length();
+    let has_place = index < length.div_ceil(Physical::<M>::PAGE as u64);
     if has_place {
         let page = contents();
-        clear_tail::<M>(backing, index, page);
+        clear_tail::<M>(length, index, page);
         backing.write(index, page)?;
     }
     writing.is_written = true;

@@ -120,7 +120,7 @@ impl<A: Arch> World<'_, A> {
         let model = self.objects[index].model;
         let pages = u64::from(keep) % (self.model().object_pages(model) + 1);
         self.shorten_file(model, pages);
-        let core = settled(self.objects[index].core.truncate(pages))?;
+        let core = settled(self.objects[index].core.truncate(pages << A::PAGE_SHIFT))?;
         self.model().truncate(model, pages);
         self.agree(core, Ok(()))
     }

@@ -117,9 +117,11 @@ impl<A: Arch> Worker<'_, '_, A> {
         // An embedder serialises this, as a file system does by the lock of the inode.
         let Ok(mut length) = world.length.try_lock() else { return };
         let pages = self.random.u64(..=PAGES);
-        world.changing_backing.set_length(pages);
         if pages < *length {
-            world.changing.truncate(pages).expect("the backing is that long");
+            world.changing_backing.set_length(pages);
+            world.changing.truncate(pages * PAGE).expect("the backing is that long");
+        } else {
+            world.changing.grow(|| world.changing_backing.set_length(pages));
         }
         *length = pages;
     }
