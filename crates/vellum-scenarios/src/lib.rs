@@ -189,6 +189,7 @@ scenarios! {
         waits_with_interrupts_off,
         classes_read_half,
         maps_read_half,
+        hole_read_half,
         installs_writable_in_readonly,
     }
     /// Mappings that are made, and stacks that grow.
@@ -197,6 +198,7 @@ scenarios! {
         half_made_mapping_unmapped,
         place_looked_at_before_claim,
         gap_mapped_beside_growth,
+        stack_read_half,
         class_given_up_in_use,
         replaced_before_flush,
         replaced_beside_truncation,

@@ -41,8 +41,10 @@ guards! {
     EmptyUnderLock,
     /// A descent decides by one read of each entry. (B20)
     SingleRead,
-    /// What was read of a table's classes without a lock counts only if its sequence number has not changed. (G6)
+    /// What a fault read of a table's classes without a lock counts only if its sequence number has not changed. (G6)
     SequenceReread,
+    /// So does what everybody else reads of them: who asks what is mapped. (G6M, G6N, G12R)
+    SpanReread,
     /// What was unlinked is freed only when no lockless walker can be inside. (B11, B14, G1, G7)
     GracePeriod,
     /// Frames are freed after the flush. (B1)
