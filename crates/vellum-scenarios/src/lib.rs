@@ -199,6 +199,7 @@ scenarios! {
         place_looked_at_before_claim,
         gap_mapped_beside_growth,
         stack_read_half,
+        stack_shrinks_beside_growth,
         class_given_up_in_use,
         replaced_before_flush,
         replaced_beside_truncation,

@@ -298,6 +298,8 @@ guards! {
     ReachNoted,
     /// Whoever reaches into a program's page has the lock of its leaf. (B24)
     ReachedUnderLock,
+    /// Who finds no stack any more, under the claim, where there was one looks for it again. (G12M)
+    StackSoughtAgain,
     /// A protection that a scenario defines for its own toy; the core has none of this name.
     OfScenario,
 }
