@@ -190,6 +190,7 @@ scenarios! {
         classes_read_half,
         maps_read_half,
         hole_read_half,
+        fails_for_replaced_mapping,
         installs_writable_in_readonly,
     }
     /// Mappings that are made, and stacks that grow.

@@ -300,6 +300,8 @@ guards! {
     ReachedUnderLock,
     /// Who finds no stack any more, under the claim, where there was one looks for it again. (G12M)
     StackSoughtAgain,
+    /// A page that cannot be read is a bus error only if the address still shows it. (G2B)
+    BusWhileShown,
     /// A protection that a scenario defines for its own toy; the core has none of this name.
     OfScenario,
 }
