@@ -215,6 +215,7 @@ scenarios! {
         marked_clean_after_write,
         unreferenced_isolated,
         given_up_beside_page_out,
+        given_up_beside_mmap,
     }
     /// Context switches, lazy CPUs, identifiers.
     switch {
