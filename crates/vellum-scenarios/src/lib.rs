@@ -201,6 +201,7 @@ scenarios! {
         gap_mapped_beside_growth,
         stack_read_half,
         stack_shrinks_beside_growth,
+        room_moves_beside_search,
         class_given_up_in_use,
         replaced_before_flush,
         replaced_beside_truncation,

@@ -302,6 +302,8 @@ guards! {
     StackSoughtAgain,
     /// A page that cannot be read is a bus error only if the address still shows it. (G2B)
     BusWhileShown,
+    /// That there is no room for a mapping is certain only under a claim of everything. (G13N)
+    RoomSoughtAlone,
     /// Whether memory may be given up is asked under the claim under which that is done. (E19M)
     AdviceUnderClaim,
     /// A protection that a scenario defines for its own toy; the core has none of this name.

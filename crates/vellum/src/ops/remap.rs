@@ -182,8 +182,7 @@ impl<'vm, M: Machine> Space<'vm, M> {
 
     /// Moves to wherever there is room. `None`: the room was taken meanwhile.
     fn move_anywhere(&self, request: &RemapRequest, old_length: u64, new_length: u64) -> Result<Option<u64>, Error> {
-        let found = self.inner().choose(&Cx::enter(self.vm()), new_length);
-        let new = found.ok_or(Error::NoAddressSpace { length: new_length })?;
+        let new = self.find_room(new_length)?;
         let moved = self.move_to(request, old_length, new, new_length, true)?;
         if moved.is_some() {
             self.inner().note_mapped(&Cx::enter(self.vm()), new + new_length);
