@@ -10,6 +10,7 @@ use crate::ops::{
 };
 use crate::testing::{OnePage, TestMachine};
 use crate::{Error, Space, Vm};
+use core::sync::atomic::Ordering::Relaxed;
 use std::vec::Vec;
 
 const PAGE: u64 = 4096;
@@ -206,4 +207,20 @@ fn a_right_to_store_that_comes_back_does_not_reach_shared_pages() {
     }
     store(&child, at, 8).expect("a store");
     assert_eq!((load(&space, at), load(&child, at)), (Ok(7), Ok(8)));
+}
+
+/// Walks must know it for good: what has moved may be where no address says it is.
+#[test]
+fn a_space_that_moved_four_thousand_million_times_has_moved() {
+    let vm = vm::<X86_64>();
+    let space = vm.create_space().expect("a space");
+    let at = space.map(&MapRequest::anonymous(PAGE, Prot::READ_WRITE)).expect("a mapping");
+    store(&space, at, 1).expect("a page");
+    assert!(!space.inner().has_moved());
+    [&space.inner().moves_begun, &space.inner().moves_done].iter().for_each(|count| count.store(u32::MAX, Relaxed));
+    let place = RemapPlace::Fixed(at + (1 << 30));
+    let request = RemapRequest { old: at, old_length: PAGE, new_length: PAGE, place, keep_old: false };
+    space.remap(&request).expect("room");
+    assert_eq!(space.inner().moves_begun.load(Relaxed), 0);
+    assert!(space.inner().has_moved());
 }

@@ -78,6 +78,8 @@ pub(crate) struct Inner<M: Machine> {
     /// How often entries began to move within the space, and how often that was done: for walks (F4).
     pub(crate) moves_begun: AtomicU32<M>,
     pub(crate) moves_done: AtomicU32<M>,
+    /// Not zero when so many moves have begun that their number may come to zero again.
+    has_moved_often: AtomicU32<M>,
     /// The first of the classes that show objects or moved memory; under the lock of the classes' registry, read
     /// without.
     pub(crate) classes: AtomicU32<M>,
@@ -153,8 +155,10 @@ impl<M: Machine> Drop for Space<'_, M> {
         }
         if self.inner().handles.fetch_sub(1, AcqRel) == 1 {
             self.inner().unregister(&Cx::enter(self.vm));
+            // Only now may the structure go: before, CPUs may have the space loaded.
+            let dying = self.inner().end(self.vm);
             let _structure = Structure(self);
-            self.inner().end(self.vm);
+            dying.destroy(self.vm);
         }
     }
 }
@@ -322,6 +326,7 @@ impl<M: Machine> Inner<M> {
             end_number: AtomicU32::new(0),
             moves_begun: AtomicU32::new(0),
             moves_done: AtomicU32::new(0),
+            has_moved_often: AtomicU32::new(0),
             classes: AtomicU32::new(0),
             brk_base: AtomicU64::new(0),
             brk_end: AtomicU64::new(0),
@@ -391,7 +396,16 @@ impl<M: Machine> Inner<M> {
 
     /// Whether entries have ever moved within the space.
     pub(crate) fn has_moved(&self) -> bool {
-        self.moves_begun.load(SeqCst) != 0
+        self.moves_begun.load(SeqCst) != 0 || self.has_moved_often.load(SeqCst) != 0
+    }
+
+    /// Notes that entries begin to move within the space.
+    pub(crate) fn begin_move(&self) {
+        let before = self.moves_begun.fetch_add(1, SeqCst);
+        // Long before the number can come to zero.
+        if before >> 31 != 0 {
+            self.has_moved_often.store(1, SeqCst);
+        }
     }
 
     /// Which of all ends of spaces that of this one is, once no walk finds its way in any more.

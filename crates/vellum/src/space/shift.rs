@@ -121,7 +121,7 @@ impl<M: Machine> Inner<M> {
         let pages = piece.length >> M::Arch::PAGE_SHIFT;
         let (low, target_low) = (source.index(piece.old), target.index(piece.new));
         let mut moved = 0;
-        self.moves_begun.fetch_add(1, SeqCst);
+        self.begin_move();
         for page in 0..pages as usize {
             if source.entry(low + page) != 0 {
                 let word = from.take(low + page);
