@@ -202,6 +202,7 @@ scenarios! {
         stack_read_half,
         stack_shrinks_beside_growth,
         room_moves_beside_search,
+        gap_mapped_the_short_way,
         class_given_up_in_use,
         replaced_before_flush,
         replaced_beside_truncation,

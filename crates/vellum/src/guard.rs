@@ -300,6 +300,8 @@ guards! {
     ReachedUnderLock,
     /// Who finds no stack any more, under the claim, where there was one looks for it again. (G12M)
     StackSoughtAgain,
+    /// Whether a stack is near is asked under the lock of the leaf in which something is mapped. (G19S)
+    StackAskedUnderLock,
     /// A page that cannot be read is a bus error only if the address still shows it. (G2B)
     BusWhileShown,
     /// That there is no room for a mapping is certain only under a claim of everything. (G13N)

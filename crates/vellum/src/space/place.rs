@@ -106,11 +106,6 @@ impl<M: Machine> Inner<M> {
         cx.attributes(class).flags.has(ClassFlags::GROWS_DOWN).then_some(first)
     }
 
-    /// Whether all of `start..end` is free.
-    pub(crate) fn is_free(&self, cx: &Cx<'_, M>, start: u64, end: u64) -> bool {
-        self.first_mapped(cx, start, end).is_none()
-    }
-
     /// The first mapped address in `start..end`.
     pub(crate) fn first_mapped(&self, cx: &Cx<'_, M>, start: u64, end: u64) -> Option<u64> {
         self.first_class(cx, start, end).map(|(address, _)| address)
