@@ -2,6 +2,7 @@
 //! file is cut, so that it has no such page any more. Neither before nor after that is the load a bus error: what cannot be
 //! read is one only if the address still shows it.
 
+use vellum_lab::explore::Bound;
 use vellum_lab::scenario::{Prot, Scenario, X, actor};
 use vellum::Guard;
 
@@ -11,6 +12,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     thread: "S2",
     guards: &[Guard::BusWhileShown],
     invariants: &["I-ACCESS"],
+    bound: Bound { preemptions: 1, surprises: 1 },
     start: |cpu| {
         cpu.map_file(X, 1, Prot::ReadWrite, 0);
     },
