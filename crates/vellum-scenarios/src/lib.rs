@@ -189,6 +189,8 @@ scenarios! {
         waits_with_interrupts_off,
         classes_read_half,
         maps_read_half,
+        hole_read_half,
+        fails_for_replaced_mapping,
         installs_writable_in_readonly,
     }
     /// Mappings that are made, and stacks that grow.
@@ -197,6 +199,10 @@ scenarios! {
         half_made_mapping_unmapped,
         place_looked_at_before_claim,
         gap_mapped_beside_growth,
+        stack_read_half,
+        stack_shrinks_beside_growth,
+        room_moves_beside_search,
+        gap_mapped_the_short_way,
         class_given_up_in_use,
         replaced_before_flush,
         replaced_beside_truncation,
@@ -211,6 +217,7 @@ scenarios! {
         marked_clean_after_write,
         unreferenced_isolated,
         given_up_beside_page_out,
+        given_up_beside_mmap,
     }
     /// Context switches, lazy CPUs, identifiers.
     switch {

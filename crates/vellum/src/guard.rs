@@ -41,8 +41,10 @@ guards! {
     EmptyUnderLock,
     /// A descent decides by one read of each entry. (B20)
     SingleRead,
-    /// What was read of a table's classes without a lock counts only if its sequence number has not changed. (G6)
+    /// What a fault read of a table's classes without a lock counts only if its sequence number has not changed. (G6)
     SequenceReread,
+    /// So does what everybody else reads of them: who asks what is mapped. (G6M, G6N, G12R)
+    SpanReread,
     /// What was unlinked is freed only when no lockless walker can be inside. (B11, B14, G1, G7)
     GracePeriod,
     /// Frames are freed after the flush. (B1)
@@ -304,6 +306,16 @@ guards! {
     ReachNoted,
     /// Whoever reaches into a program's page has the lock of its leaf. (B24)
     ReachedUnderLock,
+    /// Who finds no stack any more, under the claim, where there was one looks for it again. (G12M)
+    StackSoughtAgain,
+    /// Whether a stack is near is asked under the lock of the leaf in which something is mapped. (G19S)
+    StackAskedUnderLock,
+    /// A page that cannot be read is a bus error only if the address still shows it. (G2B)
+    BusWhileShown,
+    /// That there is no room for a mapping is certain only under a claim of everything. (G13N)
+    RoomSoughtAlone,
+    /// Whether memory may be given up is asked under the claim under which that is done. (E19M)
+    AdviceUnderClaim,
     /// A protection that a scenario defines for its own toy; the core has none of this name.
     OfScenario,
 }

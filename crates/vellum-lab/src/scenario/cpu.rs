@@ -332,7 +332,9 @@ impl Cpu<'_> {
         }
         match result {
             Ok(()) => true,
-            Err(Error::OutOfMemory | Error::Exists { .. } | Error::NotMapped { .. }) => false,
+            Err(Error::OutOfMemory | Error::Exists { .. } | Error::NotMapped { .. } | Error::NoAddressSpace { .. }) => {
+                false
+            }
             Err(error) => {
                 sim::report("I-ACCESS", format!("{text} fails: {error}"));
                 false

@@ -100,7 +100,12 @@ impl Cpu<'_> {
         let process = self.process();
         self.shared.with_oracle(|oracle| oracle.begin_giving_up(process, self.pages(at, pages)));
         let text = format!("madvise FREE {}", self.range(at, pages));
-        let done = self.operation(text, || self.ops.swap().give_up(process, at, pages));
+        // Something is mapped there that cannot be given up: as good as nothing.
+        let nothing = Error::NotMapped { address: self.ops.address(at) };
+        let done = self.operation(text, || match self.ops.swap().give_up(process, at, pages) {
+            Err(Error::Invalid { .. }) => Err(nothing),
+            result => result,
+        });
         self.shared.with_oracle(|oracle| oracle.end_giving_up(process, self.pages(at, pages)));
         done
     }

@@ -8,7 +8,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     id: "G6M",
     title: "the mappings are listed half before a change and half after",
     thread: "S2",
-    guards: &[Guard::SequenceReread],
+    guards: &[Guard::SpanReread],
     invariants: &["I-VMA"],
     start: |cpu| {
         cpu.map(X, 3, Prot::ReadWrite);

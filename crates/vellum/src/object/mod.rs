@@ -474,6 +474,14 @@ impl<'vm, M: Machine> Object<'vm, M> {
         truncate::grow(self.vm, self.inner, extend)
     }
 
+    /// The handle that a counted reference becomes: it goes on every way out, also if a backing panics.
+    ///
+    /// # Safety
+    /// The caller has a reference to the object, of this instance, and gives it away.
+    pub(crate) unsafe fn of_reference(vm: &'vm Vm<M>, inner: NonNull<Inner<M>>) -> Self {
+        Object { vm, inner }
+    }
+
     /// What the handle refers to, and keeps.
     pub(crate) fn inner_pointer(&self) -> NonNull<Inner<M>> {
         self.inner

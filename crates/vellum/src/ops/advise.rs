@@ -5,8 +5,9 @@ use super::{Access, FaultError};
 use crate::arch::Arch;
 use crate::cpu::Cx;
 use crate::error::Error;
+use crate::guard::Guard;
 use crate::machine::Machine;
-use crate::object;
+use crate::object::{self, Object};
 use crate::space::apply::{ClassChange, Fold, PageChange};
 use crate::space::claim::Claim;
 use crate::space::{Attributes, ClassFlags, ClassId, Space, Spares};
@@ -96,7 +97,7 @@ impl<M: Machine> Space<'_, M> {
             Advice::DoFork => self.set_flags(start, length, none, ClassFlags::DONT_FORK, advice),
             Advice::WipeOnFork => self.set_flags(start, length, ClassFlags::WIPE_ON_FORK, none, advice),
             Advice::KeepOnFork => self.set_flags(start, length, none, ClassFlags::WIPE_ON_FORK, advice),
-            Advice::DontNeed => self.change_pages(start, length, PageChange::Zap),
+            Advice::DontNeed => self.change_pages(start, length, PageChange::Zap, |_| Ok(())),
             Advice::Free => self.give_up(start, length),
             Advice::Cold => self.look_over(start, length, |start, end| self.make_cold(start, end)),
             Advice::PageOut => self.look_over(start, length, |start, end| {
@@ -130,21 +131,13 @@ impl<M: Machine> Space<'_, M> {
 
     /// Gives the pages of a range up until they are stored to again.
     fn give_up(&self, start: u64, length: u64) -> Result<(), Error> {
-        let (first, end) = checked::<M::Arch>(start, length)?;
-        let mut here = first;
-        while here < end {
-            let cx = Cx::enter(self.vm());
-            let span = self.inner().span_at(&cx, here, end);
-            if span.class == ClassId::NONE {
-                return Err(Error::NotMapped { address: here });
-            }
-            let attributes = cx.attributes(span.class);
+        let may = |attributes: &Attributes<M>| {
             if attributes.object.is_some() || !attributes.is_private() {
                 return Err(Error::Invalid { what: "only private anonymous memory can be given up" });
             }
-            here = span.end;
-        }
-        self.change_pages(start, length, PageChange::GiveUp)
+            Ok(())
+        };
+        self.change_pages(start, length, PageChange::GiveUp, may)
     }
 
     /// Calls `act` with a range that is mapped throughout.
@@ -157,20 +150,49 @@ impl<M: Machine> Space<'_, M> {
         Ok(())
     }
 
-    /// Changes the pages of a range that is mapped throughout, and nothing of its classes.
-    fn change_pages(&self, start: u64, length: u64, pages: PageChange) -> Result<(), Error> {
+    /// Changes the pages of a range that is mapped throughout, if `may` lets it for each mapping, and nothing of its
+    /// classes.
+    fn change_pages(
+        &self,
+        start: u64,
+        length: u64,
+        pages: PageChange,
+        may: impl Fn(&Attributes<M>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
         let (start, end) = checked::<M::Arch>(start, length)?;
+        let look = || self.each_mapping_may(start, end, &may);
+        let too_early = if M::guard(Guard::AdviceUnderClaim) { None } else { Some(look()) };
         let mut claim = Claim::acquire(self.vm(), self.inner(), start, end);
-        let hole = self.first_hole(start, end);
-        if hole.is_none() {
+        let result = too_early.unwrap_or_else(look);
+        if result.is_ok() {
             // No class changes, so there are no edges to prepare: slots cut by the range have no pages.
             claim.apply(self.vm(), ClassChange::Keep, pages, Spares::default(), Fold::Whole);
         }
         claim.release();
-        hole.map_or(Ok(()), |address| Err(Error::NotMapped { address }))
+        result
     }
 
-    /// The first address of the claimed range that is not mapped.
+    /// Whether the range is mapped throughout and `may` lets each mapping there.
+    fn each_mapping_may(
+        &self,
+        start: u64,
+        end: u64,
+        may: &impl Fn(&Attributes<M>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let mut here = start;
+        while here < end {
+            let cx = Cx::enter(self.vm());
+            let span = self.inner().span_at(&cx, here, end);
+            if span.class == ClassId::NONE {
+                return Err(Error::NotMapped { address: here });
+            }
+            may(&cx.attributes(span.class))?;
+            here = span.end;
+        }
+        Ok(())
+    }
+
+    /// The first address of the range that is not mapped.
     pub(super) fn first_hole(&self, start: u64, end: u64) -> Option<u64> {
         let mut here = start;
         while here < end {
@@ -201,8 +223,10 @@ impl<M: Machine> Space<'_, M> {
             };
             if let Some((object, delta)) = wanted {
                 let first = (here >> M::Arch::PAGE_SHIFT).wrapping_sub(delta);
-                object::read_ahead(self.vm(), object, first, (next - here) >> M::Arch::PAGE_SHIFT);
-                Cx::enter(self.vm()).put_object(object);
+                // SAFETY: the reference that was just taken.
+                let object = unsafe { Object::of_reference(self.vm(), object) };
+                let pages = (next - here) >> M::Arch::PAGE_SHIFT;
+                object::read_ahead(self.vm(), object.inner_pointer(), first, pages);
             }
             here = next;
         }

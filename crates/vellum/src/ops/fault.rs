@@ -9,7 +9,7 @@ use crate::cpu::Cx;
 use crate::error::Error;
 use crate::guard::Guard;
 use crate::machine::Machine;
-use crate::object::{self, PageError};
+use crate::object::{self, Object, PageError};
 use crate::phys::{AllocFlags, Kind, Pfn, Policy};
 use crate::reclaim::group::Members;
 use crate::rmap::COPY_OF_OBJECT;
@@ -208,9 +208,7 @@ impl<M: Machine> Space<'_, M> {
         let is_out_of_memory = |error: &FaultError| matches!(error, FaultError::OutOfMemory { .. });
         let again = || self.fault_with(address, access, &mut fetched);
         let result = self.vm().again_with_memory(again, is_out_of_memory, result);
-        if let Some(page) = fetched {
-            object::release(&Cx::enter(self.vm()), page.pfn);
-        }
+        self.drop_fetched(&mut fetched);
         result
     }
 
@@ -246,44 +244,76 @@ impl<M: Machine> Space<'_, M> {
                 Step::AwaitCommit(conflict) => claim::wait(self.vm(), conflict),
                 Step::AwaitFork(stamp) => self.await_fork(stamp),
                 Step::AwaitFolio(pfn, word) => self.await_folio(address, pfn, word),
-                Step::SwapIn(slot) => is_major |= self.read_swap(address, slot)?,
+                Step::SwapIn(slot) => {
+                    self.drop_fetched(fetched);
+                    let read = self.read_swap(address, slot);
+                    is_major |= self.unless_gone(read, || self.names_slot(address, slot))?.unwrap_or(false);
+                }
                 Step::Grow => {
                     if !self.grow_stack(address)? {
                         return Err(FaultError::Segv { address, denied: false });
                     }
                 }
                 Step::Read(object, index) => {
-                    let (page, was_read) = self.fetch(address, object, index)?;
-                    is_major |= was_read;
-                    if let Some(other) = fetched.replace(page) {
-                        object::release(&Cx::enter(self.vm()), other.pfn);
+                    self.drop_fetched(fetched);
+                    // SAFETY: the reference that came with it.
+                    let object = unsafe { Object::of_reference(self.vm(), object) };
+                    let read = self.fetch(address, &object, index);
+                    let is_shown = || self.shows(address, &object, index);
+                    if let Some((page, was_read)) = self.unless_gone(read, is_shown)? {
+                        is_major |= was_read;
+                        *fetched = Some(page);
                     }
                 }
             }
         }
     }
 
-    /// Reads page `index` of `object`, whose reference is dropped.
+    /// Lets go of a page that was fetched for nothing: before anything is read, lest it is kept for ever if that panics.
     #[cold]
-    fn fetch(
-        &self,
-        address: u64,
-        object: NonNull<object::Inner<M>>,
-        index: u64,
-    ) -> Result<(Fetched, bool), FaultError> {
-        // SAFETY: the reference that came with it.
-        let id = unsafe { object.as_ref() }.id();
-        let page = object::get_page(self.vm(), object, index);
-        let cx = Cx::enter(self.vm());
-        cx.put_object(object);
+    fn drop_fetched(&self, fetched: &mut Option<Fetched>) {
+        if let Some(page) = fetched.take() {
+            object::release(&Cx::enter(self.vm()), page.pfn);
+        }
+    }
+
+    /// Reads page `index` of `object`.
+    #[cold]
+    fn fetch(&self, address: u64, object: &Object<'_, M>, index: u64) -> Result<(Fetched, bool), FaultError> {
+        let page = object::get_page(self.vm(), object.inner_pointer(), index);
         if matches!(page, Ok((_, true))) {
-            cx.count(Event::PageIn, 1);
+            Cx::enter(self.vm()).count(Event::PageIn, 1);
         }
         match page {
-            Ok((pfn, was_read)) => Ok((Fetched { object: id, index, pfn }, was_read)),
+            Ok((pfn, was_read)) => Ok((Fetched { object: object.inner().id(), index, pfn }, was_read)),
             Err(PageError::OutOfMemory) => Err(FaultError::OutOfMemory { address }),
             Err(PageError::Io { index } | PageError::BeyondEnd { index }) => Err(FaultError::Bus { address, index }),
         }
+    }
+
+    /// What was read for the page at `address`. A bus error is the program's only if the address still shows what could not
+    /// be read: it was read without a lock, and something else may be mapped by now. `None`: look again (G2B).
+    #[cold]
+    fn unless_gone<T>(
+        &self,
+        read: Result<T, FaultError>,
+        is_shown: impl FnOnce() -> bool,
+    ) -> Result<Option<T>, FaultError> {
+        match read {
+            Err(FaultError::Bus { .. }) if M::guard(Guard::BusWhileShown) && !is_shown() => Ok(None),
+            other => other.map(Some),
+        }
+    }
+
+    /// Whether page `index` of `object` is mapped at `address`.
+    fn shows(&self, address: u64, object: &Object<'_, M>, index: u64) -> bool {
+        let cx = Cx::enter(self.vm());
+        let class = self.inner().span_at(&cx, address, address + 1).class;
+        let attributes = (class != ClassId::NONE).then(|| cx.attributes(class));
+        attributes.is_some_and(|attributes| {
+            let offset = (address >> M::Arch::PAGE_SHIFT).wrapping_sub(attributes.delta);
+            attributes.object == Some(object.inner_pointer()) && offset == index
+        })
     }
 
     /// Sleeps until fork number `stamp` has flushed.

@@ -19,17 +19,25 @@ impl<M: Machine> Space<'_, M> {
     pub(super) fn grow_stack(&self, address: u64) -> Result<bool, FaultError> {
         let limit = self.inner().stack_limit.load(Relaxed);
         let page = address >> M::Arch::PAGE_SHIFT << M::Arch::PAGE_SHIFT;
-        let Some(bottom) = self.stack_above(page, limit) else { return Ok(false) };
-        if bottom == page {
-            return Ok(true);
+        loop {
+            let Some(bottom) = self.stack_above(page, limit) else { return Ok(false) };
+            if bottom == page {
+                return Ok(true);
+            }
+            // The gap is claimed too, so that nothing is mapped there meanwhile (G19).
+            let gap = if M::guard(Guard::GapClaimed) { self.gap_below(page) } else { page };
+            let mut claim = Claim::acquire(self.vm(), self.inner(), gap, bottom + (1 << M::Arch::PAGE_SHIFT));
+            let result = self.grow_claimed(&claim, page);
+            claim.fold_now(&Cx::enter(self.vm()));
+            claim.release();
+            let outcome = result.map_err(|_| FaultError::OutOfMemory { address })?;
+            if let Some(is_mapped) = outcome {
+                return Ok(is_mapped);
+            }
+            if !M::guard(Guard::StackSoughtAgain) {
+                return Ok(false);
+            }
         }
-        // The gap is claimed too, so that nothing is mapped there meanwhile (G19).
-        let gap = if M::guard(Guard::GapClaimed) { self.gap_below(page) } else { page };
-        let mut claim = Claim::acquire(self.vm(), self.inner(), gap, bottom + (1 << M::Arch::PAGE_SHIFT));
-        let result = self.grow_claimed(&claim, page);
-        claim.fold_now(&Cx::enter(self.vm()));
-        claim.release();
-        result.map_err(|_| FaultError::OutOfMemory { address })
     }
 
     /// Where the guard gap of a stack that begins at `page` begins.
@@ -42,12 +50,11 @@ impl<M: Machine> Space<'_, M> {
     fn stack_above(&self, page: u64, limit: u64) -> Option<u64> {
         let high = page.saturating_add(limit).min(M::Arch::USER_END);
         let cx = Cx::enter(self.vm());
-        let bottom = self.inner().first_mapped(&cx, page, high)?;
-        let class = self.inner().span_at(&cx, bottom, high).class;
+        let (bottom, class) = self.inner().first_class(&cx, page, high)?;
         if bottom == page {
             return Some(page);
         }
-        if class == ClassId::NONE || !cx.attributes(class).flags.has(ClassFlags::GROWS_DOWN) {
+        if !cx.attributes(class).flags.has(ClassFlags::GROWS_DOWN) {
             return None;
         }
         // The limit is on the whole mapping: look for its end.
@@ -62,8 +69,9 @@ impl<M: Machine> Space<'_, M> {
         (end - page <= limit).then_some(bottom)
     }
 
-    /// Extends the mapping at the end of the claimed range down to `page`; whether `page` is mapped now.
-    fn grow_claimed(&self, claim: &Claim<'_, M>, page: u64) -> Result<bool, Error> {
+    /// Extends the mapping at the end of the claimed range down to `page`; whether `page` is mapped now. `None` if nothing
+    /// is mapped at the end any more: what was the lowest page of a stack went, and the stack may begin above (G12M).
+    fn grow_claimed(&self, claim: &Claim<'_, M>, page: u64) -> Result<Option<bool>, Error> {
         let (class, bottom) = {
             let cx = Cx::enter(self.vm());
             // Somebody else may have been faster, with this or with something else.
@@ -71,13 +79,13 @@ impl<M: Machine> Space<'_, M> {
                 true => self.inner().first_mapped(&cx, page, claim.end),
                 false => Some(claim.end - (1 << M::Arch::PAGE_SHIFT)),
             };
-            let Some(bottom) = bottom else { return Ok(false) };
+            let Some(bottom) = bottom else { return Ok(None) };
             if bottom == page {
-                return Ok(true);
+                return Ok(Some(true));
             }
             let class = self.inner().span_at(&cx, bottom, claim.end).class;
             if !cx.attributes(class).flags.has(ClassFlags::GROWS_DOWN) || !self.has_gap(&cx, page) {
-                return Ok(false);
+                return Ok(Some(false));
             }
             (class, bottom)
         };
@@ -87,7 +95,7 @@ impl<M: Machine> Space<'_, M> {
                 self.inner().note_stack(page, bottom);
                 new.apply(self.vm(), ClassChange::Set(class), PageChange::Keep, spares, Fold::Below);
                 Cx::enter(self.vm()).count(crate::stat::Event::StackGrowth, 1);
-                Ok(true)
+                Ok(Some(true))
             }
             Err(error) => {
                 new.tidy_part(&Cx::enter(self.vm()));

@@ -331,17 +331,28 @@ impl<'vm, M: Machine> Space<'vm, M> {
             }
         }
         loop {
-            let found = {
-                let cx = Cx::enter(self.vm());
-                self.inner().choose(&cx, length)
-            };
-            let address = found.ok_or(Error::NoAddressSpace { length })?;
+            let address = self.find_room(length)?;
             if let Some(address) = self.map_if_free(address, length, attributes, offset)? {
                 let cx = Cx::enter(self.vm());
                 self.inner().note_mapped(&cx, address + length);
                 return Ok(address);
             }
         }
+    }
+
+    /// A place for `length` bytes, which is free at this moment. Room that a search without a lock has not found may have
+    /// come where it had been already, while room ahead of it went: so before there is none, it searches once more while
+    /// nobody else maps or unmaps anything (G13N).
+    pub(super) fn find_room(&self, length: u64) -> Result<u64, Error> {
+        let choose = || self.inner().choose(&Cx::enter(self.vm()), length);
+        let (start, end) = (M::Arch::USER_START, M::Arch::USER_END);
+        let mut found = choose();
+        if found.is_none() && length <= end - start && M::guard(Guard::RoomSoughtAlone) {
+            let claim = Claim::acquire(self.vm(), self.inner(), start, end);
+            found = choose();
+            claim.release();
+        }
+        found.ok_or(Error::NoAddressSpace { length })
     }
 
     /// Maps anonymous memory for the heap at `address`, if it is free.

@@ -12,7 +12,7 @@ impl<M: Machine> Space<'_, M> {
     /// stay where they are. Memory of objects, shared memory included, is not concerned. Children of fork inherit it.
     /// A range of length zero is fine and means nothing.
     ///
-    /// May sleep while another operation works on the same range; allocates as [`Space::unmap`] does.
+    /// May sleep while another operation works on the same range, and to free memory; allocates as [`Space::unmap`] does.
     ///
     /// # Errors
     /// [`Error::Invalid`] if the policy names no node, or one without memory; [`Error::Unaligned`],
@@ -24,6 +24,7 @@ impl<M: Machine> Space<'_, M> {
             return aligned::<M::Arch>("address", start).map(|_| ());
         }
         let may = |_: &Attributes<M>, _| Ok(());
-        self.change(start, length, may, |attributes| attributes.with_policy(policy), PageChange::Keep)
+        let becomes = |attributes: Attributes<M>| attributes.with_policy(policy);
+        self.vm().with_room(|| self.change(start, length, may, becomes, PageChange::Keep))
     }
 }

@@ -182,8 +182,7 @@ impl<'vm, M: Machine> Space<'vm, M> {
 
     /// Moves to wherever there is room. `None`: the room was taken meanwhile.
     fn move_anywhere(&self, request: &RemapRequest, old_length: u64, new_length: u64) -> Result<Option<u64>, Error> {
-        let found = self.inner().choose(&Cx::enter(self.vm()), new_length);
-        let new = found.ok_or(Error::NoAddressSpace { length: new_length })?;
+        let new = self.find_room(new_length)?;
         let moved = self.move_to(request, old_length, new, new_length, true)?;
         if moved.is_some() {
             self.inner().note_mapped(&Cx::enter(self.vm()), new + new_length);
@@ -191,8 +190,8 @@ impl<'vm, M: Machine> Space<'vm, M> {
         Ok(moved)
     }
 
-    /// Moves to `new`; `None` if it must be free and is not.
-    fn move_to(
+    /// Moves to `new`; `None` if there must be room for it and is none.
+    pub(super) fn move_to(
         &self,
         request: &RemapRequest,
         old_length: u64,
@@ -207,7 +206,9 @@ impl<'vm, M: Machine> Space<'vm, M> {
             (new, new + new_length)
         };
         let mut claim = Claim::acquire(self.vm(), self.inner(), low, high);
-        let result = if must_be_free && !self.inner().is_free(&Cx::enter(self.vm()), new, new + new_length) {
+        // Free, and no stack too close above: one may have grown since.
+        let is_room = || self.inner().gap(&Cx::enter(self.vm()), new_length, new, new + new_length) == Some(new);
+        let result = if must_be_free && !is_room() {
             Ok(None)
         } else {
             self.move_claimed(&mut claim, request, old_length, new, new_length).map(Some)

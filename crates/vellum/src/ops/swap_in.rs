@@ -300,6 +300,13 @@ impl<M: Machine> Space<'_, M> {
         Ok(is_read)
     }
 
+    /// Whether the entry at `address` says that its page is in `slot`.
+    pub(super) fn names_slot(&self, address: u64, slot: SwapSlot) -> bool {
+        let cx = Cx::enter(self.vm());
+        let leaf = self.inner().lowest(&cx, address);
+        leaf.level == 0 && Seek::Swap(slot).is_named_by::<M::Arch>(leaf.entry(leaf.index(address)))
+    }
+
     /// Brings the page of `slot` into the swap cache; whether it was read.
     #[cold]
     pub(super) fn read_swap(&self, address: u64, slot: SwapSlot) -> Result<bool, FaultError> {

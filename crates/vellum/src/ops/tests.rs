@@ -207,3 +207,19 @@ fn a_right_to_store_that_comes_back_does_not_reach_shared_pages() {
     store(&child, at, 8).expect("a store");
     assert_eq!((load(&space, at), load(&child, at)), (Ok(7), Ok(8)));
 }
+
+/// A move keeps the guard gap of a stack that has grown since its place was chosen, as a new mapping does.
+#[test]
+fn nothing_moves_into_the_gap_of_a_stack() {
+    let vm = vm::<X86_64>();
+    let space = vm.create_space().expect("a space");
+    let old = space.map(&MapRequest::anonymous(PAGE, Prot::READ_WRITE)).expect("room");
+    let request = MapRequest::anonymous(PAGE, Prot::READ_WRITE).with(MapFlags::GROWS_DOWN);
+    let stack = space.map(&request.at(Place::Fixed(1 << 40))).expect("room");
+    let request = RemapRequest { old, old_length: PAGE, new_length: PAGE, place: RemapPlace::MayMove, keep_old: false };
+    let gap = crate::space::stack_guard_pages::<X86_64>() * PAGE;
+    let to = |new| space.move_to(&request, PAGE, new, PAGE, true);
+    assert_eq!(to(stack - gap), Ok(None));
+    assert_eq!(to(stack - gap - PAGE), Ok(Some(stack - gap - PAGE)));
+    vm.audit().expect("a sound machine");
+}

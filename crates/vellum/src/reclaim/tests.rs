@@ -1,8 +1,10 @@
 //! Tests of reclaim on a host-backed machine.
 
 use crate::arch::{Prot, X86_64};
+use crate::cpu::Cx;
 use crate::machine::Machine;
 use crate::ops::{Advice, MapRequest, Place};
+use crate::phys::{AllocFlags, Policy};
 use crate::space::Space;
 use crate::stat::Event;
 use crate::testing::user::{load, store};
@@ -106,4 +108,21 @@ fn reclaim_in_the_background_stops_when_there_is_enough() {
     more.iter().for_each(|space| check(space, 50));
     check(&space, 200);
     let _ = vm.machine().now();
+}
+
+/// Whatever needs memory frees some, `set_policy` as its sisters.
+#[test]
+fn a_policy_is_set_where_memory_has_to_be_freed_for_it() {
+    const FAR: u64 = 1 << 40;
+    let vm = boot();
+    let space = program(&vm, 200);
+    let request = MapRequest::anonymous(1 << 30, Prot::READ_WRITE).at(Place::Fixed(FAR));
+    space.map(&request).expect("room");
+    let mut taken = std::vec::Vec::new();
+    while let Ok(pfn) = Cx::enter(&vm).alloc_frame(0, AllocFlags::NONE) {
+        taken.push(pfn);
+    }
+    assert_eq!(space.set_policy(FAR + PAGE, PAGE, Policy::Preferred(0)), Ok(()));
+    taken.into_iter().for_each(|pfn| Cx::enter(&vm).free_frame(pfn));
+    check(&space, 200);
 }

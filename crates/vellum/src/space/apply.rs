@@ -161,8 +161,9 @@ impl<'a, M: Machine> Change<'a, '_, '_, M> {
         }
     }
 
-    /// Maps the classes of the childless slots of `low..=high`; a slot with a child, whose class says nothing, goes
-    /// along with its neighbour so that runs stay whole.
+    /// Maps the classes of the childless slots of `low..=high`, run by run: a slot with a child, whose class says nothing,
+    /// goes along with its run, so that there are never more runs than before. A table between the edges of the range has no
+    /// side array prepared for it.
     fn map_upper(
         &mut self,
         locked: &Locked<'a, M>,
@@ -173,18 +174,11 @@ impl<'a, M: Machine> Change<'a, '_, '_, M> {
         let table = locked.table;
         let mut index = low;
         while index <= high {
-            if table.entry(index) != 0 {
-                index += 1;
-                continue;
+            let (class, end) = table.runs(self.cx).run(index, high + 1);
+            let slots = (index..end).filter(|&slot| table.entry(slot) == 0).count();
+            if slots > 0 {
+                self.recount(locked, index, end - 1, class, slots as u64, change);
             }
-            let class = table.class(self.cx, index);
-            let mut end = index;
-            let mut slots = 0;
-            while end <= high && (table.entry(end) != 0 || table.class(self.cx, end) == class) {
-                slots += u64::from(table.entry(end) == 0);
-                end += 1;
-            }
-            self.recount(locked, index, end - 1, class, slots, change);
             index = end;
         }
     }

@@ -12,8 +12,8 @@ use crate::stat::Event;
 use crate::tlb::Gather;
 
 /// Makes the anonymous pages of `low..=high` of a locked leaf ones that may be dropped: their entries are clean
-/// afterwards, and flushed by the gather before the operation returns, so that a store shows (B4). What is in swap is
-/// dropped now. `first` is the address of slot `low`.
+/// afterwards, and flushed by the gather before the operation returns, so that a store shows (B4). What is in swap, or
+/// lost, is dropped now. `first` is the address of slot `low`.
 ///
 /// Pages that others share stay as they are.
 pub(super) fn give_up<'a, M: Machine>(
@@ -35,10 +35,18 @@ pub(super) fn give_up<'a, M: Machine>(
                 gather.touch(address);
                 cx.count(Event::LazyFree, 1);
             }
-        } else if let Some(Absent::Swap { slot, .. }) = M::Arch::absent_of(word) {
-            locked.take(index);
-            space.add_rss(cx, RssKind::Swap, -1);
-            cx.drop_swap_entry(slot);
+            continue;
+        }
+        match M::Arch::absent_of(word) {
+            Some(Absent::Swap { slot, .. }) => {
+                locked.take(index);
+                space.add_rss(cx, RssKind::Swap, -1);
+                cx.drop_swap_entry(slot);
+            }
+            // What is lost is given up with it: the program gets fresh memory instead of bus errors, as in Linux.
+            Some(Absent::Poison) => _ = locked.take(index),
+            // It is resident all the while, and stays.
+            Some(Absent::Migration { .. }) | None => {}
         }
     }
 }

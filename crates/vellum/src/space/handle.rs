@@ -153,8 +153,10 @@ impl<M: Machine> Drop for Space<'_, M> {
         }
         if self.inner().handles.fetch_sub(1, AcqRel) == 1 {
             self.inner().unregister(&Cx::enter(self.vm));
+            // Only now may the structure go: before, CPUs may have the space loaded.
+            let dying = self.inner().end(self.vm);
             let _structure = Structure(self);
-            self.inner().end(self.vm);
+            dying.destroy(self.vm);
         }
     }
 }

@@ -152,12 +152,14 @@ impl<M: Machine> Inner<M> {
     ) -> Result<Option<(u64, ClassId)>, Error> {
         let start = self.arena_cursor(cx);
         let Some(end) = start.checked_add(length).filter(|&end| end <= M::Arch::USER_END) else { return Ok(None) };
-        if self.is_near_stack(start, end) {
+        let is_early = !M::guard(Guard::StackAskedUnderLock);
+        if is_early && self.is_near_stack(start, end) {
             return Ok(None);
         }
         let mut held = ClassId::NONE;
         let short = self.change_in_leaf(cx, start, end, |old| {
-            if old != ClassId::NONE {
+            // Under the lock: a stack that has grown is seen here, and one that is about to waits and finds this (G19).
+            if old != ClassId::NONE || !is_early && self.is_near_stack(start, end) {
                 return Ok(None);
             }
             held = class(start)?;

@@ -10,6 +10,7 @@ use super::table::Table;
 use super::{ClassFlags, ClassId, Inner};
 use crate::arch::Arch;
 use crate::cpu::Cx;
+use crate::guard::Guard;
 use crate::machine::Machine;
 use core::sync::atomic::Ordering::Relaxed;
 
@@ -43,13 +44,26 @@ pub(crate) struct Span {
 }
 
 impl<M: Machine> Inner<M> {
-    /// The run of slots of one table and one class that begins at `address`, at most up to about `limit`.
+    /// The run of slots of one table and one class that begins at `address`, at most up to about `limit`: as it was at one
+    /// moment, whoever changes neighbours of it. Whether anything is mapped is decided by this, without a lock (G6).
     pub(crate) fn span_at(&self, cx: &Cx<'_, M>, address: u64, limit: u64) -> Span {
-        self.span_in(cx, &self.lowest(cx, address), address, limit)
+        loop {
+            let table = self.lowest(cx, address);
+            let Some(sequence) = table.sequence() else {
+                table.await_sequence(cx);
+                continue;
+            };
+            let span = self.span_in(cx, &table, address, limit);
+            // If a table hangs there by now, the class of its slot says nothing.
+            let is_lowest = table.level == 0 || table.entry(table.index(address)) == 0;
+            if is_lowest && table.sequence_is(sequence) || !M::guard(Guard::SpanReread) {
+                return span;
+            }
+        }
     }
 
-    /// [`Inner::span_at`] in the lowest table that covers `address`.
-    pub(crate) fn span_in(&self, cx: &Cx<'_, M>, table: &Table<'_, M>, address: u64, limit: u64) -> Span {
+    /// [`Inner::span_at`] in the lowest table that covers `address`, perhaps put together of several moments.
+    fn span_in(&self, cx: &Cx<'_, M>, table: &Table<'_, M>, address: u64, limit: u64) -> Span {
         let first = table.index(address);
         let base = table.base(address);
         let address_of = |slot: usize| base + ((slot as u64) << M::Arch::shift(table.level));
@@ -88,25 +102,23 @@ impl<M: Machine> Inner<M> {
     /// Where a grows-down mapping begins within `guard` bytes from `end`, if one does.
     fn stack_within(&self, cx: &Cx<'_, M>, end: u64, guard: u64) -> Option<u64> {
         let high = end.saturating_add(guard).min(M::Arch::USER_END);
-        let first = self.first_mapped(cx, end, high)?;
-        let class = self.span_at(cx, first, high).class;
-        // Between the two looks it may have been unmapped.
-        let is_stack = class != ClassId::NONE && cx.attributes(class).flags.has(ClassFlags::GROWS_DOWN);
-        is_stack.then_some(first)
-    }
-
-    /// Whether all of `start..end` is free.
-    pub(crate) fn is_free(&self, cx: &Cx<'_, M>, start: u64, end: u64) -> bool {
-        self.first_mapped(cx, start, end).is_none()
+        let (first, class) = self.first_class(cx, end, high)?;
+        cx.attributes(class).flags.has(ClassFlags::GROWS_DOWN).then_some(first)
     }
 
     /// The first mapped address in `start..end`.
     pub(crate) fn first_mapped(&self, cx: &Cx<'_, M>, start: u64, end: u64) -> Option<u64> {
+        self.first_class(cx, start, end).map(|(address, _)| address)
+    }
+
+    /// The first mapped address in `start..end`, and of what class it was when it was found: a second look may find it
+    /// gone, and not what is mapped behind it (G12M).
+    pub(crate) fn first_class(&self, cx: &Cx<'_, M>, start: u64, end: u64) -> Option<(u64, ClassId)> {
         let mut here = start;
         while here < end {
             let span = self.span_at(cx, here, end);
             if span.class != ClassId::NONE {
-                return Some(here);
+                return Some((here, span.class));
             }
             here = span.end;
         }

@@ -1,10 +1,8 @@
 //! What is mapped: the contents of `/proc/PID/maps` and `smaps`, and the resident set.
 
-use super::place::Span;
 use super::{ClassFlags, ClassId, Inner, RssKind, Space};
 use crate::arch::{Absent, Arch, PageBits, Prot};
 use crate::cpu::Cx;
-use crate::guard::Guard;
 use crate::machine::Machine;
 use crate::object;
 use crate::phys::{Kind, Policy};
@@ -122,8 +120,8 @@ impl<M: Machine> Space<'_, M> {
         while here < end {
             let (class, map, next) = {
                 let cx = Cx::enter(vm);
-                let (span, map) = self.span_described(&cx, here, here.saturating_add(section).min(end));
-                (span.class, map, span.end.min(end))
+                let span = self.inner().span_at(&cx, here, here.saturating_add(section).min(end));
+                (span.class, describe(&cx, span.class, here), span.end.min(end))
             };
             match &mut open {
                 Some((last, map)) if *last == class && map.end == here => map.end = next,
@@ -138,25 +136,6 @@ impl<M: Machine> Space<'_, M> {
         }
         if let Some((class, map)) = open {
             visit(class, &map);
-        }
-    }
-
-    /// The span that begins at `here`, and what is mapped there, both of one moment.
-    fn span_described(&self, cx: &Cx<'_, M>, here: u64, limit: u64) -> (Span, Option<MapEntry>) {
-        loop {
-            let table = self.inner().lowest(cx, here);
-            let Some(sequence) = table.sequence() else {
-                table.await_sequence(cx);
-                continue;
-            };
-            let span = self.inner().span_in(cx, &table, here, limit);
-            // If a table hangs there by now, the class of its slot says nothing.
-            let is_lowest = table.level == 0 || table.entry(table.index(here)) == 0;
-            if is_lowest && table.sequence_is(sequence) || !M::guard(Guard::SequenceReread) {
-                // Only now is it known that the class is one.
-                let map = describe(cx, span.class, here);
-                return (span, map);
-            }
         }
     }
 

@@ -55,7 +55,9 @@ impl<M: Machine> Inner<M> {
         Ok(())
     }
 
-    /// Moves all pages and changes the classes of both places. The commit has begun, and the leaves are there.
+    /// Moves all pages and changes the classes of both places, where there are leaves. The commit has begun, and the leaves
+    /// are there. Upper slots without a lower table have no pages and get none: the caller changes them afterwards, all those
+    /// of a table at once, which needs no side array.
     pub(crate) fn shift_pages(&self, vm: &Vm<M>, shift: &Shift, spares: &mut Spares, target_spares: &mut Spares) {
         let mut done = 0;
         while done < shift.length {
@@ -63,8 +65,6 @@ impl<M: Machine> Inner<M> {
             let (piece, has_leaf) = self.piece(&cx, shift, done);
             if has_leaf {
                 self.shift_piece(&cx, piece, shift.old_class, shift.new_class, spares, target_spares);
-            } else {
-                self.retire_slots(&cx, piece, shift, spares);
             }
             done += piece.length;
         }
@@ -93,16 +93,6 @@ impl<M: Machine> Inner<M> {
             }
             let class = table.class(cx, table.index(address));
             self.make_child(cx, table, address, class, Maker::Owner)?;
-        }
-    }
-
-    /// Gives an upper slot without a lower table, and so without pages, the old place's new class.
-    fn retire_slots(&self, cx: &Cx<'_, M>, piece: Piece, shift: &Shift, spares: &mut Spares) {
-        let table = self.lowest(cx, piece.old);
-        let index = table.index(piece.old);
-        if let Some(locked) = table.lock(cx, self, piece.old) {
-            debug_assert!(table.level > 0 && table.entry(index) == 0, "a table was made during a move");
-            locked.set_counted_class(cx, index, index, shift.old_class, spares);
         }
     }
 

@@ -27,9 +27,9 @@ struct Teardown<'a, M: Machine> {
 }
 
 impl<M: Machine> Inner<M> {
-    /// Frees everything the space consists of, but the structure itself.
-    pub(super) fn end(&self, vm: &Vm<M>) {
-        // Objects that came to their end are written back when this one is over: who waits for it waits for no device.
+    /// Frees everything the space consists of, but the structure itself. The objects that came to their end by that: they
+    /// are written back when this is over, so that who waits for it waits for no device.
+    pub(super) fn end(&self, vm: &Vm<M>) -> Dying<M> {
         let dying = Dying::new();
         {
             let cx = Cx::enter(vm);
@@ -65,7 +65,7 @@ impl<M: Machine> Inner<M> {
             }
         }
         vm.spaces().ends().finish(vm);
-        dying.destroy(vm);
+        dying
     }
 }
 

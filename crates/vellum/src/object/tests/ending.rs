@@ -483,3 +483,31 @@ fn a_last_write_that_panicked_ends_the_object() {
     assert_eq!(Arc::strong_count(&file), 1);
     check_empty(&vm);
 }
+
+/// A file that panics when it is read.
+struct PanicsAtRead(Noting);
+
+impl Backing for PanicsAtRead {
+    fn length(&self) -> u64 {
+        self.0.length()
+    }
+    fn read(&self, _: u64, _: &mut [u8]) -> Result<(), IoError> {
+        panic!("as the test wants")
+    }
+    fn write(&self, index: u64, page: &[u8]) -> Result<(), IoError> {
+        self.0.write(index, page)
+    }
+}
+
+#[test]
+fn a_read_that_panicked_keeps_nothing() {
+    let (vm, log) = (boot(512), Log::default());
+    let object = vm.file(PanicsAtRead(Noting::new(&log))).expect("an object");
+    let space = vm.create_space().expect("a space");
+    let at = map(&space, &object);
+    panics(|| _ = user::load(&space, at));
+    panics(|| space.advise(at, PAGE as u64, Advice::WillNeed).expect("no error"));
+    drop((object, space));
+    assert_eq!(log.drops(), 1);
+    check_sound(&vm);
+}

@@ -1,7 +1,7 @@
 //! The edges of the user range, beside a kernel's half whose tables the core must not follow: the test machine has no
 //! such frames.
 
-use super::{PAGE, ranges};
+use super::{PAGE, load, ranges, store, vm};
 use crate::arch::{Aarch64, Arch, Ppc64, Prot, Riscv64, Riscv64Sv48, Sparc64, Tiny, X86_64, X86_64La57};
 use crate::ops::{Access, Advice, FaultError, MapRequest, Place, RemapPlace, RemapRequest, Sharing};
 use crate::testing::TestMachine;
@@ -158,4 +158,52 @@ fn a_page_is_held_so_often_and_no_more() {
     drop((space, object));
     vm.quiesce();
     vm.audit().expect("all is well");
+}
+
+/// A table that a range covers wholly, in between others, changes as such: there is no side array prepared for it.
+#[test]
+fn tables_between_the_edges_change_with_what_they_have() {
+    const LEAF: u64 = 2 << 20;
+    const TABLE: u64 = 1 << 30;
+    let vm = vm::<X86_64>();
+    let space = vm.create_space().expect("a space");
+    let (base, middle) = (4 * TABLE, 5 * TABLE);
+    let request = MapRequest::anonymous(3 * TABLE, Prot::READ_WRITE).at(Place::Fixed(base));
+    space.map(&request).expect("room");
+    for (place, prot) in [(1, Prot::READ), (2, Prot::NONE), (3, Prot::READ | Prot::EXECUTE)] {
+        space.protect(middle + place * 128 * LEAF, 128 * LEAF, prot).expect("it is mapped");
+    }
+    // What the slot of this page's leaf says in the table above means nothing from here on.
+    store(&space, middle, 1).expect("a page");
+    let all = Prot::READ_WRITE | Prot::EXECUTE;
+    space.protect(base, 3 * TABLE, all).expect("it is mapped");
+    assert_eq!(ranges(&space), [(base, base + 3 * TABLE, all)]);
+    vm.audit().expect("a sound machine");
+}
+
+/// As before, of a range that is moved.
+#[test]
+fn tables_between_the_edges_are_moved_from_with_what_they_have() {
+    const LEAF: u64 = 2 << 20;
+    const TABLE: u64 = 1 << 30;
+    const TABLES: u64 = 12;
+    let vm = vm::<X86_64>();
+    let space = vm.create_space().expect("a space");
+    let (old, new, length) = (4 * TABLE, 64 * TABLE, TABLES * TABLE);
+    let request = MapRequest::anonymous(length, Prot::READ_WRITE).at(Place::Fixed(old));
+    space.map(&request).expect("room");
+    for table in (0..TABLES).map(|table| old + table * TABLE) {
+        // Of these two slots the table above says for good what they were mapped with now.
+        [1, 511].iter().for_each(|slot| store(&space, table + slot * LEAF, 1).expect("a page"));
+        for (slot, slots) in [(0, 1), (2, 509), (1, 1), (511, 1)] {
+            space.protect(table + slot * LEAF, slots * LEAF, Prot::READ).expect("it is mapped");
+        }
+    }
+    assert_eq!(ranges(&space), [(old, old + length, Prot::READ)]);
+    let place = RemapPlace::Fixed(new);
+    let request = RemapRequest { old, old_length: length, new_length: length, place, keep_old: false };
+    assert_eq!(space.remap(&request), Ok(new));
+    assert_eq!(ranges(&space), [(new, new + length, Prot::READ)]);
+    assert_eq!(load(&space, new + 511 * LEAF), Ok(1));
+    vm.audit().expect("a sound machine");
 }

@@ -149,6 +149,22 @@ fn what_cannot_be_read_is_lost_and_its_slot_free() {
     check_empty(&vm);
 }
 
+/// As in Linux: what is given up reads as fresh memory, also if it could not be read.
+#[test]
+fn what_is_lost_can_be_given_up() {
+    let vm = boot::<X86_64>();
+    let device = Device::new(10);
+    let area = vm.swap_on(device.clone(), 0).expect("an area");
+    let (space, address) = space_with_page(&vm);
+    device.0.fails.store(true, SeqCst);
+    assert!(matches!(load(&space, address), Err(FaultError::Bus { .. })));
+    space.advise(address, PAGE as u64, Advice::Free).expect("it is mapped");
+    assert_eq!(load(&space, address), Ok(0));
+    assert_eq!(vm.swap_off(area), Ok(()));
+    drop(space);
+    check_empty(&vm);
+}
+
 #[test]
 fn a_cached_page_goes_to_another_area_when_its_own_is_being_emptied() {
     let vm = boot::<X86_64>();
