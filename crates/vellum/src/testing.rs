@@ -6,6 +6,8 @@ use crate::machine::{Asid, Machine, MemoryRange, RootLoad};
 use crate::object::{Backing, IoError};
 use crate::phys::Pfn;
 use crate::reclaim::Victim;
+use crate::space::{Audit, AuditError};
+use crate::vm::Vm;
 use core::cell::Cell;
 use core::marker::PhantomData;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
@@ -62,6 +64,14 @@ pub(crate) struct TestMachine<A = X86_64> {
 unsafe impl<A> Send for TestMachine<A> {}
 // SAFETY: as above.
 unsafe impl<A> Sync for TestMachine<A> {}
+
+impl<M: Machine> Vm<M> {
+    /// [`Vm::audit`], for a test whose threads have all left the core.
+    pub(crate) fn audited(&self) -> Result<Audit, AuditError> {
+        // SAFETY: the caller's promise, in tests of this crate.
+        unsafe { self.audit() }
+    }
+}
 
 impl<A: Arch> TestMachine<A> {
     /// One CPU and one range of `frames` frames.

@@ -471,7 +471,8 @@ impl<A: Arch> Ops for World<A> {
     }
 
     fn audit(&self) {
-        if let Err(error) = self.vm().audit() {
+        // SAFETY: all actors have ended.
+        if let Err(error) = unsafe { self.vm().audit() } {
             let invariant = match error {
                 AuditError::Rights { .. } => "I-VMA",
                 AuditError::Swap(_) => "I-SLOT",

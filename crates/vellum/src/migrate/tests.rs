@@ -61,7 +61,7 @@ fn compaction_makes_large_blocks_of_scattered_pages() {
     let cx = crate::cpu::Cx::enter(&vm);
     taken.into_iter().for_each(|block| cx.free_frame(block));
     drop(cx);
-    vm.audit().expect("a sound machine");
+    vm.audited().expect("a sound machine");
 }
 
 #[test]
@@ -77,7 +77,7 @@ fn pages_not_used_are_demoted() {
     assert_eq!(vm.totals().get(Event::Demoted), cold);
     assert_eq!(vm.demote(1, 10), 0, "there is no slower node");
     (0..40).for_each(|page| assert_eq!(load(&space, AT + page * PAGE), Ok(value(page))));
-    vm.audit().expect("a sound machine");
+    vm.audited().expect("a sound machine");
 }
 
 #[test]
@@ -96,14 +96,14 @@ fn pages_move_with_everything_they_are() {
     let (moved, failed) = parent.move_pages(AT, 8 * PAGE, 1).expect("a range");
     assert!(moved >= 4 && failed == 0, "{moved}, {failed}");
     assert_eq!(node_of(&parent, 1), 1);
-    vm.audit().expect("a sound machine");
+    vm.audited().expect("a sound machine");
     (1..8).for_each(|page| assert_eq!(load(&child, AT + page * PAGE), Ok(value(page))));
     assert_eq!((load(&child, AT), load(&parent, AT)), (Ok(99), Ok(1)));
     // Alone, it is stored to without a copy; shared, with one.
     store(&parent, AT + PAGE, 55).expect("memory");
     assert_eq!(load(&child, AT + PAGE), Ok(2));
-    vm.audit().expect("a sound machine");
+    vm.audited().expect("a sound machine");
     drop((parent, child));
     vm.quiesce();
-    assert_eq!(vm.audit().expect("a sound machine").swap, Default::default());
+    assert_eq!(vm.audited().expect("a sound machine").swap, Default::default());
 }

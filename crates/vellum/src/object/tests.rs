@@ -474,7 +474,7 @@ fn a_move_leaves_behind_what_is_being_cut_off() {
             // The mapping begins with the object's second page.
             assert_eq!((shows(old, page), shows(new, page)), (false, page + 1 < cut_from), "{sharing:?} {page}");
         }
-        vm.audit().expect("a sound machine");
+        vm.audited().expect("a sound machine");
     }
 }
 
@@ -702,7 +702,7 @@ fn an_object_ends_where_it_is_made_to_end() {
     drop((space, object));
     vm.quiesce();
     assert_eq!(vm.objects().len(), 0);
-    vm.audit().expect("a clean audit");
+    vm.audited().expect("a clean audit");
 }
 
 #[test]

@@ -239,7 +239,7 @@ fn a_move_takes_along_the_table_that_a_fault_is_making() {
     });
     assert_eq!((word(&space, target), word(&space, target + LEAF)), (Some(1), Some(42)));
     vm.switch_to(None);
-    vm.audit().expect("a clean audit");
+    vm.audited().expect("a clean audit");
 }
 
 /// Removes the only page of a mapped file by `remove`, while CPU 1 begins to write it back just before the flush.
@@ -399,7 +399,7 @@ fn a_store_to_a_new_mapping_survives_the_rest_of_its_making() {
     });
     assert_eq!((word(&space, BASE), word(&space, last)), (None, Some(9)));
     vm.switch_to(None);
-    vm.audit().expect("a clean audit");
+    vm.audited().expect("a clean audit");
 }
 
 /// Forks while CPU 1 stores to a part that the fork has dealt with and then to one that it has not come to.
@@ -420,7 +420,7 @@ fn fork_is_a_cut(is_first_mapped: bool) {
         assert_eq!(seen, (0, Some(0)), "the child sees the second store, or part of what came before it");
     });
     assert_eq!((word(&space, first), word(&space, second)), (Some(1), Some(1)));
-    vm.audit().expect("a clean audit");
+    vm.audited().expect("a clean audit");
 }
 
 /// D10: the child has a later store and lacks an earlier one, where there was no table when fork came by.
@@ -499,7 +499,7 @@ fn a_request_to_leave_does_not_swallow_one_to_flush() {
         });
     });
     assert!(comes(&invalidated, SHORT), "CPU 1 has the new space loaded and still its old translations");
-    vm.audit().expect("a clean audit");
+    vm.audited().expect("a clean audit");
 }
 
 /// An object of another instance is refused: its frames would be looked up in the wrong machine. Needs no second CPU.
@@ -510,7 +510,7 @@ fn an_object_of_another_instance_is_refused() {
     let object = other.shared_memory(4).expect("an object");
     let shown = MapRequest::object(&object, 0, Sharing::Shared, PAGE, Prot::READ_WRITE);
     assert!(matches!(space.map(&shown), Err(Error::Invalid { .. })));
-    vm.audit().expect("a clean audit");
+    vm.audited().expect("a clean audit");
 }
 
 /// A space of another instance is not loaded: its end would leave its root on this CPU. Needs no second CPU.

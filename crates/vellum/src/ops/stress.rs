@@ -75,10 +75,10 @@ fn stress<A: Arch>(seed: u64, steps: u64, base: u64, pages: u64) {
         }
     });
     become_cpu(0);
-    vm.audit().unwrap_or_else(|error| panic!("{} with seed {seed}: {error}", A::NAME));
+    vm.audited().unwrap_or_else(|error| panic!("{} with seed {seed}: {error}", A::NAME));
     drop(space);
     vm.quiesce();
-    let audit = vm.audit().unwrap_or_else(|error| panic!("{} with seed {seed}, after the end: {error}", A::NAME));
+    let audit = vm.audited().unwrap_or_else(|error| panic!("{} with seed {seed}, after the end: {error}", A::NAME));
     assert_eq!((audit.spaces, audit.tables, audit.mapped_pages, audit.classes, audit.objects), (0, 0, 0, 0, 0));
 }
 

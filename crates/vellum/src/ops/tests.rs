@@ -72,11 +72,11 @@ impl<A: Arch> Scenario for Runner<A> {
             assert_eq!(space.protect(at, 5 * PAGE, Prot::READ), Err(Error::NotMapped { address: at + 2 * PAGE }));
             space.unmap(at, 2 * PAGE).expect("no error");
             assert_eq!(space.rss().anonymous, 0);
-            vm.audit().expect("a clean audit");
+            vm.audited().expect("a clean audit");
         }
         vm.quiesce();
         assert_eq!(vm.free_frames(), free, "{}", A::NAME);
-        vm.audit().expect("a clean audit");
+        vm.audited().expect("a clean audit");
     }
 }
 
@@ -106,9 +106,9 @@ fn a_moved_page_keeps_its_contents() {
     }
     assert_eq!(ranges(&space), [(new, new + 900 * PAGE, Prot::READ_WRITE)]);
     assert!(load(&space, at).is_err());
-    vm.audit().expect("a clean audit");
+    vm.audited().expect("a clean audit");
     space.unmap(new, 900 * PAGE).expect("no error");
-    vm.audit().expect("a clean audit");
+    vm.audited().expect("a clean audit");
     assert_eq!(space.table_pages(), 1);
 }
 
@@ -122,11 +122,11 @@ fn shared_memory_is_shared() {
     assert_eq!(load(&space, at), Ok(3));
     space.advise(at, 4 * PAGE, Advice::DontNeed).expect("no error");
     assert_eq!(load(&space, at), Ok(3));
-    vm.audit().expect("a clean audit");
+    vm.audited().expect("a clean audit");
     drop(child);
     drop(space);
     vm.quiesce();
-    vm.audit().expect("a clean audit");
+    vm.audited().expect("a clean audit");
 }
 
 #[test]
@@ -139,10 +139,10 @@ fn a_terabyte_costs_a_few_slots() {
     space.protect(at + (1 << 39), PAGE, Prot::READ_WRITE).expect("a change");
     store(&space, at + (1 << 39), 1).expect("a store");
     assert_eq!(ranges(&space).len(), 3);
-    vm.audit().expect("a clean audit");
+    vm.audited().expect("a clean audit");
     space.unmap(at, (1 << 40) + PAGE).expect("no error");
     assert_eq!((ranges(&space).len(), space.table_pages()), (0, 1));
-    vm.audit().expect("a clean audit");
+    vm.audited().expect("a clean audit");
 }
 
 #[test]
@@ -158,7 +158,7 @@ fn a_stack_grows_and_keeps_its_distance() {
     assert!(store(&space, top - 200 * PAGE, 1).is_err());
     store(&space, top - 143 * PAGE, 1).expect("growth up to the gap");
     assert!(store(&space, top - 144 * PAGE, 1).is_err());
-    vm.audit().expect("a clean audit");
+    vm.audited().expect("a clean audit");
 }
 
 #[test]
@@ -171,13 +171,13 @@ fn many_classes_in_one_leaf_spill_and_return() {
         space.protect(at + page * PAGE, PAGE, Prot::READ).expect("a change");
     }
     assert_eq!(ranges(&space).len(), 512);
-    vm.audit().expect("a clean audit");
+    vm.audited().expect("a clean audit");
     space.protect(at, 512 * PAGE, Prot::READ).expect("a change");
     assert_eq!(ranges(&space).len(), 1);
     space.unmap(at, 512 * PAGE).expect("no error");
     assert_eq!(space.table_pages(), 1);
     vm.quiesce();
-    vm.audit().expect("a clean audit");
+    vm.audited().expect("a clean audit");
 }
 
 #[test]
@@ -221,5 +221,5 @@ fn nothing_moves_into_the_gap_of_a_stack() {
     let to = |new| space.move_to(&request, PAGE, new, PAGE, true);
     assert_eq!(to(stack - gap), Ok(None));
     assert_eq!(to(stack - gap - PAGE), Ok(Some(stack - gap - PAGE)));
-    vm.audit().expect("a sound machine");
+    vm.audited().expect("a sound machine");
 }

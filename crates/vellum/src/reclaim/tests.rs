@@ -32,7 +32,7 @@ fn program(vm: &Vm<TestMachine>, pages: u64) -> Space<'_, TestMachine> {
 
 fn check(space: &Space<'_, TestMachine>, pages: u64) {
     (0..pages).for_each(|page| assert_eq!(load(space, AT + page * PAGE), Ok(page as u8 + 1)));
-    space.vm().audit().expect("a sound machine");
+    space.vm().audited().expect("a sound machine");
 }
 
 #[test]
@@ -91,7 +91,7 @@ fn what_was_given_up_goes_unless_it_is_stored_to() {
     assert_eq!(vm.totals().get(Event::LazyFreed), 3);
     let now = [0, 1, 2, 3].map(|page| load(&space, AT + page * PAGE).expect("memory"));
     assert_eq!(now, [0, 77, 0, 0]);
-    vm.audit().expect("a sound machine");
+    vm.audited().expect("a sound machine");
 }
 
 #[test]

@@ -71,7 +71,7 @@ fn check<A: Arch>(vm: &Vm<TestMachine<A>>, pfn: Pfn, expected: &[(&TestSpace<'_,
     expected.sort_unstable();
     let count = expected.len() as u32;
     assert_eq!(places(vm, pfn), (expected, count));
-    vm.audit().expect("a sound machine");
+    vm.audited().expect("a sound machine");
 }
 
 fn shift<A: Arch>(space: &TestSpace<'_, A>, old: u64, pages: u64, new: u64) {
@@ -285,7 +285,7 @@ fn undo<A: Arch>(is_shared: bool, is_clean: bool, into_slot: bool, is_dropped: b
     };
     assert_eq!((rights(&after.0), after.1, after.2, after.3), (rights(&before.0), before.1, before.2, before.3));
     assert!(into_slot || after.0 == before.0, "a migration puts marks back too");
-    vm.audit().expect("a sound machine");
+    vm.audited().expect("a sound machine");
     if !is_clean {
         spaces.iter().for_each(|space| store(space, address, 9).expect("memory"));
     }
@@ -350,7 +350,7 @@ fn what_a_failed_unmapping_has_taken_is_flushed() {
     crate::object::release(&Cx::enter(&vm), pfn);
     assert!(is_refused && words(&[&space], A0) == [0], "one entry was taken, and one not found");
     assert!(!is_owed, "the flush of the one is owed still");
-    vm.audit().expect("a sound machine");
+    vm.audited().expect("a sound machine");
 }
 
 /// Write-back leaves no entry of a page with a dirty mark, nor with the right to store, which is how the next store is

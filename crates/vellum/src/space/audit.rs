@@ -154,12 +154,15 @@ impl<M: Machine> Vm<M> {
     /// Recounts everything: frames, free lists, tables, entries, resident pages, mapping and reference counts, classes,
     /// caches.
     ///
-    /// To be called at quiescence: no other CPU is inside the core, and no operation under way. Takes time in
-    /// proportion to memory. Neither sleeps nor allocates.
+    /// For tests. Takes time in proportion to memory. Neither sleeps nor allocates.
     ///
     /// # Errors
     /// [`AuditError`], the first thing found wrong.
-    pub fn audit(&self) -> Result<Audit, AuditError> {
+    ///
+    /// # Safety
+    /// At quiescence: no other CPU is inside the core, or enters it meanwhile, and no operation is under way. The audit goes
+    /// through lists that operations change, and counts in words that they use.
+    pub unsafe fn audit(&self) -> Result<Audit, AuditError> {
         let physical = self.physical().audit(self).map_err(AuditError::Physical)?;
         let cx = Cx::enter(self);
         self.physical().for_each_frame(|_, frame| {

@@ -702,7 +702,7 @@ mod tests {
         drop(cx);
         space.unmap(18 * PAGE, PAGE).expect("a mapping");
         space.unmap(17 * PAGE, PAGE).expect("a mapping");
-        vm.audit().expect("a sound machine");
+        vm.audited().expect("a sound machine");
         space.protect(16 * PAGE, PAGE, Prot::READ).expect("rights");
         let expected = [(32, Prot::READ_WRITE), (16, Prot::READ), (16, Prot::NONE)];
         assert_eq!(met(&Cx::enter(&vm), &object, |_| {}), expected);

@@ -502,7 +502,8 @@ fn stress<A: Arch>(operations: u64, seed: u64, compressed_frames: u64) {
     });
     let main = host.enter(0);
     vm.quiesce();
-    vm.audit().unwrap_or_else(|error| panic!("{error}"));
+    // SAFETY: the threads have ended.
+    unsafe { vm.audit() }.unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(host.machine().take_violations(), []);
     let totals = vm.totals();
     let of = |event| totals.get(event);
@@ -526,7 +527,8 @@ fn stress<A: Arch>(operations: u64, seed: u64, compressed_frames: u64) {
     [&file_backing, &changing_backing].into_iter().for_each(File::be_reliable);
     drop((spaces, objects));
     vm.quiesce();
-    let audit = vm.audit().unwrap_or_else(|error| panic!("{error}"));
+    // SAFETY: the threads have ended.
+    let audit = unsafe { vm.audit() }.unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(audit.swap, Default::default(), "swap is in use after the end");
     drop(main);
 }

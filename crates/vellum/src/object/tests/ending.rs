@@ -109,7 +109,7 @@ fn orders() -> impl Iterator<Item = [usize; 4]> {
 fn check_sound(vm: &TestVm) {
     vm.quiesce();
     assert_eq!(vm.objects().len(), 0);
-    vm.audit().expect("a clean audit");
+    vm.audited().expect("a clean audit");
 }
 
 #[test]

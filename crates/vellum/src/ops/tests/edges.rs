@@ -48,7 +48,7 @@ fn edges<A: Arch>() {
     assert_eq!(ranges(&space), []);
     drop((space, child));
     vm.quiesce();
-    vm.audit().expect("all is well");
+    vm.audited().expect("all is well");
 }
 
 #[test]
@@ -121,7 +121,7 @@ fn odd_ranges<A: Arch>() {
     assert_eq!(ranges(&space), []);
     drop(space);
     vm.quiesce();
-    vm.audit().expect("all is well");
+    vm.audited().expect("all is well");
 }
 
 #[test]
@@ -157,7 +157,7 @@ fn a_page_is_held_so_often_and_no_more() {
     space.fault(second, Access::Read).expect("a second mapping");
     drop((space, object));
     vm.quiesce();
-    vm.audit().expect("all is well");
+    vm.audited().expect("all is well");
 }
 
 /// A table that a range covers wholly, in between others, changes as such: there is no side array prepared for it.
@@ -178,7 +178,7 @@ fn tables_between_the_edges_change_with_what_they_have() {
     let all = Prot::READ_WRITE | Prot::EXECUTE;
     space.protect(base, 3 * TABLE, all).expect("it is mapped");
     assert_eq!(ranges(&space), [(base, base + 3 * TABLE, all)]);
-    vm.audit().expect("a sound machine");
+    vm.audited().expect("a sound machine");
 }
 
 /// As before, of a range that is moved.
@@ -205,5 +205,5 @@ fn tables_between_the_edges_are_moved_from_with_what_they_have() {
     assert_eq!(space.remap(&request), Ok(new));
     assert_eq!(ranges(&space), [(new, new + length, Prot::READ)]);
     assert_eq!(load(&space, new + 511 * LEAF), Ok(1));
-    vm.audit().expect("a sound machine");
+    vm.audited().expect("a sound machine");
 }

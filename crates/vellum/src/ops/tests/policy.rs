@@ -36,7 +36,7 @@ fn a_policy_splits_and_joins_ranges() {
     assert_eq!(policies(&space)[1], (middle, behind, bind));
     space.set_policy(base, 8 * PAGE, local).expect("a policy");
     assert_eq!(policies(&space), [(base, end, local)]);
-    vm.audit().expect("a sound machine");
+    vm.audited().expect("a sound machine");
 }
 
 #[test]
@@ -58,7 +58,7 @@ fn faults_take_memory_from_where_the_policy_says() {
     assert_eq!(map(Policy::Local), [1; 16]);
     assert_eq!(map(Policy::Bind(NodeSet(1))), [0; 16]);
     become_cpu(0);
-    vm.audit().expect("a sound machine");
+    vm.audited().expect("a sound machine");
 }
 
 #[test]
@@ -77,7 +77,7 @@ fn children_and_moved_ranges_keep_the_policy() {
     let request = RemapRequest { old: base, old_length: 4 * PAGE, new_length: 6 * PAGE, ..remap_anywhere() };
     let moved = space.remap(&request).expect("room");
     assert_eq!(policies(&space), [(moved, moved + 6 * PAGE, policy)]);
-    vm.audit().expect("a sound machine");
+    vm.audited().expect("a sound machine");
 }
 
 fn remap_anywhere() -> RemapRequest {
@@ -97,7 +97,7 @@ fn a_binding_runs_out_before_the_machine_does() {
     space.set_policy(base, 4000 * PAGE, Policy::Preferred(1)).expect("a policy");
     store(&space, failed, 1).expect("a page of the other node");
     assert_eq!(node_of(&space, failed), 0);
-    vm.audit().expect("a sound machine");
+    vm.audited().expect("a sound machine");
 }
 
 #[test]
@@ -117,5 +117,5 @@ fn bad_policies_and_ranges_change_nothing() {
     let beyond = base + 4 * PAGE;
     assert_eq!(space.set_policy(base, 5 * PAGE, policy), Err(Error::NotMapped { address: beyond }));
     assert_eq!(policies(&space), before);
-    vm.audit().expect("a sound machine");
+    vm.audited().expect("a sound machine");
 }

@@ -85,7 +85,7 @@ fn copies<A: Arch>() {
     assert_eq!(space.rss().anonymous, 4);
     drop(space);
     vm.quiesce();
-    vm.audit().expect("a clean audit");
+    vm.audited().expect("a clean audit");
 }
 
 #[test]
@@ -162,7 +162,7 @@ fn copies_end_where_the_program_may_not_go() {
     assert_eq!(below, absent(X86_64::USER_END - PAGE));
     // Nothing is copied from anywhere.
     assert_eq!((space.copy_in(u64::MAX, &mut []), space.copy_out(0, &[]), space.clear(0, 0)), (Ok(()), Ok(()), Ok(())));
-    vm.audit().expect("a clean audit");
+    vm.audited().expect("a clean audit");
 }
 
 #[test]
@@ -251,5 +251,5 @@ fn no_store_of_the_kernel_is_lost_to_reclaim() {
     });
     drop(space);
     vm.quiesce();
-    vm.audit().expect("a clean audit");
+    vm.audited().expect("a clean audit");
 }
