@@ -1,6 +1,9 @@
 //! Global identifiers on a machine whose CPUs cache what they walked, and compare it with the tables after each step.
 
+mod whole;
+
 use super::mailbox::{Mailbox, Request};
+use super::{RANGE_MAX, SLOTS_MAX};
 use crate::arch::{Prot, TinyBroadcast};
 use crate::cpu::Cx;
 use crate::machine::{Asid, Machine, MemoryRange, RootLoad, Touch};
