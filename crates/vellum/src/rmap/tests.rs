@@ -14,6 +14,9 @@ use crate::testing::{TestMachine, become_cpu, may_sleep};
 use crate::tlb::UnmapBatch;
 use crate::vm::Vm;
 use core::ops::ControlFlow;
+use core::sync::atomic::Ordering::SeqCst;
+use core::time::Duration;
+use std::thread;
 use std::vec::Vec;
 
 const PAGE: u64 = 4096;
@@ -177,6 +180,46 @@ fn pages_of_files_and_their_copies_are_found() {
     shift(&child, A0, 4, A0 + 20 * PAGE);
     check(&vm, copies[0], &[(&parent, A0 + PAGE), (&child, A0 + 21 * PAGE)]);
     check(&vm, copies[1], &[(&parent, C0 + PAGE), (&child, C0 + PAGE)]);
+}
+
+/// Something moves whenever the walk has looked, as long as that is not held back.
+#[test]
+fn a_walk_ends_beside_moves_without_end() {
+    let vm = boot::<X86_64>();
+    let space = vm.create_space().expect("memory");
+    map(&space, A0, 1);
+    let cx = Cx::enter(&vm);
+    let name = Name::of(vm.physical().frame(page_at(&space, A0))).expect("a named page");
+    let mut visits = 0;
+    let _ = walk(&cx, &name, Seek::Page(page_at(&space, A0)), &mut |_| {
+        visits += 1;
+        assert!(visits < 100, "the walk goes on");
+        if space.inner().moves_held_back() == 0 {
+            space.inner().moves_begun.fetch_add(1, SeqCst);
+            space.inner().moves_done.fetch_add(1, SeqCst);
+        }
+        ControlFlow::Continue(())
+    });
+    assert_eq!((visits, space.inner().moves_held_back()), (3, 0));
+}
+
+#[test]
+fn moves_wait_while_a_walk_holds_them_back() {
+    become_cpu(0);
+    let vm = Vm::<TestMachine>::new(TestMachine::with(&[(0x100, 3000, 0)], &[0; 2])).expect("a machine that boots");
+    let space = vm.create_space().expect("memory");
+    map(&space, A0, 1);
+    let held_back = space.inner().hold_moves_back();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            become_cpu(1);
+            shift(&space, A0, 1, B0);
+        });
+        thread::sleep(Duration::from_millis(20));
+        assert!(space.translate(A0).is_some(), "it has moved");
+        drop(held_back);
+    });
+    assert!(space.translate(A0).is_none() && space.translate(B0).is_some());
 }
 
 #[test]

@@ -105,8 +105,8 @@ impl<M: Machine> Name<M> {
 /// page that moves may be missed. Nobody relies on it: who unmaps the page asks its mapping count, and a move notes with
 /// the page that it was stored to, for write-back (B22).
 ///
-/// What a walk does is bounded by the places that there are ([`Cx::each_class_within`]), and by the moves in a space
-/// meanwhile, each of which makes it look there once more.
+/// What a walk does is bounded by the places that there are ([`Cx::each_class_within`]): a move in a space meanwhile makes
+/// it look there once more, but only a few times.
 pub(crate) fn walk<'a, M: Machine>(
     cx: &'a Cx<'_, M>,
     name: &Name<M>,
@@ -211,18 +211,28 @@ pub(super) fn each_mapping<'a, M: Machine>(
     visits
 }
 
-/// Calls `look` for the places of a page in `space` until no entry was being moved there from before to after.
+/// Passes over a space, during each of which something was moved there, before moves are held back.
+const PASSES: u32 = 2;
+
+/// Calls `look` for the places of a page in `space` until no entry was being moved there from before to after. However
+/// many moves come: after [`PASSES`] they are held back, so that only those disturb that had begun.
 #[inline(always)]
 fn between_moves<M: Machine>(
     cx: &Cx<'_, M>,
     space: &Inner<M>,
     look: &mut dyn FnMut() -> ControlFlow<()>,
 ) -> ControlFlow<()> {
+    let mut passes = 0;
+    let mut _held_back = None;
     loop {
         let done = space.moves_done.load(SeqCst);
         look()?;
         if space.moves_begun.load(SeqCst) == done || !M::guard(Guard::MoveSeen) {
             return ControlFlow::Continue(());
+        }
+        passes += 1;
+        if passes == PASSES {
+            _held_back = Some(space.hold_moves_back());
         }
         // Whoever moves entries has pre-emption off.
         cx.serve_mailbox();

@@ -78,6 +78,8 @@ pub(crate) struct Inner<M: Machine> {
     /// How often entries began to move within the space, and how often that was done: for walks (F4).
     pub(crate) moves_begun: AtomicU32<M>,
     pub(crate) moves_done: AtomicU32<M>,
+    /// Walks that hold further moves back.
+    moves_held_back: AtomicU32<M>,
     /// The first of the classes that show objects or moved memory; under the lock of the classes' registry, read
     /// without.
     pub(crate) classes: AtomicU32<M>,
@@ -87,6 +89,15 @@ pub(crate) struct Inner<M: Machine> {
     /// R: neighbours in the registry.
     next: AtomicU64<M>,
     previous: AtomicU64<M>,
+}
+
+/// See [`Inner::hold_moves_back`].
+pub(crate) struct HeldBack<'a, M: Machine>(&'a AtomicU32<M>);
+
+impl<M: Machine> Drop for HeldBack<'_, M> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, SeqCst);
+    }
 }
 
 /// The registry of all spaces, for audits.
@@ -324,6 +335,7 @@ impl<M: Machine> Inner<M> {
             end_number: AtomicU32::new(0),
             moves_begun: AtomicU32::new(0),
             moves_done: AtomicU32::new(0),
+            moves_held_back: AtomicU32::new(0),
             classes: AtomicU32::new(0),
             brk_base: AtomicU64::new(0),
             brk_end: AtomicU64::new(0),
@@ -389,6 +401,27 @@ impl<M: Machine> Inner<M> {
             }
         }
         false
+    }
+
+    /// Lets no further entries begin to move as long as the result lives: for a walk, which has pre-emption off.
+    pub(crate) fn hold_moves_back(&self) -> HeldBack<'_, M> {
+        self.moves_held_back.fetch_add(1, SeqCst);
+        HeldBack(&self.moves_held_back)
+    }
+
+    /// By how many walks moves are held back.
+    pub(crate) fn moves_held_back(&self) -> u32 {
+        self.moves_held_back.load(SeqCst)
+    }
+
+    /// Waits while moves are held back. Without locks; whoever holds them back has pre-emption off.
+    pub(super) fn await_walks(&self, cx: &Cx<'_, M>) {
+        let mut seen = self.moves_held_back();
+        while seen != 0 {
+            cx.serve_mailbox();
+            cx.vm().machine().wait_change(self.moves_held_back.as_core(), seen);
+            seen = self.moves_held_back();
+        }
     }
 
     /// Which of all ends of spaces that of this one is, once no walk finds its way in any more.

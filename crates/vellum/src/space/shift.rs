@@ -64,6 +64,7 @@ impl<M: Machine> Inner<M> {
             let cx = Cx::enter(vm);
             let (piece, has_leaf) = self.piece(&cx, shift, done);
             if has_leaf {
+                self.await_walks(&cx);
                 self.shift_piece(&cx, piece, shift.old_class, shift.new_class, spares, target_spares);
             }
             done += piece.length;
