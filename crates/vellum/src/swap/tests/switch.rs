@@ -158,6 +158,9 @@ fn what_is_lost_can_be_given_up() {
     let (space, address) = space_with_page(&vm);
     device.0.fails.store(true, SeqCst);
     assert!(matches!(load(&space, address), Err(FaultError::Bus { .. })));
+    // Its slot is needed, so it is lost for good.
+    assert_eq!((space.bring_back(address), vm.swap_usage().used), (Ok(()), 0));
+    assert!(matches!(load(&space, address), Err(FaultError::Bus { .. })));
     space.advise(address, PAGE as u64, Advice::Free).expect("it is mapped");
     assert_eq!(load(&space, address), Ok(0));
     assert_eq!(vm.swap_off(area), Ok(()));
