@@ -204,12 +204,12 @@ pub unsafe trait Machine: Sized + Send + Sync + 'static {
 
     /// Copies `length` bytes, at most a page, from or to a program's page, while others access that: any mix of old and new
     /// bytes is as good, but an aligned word of 8 bytes must not be torn where both sides are aligned to it. The default
-    /// copies such words one by one, or bytes; an embedder may use what its processor does best. Pre-emption is off and
-    /// the lock of a page table held.
+    /// copies such words one by one, or bytes; an embedder may use what its processor does best. Pre-emption is off, and
+    /// the lock of a page table may be held.
     ///
     /// # Safety
-    /// `from` is valid for reads and `to` for writes of `length` bytes; they do not overlap. Nobody else accesses the one
-    /// that is not a program's.
+    /// `from` is valid for reads and `to` for writes of `length` bytes; they do not overlap. Of the one
+    /// that is not a program's, nobody else accesses `to`, and nobody stores to `from`.
     unsafe fn copy_user(&self, from: *const u8, to: *mut u8, length: usize) {
         const WORD: usize = size_of::<u64>();
         let has_words = (from.addr() ^ to.addr()).is_multiple_of(WORD);

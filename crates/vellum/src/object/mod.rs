@@ -137,7 +137,7 @@ pub(crate) struct Inner<M> {
     writing: SleepLock<M>,
     /// While it is made shorter, the first page that goes; else [`u64::MAX`].
     cut_from: AtomicU64<M>,
-    /// Held while it is made shorter.
+    /// Held while it is made shorter, or longer.
     cutting: SleepLock<M>,
     /// The first of the classes that show it; under the lock of the classes' registry, read without.
     pub(crate) classes: AtomicU32<M>,
@@ -456,7 +456,8 @@ impl<'vm, M: Machine> Object<'vm, M> {
     /// lies within a page, the rest of that page reads as zero; private copies of it stay as they are. Shared memory is
     /// that long then, at most as long as it was; of a file, the backing must have been made shorter before.
     ///
-    /// Sleeps for I/O under way on those pages. What was stored to them is lost.
+    /// Sleeps for I/O under way on those pages and the last: no lock may be held that the backing's methods take. What was
+    /// stored to them is lost.
     ///
     /// # Errors
     /// [`Error::Invalid`] if the object would become longer, or its backing is longer; nothing has changed then.
@@ -468,7 +469,8 @@ impl<'vm, M: Machine> Object<'vm, M> {
     /// in the page in which that is, is cleared before: the file grows by zeroes, if its backing does. What they store
     /// there while this runs may stay.
     ///
-    /// Sleeps while that page is read, and while the object is made shorter. `extend` may sleep, but must not wait for an
+    /// Sleeps while that page is read, and while the object is made shorter or longer: no lock may be held that the
+    /// backing's methods take. `extend` may sleep, but must not wait for an
     /// operation on the object, nor touch memory of programs: as a [`Backing`]'s methods.
     pub fn grow<R>(&self, extend: impl FnOnce() -> R) -> R {
         truncate::grow(self.vm, self.inner, extend)

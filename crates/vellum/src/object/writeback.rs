@@ -50,7 +50,7 @@ pub(super) fn write_back<M: Machine>(vm: &Vm<M>, inner: &Inner<M>) -> Result<u64
             Some(copy) => copy,
             none => none.insert(CopyFrame::new(vm)?),
         };
-        Ok(write_if_dirty(vm, backing, index, pfn, || copy.fill_from(pfn)))
+        Ok(write_if_dirty(vm, backing, index, pfn, |_| Some(copy.fill_from(pfn))))
     })?;
     match outcome.first_failed {
         Some(index) => Err(Error::Io { index }),
@@ -64,7 +64,7 @@ pub(super) fn write_back_last<M: Machine>(vm: &Vm<M>, inner: &Inner<M>) {
     let outcome = each_dirty(vm, inner, |index, pfn| {
         // SAFETY: the frame is a page long and was initialised when it was cleared or read; neither handles nor
         // mappings lead to it any more, so that its contents are this operation's alone.
-        let page = || unsafe { core::slice::from_raw_parts_mut(vm.machine().frame(pfn), Physical::<M>::PAGE) };
+        let page = |_| Some(unsafe { core::slice::from_raw_parts_mut(vm.machine().frame(pfn), Physical::<M>::PAGE) });
         Ok(write_if_dirty(vm, backing, index, pfn, page))
     });
     let failed = outcome.map_or(0, |outcome| outcome.failed);
@@ -146,34 +146,43 @@ fn lock_and_clean<M: Machine>(vm: &Vm<M>, inner: &Inner<M>, pfn: Pfn) {
     }
 }
 
-/// Writes page `index` of an object, whose folio lock is held and which no entry shows, if it is dirty; whether it is
-/// clean now. For reclaim, which needs no memory for it if there is none: then the page itself is handed to the
-/// backing, as nobody has a way to it.
+/// Writes page `index` of an object, whose folio lock is held and which no entry showed when it was taken, if it is dirty;
+/// whether it is clean now. For reclaim, which needs no memory for it if there is none: the page itself is handed to the
+/// backing. A page in which the object ends is not: the object may grow meanwhile, and what is stored then would be cleared
+/// with what lies behind the end. It is written from a copy, or not.
 pub(crate) fn write_unmapped<M: Machine>(vm: &Vm<M>, inner: &Inner<M>, index: u64, pfn: Pfn) -> bool {
     let Some(backing) = inner.backing() else { return false };
-    // SAFETY: the frame is a page long and initialised; its folio lock is held and it is not mapped.
-    let page = || unsafe { core::slice::from_raw_parts_mut(vm.machine().frame(pfn), Physical::<M>::PAGE) };
-    let was_dirty = write_if_dirty(vm, backing, index, pfn, page);
+    let mut copy = None;
+    let copy = &mut copy;
+    let was_dirty = write_if_dirty(vm, backing, index, pfn, move |length| {
+        if length / Physical::<M>::PAGE as u64 == index {
+            return CopyFrame::new(vm).ok().map(|frame| copy.insert(frame).fill_from(pfn));
+        }
+        // SAFETY: the frame is a page long and initialised, and nothing of it is cleared. Who faults it in meanwhile may
+        // store to it: then it is marked again, and whatever the backing gets of that is as good.
+        Some(unsafe { core::slice::from_raw_parts_mut(vm.machine().frame(pfn), Physical::<M>::PAGE) })
+    });
     if matches!(was_dirty, Ok(true)) {
         Cx::enter(vm).count(Event::PageOut, 1);
     }
     was_dirty.is_ok()
 }
 
-/// Writes page `index` if it is dirty; whether it was. `contents` gives them, which can change until it is called.
+/// Writes page `index` if it is dirty; whether it was. `contents` gives them, which can change until it is called, by the
+/// object's length; or nothing, if there is no memory for them.
 fn write_if_dirty<'a, M: Machine>(
     vm: &Vm<M>,
     backing: &dyn Backing,
     index: u64,
     pfn: Pfn,
-    contents: impl FnOnce() -> &'a mut [u8],
+    contents: impl FnOnce(u64) -> Option<&'a mut [u8]>,
 ) -> Result<bool, IoError> {
     let Some(mut writing) = Writing::begin(vm.physical().frame(pfn)) else { return Ok(false) };
     // Where the file has become shorter there is nowhere to write it.
     let length = backing.length();
     let has_place = index < length.div_ceil(Physical::<M>::PAGE as u64);
     if has_place {
-        let page = contents();
+        let page = contents(length).ok_or(IoError)?;
         clear_tail::<M>(length, index, page);
         backing.write(index, page)?;
     }
