@@ -208,8 +208,8 @@ pub unsafe trait Machine: Sized + Send + Sync + 'static {
     /// the lock of a page table may be held.
     ///
     /// # Safety
-    /// `from` is valid for reads and `to` for writes of `length` bytes; they do not overlap. Of the one
-    /// that is not a program's, nobody else accesses `to`, and nobody stores to `from`.
+    /// `from` is valid for reads and `to` for writes of `length` bytes; they do not overlap. If it is no
+    /// program's, nobody else accesses `to`, and nobody stores to `from`.
     unsafe fn copy_user(&self, from: *const u8, to: *mut u8, length: usize) {
         const WORD: usize = size_of::<u64>();
         let has_words = (from.addr() ^ to.addr()).is_multiple_of(WORD);

@@ -208,6 +208,13 @@ impl<M: Machine> Inner<M> {
         self.cut_from.load(SeqCst) <= index
     }
 
+    /// How many of `pages` pages from `first` on are not being cut off, all at one moment; for who may be told by
+    /// [`Inner::is_cut`].
+    #[inline]
+    pub(crate) fn uncut(&self, first: u64, pages: u64) -> u64 {
+        self.cut_from.load(SeqCst).saturating_sub(first).min(pages)
+    }
+
     /// Sleeps until the object is not being made shorter. Without a [`Cx`].
     #[cold]
     fn await_cut(&self, vm: &Vm<M>) {
@@ -470,8 +477,8 @@ impl<'vm, M: Machine> Object<'vm, M> {
     /// there while this runs may stay.
     ///
     /// Sleeps while that page is read, and while the object is made shorter or longer: no lock may be held that the
-    /// backing's methods take. `extend` may sleep, but must not wait for an
-    /// operation on the object, nor touch memory of programs: as a [`Backing`]'s methods.
+    /// backing's methods take. `extend` may sleep, but must not wait for an operation on the object, nor touch memory of
+    /// programs: as a [`Backing`]'s methods.
     pub fn grow<R>(&self, extend: impl FnOnce() -> R) -> R {
         truncate::grow(self.vm, self.inner, extend)
     }

@@ -24,6 +24,7 @@ use crate::error::Error;
 use crate::guard::Guard;
 use crate::machine::Machine;
 use crate::phys::Physical;
+use crate::rmap::is_same;
 use crate::space;
 use crate::space::apply::zap;
 use crate::sync::fence;
@@ -129,11 +130,12 @@ fn unmap_from<M: Machine>(vm: &Vm<M>, inner: &Inner<M>, first: u64) {
     let cx = Cx::enter(vm);
     // Either who brings entries finds that the object is being cut, or the tables that he has made are seen here.
     fence::<M>(SeqCst);
+    let mut last = None;
     let _ = cx.each_class_of(inner, &mut |class| {
         if let Some(within) = class.space {
             // SAFETY: the class was found in this section, see `rmap::walk`.
             let within = unsafe { within.as_ref() };
-            if within.pin() {
+            if !is_same(&mut last, within, class.delta) && within.pin() {
                 unmap_in(&cx, within, inner, first, class.delta);
                 within.unpin();
             }

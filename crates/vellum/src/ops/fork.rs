@@ -334,7 +334,7 @@ fn uncut<M: Machine>(cx: &Cx<'_, M>, class: ClassId, address: u64, pages: usize)
     // SAFETY: the slots of the locked leaf have the class, which has a reference to its object.
     let object = unsafe { object.as_ref() };
     let first = (address >> M::Arch::PAGE_SHIFT).wrapping_sub(attributes.delta);
-    (0..pages).find(|&page| object.is_cut(first + page as u64)).unwrap_or(pages)
+    object.uncut(first, pages as u64) as usize
 }
 
 /// The last slot of a table of `level` that is not the root.

@@ -164,10 +164,10 @@ impl<M: Machine> Inner<M> {
         let object = unsafe { object.as_ref() };
         let first = (piece.new >> M::Arch::PAGE_SHIFT).wrapping_sub(attributes.delta);
         let pages = piece.length >> M::Arch::PAGE_SHIFT;
-        if !object.is_cut(first + (pages - 1)) || !M::guard(Guard::CutLeftBehind) {
+        let kept = object.uncut(first, pages);
+        if kept == pages || !M::guard(Guard::CutLeftBehind) {
             return;
         }
-        let Some(kept) = (0..pages).find(|page| object.is_cut(first + page)) else { return };
         let low = from.table.index(piece.old);
         let address = piece.old + (kept << M::Arch::PAGE_SHIFT);
         let mut gather = Gather::new(cx, self.id(), self.tlb());
