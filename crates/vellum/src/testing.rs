@@ -260,6 +260,34 @@ unsafe impl<A: Arch> Machine for TestMachine<A> {
     }
 }
 
+/// What a machine has of the test machine which it wraps, in that field: all that a test with hooks has no part in.
+macro_rules! of_test_machine {
+    ($field:tt) => {
+        fn cpu_count(&self) -> usize {
+            self.$field.cpu_count()
+        }
+        fn memory(&self) -> &[$crate::machine::MemoryRange] {
+            self.$field.memory()
+        }
+        fn frame(&self, pfn: $crate::phys::Pfn) -> *mut u8 {
+            self.$field.frame(pfn)
+        }
+        fn current_cpu(&self) -> usize {
+            self.$field.current_cpu()
+        }
+        fn disable_preemption(&self) {
+            self.$field.disable_preemption();
+        }
+        fn enable_preemption(&self) {
+            self.$field.enable_preemption();
+        }
+        fn now(&self) -> u64 {
+            self.$field.now()
+        }
+    };
+}
+pub(crate) use of_test_machine;
+
 /// A file of one page of zeroes, which keeps the first word of what is written.
 pub(crate) struct OnePage {
     word: AtomicU64,

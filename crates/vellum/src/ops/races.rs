@@ -4,10 +4,10 @@
 use super::{Access, Advice, MapRequest, Place, RemapPlace, RemapRequest, Sharing};
 use crate::arch::{Prot, X86_64};
 use crate::cpu::Cx;
-use crate::machine::{Asid, Machine, MemoryRange, RootLoad, Touch};
+use crate::machine::{Asid, Machine, RootLoad, Touch};
 use crate::object::IoError;
 use crate::phys::Pfn;
-use crate::testing::{OnePage, TestMachine, become_cpu, may_sleep};
+use crate::testing::{OnePage, TestMachine, become_cpu, may_sleep, of_test_machine};
 use crate::{CpuSet, Error, Space, Vm};
 use core::cell::{Cell, RefCell};
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::SeqCst};
@@ -111,24 +111,7 @@ struct Hooked(TestMachine);
 unsafe impl Machine for Hooked {
     type Arch = X86_64;
 
-    fn cpu_count(&self) -> usize {
-        self.0.cpu_count()
-    }
-    fn memory(&self) -> &[MemoryRange] {
-        self.0.memory()
-    }
-    fn frame(&self, pfn: Pfn) -> *mut u8 {
-        self.0.frame(pfn)
-    }
-    fn current_cpu(&self) -> usize {
-        self.0.current_cpu()
-    }
-    fn disable_preemption(&self) {
-        self.0.disable_preemption();
-    }
-    fn enable_preemption(&self) {
-        self.0.enable_preemption();
-    }
+    of_test_machine!(0);
     fn load_root(&self, _load: RootLoad) {
         fire(Event::LoadRoot);
     }
@@ -150,9 +133,6 @@ unsafe impl Machine for Hooked {
     fn sleep(&self, word: &AtomicU32, seen: u32) {
         may_sleep("Machine::sleep");
         self.wait_change(word, seen);
-    }
-    fn now(&self) -> u64 {
-        0
     }
     fn observe(address: usize, touch: Touch) {
         fire(Event::Access(address, touch));

@@ -8,6 +8,7 @@ use crate::arch::{Arch, Prot, Tiny, X86_64, X86_64La57};
 use crate::ops::{
     Access, Advice, FaultError, FaultKind, MapFlags, MapRequest, Place, RemapPlace, RemapRequest, Sharing,
 };
+use crate::testing::user::{load, store};
 use crate::testing::{OnePage, TestMachine};
 use crate::{Error, Space, Vm};
 use std::vec::Vec;
@@ -16,16 +17,6 @@ const PAGE: u64 = 4096;
 
 fn vm<A: Arch>() -> Vm<TestMachine<A>> {
     Vm::new(TestMachine::new(4096)).expect("a machine")
-}
-
-/// Stores one byte, as a program would.
-fn store<A: Arch>(space: &Space<'_, TestMachine<A>>, address: u64, value: u8) -> Result<(), FaultError> {
-    space.copy_out(address, &[value])
-}
-
-fn load<A: Arch>(space: &Space<'_, TestMachine<A>>, address: u64) -> Result<u8, FaultError> {
-    let mut byte = [0];
-    space.copy_in(address, &mut byte).map(|()| byte[0])
 }
 
 fn ranges<A: Arch>(space: &Space<'_, TestMachine<A>>) -> Vec<(u64, u64, Prot)> {

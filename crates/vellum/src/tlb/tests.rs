@@ -6,10 +6,10 @@ use super::mailbox::{Mailbox, Request};
 use super::{RANGE_MAX, SLOTS_MAX};
 use crate::arch::{Prot, TinyBroadcast};
 use crate::cpu::Cx;
-use crate::machine::{Asid, Machine, MemoryRange, RootLoad, Touch};
+use crate::machine::{Asid, Machine, RootLoad, Touch};
 use crate::ops::{Access, Advice, MapRequest, Place};
 use crate::phys::Pfn;
-use crate::testing::{TestMachine, become_cpu};
+use crate::testing::{TestMachine, become_cpu, of_test_machine};
 use crate::{BootError, CpuSet, Event, Guard, Space, Vm};
 use core::cell::RefCell;
 use core::sync::atomic::AtomicU32;
@@ -69,24 +69,7 @@ impl<const OFF: u8> Rig<OFF> {
 unsafe impl<const OFF: u8> Machine for Rig<OFF> {
     type Arch = TinyBroadcast;
 
-    fn cpu_count(&self) -> usize {
-        self.base.cpu_count()
-    }
-    fn memory(&self) -> &[MemoryRange] {
-        self.base.memory()
-    }
-    fn frame(&self, pfn: Pfn) -> *mut u8 {
-        self.base.frame(pfn)
-    }
-    fn current_cpu(&self) -> usize {
-        self.base.current_cpu()
-    }
-    fn disable_preemption(&self) {
-        self.base.disable_preemption();
-    }
-    fn enable_preemption(&self) {
-        self.base.enable_preemption();
-    }
+    of_test_machine!(base);
     fn load_root(&self, load: RootLoad) {
         self.caches().loaded[self.current_cpu()] = Some(load);
         if !load.keep_entries {
@@ -119,9 +102,6 @@ unsafe impl<const OFF: u8> Machine for Rig<OFF> {
     }
     fn sleep(&self, word: &AtomicU32, seen: u32) {
         self.base.sleep(word, seen);
-    }
-    fn now(&self) -> u64 {
-        0
     }
     fn observe(address: usize, touch: Touch) {
         let hook = BEFORE_LOAD.with_borrow_mut(|hook| hook.take_if(|hook| (hook.0, Touch::Load) == (address, touch)));

@@ -3,10 +3,10 @@
 use crate::arch::X86_64;
 use crate::cpu::Cx;
 use crate::cpuset::CpuSet;
-use crate::machine::{Asid, Machine, MemoryRange, RootLoad, Touch};
+use crate::machine::{Asid, Machine, RootLoad, Touch};
 use crate::object::page::{get_page, release};
 use crate::phys::Pfn;
-use crate::testing::{TestMachine, become_cpu};
+use crate::testing::{TestMachine, become_cpu, of_test_machine};
 use crate::vm::Vm;
 use core::cell::RefCell;
 use core::sync::atomic::AtomicU32;
@@ -28,24 +28,7 @@ struct Hooked(TestMachine);
 unsafe impl Machine for Hooked {
     type Arch = X86_64;
 
-    fn cpu_count(&self) -> usize {
-        self.0.cpu_count()
-    }
-    fn memory(&self) -> &[MemoryRange] {
-        self.0.memory()
-    }
-    fn frame(&self, pfn: Pfn) -> *mut u8 {
-        self.0.frame(pfn)
-    }
-    fn current_cpu(&self) -> usize {
-        self.0.current_cpu()
-    }
-    fn disable_preemption(&self) {
-        self.0.disable_preemption();
-    }
-    fn enable_preemption(&self) {
-        self.0.enable_preemption();
-    }
+    of_test_machine!(0);
     fn load_root(&self, _: RootLoad) {}
     fn unload_root(&self) {}
     fn invalidate_page(&self, _: Asid, _: u64) {}
@@ -56,9 +39,6 @@ unsafe impl Machine for Hooked {
     }
     fn sleep(&self, word: &AtomicU32, seen: u32) {
         self.0.sleep(word, seen);
-    }
-    fn now(&self) -> u64 {
-        0
     }
     fn observe(address: usize, touch: Touch) {
         let due = |hook: &mut Hook| hook.0 == address && touch == Touch::Modify;

@@ -3,10 +3,9 @@
 use super::{PAGE, RANGE_MAX, SLOTS_MAX};
 use crate::arch::{Prot, X86_64};
 use crate::cpu::Cx;
-use crate::machine::{Asid, Machine, MemoryRange, RootLoad};
+use crate::machine::{Asid, Machine, RootLoad};
 use crate::ops::{Access, MapRequest};
-use crate::phys::Pfn;
-use crate::testing::{TestMachine, become_cpu};
+use crate::testing::{TestMachine, become_cpu, of_test_machine};
 use crate::{CpuSet, Vm};
 use core::cell::RefCell;
 use core::sync::atomic::AtomicU32;
@@ -25,24 +24,7 @@ struct Beside(TestMachine);
 unsafe impl Machine for Beside {
     type Arch = X86_64;
 
-    fn cpu_count(&self) -> usize {
-        self.0.cpu_count()
-    }
-    fn memory(&self) -> &[MemoryRange] {
-        self.0.memory()
-    }
-    fn frame(&self, pfn: Pfn) -> *mut u8 {
-        self.0.frame(pfn)
-    }
-    fn current_cpu(&self) -> usize {
-        self.0.current_cpu()
-    }
-    fn disable_preemption(&self) {
-        self.0.disable_preemption();
-    }
-    fn enable_preemption(&self) {
-        self.0.enable_preemption();
-    }
+    of_test_machine!(0);
     fn load_root(&self, _load: RootLoad) {}
     fn unload_root(&self) {}
     fn invalidate_page(&self, _asid: Asid, _address: u64) {}
@@ -54,9 +36,6 @@ unsafe impl Machine for Beside {
     fn send_interrupt(&self, _cpus: &CpuSet) {}
     fn wait_change(&self, word: &AtomicU32, seen: u32) {
         self.0.wait_change(word, seen);
-    }
-    fn now(&self) -> u64 {
-        self.0.now()
     }
 }
 
