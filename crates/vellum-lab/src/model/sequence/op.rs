@@ -128,175 +128,41 @@ pub enum Goal {
     MoveTo(Spot),
 }
 
-/// One operation.
+/// One operation. `CopyOut` and `CopyIn` are a store and a load by the kernel, on the program's behalf.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum Op {
     CreateSpace,
-    DropSpace {
-        space: u8,
-    },
-    Fork {
-        cpu: u8,
-        space: u8,
-    },
-    Map {
-        cpu: u8,
-        space: u8,
-        at: Spot,
-        length: Length,
-        put: Put,
-        rights: Rights,
-        most: Rights,
-        what: What,
-        how: How,
-    },
-    Unmap {
-        cpu: u8,
-        space: u8,
-        at: Spot,
-        length: Length,
-    },
-    Protect {
-        cpu: u8,
-        space: u8,
-        at: Spot,
-        length: Length,
-        rights: Rights,
-    },
-    Remap {
-        cpu: u8,
-        space: u8,
-        at: Spot,
-        length: Length,
-        new_length: Length,
-        goal: Goal,
-        keep_old: bool,
-    },
-    Advise {
-        cpu: u8,
-        space: u8,
-        at: Spot,
-        length: Length,
-        advice: Advice,
-    },
-    PopulateRange {
-        cpu: u8,
-        space: u8,
-        at: Spot,
-        length: Length,
-        access: Access,
-    },
-    Store {
-        cpu: u8,
-        space: u8,
-        at: Spot,
-        offset: u16,
-        bytes: u16,
-    },
-    Load {
-        cpu: u8,
-        space: u8,
-        at: Spot,
-        offset: u16,
-        bytes: u16,
-    },
-    /// A store by the kernel, on the program's behalf.
-    CopyOut {
-        cpu: u8,
-        space: u8,
-        at: Spot,
-        offset: u16,
-        bytes: u16,
-    },
-    /// A load by the kernel, on the program's behalf.
-    CopyIn {
-        cpu: u8,
-        space: u8,
-        at: Spot,
-        offset: u16,
-        bytes: u16,
-    },
-    Fetch {
-        cpu: u8,
-        space: u8,
-        at: Spot,
-    },
-    BrkBase {
-        space: u8,
-        at: Spot,
-        offset: u16,
-    },
-    Brk {
-        cpu: u8,
-        space: u8,
-        at: Spot,
-        offset: u16,
-    },
-    StackLimit {
-        space: u8,
-        pages: u16,
-    },
-    ReplaceObject {
-        object: u8,
-    },
-    WriteBack {
-        object: u8,
-    },
-    Lazy {
-        cpu: u8,
-    },
-    Idle {
-        cpu: u8,
-    },
-    Speculate {
-        cpu: u8,
-        at: Spot,
-    },
-    Quiesce {
-        cpu: u8,
-    },
-    Reclaim {
-        cpu: u8,
-        node: u8,
-        pages: u16,
-    },
-    ReclaimBackground {
-        cpu: u8,
-    },
-    SwitchSwap {
-        cpu: u8,
-    },
-    Compact {
-        cpu: u8,
-        node: u8,
-        order: u8,
-    },
-    MovePages {
-        cpu: u8,
-        space: u8,
-        at: Spot,
-        length: Length,
-        node: u8,
-    },
-    SetPolicy {
-        cpu: u8,
-        space: u8,
-        at: Spot,
-        length: Length,
-        policy: u8,
-    },
-    Truncate {
-        object: u8,
-        keep: u8,
-    },
-    SetTag {
-        cpu: u8,
-        space: u8,
-        at: Spot,
-        offset: u16,
-        tag: u8,
-    },
+    DropSpace { space: u8 },
+    Fork { cpu: u8, space: u8 },
+    Map { cpu: u8, space: u8, at: Spot, length: Length, put: Put, rights: Rights, most: Rights, what: What, how: How },
+    Unmap { cpu: u8, space: u8, at: Spot, length: Length },
+    Protect { cpu: u8, space: u8, at: Spot, length: Length, rights: Rights },
+    Remap { cpu: u8, space: u8, at: Spot, length: Length, new_length: Length, goal: Goal, keep_old: bool },
+    Advise { cpu: u8, space: u8, at: Spot, length: Length, advice: Advice },
+    PopulateRange { cpu: u8, space: u8, at: Spot, length: Length, access: Access },
+    Store { cpu: u8, space: u8, at: Spot, offset: u16, bytes: u16 },
+    Load { cpu: u8, space: u8, at: Spot, offset: u16, bytes: u16 },
+    CopyOut { cpu: u8, space: u8, at: Spot, offset: u16, bytes: u16 },
+    CopyIn { cpu: u8, space: u8, at: Spot, offset: u16, bytes: u16 },
+    Fetch { cpu: u8, space: u8, at: Spot },
+    BrkBase { space: u8, at: Spot, offset: u16 },
+    Brk { cpu: u8, space: u8, at: Spot, offset: u16 },
+    StackLimit { space: u8, pages: u16 },
+    ReplaceObject { object: u8 },
+    WriteBack { object: u8 },
+    Lazy { cpu: u8 },
+    Idle { cpu: u8 },
+    Speculate { cpu: u8, at: Spot },
+    Quiesce { cpu: u8 },
+    Reclaim { cpu: u8, node: u8, pages: u16 },
+    ReclaimBackground { cpu: u8 },
+    SwitchSwap { cpu: u8 },
+    Compact { cpu: u8, node: u8, order: u8 },
+    MovePages { cpu: u8, space: u8, at: Spot, length: Length, node: u8 },
+    SetPolicy { cpu: u8, space: u8, at: Spot, length: Length, policy: u8 },
+    Truncate { object: u8, keep: u8 },
+    SetTag { cpu: u8, space: u8, at: Spot, offset: u16, tag: u8 },
 }
 
 impl Op {
