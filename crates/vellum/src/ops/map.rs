@@ -1,6 +1,6 @@
 //! Mapping memory.
 
-use super::range::{aligned, checked, page, rounded};
+use super::range::{aligned, checked, rounded, usable_hint};
 use crate::arch::{Arch, Prot, flag_set};
 use crate::cpu::Cx;
 use crate::error::Error;
@@ -260,15 +260,17 @@ impl<'vm, M: Machine> Space<'vm, M> {
         let address = match request.place {
             Place::Fixed(address) => self.map_fixed(address, length, attributes, offset, true)?,
             Place::FixedNoReplace(address) => self.map_fixed(address, length, attributes, offset, false)?,
-            Place::Hint(hint) => match self.map_at_hint(hint & !(page::<M::Arch>() - 1), length, attributes, offset)? {
+            Place::Hint(hint) => match self.map_at_hint(hint, length, attributes, offset)? {
                 Some(address) => address,
                 None => self.map_anywhere(length, attributes, offset)?,
             },
             Place::Anywhere => self.map_anywhere(length, attributes, offset)?,
         };
         if request.flags.has(MapFlags::POPULATE) {
-            let access = if request.prot.has(Prot::WRITE) { Access::Write } else { Access::Read };
-            let _ = self.populate(address, length, access);
+            // A shared page is not made dirty for nothing. What may be executed or written may be read here, as in Linux.
+            let writes = request.prot.has(Prot::WRITE) && !attributes.flags.has(ClassFlags::SHARED);
+            let access = if writes { Access::Write } else { Access::Read };
+            let _ = self.touch_pages(address, address + length, access);
         }
         Ok(address)
     }
@@ -312,10 +314,10 @@ impl<'vm, M: Machine> Space<'vm, M> {
         attributes: Attributes<M>,
         offset: u64,
     ) -> Result<Option<u64>, Error> {
-        if hint < M::Arch::USER_START || hint.checked_add(length).is_none_or(|end| end > M::Arch::USER_END) {
-            return Ok(None);
+        match usable_hint::<M::Arch>(hint, length) {
+            Some(address) => self.map_if_free(address, length, attributes, offset),
+            None => Ok(None),
         }
-        self.map_if_free(hint, length, attributes, offset)
     }
 
     fn map_anywhere(&self, length: u64, attributes: Attributes<M>, offset: u64) -> Result<u64, Error> {
@@ -340,10 +342,16 @@ impl<'vm, M: Machine> Space<'vm, M> {
         }
     }
 
-    /// A place for `length` bytes, which is free at this moment. Room that a search without a lock has not found may have
-    /// come where it had been already, while room ahead of it went: so before there is none, it searches once more while
-    /// nobody else maps or unmaps anything (G13N).
-    pub(super) fn find_room(&self, length: u64) -> Result<u64, Error> {
+    /// A place for `length` bytes, at least a page, which is free at this moment, and which [`Place::Anywhere`] might choose.
+    ///
+    /// May sleep, if there seems to be none.
+    ///
+    /// # Errors
+    /// [`Error::NoAddressSpace`].
+    // Room that a search without a lock has not found may have come where it had been already, while room ahead of it
+    // went: so before there is none, it searches once more while nobody else maps or unmaps anything (G13N).
+    pub fn find_room(&self, length: u64) -> Result<u64, Error> {
+        let length = rounded::<M::Arch>(0, length.max(1)).map_err(|_| Error::NoAddressSpace { length })?;
         let choose = || self.inner().choose(&Cx::enter(self.vm()), length);
         let (start, end) = (M::Arch::USER_START, M::Arch::USER_END);
         let mut found = choose();

@@ -20,6 +20,7 @@ mod races;
 mod range;
 mod reach;
 mod remap;
+mod resident;
 #[cfg(test)]
 mod stress;
 pub(crate) mod swap_in;
@@ -28,6 +29,7 @@ mod tests;
 mod translate;
 mod unmap;
 mod word;
+mod write_back;
 
 pub use advise::Advice;
 pub use fault::{Access, FaultError, FaultKind};

@@ -3,6 +3,23 @@
 use crate::arch::Arch;
 use crate::error::Error;
 
+/// How far an operation goes in a range that it cannot change throughout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// Nowhere: all or nothing.
+    Whole,
+    /// To the first hole, or the first mapping that may not be changed.
+    Before,
+    /// To the first mapping that may not be changed, around holes, the first of which it reports at the end.
+    Mapped,
+}
+
+/// Where an operation ends, and what it returns.
+pub(super) struct Reached {
+    pub(super) end: u64,
+    pub(super) result: Result<(), Error>,
+}
+
 /// Bytes of a page.
 #[inline(always)]
 pub(crate) const fn page<A: Arch>() -> u64 {
@@ -34,4 +51,11 @@ pub(crate) fn checked<A: Arch>(start: u64, length: u64) -> Result<(u64, u64), Er
         Some(end) if end <= A::USER_END => Ok((start, end)),
         _ => Err(Error::OutOfRange { start, length }),
     }
+}
+
+/// The page of `hint`, if `length` bytes from there on lie inside the user range.
+pub(super) fn usable_hint<A: Arch>(hint: u64, length: u64) -> Option<u64> {
+    let start = hint & !(page::<A>() - 1);
+    let fits = start >= A::USER_START && start.checked_add(length).is_some_and(|end| end <= A::USER_END);
+    fits.then_some(start)
 }

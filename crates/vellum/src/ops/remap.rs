@@ -6,7 +6,7 @@
 //! moved.
 
 use super::holds::Holds;
-use super::range::{aligned, checked, page, rounded};
+use super::range::{aligned, checked, page, rounded, usable_hint};
 use crate::arch::Arch;
 use crate::cpu::Cx;
 use crate::error::Error;
@@ -25,6 +25,8 @@ pub enum RemapPlace {
     InPlace,
     /// It stays if it can, else it moves (`MREMAP_MAYMOVE`).
     MayMove,
+    /// As `MayMove`; if it moves, to this address, rounded down to a page, if there is room.
+    Hint(u64),
     /// It moves exactly there, replacing what is mapped (`MREMAP_FIXED`).
     Fixed(u64),
 }
@@ -112,7 +114,7 @@ impl<'vm, M: Machine> Space<'vm, M> {
             return Ok(Some(old));
         }
         match self.grow(old, old_length, new_length) {
-            Err(Error::Exists { .. } | Error::OutOfRange { .. }) if request.place == RemapPlace::MayMove => {
+            Err(Error::Exists { .. } | Error::OutOfRange { .. }) if request.place != RemapPlace::InPlace => {
                 self.move_anywhere(request, old_length, new_length)
             }
             Err(error) => Err(error),
@@ -182,6 +184,12 @@ impl<'vm, M: Machine> Space<'vm, M> {
 
     /// Moves to wherever there is room. `None`: the room was taken meanwhile.
     fn move_anywhere(&self, request: &RemapRequest, old_length: u64, new_length: u64) -> Result<Option<u64>, Error> {
+        if let RemapPlace::Hint(hint) = request.place
+            && let Some(new) = usable_hint::<M::Arch>(hint, new_length)
+            && let Some(address) = self.move_to(request, old_length, new, new_length, true)?
+        {
+            return Ok(Some(address));
+        }
         let new = self.find_room(new_length)?;
         let moved = self.move_to(request, old_length, new, new_length, true)?;
         if moved.is_some() {
