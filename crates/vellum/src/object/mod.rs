@@ -267,12 +267,20 @@ pub(crate) fn shared_memory<M: Machine>(vm: &Vm<M>, pages: u64) -> Result<Object
 
 /// Creates an object which shows a file; see [`Vm::file`].
 pub(crate) fn file<M: Machine, B: Backing + 'static>(vm: &Vm<M>, backing: B) -> Result<Object<'_, M>, Error> {
-    // All memory first, so that the backing is here still if there is too little, and more is freed.
+    /// A backing that no object has yet; it ends with this, also if another panics while memory is freed.
+    struct Homeless<'vm, M: Machine>(&'vm Vm<M>, Moved<dyn Backing>);
+    impl<M: Machine> Drop for Homeless<'_, M> {
+        fn drop(&mut self) {
+            // SAFETY: no object has it, and nobody else knows it.
+            unsafe { self.1.end(self.0) };
+        }
+    }
+    // Memory first, so that the backing is here still if there is too little, and more is freed.
     let room = vm.with_room(|| Room::new(vm, "size or alignment of a backing"))?;
-    let backing = room.fill(backing, |backing| backing as NonNull<dyn Backing>);
-    let object = vm.with_room(|| create(vm, Source::File(backing)));
-    // SAFETY: no object has the backing.
-    object.inspect_err(|_| unsafe { backing.end(vm) })
+    let backing = Homeless(vm, room.fill(backing, |backing| backing as NonNull<dyn Backing>));
+    let object = vm.with_room(|| create(vm, Source::File(backing.1)))?;
+    core::mem::forget(backing);
+    Ok(object)
 }
 
 fn create<M: Machine>(vm: &Vm<M>, source: Source<M>) -> Result<Object<'_, M>, Error> {

@@ -10,8 +10,9 @@ use crate::arch::{Prot, X86_64};
 use crate::cpu::Cx;
 use crate::error::Error;
 use crate::machine::Machine;
-use crate::ops::{MapRequest, Place, RemapPlace, RemapRequest, Sharing};
+use crate::ops::{FaultError, MapRequest, Place, RemapPlace, RemapRequest, Sharing};
 use crate::phys::{Kind, Pfn};
+use crate::space::Space;
 use crate::stat::Event;
 use crate::sync::{Rank, RawLock};
 use crate::testing::{TestMachine, become_cpu, may_sleep, user};
@@ -690,6 +691,11 @@ fn an_object_ends_where_it_is_made_to_end() {
     assert_eq!(object.cached_pages(), 2);
     assert_eq!((&contents(&vm, page)[..10], &contents(&vm, page)[10..12]), (&ones[..10], &[0, 0][..]));
     assert!(contents(&vm, page)[10..].iter().all(|&byte| byte == 0));
+    // A file that is shorter than it is said to be ends where it does.
+    file.data.lock().unwrap().truncate(PAGE + 9);
+    object.truncate(PAGE as u64 + 10).expect("the backing is that long, or shorter");
+    assert_eq!(contents(&vm, page)[8..11], [1, 0, 0]);
+    file.data.lock().unwrap().push(0);
     // Behind the end: nobody's, until the file grows, and then gone.
     space.copy_out(at + PAGE as u64 + 8, &[5; 8]).expect("the page is there");
     object.grow(|| file.data.lock().unwrap().resize(2 * PAGE + 5, 0));
@@ -702,6 +708,36 @@ fn an_object_ends_where_it_is_made_to_end() {
     drop((space, object));
     vm.quiesce();
     assert_eq!(vm.objects().len(), 0);
+    vm.audited().expect("a clean audit");
+}
+
+/// Wherever it is mapped: at several places of several spaces.
+#[test]
+fn what_is_cut_off_is_shown_nowhere() {
+    let vm = boot(512);
+    let object = vm.shared_memory(4).expect("an object");
+    let length = 4 * PAGE as u64;
+    let spaces: Vec<_> = (0..3).map(|_| vm.create_space().expect("a space")).collect();
+    let places = |space: &Space<'_, TestMachine>| -> Vec<u64> {
+        let request = MapRequest::object(&object, 0, Sharing::Shared, length, Prot::READ_WRITE);
+        (0..3).map(|_| space.map(&request).expect("a mapping")).collect()
+    };
+    let places: Vec<_> = spaces.iter().map(places).collect();
+    let everywhere =
+        || spaces.iter().zip(&places).flat_map(|(space, places)| places.iter().map(move |&at| (space, at)));
+    for (number, (space, at)) in (1..).zip(everywhere()) {
+        space.copy_out(at, &vec![number; 4 * PAGE]).expect("memory");
+    }
+    object.truncate(2 * PAGE as u64).expect("shorter");
+    for (space, at) in everywhere() {
+        let last = at + PAGE as u64;
+        let behind = user::load(space, last + PAGE as u64);
+        assert_eq!(user::load(space, last), Ok(9));
+        assert_eq!(behind, Err(FaultError::Bus { address: last + PAGE as u64, index: 2 }));
+    }
+    let shown: u64 = spaces.iter().map(|space| space.rss().shared_memory).sum();
+    assert_eq!((object.cached_pages(), shown), (2, 3 * 3 * 2));
+    drop((spaces, object));
     vm.audited().expect("a clean audit");
 }
 

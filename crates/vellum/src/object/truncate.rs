@@ -12,7 +12,7 @@
 //! Then entries go, then pages leave the cache. A fault that comes to its leaf's lock later finds the page without an
 //! object, and looks again (F11); so does one that has copied the page for a private mapping (F12).
 //!
-//! One pass over the mappings finds every entry. Who did not find out that the object is being cut had the locks of the
+//! One pass over the places finds every entry. Who did not find out that the object is being cut had the locks of the
 //! leaves that he changes before that was said, so that their classes were on the chain by then; and who looks there
 //! waits for the lock.
 
@@ -24,9 +24,8 @@ use crate::error::Error;
 use crate::guard::Guard;
 use crate::machine::Machine;
 use crate::phys::Physical;
-use crate::rmap::is_same;
-use crate::space;
 use crate::space::apply::zap;
+use crate::space::{self, Space};
 use crate::sync::fence;
 use crate::tlb::Gather;
 use crate::vm::Vm;
@@ -49,6 +48,8 @@ pub(super) fn truncate<M: Machine>(vm: &Vm<M>, object: NonNull<Inner<M>>, length
         }
         Source::File(_) => {}
     }
+    // A backing that is shorter still ends the object where it does.
+    let length = length.min(inner.length());
     let pages = length.div_ceil(Physical::<M>::PAGE as u64);
     inner.cut_from.store(pages, SeqCst);
     unmap_from(vm, inner, pages);
@@ -127,25 +128,45 @@ fn drop_pages<M: Machine>(vm: &Vm<M>, inner: &Inner<M>, first: u64) {
 
 /// Removes the entries of all mappings of the object that show its pages from `first` on, or private copies of them.
 fn unmap_from<M: Machine>(vm: &Vm<M>, inner: &Inner<M>, first: u64) {
-    let cx = Cx::enter(vm);
     // Either who brings entries finds that the object is being cut, or the tables that he has made are seen here.
     fence::<M>(SeqCst);
     let mut last = None;
+    while let Some((place, space)) = next_place(vm, inner, last) {
+        last = Some(place);
+        if let Some(space) = space {
+            unmap_in(&space, inner, first, place.1);
+        }
+    }
+}
+
+/// A space by its identity, and a difference between addresses and offsets there.
+type Place = (u64, u64);
+
+/// The place behind `last`, in their order, where the object is shown, and a handle of its space; none if that has come to
+/// its end, and nobody runs in it. Places that come meanwhile show nothing of what is being cut off.
+fn next_place<'vm, M: Machine>(
+    vm: &'vm Vm<M>,
+    inner: &Inner<M>,
+    last: Option<Place>,
+) -> Option<(Place, Option<Space<'vm, M>>)> {
+    let cx = Cx::enter(vm);
+    let mut next = None;
     let _ = cx.each_class_of(inner, &mut |class| {
-        if let Some(within) = class.space {
+        if let Some(space) = class.space {
             // SAFETY: the class was found in this section, see `rmap::walk`.
-            let within = unsafe { within.as_ref() };
-            if !is_same(&mut last, within, class.delta) && within.pin() {
-                unmap_in(&cx, within, inner, first, class.delta);
-                within.unpin();
+            let space = unsafe { space.as_ref() };
+            let place = (space.id(), class.delta);
+            if Some(place) > last && next.is_none_or(|(next, _)| place < next) {
+                next = Some((place, space));
             }
         }
         ControlFlow::Continue(())
     });
+    next.map(|(place, space)| (place, Space::of_living(vm, space)))
 }
 
-/// As [`unmap_from`], of what `space` maps with difference `delta`.
-fn unmap_in<M: Machine>(cx: &Cx<'_, M>, space: &space::Inner<M>, inner: &Inner<M>, first: u64, delta: u64) {
+/// As [`unmap_from`], of what `space` maps with difference `delta`: a leaf a section.
+fn unmap_in<M: Machine>(space: &Space<'_, M>, inner: &Inner<M>, first: u64, delta: u64) {
     let limit = M::Arch::USER_END >> M::Arch::PAGE_SHIFT;
     if first > i64::MAX as u64 >> M::Arch::PAGE_SHIFT {
         // No mapping shows pages so far behind.
@@ -158,36 +179,49 @@ fn unmap_in<M: Machine>(cx: &Cx<'_, M>, space: &space::Inner<M>, inner: &Inner<M
         page if (page as i64) < 0 => M::Arch::USER_START,
         _ => return,
     };
-    let mut gather = Gather::new(cx, space.id(), space.tlb());
     let mut here = start.max(M::Arch::USER_START);
     while here < M::Arch::USER_END {
-        let leaf = space.lowest(cx, here);
-        if leaf.level > 0 {
-            here = leaf.slot_end(here);
-            continue;
-        }
-        let last = leaf.base(here) + (leaf.span() * leaf.len() as u64 - 1);
-        // A stale leaf was empty, and has a successor.
-        let Some(locked) = leaf.lock(cx, space, here) else { continue };
-        let mut slot = leaf.index(here);
-        while slot < leaf.len() {
-            let (class, end) = leaf.runs(cx).run(slot, leaf.len());
-            let shows = class != space::ClassId::NONE && {
-                let attributes = cx.attributes(class);
-                attributes.delta == delta
-                    && attributes.object.is_some_and(|object| core::ptr::eq(object.as_ptr(), inner))
-            };
-            if shows {
-                let address = leaf.base(here) + ((slot as u64) << M::Arch::PAGE_SHIFT);
-                zap(cx, space, &locked, slot, end - 1, address, &mut gather);
-            }
-            slot = end;
-        }
-        if M::guard(Guard::CutFlushedUnderLock) {
-            // There is no claim: another mapping may come here as soon as the lock goes.
-            gather.finish();
-        }
-        drop(locked);
-        here = last + 1;
+        here = unmap_leaf(&Cx::enter(space.vm()), space.inner(), inner, here, delta);
     }
+}
+
+/// Upper slots without a table that are passed by before the core is left for a moment.
+const LOOK: usize = 64;
+
+/// Removes the entries from `here` on in the next leaf; the address behind it.
+fn unmap_leaf<M: Machine>(cx: &Cx<'_, M>, space: &space::Inner<M>, inner: &Inner<M>, here: u64, delta: u64) -> u64 {
+    let mut here = here;
+    let mut leaf = space.lowest(cx, here);
+    for _ in 0..LOOK {
+        if leaf.level == 0 {
+            break;
+        }
+        here = leaf.slot_end(here);
+        if here >= M::Arch::USER_END {
+            return here;
+        }
+        leaf = space.lowest(cx, here);
+    }
+    // A stale leaf was empty, and has a successor.
+    let Some(locked) = (leaf.level == 0).then(|| leaf.lock(cx, space, here)).flatten() else { return here };
+    let mut gather = Gather::new(cx, space.id(), space.tlb());
+    let mut slot = leaf.index(here);
+    while slot < leaf.len() {
+        let (class, end) = leaf.runs(cx).run(slot, leaf.len());
+        let shows = class != space::ClassId::NONE && {
+            let attributes = cx.attributes(class);
+            attributes.delta == delta && attributes.object.is_some_and(|object| core::ptr::eq(object.as_ptr(), inner))
+        };
+        if shows {
+            let address = leaf.base(here) + ((slot as u64) << M::Arch::PAGE_SHIFT);
+            zap(cx, space, &locked, slot, end - 1, address, &mut gather);
+        }
+        slot = end;
+    }
+    if M::guard(Guard::CutFlushedUnderLock) {
+        // There is no claim: another mapping may come here as soon as the lock goes.
+        gather.finish();
+    }
+    drop(locked);
+    leaf.base(here) + leaf.span() * leaf.len() as u64
 }

@@ -206,10 +206,13 @@ impl<M: Machine> Space<'_, M> {
         result: Result<FaultKind, FaultError>,
     ) -> Result<FaultKind, FaultError> {
         let is_out_of_memory = |error: &FaultError| matches!(error, FaultError::OutOfMemory { .. });
-        let again = || self.fault_with(address, access, &mut fetched);
-        let result = self.vm().again_with_memory(again, is_out_of_memory, result);
         self.drop_fetched(&mut fetched);
-        result
+        let again = || {
+            let result = self.fault_with(address, access, &mut fetched);
+            self.drop_fetched(&mut fetched);
+            result
+        };
+        self.vm().again_with_memory(again, is_out_of_memory, result)
     }
 
     /// Makes room in the space's group, if it is at its limit.
@@ -269,7 +272,8 @@ impl<M: Machine> Space<'_, M> {
         }
     }
 
-    /// Lets go of a page that was fetched for nothing: before anything is read, lest it is kept for ever if that panics.
+    /// Lets go of a page that was fetched for nothing: before anything is read or written, lest it is kept for ever if that
+    /// panics.
     #[cold]
     fn drop_fetched(&self, fetched: &mut Option<Fetched>) {
         if let Some(page) = fetched.take() {

@@ -20,14 +20,15 @@ impl<M: Machine> Space<'_, M> {
         let limit = self.inner().stack_limit.load(Relaxed);
         let page = address >> M::Arch::PAGE_SHIFT << M::Arch::PAGE_SHIFT;
         loop {
-            let Some(bottom) = self.stack_above(page, limit) else { return Ok(false) };
+            let stack = self.stack_above(&Cx::enter(self.vm()), page, limit);
+            let Some((bottom, _)) = stack else { return Ok(false) };
             if bottom == page {
                 return Ok(true);
             }
             // The gap is claimed too, so that nothing is mapped there meanwhile (G19).
             let gap = if M::guard(Guard::GapClaimed) { self.gap_below(page) } else { page };
             let mut claim = Claim::acquire(self.vm(), self.inner(), gap, bottom + (1 << M::Arch::PAGE_SHIFT));
-            let result = self.grow_claimed(&claim, page);
+            let result = self.grow_claimed(&claim, page, limit);
             claim.fold_now(&Cx::enter(self.vm()));
             claim.release();
             let outcome = result.map_err(|_| FaultError::OutOfMemory { address })?;
@@ -45,14 +46,13 @@ impl<M: Machine> Space<'_, M> {
         page.saturating_sub(stack_guard_pages::<M::Arch>() << M::Arch::PAGE_SHIFT).max(M::Arch::USER_START).min(page)
     }
 
-    /// The first mapped address at or above `page`, if what is mapped there grows down and ends within `limit` bytes
-    /// from `page`; `page` itself if it is mapped by now.
-    fn stack_above(&self, page: u64, limit: u64) -> Option<u64> {
+    /// The first mapped address at or above `page`, and its class, if what is mapped there grows down and ends within
+    /// `limit` bytes from `page`; `page` itself if it is mapped by now.
+    fn stack_above(&self, cx: &Cx<'_, M>, page: u64, limit: u64) -> Option<(u64, ClassId)> {
         let high = page.saturating_add(limit).min(M::Arch::USER_END);
-        let cx = Cx::enter(self.vm());
-        let (bottom, class) = self.inner().first_class(&cx, page, high)?;
+        let (bottom, class) = self.inner().first_class(cx, page, high)?;
         if bottom == page {
-            return Some(page);
+            return Some((bottom, class));
         }
         if !cx.attributes(class).flags.has(ClassFlags::GROWS_DOWN) {
             return None;
@@ -60,34 +60,37 @@ impl<M: Machine> Space<'_, M> {
         // The limit is on the whole mapping: look for its end.
         let mut end = bottom;
         while end < M::Arch::USER_END && end - page <= limit {
-            let span = self.inner().span_at(&cx, end, high.saturating_add(1));
+            let span = self.inner().span_at(cx, end, high.saturating_add(1));
             if span.class != class {
                 break;
             }
             end = span.end;
         }
-        (end - page <= limit).then_some(bottom)
+        (end - page <= limit).then_some((bottom, class))
     }
 
     /// Extends the mapping at the end of the claimed range down to `page`; whether `page` is mapped now. `None` if nothing
     /// is mapped at the end any more: what was the lowest page of a stack went, and the stack may begin above (G12M).
-    fn grow_claimed(&self, claim: &Claim<'_, M>, page: u64) -> Result<Option<bool>, Error> {
-        let (class, bottom) = {
+    fn grow_claimed(&self, claim: &Claim<'_, M>, page: u64, limit: u64) -> Result<Option<bool>, Error> {
+        let (bottom, class) = {
             let cx = Cx::enter(self.vm());
+            let last = claim.end - (1 << M::Arch::PAGE_SHIFT);
             // Somebody else may have been faster, with this or with something else.
-            let bottom = match M::guard(Guard::GrowUnderClaim) {
-                true => self.inner().first_mapped(&cx, page, claim.end),
-                false => Some(claim.end - (1 << M::Arch::PAGE_SHIFT)),
+            let stack = match M::guard(Guard::GrowUnderClaim) {
+                true => self.stack_above(&cx, page, limit),
+                false => Some((last, self.inner().span_at(&cx, last, claim.end).class)),
             };
-            let Some(bottom) = bottom else { return Ok(None) };
+            let Some((bottom, class)) = stack else { return Ok(Some(false)) };
             if bottom == page {
                 return Ok(Some(true));
             }
-            let class = self.inner().span_at(&cx, bottom, claim.end).class;
+            if bottom > last {
+                return Ok(None);
+            }
             if !cx.attributes(class).flags.has(ClassFlags::GROWS_DOWN) || !self.has_gap(&cx, page) {
                 return Ok(Some(false));
             }
-            (class, bottom)
+            (bottom, class)
         };
         let mut new = claim.part(page, bottom);
         let result = match new.split(self.vm(), Holes::Cut) {

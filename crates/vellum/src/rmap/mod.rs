@@ -24,4 +24,4 @@ pub(crate) use age::{renew_if_accessed, take_accessed};
 pub(crate) use clean::clean_entries;
 pub(crate) use lineage::{Lineage, each_descendant};
 pub(crate) use unmap::{Into, Unmapped, discard_migrating, restore_migrated};
-pub(crate) use walk::{COPY_OF_OBJECT, Found, Name, Seek, is_same, walk};
+pub(crate) use walk::{COPY_OF_OBJECT, Found, Name, Seek, walk};

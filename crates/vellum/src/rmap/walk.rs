@@ -172,7 +172,7 @@ fn walk_object<'a, M: Machine>(
 /// Whether a class leads to the place `last`, where the one before led; else it is that from now on. Classes that lead to
 /// one place follow each other, such as those of a mapping of which a part was protected.
 #[inline(always)]
-pub(crate) fn is_same<'a, M: Machine>(last: &mut Option<(&'a Inner<M>, u64)>, space: &'a Inner<M>, delta: u64) -> bool {
+fn is_same<'a, M: Machine>(last: &mut Option<(&'a Inner<M>, u64)>, space: &'a Inner<M>, delta: u64) -> bool {
     let is_same = last.is_some_and(|(known, difference)| core::ptr::eq(known, space) && difference == delta);
     *last = Some((space, delta));
     is_same && M::guard(Guard::WalkedToTheEnd)

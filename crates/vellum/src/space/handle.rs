@@ -243,6 +243,11 @@ impl<'vm, M: Machine> Space<'vm, M> {
         }
     }
 
+    /// A handle of a space found in this read-side section, unless the last is gone.
+    pub(crate) fn of_living(vm: &'vm Vm<M>, inner: &Inner<M>) -> Option<Self> {
+        inner.try_get().then(|| Space { vm, inner: NonNull::from(inner) })
+    }
+
     fn lines_bytes(vm: &Vm<M>) -> usize {
         vm.cpu_count() * size_of::<CpuLine<M>>()
     }
@@ -414,13 +419,17 @@ impl<M: Machine> Inner<M> {
         self.moves_held_back.load(SeqCst)
     }
 
-    /// Waits while moves are held back. Without locks; whoever holds them back has pre-emption off.
-    pub(super) fn await_walks(&self, cx: &Cx<'_, M>) {
-        let mut seen = self.moves_held_back();
-        while seen != 0 {
+    /// Enters the core when no walk holds moves back. Whoever holds them back has pre-emption off; who waits for it has not,
+    /// but for a moment each turn.
+    pub(super) fn enter_between_walks<'vm>(&self, vm: &'vm Vm<M>) -> Cx<'vm, M> {
+        loop {
+            let cx = Cx::enter(vm);
+            let seen = self.moves_held_back();
+            if seen == 0 {
+                return cx;
+            }
             cx.serve_mailbox();
-            cx.vm().machine().wait_change(self.moves_held_back.as_core(), seen);
-            seen = self.moves_held_back();
+            vm.machine().wait_change(self.moves_held_back.as_core(), seen);
         }
     }
 

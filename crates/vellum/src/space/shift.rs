@@ -61,10 +61,9 @@ impl<M: Machine> Inner<M> {
     pub(crate) fn shift_pages(&self, vm: &Vm<M>, shift: &Shift, spares: &mut Spares, target_spares: &mut Spares) {
         let mut done = 0;
         while done < shift.length {
-            let cx = Cx::enter(vm);
+            let cx = self.enter_between_walks(vm);
             let (piece, has_leaf) = self.piece(&cx, shift, done);
             if has_leaf {
-                self.await_walks(&cx);
                 self.shift_piece(&cx, piece, shift.old_class, shift.new_class, spares, target_spares);
             }
             done += piece.length;

@@ -141,14 +141,15 @@ impl<M: Machine> Vm<M> {
             let _guard = self.swap().lock.lock(&cx, Rank::Swap);
             entry.area.store(0, Release);
         }
-        if let Some(device) = device {
-            // SAFETY: the area is in no table, and nobody has a pin of it; it is taken apart once, by who has closed it.
-            unsafe { device.end(self) };
-        }
         // SAFETY: an area is retired once, below, by who has set its state to `CLOSING`.
         let area = unsafe { pointer.cast::<Area<M>>().as_ref() };
         area.arrays.each(|array| array.retire(self));
         Cx::enter(self).retire(pointer, AREA_BYTES);
+        // Last, since it may panic.
+        if let Some(device) = device {
+            // SAFETY: the area is in no table, and nobody has a pin of it; it is taken apart once, by who has closed it.
+            unsafe { device.end(self) };
+        }
         Ok(true)
     }
 

@@ -402,8 +402,12 @@ impl Backing for PanicsOnce {
 }
 
 fn panics_once() -> Arc<PanicsOnce> {
+    panics_among(2)
+}
+
+fn panics_among(threads: usize) -> Arc<PanicsOnce> {
     let file = TestFile::new(8 * PAGE);
-    Arc::new(PanicsOnce { file, is_well: AtomicBool::new(false), together: Barrier::new(2) })
+    Arc::new(PanicsOnce { file, is_well: AtomicBool::new(false), together: Barrier::new(threads) })
 }
 
 #[test]
@@ -510,4 +514,61 @@ fn a_read_that_panicked_keeps_nothing() {
     drop((object, space));
     assert_eq!(log.drops(), 1);
     check_sound(&vm);
+}
+
+/// Runs `operation` as CPU 1, which calls what it is given when only so many frames are to be left; beside a dirty page of a
+/// file that panics when it is written to make room. For each number of frames until it does not panic; how often it did.
+fn while_room_panics(operation: impl Fn(&TestVm, &Log, &mut dyn FnMut()) + Sync) -> usize {
+    for left in 0.. {
+        let (vm, log, file) = (boot(512), Log::default(), panics_among(1));
+        let object = vm.file(file.clone()).expect("an object");
+        store(&vm, &object, 0, 9);
+        let mut taken = vec![];
+        let mut run_short = || {
+            let cx = Cx::enter(&vm);
+            taken.extend(std::iter::from_fn(|| cx.alloc_frame(0, crate::phys::AllocFlags::NONE).ok()));
+            taken.drain(..left).for_each(|frame| cx.free_frame(frame));
+        };
+        let run = || {
+            become_cpu(1);
+            operation(&vm, &log, &mut run_short);
+        };
+        let is_over = thread::scope(|scope| scope.spawn(run).join().is_ok());
+        taken.into_iter().for_each(|frame| Cx::enter(&vm).free_frame(frame));
+        file.is_well.store(true, SeqCst);
+        drop(object);
+        check_sound(&vm);
+        assert_eq!(Arc::strong_count(&log.0), 1, "a backing was lost, with {left} frames left");
+        if is_over {
+            return left;
+        }
+    }
+    unreachable!()
+}
+
+#[test]
+fn a_file_for_which_room_is_made_ends_when_that_panics() {
+    const FILES: usize = 64;
+    let panicked = while_room_panics(|vm, log, run_short| {
+        run_short();
+        let backing = || Noting { log: log.clone(), _shape: [0u8; 1500] };
+        drop((0..FILES).map(|_| vm.file(backing()).expect("memory")).collect::<Vec<_>>());
+    });
+    // Two backings a frame, and 32 objects.
+    assert_eq!(panicked, FILES / 2 + FILES / 32);
+}
+
+#[test]
+fn a_fault_for_which_room_is_made_keeps_no_page_when_that_panics() {
+    let panicked = while_room_panics(|vm, log, run_short| {
+        let space = vm.create_space().expect("a space");
+        let object = vm.file(Noting::new(log)).expect("an object");
+        let request = MapRequest::object(&object, 0, Sharing::Private, PAGES * PAGE as u64, Prot::READ_WRITE);
+        let at = space.map(&request).expect("room");
+        user::load(&space, at).expect("a page");
+        run_short();
+        user::store(&space, at + PAGE as u64, 1).expect("a page");
+    });
+    // The page is read, and then copied.
+    assert_eq!(panicked, 2);
 }

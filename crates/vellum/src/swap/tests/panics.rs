@@ -66,3 +66,51 @@ fn nobody_waits_for_a_device_that_panicked() {
     drop(space);
     check_empty(&vm);
 }
+
+/// A device that panics when it is dropped.
+struct PanicsAtEnd;
+
+impl SwapDevice for PanicsAtEnd {
+    fn pages(&self) -> u64 {
+        5000
+    }
+
+    fn read(&self, _: u64, _: &mut [u8]) -> Result<(), IoError> {
+        Err(IoError)
+    }
+
+    fn write(&self, _: u64, _: &[u8]) -> Result<(), IoError> {
+        Err(IoError)
+    }
+}
+
+impl Drop for PanicsAtEnd {
+    fn drop(&mut self) {
+        panic!("as the test wants");
+    }
+}
+
+#[test]
+fn an_area_whose_device_panics_at_its_end_leaves_nothing() {
+    let vm = boot::<X86_64>();
+    let free = || {
+        for cpu in [1, 0] {
+            become_cpu(cpu);
+            vm.quiesce();
+            Cx::enter(&vm).drain_cpu();
+        }
+        vm.free_frames()
+    };
+    // The slab classes keep an empty slab each from the first time on.
+    switch_off(&vm, vm.swap_on(Device::new(10), 0).expect("an area"));
+    let before = free();
+    let area = vm.swap_on(PanicsAtEnd, 0).expect("an area");
+    let run = || {
+        become_cpu(1);
+        _ = vm.swap_off(area);
+    };
+    assert!(thread::scope(|scope| scope.spawn(run).join()).is_err(), "it does not panic");
+    assert_eq!(free(), before);
+    assert_eq!(vm.swap_off(area), Err(Error::Invalid { what: "swap area" }));
+    check_empty(&vm);
+}
