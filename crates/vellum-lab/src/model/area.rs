@@ -35,6 +35,8 @@ pub struct Attributes {
     pub dont_fork: bool,
     /// A child gets the area without its contents.
     pub wipe_on_fork: bool,
+    /// Not part of a core dump.
+    pub dont_dump: bool,
     /// In what order it is expected to be read.
     pub order: ReadOrder,
     /// From which node private memory comes.

@@ -111,6 +111,7 @@ impl Model {
             no_reserve: request.flags.has(MapFlags::NO_RESERVE),
             dont_fork: false,
             wipe_on_fork: false,
+            dont_dump: false,
             order: ReadOrder::Normal,
             policy: Policy::Local,
             object,

@@ -210,7 +210,7 @@ impl<'vm, M: Machine> Space<'vm, M> {
     /// # Errors
     /// Nothing is changed by: [`Error::ZeroLength`], [`Error::Unaligned`], [`Error::OutOfRange`], [`Error::TooLow`],
     /// [`Error::Invalid`]; [`Error::AccessDenied`] if `prot` exceeds `max_prot`; [`Error::Exists`] for
-    /// [`Place::FixedNoReplace`]; [`Error::NoAddressSpace`]; [`Error::OutOfMemory`].
+    /// [`Place::FixedNoReplace`]; [`Error::NoAddressSpace`]; [`Error::Limit`]; [`Error::OutOfMemory`].
     pub fn map(&self, request: &MapRequest<'_, 'vm, M>) -> Result<u64, Error> {
         if request.length == 0 {
             return Err(Error::ZeroLength { what: "mapping" });
@@ -229,7 +229,8 @@ impl<'vm, M: Machine> Space<'vm, M> {
             && request.place == Place::Anywhere
             && request.flags == MapFlags::NONE
             && request.max_prot == Prot(7)
-            && request.policy.is_local();
+            && request.policy.is_local()
+            && self.is_unlimited();
         if !is_plain {
             return None;
         }
@@ -257,6 +258,11 @@ impl<'vm, M: Machine> Space<'vm, M> {
             }
         };
         let (attributes, offset) = request.attributes(object)?;
+        let replaced = match request.place {
+            Place::Fixed(address) => (address, address.saturating_add(length)),
+            _ => (0, 0),
+        };
+        let limited = self.may_map(length, replaced)?;
         let address = match request.place {
             Place::Fixed(address) => self.map_fixed(address, length, attributes, offset, true)?,
             Place::FixedNoReplace(address) => self.map_fixed(address, length, attributes, offset, false)?,
@@ -266,6 +272,7 @@ impl<'vm, M: Machine> Space<'vm, M> {
             },
             Place::Anywhere => self.map_anywhere(length, attributes, offset)?,
         };
+        drop(limited);
         if request.flags.has(MapFlags::POPULATE) {
             // A shared page is not made dirty for nothing. What may be executed or written may be read here, as in Linux.
             let writes = request.prot.has(Prot::WRITE) && !attributes.flags.has(ClassFlags::SHARED);

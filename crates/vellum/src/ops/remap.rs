@@ -21,6 +21,7 @@ use crate::space::claim::Claim;
 use crate::space::shift::Shift;
 use crate::space::split::Holes;
 use crate::space::{Attributes, ClassFlags, ClassId, Space, Spares};
+use crate::sync::SleepGuard;
 
 /// Where a remapped range may go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +67,7 @@ impl<'vm, M: Machine> Space<'vm, M> {
     /// # Errors
     /// [`Error::Unaligned`], [`Error::ZeroLength`], [`Error::OutOfRange`], [`Error::TooLow`]; [`Error::NotMapped`] for
     /// a hole, or where the attributes change (`EFAULT` in Linux); [`Error::Exists`] if the mapping cannot grow in
-    /// place and may not move (`ENOMEM` in Linux); [`Error::NoAddressSpace`]; [`Error::Invalid`];
+    /// place and may not move (`ENOMEM` in Linux); [`Error::NoAddressSpace`]; [`Error::Invalid`]; [`Error::Limit`];
     /// [`Error::OutOfMemory`]. Nothing is changed then.
     pub fn remap(&self, request: &RemapRequest) -> Result<u64, Error> {
         let RemapRequest { old, place, keep_old, .. } = *request;
@@ -85,7 +86,35 @@ impl<'vm, M: Machine> Space<'vm, M> {
             return self.vm().with_room(|| self.shrink(old, old_length, new_length));
         }
         self.check_source(old, old_length, new_length)?;
-        self.vm().with_room(|| self.remap_once(request, old_length, new_length))
+        self.vm().with_room(|| {
+            let _limited = self.may_remap(request, old_length, new_length)?;
+            self.remap_once(request, old_length, new_length)
+        })
+    }
+
+    /// [`Space::may_map`] for what comes: the growth, or all of what stays at the old place too.
+    fn may_remap(
+        &self,
+        request: &RemapRequest,
+        old_length: u64,
+        new_length: u64,
+    ) -> Result<Option<SleepGuard<'_, M>>, Error> {
+        let RemapRequest { old, place, keep_old, .. } = *request;
+        let (more, replaced) = match place {
+            RemapPlace::Fixed(new) if keep_old => (new_length, (new, new + new_length)),
+            _ if keep_old => (new_length, (0, 0)),
+            _ => (new_length.saturating_sub(old_length), (0, 0)),
+        };
+        if more == 0 {
+            return Ok(None);
+        }
+        self.may_map(more, replaced).or_else(|limit| {
+            // What is not there to be moved is noticed first.
+            let probe = if keep_old { page::<M::Arch>() } else { old_length.max(page::<M::Arch>()) };
+            let class = self.class_of(old, old + probe)?;
+            check_copy(&Cx::enter(self.vm()).attributes(class), old_length)?;
+            Err(limit)
+        })
     }
 
     /// Moves or grows, until the place that was chosen is still free.
