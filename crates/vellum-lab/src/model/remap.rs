@@ -7,7 +7,7 @@ use vellum::Error;
 use vellum::ops::{RemapPlace, RemapRequest, Sharing};
 
 impl Model {
-    /// Moves, grows or shrinks what is mapped. What need not be one area is said by [`Model::areas_to_move`]; the first
+    /// Moves, grows or shrinks what is mapped. What may be several areas is what goes to a fixed place as it is; the first
     /// address where it is not, and must be, is said to be not mapped (Linux says `EFAULT`). What cannot grow in place
     /// because something is there fails with [`Error::Exists`] (Linux says `ENOMEM`). `chosen` is the address that the
     /// system under test answered, looked at where the request leaves the choice open.
