@@ -13,7 +13,8 @@ type Row<'a> = [&'a str; 4];
 type Provocations = BTreeMap<(&'static str, &'static str), Box<dyn Fn(&Space<'_, M>) -> Called>>;
 
 fn rows(text: &str) -> Vec<Row<'_>> {
-    let table = text.split("## Errors").nth(1).expect("a chapter of errors");
+    let chapter = text.split("\n## ").find(|chapter| chapter.starts_with("Errors"));
+    let table = chapter.expect("a chapter of errors");
     let lines = table.lines().filter(|line| line.starts_with("| `"));
     lines
         .map(|line| {
