@@ -2,6 +2,7 @@
 
 use super::area::{Area, ReadOrder};
 use super::{Model, Quirk, SpaceId};
+use vellum::arch::Prot;
 use vellum::ops::{Access, Advice, Sharing};
 use vellum::{Error, Policy};
 
@@ -43,10 +44,34 @@ impl Model {
                 Advice::DoFork => attributes.dont_fork = false,
                 Advice::WipeOnFork => attributes.wipe_on_fork = true,
                 Advice::KeepOnFork => attributes.wipe_on_fork = false,
+                Advice::DontDump => attributes.dont_dump = true,
+                Advice::DoDump => attributes.dont_dump = false,
                 _ => {}
             }),
         }
         Ok(())
+    }
+
+    /// As [`Model::advise`], but what is mapped takes it, around holes, up to the first area which it does not fit; what
+    /// populates goes to the first page that cannot be had.
+    ///
+    /// # Errors
+    /// Those of Linux's `madvise`: a hole is said only if nothing else is wrong.
+    pub fn advise_partly(&mut self, space: SpaceId, start: u64, length: u64, advice: Advice) -> Result<(), Error> {
+        let whole = self.advise(space, start, length, advice);
+        let hole = match whole {
+            Err(Error::NotMapped { address }) => address,
+            Err(Error::Invalid { .. }) => start,
+            other => return other,
+        };
+        let end = self.end_of(start, length)?;
+        if matches!(advice, Advice::PopulateRead | Advice::PopulateWrite) {
+            return if hole > start { self.advise(space, start, hole - start, advice).and(whole) } else { whole };
+        }
+        for area in self.space(space).areas.within(start, end) {
+            self.advise(space, area.start, area.end - area.start, advice)?;
+        }
+        whole
     }
 
     fn drop_contents(&mut self, space: SpaceId, start: u64, end: u64) {
@@ -85,7 +110,7 @@ impl Model {
     /// Faults every page of a range in. A hole is noticed first; pages before one that fails stay populated.
     ///
     /// # Errors
-    /// For a hole, or a page that may not be accessed so, or one beyond the end of its object.
+    /// For a hole, or a mapping whose rights do not name the access, or a page beyond the end of its object.
     pub fn populate(&mut self, space: SpaceId, start: u64, length: u64, access: Access) -> Result<(), Error> {
         if !self.limits.is_aligned(start) {
             return Err(Error::Unaligned { what: "address", value: start });
@@ -95,13 +120,27 @@ impl Model {
         }
         let end = self.end_of(start, length)?;
         self.check_each(space, start, end, |_, _| Ok(()))?;
+        let wanted = match access {
+            Access::Read => Prot::READ,
+            Access::Write => Prot::WRITE,
+            Access::Execute => Prot::EXECUTE,
+        };
         for area in self.space(space).areas.within(start, end) {
-            if !self.limits.allows(area.attributes.prot, access) {
+            if !area.attributes.prot.has(wanted) {
                 return Err(Error::AccessDenied { address: area.start });
             }
             self.populate_area(space, area, access)?;
         }
         Ok(())
+    }
+
+    /// Faults in what [`Model::map`] has mapped, whatever right lets that pass; up to the first page that cannot be.
+    pub(super) fn populate_new(&mut self, space: SpaceId, start: u64, end: u64, access: Access) {
+        for area in self.space(space).areas.within(start, end) {
+            if self.limits.allows(area.attributes.prot, access) {
+                let _ = self.populate_area(space, area, access);
+            }
+        }
     }
 
     fn populate_area(&mut self, space: SpaceId, area: Area, access: Access) -> Result<(), Error> {
@@ -141,5 +180,7 @@ fn is_supported(advice: Advice) -> bool {
             | Advice::DoFork
             | Advice::WipeOnFork
             | Advice::KeepOnFork
+            | Advice::DontDump
+            | Advice::DoDump
     )
 }

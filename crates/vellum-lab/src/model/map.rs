@@ -95,7 +95,7 @@ impl Model {
         let start = match request.place {
             Place::Fixed(address) | Place::FixedNoReplace(address) => address,
             Place::Hint(hint) => self.judge_hint(space, hint, length, chosen)?,
-            Place::Anywhere => self.judge_place(space, length, chosen)?,
+            Place::Anywhere => self.judge_place(space, length, self.limits.search_end, chosen)?,
         };
         self.discard(space, start, start + length);
         let (object, offset) = match request.source {
@@ -111,6 +111,7 @@ impl Model {
             no_reserve: request.flags.has(MapFlags::NO_RESERVE),
             dont_fork: false,
             wipe_on_fork: false,
+            dont_dump: false,
             order: ReadOrder::Normal,
             policy: Policy::Local,
             object,
@@ -121,7 +122,7 @@ impl Model {
             let writes = attributes.sharing == Sharing::Private && request.prot.has(Prot::WRITE);
             let access = if writes { Access::Write } else { Access::Read };
             // As in Linux, a mapping that cannot be populated is made all the same.
-            let _ = self.populate(space, start, length, access);
+            self.populate_new(space, start, start + length, access);
         }
         Ok(start)
     }
@@ -180,33 +181,50 @@ impl Model {
     }
 
     /// A hint is taken if the range there is free and legal; else it is as if none had been given.
-    fn judge_hint(&self, space: SpaceId, hint: u64, length: u64, chosen: Option<u64>) -> Result<u64, Refusal> {
+    pub(super) fn judge_hint(
+        &self,
+        space: SpaceId,
+        hint: u64,
+        length: u64,
+        chosen: Option<u64>,
+    ) -> Result<u64, Refusal> {
         let hint = self.limits.round_down(hint);
-        let is_possible = hint >= self.limits.user_start && self.limits.fits(hint, length);
+        let end = self.limits.end_of_search(hint);
+        let is_within = hint >= self.limits.user_start && self.limits.fits(hint, length);
+        let is_possible = is_within && self.limits.end_of_search(hint + length) == end;
         let is_legal = is_possible && self.space(space).areas.is_legal(hint, hint + length, &self.limits);
         if is_legal && chosen != Some(hint) {
             return Err(Refusal::placement(chosen, "the hinted range is free"));
         }
-        self.judge_place(space, length, chosen)
+        self.judge_place(space, length, end, chosen)
     }
 
     /// Whether a new mapping of `length` bytes has a legal place at all.
     pub fn has_room(&self, space: SpaceId, length: u64) -> bool {
-        self.space(space).areas.has_room(length, &self.limits)
+        self.space(space).areas.has_room(length, self.limits.search_end, &self.limits)
     }
 
-    /// Whether the system under test chose a legal place.
-    pub(super) fn judge_place(&self, space: SpaceId, length: u64, chosen: Option<u64>) -> Result<u64, Refusal> {
+    /// Whether the system under test chose a legal place below `end`.
+    pub(super) fn judge_place(
+        &self,
+        space: SpaceId,
+        length: u64,
+        end: u64,
+        chosen: Option<u64>,
+    ) -> Result<u64, Refusal> {
         let areas = &self.space(space).areas;
         let wrong = |what| Err(Refusal::placement(chosen, what));
         let Some(address) = chosen else {
-            if areas.has_room(length, &self.limits) {
+            if areas.has_room(length, end, &self.limits) {
                 return wrong("there is room");
             }
             return Err(Error::NoAddressSpace { length }.into());
         };
         if let Err(error) = self.check_fixed(address, length) {
             return Err(error.into());
+        }
+        if address + length > end {
+            return wrong("nobody has asked for an address so high");
         }
         if !areas.is_free(address, address + length) {
             return wrong("the range is not free");
@@ -252,6 +270,21 @@ impl Model {
         let less = if self.quirk == Some(Quirk::ProtectOneLess) { self.limits.page_size() } else { 0 };
         self.space_mut(space).areas.update(start, end - less, |attributes| attributes.prot = prot);
         Ok(())
+    }
+
+    /// As [`Model::protect`], but what lies before the first hole, or before the first part which does not allow those
+    /// rights, has them also if that is an error.
+    ///
+    /// # Errors
+    /// Those of Linux's `mprotect`.
+    pub fn protect_partly(&mut self, space: SpaceId, start: u64, length: u64, prot: Prot) -> Result<(), Error> {
+        let result = self.protect(space, start, length, prot);
+        if let Err(Error::NotMapped { address } | Error::AccessDenied { address }) = result
+            && address > start
+        {
+            self.space_mut(space).areas.update(start, address, |attributes| attributes.prot = prot);
+        }
+        result
     }
 
     /// Checks the areas of a range one after the other, up to the first hole.

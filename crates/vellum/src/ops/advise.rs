@@ -1,6 +1,6 @@
 //! Advice about a range.
 
-use super::range::checked;
+use super::range::{Reach, checked};
 use super::{Access, FaultError};
 use crate::arch::Arch;
 use crate::cpu::Cx;
@@ -39,6 +39,10 @@ pub enum Advice {
     WipeOnFork,
     /// Takes [`Advice::WipeOnFork`] back.
     KeepOnFork,
+    /// It is not part of a core dump: [`Space::maps`] says so.
+    DontDump,
+    /// Takes [`Advice::DontDump`] back.
+    DoDump,
     /// Its pages may be dropped until they are stored to again; private anonymous memory only.
     Free,
     /// Its pages are the next to be reclaimed when memory is short.
@@ -84,28 +88,45 @@ impl<M: Machine> Space<'_, M> {
     /// the advice does not fit a mapping; [`Error::Unsupported`] for what is not built yet; [`Error::OutOfMemory`];
     /// those of [`Space::populate`]. Nothing is changed then, but that populating may have got part of the way.
     pub fn advise(&self, start: u64, length: u64, advice: Advice) -> Result<(), Error> {
+        self.advise_reaching(start, length, advice, Reach::Whole)
+    }
+
+    /// As [`Space::advise`], but what is mapped takes the advice, whatever holes are between, up to the first mapping
+    /// that the advice does not fit. So does `madvise`.
+    ///
+    /// # Errors
+    /// Those of [`Space::advise`]. [`Error::NotMapped`] and [`Error::Invalid`] leave something done: what is mapped,
+    /// or what lies before such a mapping.
+    pub fn advise_partly(&self, start: u64, length: u64, advice: Advice) -> Result<(), Error> {
+        self.advise_reaching(start, length, advice, Reach::Mapped)
+    }
+
+    fn advise_reaching(&self, start: u64, length: u64, advice: Advice, reach: Reach) -> Result<(), Error> {
         super::range::aligned::<M::Arch>("address", start)?;
         if length == 0 {
             return Ok(());
         }
         let (none, order) = (ClassFlags::NONE, ClassFlags::SEQUENTIAL | ClassFlags::RANDOM);
+        let flags = |set, clear| self.set_flags(start, length, reach, (set, clear), advice);
         match advice {
-            Advice::Normal => self.set_flags(start, length, none, order, advice),
-            Advice::Sequential => self.set_flags(start, length, ClassFlags::SEQUENTIAL, order, advice),
-            Advice::Random => self.set_flags(start, length, ClassFlags::RANDOM, order, advice),
-            Advice::DontFork => self.set_flags(start, length, ClassFlags::DONT_FORK, none, advice),
-            Advice::DoFork => self.set_flags(start, length, none, ClassFlags::DONT_FORK, advice),
-            Advice::WipeOnFork => self.set_flags(start, length, ClassFlags::WIPE_ON_FORK, none, advice),
-            Advice::KeepOnFork => self.set_flags(start, length, none, ClassFlags::WIPE_ON_FORK, advice),
-            Advice::DontNeed => self.change_pages(start, length, PageChange::Zap, |_| Ok(())),
-            Advice::Free => self.give_up(start, length),
-            Advice::Cold => self.look_over(start, length, |start, end| self.make_cold(start, end)),
-            Advice::PageOut => self.look_over(start, length, |start, end| {
+            Advice::Normal => flags(none, order),
+            Advice::Sequential => flags(ClassFlags::SEQUENTIAL, order),
+            Advice::Random => flags(ClassFlags::RANDOM, order),
+            Advice::DontFork => flags(ClassFlags::DONT_FORK, none),
+            Advice::DoFork => flags(none, ClassFlags::DONT_FORK),
+            Advice::WipeOnFork => flags(ClassFlags::WIPE_ON_FORK, none),
+            Advice::KeepOnFork => flags(none, ClassFlags::WIPE_ON_FORK),
+            Advice::DontDump => flags(ClassFlags::DONT_DUMP, none),
+            Advice::DoDump => flags(none, ClassFlags::DONT_DUMP),
+            Advice::DontNeed => self.change_pages(start, length, reach, PageChange::Zap, |_| Ok(())),
+            Advice::Free => self.give_up(start, length, reach),
+            Advice::Cold => self.look_over(start, length, reach, |start, end| self.make_cold(start, end)),
+            Advice::PageOut => self.look_over(start, length, reach, |start, end| {
                 self.page_out(start, end);
             }),
-            Advice::WillNeed => self.will_need(start, length),
-            Advice::PopulateRead => self.populate(start, length, Access::Read),
-            Advice::PopulateWrite => self.populate(start, length, Access::Write),
+            Advice::WillNeed => self.will_need(start, length, reach),
+            Advice::PopulateRead => self.populate_reaching(start, length, Access::Read, reach),
+            Advice::PopulateWrite => self.populate_reaching(start, length, Access::Write, reach),
             _ => Err(Error::Unsupported { what: advice.name() }),
         }
     }
@@ -114,8 +135,8 @@ impl<M: Machine> Space<'_, M> {
         &self,
         start: u64,
         length: u64,
-        set: ClassFlags,
-        clear: ClassFlags,
+        reach: Reach,
+        (set, clear): (ClassFlags, ClassFlags),
         advice: Advice,
     ) -> Result<(), Error> {
         let may = |attributes: &Attributes<M>, _| {
@@ -124,97 +145,73 @@ impl<M: Machine> Space<'_, M> {
             }
             Ok(())
         };
-        self.vm().with_room(|| {
-            self.change(start, length, may, |attributes| attributes.with_flags(set, clear), PageChange::Keep)
-        })
+        let change = |attributes: Attributes<M>| attributes.with_flags(set, clear);
+        self.vm().with_room(|| self.change(start, length, reach, may, change, PageChange::Keep))
     }
 
     /// Gives the pages of a range up until they are stored to again.
-    fn give_up(&self, start: u64, length: u64) -> Result<(), Error> {
+    fn give_up(&self, start: u64, length: u64, reach: Reach) -> Result<(), Error> {
         let may = |attributes: &Attributes<M>| {
             if attributes.object.is_some() || !attributes.is_private() {
                 return Err(Error::Invalid { what: "only private anonymous memory can be given up" });
             }
             Ok(())
         };
-        self.change_pages(start, length, PageChange::GiveUp, may)
+        self.change_pages(start, length, reach, PageChange::GiveUp, may)
     }
 
-    /// Calls `act` with a range that is mapped throughout.
-    fn look_over(&self, start: u64, length: u64, act: impl FnOnce(u64, u64)) -> Result<(), Error> {
+    /// Calls `act` with a range, if it is mapped throughout or `reach` is around holes.
+    fn look_over(&self, start: u64, length: u64, reach: Reach, act: impl FnOnce(u64, u64)) -> Result<(), Error> {
         let (start, end) = checked::<M::Arch>(start, length)?;
-        if let Some(address) = self.first_hole(start, end) {
-            return Err(Error::NotMapped { address });
+        let hole = self.inner().first_hole(self.vm(), start, end);
+        if hole.is_none() || reach == Reach::Mapped {
+            act(start, end);
         }
-        act(start, end);
-        Ok(())
+        hole.map_or(Ok(()), |address| Err(Error::NotMapped { address }))
     }
 
-    /// Changes the pages of a range that is mapped throughout, if `may` lets it for each mapping, and nothing of its
-    /// classes.
+    /// Changes the pages of a range, and nothing of its classes, as far as `may` lets it for each mapping and `reach` says.
     fn change_pages(
         &self,
         start: u64,
         length: u64,
+        reach: Reach,
         pages: PageChange,
         may: impl Fn(&Attributes<M>) -> Result<(), Error>,
     ) -> Result<(), Error> {
         let (start, end) = checked::<M::Arch>(start, length)?;
-        let look = || self.each_mapping_may(start, end, &may);
+        let look = || self.survey(start, end, reach, &mut |cx, class, _| Ok(may(&cx.attributes(class))));
         let too_early = if M::guard(Guard::AdviceUnderClaim) { None } else { Some(look()) };
-        let mut claim = Claim::acquire(self.vm(), self.inner(), start, end);
-        let result = too_early.unwrap_or_else(look);
-        if result.is_ok() {
-            // No class changes, so there are no edges to prepare: slots cut by the range have no pages.
-            claim.apply(self.vm(), ClassChange::Keep, pages, Spares::default(), Fold::Whole);
-        }
+        let claim = Claim::acquire(self.vm(), self.inner(), start, end);
+        let result = too_early.unwrap_or_else(look).and_then(|reached| {
+            if reached.end > start {
+                let mut part = claim.part(start, reached.end);
+                // No class changes, so there are no edges to prepare: slots cut by the range have no pages.
+                part.apply(self.vm(), ClassChange::Keep, pages, Spares::default(), Fold::Below);
+                claim.join(part);
+            }
+            reached.result
+        });
         claim.release();
         result
     }
 
-    /// Whether the range is mapped throughout and `may` lets each mapping there.
-    fn each_mapping_may(
-        &self,
-        start: u64,
-        end: u64,
-        may: &impl Fn(&Attributes<M>) -> Result<(), Error>,
-    ) -> Result<(), Error> {
-        let mut here = start;
-        while here < end {
-            let cx = Cx::enter(self.vm());
-            let span = self.inner().span_at(&cx, here, end);
-            if span.class == ClassId::NONE {
-                return Err(Error::NotMapped { address: here });
-            }
-            may(&cx.attributes(span.class))?;
-            here = span.end;
-        }
-        Ok(())
-    }
-
-    /// The first address of the range that is not mapped.
-    pub(super) fn first_hole(&self, start: u64, end: u64) -> Option<u64> {
-        let mut here = start;
-        while here < end {
-            let span = self.inner().span_at(&Cx::enter(self.vm()), here, end);
-            if span.class == ClassId::NONE {
-                return Some(here);
-            }
-            here = span.end;
-        }
-        None
-    }
-
     /// Reads the pages of files in the range into their caches.
-    fn will_need(&self, start: u64, length: u64) -> Result<(), Error> {
+    fn will_need(&self, start: u64, length: u64, reach: Reach) -> Result<(), Error> {
         let (start, end) = checked::<M::Arch>(start, length)?;
         let mut here = start;
+        let mut result = Ok(());
         while here < end {
             let (next, wanted) = {
                 let cx = Cx::enter(self.vm());
                 let span = self.inner().span_at(&cx, here, end);
                 if span.class == ClassId::NONE {
-                    return Err(Error::NotMapped { address: here });
+                    result = result.and(Err(Error::NotMapped { address: here }));
+                    if reach == Reach::Whole {
+                        return result;
+                    }
+                    here = span.end;
+                    continue;
                 }
                 let attributes = cx.attributes(span.class);
                 // SAFETY: the object's memory stays allocated within the read-side section.
@@ -230,7 +227,7 @@ impl<M: Machine> Space<'_, M> {
             }
             here = next;
         }
-        Ok(())
+        result
     }
 }
 

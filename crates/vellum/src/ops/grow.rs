@@ -1,7 +1,7 @@
 //! Growing a stack: a fault below a grows-down mapping extends it.
 
 use super::FaultError;
-use crate::arch::Arch;
+use crate::arch::{Arch, Prot};
 use crate::cpu::Cx;
 use crate::error::Error;
 use crate::guard::Guard;
@@ -14,7 +14,7 @@ use core::sync::atomic::Ordering::Relaxed;
 
 impl<M: Machine> Space<'_, M> {
     /// Extends the grows-down mapping above `address` down to its page, if there is one that may grow so far: within
-    /// the stack limit, and with the guard gap between it and what is mapped below. Whether the address is mapped now.
+    /// the limits of stacks and of the space, and with the guard gap between it and what is mapped below. Whether the address is mapped now.
     #[cold]
     pub(super) fn grow_stack(&self, address: u64) -> Result<bool, FaultError> {
         let limit = self.inner().stack_limit.load(Relaxed);
@@ -25,6 +25,7 @@ impl<M: Machine> Space<'_, M> {
             if bottom == page {
                 return Ok(true);
             }
+            let Ok(_limited) = self.may_map(bottom - page, (0, 0)) else { return Ok(false) };
             // The gap is claimed too, so that nothing is mapped there meanwhile (G19).
             let gap = if M::guard(Guard::GapClaimed) { self.gap_below(page) } else { page };
             let mut claim = Claim::acquire(self.vm(), self.inner(), gap, bottom + (1 << M::Arch::PAGE_SHIFT));
@@ -109,20 +110,19 @@ impl<M: Machine> Space<'_, M> {
         result
     }
 
-    /// Whether the guard gap below `page` is free, but for another part of a stack.
+    /// Whether the guard gap below `page` is free, but for another part of a stack. As in Linux, what lies lower in the
+    /// gap does not count if the nearest mapping is one that may lie there.
     fn has_gap(&self, cx: &Cx<'_, M>, page: u64) -> bool {
         let mut here = self.gap_below(page);
-        while let Some(mapped) = self.inner().first_mapped(cx, here, page) {
-            let span = self.inner().span_at(cx, mapped, page);
-            let attributes = cx.attributes(span.class);
-            if span.class != ClassId::NONE
-                && attributes.prot != crate::arch::Prot::NONE
-                && !attributes.flags.has(ClassFlags::GROWS_DOWN)
-            {
-                return false;
-            }
-            here = span.end;
+        let mut nearest = ClassId::NONE;
+        while let Some((mapped, class)) = self.inner().first_class(cx, here, page) {
+            nearest = class;
+            here = self.inner().span_at(cx, mapped, page).end;
         }
-        true
+        if nearest == ClassId::NONE {
+            return true;
+        }
+        let attributes = cx.attributes(nearest);
+        attributes.prot == Prot::NONE || attributes.flags.has(ClassFlags::GROWS_DOWN)
     }
 }

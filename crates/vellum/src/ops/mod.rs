@@ -11,7 +11,9 @@ mod fault;
 mod fork;
 mod grow;
 mod holds;
+mod limit;
 mod map;
+mod pieces;
 mod policy;
 mod populate;
 mod protect;
@@ -20,6 +22,7 @@ mod races;
 mod range;
 mod reach;
 mod remap;
+mod resident;
 #[cfg(test)]
 mod stress;
 pub(crate) mod swap_in;
@@ -28,6 +31,7 @@ mod tests;
 mod translate;
 mod unmap;
 mod word;
+mod write_back;
 
 pub use advise::Advice;
 pub use fault::{Access, FaultError, FaultKind};

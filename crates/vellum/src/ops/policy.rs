@@ -1,6 +1,6 @@
 //! From which node the memory of a range comes.
 
-use super::range::aligned;
+use super::range::{Reach, aligned};
 use crate::error::Error;
 use crate::machine::Machine;
 use crate::phys::Policy;
@@ -25,6 +25,6 @@ impl<M: Machine> Space<'_, M> {
         }
         let may = |_: &Attributes<M>, _| Ok(());
         let becomes = |attributes: Attributes<M>| attributes.with_policy(policy);
-        self.vm().with_room(|| self.change(start, length, may, becomes, PageChange::Keep))
+        self.vm().with_room(|| self.change(start, length, Reach::Whole, may, becomes, PageChange::Keep))
     }
 }

@@ -1,10 +1,12 @@
 //! Faulting a whole range in.
 
 use super::Access;
-use super::range::{checked, page};
+use super::range::{Reach, checked, page};
+use crate::arch::Prot;
+use crate::cpu::Cx;
 use crate::error::Error;
 use crate::machine::Machine;
-use crate::space::Space;
+use crate::space::{ClassId, Space};
 
 impl<M: Machine> Space<'_, M> {
     /// Faults every page of a range in, as if it were accessed (`MADV_POPULATE_READ` and `_WRITE`).
@@ -12,13 +14,57 @@ impl<M: Machine> Space<'_, M> {
     /// May sleep; allocates.
     ///
     /// # Errors
-    /// Those of the range as for [`Space::protect`]; [`Error::NotMapped`], [`Error::AccessDenied`], [`Error::Io`] and
-    /// [`Error::OutOfMemory`] for the first page that cannot be faulted in; pages before it stay.
+    /// Those of the range as for [`Space::protect`]; [`Error::AccessDenied`] for the first mapping whose rights do not
+    /// name the access, even if the processor would let it pass; [`Error::Io`] and [`Error::OutOfMemory`] for the first
+    /// page that cannot be faulted in. A hole is noticed first; else pages before the one that failed stay.
     pub fn populate(&self, start: u64, length: u64, access: Access) -> Result<(), Error> {
+        self.populate_reaching(start, length, access, Reach::Whole)
+    }
+
+    /// As [`Space::populate`], but a hole, too, is noticed when it is come to.
+    ///
+    /// # Errors
+    /// Those of [`Space::populate`].
+    pub fn populate_partly(&self, start: u64, length: u64, access: Access) -> Result<(), Error> {
+        self.populate_reaching(start, length, access, Reach::Before)
+    }
+
+    pub(super) fn populate_reaching(&self, start: u64, length: u64, access: Access, reach: Reach) -> Result<(), Error> {
         let (start, end) = checked::<M::Arch>(start, length)?;
-        if let Some(address) = self.first_hole(start, end) {
+        if reach == Reach::Whole
+            && let Some(address) = self.inner().first_hole(self.vm(), start, end)
+        {
             return Err(Error::NotMapped { address });
         }
+        let wanted = match access {
+            Access::Read => Prot::READ,
+            Access::Write => Prot::WRITE,
+            Access::Execute => Prot::EXECUTE,
+        };
+        let mut here = start;
+        while here < end {
+            let (prot, next) = self.rights_at(here, end)?;
+            if !prot.has(wanted) {
+                return Err(Error::AccessDenied { address: here });
+            }
+            self.touch_pages(here, next, access)?;
+            here = next;
+        }
+        Ok(())
+    }
+
+    /// The rights of what is mapped at `address`, and up to where, at most `end`, they are known.
+    fn rights_at(&self, address: u64, end: u64) -> Result<(Prot, u64), Error> {
+        let cx = Cx::enter(self.vm());
+        let span = self.inner().span_at(&cx, address, end);
+        if span.class == ClassId::NONE {
+            return Err(Error::NotMapped { address });
+        }
+        Ok((cx.attributes(span.class).prot, span.end.min(end)))
+    }
+
+    /// Faults the pages of a range in, by whatever rights let the access pass.
+    pub(super) fn touch_pages(&self, start: u64, end: u64, access: Access) -> Result<(), Error> {
         let mut address = start;
         while address < end {
             let allows = self.translate(address).is_some_and(|translation| access.is_allowed(translation.bits));

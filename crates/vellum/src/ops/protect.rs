@@ -1,7 +1,7 @@
 //! Changing access rights.
 
 use super::holds::Holds;
-use super::range::{aligned, checked};
+use super::range::{Reach, Reached, aligned, checked};
 use crate::arch::Prot;
 use crate::cpu::Cx;
 use crate::error::Error;
@@ -10,12 +10,20 @@ use crate::space::apply::{ClassChange, Fold, PageChange};
 use crate::space::claim::Claim;
 use crate::space::leaf::{Short, Simple};
 use crate::space::split::Holes;
-use crate::space::{Attributes, ClassId, Space};
+use crate::space::{Attributes, ClassFlags, ClassId, Space};
 
 /// Whether the mapping of these attributes at an address may be changed.
 type May<'a, M> = dyn Fn(&Attributes<M>, u64) -> Result<(), Error> + 'a;
+/// What a survey asks of each mapping, by its class and where it begins in the range: whether it may be changed, which
+/// decides how far the operation goes; or the operation fails altogether.
+type Look<'a, M> = dyn FnMut(&Cx<'_, M>, ClassId, u64) -> Result<Result<(), Error>, Error> + 'a;
 /// What attributes become.
 type Becomes<'a, M> = dyn Fn(Attributes<M>) -> Attributes<M> + 'a;
+
+/// Whether `prot` is not more than a mapping may have.
+fn may_have<M: Machine>(attributes: &Attributes<M>, prot: Prot, address: u64) -> Result<(), Error> {
+    if prot.without(attributes.max_prot) == Prot::NONE { Ok(()) } else { Err(Error::AccessDenied { address }) }
+}
 
 impl<M: Machine> Space<'_, M> {
     /// Gives a range the access rights `prot`, as `mprotect` does. When it returns no CPU can use a right that was
@@ -28,6 +36,67 @@ impl<M: Machine> Space<'_, M> {
     /// [`Error::AccessDenied`] if a mapping's `max_prot` does not allow it; [`Error::OutOfMemory`]. Nothing is changed
     /// then, unlike in Linux, which changes what lies before the hole.
     pub fn protect(&self, start: u64, length: u64, prot: Prot) -> Result<(), Error> {
+        self.protect_reaching(start, length, prot, Reach::Whole)
+    }
+
+    /// As [`Space::protect`], but what lies before the first address which is in the way keeps its new rights: before a
+    /// hole, or before a mapping whose `max_prot` does not allow them. So does `mprotect`.
+    ///
+    /// # Errors
+    /// Those of [`Space::protect`]. Only [`Error::NotMapped`] and [`Error::AccessDenied`] leave something done.
+    pub fn protect_partly(&self, start: u64, length: u64, prot: Prot) -> Result<(), Error> {
+        self.protect_reaching(start, length, prot, Reach::Before)
+    }
+
+    /// As [`Space::protect_partly`], from the beginning of the stack on in which the range begins (`PROT_GROWSDOWN`): so
+    /// that it grows on with these rights. The range may begin below the stack, where nothing is mapped.
+    ///
+    /// # Errors
+    /// Those of [`Space::protect_partly`]; [`Error::Invalid`] if what is mapped there first does not grow down.
+    pub fn protect_stack(&self, start: u64, length: u64, prot: Prot) -> Result<(), Error> {
+        let (start, end) = checked::<M::Arch>(start, length)?;
+        let may = |attributes: &Attributes<M>, address| may_have(attributes, prot, address);
+        let change = |attributes: Attributes<M>| attributes.with_prot(prot);
+        self.vm().with_room(|| {
+            let mut claim = self.claim_stack(start, end)?;
+            let result = self.change_claimed(&mut claim, Reach::Before, &may, &change, PageChange::Reprotect(prot));
+            claim.release();
+            result
+        })
+    }
+
+    /// Claims the range from the beginning of the stack on that is the first thing mapped in `start..end`, up to `end`.
+    /// While it is claimed, the stack does not grow.
+    fn claim_stack(&self, start: u64, end: u64) -> Result<Claim<'_, M>, Error> {
+        loop {
+            let bottom = self.stack_bottom(start, end)?;
+            let claim = Claim::acquire(self.vm(), self.inner(), bottom, end);
+            if self.stack_bottom(start, end) == Ok(bottom) {
+                return Ok(claim);
+            }
+            claim.release();
+        }
+    }
+
+    /// Where the stack begins that is the first thing mapped in `start..end`.
+    fn stack_bottom(&self, start: u64, end: u64) -> Result<u64, Error> {
+        let cx = Cx::enter(self.vm());
+        let found = self.inner().first_class(&cx, start, end);
+        let (first, class) = found.ok_or(Error::NotMapped { address: start })?;
+        if !cx.attributes(class).flags.has(ClassFlags::GROWS_DOWN) {
+            return Err(Error::Invalid { what: "nothing that grows down is mapped there" });
+        }
+        let (mut here, mut bottom) = (self.inner().stacks().0.min(first), None);
+        while here < first {
+            let span = self.inner().span_at(&cx, here, first);
+            bottom = bottom.filter(|_| span.class == class).or((span.class == class).then_some(here));
+            here = span.end;
+        }
+        Ok(bottom.unwrap_or(first))
+    }
+
+    #[inline(always)]
+    fn protect_reaching(&self, start: u64, length: u64, prot: Prot, reach: Reach) -> Result<(), Error> {
         if prot.without(Prot(7)) != Prot::NONE {
             return Err(Error::Invalid { what: "unknown access rights" });
         }
@@ -38,17 +107,16 @@ impl<M: Machine> Space<'_, M> {
         if self.protect_plain(start, end, prot)? {
             return Ok(());
         }
-        self.vm().with_room(|| self.protect_other(start, end, prot))
+        self.vm().with_room(|| self.protect_other(start, end, prot, reach))
     }
 
     /// Everything but the shortest way.
     #[cold]
     #[inline(never)]
-    fn protect_other(&self, start: u64, end: u64, prot: Prot) -> Result<(), Error> {
-        let may = |attributes: &Attributes<M>, address| {
-            if prot.without(attributes.max_prot) == Prot::NONE { Ok(()) } else { Err(Error::AccessDenied { address }) }
-        };
-        self.change(start, end - start, may, |attributes| attributes.with_prot(prot), PageChange::Reprotect(prot))
+    fn protect_other(&self, start: u64, end: u64, prot: Prot, reach: Reach) -> Result<(), Error> {
+        let may = |attributes: &Attributes<M>, address| may_have(attributes, prot, address);
+        let change = |attributes: Attributes<M>| attributes.with_prot(prot);
+        self.change(start, end - start, reach, may, change, PageChange::Reprotect(prot))
     }
 
     /// The short way for private anonymous memory, whose classes need no record; whether it was taken.
@@ -65,11 +133,12 @@ impl<M: Machine> Space<'_, M> {
         Ok(short != Short::No)
     }
 
-    /// Changes what the classes of a range say, if `may` lets it for each mapping, and the range has no hole.
+    /// Changes what the classes of a range say, as far as `may` lets it for each mapping and `reach` says.
     pub(super) fn change(
         &self,
         start: u64,
         length: u64,
+        reach: Reach,
         may: impl Fn(&Attributes<M>, u64) -> Result<(), Error>,
         change: impl Fn(Attributes<M>) -> Attributes<M>,
         pages: PageChange,
@@ -78,35 +147,49 @@ impl<M: Machine> Space<'_, M> {
         if self.change_in_leaf(start, end, &may, &change, pages)? {
             return Ok(());
         }
-        self.change_claimed(start, end, &may, &change, pages)
+        let mut claim = Claim::acquire(self.vm(), self.inner(), start, end);
+        let result = self.change_claimed(&mut claim, reach, &may, &change, pages);
+        claim.release();
+        result
     }
 
     /// The long way.
     #[inline(never)]
     fn change_claimed(
         &self,
-        start: u64,
-        end: u64,
+        claim: &mut Claim<'_, M>,
+        reach: Reach,
         may: &May<'_, M>,
         change: &Becomes<'_, M>,
         pages: PageChange,
     ) -> Result<(), Error> {
-        let mut claim = Claim::acquire(self.vm(), self.inner(), start, end);
         let mut holds = Holds::new();
-        let prepared = self.hold_changed(&mut holds, start, end, may, change);
-        let result = match prepared.and_then(|()| claim.split(self.vm(), Holes::Leave)) {
-            Ok(spares) => {
-                claim.apply(self.vm(), ClassChange::Map(change), pages, spares, Fold::Whole);
-                Ok(())
-            }
-            Err(error) => {
-                claim.tidy(&Cx::enter(self.vm()));
-                Err(error)
-            }
-        };
+        let result = self.hold_changed(&mut holds, claim.start, claim.end, reach, may, change).and_then(|reached| {
+            self.change_part(claim, reached.end, change, pages)?;
+            reached.result
+        });
+        claim.fold_now(&Cx::enter(self.vm()));
         holds.release(&Cx::enter(self.vm()));
-        claim.release();
         result
+    }
+
+    /// Changes what the claim has before `end`.
+    fn change_part(
+        &self,
+        claim: &Claim<'_, M>,
+        end: u64,
+        change: &Becomes<'_, M>,
+        pages: PageChange,
+    ) -> Result<(), Error> {
+        if end == claim.start {
+            return Ok(());
+        }
+        let mut part = claim.part(claim.start, end);
+        let spares = part.split(self.vm(), Holes::Leave);
+        let spares = spares.inspect_err(|_| part.tidy_part(&Cx::enter(self.vm())))?;
+        part.apply(self.vm(), ClassChange::Map(change), pages, spares, Fold::Below);
+        claim.join(part);
+        Ok(())
     }
 
     /// The short way; whether it was taken.
@@ -136,31 +219,50 @@ impl<M: Machine> Space<'_, M> {
         Ok(short != Short::No)
     }
 
-    /// Checks each mapping of the claimed range and holds the class it will have.
+    /// Checks each mapping of the claimed range, as far as `reach` says, and holds the class it will have.
     fn hold_changed(
         &self,
         holds: &mut Holds<M>,
         start: u64,
         end: u64,
+        reach: Reach,
         may: &May<'_, M>,
         change: &Becomes<'_, M>,
-    ) -> Result<(), Error> {
-        let mut here = start;
+    ) -> Result<Reached, Error> {
         let mut last = ClassId::NONE;
+        self.survey(start, end, reach, &mut |cx, class, here| {
+            if class != last {
+                let attributes = cx.attributes(class);
+                if let Err(error) = may(&attributes, here) {
+                    return Ok(Err(error));
+                }
+                holds.add(cx, cx.intern(&change(attributes))?)?;
+                last = class;
+            }
+            Ok(Ok(()))
+        })
+    }
+
+    /// Looks through a claimed range for how far an operation may go.
+    pub(super) fn survey(&self, start: u64, end: u64, reach: Reach, look: &mut Look<'_, M>) -> Result<Reached, Error> {
+        let mut here = start;
+        let mut result = Ok(());
         while here < end {
             let cx = Cx::enter(self.vm());
             let span = self.inner().span_at(&cx, here, end);
-            if span.class == ClassId::NONE {
-                return Err(Error::NotMapped { address: here });
-            }
-            if span.class != last {
-                let attributes = cx.attributes(span.class);
-                may(&attributes, here)?;
-                holds.add(&cx, cx.intern(&change(attributes))?)?;
-                last = span.class;
+            let (allowed, is_hole) = match span.class {
+                ClassId::NONE => (Err(Error::NotMapped { address: here }), true),
+                class => (look(&cx, class, here)?, false),
+            };
+            match allowed {
+                Err(_) if is_hole && reach == Reach::Mapped => result = result.and(allowed),
+                Err(_) => {
+                    return Ok(Reached { end: if reach == Reach::Whole { start } else { here }, result: allowed });
+                }
+                Ok(()) => {}
             }
             here = span.end;
         }
-        Ok(())
+        Ok(Reached { end, result })
     }
 }

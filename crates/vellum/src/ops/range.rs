@@ -3,6 +3,23 @@
 use crate::arch::Arch;
 use crate::error::Error;
 
+/// How far an operation goes in a range that it cannot change throughout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// Nowhere: all or nothing.
+    Whole,
+    /// To the first hole, or the first mapping that may not be changed.
+    Before,
+    /// To the first mapping that may not be changed, around holes, the first of which it reports at the end.
+    Mapped,
+}
+
+/// Where an operation ends, and what it returns.
+pub(super) struct Reached {
+    pub(super) end: u64,
+    pub(super) result: Result<(), Error>,
+}
+
 /// Bytes of a page.
 #[inline(always)]
 pub(crate) const fn page<A: Arch>() -> u64 {
@@ -34,4 +51,16 @@ pub(crate) fn checked<A: Arch>(start: u64, length: u64) -> Result<(u64, u64), Er
         Some(end) if end <= A::USER_END => Ok((start, end)),
         _ => Err(Error::OutOfRange { start, length }),
     }
+}
+
+/// End of where room is sought for who would like to be at `hint`.
+pub(super) fn search_end<A: Arch>(hint: u64) -> u64 {
+    if hint & !(page::<A>() - 1) > A::SEARCH_END { A::USER_END } else { A::SEARCH_END }
+}
+
+/// The page of `hint`, if `length` bytes from there on lie inside the user range, and on one side of where the search ends.
+pub(super) fn usable_hint<A: Arch>(hint: u64, length: u64) -> Option<u64> {
+    let start = hint & !(page::<A>() - 1);
+    let end = start.checked_add(length).filter(|&end| start >= A::USER_START && end <= A::USER_END)?;
+    (search_end::<A>(start) == search_end::<A>(end)).then_some(start)
 }

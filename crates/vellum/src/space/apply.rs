@@ -65,6 +65,21 @@ impl<M: Machine> Claim<'_, M> {
         mut spares: Spares,
         fold: Fold,
     ) {
+        self.apply_with(vm, classes, pages, &mut spares, fold);
+        if !spares.is_empty() {
+            spares.free(&Cx::enter(vm));
+        }
+    }
+
+    /// [`Claim::apply`], one of several steps for which the side arrays are: the caller frees what is left of them.
+    pub(crate) fn apply_with(
+        &mut self,
+        vm: &Vm<M>,
+        classes: ClassChange<'_, M>,
+        pages: PageChange,
+        spares: &mut Spares,
+        fold: Fold,
+    ) {
         self.begin_commit();
         let section = TABLES_PER_SECTION << (M::Arch::shift(0) + M::Arch::index_bits(0));
         let mut start = self.start;
@@ -81,7 +96,7 @@ impl<M: Machine> Claim<'_, M> {
                 classes: &classes,
                 pages,
                 fold,
-                spares: &mut spares,
+                spares,
             };
             change.table(self.table(&cx), start, end - 1, &mut gather);
             if end == self.end {
@@ -89,7 +104,6 @@ impl<M: Machine> Claim<'_, M> {
                     self.fold(&cx, &mut gather);
                 }
                 gather.finish();
-                spares.free(&cx);
                 self.dying.adopt(cx.dying());
                 return;
             }
@@ -152,8 +166,13 @@ impl<'a, M: Machine> Change<'a, '_, '_, M> {
             ClassChange::Keep => {}
             ClassChange::Set(new) => {
                 let childless = || (low..=high).filter(|&index| table.entry(index) == 0);
+                let count = childless().count();
+                if count == 0 {
+                    // What the slots say means nothing, and there may be no side array to say more in.
+                    return;
+                }
                 // First the new, lest a class that stays is given up in between.
-                self.cx.retain_class(*new, childless().count() as u64);
+                self.cx.retain_class(*new, count as u64);
                 childless().for_each(|index| self.cx.release_class(table.class(self.cx, index), 1));
                 locked.set_class(self.cx, low, high, *new, Some(self.spares));
             }

@@ -6,6 +6,7 @@ use crate::cpu::Cx;
 use crate::machine::Machine;
 use crate::object;
 use crate::phys::{Kind, Policy};
+use crate::vm::Vm;
 
 /// A mapped range: as many slots in a row as have one class, whatever calls made them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +27,8 @@ pub struct MapEntry {
     pub dont_fork: bool,
     /// Children of fork get it empty.
     pub wipe_on_fork: bool,
+    /// Not part of a core dump.
+    pub dont_dump: bool,
     /// From which node private memory comes.
     pub policy: Policy,
     /// Identity of the object shown, 0 for private anonymous memory.
@@ -103,6 +106,26 @@ impl<M: Machine> Space<'_, M> {
             shared_memory: of(RssKind::SharedMemory),
             swapped: of(RssKind::Swap),
         }
+    }
+
+    /// The first mapped address of a range, whose parts beyond the user range are not mapped.
+    ///
+    /// Reads without locks, as [`Space::maps`].
+    pub fn first_mapped(&self, start: u64, length: u64) -> Option<u64> {
+        let (start, end) = (start.max(M::Arch::USER_START), start.saturating_add(length).min(M::Arch::USER_END));
+        self.inner().first_mapped(&Cx::enter(self.vm()), start, end)
+    }
+
+    /// The first address of a range that is not mapped; nothing is beyond the user range.
+    ///
+    /// Reads without locks, as [`Space::maps`].
+    pub fn first_hole(&self, start: u64, length: u64) -> Option<u64> {
+        let end = start.saturating_add(length);
+        if start < M::Arch::USER_START {
+            return (length > 0).then_some(start);
+        }
+        let within = end.min(M::Arch::USER_END);
+        self.inner().first_hole(self.vm(), start, within).or((within < end).then_some(within.max(start)))
     }
 
     /// Page tables of the space, the root included.
@@ -209,6 +232,7 @@ fn describe<M: Machine>(cx: &Cx<'_, M>, class: ClassId, start: u64) -> Option<Ma
         no_reserve: attributes.flags.has(ClassFlags::NO_RESERVE),
         dont_fork: attributes.flags.has(ClassFlags::DONT_FORK),
         wipe_on_fork: attributes.flags.has(ClassFlags::WIPE_ON_FORK),
+        dont_dump: attributes.flags.has(ClassFlags::DONT_DUMP),
         policy: attributes.policy,
         object: attributes.object.map_or(0, object_id),
         offset: attributes.object.map_or(0, |_| page.wrapping_sub(attributes.delta) << M::Arch::PAGE_SHIFT),
@@ -216,6 +240,19 @@ fn describe<M: Machine>(cx: &Cx<'_, M>, class: ClassId, start: u64) -> Option<Ma
 }
 
 impl<M: Machine> Inner<M> {
+    /// The first address of `start..end` that is not mapped.
+    pub(crate) fn first_hole(&self, vm: &Vm<M>, start: u64, end: u64) -> Option<u64> {
+        let mut here = start;
+        while here < end {
+            let span = self.span_at(&Cx::enter(vm), here, end);
+            if span.class == ClassId::NONE {
+                return Some(here);
+            }
+            here = span.end;
+        }
+        None
+    }
+
     pub(crate) fn count_tables(&self, cx: &Cx<'_, M>) -> u64 {
         let mut count = 0;
         self.each_table(cx, &mut |_, _| count += 1);

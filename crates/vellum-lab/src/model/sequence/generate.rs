@@ -55,7 +55,7 @@ pub fn sequence(seed: u64, count: usize, pool: usize, relief: Option<Relief>) ->
     first.into_iter().chain(on).chain((head..count).map(|_| generator.next())).collect()
 }
 
-const ADVICE: [Advice; 16] = [
+const ADVICE: [Advice; 18] = [
     Advice::DontNeed,
     Advice::DontNeed,
     Advice::DontNeed,
@@ -71,6 +71,8 @@ const ADVICE: [Advice; 16] = [
     Advice::Normal,
     Advice::Sequential,
     Advice::Random,
+    Advice::DontDump,
+    Advice::DoDump,
     Advice::Collapse,
 ];
 
@@ -122,12 +124,18 @@ impl Generator {
             225..285 => self.on_range(|at, length, _| Op::Unmap { cpu, space, at, length }),
             285..355 => self.on_range(|at, length, random| {
                 let rights = rights(random);
-                Op::Protect { cpu, space, at, length, rights }
+                match random.percent(70) {
+                    true => Op::Protect { cpu, space, at, length, rights },
+                    false => Op::ProtectPartly { cpu, space, at, length, rights },
+                }
             }),
             355..430 => self.remap(cpu, space),
             430..510 => self.on_range(|at, length, random| {
                 let advice = random.pick(&ADVICE);
-                Op::Advise { cpu, space, at, length, advice }
+                match random.percent(70) {
+                    true => Op::Advise { cpu, space, at, length, advice },
+                    false => Op::AdvisePartly { cpu, space, at, length, advice },
+                }
             }),
             510..525 => self.on_range(|at, length, random| {
                 let access = random.pick(&[Access::Read, Access::Write, Access::Execute]);
@@ -254,7 +262,8 @@ impl Generator {
         let new_length = if self.random.percent(40) { length } else { self.length(at) };
         let goal = match self.random.below(10) {
             0..3 => Goal::Stay,
-            3..6 => Goal::Wander,
+            3..5 => Goal::Wander,
+            5 => Goal::Near(self.spot()),
             _ => Goal::MoveTo(self.spot()),
         };
         let keep_old = self.random.percent(15);

@@ -124,7 +124,9 @@ pub enum Goal {
     Stay,
     /// Wherever there is room.
     Wander,
-    /// There.
+    /// There, if there is room.
+    Near(Spot),
+    /// There, whatever is there.
     MoveTo(Spot),
 }
 
@@ -138,8 +140,10 @@ pub enum Op {
     Map { cpu: u8, space: u8, at: Spot, length: Length, put: Put, rights: Rights, most: Rights, what: What, how: How },
     Unmap { cpu: u8, space: u8, at: Spot, length: Length },
     Protect { cpu: u8, space: u8, at: Spot, length: Length, rights: Rights },
+    ProtectPartly { cpu: u8, space: u8, at: Spot, length: Length, rights: Rights },
     Remap { cpu: u8, space: u8, at: Spot, length: Length, new_length: Length, goal: Goal, keep_old: bool },
     Advise { cpu: u8, space: u8, at: Spot, length: Length, advice: Advice },
+    AdvisePartly { cpu: u8, space: u8, at: Spot, length: Length, advice: Advice },
     PopulateRange { cpu: u8, space: u8, at: Spot, length: Length, access: Access },
     Store { cpu: u8, space: u8, at: Spot, offset: u16, bytes: u16 },
     Load { cpu: u8, space: u8, at: Spot, offset: u16, bytes: u16 },
@@ -180,8 +184,10 @@ impl Op {
             | Op::Map { cpu, .. }
             | Op::Unmap { cpu, .. }
             | Op::Protect { cpu, .. }
+            | Op::ProtectPartly { cpu, .. }
             | Op::Remap { cpu, .. }
             | Op::Advise { cpu, .. }
+            | Op::AdvisePartly { cpu, .. }
             | Op::PopulateRange { cpu, .. }
             | Op::Store { cpu, .. }
             | Op::Load { cpu, .. }
@@ -211,8 +217,10 @@ impl Op {
             | Op::Map { space, .. }
             | Op::Unmap { space, .. }
             | Op::Protect { space, .. }
+            | Op::ProtectPartly { space, .. }
             | Op::Remap { space, .. }
             | Op::Advise { space, .. }
+            | Op::AdvisePartly { space, .. }
             | Op::PopulateRange { space, .. }
             | Op::Store { space, .. }
             | Op::Load { space, .. }
@@ -232,12 +240,14 @@ impl Op {
     /// The addresses it names.
     pub fn spots_mut(&mut self) -> Vec<&mut Spot> {
         match self {
-            Op::Remap { at, goal: Goal::MoveTo(to), .. } => vec![at, to],
+            Op::Remap { at, goal: Goal::MoveTo(to) | Goal::Near(to), .. } => vec![at, to],
             Op::Map { at, .. }
             | Op::Unmap { at, .. }
             | Op::Protect { at, .. }
+            | Op::ProtectPartly { at, .. }
             | Op::Remap { at, .. }
             | Op::Advise { at, .. }
+            | Op::AdvisePartly { at, .. }
             | Op::PopulateRange { at, .. }
             | Op::Store { at, .. }
             | Op::Load { at, .. }
@@ -261,7 +271,9 @@ impl Op {
             Op::Map { length, .. }
             | Op::Unmap { length, .. }
             | Op::Protect { length, .. }
+            | Op::ProtectPartly { length, .. }
             | Op::Advise { length, .. }
+            | Op::AdvisePartly { length, .. }
             | Op::PopulateRange { length, .. }
             | Op::MovePages { length, .. }
             | Op::SetPolicy { length, .. } => vec![length],

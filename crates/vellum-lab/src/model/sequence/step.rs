@@ -49,12 +49,20 @@ impl<'h, A: Arch> World<'h, A> {
                     (core, move |model, space| model_of(model).protect(space, start, length, prot))
                 })
             }
+            Op::ProtectPartly { cpu, space, at, length, rights } => {
+                let prot = rights.prot();
+                self.on_range(cpu, space, at, length, |pair, start, length| {
+                    let core = pair.core.protect_partly(start, length, prot);
+                    (core, move |model, space| model_of(model).protect_partly(space, start, length, prot))
+                })
+            }
             Op::Remap { cpu, space, at, length, new_length, goal, keep_old } => {
                 let index = self.space_index(space);
                 let old = self.address(index, at);
                 let place = match goal {
                     Goal::Stay => RemapPlace::InPlace,
                     Goal::Wander => RemapPlace::MayMove,
+                    Goal::Near(to) => RemapPlace::Hint(self.address(index, to)),
                     Goal::MoveTo(to) => RemapPlace::Fixed(self.address(index, to)),
                 };
                 let old_length = self.bytes(index, length, old);
@@ -62,6 +70,7 @@ impl<'h, A: Arch> World<'h, A> {
                 self.remap(cpu, space, &RemapRequest { old, old_length, new_length, place, keep_old })
             }
             Op::Advise { cpu, space, at, length, advice } => self.advise(cpu, space, at, length, advice),
+            Op::AdvisePartly { cpu, space, at, length, advice } => self.advise_partly(cpu, space, at, length, advice),
             Op::PopulateRange { cpu, space, at, length, access } => {
                 if self.is_long(space, at, length) {
                     return Ok(());
@@ -213,6 +222,16 @@ impl<'h, A: Arch> World<'h, A> {
         })
     }
 
+    fn advise_partly(&mut self, cpu: u8, space: u8, at: Spot, length: Length, advice: Advice) -> Result<(), Wrong> {
+        if matches!(advice, Advice::PopulateRead | Advice::PopulateWrite) && self.is_long(space, at, length) {
+            return Ok(());
+        }
+        self.on_range(cpu, space, at, length, |pair, start, length| {
+            let core = pair.core.advise_partly(start, length, advice);
+            (core, move |model, space| model_of(model).advise_partly(space, start, length, advice))
+        })
+    }
+
     fn map(&mut self, cpu: u8, space: u8, mapping: &Mapping) -> Result<(), Wrong> {
         let index = self.space_index(space);
         let address = self.address(index, mapping.at);
@@ -261,6 +280,12 @@ impl<'h, A: Arch> World<'h, A> {
 
     fn remap(&mut self, cpu: u8, space: u8, request: &RemapRequest) -> Result<(), Wrong> {
         let pair = &self.spaces[self.space_index(space)];
+        let (start, end) = (request.old, request.old.saturating_add(request.old_length));
+        let private = self.oracle.model.private_pages_within(pair.model, start, end);
+        if private != self.oracle.model.sure_pages_within(pair.model, start, end) {
+            // Whether a page is left there decides what the new place is one with.
+            return Ok(());
+        }
         let (core, space) = (self.hosted.on(self.cpu(cpu), || pair.core.remap(request)), pair.model);
         let core = settled(core)?;
         let model = self.model().remap(space, request, core.ok());

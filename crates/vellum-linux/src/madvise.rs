@@ -1,0 +1,98 @@
+//! `madvise`: advice about a range.
+
+use crate::Errno;
+use crate::range::{is_aligned, rounded, task_size};
+use vellum::ops::{Access, Advice};
+use vellum::{Error, Machine, Space};
+
+/// Defines the numbers of the advices, and which advice each is.
+macro_rules! advices {
+    ($($(#[$doc:meta])* $name:ident = $number:literal => $advice:ident;)*) => {
+        $($(#[$doc])* pub const $name: u64 = $number;)*
+
+        /// The advice of a number.
+        fn advice(number: u64) -> Option<Advice> {
+            match number {
+                $($name => Some(Advice::$advice),)*
+                _ => None,
+            }
+        }
+    };
+}
+
+advices! {
+    /// No special treatment.
+    MADV_NORMAL = 0 => Normal;
+    /// It will be read out of order.
+    MADV_RANDOM = 1 => Random;
+    /// It will be read in order.
+    MADV_SEQUENTIAL = 2 => Sequential;
+    /// It will be used soon.
+    MADV_WILLNEED = 3 => WillNeed;
+    /// Its pages can go now.
+    MADV_DONTNEED = 4 => DontNeed;
+    /// Its pages may be dropped until they are stored to again.
+    MADV_FREE = 8 => Free;
+    /// Children of fork do not get it.
+    MADV_DONTFORK = 10 => DontFork;
+    /// Takes [`MADV_DONTFORK`] back.
+    MADV_DOFORK = 11 => DoFork;
+    /// It is not part of a core dump.
+    MADV_DONTDUMP = 16 => DontDump;
+    /// Takes [`MADV_DONTDUMP`] back.
+    MADV_DODUMP = 17 => DoDump;
+    /// Children of fork get it empty.
+    MADV_WIPEONFORK = 18 => WipeOnFork;
+    /// Takes [`MADV_WIPEONFORK`] back.
+    MADV_KEEPONFORK = 19 => KeepOnFork;
+    /// Its pages are the next to be reclaimed.
+    MADV_COLD = 20 => Cold;
+    /// Its pages are reclaimed now.
+    MADV_PAGEOUT = 21 => PageOut;
+    /// Fault all of it in for loads.
+    MADV_POPULATE_READ = 22 => PopulateRead;
+    /// Fault all of it in for stores.
+    MADV_POPULATE_WRITE = 23 => PopulateWrite;
+}
+
+/// Takes advice about a range, as `madvise` does: what is mapped takes it whatever holes are between, and what lies before
+/// a mapping which it does not fit, also if the call fails. Populating ends at the first page that cannot be.
+///
+/// Unknown, as to a Linux that is built without them: huge pages, merging of equal pages, poisoning.
+///
+/// # Errors
+/// In this order: `EINVAL` for an unknown advice, an address that is not aligned, or a range that wraps around; nothing
+/// for a length of 0; `EINVAL` for a mapping which the advice does not fit; `ENOMEM` for a hole, at the end, or if memory is
+/// short. Populating: `ENOMEM` for a hole, `EINVAL` for a mapping without the right, `EFAULT` for a page that cannot be
+/// read or lies beyond the end of its file, whichever comes first.
+pub fn madvise<M: Machine>(space: &Space<'_, M>, address: u64, length: u64, number: u64) -> Result<(), Errno> {
+    // The argument is an int.
+    let advice = advice(number as u32 as u64).ok_or(Errno::EINVAL)?;
+    let rounded = rounded::<M>(length);
+    let end = address.checked_add(rounded).ok_or(Errno::EINVAL)?;
+    if !is_aligned::<M>(address) || (length != 0 && rounded == 0) {
+        return Err(Errno::EINVAL);
+    }
+    if end == address {
+        return Ok(());
+    }
+    // What lies beyond the address space is a hole.
+    let within = end.min(task_size::<M>());
+    if address >= within {
+        return Err(Errno::ENOMEM);
+    }
+    match advice {
+        Advice::PopulateRead => populate(space, address, within - address, Access::Read)?,
+        Advice::PopulateWrite => populate(space, address, within - address, Access::Write)?,
+        _ => space.advise_partly(address, within - address, advice)?,
+    }
+    if within < end { Err(Errno::ENOMEM) } else { Ok(()) }
+}
+
+fn populate<M: Machine>(space: &Space<'_, M>, address: u64, length: u64, access: Access) -> Result<(), Errno> {
+    space.populate_partly(address, length, access).map_err(|error| match error {
+        Error::AccessDenied { .. } => Errno::EINVAL,
+        Error::Io { .. } => Errno::EFAULT,
+        error => error.into(),
+    })
+}
