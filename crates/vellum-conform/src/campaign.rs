@@ -1,0 +1,146 @@
+//! Many sequences, up to the first on which both sides differ.
+
+use crate::compare::{self, Disagreement, Ending, Settings};
+use crate::files::Ends;
+use crate::generate::{self, Recipe};
+use crate::linux::Linux;
+use crate::op::Op;
+use crate::shrink;
+use crate::stats::Stats;
+use std::fmt;
+use std::io;
+use std::time::{Duration, Instant};
+
+/// Where a campaign ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// After this time.
+    pub time: Option<Duration>,
+    /// After so many operations.
+    pub operations: Option<u64>,
+}
+
+/// Sequences of seeds that follow each other.
+#[derive(Clone, Copy, Debug)]
+pub struct Campaign {
+    /// The first seed.
+    pub seed: u64,
+    /// Where it ends.
+    pub limits: Limits,
+    /// Whether Vellum's memory is short, in half of the sequences.
+    pub has_pressure: bool,
+    /// How they are compared.
+    pub settings: Settings,
+}
+
+/// A sequence on which both sides differ, made short.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// The seed it came from.
+    pub seed: u64,
+    /// The operations that are left.
+    pub ops: Vec<Op>,
+    /// What is wrong with them.
+    pub disagreement: Disagreement,
+}
+
+/// Why a campaign ended before its limits.
+#[derive(Debug)]
+pub enum Stop {
+    /// Both sides differ.
+    Found(Box<Found>),
+    /// Linux's side cannot go on.
+    Linux(io::Error),
+}
+
+impl From<io::Error> for Stop {
+    fn from(error: io::Error) -> Self {
+        Stop::Linux(error)
+    }
+}
+
+impl Campaign {
+    /// Runs sequences, telling `progress` of what is done after each.
+    ///
+    /// # Errors
+    /// What ended it, and what was done before.
+    pub fn run(&self, linux: &mut Linux, progress: &mut dyn FnMut(&Stats)) -> Result<Stats, (Stop, Stats)> {
+        let begun = Instant::now();
+        let mut stats = Stats::default();
+        let is_over = |stats: &Stats| {
+            self.limits.time.is_some_and(|time| begun.elapsed() >= time)
+                || self.limits.operations.is_some_and(|most| stats.operations() >= most)
+        };
+        let mut seed = self.seed;
+        while !is_over(&stats) {
+            if let Err(stop) = self.sequence(linux, seed, &mut stats) {
+                return Err((stop, stats));
+            }
+            progress(&stats);
+            seed = seed.wrapping_add(1);
+        }
+        Ok(stats)
+    }
+
+    fn sequence(&self, linux: &mut Linux, seed: u64, stats: &mut Stats) -> Result<(), Stop> {
+        let has_pressure = self.has_pressure && seed.is_multiple_of(2);
+        let ops = generate::sequence(seed, Recipe { has_pressure, has_heap: linux.has_heap() });
+        let ends = if has_pressure { Ends::WithPage } else { Ends::Anywhere };
+        let settings = Settings { ends, ..self.settings };
+        let ending = compare::run(linux, &ops, &settings, stats)?;
+        stats.sequences += 1;
+        stats.pressed_sequences += u64::from(has_pressure);
+        match ending {
+            Ending::Same => Ok(()),
+            Ending::Meant(difference) => {
+                stats.meant[difference] += 1;
+                Ok(())
+            }
+            Ending::Differs(_) => match shrunk(linux, seed, &ops, &settings)? {
+                Some(found) => Err(Stop::Found(Box::new(found))),
+                None => {
+                    stats.unrepeatable += 1;
+                    Ok(())
+                }
+            },
+        }
+    }
+}
+
+/// Makes a sequence short: with all comparisons after each operation, if both sides differ then too. `None` if they do not
+/// differ any more.
+fn shrunk(linux: &mut Linux, seed: u64, ops: &[Op], settings: &Settings) -> io::Result<Option<Found>> {
+    let mut broken = None;
+    let mut run = |ops: &[Op], settings: &Settings| match compare::run(linux, ops, settings, &mut Stats::default()) {
+        Ok(Ending::Differs(disagreement)) => Some(disagreement),
+        Ok(Ending::Same | Ending::Meant(_)) => None,
+        Err(error) => {
+            broken = Some(error);
+            None
+        }
+    };
+    let often = Settings { check_every: 1, sum_every: 1, ..*settings };
+    let found = [often, *settings].iter().find_map(|settings| {
+        let first = run(ops, settings)?;
+        let ops = shrink::shrink(&ops[..=first.at.min(ops.len() - 1)], |ops| run(ops, settings).is_some());
+        let disagreement = run(&ops, settings).unwrap_or(first);
+        Some(Found { seed, ops, disagreement })
+    });
+    broken.map_or(Ok(found), Err)
+}
+
+impl fmt::Display for Found {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "seed {}: {} operations are enough", self.seed, self.ops.len())?;
+        for step in &self.disagreement.steps {
+            let pressure = self.ops.get(step.op).is_some_and(|op| op.pressure != 0);
+            let pressure = if pressure { "  (after pressure)" } else { "" };
+            let ours = step.ours.map_or_else(|| "-".into(), |ours| ours.to_string());
+            let child = if step.call == crate::op::Call::Fork { format!(" = {}", step.child) } else { String::new() };
+            let linux = step.linux.to_string();
+            let results = if linux == ours { linux } else { format!("Linux {linux}, Vellum {ours}") };
+            writeln!(f, "  process {}: {}{child} → {results}{pressure}", step.process, step.call)?;
+        }
+        write!(f, "{}", self.disagreement.wrong)
+    }
+}
