@@ -19,7 +19,7 @@ numbers! {
     /// Flags of `mmap`; those of sharing are two bits.
     MAPS: u64 {
         MAP_SHARED = 1, MAP_PRIVATE = 2, MAP_FIXED = 0x10, MAP_ANONYMOUS = 0x20, MAP_GROWSDOWN = 0x100,
-        MAP_NORESERVE = 0x4000, MAP_POPULATE = 0x8000, MAP_STACK = 0x2_0000, MAP_FIXED_NOREPLACE = 0x10_0000,
+        MAP_LOCKED = 0x2000, MAP_NORESERVE = 0x4000, MAP_POPULATE = 0x8000, MAP_NONBLOCK = 0x1_0000, MAP_STACK = 0x2_0000, MAP_FIXED_NOREPLACE = 0x10_0000,
     }
 }
 
@@ -30,6 +30,13 @@ numbers! {
     /// Flags of `mremap`.
     MREMAPS: u64 {
         MREMAP_MAYMOVE = 1, MREMAP_FIXED = 2, MREMAP_DONTUNMAP = 4,
+    }
+}
+
+numbers! {
+    /// Flags of `msync`.
+    MSYNCS: u64 {
+        MS_ASYNC = 1, MS_INVALIDATE = 2, MS_SYNC = 4,
     }
 }
 

@@ -60,26 +60,23 @@ impl From<io::Error> for Stop {
 }
 
 impl Campaign {
-    /// Runs sequences, telling `progress` of what is done after each.
+    /// Runs sequences, counting in `stats` what is done, and telling `progress` of it after each.
     ///
     /// # Errors
-    /// What ended it, and what was done before.
-    pub fn run(&self, linux: &mut Linux, progress: &mut dyn FnMut(&Stats)) -> Result<Stats, (Stop, Stats)> {
+    /// What ended it.
+    pub fn run(&self, linux: &mut Linux, stats: &mut Stats, progress: &mut dyn FnMut(&Stats)) -> Result<(), Stop> {
         let begun = Instant::now();
-        let mut stats = Stats::default();
         let is_over = |stats: &Stats| {
             self.limits.time.is_some_and(|time| begun.elapsed() >= time)
                 || self.limits.operations.is_some_and(|most| stats.operations() >= most)
         };
         let mut seed = self.seed;
-        while !is_over(&stats) {
-            if let Err(stop) = self.sequence(linux, seed, &mut stats) {
-                return Err((stop, stats));
-            }
-            progress(&stats);
+        while !is_over(stats) {
+            self.sequence(linux, seed, stats)?;
+            progress(stats);
             seed = seed.wrapping_add(1);
         }
-        Ok(stats)
+        Ok(())
     }
 
     fn sequence(&self, linux: &mut Linux, seed: u64, stats: &mut Stats) -> Result<(), Stop> {

@@ -164,7 +164,9 @@ impl Run<'_> {
         }
         let at = planned.last().map_or(0, |last| last.op);
         self.files(linux, &ours).map_err(|wrong| wrong.at(at))?;
+        let (out, back) = ours.swapped();
         self.stats.pressed += ours.pressed();
+        self.stats.swapped = (self.stats.swapped.0 + out, self.stats.swapped.1 + back);
         ours.end().map_err(|wrong| Wrong::Differs(at, wrong))?;
         Ok(Ending::Same)
     }
@@ -185,7 +187,7 @@ impl Run<'_> {
             self.stats.count(&planned.call, outcomes[index]);
             if !is_same(&planned.call, outcomes[index], outcome) {
                 self.steps.truncate(first + index + 1);
-                let known = differences::known(&planned.call, outcomes[index], outcome);
+                let known = differences::known(&planned.call, outcomes[index], outcome, linux.version());
                 let wrong = format!("Linux: {}; Vellum: {outcome}", outcomes[index]);
                 return Err(known.map_or(Wrong::Differs(planned.op, wrong), Wrong::Meant));
             }

@@ -22,11 +22,14 @@ struct Generator {
     /// Ranges that were mapped, latest last: first page and pages.
     mapped: Vec<(u64, u64)>,
     stores: u64,
+    /// How long the file is that is memory.
+    memory: u64,
 }
 
 /// The sequence of a seed.
 pub fn sequence(seed: u64, recipe: Recipe) -> Vec<Op> {
-    let mut generator = Generator { random: Rng::with_seed(seed), recipe, mapped: Vec::new(), stores: 0 };
+    let mut generator =
+        Generator { random: Rng::with_seed(seed), recipe, mapped: Vec::new(), stores: 0, memory: FILES[0].length };
     // One in 32 is long, for states that take many operations to build.
     let count = if generator.percent(3) { 250 } else { 15 + generator.below(46) };
     (0..count).map(|number| generator.op(number < 3)).collect()
@@ -36,6 +39,9 @@ pub fn sequence(seed: u64, recipe: Recipe) -> Vec<Op> {
 const LENGTHS: [u64; 9] = [0, 0, 0, 1 << 30, 1 << 47, 1 << 57, 1 << 63, u64::MAX, u64::MAX - 0xfff];
 /// Addresses where nothing can be mapped.
 const ADDRESSES: [u64; 6] = [0, 0x800, 1 << 57, 0xffff_8000_0000_0000, u64::MAX, u64::MAX - 0xfff];
+
+/// A flag of `mmap` that Linux does not know.
+const UNKNOWN: u64 = 1 << 21;
 
 const ADVICE: [u64; 24] = [
     MADV_DONTNEED,
@@ -92,16 +98,17 @@ impl Generator {
     fn call(&mut self) -> Call {
         match self.below(1000) {
             0..190 => self.map(),
-            190..250 => self.on_range(|address, length, _| Call::Unmap { address, length }),
-            250..320 => self.on_range(|address, length, this| Call::Protect { address, length, prot: this.prot(true) }),
+            190..240 => self.on_range(|address, length, this| this.unmap(address, length)),
+            240..320 => self.on_range(|address, length, this| Call::Protect { address, length, prot: this.prot(true) }),
             320..420 => self.remap(),
             420..520 => self.on_range(|address, length, this| Call::Advise { address, length, advice: this.advice() }),
             520..550 if self.recipe.has_heap => self.brk(),
             550..570 => self.on_range(|address, length, _| Call::Residency { address, length }),
             570..610 => self.truncate(),
             610..655 => Call::Fork,
-            655..670 => Call::Exit,
-            670..860 => self.store(),
+            655..665 => Call::Exit,
+            665..673 => self.on_range(|address, length, this| Call::Sync { address, length, flags: this.sync() }),
+            673..860 => self.store(),
             _ => Call::Load { address: self.word() },
         }
     }
@@ -116,14 +123,19 @@ impl Generator {
         }
     }
 
+    /// What was mapped, mostly of late; something was.
+    fn mapping(&mut self) -> (u64, u64) {
+        let count = self.mapped.len() as u64;
+        let back = if self.percent(60) { self.below(count.min(3)) } else { self.below(count) };
+        self.mapped[(count - 1 - back) as usize]
+    }
+
     /// A page of what was mapped, mostly of late.
     fn mapped_page(&mut self) -> u64 {
-        let count = self.mapped.len() as u64;
-        if count == 0 || self.percent(25) {
+        if self.mapped.is_empty() || self.percent(12) {
             return self.page();
         }
-        let back = if self.percent(60) { self.below(count.min(3)) } else { self.below(count) };
-        let (first, pages) = self.mapped[(count - 1 - back) as usize];
+        let (first, pages) = self.mapping();
         if self.percent(40) { first } else { first + self.below(pages.clamp(1, 16)) }
     }
 
@@ -147,9 +159,21 @@ impl Generator {
         }
     }
 
+    /// A range of what was mapped of late, or a part of it; else any range.
+    fn range(&mut self) -> (u64, u64) {
+        if self.mapped.is_empty() || self.percent(35) {
+            let page = self.mapped_page();
+            return (self.address(page), self.length());
+        }
+        let (first, pages) = self.mapping();
+        let skipped = if self.percent(55) { 0 } else { self.below(pages.min(8)) };
+        let rest = pages - skipped;
+        let pages = if self.percent(45) { rest } else { 1 + self.below(rest) };
+        (self.address(first + skipped), pages * PAGE)
+    }
+
     fn on_range(&mut self, make: impl FnOnce(u64, u64, &mut Self) -> Call) -> Call {
-        let page = self.mapped_page();
-        let (address, length) = (self.address(page), self.length());
+        let (address, length) = self.range();
         make(address, length, self)
     }
 
@@ -162,7 +186,8 @@ impl Generator {
             88..91 => PROT_EXEC,
             91..94 => PROT_READ | PROT_EXEC,
             94..97 => 7,
-            97 if may_be_wrong => self.pick(&[8, 0x10, 0x20, PROT_READ | 1 << 31]),
+            97 if may_be_wrong => self.pick(&[8, 0x10, 0x20, PROT_READ | 1 << 31, PROT_GROWSUP | PROT_GROWSDOWN]),
+            98 if may_be_wrong => PROT_READ | self.pick(&[PROT_GROWSDOWN, PROT_GROWSDOWN, PROT_GROWSUP]),
             _ => PROT_READ | PROT_WRITE,
         }
     }
@@ -171,9 +196,9 @@ impl Generator {
         let mut flags = match self.below(100) {
             0..70 => MAP_PRIVATE,
             70..97 => MAP_SHARED,
-            97 => MAP_SHARED_VALIDATE,
-            98 => 0,
-            _ => self.pick(&[MAP_PRIVATE, MAP_SHARED]),
+            97..99 => MAP_SHARED_VALIDATE,
+            99 => 0,
+            _ => MAP_SHARED,
         };
         let page = if self.percent(30) { self.mapped_page() } else { self.page() };
         let mut address = self.address(page);
@@ -186,7 +211,8 @@ impl Generator {
         let (mut file, mut offset) = (-1, 0);
         if self.percent(52) {
             flags |= MAP_ANONYMOUS;
-            if self.percent(14) {
+            let is_stack = page.abs_diff(STACK) <= 8;
+            if self.percent(if is_stack { 60 } else { 10 }) {
                 flags |= MAP_GROWSDOWN;
             }
         } else {
@@ -197,7 +223,7 @@ impl Generator {
         }
         flags |= if self.percent(10) { MAP_POPULATE } else { 0 };
         flags |= if self.percent(6) { MAP_NORESERVE } else { 0 };
-        flags |= if self.percent(2) { MAP_STACK } else { 0 };
+        flags |= if self.percent(4) { self.pick(&[MAP_STACK, MAP_NONBLOCK, MAP_LOCKED, UNKNOWN]) } else { 0 };
         let (length, prot) = (self.length(), self.prot(false));
         self.note_mapping(address, length, flags);
         Call::Map { address, length, prot, flags, file, offset }
@@ -222,6 +248,12 @@ impl Generator {
         (file, offset)
     }
 
+    fn unmap(&mut self, address: u64, length: u64) -> Call {
+        let first = address.wrapping_sub(arena::START) / PAGE;
+        self.mapped.retain(|mapped| mapped.0 < first || mapped.0 + mapped.1 > first + length / PAGE);
+        Call::Unmap { address, length }
+    }
+
     fn note_mapping(&mut self, address: u64, length: u64, flags: u64) {
         let pages = length.div_ceil(PAGE).clamp(1, 64);
         let is_fixed = flags & (MAP_FIXED | MAP_FIXED_NOREPLACE) != 0;
@@ -234,8 +266,7 @@ impl Generator {
     }
 
     fn remap(&mut self) -> Call {
-        let page = self.mapped_page();
-        let (address, length) = (self.address(page), self.length());
+        let (address, length) = self.range();
         let length = if self.percent(6) { 0 } else { length };
         let new_length = if self.percent(45) { length } else { self.length() };
         let flags = match self.below(100) {
@@ -262,6 +293,10 @@ impl Generator {
         if self.recipe.has_pressure && advice == MADV_FREE { MADV_DONTNEED } else { advice }
     }
 
+    fn sync(&mut self) -> u64 {
+        self.pick(&[0, MS_ASYNC, MS_ASYNC, MS_SYNC, MS_INVALIDATE, MS_SYNC | MS_INVALIDATE, MS_SYNC | MS_ASYNC, 8])
+    }
+
     fn brk(&mut self) -> Call {
         let end = match self.below(100) {
             0..5 => 0,
@@ -274,7 +309,7 @@ impl Generator {
     }
 
     fn truncate(&mut self) -> Call {
-        let file = if self.percent(3) { self.pick(&[3, 4, -1]) } else { self.below(3) as i32 };
+        let file = if self.percent(3) { self.pick(&[3, 4, -1]) } else { self.pick(&[0, 1, 1, 2, 2]) };
         let length = match self.below(100) {
             0..2 => self.pick(&[u64::MAX, 1 << 63]),
             2..45 => self.below(LENGTH_MAX / PAGE + 1) * PAGE,
@@ -284,14 +319,17 @@ impl Generator {
         };
         // Where memory is short files end with a page.
         let length = if self.recipe.has_pressure { length & !(PAGE - 1) } else { length };
+        // Vellum's shared memory does not grow: that would be the end of most sequences.
+        let length = if file == 0 && self.percent(97) { length.min(self.memory) } else { length };
+        self.memory = if file == 0 { length } else { self.memory };
         Call::Truncate { file, length }
     }
 
     /// Where a word is loaded or stored.
     fn word(&mut self) -> u64 {
         let page = match self.below(100) {
-            0..4 => STACK - self.pick(&[1, 2, 9, 100, 240, 255, 256, 257, 300]),
-            4..10 => self.page().saturating_sub(1 + self.below(3)),
+            0..6 => STACK - self.pick(&[1, 2, 9, 100, 240, 255, 256, 257, 300]),
+            6..11 => self.page().saturating_sub(1 + self.below(3)),
             _ => self.mapped_page(),
         };
         match self.below(100) {
@@ -331,10 +369,9 @@ mod tests {
         assert!(Call::Unmap { address, length: PAGE }.is_harmless());
         assert!(!Call::Unmap { address, length: 2 * PAGE }.is_harmless());
         assert!(Call::Unmap { address, length: 1 << 57 }.is_harmless());
-        for advice in [MADV_DONTNEED] {
-            assert!(!Call::Advise { address, length: 1 << 57, advice }.is_harmless());
-            assert!(Call::Advise { address, length: u64::MAX, advice }.is_harmless());
-        }
+        let advice = MADV_DONTNEED;
+        assert!(!Call::Advise { address, length: 1 << 57, advice }.is_harmless());
+        assert!(Call::Advise { address, length: u64::MAX, advice }.is_harmless());
         assert!(!Call::Load { address: 1 << 40 }.is_harmless());
         let fixed = |address| Call::Map { address, length: PAGE, prot: 3, flags: MAP_FIXED, file: -1, offset: 0 };
         assert!(!fixed(arena::END).is_harmless() && fixed(address).is_harmless());

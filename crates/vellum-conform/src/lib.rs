@@ -16,7 +16,7 @@
 //!
 //! Linux may choose where a mapping goes, and Vellum may too, in its own way: it is brought to where Linux put it. So
 //! nothing is said about which of the free places is chosen; only that there is one, or none. Everything outside of the
-//! [arena](crate::arena) is occupied on both sides, so that a sequence means the same each time.
+//! [`arena`] is occupied on both sides, so that a sequence means the same each time.
 //!
 //! Which pages are resident is not compared: Linux reads files ahead, and Vellum's memory is short on purpose.
 //!

@@ -19,7 +19,7 @@ pub struct Op {
     pub process: u8,
     /// What.
     pub call: Call,
-    /// What happens to Vellum's memory before: the seed of [pressure](crate::pressure); 0 is nothing.
+    /// What happens to Vellum's memory before: the seed of that; 0 is nothing.
     pub pressure: u32,
 }
 
@@ -34,6 +34,7 @@ pub enum Call {
     Advise { address: u64, length: u64, advice: u64 },
     Brk { end: u64 },
     Residency { address: u64, length: u64 },
+    Sync { address: u64, length: u64, flags: u64 },
     Load { address: u64 },
     Store { address: u64, value: u64 },
     Fork,
@@ -43,7 +44,7 @@ pub enum Call {
 
 impl Call {
     /// Kinds of calls, in the order in which reports name them.
-    pub const KINDS: [&str; 12] = [
+    pub const KINDS: [&str; 13] = [
         "mmap",
         "munmap",
         "mprotect",
@@ -56,6 +57,7 @@ impl Call {
         "exit",
         "load",
         "store",
+        "msync",
     ];
 
     /// Which of [`Call::KINDS`] it is.
@@ -73,6 +75,7 @@ impl Call {
             Call::Exit => 9,
             Call::Load { .. } => 10,
             Call::Store { .. } => 11,
+            Call::Sync { .. } => 12,
         }
     }
 
@@ -88,13 +91,14 @@ impl Call {
                 arena::is_harmless(address, length) && (length <= RESIDENCY_MAX || length >= 1 << 57)
             }
             // They begin with what is mapped, however far the range goes.
-            Call::Protect { address, length, .. } | Call::Advise { address, length, .. } => {
+            Call::Protect { address, length, .. }
+            | Call::Advise { address, length, .. }
+            | Call::Sync { address, length, .. } => {
                 arena::is_harmless(address, length) && (length < 1 << 57 || address.checked_add(length).is_none())
             }
             Call::Remap { address, length, new_length, flags, new_address } => {
                 let goes = flags & abi::MREMAP_FIXED != 0;
-                arena::is_harmless(address, length)
-                    && (length == 0 && arena::is_harmless(address, 1) || length != 0)
+                arena::is_harmless(address, length.max(1))
                     && (!goes || new_length == 0 || arena::is_harmless(new_address, new_length))
             }
             Call::Load { address } | Call::Store { address, .. } => arena::is_harmless(address, 8),
@@ -133,6 +137,9 @@ impl fmt::Display for Call {
             }
             Call::Brk { end } => write!(f, "brk({})", at(end)),
             Call::Residency { address, length } => write!(f, "mincore({}, {length:#x})", at(address)),
+            Call::Sync { address, length, flags } => {
+                write!(f, "msync({}, {length:#x}, {})", at(address), abi::flags(flags, abi::MSYNCS))
+            }
             Call::Load { address } => write!(f, "load({})", at(address)),
             Call::Store { address, value } => write!(f, "store({}, {value:#x})", at(address)),
             Call::Fork => f.write_str("fork()"),

@@ -64,7 +64,7 @@ fn simpler_calls(call: Call) -> Vec<Call> {
         Call::Map { address, length, prot, flags, file, offset } => {
             let map = |length, prot, flags, file, offset| Call::Map { address, length, prot, flags, file, offset };
             let mut found: Vec<Call> = lengths(length).map(|length| map(length, prot, flags, file, offset)).collect();
-            let optional = [MAP_STACK, MAP_NORESERVE, MAP_POPULATE, MAP_GROWSDOWN];
+            let optional = [MAP_STACK, MAP_LOCKED, MAP_NONBLOCK, MAP_NORESERVE, MAP_POPULATE, MAP_GROWSDOWN];
             found.extend(optional.map(|flag| map(length, prot, flags & !flag, file, offset)));
             found.push(map(length, PROT_READ | PROT_WRITE, flags, file, offset));
             found.push(map(length, prot, flags, file, 0));
@@ -92,6 +92,9 @@ fn simpler_calls(call: Call) -> Vec<Call> {
         Call::Advise { address, length, advice } => {
             lengths(length).map(|length| Call::Advise { address, length, advice }).collect()
         }
+        Call::Sync { address, length, flags } => {
+            lengths(length).map(|length| Call::Sync { address, length, flags }).collect()
+        }
         Call::Residency { address, length } => {
             lengths(length).map(|length| Call::Residency { address, length }).collect()
         }
@@ -107,7 +110,7 @@ fn simpler_calls(call: Call) -> Vec<Call> {
 fn lengths(length: u64) -> impl Iterator<Item = u64> {
     [length.div_ceil(PAGE).saturating_mul(PAGE), 4 * PAGE, 3 * PAGE, 2 * PAGE, PAGE]
         .into_iter()
-        .filter(move |plainer| *plainer < length || length % PAGE != 0 && plainer - length < PAGE)
+        .filter(move |plainer| *plainer < length || !length.is_multiple_of(PAGE) && plainer - length < PAGE)
 }
 
 #[cfg(test)]

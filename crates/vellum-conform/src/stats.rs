@@ -20,6 +20,8 @@ pub struct Stats {
     pub sums: u64,
     /// Pages that Vellum has freed or moved meanwhile, when it was asked to.
     pub pressed: u64,
+    /// Pages that it has written to swap, and read back.
+    pub swapped: (u64, u64),
     /// Sequences on which both sides differed, and did not when they were run again: of no use.
     pub unrepeatable: u64,
     /// By place in [`DIFFERENCES`]: sequences that ended there.

@@ -19,6 +19,8 @@ struct Document {
     pages_of_contents: u64,
     /// Pages of Vellum's memory that were freed or moved meanwhile.
     pages_pressed: u64,
+    pages_to_swap: u64,
+    pages_from_swap: u64,
     has_heap: bool,
     calls: BTreeMap<&'static str, Calls>,
     /// Sequences that ended at each difference that is meant.
@@ -56,8 +58,9 @@ struct Row {
     linux: &'static str,
     vellum: &'static str,
     reason: &'static str,
+    /// The version of Linux from which on there is no difference any more.
     #[serde(skip_serializing_if = "Option::is_none")]
-    versions: Option<&'static str>,
+    until: Option<String>,
 }
 
 /// The report, with a line end.
@@ -75,6 +78,8 @@ pub fn report(report: &Report) -> String {
         pages_mapped: stats.pages,
         pages_of_contents: stats.sums,
         pages_pressed: stats.pressed,
+        pages_to_swap: stats.swapped.0,
+        pages_from_swap: stats.swapped.1,
         has_heap: *has_heap,
         calls: calls.collect(),
         meant: DIFFERENCES.iter().zip(stats.meant).map(|(difference, count)| (difference.id, count)).collect(),
@@ -100,8 +105,9 @@ fn sequence(found: &Found) -> Sequence {
 /// The table of differences that are meant, with a line end.
 pub fn differences() -> String {
     let row = |difference: &Difference| {
-        let Difference { id, linux, vellum, reason, versions, .. } = *difference;
-        Row { id, linux, vellum, reason, versions }
+        let Difference { id, linux, vellum, reason, until, .. } = *difference;
+        let until = until.map(|(major, minor)| format!("{major}.{minor}"));
+        Row { id, linux, vellum, reason, until }
     };
     document(&DIFFERENCES.iter().map(row).collect::<Vec<_>>())
 }

@@ -57,11 +57,8 @@ fn compare(args: &ConformArgs, linux: &mut Linux) -> Report {
     };
     let (begun, has_heap) = (Instant::now(), linux.has_heap());
     let progress = Progress::of_operations(args.operations);
-    let result = campaign.run(linux, &mut |stats| progress.at(stats.operations()));
+    let mut stats = Stats::default();
+    let stop = campaign.run(linux, &mut stats, &mut |stats| progress.at(stats.operations())).err();
     drop(progress);
-    let (stats, stop) = match result {
-        Ok(stats) => (stats, None),
-        Err((stop, stats)) => (stats, Some(stop)),
-    };
     Report { stats, stop, seed: args.seed, has_heap, time: begun.elapsed() }
 }

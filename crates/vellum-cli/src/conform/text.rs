@@ -18,8 +18,11 @@ pub fn report(report: &Report) -> String {
         stats.pages,
         stats.sums
     );
-    let (pressed, pages) = (stats.pressed_sequences, stats.pressed);
-    _ = writeln!(text, "{pressed} sequences under pressure: {pages} pages were freed or moved meanwhile");
+    let (pressed, pages, (out, back)) = (stats.pressed_sequences, stats.pressed, stats.swapped);
+    _ = writeln!(
+        text,
+        "{pressed} sequences under pressure: {pages} pages were freed or moved meanwhile, {out} went to swap, {back} came back"
+    );
     text += &calls(report);
     text += &meant(report);
     if stats.unrepeatable > 0 {
@@ -60,8 +63,8 @@ pub fn differences() -> String {
             "\n{}\n  Linux   {}\n  Vellum  {}\n  why     {}\n",
             difference.id, difference.linux, difference.vellum, difference.reason
         );
-        if let Some(versions) = difference.versions {
-            _ = writeln!(text, "  since   {versions}");
+        if let Some((major, minor)) = difference.until {
+            _ = writeln!(text, "  where   Linux before {major}.{minor}");
         }
     }
     text

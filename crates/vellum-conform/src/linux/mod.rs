@@ -9,6 +9,7 @@ mod shared;
 mod worker;
 
 use crate::arena::PAGE;
+use crate::differences::Version;
 use crate::files::{self, Ends, FILES, LENGTH_MAX};
 use crate::maps::Line;
 use crate::op::{Call, Outcome, PROCESSES};
@@ -31,6 +32,7 @@ pub struct Linux {
     /// The process from which those of sequences are forked.
     ancestor: libc::pid_t,
     files: Vec<OpenFile>,
+    version: Version,
     sequences: u32,
     is_running: bool,
 }
@@ -59,7 +61,7 @@ impl Linux {
             error @ ..0 => return Err(say(io::Error::from_raw_os_error(-error as i32))),
             pid => pid as libc::pid_t,
         };
-        let linux = Linux { shared, ancestor, files, sequences: 0, is_running: false };
+        let linux = Linux { shared, ancestor, files, version: version(), sequences: 0, is_running: false };
         if !shared.wait(DRIVER, PATIENCE) {
             return Err("this Linux cannot run sequences: a process that was forked does not answer".into());
         }
@@ -72,6 +74,11 @@ impl Linux {
     /// Whether sequences have a heap in the arena.
     pub fn has_heap(&self) -> bool {
         self.shared.has_heap.load(Relaxed) == 1
+    }
+
+    /// Which Linux it is.
+    pub fn version(&self) -> Version {
+        self.version
     }
 
     /// Begins a sequence: with one process, number 0, with nothing in its arena, and fresh files.
@@ -209,6 +216,9 @@ impl Linux {
                 Command::Call(libc::SYS_madvise as u64, [address, length, advice, 0, 0, 0])
             }
             Call::Brk { end } => Command::Call(libc::SYS_brk as u64, [end, 0, 0, 0, 0, 0]),
+            Call::Sync { address, length, flags } => {
+                Command::Call(libc::SYS_msync as u64, [address, length, flags, 0, 0, 0])
+            }
             Call::Residency { address, length } => Command::Residency(address, length),
             Call::Truncate { file, length } => {
                 Command::Call(libc::SYS_ftruncate as u64, [number(file), length, 0, 0, 0, 0])
@@ -248,6 +258,13 @@ impl OpenFile {
         let identity = mapped_identity(&whole)?;
         Ok(OpenFile { whole, used, identity })
     }
+}
+
+/// The version of this Linux; 0.0 if it does not say.
+fn version() -> Version {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }
 
 /// A file that is memory.

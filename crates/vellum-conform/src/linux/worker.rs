@@ -25,6 +25,7 @@ pub fn ancestor(shared: &'static Shared) -> ! {
             0 => process(shared, 0),
             pid if (pid as i64) < 0 => shared.give(DRIVER),
             // All those that it has forked in turn become children of this one.
+            // SAFETY: nobody else waits for them.
             _ => while unsafe { libc::wait4(-1, std::ptr::null_mut(), 0, std::ptr::null_mut()) } > 0 {},
         }
         shared.ended.store(begun, Release);
@@ -36,6 +37,8 @@ pub fn ancestor(shared: &'static Shared) -> ! {
 fn process(shared: &'static Shared, mut me: u32) -> ! {
     let note = |who: u32, pid: u32| shared.processes[who as usize % PROCESSES].store(pid, Relaxed);
     note(me, std::process::id());
+    // SAFETY: a setting of this process: it ends with the one it was forked from.
+    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
     while shared.wait(me, PATIENCE) {
         while let Some((who, command)) = shared.command()
             && who == me
@@ -75,9 +78,10 @@ fn exit() -> ! {
 fn carry_out(shared: &Shared, command: Command) -> Reply {
     let of = |access: raw::Access| Reply { value: access.value, fault: access.fault, address: access.address };
     match command {
-        // SAFETY: the driver sends only calls that leave alone what the process consists of.
         Command::Call(number, arguments) => {
-            Reply { value: unsafe { raw::call(number, arguments) }, ..Reply::default() }
+            // SAFETY: the driver sends only calls that leave alone what the process consists of.
+            let value = unsafe { raw::call(number, arguments) };
+            Reply { value, ..Reply::default() }
         }
         Command::Load(address) => of(raw::load(address)),
         // SAFETY: the driver sends only addresses in the arena, or where nothing is.
@@ -127,6 +131,7 @@ fn prepare(shared: &Shared) {
     raw::catch_faults();
     set(u64::from(libc::RLIMIT_CORE), 0);
     set(u64::from(libc::RLIMIT_STACK), arena::STACK_LIMIT);
+    set(u64::from(libc::RLIMIT_MEMLOCK), 0);
     let failed = reserve();
     shared.has_heap.store(place_heap().into(), Relaxed);
     drop_privileges();

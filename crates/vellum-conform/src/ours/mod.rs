@@ -16,7 +16,7 @@ use std::mem::ManuallyDrop;
 use std::sync::Arc;
 use vellum::arch::{Arch, X86_64};
 use vellum::ops::FaultError;
-use vellum::{AreaId, Object, Space};
+use vellum::{AreaId, Event, Object, Space};
 use vellum_lab::AccessError;
 use vellum_lab::contract::Opened;
 use vellum_lab::hardware::MachineConfig;
@@ -29,7 +29,7 @@ use vellum_linux::{Errno, File};
 pub(crate) type Machine = Host<X86_64>;
 
 /// Frames of the machine, on two nodes: enough that no sequence ends for want of memory.
-const FRAMES: u64 = 6000;
+const FRAMES: u64 = 3000;
 /// Pages of the swap area.
 const SWAP_PAGES: u64 = 1024;
 /// CPUs of the machine.
@@ -53,6 +53,7 @@ pub struct Ours<'h> {
     swap: Option<AreaId>,
     cpus: usize,
     cpu: usize,
+    has_been_pressed: bool,
     /// Pages that pressure has freed or moved.
     pressed: u64,
 }
@@ -77,6 +78,7 @@ impl<'h> Ours<'h> {
             swap: None,
             cpus: CPUS,
             cpu: 0,
+            has_been_pressed: false,
             pressed: 0,
         };
         let space = hosted.vm().create_space().map_err(|error| error.to_string())?;
@@ -118,6 +120,12 @@ impl<'h> Ours<'h> {
     /// Pages that [pressure](crate::op::Op::pressure) has freed or moved.
     pub fn pressed(&self) -> u64 {
         self.pressed
+    }
+
+    /// Pages that were written to swap, and read back.
+    pub fn swapped(&self) -> (u64, u64) {
+        let totals = self.hosted.vm().totals();
+        (totals.get(Event::SwapOut), totals.get(Event::SwapIn))
     }
 
     /// Carries an operation out in process `process`, after what happens to memory by `pressure`; `child` is the number
@@ -201,8 +209,14 @@ impl<'h> Ours<'h> {
             Call::Advise { address, length, advice } => {
                 vellum_linux::madvise(space, address, length, advice).map(|()| 0)
             }
+            Call::Sync { address, length, flags } => vellum_linux::msync(space, address, length, flags).map(|()| 0),
             Call::Brk { end } => Ok(vellum_linux::brk(space, end)),
-            _ => Err(Errno(abi::ERRNOS[0].0)),
+            Call::Load { .. }
+            | Call::Store { .. }
+            | Call::Residency { .. }
+            | Call::Truncate { .. }
+            | Call::Fork
+            | Call::Exit => unreachable!("{call} is no call about a range"),
         }
     }
 
@@ -215,11 +229,11 @@ impl<'h> Ours<'h> {
     /// `ftruncate`, as a file system carries it out.
     fn truncate(&self, number: i32, length: u64) -> Result<u64, Errno> {
         if length > i64::MAX as u64 {
-            return Err(Errno(22));
+            return Err(Errno::EINVAL);
         }
-        let number = usize::try_from(number).ok().filter(|number| *number < FILES.len()).ok_or(Errno(9))?;
+        let number = usize::try_from(number).ok().filter(|number| *number < FILES.len()).ok_or(Errno::EBADF)?;
         if !FILES[number].writable {
-            return Err(Errno(22));
+            return Err(Errno::EINVAL);
         }
         let file = &self.files[number];
         match &file.contents {

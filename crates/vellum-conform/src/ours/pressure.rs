@@ -17,7 +17,10 @@ impl Ours<'_> {
         let mut random = Rng::with_seed(seed.into());
         self.cpu = random.usize(..self.cpus);
         self.hosted.machine().set_cpu(self.cpu);
-        for _ in 0..random.u32(1..=3) {
+        if !std::mem::replace(&mut self.has_been_pressed, true) {
+            self.switch_swap()?;
+        }
+        for _ in 0..random.u32(1..=4) {
             self.press_once(&mut random)?;
         }
         Ok(())
@@ -29,18 +32,18 @@ impl Ours<'_> {
         match random.u32(..100) {
             0..30 => self.pressed += vm.reclaim(node, *random.choice(&[1, 2, 4, 16, 64, 1000]).unwrap_or(&1)),
             30..34 => self.pressed += vm.reclaim_background(),
-            34..44 => self.switch_swap()?,
-            44..54 => {
+            34..39 => self.switch_swap()?,
+            39..47 => {
                 vm.compact(node, random.u8(..6));
             }
-            54..76 => {
+            47..67 => {
                 let (start, length) = self.some_range(random);
                 for space in self.spaces.iter().flatten() {
                     // Where something is not mapped that is an error.
                     self.pressed += space.move_pages(start, length, node).map_or(0, |(moved, _)| moved);
                 }
             }
-            76..88 => {
+            67..88 => {
                 let (start, length) = self.some_range(random);
                 for space in self.spaces.iter().flatten() {
                     let _ = space.advise(start, length, Advice::PageOut);

@@ -13,15 +13,14 @@ fn random_sequences_agree() {
     let Some(mut linux) = linux() else { return };
     let limits = Limits { time: Some(Duration::from_secs(10)), operations: None };
     let campaign = Campaign { seed: 1_000_000, limits, has_pressure: true, settings: Settings::default() };
-    match campaign.run(&mut linux, &mut |_| ()) {
-        Ok(stats) => {
-            println!("{stats:?}");
-            assert!(stats.sequences > 50 && stats.loads() > 100 && stats.sums > 1000, "{stats:?}");
-            assert!(stats.pressed > 0 && stats.pressed_sequences > 20, "{stats:?}");
-        }
-        Err((Stop::Found(found), _)) => panic!("{found}"),
-        Err((Stop::Linux(error), _)) => panic!("{error}"),
+    let mut stats = Stats::default();
+    match campaign.run(&mut linux, &mut stats, &mut |_| ()) {
+        Ok(()) => println!("{stats:?}"),
+        Err(Stop::Found(found)) => panic!("{found}"),
+        Err(Stop::Linux(error)) => panic!("{error}"),
     }
+    assert!(stats.sequences > 50 && stats.loads() > 100 && stats.sums > 1000, "{stats:?}");
+    assert!(stats.pressed > 0 && stats.pressed_sequences > 20, "{stats:?}");
 }
 
 const AT: u64 = arena::page(510);

@@ -24,13 +24,14 @@ fn is_found(mistake: Mistake) {
         let limits = Limits { time: None, operations: Some(OPERATIONS - done) };
         let settings = Settings { mistake: Some(mistake), ..Settings::default() };
         let campaign = Campaign { seed, limits, has_pressure: true, settings };
-        match campaign.run(&mut linux, &mut |_| ()) {
-            Ok(_) => break,
-            Err((Stop::Linux(error), _)) => panic!("{error}"),
-            Err((Stop::Found(found), stats)) if differs_anyway(&mut linux, &found) => {
+        let mut stats = Stats::default();
+        match campaign.run(&mut linux, &mut stats, &mut |_| ()) {
+            Ok(()) => break,
+            Err(Stop::Linux(error)) => panic!("{error}"),
+            Err(Stop::Found(found)) if differs_anyway(&mut linux, &found) => {
                 (seed, done) = (found.seed + 1, done + stats.operations());
             }
-            Err((Stop::Found(found), _)) => {
+            Err(Stop::Found(found)) => {
                 assert!(found.ops.len() <= SHORT, "{found}");
                 return;
             }
