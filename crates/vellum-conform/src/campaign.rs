@@ -87,28 +87,41 @@ impl Campaign {
         let ending = compare::run(linux, &ops, &settings, stats)?;
         stats.sequences += 1;
         stats.pressed_sequences += u64::from(has_pressure);
-        match ending {
-            Ending::Same => Ok(()),
-            Ending::Meant(difference) => {
-                stats.meant[difference] += 1;
-                Ok(())
-            }
-            Ending::Differs(_) => match shrunk(linux, seed, &ops, &settings)? {
-                Some(found) => Err(Stop::Found(Box::new(found))),
-                None => {
-                    stats.unrepeatable += 1;
-                    Ok(())
-                }
-            },
+        if !matches!(ending, Ending::Differs(_)) {
+            return Ok(());
         }
+        match again(linux, seed, &ops, &settings)? {
+            Again::Same => stats.unrepeatable += 1,
+            Again::Meant(difference) => stats.meant[difference] += 1,
+            Again::Differs(found) => return Err(Stop::Found(found)),
+        }
+        Ok(())
     }
 }
 
-/// Makes a sequence short: with all comparisons after each operation, if both sides differ then too. `None` if they do not
-/// differ any more.
-fn shrunk(linux: &mut Linux, seed: u64, ops: &[Op], settings: &Settings) -> io::Result<Option<Found>> {
+/// What a sequence does on which both sides differed once.
+enum Again {
+    Same,
+    Meant(usize),
+    Differs(Box<Found>),
+}
+
+/// Runs a sequence again, with all comparisons, and makes it short: with those it had, if it needs them to differ.
+fn again(linux: &mut Linux, seed: u64, ops: &[Op], settings: &Settings) -> io::Result<Again> {
+    for settings in [settings.exact(), *settings] {
+        match compare::run(linux, ops, &settings, &mut Stats::default())? {
+            Ending::Same => {}
+            Ending::Meant(difference) => return Ok(Again::Meant(difference)),
+            Ending::Differs(first) => return Ok(Again::Differs(Box::new(shrunk(linux, seed, ops, &settings, first)?))),
+        }
+    }
+    Ok(Again::Same)
+}
+
+/// Makes a sequence short.
+fn shrunk(linux: &mut Linux, seed: u64, ops: &[Op], settings: &Settings, first: Disagreement) -> io::Result<Found> {
     let mut broken = None;
-    let mut run = |ops: &[Op], settings: &Settings| match compare::run(linux, ops, settings, &mut Stats::default()) {
+    let mut run = |ops: &[Op]| match compare::run(linux, ops, settings, &mut Stats::default()) {
         Ok(Ending::Differs(disagreement)) => Some(disagreement),
         Ok(Ending::Same | Ending::Meant(_)) => None,
         Err(error) => {
@@ -116,14 +129,9 @@ fn shrunk(linux: &mut Linux, seed: u64, ops: &[Op], settings: &Settings) -> io::
             None
         }
     };
-    let often = Settings { check_every: 1, sum_every: 1, ..*settings };
-    let found = [often, *settings].iter().find_map(|settings| {
-        let first = run(ops, settings)?;
-        let ops = shrink::shrink(&ops[..=first.at.min(ops.len() - 1)], |ops| run(ops, settings).is_some());
-        let disagreement = run(&ops, settings).unwrap_or(first);
-        Some(Found { seed, ops, disagreement })
-    });
-    broken.map_or(Ok(found), Err)
+    let ops = shrink::shrink(&ops[..=first.at.min(ops.len() - 1)], |ops| run(ops).is_some());
+    let disagreement = run(&ops).unwrap_or(first);
+    broken.map_or(Ok(Found { seed, ops, disagreement }), Err)
 }
 
 impl fmt::Display for Found {

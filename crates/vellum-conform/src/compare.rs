@@ -1,7 +1,7 @@
 //! One sequence on both sides.
 
 use crate::arena::{self, PAGE};
-use crate::differences;
+use crate::differences::{self, Disputed, Version};
 use crate::files::{Ends, FILES};
 use crate::linux::Linux;
 use crate::maps::{self, Identities, Line};
@@ -28,6 +28,17 @@ pub struct Settings {
     pub mistake: Option<Mistake>,
 }
 
+impl Settings {
+    /// The same, with all comparisons after each operation.
+    pub fn exact(self) -> Settings {
+        Settings { check_every: 1, sum_every: 1, ..self }
+    }
+
+    fn is_exact(&self) -> bool {
+        self.check_every == 1
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Settings { check_every: 6, sum_every: 3, ends: Ends::Anywhere, mistake: None }
@@ -39,7 +50,8 @@ impl Default for Settings {
 pub enum Ending {
     /// Both sides agreed.
     Same,
-    /// At a difference that is meant: its place in [`differences::DIFFERENCES`].
+    /// At a difference that is meant: its place in [`differences::DIFFERENCES`]. Only found with
+    /// [all comparisons](Settings::exact).
     Meant(usize),
     /// They differed.
     Differs(Disagreement),
@@ -113,7 +125,14 @@ fn plan(ops: &[Op]) -> (Vec<Planned>, Vec<Vec<usize>>) {
 /// If Linux's side cannot go on.
 pub fn run(linux: &mut Linux, ops: &[Op], settings: &Settings, stats: &mut Stats) -> io::Result<Ending> {
     linux.begin(settings.ends)?;
-    let mut run = Run { settings, steps: Vec::new(), identities: Identities::default(), stats, checks: 0 };
+    let mut run = Run {
+        settings,
+        steps: Vec::new(),
+        identities: Identities::default(),
+        stats,
+        checks: 0,
+        lines: Default::default(),
+    };
     let result = quietly(|| run.sequence(linux, ops));
     let (at, wrong) = match result {
         Ok(Ok(ending)) => return Ok(ending),
@@ -145,6 +164,8 @@ struct Run<'a> {
     identities: Identities,
     stats: &'a mut Stats,
     checks: usize,
+    /// By process: what it had mapped when that was compared last, in Linux and in Vellum.
+    lines: [(Vec<Line>, Vec<Line>); PROCESSES],
 }
 
 impl Run<'_> {
@@ -187,12 +208,20 @@ impl Run<'_> {
             self.stats.count(&planned.call, outcomes[index]);
             if !is_same(&planned.call, outcomes[index], outcome) {
                 self.steps.truncate(first + index + 1);
-                let known = differences::known(&planned.call, outcomes[index], outcome, linux.version());
-                let wrong = format!("Linux: {}; Vellum: {outcome}", outcomes[index]);
-                return Err(known.map_or(Wrong::Differs(planned.op, wrong), Wrong::Meant));
+                return Err(self.disputed(planned, outcomes[index], outcome, linux.version()));
             }
         }
         Ok(())
+    }
+
+    /// What to make of results that differ. What is meant can be told only with what was mapped just before.
+    fn disputed(&self, planned: &Planned, linux: Outcome, ours: Outcome, version: Version) -> Wrong {
+        let (linux_lines, our_lines) = &self.lines[planned.process];
+        let disputed = Disputed { call: &planned.call, linux, ours, linux_lines, our_lines };
+        match differences::known(&disputed, version).filter(|_| self.settings.is_exact()) {
+            Some(known) => Wrong::Meant(known),
+            None => Wrong::Differs(planned.op, format!("Linux: {linux}; Vellum: {ours}")),
+        }
     }
 
     fn step(&self, ours: &mut Ours<'_>, planned: &Planned, linux: Outcome) -> Result<Outcome, String> {
@@ -212,8 +241,9 @@ impl Run<'_> {
         self.checks += 1;
         let sums = is_last || self.checks.is_multiple_of(self.settings.sum_every);
         for &process in alive {
-            let lines = maps::joined(linux.maps(process)?);
-            let our_lines = maps::joined(ours.maps(process)?);
+            self.lines[process] = (linux.maps(process)?, ours.maps(process)?);
+            let (lines, our_lines) = &self.lines[process];
+            let (lines, our_lines) = (maps::joined(lines.iter().copied()), maps::joined(our_lines.iter().copied()));
             if let Some(wrong) = maps::difference(&lines, &our_lines, &mut self.identities) {
                 return Err(What::Differs(format!("process {process}: {wrong}")));
             }

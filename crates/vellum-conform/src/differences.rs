@@ -1,10 +1,26 @@
 //! Where Vellum differs from Linux knowingly: one table. What is not in it is a fault.
 
 use crate::abi::*;
+use crate::maps::Line;
 use crate::op::{Call, Outcome};
 
 /// A version of Linux: 6.17 is `(6, 17)`.
 pub type Version = (u32, u32);
+
+/// Results that differ, and what the process had mapped before.
+#[derive(Clone, Copy, Debug)]
+pub struct Disputed<'a> {
+    /// The call.
+    pub call: &'a Call,
+    /// What came of it in Linux.
+    pub linux: Outcome,
+    /// What came of it in Vellum.
+    pub ours: Outcome,
+    /// The mappings in Linux, as they are: neighbours that are alike may be two.
+    pub linux_lines: &'a [Line],
+    /// The mappings in Vellum.
+    pub our_lines: &'a [Line],
+}
 
 /// A difference that is meant.
 #[derive(Clone, Copy, Debug)]
@@ -20,21 +36,38 @@ pub struct Difference {
     /// The version of Linux from which on there is no difference any more.
     pub until: Option<Version>,
     /// Which results are this difference. A sequence ends there, since both sides are not in the same state then.
-    matches: fn(&Call, Outcome, Outcome) -> bool,
+    matches: fn(&Disputed<'_>) -> bool,
 }
 
 /// All of them.
-pub const DIFFERENCES: [Difference; 3] = [
+pub const DIFFERENCES: [Difference; 4] = [
+    Difference {
+        id: "joined-neighbours",
+        linux: "neighbours of equal attributes are one mapping if their private pages have the same origin; mremap wants \
+                one, unless it moves with MREMAP_FIXED and the length stays: EFAULT, or ENOMEM if that cannot grow",
+        vellum: "neighbours are one mapping by attributes, and by how far they have been moved",
+        reason: "what is one mapping depends on how each side keeps pages, and shows in nothing else",
+        until: None,
+        matches: |disputed| match *disputed.call {
+            Call::Remap { address, length, new_length, flags, .. } => {
+                let end = address.saturating_add(length);
+                let count = |lines: &[Line]| lines.iter().filter(|line| line.start < end && line.end > address).count();
+                let may_be_several = length == new_length && flags & MREMAP_FIXED != 0;
+                !may_be_several && count(disputed.linux_lines) != count(disputed.our_lines)
+            }
+            _ => false,
+        },
+    },
     Difference {
         id: "memory-growth",
         linux: "ftruncate makes a memory file longer",
         vellum: "shared memory is as long as it was made, or shorter: EINVAL",
         reason: "the core has no call that makes shared memory longer",
         until: None,
-        matches: |call, linux, ours| {
-            matches!(call, Call::Truncate { file: 0, .. })
-                && linux == Outcome::Value(0)
-                && ours == Outcome::Error(EINVAL)
+        matches: |disputed| {
+            matches!(disputed.call, Call::Truncate { file: 0, .. })
+                && disputed.linux == Outcome::Value(0)
+                && disputed.ours == Outcome::Error(EINVAL)
         },
     },
     Difference {
@@ -43,11 +76,10 @@ pub const DIFFERENCES: [Difference; 3] = [
         vellum: "ENOMEM, as for any range that leaves the address space",
         reason: "an accident of how Linux tells addresses from errors; both fail",
         until: None,
-        matches: |call, linux, ours| match *call {
-            Call::Map { address, flags, .. } => {
-                flags & (MAP_FIXED | MAP_FIXED_NOREPLACE) != 0
-                    && linux == Outcome::Error(address.wrapping_neg() as i32)
-                    && ours == Outcome::Error(ENOMEM)
+        matches: |disputed| match *disputed.call {
+            Call::Map { address, .. } => {
+                disputed.linux == Outcome::Error(address.wrapping_neg() as i32)
+                    && disputed.ours == Outcome::Error(ENOMEM)
             }
             _ => false,
         },
@@ -58,15 +90,17 @@ pub const DIFFERENCES: [Difference; 3] = [
         vellum: "several are moved at once, if the length stays the same",
         reason: "as Linux 6.17 and later",
         until: Some((6, 17)),
-        matches: |call, linux, ours| {
-            matches!(call, Call::Remap { .. }) && linux == Outcome::Error(EFAULT) && matches!(ours, Outcome::Value(_))
+        matches: |disputed| {
+            matches!(disputed.call, Call::Remap { .. })
+                && disputed.linux == Outcome::Error(EFAULT)
+                && matches!(disputed.ours, Outcome::Value(_))
         },
     },
 ];
 
-/// The place in [`DIFFERENCES`] of what these results show, on a Linux of this version.
-pub fn known(call: &Call, linux: Outcome, ours: Outcome, version: Version) -> Option<usize> {
-    DIFFERENCES.iter().position(|difference| {
-        difference.until.is_none_or(|until| version < until) && (difference.matches)(call, linux, ours)
-    })
+/// The place in [`DIFFERENCES`] of what is disputed, on a Linux of this version.
+pub fn known(disputed: &Disputed<'_>, version: Version) -> Option<usize> {
+    DIFFERENCES
+        .iter()
+        .position(|difference| difference.until.is_none_or(|until| version < until) && (difference.matches)(disputed))
 }

@@ -24,12 +24,15 @@ struct Generator {
     stores: u64,
     /// How long the file is that is memory.
     memory: u64,
+    /// Of the pool, so many pages are used: with few of them everything meets.
+    pool: u64,
+    /// By kind of call, whether the sequence has it: with few kinds there is more of each.
+    has: [bool; Call::KINDS.len()],
 }
 
 /// The sequence of a seed.
 pub fn sequence(seed: u64, recipe: Recipe) -> Vec<Op> {
-    let mut generator =
-        Generator { random: Rng::with_seed(seed), recipe, mapped: Vec::new(), stores: 0, memory: FILES[0].length };
+    let mut generator = Generator::new(Rng::with_seed(seed), recipe);
     // One in 32 is long, for states that take many operations to build.
     let count = if generator.percent(3) { 250 } else { 15 + generator.below(46) };
     (0..count).map(|number| generator.op(number < 3)).collect()
@@ -71,6 +74,16 @@ const ADVICE: [u64; 24] = [
 ];
 
 impl Generator {
+    fn new(mut random: Rng, recipe: Recipe) -> Generator {
+        let pool = [6, 12, 24, 24][random.usize(..4)];
+        let mut has = [true; Call::KINDS.len()];
+        if random.bool() {
+            // Mappings, loads and stores every sequence has.
+            (1..=9).for_each(|kind| has[kind] = random.u32(..100) < 65);
+        }
+        Generator { random, recipe, mapped: Vec::new(), stores: 0, memory: FILES[0].length, pool, has }
+    }
+
     fn below(&mut self, end: u64) -> u64 {
         self.random.u64(..end)
     }
@@ -89,7 +102,7 @@ impl Generator {
         let pressure = if pressure { self.random.u32(1..) } else { 0 };
         loop {
             let call = if is_first { self.map() } else { self.call() };
-            if call.is_harmless() {
+            if call.is_harmless() && self.has[call.kind()] {
                 return Op { process, call, pressure };
             }
         }
@@ -116,7 +129,7 @@ impl Generator {
     /// Any page of interest.
     fn page(&mut self) -> u64 {
         match self.below(100) {
-            0..68 => POOL.start + self.below(POOL.end - POOL.start),
+            0..68 => (POOL.start + POOL.end) / 2 - self.pool / 2 + self.below(self.pool),
             68..78 => PAGES - 1 - self.below(12),
             78..85 if self.recipe.has_heap => HEAP + self.below(12),
             _ => STACK - 8 + self.below(16),

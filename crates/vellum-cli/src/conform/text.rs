@@ -21,7 +21,8 @@ pub fn report(report: &Report) -> String {
     let (pressed, pages, (out, back)) = (stats.pressed_sequences, stats.pressed, stats.swapped);
     _ = writeln!(
         text,
-        "{pressed} sequences under pressure: {pages} pages were freed or moved meanwhile, {out} went to swap, {back} came back"
+        "{pressed} sequences under pressure: {pages} pages were freed or moved meanwhile, {out} went to swap, \
+         {back} came back"
     );
     text += &calls(report);
     text += &meant(report);

@@ -38,7 +38,7 @@ fn map(address: u64, pages: u64, flags: u64, file: i32) -> Call {
 #[track_caller]
 fn agree(calls: &[(u8, Call)]) -> Stats {
     let Some(mut linux) = linux() else { return Stats::default() };
-    let settings = Settings { check_every: 1, sum_every: 1, ..Settings::default() };
+    let settings = Settings::default().exact();
     let mut stats = Stats::default();
     match compare::run(&mut linux, &ops(calls), &settings, &mut stats).unwrap() {
         Ending::Same => stats,
