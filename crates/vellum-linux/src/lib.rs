@@ -15,9 +15,6 @@
 
 #![no_std]
 
-#[cfg(test)]
-extern crate std;
-
 mod brk;
 mod errno;
 mod file;
@@ -29,8 +26,6 @@ mod mremap;
 mod msync;
 mod munmap;
 mod range;
-#[cfg(test)]
-mod tests;
 
 pub use brk::brk;
 pub use errno::Errno;

@@ -59,6 +59,8 @@ pub fn mremap<M: Machine>(
     space.remap(&RemapRequest { old, old_length, new_length, place, keep_old }).map_err(|error| match error {
         Error::NotMapped { .. } => Errno::EFAULT,
         Error::Exists { .. } => Errno::ENOMEM,
+        // It may not grow to there, or what it is to lose is not memory.
+        Error::OutOfRange { .. } if new_length > old_length => Errno::ENOMEM,
         Error::OutOfRange { .. } => Errno::EINVAL,
         error => error.into(),
     })

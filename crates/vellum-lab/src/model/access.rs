@@ -138,10 +138,10 @@ impl Model {
         let (user_start, start) = (self.limits.user_start, self.limits.round_down(address));
         let state = self.space(space);
         let above = state.areas.above(address).filter(|above| above.attributes.grows_down)?;
-        // Linux looks at the nearest mapping below only; the core at all that lie in the gap.
+        // Of what lies in the gap, only the nearest mapping below counts.
         let in_gap = state.areas.within(start.saturating_sub(guard), start);
         let harmless = |below: &Area| below.attributes.grows_down || !below.attributes.is_accessible();
-        if start < user_start || above.end - start > state.stack_limit || !in_gap.iter().all(harmless) {
+        if start < user_start || above.end - start > state.stack_limit || !in_gap.last().is_none_or(harmless) {
             return None;
         }
         self.space_mut(space).areas.insert(start, above.start, above.attributes);

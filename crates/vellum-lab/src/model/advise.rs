@@ -2,6 +2,7 @@
 
 use super::area::{Area, ReadOrder};
 use super::{Model, Quirk, SpaceId};
+use vellum::arch::Prot;
 use vellum::ops::{Access, Advice, Sharing};
 use vellum::{Error, Policy};
 
@@ -85,7 +86,7 @@ impl Model {
     /// Faults every page of a range in. A hole is noticed first; pages before one that fails stay populated.
     ///
     /// # Errors
-    /// For a hole, or a page that may not be accessed so, or one beyond the end of its object.
+    /// For a hole, or a mapping whose rights do not name the access, or a page beyond the end of its object.
     pub fn populate(&mut self, space: SpaceId, start: u64, length: u64, access: Access) -> Result<(), Error> {
         if !self.limits.is_aligned(start) {
             return Err(Error::Unaligned { what: "address", value: start });
@@ -95,13 +96,27 @@ impl Model {
         }
         let end = self.end_of(start, length)?;
         self.check_each(space, start, end, |_, _| Ok(()))?;
+        let wanted = match access {
+            Access::Read => Prot::READ,
+            Access::Write => Prot::WRITE,
+            Access::Execute => Prot::EXECUTE,
+        };
         for area in self.space(space).areas.within(start, end) {
-            if !self.limits.allows(area.attributes.prot, access) {
+            if !area.attributes.prot.has(wanted) {
                 return Err(Error::AccessDenied { address: area.start });
             }
             self.populate_area(space, area, access)?;
         }
         Ok(())
+    }
+
+    /// Faults in what [`Model::map`] has mapped, whatever right lets that pass; up to the first page that cannot be.
+    pub(super) fn populate_new(&mut self, space: SpaceId, start: u64, end: u64, access: Access) {
+        for area in self.space(space).areas.within(start, end) {
+            if self.limits.allows(area.attributes.prot, access) {
+                let _ = self.populate_area(space, area, access);
+            }
+        }
     }
 
     fn populate_area(&mut self, space: SpaceId, area: Area, access: Access) -> Result<(), Error> {

@@ -28,7 +28,8 @@ impl Model {
     /// Moves the end of the heap; what it is afterwards. An `end` of 0 only asks.
     ///
     /// # Errors
-    /// Where Linux's `brk` would leave it where it is: below the base, or into another mapping or its guard gap.
+    /// Where Linux's `brk` would leave it where it is: below the base, or into another mapping, its guard gap or the page before,
+    /// or back where nothing is mapped any more.
     pub fn brk(&mut self, space: SpaceId, end: u64) -> Result<u64, Error> {
         let limits = self.limits;
         let state = self.space(space);
@@ -44,9 +45,14 @@ impl Model {
         let new = limits.round_up(end).filter(|&new| new <= limits.user_end).ok_or(out_of_range)?;
         let old = limits.round_up(old_end).ok_or(out_of_range)?;
         if new < old {
+            if state.areas.is_free(new, old) {
+                return Err(Error::NotMapped { address: new });
+            }
             self.discard(space, new, old);
         } else if new > old {
-            if !state.areas.is_legal(old, new, &limits) {
+            // A page stays free behind the heap.
+            let behind = (new + limits.page_size()).min(limits.user_end);
+            if !state.areas.is_legal(old, behind, &limits) {
                 return Err(Error::Exists { address: old });
             }
             let request = MapRequest::anonymous(old, new - old, Prot::READ_WRITE);

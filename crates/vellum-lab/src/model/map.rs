@@ -121,7 +121,7 @@ impl Model {
             let writes = attributes.sharing == Sharing::Private && request.prot.has(Prot::WRITE);
             let access = if writes { Access::Write } else { Access::Read };
             // As in Linux, a mapping that cannot be populated is made all the same.
-            let _ = self.populate(space, start, length, access);
+            self.populate_new(space, start, start + length, access);
         }
         Ok(start)
     }
@@ -180,7 +180,13 @@ impl Model {
     }
 
     /// A hint is taken if the range there is free and legal; else it is as if none had been given.
-    fn judge_hint(&self, space: SpaceId, hint: u64, length: u64, chosen: Option<u64>) -> Result<u64, Refusal> {
+    pub(super) fn judge_hint(
+        &self,
+        space: SpaceId,
+        hint: u64,
+        length: u64,
+        chosen: Option<u64>,
+    ) -> Result<u64, Refusal> {
         let hint = self.limits.round_down(hint);
         let is_possible = hint >= self.limits.user_start && self.limits.fits(hint, length);
         let is_legal = is_possible && self.space(space).areas.is_legal(hint, hint + length, &self.limits);

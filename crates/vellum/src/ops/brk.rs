@@ -1,10 +1,14 @@
 //! The heap that grows at its end.
 
 use super::range::{aligned, page};
-use crate::arch::Arch;
+use crate::arch::{Arch, Prot};
+use crate::cpu::Cx;
 use crate::error::Error;
 use crate::machine::Machine;
-use crate::space::Space;
+use crate::space::apply::{ClassChange, Fold, PageChange};
+use crate::space::claim::Claim;
+use crate::space::split::Holes;
+use crate::space::{ClassId, Space};
 use core::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 impl<M: Machine> Space<'_, M> {
@@ -32,8 +36,9 @@ impl<M: Machine> Space<'_, M> {
     /// Context and allocation as [`Space::map`] and [`Space::unmap`]. Callers serialise their calls for one space.
     ///
     /// # Errors
-    /// [`Error::Invalid`] below the base or without one; [`Error::Exists`] if something is in the way, or a stack would
-    /// be too close; [`Error::OutOfRange`]; [`Error::OutOfMemory`]. Nothing is changed then.
+    /// [`Error::Invalid`] below the base or without one; [`Error::Exists`] if something is in the way, or in the page
+    /// behind, which stays free, or a stack would be too close; [`Error::NotMapped`] if nothing is there that could be
+    /// given back; [`Error::OutOfRange`]; [`Error::OutOfMemory`]. Nothing is changed then.
     pub fn brk(&self, end: u64) -> Result<u64, Error> {
         let inner = self.inner();
         let (base, old) = (inner.brk_base.load(SeqCst), inner.brk_end.load(SeqCst));
@@ -49,11 +54,47 @@ impl<M: Machine> Space<'_, M> {
         let up = |address: u64| (address + page::<M::Arch>() - 1) & !(page::<M::Arch>() - 1);
         let (old_top, new_top) = (up(old), up(end));
         if new_top > old_top {
-            self.vm().with_room(|| self.map_heap(old_top, new_top - old_top))?;
+            self.vm().with_room(|| self.extend_heap(old_top, new_top))?;
         } else if new_top < old_top {
-            self.unmap(new_top, old_top - new_top)?;
+            self.vm().with_room(|| self.cut_heap(new_top, old_top))?;
         }
         inner.brk_end.store(end, SeqCst);
         Ok(end)
+    }
+
+    fn extend_heap(&self, old_top: u64, new_top: u64) -> Result<(), Error> {
+        let behind = (new_top + page::<M::Arch>()).min(M::Arch::USER_END);
+        let mut claim = Claim::acquire(self.vm(), self.inner(), old_top, behind);
+        let free = self.inner().gap(&Cx::enter(self.vm()), behind - old_top, old_top, behind);
+        let result = match free == Some(old_top) {
+            true => self.map_heap(&claim, old_top, new_top),
+            false => Err(Error::Exists { address: old_top }),
+        };
+        claim.fold_now(&Cx::enter(self.vm()));
+        claim.release();
+        result
+    }
+
+    /// Maps `start..end`, a free part of what is claimed.
+    fn map_heap(&self, claim: &Claim<'_, M>, start: u64, end: u64) -> Result<(), Error> {
+        let mut part = claim.part(start, end);
+        let spares = part.split(self.vm(), Holes::Cut);
+        let spares = spares.inspect_err(|_| part.tidy_part(&Cx::enter(self.vm())))?;
+        let class = ClassChange::Set(ClassId::plain(Prot::READ_WRITE));
+        part.apply(self.vm(), class, PageChange::Keep, spares, Fold::Below);
+        claim.join(part);
+        Ok(())
+    }
+
+    /// Unmaps the end of the heap, unless all of it has been unmapped already.
+    fn cut_heap(&self, new_top: u64, old_top: u64) -> Result<(), Error> {
+        let mut claim = Claim::acquire(self.vm(), self.inner(), new_top, old_top);
+        let result = match self.first_mapped(new_top, old_top - new_top) {
+            Some(_) => self.unmap_part(&claim, new_top, old_top),
+            None => Err(Error::NotMapped { address: new_top }),
+        };
+        claim.fold_now(&Cx::enter(self.vm()));
+        claim.release();
+        result
     }
 }

@@ -1,7 +1,7 @@
 //! Growing a stack: a fault below a grows-down mapping extends it.
 
 use super::FaultError;
-use crate::arch::Arch;
+use crate::arch::{Arch, Prot};
 use crate::cpu::Cx;
 use crate::error::Error;
 use crate::guard::Guard;
@@ -109,20 +109,19 @@ impl<M: Machine> Space<'_, M> {
         result
     }
 
-    /// Whether the guard gap below `page` is free, but for another part of a stack.
+    /// Whether the guard gap below `page` is free, but for another part of a stack. As in Linux, what lies lower in the
+    /// gap does not count if the nearest mapping is one that may lie there.
     fn has_gap(&self, cx: &Cx<'_, M>, page: u64) -> bool {
         let mut here = self.gap_below(page);
-        while let Some(mapped) = self.inner().first_mapped(cx, here, page) {
-            let span = self.inner().span_at(cx, mapped, page);
-            let attributes = cx.attributes(span.class);
-            if span.class != ClassId::NONE
-                && attributes.prot != crate::arch::Prot::NONE
-                && !attributes.flags.has(ClassFlags::GROWS_DOWN)
-            {
-                return false;
-            }
-            here = span.end;
+        let mut nearest = ClassId::NONE;
+        while let Some((mapped, class)) = self.inner().first_class(cx, here, page) {
+            nearest = class;
+            here = self.inner().span_at(cx, mapped, page).end;
         }
-        true
+        if nearest == ClassId::NONE {
+            return true;
+        }
+        let attributes = cx.attributes(nearest);
+        attributes.prot == Prot::NONE || attributes.flags.has(ClassFlags::GROWS_DOWN)
     }
 }

@@ -363,15 +363,6 @@ impl<'vm, M: Machine> Space<'vm, M> {
         found.ok_or(Error::NoAddressSpace { length })
     }
 
-    /// Maps anonymous memory for the heap at `address`, if it is free.
-    pub(super) fn map_heap(&self, address: u64, length: u64) -> Result<(), Error> {
-        let (attributes, offset) = MapRequest::anonymous(length, Prot::READ_WRITE).attributes(None)?;
-        match self.map_if_free(address, length, attributes, offset)? {
-            Some(_) => Ok(()),
-            None => Err(Error::Exists { address }),
-        }
-    }
-
     /// Maps at `address` unless something is there, or a stack too close above.
     fn map_if_free(
         &self,

@@ -12,6 +12,7 @@ mod fork;
 mod grow;
 mod holds;
 mod map;
+mod pieces;
 mod policy;
 mod populate;
 mod protect;

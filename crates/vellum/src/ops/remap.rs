@@ -4,8 +4,12 @@
 //! translations are flushed before those locks go: nobody can unmap or clean a page at its new place while a CPU still
 //! reaches it at its old one (B7, B8). The pages keep their names; the class of the new range says how far it was
 //! moved.
+//!
+//! Several mappings move as that many pieces, each as it would alone. All that may fail is done for all of them before
+//! the first one moves.
 
 use super::holds::Holds;
+use super::pieces::{Piece, Pieces};
 use super::range::{aligned, checked, page, rounded, usable_hint};
 use crate::arch::Arch;
 use crate::cpu::Cx;
@@ -48,10 +52,16 @@ pub struct RemapRequest {
 }
 
 impl<'vm, M: Machine> Space<'vm, M> {
-    /// Moves or resizes a mapping, as `mremap` does; its new address.
+    /// Moves or resizes what is mapped, as `mremap` does; its new address.
     ///
-    /// The old range must be mapped throughout with equal attributes. May sleep while another operation works on a
-    /// range between the old and the new place; allocates page tables.
+    /// * What stays in place and does not grow only needs to begin with something mapped; what lies behind the new length
+    ///   goes, whatever it is.
+    /// * Without a change of length, what goes to a [`RemapPlace::Fixed`] may be several mappings with holes between, if it
+    ///   begins with one: holes stay holes, and what is mapped where they come to lie is left alone.
+    /// * What is made shorter and goes to a fixed place must be one mapping as far as it goes there. In all other cases the
+    ///   whole old range must be one: mapped throughout, with equal attributes.
+    ///
+    /// May sleep while another operation works on a range between the old and the new place; allocates page tables.
     ///
     /// # Errors
     /// [`Error::Unaligned`], [`Error::ZeroLength`], [`Error::OutOfRange`], [`Error::TooLow`]; [`Error::NotMapped`] for
@@ -71,19 +81,20 @@ impl<'vm, M: Machine> Space<'vm, M> {
         }
         if let RemapPlace::Fixed(new) = place {
             self.check_target(old, old_length, new, new_length)?;
+        } else if new_length <= old_length && !keep_old {
+            return self.vm().with_room(|| self.shrink(old, old_length, new_length));
         }
-        let probe = if old_length == 0 { page::<M::Arch>() } else { old_length };
-        checked::<M::Arch>(old, probe)?;
+        self.check_source(old, old_length, new_length)?;
         self.vm().with_room(|| self.remap_once(request, old_length, new_length))
     }
 
-    /// Moves or resizes, until the place that was chosen is still free.
+    /// Moves or grows, until the place that was chosen is still free.
     fn remap_once(&self, request: &RemapRequest, old_length: u64, new_length: u64) -> Result<u64, Error> {
         let RemapRequest { place, keep_old, .. } = *request;
         loop {
             let done = match place {
                 RemapPlace::Fixed(new) => self.move_to(request, old_length, new, new_length, false)?,
-                _ if keep_old || old_length == 0 => self.move_anywhere(request, old_length, new_length)?,
+                _ if keep_old => self.move_anywhere(request, old_length, new_length)?,
                 _ => self.resize(request, old_length, new_length)?,
             };
             if let Some(address) = done {
@@ -94,25 +105,52 @@ impl<'vm, M: Machine> Space<'vm, M> {
 
     fn check_target(&self, old: u64, old_length: u64, new: u64, new_length: u64) -> Result<(), Error> {
         let (start, end) = checked::<M::Arch>(aligned::<M::Arch>("new address", new)?, new_length)?;
-        if start < M::Arch::USER_START {
-            return Err(Error::TooLow { address: new });
-        }
+        self.check_source(old, old_length, new_length)?;
         if old < end && start < old.saturating_add(old_length) {
             return Err(Error::Invalid { what: "the old and the new range overlap" });
         }
         Ok(())
     }
 
-    /// Shrinks, grows in place, or moves. `None`: try again.
+    /// Refuses an old range that leaves the user range, where nothing is mapped.
+    fn check_source(&self, old: u64, old_length: u64, new_length: u64) -> Result<(), Error> {
+        let end = M::Arch::USER_END;
+        if old < end && old_length <= end - old {
+            return Ok(());
+        }
+        if self.first_mapped(old, page::<M::Arch>()).is_none() {
+            return Err(Error::NotMapped { address: old });
+        }
+        match new_length < old_length {
+            true => Err(Error::OutOfRange { start: old, length: old_length }),
+            false => Err(Error::NotMapped { address: end }),
+        }
+    }
+
+    /// Removes what lies behind the new length, if something is mapped at the beginning.
+    fn shrink(&self, old: u64, old_length: u64, new_length: u64) -> Result<u64, Error> {
+        let is_mapped = || self.first_mapped(old, page::<M::Arch>()).is_some();
+        if !is_mapped() {
+            return Err(Error::NotMapped { address: old });
+        }
+        if new_length == old_length {
+            return Ok(old);
+        }
+        let (_, end) = checked::<M::Arch>(old, old_length)?;
+        let mut claim = Claim::acquire(self.vm(), self.inner(), old, end);
+        let result = match is_mapped() {
+            true => self.unmap_part(&claim, old + new_length, end),
+            false => Err(Error::NotMapped { address: old }),
+        };
+        claim.fold_now(&Cx::enter(self.vm()));
+        claim.release();
+        self.inner().note_unmapped(&Cx::enter(self.vm()), old + new_length);
+        result.map(|()| old)
+    }
+
+    /// Grows in place, or moves. `None`: try again.
     fn resize(&self, request: &RemapRequest, old_length: u64, new_length: u64) -> Result<Option<u64>, Error> {
         let old = request.old;
-        if new_length <= old_length {
-            self.check_whole(old, old_length)?;
-            if new_length < old_length {
-                self.unmap(old + new_length, old_length - new_length)?;
-            }
-            return Ok(Some(old));
-        }
         match self.grow(old, old_length, new_length) {
             Err(Error::Exists { .. } | Error::OutOfRange { .. }) if request.place != RemapPlace::InPlace => {
                 self.move_anywhere(request, old_length, new_length)
@@ -122,37 +160,39 @@ impl<'vm, M: Machine> Space<'vm, M> {
         }
     }
 
-    /// Checks under a claim that the range is of one class.
-    fn check_whole(&self, start: u64, length: u64) -> Result<(), Error> {
-        let claim = Claim::acquire(self.vm(), self.inner(), start, start + length);
-        let class = self.class_of(start, start + length);
-        claim.release();
-        class.map(|_| ())
-    }
-
     /// The one class of the claimed range.
     fn class_of(&self, start: u64, end: u64) -> Result<ClassId, Error> {
+        let (class, one_end) = self.one_mapping(start, end);
+        if one_end < end { Err(Error::NotMapped { address: one_end.max(start) }) } else { Ok(class) }
+    }
+
+    /// What is mapped at `start`, and up to where, at most `end`, with equal attributes; up to `start` if it is nothing.
+    fn one_mapping(&self, start: u64, end: u64) -> (ClassId, u64) {
         let mut class = ClassId::NONE;
         let mut here = start;
         while here < end {
             let span = self.inner().span_at(&Cx::enter(self.vm()), here, end);
             if span.class == ClassId::NONE || (here > start && span.class != class) {
-                return Err(Error::NotMapped { address: here });
+                break;
             }
             (class, here) = (span.class, span.end);
         }
-        Ok(class)
+        (class, here.min(end))
     }
 
-    /// Extends the mapping behind its end.
+    /// Extends the mapping behind its end. What is mapped a second time, by an old length of 0, has its end behind itself.
     fn grow(&self, old: u64, old_length: u64, new_length: u64) -> Result<(), Error> {
-        let (_, end) = checked::<M::Arch>(old, new_length)?;
+        let probe = old_length.max(page::<M::Arch>());
+        let end = old.saturating_add(new_length).min(M::Arch::USER_END);
         let mut claim = Claim::acquire(self.vm(), self.inner(), old, end);
-        let result = self.class_of(old, old + old_length).and_then(|class| {
-            let taken = self.inner().first_mapped(&Cx::enter(self.vm()), old + old_length, end);
-            match taken {
+        let result = self.class_of(old, old + probe).and_then(|class| {
+            let cx = Cx::enter(self.vm());
+            check_copy(&cx.attributes(class), old_length)?;
+            self.check_offset(&cx, class, old, new_length)?;
+            checked::<M::Arch>(old, new_length)?;
+            match self.inner().first_mapped(&cx, old + old_length, end) {
                 Some(address) => Err(Error::Exists { address }),
-                None => self.check_offset(&Cx::enter(self.vm()), class, old, new_length).map(|()| class),
+                None => Ok(class),
             }
         });
         let result = result.and_then(|class| match claim.split(self.vm(), Holes::Cut) {
@@ -219,7 +259,7 @@ impl<'vm, M: Machine> Space<'vm, M> {
         let result = if must_be_free && !is_room() {
             Ok(None)
         } else {
-            self.move_claimed(&mut claim, request, old_length, new, new_length).map(Some)
+            self.move_claimed(&mut claim, request, old_length, new, new_length).map(|()| Some(new))
         };
         claim.release();
         if result.is_ok() && !request.keep_old {
@@ -236,115 +276,167 @@ impl<'vm, M: Machine> Space<'vm, M> {
         old_length: u64,
         new: u64,
         new_length: u64,
-    ) -> Result<u64, Error> {
-        let old = request.old;
-        let class = self.class_of(old, old + old_length.max(page::<M::Arch>()))?;
+    ) -> Result<(), Error> {
         let mut holds = Holds::new();
-        let result = self.hold_moved(&mut holds, class, request, old_length, new, new_length).and_then(|moved| {
-            let old_class = if request.keep_old { class } else { ClassId::NONE };
-            let shift = Shift { old, new, length: old_length.min(new_length), old_class, new_class: moved };
-            self.shift_parts(hull, &shift, old_length, new_length)
-        });
-        if result.is_err() {
-            hull.tidy(&Cx::enter(self.vm()));
+        let mut pieces = Pieces::new();
+        let result = self.cut_up(&mut pieces, &mut holds, request, old_length, new, new_length);
+        let result = result.and_then(|()| pieces.try_each(|piece| self.prepare_piece(hull, piece)));
+        match result {
+            Ok(()) => self.move_pieces(hull, &mut pieces),
+            Err(_) => pieces.each(|piece| self.tidy_piece(hull, piece)),
         }
-        holds.release(&Cx::enter(self.vm()));
-        result.map(|()| new)
-    }
-
-    /// Prepares both ranges, clears the target, moves, and removes what is left of the source.
-    fn shift_parts(
-        &self,
-        hull: &mut Claim<'_, M>,
-        shift: &Shift,
-        old_length: u64,
-        new_length: u64,
-    ) -> Result<(), Error> {
-        let vm = self.vm();
-        let mut target = hull.part(shift.new, shift.new + new_length);
-        // An empty source, of a mapping that is made a second time, has no edges and no pages.
-        let mut source = (old_length > 0).then(|| hull.part(shift.old, shift.old + old_length));
-        let mut spares = [const { None }; 4];
-        let prepared = self.prepare_shift(&target, source.as_ref(), shift, &mut spares);
-        let [first, second, third, fourth] = spares.map(Option::unwrap_or_default);
-        if let Err(error) = prepared {
-            let cx = Cx::enter(vm);
-            [first, second, third, fourth].iter_mut().for_each(|spares| spares.free(&cx));
-            target.tidy_part(&cx);
-            source.inspect(|source| source.tidy_part(&cx));
-            return Err(error);
-        }
-        target.apply(vm, ClassChange::Set(ClassId::NONE), PageChange::Zap, first, Fold::Nothing);
-        let (mut moving, mut moving_target) = (third, second);
-        if source.is_some() {
-            self.inner().shift_pages(vm, shift, &mut moving, &mut moving_target);
-        }
-        target.apply(vm, ClassChange::Set(shift.new_class), PageChange::Keep, moving_target, Fold::Below);
-        if let Some(source) = &mut source {
-            let (classes, pages) = match shift.old_class == ClassId::NONE {
-                true => (ClassChange::Set(ClassId::NONE), PageChange::Zap),
-                false => (ClassChange::Keep, PageChange::Keep),
-            };
-            source.apply(vm, classes, pages, fourth, Fold::Below);
-        }
-        hull.join(target);
-        if let Some(source) = source {
-            hull.join(source);
-        }
-        let cx = Cx::enter(vm);
-        moving.free(&cx);
+        let cx = Cx::enter(self.vm());
+        pieces.free(&cx);
+        holds.release(&cx);
         hull.fold_now(&cx);
-        Ok(())
+        result
     }
 
-    /// Cuts both ranges at their edges, and makes the leaves that the pages will need.
-    fn prepare_shift(
+    /// Finds what there is to move, and holds the classes that it will have.
+    fn cut_up(
         &self,
-        target: &Claim<'_, M>,
-        source: Option<&Claim<'_, M>>,
-        shift: &Shift,
-        spares: &mut [Option<Spares>; 4],
-    ) -> Result<(), Error> {
-        let vm = self.vm();
-        let mut edges = target.split(vm, Holes::Cut)?;
-        edges.free(&Cx::enter(vm));
-        spares[0] = Some(target.reserve_fully(vm)?);
-        spares[1] = Some(target.reserve_fully(vm)?);
-        if let Some(source) = source {
-            let mut edges = source.split(vm, Holes::Cut)?;
-            edges.free(&Cx::enter(vm));
-            spares[2] = Some(source.reserve_fully(vm)?);
-            spares[3] = Some(source.reserve_fully(vm)?);
-            source.settle();
-            self.inner().make_leaves(vm, shift)?;
-        }
-        Ok(())
-    }
-
-    /// Holds the class of the range at its new place.
-    fn hold_moved(
-        &self,
+        pieces: &mut Pieces<M>,
         holds: &mut Holds<M>,
-        class: ClassId,
         request: &RemapRequest,
         old_length: u64,
         new: u64,
         new_length: u64,
-    ) -> Result<ClassId, Error> {
+    ) -> Result<(), Error> {
+        let old = request.old;
+        let may_be_several = matches!(request.place, RemapPlace::Fixed(_)) && old_length == new_length;
+        if !may_be_several {
+            let class = self.class_of(old, old + old_length.min(new_length).max(page::<M::Arch>()))?;
+            self.add_piece(pieces, holds, request, class, (old, old_length), (new, new_length))?;
+            return check_low::<M>(new);
+        }
+        let (mut here, end) = (old, old + old_length);
+        while let Some(start) = self.first_mapped(here, end - here) {
+            if here == old && start > old {
+                break;
+            }
+            let (class, piece_end) = self.one_mapping(start, end);
+            let length = piece_end - start;
+            self.add_piece(pieces, holds, request, class, (start, length), (new + (start - old), length))?;
+            here = piece_end;
+        }
+        if here == old { Err(Error::NotMapped { address: old }) } else { check_low::<M>(new) }
+    }
+
+    /// Adds a piece of `class`, from one place and length to another, and holds the class that it will have.
+    fn add_piece(
+        &self,
+        pieces: &mut Pieces<M>,
+        holds: &mut Holds<M>,
+        request: &RemapRequest,
+        class: ClassId,
+        (old, old_length): (u64, u64),
+        (new, new_length): (u64, u64),
+    ) -> Result<(), Error> {
         let cx = Cx::enter(self.vm());
         let attributes = cx.attributes(class);
-        if old_length == 0 && attributes.is_private() {
-            return Err(Error::Invalid { what: "only a shared mapping can be mapped a second time" });
-        }
-        self.check_offset(&cx, class, request.old, new_length)?;
-        let distance = (new >> M::Arch::PAGE_SHIFT).wrapping_sub(request.old >> M::Arch::PAGE_SHIFT);
+        check_copy(&attributes, old_length)?;
+        self.check_offset(&cx, class, old, new_length)?;
         if attributes.flags.has(ClassFlags::GROWS_DOWN) {
             self.inner().note_stack(new, new + new_length);
         }
+        let distance = (new >> M::Arch::PAGE_SHIFT).wrapping_sub(old >> M::Arch::PAGE_SHIFT);
         let delta = attributes.delta.wrapping_add(distance);
-        let flags = if request.keep_old { attributes.flags.without(ClassFlags::GROWS_DOWN) } else { attributes.flags };
-        let moved = cx.intern(&Attributes { delta, flags, ..attributes }.within(self.inner()))?;
-        holds.add(&cx, moved)?;
-        Ok(moved)
+        let mut hold = |delta| {
+            let class = cx.intern(&Attributes { delta, ..attributes }.within(self.inner()))?;
+            holds.add(&cx, class).map(|()| class)
+        };
+        let new_class = hold(delta)?;
+        let fresh_class = if attributes.object.is_none() { hold(0)? } else { new_class };
+        let old_class = if request.keep_old { class } else { ClassId::NONE };
+        let shift = Shift { old, new, length: old_length.min(new_length), old_class, new_class };
+        pieces.push(&cx, Piece { shift, fresh_class, old_length, new_length, spares: Default::default() })
     }
+
+    /// Cuts both places of a piece at their edges, and makes the leaves that its pages will need.
+    fn prepare_piece(&self, hull: &Claim<'_, M>, piece: &mut Piece) -> Result<(), Error> {
+        let vm = self.vm();
+        let (target, source) = self.places(hull, piece);
+        let mut edges = target.split(vm, Holes::Cut)?;
+        edges.free(&Cx::enter(vm));
+        piece.spares[0] = target.reserve_fully(vm)?;
+        piece.spares[1] = target.reserve_fully(vm)?;
+        if let Some(source) = source {
+            let mut edges = source.split(vm, Holes::Cut)?;
+            edges.free(&Cx::enter(vm));
+            piece.spares[2] = source.reserve_fully(vm)?;
+            piece.spares[3] = source.reserve_fully(vm)?;
+            source.settle();
+            self.inner().make_leaves(vm, &piece.shift)?;
+        }
+        Ok(())
+    }
+
+    /// Moves all pieces. Cannot fail.
+    fn move_pieces(&self, hull: &Claim<'_, M>, pieces: &mut Pieces<M>) {
+        if !pieces.are_several() {
+            return pieces.each(|piece| self.move_piece(hull, piece, Fold::Below));
+        }
+        // A table that is empty yet may have been made for a piece that comes later.
+        pieces.each(|piece| self.move_piece(hull, piece, Fold::Nothing));
+        pieces.each(|piece| {
+            let (target, source) = self.places(hull, piece);
+            for mut place in [Some(target), source].into_iter().flatten() {
+                place.apply(self.vm(), ClassChange::Keep, PageChange::Keep, Spares::default(), Fold::Below);
+                hull.join(place);
+            }
+        });
+    }
+
+    /// Clears the new place, moves, and removes what is left at the old one.
+    fn move_piece(&self, hull: &Claim<'_, M>, piece: &mut Piece, fold: Fold) {
+        let (vm, mut shift) = (self.vm(), piece.shift);
+        let (mut target, source) = self.places(hull, piece);
+        let [clearing, coming, leaving, cleaning] = &mut piece.spares;
+        let (clearing, cleaning) = (core::mem::take(clearing), core::mem::take(cleaning));
+        target.apply(vm, ClassChange::Set(ClassId::NONE), PageChange::Zap, clearing, Fold::Nothing);
+        if piece.fresh_class != shift.new_class && self.inner().vacate(vm, &shift, leaving) {
+            shift.new_class = piece.fresh_class;
+        } else if source.is_some() {
+            self.inner().shift_pages(vm, &shift, leaving, coming);
+        }
+        let coming = core::mem::take(coming);
+        target.apply(vm, ClassChange::Set(shift.new_class), PageChange::Keep, coming, fold);
+        if let Some(mut source) = source {
+            let (classes, pages) = match shift.old_class == ClassId::NONE {
+                true => (ClassChange::Set(ClassId::NONE), PageChange::Zap),
+                false => (ClassChange::Keep, PageChange::Keep),
+            };
+            source.apply(vm, classes, pages, cleaning, fold);
+            hull.join(source);
+        }
+        hull.join(target);
+    }
+
+    /// Gives back the tables that were made for a piece, after a failure.
+    fn tidy_piece(&self, hull: &Claim<'_, M>, piece: &mut Piece) {
+        let cx = Cx::enter(self.vm());
+        piece.spares.iter_mut().for_each(|spares| spares.free(&cx));
+        let (target, source) = self.places(hull, piece);
+        target.tidy_part(&cx);
+        source.inspect(|source| source.tidy_part(&cx));
+    }
+
+    /// The new place of a piece, and the old one. What is mapped a second time has no old place: no edges, and no pages.
+    fn places<'c>(&self, hull: &Claim<'c, M>, piece: &Piece) -> (Claim<'c, M>, Option<Claim<'c, M>>) {
+        let Shift { old, new, .. } = piece.shift;
+        let source = (piece.old_length > 0).then(|| hull.part(old, old + piece.old_length));
+        (hull.part(new, new + piece.new_length), source)
+    }
+}
+
+/// Whether a mapping of these attributes can be mapped a second time, if it is to.
+fn check_copy<M: Machine>(attributes: &Attributes<M>, old_length: u64) -> Result<(), Error> {
+    if old_length == 0 && attributes.is_private() {
+        return Err(Error::Invalid { what: "only a shared mapping can be mapped a second time" });
+    }
+    Ok(())
+}
+
+fn check_low<M: Machine>(new: u64) -> Result<(), Error> {
+    if new < M::Arch::USER_START { Err(Error::TooLow { address: new }) } else { Ok(()) }
 }

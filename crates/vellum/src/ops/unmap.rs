@@ -46,6 +46,16 @@ impl<M: Machine> Space<'_, M> {
         result
     }
 
+    /// Unmaps `start..end`, a part of what is claimed. Tables that it empties above the part are left to the claim.
+    pub(super) fn unmap_part(&self, claim: &Claim<'_, M>, start: u64, end: u64) -> Result<(), Error> {
+        let mut part = claim.part(start, end);
+        let spares = part.split(self.vm(), Holes::Leave);
+        let spares = spares.inspect_err(|_| part.tidy_part(&Cx::enter(self.vm())))?;
+        part.apply(self.vm(), ClassChange::Set(ClassId::NONE), PageChange::Zap, spares, Fold::Below);
+        claim.join(part);
+        Ok(())
+    }
+
     /// The short way.
     #[inline(always)]
     fn unmap_in_leaf(&self, start: u64, end: u64) -> bool {

@@ -46,6 +46,7 @@ pub(crate) mod shift;
 pub(crate) mod split;
 pub(crate) mod table;
 mod teardown;
+mod vacate;
 pub(crate) mod walk;
 
 pub use audit::{Audit, AuditError};

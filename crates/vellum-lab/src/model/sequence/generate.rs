@@ -254,7 +254,8 @@ impl Generator {
         let new_length = if self.random.percent(40) { length } else { self.length(at) };
         let goal = match self.random.below(10) {
             0..3 => Goal::Stay,
-            3..6 => Goal::Wander,
+            3..5 => Goal::Wander,
+            5 => Goal::Near(self.spot()),
             _ => Goal::MoveTo(self.spot()),
         };
         let keep_old = self.random.percent(15);

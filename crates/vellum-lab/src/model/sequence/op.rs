@@ -124,7 +124,9 @@ pub enum Goal {
     Stay,
     /// Wherever there is room.
     Wander,
-    /// There.
+    /// There, if there is room.
+    Near(Spot),
+    /// There, whatever is there.
     MoveTo(Spot),
 }
 
@@ -232,7 +234,7 @@ impl Op {
     /// The addresses it names.
     pub fn spots_mut(&mut self) -> Vec<&mut Spot> {
         match self {
-            Op::Remap { at, goal: Goal::MoveTo(to), .. } => vec![at, to],
+            Op::Remap { at, goal: Goal::MoveTo(to) | Goal::Near(to), .. } => vec![at, to],
             Op::Map { at, .. }
             | Op::Unmap { at, .. }
             | Op::Protect { at, .. }

@@ -122,7 +122,7 @@ fn plainer(op: &mut Op) {
         | Op::CopyOut { offset, bytes, .. }
         | Op::CopyIn { offset, bytes, .. } => (*offset, *bytes) = (0, 1),
         Op::Brk { offset, .. } | Op::BrkBase { offset, .. } => *offset = 0,
-        Op::Remap { goal: Goal::MoveTo(_), .. } => {}
+        Op::Remap { goal: Goal::MoveTo(_) | Goal::Near(_), .. } => {}
         Op::Remap { keep_old, .. } => *keep_old = false,
         _ => {}
     }

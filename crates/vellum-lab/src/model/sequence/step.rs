@@ -55,6 +55,7 @@ impl<'h, A: Arch> World<'h, A> {
                 let place = match goal {
                     Goal::Stay => RemapPlace::InPlace,
                     Goal::Wander => RemapPlace::MayMove,
+                    Goal::Near(to) => RemapPlace::Hint(self.address(index, to)),
                     Goal::MoveTo(to) => RemapPlace::Fixed(self.address(index, to)),
                 };
                 let old_length = self.bytes(index, length, old);
@@ -261,6 +262,12 @@ impl<'h, A: Arch> World<'h, A> {
 
     fn remap(&mut self, cpu: u8, space: u8, request: &RemapRequest) -> Result<(), Wrong> {
         let pair = &self.spaces[self.space_index(space)];
+        let (start, end) = (request.old, request.old.saturating_add(request.old_length));
+        let private = self.oracle.model.private_pages_within(pair.model, start, end);
+        if private != self.oracle.model.sure_pages_within(pair.model, start, end) {
+            // Whether a page is left there decides what the new place is one with.
+            return Ok(());
+        }
         let (core, space) = (self.hosted.on(self.cpu(cpu), || pair.core.remap(request)), pair.model);
         let core = settled(core)?;
         let model = self.model().remap(space, request, core.ok());

@@ -1,0 +1,75 @@
+use crate::world::*;
+use vellum_linux::mmap::*;
+use vellum_linux::*;
+
+/// What is mapped takes the advice, around holes.
+#[test]
+fn advice_goes_around_holes() {
+    with_space(|space| {
+        put(space, 0, 2, RW, ANON);
+        put(space, 4, 2, RW, ANON);
+        assert_eq!(madvise(space, B, 8 * P, MADV_DONTFORK), Err(Errno::ENOMEM));
+        assert_eq!(layout(space), "0-2 rw-p dc, 4-6 rw-p dc");
+        assert_eq!(madvise(space, B + 2 * P, P, MADV_DONTFORK), Err(Errno::ENOMEM));
+        store(space, 0, 1).and_then(|()| store(space, 5, 1)).expect("memory");
+        assert_eq!(madvise(space, B, 8 * P, MADV_DONTNEED), Err(Errno::ENOMEM));
+        assert_eq!((load(space, 0), load(space, 5)), (Ok(0), Ok(0)));
+        for advice in [MADV_COLD, MADV_PAGEOUT, MADV_WILLNEED, MADV_FREE, MADV_NORMAL] {
+            assert_eq!(madvise(space, B, 8 * P, advice), Err(Errno::ENOMEM), "{advice}");
+        }
+        assert_eq!(madvise(space, B + 4 * P, (1 << 63) - B, MADV_DOFORK), Err(Errno::ENOMEM));
+        assert_eq!(layout(space), "0-2 rw-p dc, 4-6 rw-p", "what lies beyond the address space is a hole");
+    });
+}
+
+/// A mapping which the advice does not fit ends it, and its error is the one returned.
+#[test]
+fn advice_ends_where_it_does_not_fit() {
+    with_space(|space| {
+        let file = numbers(space);
+        put(space, 0, 1, RW, ANON);
+        put_file(space, 2, 2, RW, MAP_SHARED, opened(&file, true));
+        put(space, 6, 1, RW, ANON);
+        assert_eq!(madvise(space, B, 8 * P, MADV_WIPEONFORK), Err(Errno::EINVAL));
+        assert_eq!(layout(space), "0-1 rw-p wf, 2-4 rw-s, 6-7 rw-p");
+        assert_eq!(madvise(space, B, 8 * P, MADV_FREE), Err(Errno::EINVAL));
+    });
+}
+
+#[test]
+fn order_of_checks() {
+    with_space(|space| {
+        put(space, 0, 2, RW, ANON);
+        assert_eq!(madvise(space, B + 1, 0, MADV_NORMAL), Err(Errno::EINVAL));
+        assert_eq!(madvise(space, B, u64::MAX, MADV_NORMAL), Err(Errno::EINVAL));
+        assert_eq!(madvise(space, B, 0u64.wrapping_sub(P), MADV_NORMAL), Err(Errno::EINVAL));
+        assert_eq!(madvise(space, B + 2 * P, 0, MADV_NORMAL), Ok(()), "length 0 comes before the hole");
+        assert_eq!(madvise(space, 1 << 63, P, MADV_DONTNEED), Err(Errno::ENOMEM));
+        for number in [5, 6, 7, 26, 27, 77] {
+            assert_eq!(madvise(space, B, 0, number), Err(Errno::EINVAL), "{number}");
+        }
+    });
+}
+
+/// Populating asks for the right that the mapping names, and stays with what it has reached.
+#[test]
+fn populating() {
+    with_space(|space| {
+        let rights = [(W, Err(Errno::EINVAL), Ok(())), (X, Err(Errno::EINVAL), Err(Errno::EINVAL))];
+        let more = [(R, Ok(()), Err(Errno::EINVAL)), (0, Err(Errno::EINVAL), Err(Errno::EINVAL)), (RW, Ok(()), Ok(()))];
+        for (prot, read, write) in rights.into_iter().chain(more) {
+            put(space, 0, 1, prot, ANON);
+            assert_eq!(madvise(space, B, P, MADV_POPULATE_READ), read, "{prot}");
+            assert_eq!(madvise(space, B, P, MADV_POPULATE_WRITE), write, "{prot}");
+        }
+        put(space, 0, 1, RW, ANON);
+        put(space, 3, 1, RW, ANON);
+        assert_eq!(madvise(space, B, 4 * P, MADV_POPULATE_WRITE), Err(Errno::ENOMEM));
+        assert_eq!((core(space, 0, 1).0, core(space, 3, 1).0), ("1".into(), "0".into()), "up to the hole");
+        let file = numbers(space);
+        put_file(space, 10, 5, RW, MAP_SHARED, opened(&file, true));
+        assert_eq!(madvise(space, B + 10 * P, 5 * P, MADV_POPULATE_READ), Err(Errno::EFAULT));
+        assert_eq!(madvise(space, B + 10 * P, 5 * P, MADV_POPULATE_WRITE), Err(Errno::EFAULT));
+        assert_eq!(core(space, 10, 5).0, "11110", "up to the end of the file");
+    });
+}

@@ -1,0 +1,10 @@
+//! The calls, as Linux 6.18 answers them: every expectation was seen there first.
+
+mod brk;
+mod madvise;
+mod mincore;
+mod mmap;
+mod mprotect;
+mod mremap;
+mod table;
+mod world;

@@ -1,0 +1,93 @@
+//! The pieces of a move: what is mapped as one each, with what it takes to move it.
+
+use crate::cpu::Cx;
+use crate::error::Error;
+use crate::machine::Machine;
+use crate::space::shift::Shift;
+use crate::space::{ClassId, Spares};
+use core::marker::PhantomData;
+use core::ptr::NonNull;
+
+/// A piece that moves as one: its pages as `shift` says.
+pub(super) struct Piece {
+    pub(super) shift: Shift,
+    /// What the new place is to be if no page moves there.
+    pub(super) fresh_class: ClassId,
+    /// Length of what goes at the old place, which is more than moves if the mapping becomes shorter.
+    pub(super) old_length: u64,
+    /// Length of what comes to the new place, which is more than moves if the mapping becomes longer.
+    pub(super) new_length: u64,
+    /// Side arrays: for clearing the new place, for moving there, for moving away, for clearing the old place.
+    pub(super) spares: [Spares; 4],
+}
+
+/// A list of pieces in slab memory, in order. Must be freed.
+pub(super) struct Pieces<M> {
+    first: Option<NonNull<Node>>,
+    last: Option<NonNull<Node>>,
+    _machine: PhantomData<fn(M)>,
+}
+
+struct Node {
+    next: Option<NonNull<Node>>,
+    piece: Piece,
+}
+
+impl<M: Machine> Pieces<M> {
+    pub(super) fn new() -> Self {
+        Pieces { first: None, last: None, _machine: PhantomData }
+    }
+
+    /// Adds one behind the others.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`].
+    pub(super) fn push(&mut self, cx: &Cx<'_, M>, piece: Piece) -> Result<(), Error> {
+        let node = cx.slab_alloc(size_of::<Node>())?.cast::<Node>();
+        // SAFETY: the allocation is that large, aligned to its size class, and unused.
+        unsafe { node.write(Node { next: None, piece }) };
+        match self.last {
+            // SAFETY: nodes belong to this list alone, and were initialised; the list is borrowed mutably.
+            Some(mut last) => unsafe { last.as_mut() }.next = Some(node),
+            None => self.first = Some(node),
+        }
+        self.last = Some(node);
+        Ok(())
+    }
+
+    /// Calls `visit` with each, until one fails.
+    pub(super) fn try_each(&mut self, mut visit: impl FnMut(&mut Piece) -> Result<(), Error>) -> Result<(), Error> {
+        let mut next = self.first;
+        while let Some(mut node) = next {
+            // SAFETY: as in `push`.
+            let node = unsafe { node.as_mut() };
+            visit(&mut node.piece)?;
+            next = node.next;
+        }
+        Ok(())
+    }
+
+    /// Calls `visit` with each.
+    pub(super) fn each(&mut self, mut visit: impl FnMut(&mut Piece)) {
+        let _ = self.try_each(|piece| {
+            visit(piece);
+            Ok(())
+        });
+    }
+
+    /// Whether there is more than one.
+    pub(super) fn are_several(&self) -> bool {
+        self.first != self.last
+    }
+
+    /// Frees the list, and the side arrays that were not used.
+    pub(super) fn free(mut self, cx: &Cx<'_, M>) {
+        while let Some(node) = self.first.take() {
+            // SAFETY: as in `push`; nobody has the node afterwards.
+            let Node { next, mut piece } = unsafe { node.read() };
+            piece.spares.iter_mut().for_each(|spares| spares.free(cx));
+            cx.slab_free(node.cast(), size_of::<Node>());
+            self.first = next;
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! Private memory that was never stored to: it moves without a trace of where it was.
+//!
+//! Pages that move keep their names, so what they move with says how far it was moved, and is not one with memory that is
+//! mapped beside it afresh. Where there are no pages, nothing need say so. But a fault may bring the first page at any
+//! moment: so the old place is looked at leaf by leaf, under each one's lock, and goes at once where there is none. A fault
+//! that comes later finds nothing, as after the move. If a page turns up further on, the rest moves as all others do.
+
+use super::apply::zap;
+use super::shift::Shift;
+use super::table::Locked;
+use super::{ClassId, Inner, Spares};
+use crate::arch::{Arch, PageBits};
+use crate::cpu::Cx;
+use crate::guard::Guard;
+use crate::machine::Machine;
+use crate::tlb::Gather;
+use crate::vm::Vm;
+
+impl<M: Machine> Inner<M> {
+    /// Removes the old place of a move from all leaves, unless it is to stay, as long as no page is there; whether none was.
+    /// The zero page is none. The commit has begun, so no leaves come.
+    ///
+    /// If the old place is to stay, what is faulted in there meanwhile stays with it, as after the move.
+    pub(crate) fn vacate(&self, vm: &Vm<M>, shift: &Shift, spares: &mut Spares) -> bool {
+        let (mut here, end) = (shift.old, shift.old + shift.length);
+        while here < end {
+            let cx = Cx::enter(vm);
+            let table = self.lowest(&cx, here);
+            let next = if table.level > 0 {
+                table.slot_end(here)
+            } else {
+                table.base(here) + table.span() * table.len() as u64
+            };
+            let next = next.min(end);
+            if table.level == 0 {
+                let Some(locked) = table.lock(&cx, self, here) else { continue };
+                let (low, high) = (table.index(here), table.index(next - 1));
+                if !is_vacant(&locked, low, high) {
+                    return false;
+                }
+                if shift.old_class == ClassId::NONE {
+                    let mut gather = Gather::new(&cx, self.id(), self.tlb());
+                    zap(&cx, self, &locked, low, high, here, &mut gather);
+                    gather.finish();
+                    locked.set_counted_class(&cx, low, high, ClassId::NONE, spares);
+                }
+            }
+            here = next;
+        }
+        true
+    }
+}
+
+/// Whether the slots `low..=high` show no pages, and none that was there may still be reached.
+fn is_vacant<M: Machine>(locked: &Locked<'_, M>, low: usize, high: usize) -> bool {
+    let is_zero = |word| word == 0 || M::Arch::is_page(word) && M::Arch::page_bits(word).has(PageBits::SPECIAL);
+    !locked.has_pending_flush(Guard::SettledByMove) && (low..=high).all(|slot| is_zero(locked.table.entry(slot)))
+}
