@@ -9,7 +9,6 @@ use crate::op::{ALIVE, Call, Op, Outcome, PROCESSES};
 use crate::ours::{self, Ours};
 use crate::quiet::quietly;
 use crate::stats::Stats;
-use crate::sum;
 use std::io;
 
 /// A mistake to be made on Vellum's side: in a process, instead of a call. `None` leaves the call as it is.
@@ -208,20 +207,21 @@ impl Run<'_> {
             self.stats.count(&planned.call, outcomes[index]);
             if !is_same(&planned.call, outcomes[index], outcome) {
                 self.steps.truncate(first + index + 1);
-                return Err(self.disputed(planned, outcomes[index], outcome, linux.version()));
+                let wrong = format!("Linux: {}; Vellum: {outcome}", outcomes[index]);
+                let differs = Wrong::Differs(planned.op, wrong);
+                return Err(self.known_last(linux.version()).map_or(differs, Wrong::Meant));
             }
         }
         Ok(())
     }
 
-    /// What to make of results that differ. What is meant can be told only with what was mapped just before.
-    fn disputed(&self, planned: &Planned, linux: Outcome, ours: Outcome, version: Version) -> Wrong {
-        let (linux_lines, our_lines) = &self.lines[planned.process];
-        let disputed = Disputed { call: &planned.call, linux, ours, linux_lines, our_lines };
-        match differences::known(&disputed, version).filter(|_| self.settings.is_exact()) {
-            Some(known) => Wrong::Meant(known),
-            None => Wrong::Differs(planned.op, format!("Linux: {linux}; Vellum: {ours}")),
-        }
+    /// What is meant by the results of the last step, or what is mapped after it. That can be told only with what was
+    /// mapped just before.
+    fn known_last(&self, version: Version) -> Option<usize> {
+        let Step { process, call, linux, ours, .. } = self.steps.last()?;
+        let (linux_lines, our_lines) = &self.lines[*process];
+        let disputed = Disputed { call, linux: *linux, ours: (*ours)?, linux_lines, our_lines };
+        differences::known(&disputed, version).filter(|_| self.settings.is_exact())
     }
 
     fn step(&self, ours: &mut Ours<'_>, planned: &Planned, linux: Outcome) -> Result<Outcome, String> {
@@ -241,12 +241,13 @@ impl Run<'_> {
         self.checks += 1;
         let sums = is_last || self.checks.is_multiple_of(self.settings.sum_every);
         for &process in alive {
-            self.lines[process] = (linux.maps(process)?, ours.maps(process)?);
-            let (lines, our_lines) = &self.lines[process];
-            let (lines, our_lines) = (maps::joined(lines.iter().copied()), maps::joined(our_lines.iter().copied()));
+            let mapped = (linux.maps(process)?, ours.maps(process)?);
+            let (lines, our_lines) = (maps::joined(&mapped.0), maps::joined(&mapped.1));
             if let Some(wrong) = maps::difference(&lines, &our_lines, &mut self.identities) {
-                return Err(What::Differs(format!("process {process}: {wrong}")));
+                let wrong = What::Differs(format!("process {process}: {wrong}"));
+                return Err(self.known_last(linux.version()).map_or(wrong, What::Meant));
             }
+            self.lines[process] = mapped;
             self.stats.pages += maps::pages(&lines);
             if sums {
                 self.sums(linux, ours, process, &lines)?;
@@ -256,16 +257,13 @@ impl Run<'_> {
     }
 
     fn sums(&mut self, linux: &mut Linux, ours: &mut Ours<'_>, process: usize, lines: &[Line]) -> Result<(), What> {
-        let (theirs, ours) = (linux.sums(process, lines)?, ours.sums(process, lines)?);
+        let (theirs, our_sums) = (linux.sums(process, lines)?, ours.sums(process, lines)?);
         self.stats.sums += theirs.len() as u64;
         let pages = lines.iter().flat_map(|line| (line.start..line.end).step_by(PAGE as usize));
-        let all = pages.zip(theirs.iter().zip(&ours));
-        let Some((address, (theirs, ours))) = all.into_iter().find(|(_, (theirs, ours))| theirs != ours) else {
-            return Ok(());
-        };
-        let (theirs, ours) = (sum::describe(*theirs), sum::describe(*ours));
-        let page = arena::name(address);
-        Err(What::Differs(format!("process {process}: page {page} shows {theirs} in Linux, {ours} in Vellum")))
+        match pages.zip(theirs.iter().zip(&our_sums)).find(|(_, (theirs, ours))| theirs != ours) {
+            Some((page, _)) => Err(What::Differs(words(linux, ours, process, page)?)),
+            None => Ok(()),
+        }
     }
 
     /// Compares what has come of the files.
@@ -287,9 +285,23 @@ impl Run<'_> {
     }
 }
 
+/// How the words of a page differ, whose sums do.
+fn words(linux: &mut Linux, ours: &mut Ours<'_>, process: usize, page: u64) -> Result<String, What> {
+    let loads = (page..page + PAGE).step_by(8).map(|address| (process, Call::Load { address }, 0));
+    let theirs = linux.run(&loads.clone().collect::<Vec<_>>())?;
+    for ((_, call, _), theirs) in loads.zip(theirs) {
+        let ours = ours.call(process, &call, 0, None)?;
+        if theirs != ours {
+            return Ok(format!("process {process}: {call} is {theirs} in Linux, {ours} in Vellum"));
+        }
+    }
+    Ok(format!("process {process}: the contents of {} differed", arena::name(page)))
+}
+
 /// What is wrong between operations.
 enum What {
     Linux(io::Error),
+    Meant(usize),
     Differs(String),
 }
 
@@ -297,6 +309,7 @@ impl What {
     fn at(self, op: usize) -> Wrong {
         match self {
             What::Linux(error) => Wrong::Linux(error),
+            What::Meant(known) => Wrong::Meant(known),
             What::Differs(wrong) => Wrong::Differs(op, wrong),
         }
     }

@@ -35,12 +35,13 @@ pub struct Difference {
     pub reason: &'static str,
     /// The version of Linux from which on there is no difference any more.
     pub until: Option<Version>,
-    /// Which results are this difference. A sequence ends there, since both sides are not in the same state then.
-    matches: fn(&Disputed<'_>) -> bool,
+    /// Which results are this difference, or equal results after which the mappings differ: a sequence ends there, since both sides are not in the same state then. `None`
+    /// where sequences steer clear of it, or what it is about is not compared.
+    matches: Option<fn(&Disputed<'_>) -> bool>,
 }
 
 /// All of them.
-pub const DIFFERENCES: [Difference; 4] = [
+pub const DIFFERENCES: [Difference; 8] = [
     Difference {
         id: "joined-neighbours",
         linux: "neighbours of equal attributes are one mapping if their private pages have the same origin; mremap wants \
@@ -48,15 +49,16 @@ pub const DIFFERENCES: [Difference; 4] = [
         vellum: "neighbours are one mapping by attributes, and by how far they have been moved",
         reason: "what is one mapping depends on how each side keeps pages, and shows in nothing else",
         until: None,
-        matches: |disputed| match *disputed.call {
+        matches: Some(|disputed| match *disputed.call {
             Call::Remap { address, length, new_length, flags, .. } => {
                 let end = address.saturating_add(length);
                 let count = |lines: &[Line]| lines.iter().filter(|line| line.start < end && line.end > address).count();
                 let may_be_several = length == new_length && flags & MREMAP_FIXED != 0;
-                !may_be_several && count(disputed.linux_lines) != count(disputed.our_lines)
+                let differs = disputed.linux != disputed.ours && !may_be_several;
+                differs && count(disputed.linux_lines) != count(disputed.our_lines)
             }
             _ => false,
-        },
+        }),
     },
     Difference {
         id: "memory-growth",
@@ -64,11 +66,11 @@ pub const DIFFERENCES: [Difference; 4] = [
         vellum: "shared memory is as long as it was made, or shorter: EINVAL",
         reason: "the core has no call that makes shared memory longer",
         until: None,
-        matches: |disputed| {
+        matches: Some(|disputed| {
             matches!(disputed.call, Call::Truncate { file: 0, .. })
                 && disputed.linux == Outcome::Value(0)
                 && disputed.ours == Outcome::Error(EINVAL)
-        },
+        }),
     },
     Difference {
         id: "last-addresses",
@@ -76,13 +78,52 @@ pub const DIFFERENCES: [Difference; 4] = [
         vellum: "ENOMEM, as for any range that leaves the address space",
         reason: "an accident of how Linux tells addresses from errors; both fail",
         until: None,
-        matches: |disputed| match *disputed.call {
+        matches: Some(|disputed| match *disputed.call {
             Call::Map { address, .. } => {
                 disputed.linux == Outcome::Error(address.wrapping_neg() as i32)
                     && disputed.ours == Outcome::Error(ENOMEM)
             }
             _ => false,
-        },
+        }),
+    },
+    Difference {
+        id: "half-done-moves",
+        linux: "mremap with MREMAP_FIXED unmaps the new place before it finds that it must fail: the old length is 0 and \
+                the old mapping was there, or so large that the range wraps around",
+        vellum: "a call that fails changes nothing; old length 0 onto itself is no mistake",
+        reason: "an accident of the order in which Linux does things",
+        until: None,
+        matches: Some(|disputed| match *disputed.call {
+            Call::Remap { length, flags, .. } => {
+                let passes_checks = length == 0 || length > 1 << 46;
+                flags & MREMAP_FIXED != 0 && passes_checks && matches!(disputed.linux, Outcome::Error(EFAULT | EINVAL))
+            }
+            _ => false,
+        }),
+    },
+    Difference {
+        id: "places",
+        linux: "the highest place that is free, for a mapping that may go anywhere",
+        vellum: "the lowest one in the CPU's own part of the addresses, from where it has mapped last",
+        reason: "CPUs that map at once do not meet; a mapping is brought to where Linux puts it",
+        until: None,
+        matches: None,
+    },
+    Difference {
+        id: "residency",
+        linux: "mincore shows pages that were read ahead, or faulted in beside the one asked for",
+        vellum: "mincore shows pages that were asked for, and are not in swap",
+        reason: "what is in memory is each side's own affair",
+        until: None,
+        matches: None,
+    },
+    Difference {
+        id: "behind-the-end",
+        linux: "what is stored behind the end of a file, in its last page, is cleared whenever the page is written",
+        vellum: "it is cleared when the file is cut or grows, and lost when the page is reclaimed",
+        reason: "it belongs to nothing, and a page may be written at any time; where that happens files end with a page",
+        until: None,
+        matches: None,
     },
     Difference {
         id: "several-moved",
@@ -90,17 +131,18 @@ pub const DIFFERENCES: [Difference; 4] = [
         vellum: "several are moved at once, if the length stays the same",
         reason: "as Linux 6.17 and later",
         until: Some((6, 17)),
-        matches: |disputed| {
+        matches: Some(|disputed| {
             matches!(disputed.call, Call::Remap { .. })
                 && disputed.linux == Outcome::Error(EFAULT)
                 && matches!(disputed.ours, Outcome::Value(_))
-        },
+        }),
     },
 ];
 
 /// The place in [`DIFFERENCES`] of what is disputed, on a Linux of this version.
 pub fn known(disputed: &Disputed<'_>, version: Version) -> Option<usize> {
-    DIFFERENCES
-        .iter()
-        .position(|difference| difference.until.is_none_or(|until| version < until) && (difference.matches)(disputed))
+    DIFFERENCES.iter().position(|difference| {
+        difference.until.is_none_or(|until| version < until)
+            && difference.matches.is_some_and(|matches| matches(disputed))
+    })
 }

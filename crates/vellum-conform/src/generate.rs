@@ -303,11 +303,19 @@ impl Generator {
     fn advice(&mut self) -> u64 {
         let advice = self.pick(&ADVICE);
         // What was given up is there still, or is not, as it happens to be needed.
-        if self.recipe.has_pressure && advice == MADV_FREE { MADV_DONTNEED } else { advice }
+        match advice {
+            MADV_FREE if self.recipe.has_pressure => MADV_DONTNEED,
+            // What is stored behind the end of a file would be lost.
+            MADV_PAGEOUT if !self.recipe.has_pressure => MADV_COLD,
+            _ => advice,
+        }
     }
 
     fn sync(&mut self) -> u64 {
-        self.pick(&[0, MS_ASYNC, MS_ASYNC, MS_SYNC, MS_INVALIDATE, MS_SYNC | MS_INVALIDATE, MS_SYNC | MS_ASYNC, 8])
+        let flags =
+            self.pick(&[0, MS_ASYNC, MS_ASYNC, MS_SYNC, MS_INVALIDATE, MS_SYNC | MS_INVALIDATE, MS_SYNC | MS_ASYNC, 8]);
+        // What is stored behind the end of a file would be cleared in Linux alone.
+        if self.recipe.has_pressure { flags } else { flags & !MS_SYNC }
     }
 
     fn brk(&mut self) -> Call {

@@ -69,12 +69,12 @@ impl Identities {
 }
 
 /// Joins neighbours that are alike.
-pub fn joined(lines: impl IntoIterator<Item = Line>) -> Vec<Line> {
+pub fn joined(lines: &[Line]) -> Vec<Line> {
     let mut joined: Vec<Line> = Vec::new();
     for line in lines {
         match joined.last_mut() {
-            Some(last) if continues(last, &line) => last.end = line.end,
-            _ => joined.push(line),
+            Some(last) if continues(last, line) => last.end = line.end,
+            _ => joined.push(*line),
         }
     }
     joined
@@ -119,13 +119,13 @@ mod tests {
     #[test]
     fn neighbours_are_joined_if_they_are_alike() {
         let next = Line { start: 0x2000, end: 0x4000, ..LINE };
-        assert_eq!(joined([LINE, next]), [Line { end: 0x4000, ..LINE }]);
-        assert_eq!(joined([LINE, Line { prot: 1, ..next }]).len(), 2);
-        assert_eq!(joined([LINE, Line { start: 0x3000, ..next }]).len(), 2);
+        assert_eq!(joined(&[LINE, next]), [Line { end: 0x4000, ..LINE }]);
+        assert_eq!(joined(&[LINE, Line { prot: 1, ..next }]).len(), 2);
+        assert_eq!(joined(&[LINE, Line { start: 0x3000, ..next }]).len(), 2);
         let file = Line { shown: Shown::File(1), offset: 0x1000, ..LINE };
         let goes_on = Line { shown: Shown::File(1), offset: 0x2000, ..next };
-        assert_eq!(joined([file, goes_on]), [Line { end: 0x4000, ..file }]);
-        assert_eq!(joined([file, Line { offset: 0x1000, ..goes_on }]).len(), 2);
+        assert_eq!(joined(&[file, goes_on]), [Line { end: 0x4000, ..file }]);
+        assert_eq!(joined(&[file, Line { offset: 0x1000, ..goes_on }]).len(), 2);
     }
 
     #[test]

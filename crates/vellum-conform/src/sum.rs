@@ -17,16 +17,3 @@ pub fn of_page(mut load: impl FnMut(u64) -> Result<u64, u32>) -> u64 {
     }
     sum | CONTENTS
 }
-
-/// What a sum says, if it is no contents.
-fn signal(sum: u64) -> Option<u32> {
-    (sum & CONTENTS == 0).then_some(sum as u32)
-}
-
-/// A sum in words.
-pub fn describe(sum: u64) -> String {
-    match signal(sum) {
-        Some(signal) => format!("signal {} (code {})", signal & 0xffff, signal >> 16),
-        None => format!("contents with sum {sum:x}"),
-    }
-}
