@@ -69,7 +69,8 @@ pub enum Error {
 }
 
 impl Error {
-    /// The number Linux would return, positive.
+    /// A number of Linux's for this kind of mistake, positive. Linux says more or less the same mistake in other numbers
+    /// from call to call; the crate `vellum-linux` knows which.
     pub fn errno(self) -> i32 {
         match self {
             Error::Unaligned { .. } | Error::ZeroLength { .. } | Error::Invalid { .. } => 22,

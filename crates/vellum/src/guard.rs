@@ -292,8 +292,8 @@ guards! {
     PlacesTogether,
     /// A move leaves behind what is being cut off. (F11)
     CutLeftBehind,
-    /// Fork leaves behind what is being cut off. (F11)
-    CutNotInherited,
+    /// Truncation comes to a space before it comes to those that were forked from it. (F11)
+    ParentsCutFirst,
     /// Write-back makes clean what it had to wait for, too. (B7)
     BusyMadeClean,
     /// Write-back writes no page that has left its file. (F11)

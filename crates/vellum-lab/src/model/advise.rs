@@ -50,6 +50,28 @@ impl Model {
         Ok(())
     }
 
+    /// As [`Model::advise`], but what is mapped takes it, around holes, up to the first area which it does not fit; what
+    /// populates goes to the first page that cannot be had.
+    ///
+    /// # Errors
+    /// Those of Linux's `madvise`: a hole is said only if nothing else is wrong.
+    pub fn advise_partly(&mut self, space: SpaceId, start: u64, length: u64, advice: Advice) -> Result<(), Error> {
+        let whole = self.advise(space, start, length, advice);
+        let hole = match whole {
+            Err(Error::NotMapped { address }) => address,
+            Err(Error::Invalid { .. }) => start,
+            other => return other,
+        };
+        let end = self.end_of(start, length)?;
+        if matches!(advice, Advice::PopulateRead | Advice::PopulateWrite) {
+            return if hole > start { self.advise(space, start, hole - start, advice).and(whole) } else { whole };
+        }
+        for area in self.space(space).areas.within(start, end) {
+            self.advise(space, area.start, area.end - area.start, advice)?;
+        }
+        whole
+    }
+
     fn drop_contents(&mut self, space: SpaceId, start: u64, end: u64) {
         if self.quirk != Some(Quirk::KeepOnDontNeed) {
             let (first, last) = (self.limits.page(start), self.limits.page(end));

@@ -260,6 +260,21 @@ impl Model {
         Ok(())
     }
 
+    /// As [`Model::protect`], but what lies before the first hole, or before the first part which does not allow those
+    /// rights, has them also if that is an error.
+    ///
+    /// # Errors
+    /// Those of Linux's `mprotect`.
+    pub fn protect_partly(&mut self, space: SpaceId, start: u64, length: u64, prot: Prot) -> Result<(), Error> {
+        let result = self.protect(space, start, length, prot);
+        if let Err(Error::NotMapped { address } | Error::AccessDenied { address }) = result
+            && address > start
+        {
+            self.space_mut(space).areas.update(start, address, |attributes| attributes.prot = prot);
+        }
+        result
+    }
+
     /// Checks the areas of a range one after the other, up to the first hole.
     pub(super) fn check_each(
         &self,

@@ -131,6 +131,16 @@ fn ranges(low: u16) -> Vec<Scenario> {
         scenario("unmap the middle", &stored, Unmap { cpu: 0, space: 0, at: SECOND, length: Pages(2) }),
         scenario("unmap all", &stored, Unmap { cpu: 0, space: 0, at: FIRST, length: Rest }),
         scenario("protect the middle", &stored, protect(SECOND)),
+        scenario(
+            "protect up to a hole",
+            &stored,
+            ProtectPartly { cpu: 0, space: 0, at: SECOND, length: Pages(8), rights: ReadOnly },
+        ),
+        scenario(
+            "advise around a hole",
+            &[&stored[..], &[Unmap { cpu: 0, space: 0, at: Mapped { area: 0, page: 2 }, length: Pages(1) }]].concat(),
+            AdvisePartly { cpu: 0, space: 0, at: SECOND, length: Pages(3), advice: DontFork },
+        ),
         scenario("advise against fork", &stored, advise(DontFork, Pages(2))),
         scenario("advise to wipe", &stored, advise(WipeOnFork, Pages(2))),
         scenario("advise an order", &stored, advise(Sequential, Pages(1))),
@@ -151,10 +161,17 @@ fn ranges(low: u16) -> Vec<Scenario> {
 
 fn moves(low: u16, high: u16) -> Vec<Scenario> {
     let (stored, mapped) = (stored(low), [map(low, 6, |_| {})]);
+    // Several runs, two holes, and a page in most of them.
+    let mut several = checkered(low);
+    several.extend([0, 1, 2, 4].map(|area| store(Mapped { area, page: 0 })));
+    several.push(map(low + 10, 3, what(SharedZero)));
+    several.push(Unmap { cpu: 0, space: 0, at: Pool(low + 4), length: Pages(1) });
     vec![
         scenario("move", &stored, remap(3, 3, MoveTo(Pool(high)), false)),
         scenario("move and grow", &stored, remap(2, 4, MoveTo(Pool(high)), false)),
         scenario("move and shrink", &stored, remap(4, 2, MoveTo(Pool(high)), false)),
+        scenario("move several", &several, remap(12, 12, MoveTo(Pool(high)), false)),
+        scenario("move several and keep", &several, remap(12, 12, MoveTo(Pool(high)), true)),
         scenario("move and keep", &stored, remap(3, 3, MoveTo(Pool(high)), true)),
         scenario("move somewhere", &stored, remap(2, 9, Wander, false)),
         scenario("grow in place", &mapped, remap(5, 7, Stay, false)),

@@ -1,6 +1,6 @@
 //! F11, of an entry that is nobody's yet: truncation looks at a child that fork is making, and has nothing to take there
-//! yet; then fork copies an entry from the parent, a private copy here, and then truncation takes the parent's. Hence fork
-//! leaves behind what is being cut off.
+//! yet; then fork copies an entry from the parent, a private copy here, and then truncation takes the parent's. Hence
+//! truncation comes to parents first: what is copied before is found in the child.
 
 use vellum_lab::explore::Bound;
 use vellum_lab::scenario::{Process, Prot, Scenario, X, actor};
@@ -11,7 +11,7 @@ const CHILD: usize = 0;
 pub(crate) static SCENARIO: Scenario = Scenario {
     id: "F11F",
     title: "a child of fork keeps a page that was truncated",
-    guards: &[Guard::CutNotInherited],
+    guards: &[Guard::ParentsCutFirst],
     invariants: &["I-GONE", "I-LOST", "I-RMAP"],
     bound: Bound { preemptions: 1, surprises: 1 },
     start: |cpu| {

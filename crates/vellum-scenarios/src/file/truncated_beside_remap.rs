@@ -1,5 +1,5 @@
-//! F11, of an entry on the move: truncation looks which mappings there are of the file, and before it comes to one, its
-//! pages move to a new place, which truncation passes by. Hence a move leaves behind what is being cut off.
+//! F11, of an entry on the move: truncation goes through the places where the file is shown, and before it comes to one, its
+//! pages move to a place that truncation has passed by. Hence a move leaves behind what is being cut off.
 
 use vellum_lab::explore::Bound;
 use vellum_lab::scenario::{Prot, Scenario, X, Z, actor};
@@ -12,12 +12,12 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     invariants: &["I-GONE", "I-LOST", "I-RMAP"],
     bound: Bound { preemptions: 1, surprises: 1 },
     start: |cpu| {
-        cpu.map_file(X, 1, Prot::ReadWrite, 0);
-        cpu.load(X);
+        cpu.map_file(Z, 1, Prot::ReadWrite, 0);
+        cpu.load(Z);
     },
     actors: &[
         actor("mremap", |cpu| {
-            cpu.remap(X, 1, Z);
+            cpu.remap(Z, 1, X);
         }),
         actor("ftruncate", |cpu| {
             // The move's flush is not to interrupt it: less to search.
@@ -25,6 +25,6 @@ pub(crate) static SCENARIO: Scenario = Scenario {
             cpu.truncate(0);
         }),
     ],
-    end: |cpu| cpu.expect_if_done(cpu.load(Z).is_none(), "I-GONE", "a load beyond the end of the file"),
+    end: |cpu| cpu.expect_if_done(cpu.load(X).is_none(), "I-GONE", "a load beyond the end of the file"),
     ..Scenario::DEFAULT
 };

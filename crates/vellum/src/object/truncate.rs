@@ -8,13 +8,14 @@
 //! The length changes first, so that nobody adds a page behind it any more (who did so meanwhile sees that afterwards,
 //! and takes it back). Then it is said from where on the object is being cut. From then on nobody brings an entry of what
 //! lies there to another place who finds that out with the lock of the leaf that he changes: a fault shows nothing from
-//! there on, though the cache has it still (F14), and a move and a fork leave behind what they find from there on (F11).
+//! there on, though the cache has it still (F14), and a move leaves behind what it finds from there on (F11).
 //! Then entries go, then pages leave the cache. A fault that comes to its leaf's lock later finds the page without an
 //! object, and looks again (F11); so does one that has copied the page for a private mapping (F12).
 //!
-//! One pass over the places finds every entry. Who did not find out that the object is being cut had the locks of the
-//! leaves that he changes before that was said, so that their classes were on the chain by then; and who looks there
-//! waits for the lock.
+//! One pass over the places finds every entry, with the core left after each leaf. A mover who did not find out that the
+//! object is being cut had the locks of the leaves that he changes before that was said, so that their classes were on the
+//! chain by then; and who looks there waits for the lock. Fork asks nothing: it copies to a space that is younger, to which
+//! the pass comes later.
 
 use super::page::{release, wait};
 use super::{Inner, Source};
@@ -139,11 +140,12 @@ fn unmap_from<M: Machine>(vm: &Vm<M>, inner: &Inner<M>, first: u64) {
     }
 }
 
-/// A space by its identity, and a difference between addresses and offsets there.
+/// A space by its age, which is its identity, and a difference between addresses and offsets there.
 type Place = (u64, u64);
 
-/// The place behind `last`, in their order, where the object is shown, and a handle of its space; none if that has come to
-/// its end, and nobody runs in it. Places that come meanwhile show nothing of what is being cut off.
+/// The place behind `last` where the object is shown, and a handle of its space; none if that has come to its end, and
+/// nobody runs in it. By age, parents first: what fork copies before truncation comes to the parent, it finds in the child
+/// (F11). A place that comes meanwhile in a space it has passed shows nothing of what is being cut off.
 fn next_place<'vm, M: Machine>(
     vm: &'vm Vm<M>,
     inner: &Inner<M>,
@@ -155,7 +157,8 @@ fn next_place<'vm, M: Machine>(
         if let Some(space) = class.space {
             // SAFETY: the class was found in this section, see `rmap::walk`.
             let space = unsafe { space.as_ref() };
-            let place = (space.id(), class.delta);
+            let age = if M::guard(Guard::ParentsCutFirst) { space.id() } else { u64::MAX - space.id() };
+            let place = (age, class.delta);
             if Some(place) > last && next.is_none_or(|(next, _)| place < next) {
                 next = Some((place, space));
             }

@@ -233,8 +233,6 @@ impl<M: Machine> Fork<'_, M> {
                 result = if all {
                     self.pages::<true>(cx, &locked, &target, slot, end, &mut copied)
                 } else {
-                    let here = address + ((slot as u64) << M::Arch::PAGE_SHIFT);
-                    let end = slot + uncut(cx, class, here, end - slot);
                     self.pages::<false>(cx, &locked, &target, slot, end, &mut copied)
                 };
             }
@@ -323,18 +321,6 @@ impl<M: Machine> Fork<'_, M> {
         }
         Ok(())
     }
-}
-
-/// How many of `pages` pages from `address` on, mapped with `class`, are not being cut off their object. The locks of the
-/// parent's leaf and the child's are held, whose slots have their classes: truncation comes to both later, or is found
-/// out here (F11).
-fn uncut<M: Machine>(cx: &Cx<'_, M>, class: ClassId, address: u64, pages: usize) -> usize {
-    let attributes = cx.attributes(class);
-    let Some(object) = attributes.object.filter(|_| M::guard(Guard::CutNotInherited)) else { return pages };
-    // SAFETY: the slots of the locked leaf have the class, which has a reference to its object.
-    let object = unsafe { object.as_ref() };
-    let first = (address >> M::Arch::PAGE_SHIFT).wrapping_sub(attributes.delta);
-    object.uncut(first, pages as u64) as usize
 }
 
 /// The last slot of a table of `level` that is not the root.

@@ -122,12 +122,18 @@ impl Generator {
             225..285 => self.on_range(|at, length, _| Op::Unmap { cpu, space, at, length }),
             285..355 => self.on_range(|at, length, random| {
                 let rights = rights(random);
-                Op::Protect { cpu, space, at, length, rights }
+                match random.percent(70) {
+                    true => Op::Protect { cpu, space, at, length, rights },
+                    false => Op::ProtectPartly { cpu, space, at, length, rights },
+                }
             }),
             355..430 => self.remap(cpu, space),
             430..510 => self.on_range(|at, length, random| {
                 let advice = random.pick(&ADVICE);
-                Op::Advise { cpu, space, at, length, advice }
+                match random.percent(70) {
+                    true => Op::Advise { cpu, space, at, length, advice },
+                    false => Op::AdvisePartly { cpu, space, at, length, advice },
+                }
             }),
             510..525 => self.on_range(|at, length, random| {
                 let access = random.pick(&[Access::Read, Access::Write, Access::Execute]);

@@ -140,8 +140,10 @@ pub enum Op {
     Map { cpu: u8, space: u8, at: Spot, length: Length, put: Put, rights: Rights, most: Rights, what: What, how: How },
     Unmap { cpu: u8, space: u8, at: Spot, length: Length },
     Protect { cpu: u8, space: u8, at: Spot, length: Length, rights: Rights },
+    ProtectPartly { cpu: u8, space: u8, at: Spot, length: Length, rights: Rights },
     Remap { cpu: u8, space: u8, at: Spot, length: Length, new_length: Length, goal: Goal, keep_old: bool },
     Advise { cpu: u8, space: u8, at: Spot, length: Length, advice: Advice },
+    AdvisePartly { cpu: u8, space: u8, at: Spot, length: Length, advice: Advice },
     PopulateRange { cpu: u8, space: u8, at: Spot, length: Length, access: Access },
     Store { cpu: u8, space: u8, at: Spot, offset: u16, bytes: u16 },
     Load { cpu: u8, space: u8, at: Spot, offset: u16, bytes: u16 },
@@ -182,8 +184,10 @@ impl Op {
             | Op::Map { cpu, .. }
             | Op::Unmap { cpu, .. }
             | Op::Protect { cpu, .. }
+            | Op::ProtectPartly { cpu, .. }
             | Op::Remap { cpu, .. }
             | Op::Advise { cpu, .. }
+            | Op::AdvisePartly { cpu, .. }
             | Op::PopulateRange { cpu, .. }
             | Op::Store { cpu, .. }
             | Op::Load { cpu, .. }
@@ -213,8 +217,10 @@ impl Op {
             | Op::Map { space, .. }
             | Op::Unmap { space, .. }
             | Op::Protect { space, .. }
+            | Op::ProtectPartly { space, .. }
             | Op::Remap { space, .. }
             | Op::Advise { space, .. }
+            | Op::AdvisePartly { space, .. }
             | Op::PopulateRange { space, .. }
             | Op::Store { space, .. }
             | Op::Load { space, .. }
@@ -238,8 +244,10 @@ impl Op {
             Op::Map { at, .. }
             | Op::Unmap { at, .. }
             | Op::Protect { at, .. }
+            | Op::ProtectPartly { at, .. }
             | Op::Remap { at, .. }
             | Op::Advise { at, .. }
+            | Op::AdvisePartly { at, .. }
             | Op::PopulateRange { at, .. }
             | Op::Store { at, .. }
             | Op::Load { at, .. }
@@ -263,7 +271,9 @@ impl Op {
             Op::Map { length, .. }
             | Op::Unmap { length, .. }
             | Op::Protect { length, .. }
+            | Op::ProtectPartly { length, .. }
             | Op::Advise { length, .. }
+            | Op::AdvisePartly { length, .. }
             | Op::PopulateRange { length, .. }
             | Op::MovePages { length, .. }
             | Op::SetPolicy { length, .. } => vec![length],

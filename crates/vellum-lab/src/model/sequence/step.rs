@@ -49,6 +49,13 @@ impl<'h, A: Arch> World<'h, A> {
                     (core, move |model, space| model_of(model).protect(space, start, length, prot))
                 })
             }
+            Op::ProtectPartly { cpu, space, at, length, rights } => {
+                let prot = rights.prot();
+                self.on_range(cpu, space, at, length, |pair, start, length| {
+                    let core = pair.core.protect_partly(start, length, prot);
+                    (core, move |model, space| model_of(model).protect_partly(space, start, length, prot))
+                })
+            }
             Op::Remap { cpu, space, at, length, new_length, goal, keep_old } => {
                 let index = self.space_index(space);
                 let old = self.address(index, at);
@@ -63,6 +70,7 @@ impl<'h, A: Arch> World<'h, A> {
                 self.remap(cpu, space, &RemapRequest { old, old_length, new_length, place, keep_old })
             }
             Op::Advise { cpu, space, at, length, advice } => self.advise(cpu, space, at, length, advice),
+            Op::AdvisePartly { cpu, space, at, length, advice } => self.advise_partly(cpu, space, at, length, advice),
             Op::PopulateRange { cpu, space, at, length, access } => {
                 if self.is_long(space, at, length) {
                     return Ok(());
@@ -211,6 +219,16 @@ impl<'h, A: Arch> World<'h, A> {
         self.on_range(cpu, space, at, length, |pair, start, length| {
             let core = pair.core.advise(start, length, advice);
             (core, move |model, space| model_of(model).advise(space, start, length, advice))
+        })
+    }
+
+    fn advise_partly(&mut self, cpu: u8, space: u8, at: Spot, length: Length, advice: Advice) -> Result<(), Wrong> {
+        if matches!(advice, Advice::PopulateRead | Advice::PopulateWrite) && self.is_long(space, at, length) {
+            return Ok(());
+        }
+        self.on_range(cpu, space, at, length, |pair, start, length| {
+            let core = pair.core.advise_partly(start, length, advice);
+            (core, move |model, space| model_of(model).advise_partly(space, start, length, advice))
         })
     }
 

@@ -139,13 +139,16 @@ fn run_stages<A: Arch>(
 /// What operation may leave behind when it fails.
 fn leaves(op: &Op) -> (bool, bool, bool) {
     let populates = match op {
-        Op::Advise { advice, .. } => matches!(advice, Advice::PopulateRead | Advice::PopulateWrite),
+        Op::Advise { advice, .. } | Op::AdvisePartly { advice, .. } => {
+            matches!(advice, Advice::PopulateRead | Advice::PopulateWrite)
+        }
         Op::PopulateRange { .. } => true,
         _ => false,
     };
     let is_access =
         matches!(op, Op::Store { .. } | Op::Load { .. } | Op::CopyOut { .. } | Op::CopyIn { .. } | Op::Fetch { .. });
-    let reads = matches!(op, Op::Advise { advice: Advice::WillNeed, .. });
+    let reads =
+        matches!(op, Op::Advise { advice: Advice::WillNeed, .. } | Op::AdvisePartly { advice: Advice::WillNeed, .. });
     (populates, is_access || populates, is_access || populates || reads)
 }
 
