@@ -132,7 +132,8 @@ fn a_store_is_lost() {
 fn a_mapping_replaces_what_it_must_not() {
     is_found(|ours, who, chosen| match *who.1 {
         Call::Map { address, length, prot, flags, file, offset } if flags & MAP_FIXED_NOREPLACE != 0 => {
-            instead(ours, who, Call::Map { address, length, prot, flags: flags | MAP_FIXED, file, offset }, chosen)
+            let flags = flags & !MAP_FIXED_NOREPLACE | MAP_FIXED;
+            instead(ours, who, Call::Map { address, length, prot, flags, file, offset }, chosen)
         }
         _ => None,
     });
