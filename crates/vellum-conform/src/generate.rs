@@ -121,7 +121,9 @@ impl Generator {
             610..655 => Call::Fork,
             655..665 => Call::Exit,
             665..673 => self.on_range(|address, length, this| Call::Sync { address, length, flags: this.sync() }),
-            673..860 => self.store(),
+            673..820 => Call::Store { address: self.word(), value: self.value() },
+            820..850 => Call::Read { address: self.word(), value: self.value() },
+            850..885 => Call::Write { address: self.word() },
             _ => Call::Load { address: self.word() },
         }
     }
@@ -362,9 +364,10 @@ impl Generator {
         }
     }
 
-    fn store(&mut self) -> Call {
+    /// A value that no other store has.
+    fn value(&mut self) -> u64 {
         self.stores += 1;
-        Call::Store { address: self.word(), value: self.stores << 32 | 0xa5a5 }
+        self.stores << 32 | 0xa5a5
     }
 }
 

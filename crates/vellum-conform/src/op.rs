@@ -27,24 +27,74 @@ pub struct Op {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum Call {
-    Map { address: u64, length: u64, prot: u64, flags: u64, file: i32, offset: u64 },
-    Unmap { address: u64, length: u64 },
-    Protect { address: u64, length: u64, prot: u64 },
-    Remap { address: u64, length: u64, new_length: u64, flags: u64, new_address: u64 },
-    Advise { address: u64, length: u64, advice: u64 },
-    Brk { end: u64 },
-    Residency { address: u64, length: u64 },
-    Sync { address: u64, length: u64, flags: u64 },
-    Load { address: u64 },
-    Store { address: u64, value: u64 },
+    Map {
+        address: u64,
+        length: u64,
+        prot: u64,
+        flags: u64,
+        file: i32,
+        offset: u64,
+    },
+    Unmap {
+        address: u64,
+        length: u64,
+    },
+    Protect {
+        address: u64,
+        length: u64,
+        prot: u64,
+    },
+    Remap {
+        address: u64,
+        length: u64,
+        new_length: u64,
+        flags: u64,
+        new_address: u64,
+    },
+    Advise {
+        address: u64,
+        length: u64,
+        advice: u64,
+    },
+    Brk {
+        end: u64,
+    },
+    Residency {
+        address: u64,
+        length: u64,
+    },
+    Sync {
+        address: u64,
+        length: u64,
+        flags: u64,
+    },
+    Load {
+        address: u64,
+    },
+    Store {
+        address: u64,
+        value: u64,
+    },
+    /// The kernel stores a word: what `read` does with a buffer.
+    Read {
+        address: u64,
+        value: u64,
+    },
+    /// The kernel loads a word: what `write` does with a buffer. Its result is the word.
+    Write {
+        address: u64,
+    },
     Fork,
     Exit,
-    Truncate { file: i32, length: u64 },
+    Truncate {
+        file: i32,
+        length: u64,
+    },
 }
 
 impl Call {
     /// Kinds of calls, in the order in which reports name them.
-    pub const KINDS: [&str; 13] = [
+    pub const KINDS: [&str; 15] = [
         "mmap",
         "munmap",
         "mprotect",
@@ -58,6 +108,8 @@ impl Call {
         "load",
         "store",
         "msync",
+        "read",
+        "write",
     ];
 
     /// Which of [`Call::KINDS`] it is.
@@ -76,6 +128,8 @@ impl Call {
             Call::Load { .. } => 10,
             Call::Store { .. } => 11,
             Call::Sync { .. } => 12,
+            Call::Read { .. } => 13,
+            Call::Write { .. } => 14,
         }
     }
 
@@ -101,7 +155,10 @@ impl Call {
                 arena::is_harmless(address, length.max(1))
                     && (!goes || new_length == 0 || arena::is_harmless(new_address, new_length))
             }
-            Call::Load { address } | Call::Store { address, .. } => arena::is_harmless(address, 8),
+            Call::Load { address }
+            | Call::Store { address, .. }
+            | Call::Read { address, .. }
+            | Call::Write { address } => arena::is_harmless(address, 8),
             Call::Brk { .. } | Call::Fork | Call::Exit | Call::Truncate { .. } => true,
         }
     }
@@ -142,6 +199,8 @@ impl fmt::Display for Call {
             }
             Call::Load { address } => write!(f, "load({})", at(address)),
             Call::Store { address, value } => write!(f, "store({}, {value:#x})", at(address)),
+            Call::Read { address, value } => write!(f, "read({}) of {value:#x}", at(address)),
+            Call::Write { address } => write!(f, "write({})", at(address)),
             Call::Fork => f.write_str("fork()"),
             Call::Exit => f.write_str("exit()"),
             Call::Truncate { file, length } => write!(f, "ftruncate({}, {length:#x})", file_name(file)),

@@ -102,6 +102,12 @@ fn simpler_calls(call: Call) -> Vec<Call> {
         Call::Store { address, .. } => {
             vec![Call::Store { address, value: 1 }, Call::Store { address: address & !(PAGE - 1), value: 1 }]
         }
+        Call::Read { address, value } => vec![
+            Call::Read { address: address & !(PAGE - 1), value: 1 },
+            Call::Read { address, value: 1 },
+            Call::Store { address, value },
+        ],
+        Call::Write { address } => vec![Call::Write { address: address & !(PAGE - 1) }, Call::Load { address }],
         Call::Brk { .. } | Call::Truncate { .. } | Call::Fork | Call::Exit => Vec::new(),
     }
 }

@@ -19,6 +19,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd};
 use std::os::unix::fs::FileExt;
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 /// Seconds after which a process that does not answer is given up.
@@ -32,6 +33,8 @@ pub struct Linux {
     /// The process from which those of sequences are forked.
     ancestor: libc::pid_t,
     files: Vec<OpenFile>,
+    /// A file of one word.
+    word: File,
     version: Version,
     sequences: u32,
     is_running: bool,
@@ -54,6 +57,7 @@ impl Linux {
     pub fn start() -> Result<Linux, String> {
         let say = |error: io::Error| format!("this Linux cannot run sequences: {error}");
         let files = (0..FILES.len()).map(OpenFile::open).collect::<io::Result<Vec<_>>>().map_err(say)?;
+        let word = memory().map_err(say)?;
         let shared = Shared::map().map_err(say)?;
         // SAFETY: the child calls nothing but the system.
         let ancestor = match unsafe { raw::call(libc::SYS_fork as u64, [0; 6]) } as i64 {
@@ -61,7 +65,7 @@ impl Linux {
             error @ ..0 => return Err(say(io::Error::from_raw_os_error(-error as i32))),
             pid => pid as libc::pid_t,
         };
-        let linux = Linux { shared, ancestor, files, version: version(), sequences: 0, is_running: false };
+        let linux = Linux { shared, ancestor, files, word, version: version(), sequences: 0, is_running: false };
         if !shared.wait(DRIVER, PATIENCE) {
             return Err("this Linux cannot run sequences: a process that was forked does not answer".into());
         }
@@ -225,6 +229,8 @@ impl Linux {
             }
             Call::Load { address } => Command::Load(address),
             Call::Store { address, value } => Command::Store(address, value),
+            Call::Read { address, value } => Command::Read(self.word.as_raw_fd() as u64, address, value),
+            Call::Write { address } => Command::Write(self.word.as_raw_fd() as u64, address),
             Call::Fork => Command::Fork(child.min(PROCESSES - 1) as u64),
             Call::Exit => Command::Exit,
         }
@@ -277,10 +283,15 @@ fn memory() -> io::Result<File> {
     }
 }
 
-/// A file without a name, in the folder for temporary files.
+/// A file in the folder for temporary files, whose name is gone already.
 fn temporary() -> io::Result<File> {
-    use std::os::unix::fs::OpenOptionsExt;
-    File::options().read(true).write(true).custom_flags(libc::O_TMPFILE).open(std::env::temp_dir())
+    static FILES: AtomicU64 = AtomicU64::new(0);
+    let number = FILES.fetch_add(1, Relaxed);
+    let path = std::env::temp_dir().join(format!("vellum-conform-{}-{number}", std::process::id()));
+    // `create_new` follows no link that somebody has put there.
+    let file = File::options().read(true).write(true).create_new(true).open(&path)?;
+    std::fs::remove_file(&path)?;
+    Ok(file)
 }
 
 /// What `/proc/PID/maps` calls a file.
@@ -306,6 +317,8 @@ fn outcome(call: &Call, reply: Reply) -> Outcome {
         Call::Load { .. } | Call::Store { .. } => Outcome::Value(reply.value),
         _ if reply.value > u64::MAX - 4096 => Outcome::Error(-(reply.value as i64) as i32),
         Call::Residency { .. } => Outcome::Resident(reply.address),
+        Call::Read { .. } => Outcome::Value(0),
+        Call::Write { .. } => Outcome::Value(reply.address),
         _ => Outcome::Value(reply.value),
     }
 }

@@ -27,6 +27,10 @@ pub enum Command {
     Call(u64, [u64; 6]),
     Load(u64),
     Store(u64, u64),
+    /// Read a word, which is there, from a file of one word into memory.
+    Read(u64, u64, u64),
+    /// Write a word to such a file.
+    Write(u64, u64),
     /// Fork the process of that number.
     Fork(u64),
     Exit,
@@ -162,6 +166,8 @@ fn encode(process: u32, command: Command) -> [u64; 8] {
         }
         Command::Load(address) => words(1, [address, 0, 0, 0, 0, 0]),
         Command::Store(address, value) => words(2, [address, value, 0, 0, 0, 0]),
+        Command::Read(file, address, value) => words(7, [file, address, value, 0, 0, 0]),
+        Command::Write(file, address) => words(8, [file, address, 0, 0, 0, 0]),
         Command::Fork(child) => words(3, [child, 0, 0, 0, 0, 0]),
         Command::Exit => words(4, [0; 6]),
         Command::Residency(address, length) => words(6, [address, length, 0, 0, 0, 0]),
@@ -177,6 +183,8 @@ fn decode([head, number, a, b, c, d, e, f]: [u64; 8]) -> (u32, Command) {
         3 => Command::Fork(a),
         5 => Command::Sum(a, b, c),
         6 => Command::Residency(a, b),
+        7 => Command::Read(a, b, c),
+        8 => Command::Write(a, b),
         _ => Command::Exit,
     };
     ((head >> 32) as u32, command)
@@ -193,6 +201,8 @@ mod tests {
             (3, Command::Load(7)),
             (0, Command::Store(8, 9)),
             (5, Command::Fork(4)),
+            (1, Command::Read(3, 4096, 9)),
+            (1, Command::Write(3, 4096)),
             (1, Command::Exit),
             (2, Command::Sum(4096, 3, 17)),
             (2, Command::Residency(4096, 8192)),

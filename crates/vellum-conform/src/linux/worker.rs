@@ -86,6 +86,16 @@ fn carry_out(shared: &Shared, command: Command) -> Reply {
         Command::Load(address) => of(raw::load(address)),
         // SAFETY: the driver sends only addresses in the arena, or where nothing is.
         Command::Store(address, value) => of(unsafe { raw::store(address, value) }),
+        Command::Read(file, address, value) => {
+            transfer(libc::SYS_pwrite64, file, &raw const value as u64);
+            Reply { value: transfer(libc::SYS_pread64, file, address), ..Reply::default() }
+        }
+        Command::Write(file, address) => {
+            let mut word = 0u64;
+            let value = transfer(libc::SYS_pwrite64, file, address);
+            transfer(libc::SYS_pread64, file, &raw mut word as u64);
+            Reply { value, address: word, ..Reply::default() }
+        }
         Command::Residency(address, length) => {
             let mut pages = [0u8; 64];
             let arguments = [address, length, pages.as_mut_ptr() as u64, 0, 0, 0];
@@ -110,6 +120,12 @@ fn carry_out(shared: &Shared, command: Command) -> Reply {
         }
         Command::Fork(_) | Command::Exit => Reply::default(),
     }
+}
+
+/// Reads or writes the word of `file`.
+fn transfer(number: i64, file: u64, address: u64) -> u64 {
+    // SAFETY: a word of the caller's, or one where nothing of the process is.
+    unsafe { raw::call(number as u64, [file, address, 8, 0, 0, 0]) }
 }
 
 /// Makes the process into what sequences expect: nothing in the arena, nothing free elsewhere, a heap in the arena, no
@@ -154,9 +170,19 @@ fn reserve() -> Option<u64> {
     for shift in (arena::PAGE_SHIFT..47).rev() {
         while map(0, 1 << shift, 0) > 0 {}
     }
-    // SAFETY: it was mapped just now.
-    let result = unsafe { raw::call(libc::SYS_munmap as u64, [arena::START, bytes, 0, 0, 0, 0]) as i64 };
-    (result < 0).then_some(-result as u64)
+    // SAFETY: it was mapped just now, or is mapped now.
+    let unmap = |at, bytes| unsafe { raw::call(libc::SYS_munmap as u64, [at, bytes, 0, 0, 0, 0]) as i64 };
+    let result = unmap(arena::START, bytes);
+    if result < 0 {
+        return Some(-result as u64);
+    }
+    // Where the process may not have so many addresses, others are still free.
+    let at = map(0, arena::PAGE, 0) as u64;
+    if !(arena::START..arena::END).contains(&at) {
+        return Some(libc::ENOMEM as u64);
+    }
+    unmap(at, arena::PAGE);
+    None
 }
 
 /// Lets the heap begin in the arena; whether that could be done.

@@ -162,6 +162,15 @@ impl<'h> Ours<'h> {
             Call::Store { address, value } => {
                 accessed(self.hosted.store(self.cpu, space, address, &value.to_le_bytes()), 0)
             }
+            Call::Read { address, value } => Ok(match space.copy_out(address, &value.to_le_bytes()) {
+                Ok(()) => Outcome::Value(0),
+                Err(_) => Outcome::Error(abi::EFAULT),
+            }),
+            Call::Write { address } => {
+                let mut word = [0; 8];
+                let copied = space.copy_in(address, &mut word);
+                Ok(copied.map_or(Outcome::Error(abi::EFAULT), |()| Outcome::Value(u64::from_le_bytes(word))))
+            }
             Call::Fork => {
                 let forked = space.fork().map_err(|error| format!("fork: {error}"))?;
                 self.spaces[child] = Some(ManuallyDrop::new(forked));
@@ -213,6 +222,8 @@ impl<'h> Ours<'h> {
             Call::Brk { end } => Ok(vellum_linux::brk(space, end)),
             Call::Load { .. }
             | Call::Store { .. }
+            | Call::Read { .. }
+            | Call::Write { .. }
             | Call::Residency { .. }
             | Call::Truncate { .. }
             | Call::Fork
