@@ -81,8 +81,8 @@ impl Campaign {
 
     fn sequence(&self, linux: &mut Linux, seed: u64, stats: &mut Stats) -> Result<(), Stop> {
         let has_pressure = self.has_pressure && seed.is_multiple_of(2);
-        let ops = generate::sequence(seed, Recipe { has_pressure, has_heap: linux.has_heap() });
-        let ends = if has_pressure { Ends::WithPage } else { Ends::Anywhere };
+        let ends = if has_pressure || !linux.clears_behind_ends() { Ends::WithPage } else { Ends::Anywhere };
+        let ops = generate::sequence(seed, Recipe { has_pressure, has_heap: linux.has_heap(), ends });
         let settings = Settings { ends, ..self.settings };
         let ending = compare::run(linux, &ops, &settings, stats)?;
         stats.sequences += 1;
@@ -136,7 +136,8 @@ fn shrunk(linux: &mut Linux, seed: u64, ops: &[Op], settings: &Settings, first: 
 
 impl fmt::Display for Found {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "seed {}: {} operations are enough", self.seed, self.ops.len())?;
+        let (count, start) = (self.ops.len(), crate::arena::START);
+        writeln!(f, "seed {}: {count} operations are enough, where A is {start:#x}", self.seed)?;
         for step in &self.disagreement.steps {
             let pressure = self.ops.get(step.op).is_some_and(|op| op.pressure != 0);
             let pressure = if pressure { "  (after pressure)" } else { "" };

@@ -194,22 +194,18 @@ impl Run<'_> {
     /// Carries operations out, in Linux all of them first: where Linux puts what may go anywhere, Vellum puts it too.
     fn part(&mut self, linux: &mut Linux, ours: &mut Ours<'_>, planned: &[Planned]) -> Result<(), Wrong> {
         let calls: Vec<_> = planned.iter().map(|planned| (planned.process, planned.call, planned.child)).collect();
-        let outcomes = linux.run(&calls)?;
-        let first = self.steps.len();
-        for (Planned { op, process, child, call, .. }, &linux) in planned.iter().zip(&outcomes) {
-            let (op, process, child, call) = (*op, *process, *child, *call);
-            self.steps.push(Step { op, process, child, call, linux, ours: None });
-        }
-        for (index, planned) in planned.iter().enumerate() {
-            let outcome = self.step(ours, planned, outcomes[index]).map_err(|why| Wrong::Differs(planned.op, why));
-            let outcome = outcome.inspect_err(|_| self.steps.truncate(first + index + 1))?;
-            self.steps[first + index].ours = Some(outcome);
-            self.stats.count(&planned.call, outcomes[index]);
-            if !is_same(&planned.call, outcomes[index], outcome) {
-                self.steps.truncate(first + index + 1);
-                let wrong = format!("Linux: {}; Vellum: {outcome}", outcomes[index]);
-                let differs = Wrong::Differs(planned.op, wrong);
-                return Err(self.known_last(linux.version()).map_or(differs, Wrong::Meant));
+        let version = linux.version();
+        for (planned, linux) in planned.iter().zip(linux.run(&calls)?) {
+            let Planned { op, process, child, call, .. } = *planned;
+            let step = Step { op, process, child, call, linux, ours: None };
+            self.steps.push(step);
+            let outcome = self.step(ours, planned, linux).map_err(|why| Wrong::Differs(op, why))?;
+            self.steps.pop();
+            self.steps.push(Step { ours: Some(outcome), ..step });
+            self.stats.count(&call, linux);
+            if !is_same(&call, linux, outcome) {
+                let differs = Wrong::Differs(op, format!("Linux: {linux}; Vellum: {outcome}"));
+                return Err(self.known_last(version).map_or(differs, Wrong::Meant));
             }
         }
         Ok(())

@@ -44,21 +44,13 @@ pub struct Difference {
 pub const DIFFERENCES: [Difference; 8] = [
     Difference {
         id: "joined-neighbours",
-        linux: "neighbours of equal attributes are one mapping if their private pages have the same origin; mremap wants \
-                one, unless it moves with MREMAP_FIXED and the length stays: EFAULT, or ENOMEM if that cannot grow",
+        linux: "neighbours of equal attributes are one mapping if their private pages have the same origin, and if neither \
+                has grown down to the other; mremap wants one, unless it moves with MREMAP_FIXED and the length stays; \
+                one must be within the stack limit",
         vellum: "neighbours are one mapping by attributes, and by how far they have been moved",
         reason: "what is one mapping depends on how each side keeps pages, and shows in nothing else",
         until: None,
-        matches: Some(|disputed| match *disputed.call {
-            Call::Remap { address, length, new_length, flags, .. } => {
-                let end = address.saturating_add(length);
-                let count = |lines: &[Line]| lines.iter().filter(|line| line.start < end && line.end > address).count();
-                let may_be_several = length == new_length && flags & MREMAP_FIXED != 0;
-                let differs = disputed.linux != disputed.ours && !may_be_several;
-                differs && count(disputed.linux_lines) != count(disputed.our_lines)
-            }
-            _ => false,
-        }),
+        matches: Some(|disputed| disputed.linux != disputed.ours && wants_one_mapping(disputed)),
     },
     Difference {
         id: "memory-growth",
@@ -88,15 +80,19 @@ pub const DIFFERENCES: [Difference; 8] = [
     },
     Difference {
         id: "half-done-moves",
-        linux: "mremap with MREMAP_FIXED unmaps the new place before it finds that it must fail: the old length is 0 and \
-                the old mapping was there, or so large that the range wraps around",
+        linux: "mremap with MREMAP_FIXED unmaps the new place, or what it cuts off, before it finds that it must fail: the \
+                old length is 0 and the old mapping was there, or wraps around, or the new address is too low",
         vellum: "a call that fails changes nothing; old length 0 onto itself is no mistake",
         reason: "an accident of the order in which Linux does things",
         until: None,
         matches: Some(|disputed| match *disputed.call {
-            Call::Remap { length, flags, .. } => {
-                let passes_checks = length == 0 || length > 1 << 46;
-                flags & MREMAP_FIXED != 0 && passes_checks && matches!(disputed.linux, Outcome::Error(EFAULT | EINVAL))
+            Call::Remap { length, new_length, flags, .. } => {
+                let is_half_done = match disputed.linux {
+                    Outcome::Error(EFAULT | EINVAL) => length == 0 || length > 1 << 46,
+                    Outcome::Error(EPERM) => new_length < length,
+                    _ => false,
+                };
+                flags & MREMAP_FIXED != 0 && is_half_done
             }
             _ => false,
         }),
@@ -119,7 +115,8 @@ pub const DIFFERENCES: [Difference; 8] = [
     },
     Difference {
         id: "behind-the-end",
-        linux: "what is stored behind the end of a file, in its last page, is cleared whenever the page is written",
+        linux: "what is stored behind the end of a file, in its last page, is cleared whenever the page is written; \
+                a file on tmpfs that grows shows it",
         vellum: "it is cleared when the file is cut or grows, and lost when the page is reclaimed",
         reason: "it belongs to nothing, and a page may be written at any time; where that happens files end with a page",
         until: None,
@@ -145,4 +142,23 @@ pub fn known(disputed: &Disputed<'_>, version: Version) -> Option<usize> {
         difference.until.is_none_or(|until| version < until)
             && difference.matches.is_some_and(|matches| matches(disputed))
     })
+}
+
+/// Whether the call is about one mapping, of which each side has another notion.
+fn wants_one_mapping(disputed: &Disputed<'_>) -> bool {
+    let Disputed { linux_lines, our_lines, .. } = *disputed;
+    match *disputed.call {
+        Call::Remap { address, length, new_length, flags, .. } => {
+            let end = address.saturating_add(length);
+            let count = |lines: &[Line]| lines.iter().filter(|line| line.start < end && line.end > address).count();
+            let may_be_several = length == new_length && flags & MREMAP_FIXED != 0;
+            !may_be_several && count(linux_lines) != count(our_lines)
+        }
+        Call::Load { address } | Call::Store { address, .. } | Call::Read { address, .. } | Call::Write { address } => {
+            let above =
+                |lines: &[Line]| lines.iter().find(|line| line.end > address).map(|line| (line.start, line.end));
+            above(linux_lines).is_some_and(|(start, _)| start > address) && above(linux_lines) != above(our_lines)
+        }
+        _ => false,
+    }
 }

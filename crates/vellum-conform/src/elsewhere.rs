@@ -19,6 +19,10 @@ impl Linux {
         match *self {}
     }
 
+    pub fn clears_behind_ends(&self) -> bool {
+        match *self {}
+    }
+
     pub fn version(&self) -> Version {
         match *self {}
     }

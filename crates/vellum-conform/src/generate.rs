@@ -2,7 +2,7 @@
 
 use crate::abi::*;
 use crate::arena::{self, HEAP, PAGE, PAGES, POOL, STACK};
-use crate::files::{FILES, LENGTH_MAX};
+use crate::files::{Ends, FILES, LENGTH_MAX};
 use crate::op::{Call, Op};
 use fastrand::Rng;
 
@@ -13,6 +13,8 @@ pub struct Recipe {
     pub has_pressure: bool,
     /// Whether there is a heap.
     pub has_heap: bool,
+    /// Where files may end.
+    pub ends: Ends,
 }
 
 /// Makes the operations of one sequence. Most name what was mapped before, so that they meet.
@@ -308,7 +310,7 @@ impl Generator {
         match advice {
             MADV_FREE if self.recipe.has_pressure => MADV_DONTNEED,
             // What is stored behind the end of a file would be lost.
-            MADV_PAGEOUT if !self.recipe.has_pressure => MADV_COLD,
+            MADV_PAGEOUT if self.recipe.ends == Ends::Anywhere => MADV_COLD,
             _ => advice,
         }
     }
@@ -317,7 +319,7 @@ impl Generator {
         let flags =
             self.pick(&[0, MS_ASYNC, MS_ASYNC, MS_SYNC, MS_INVALIDATE, MS_SYNC | MS_INVALIDATE, MS_SYNC | MS_ASYNC, 8]);
         // What is stored behind the end of a file would be cleared in Linux alone.
-        if self.recipe.has_pressure { flags } else { flags & !MS_SYNC }
+        if self.recipe.ends == Ends::Anywhere { flags & !MS_SYNC } else { flags }
     }
 
     fn brk(&mut self) -> Call {
@@ -340,8 +342,7 @@ impl Generator {
             45..75 => FILES.get(file as usize).map_or(PAGE, |file| file.length) - PAGE + self.below(2 * PAGE),
             _ => self.below(LENGTH_MAX),
         };
-        // Where memory is short files end with a page.
-        let length = if self.recipe.has_pressure { length & !(PAGE - 1) } else { length };
+        let length = if self.recipe.ends == Ends::WithPage { length & !(PAGE - 1) } else { length };
         // Vellum's shared memory does not grow: that would be the end of most sequences.
         let length = if file == 0 && self.percent(97) { length.min(self.memory) } else { length };
         self.memory = if file == 0 { length } else { self.memory };
@@ -379,7 +380,7 @@ mod tests {
     fn every_kind_of_call_is_made_and_none_does_harm() {
         let mut kinds = [0; Call::KINDS.len()];
         for seed in 0..200 {
-            for op in sequence(seed, Recipe { has_pressure: seed % 2 == 0, has_heap: true }) {
+            for op in sequence(seed, Recipe { has_pressure: seed % 2 == 0, has_heap: true, ends: Ends::Anywhere }) {
                 assert!(op.call.is_harmless(), "{}", op.call);
                 kinds[op.call.kind()] += 1;
             }

@@ -42,7 +42,9 @@ pub fn run(args: &ConformArgs) -> ExitCode {
         None => printed,
         Some(Stop::Linux(error)) => fail(FAILED, error),
         Some(Stop::Found(found)) => {
-            fail(FAILED, format_args!("Vellum is not as Linux in the sequence of seed {}", found.seed))
+            let (seed, off) = (found.seed, if args.pressure == Pressure::Off { " --pressure off" } else { "" });
+            let again = format!("vellum conform --seed {seed} --operations 1{off}");
+            fail(FAILED, format_args!("Vellum is not as Linux in the sequence of seed {seed}; again: {again}"))
         }
     }
 }

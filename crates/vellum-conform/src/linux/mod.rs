@@ -80,6 +80,11 @@ impl Linux {
         self.shared.has_heap.load(Relaxed) == 1
     }
 
+    /// Whether its files clear what lies behind their end when they grow: those on tmpfs do not.
+    pub fn clears_behind_ends(&self) -> bool {
+        self.files.iter().zip(&FILES).all(|(file, spec)| spec.is_memory || !is_on_tmpfs(&file.whole))
+    }
+
     /// Which Linux it is.
     pub fn version(&self) -> Version {
         self.version
@@ -292,6 +297,14 @@ fn temporary() -> io::Result<File> {
     let file = File::options().read(true).write(true).create_new(true).open(&path)?;
     std::fs::remove_file(&path)?;
     Ok(file)
+}
+
+fn is_on_tmpfs(file: &File) -> bool {
+    // SAFETY: a zeroed structure is one, and large enough.
+    unsafe {
+        let mut system: libc::statfs = std::mem::zeroed();
+        libc::fstatfs(file.as_raw_fd(), &mut system) == 0 && system.f_type == libc::TMPFS_MAGIC
+    }
 }
 
 /// What `/proc/PID/maps` calls a file.
