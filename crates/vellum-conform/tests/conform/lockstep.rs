@@ -23,14 +23,18 @@ fn random_sequences_agree() {
     assert!(stats.pressed > 0 && stats.pressed_sequences > 20, "{stats:?}");
 }
 
-const AT: u64 = arena::page(510);
-const PAGE: u64 = arena::PAGE;
+/// A page in the midst of the pool.
+pub const AT: u64 = arena::page(510);
+/// Bytes of a page.
+pub const PAGE: u64 = arena::PAGE;
 
-fn ops(calls: &[(u8, Call)]) -> Vec<Op> {
+/// Operations without pressure: each with the process that does it.
+pub fn ops(calls: &[(u8, Call)]) -> Vec<Op> {
     calls.iter().map(|&(process, call)| Op { process, call, pressure: 0 }).collect()
 }
 
-fn map(address: u64, pages: u64, flags: u64, file: i32) -> Call {
+/// A mapping at a fixed address, to be loaded from and stored to.
+pub fn map(address: u64, pages: u64, flags: u64, file: i32) -> Call {
     let (length, prot) = (pages * PAGE, PROT_READ | PROT_WRITE);
     Call::Map { address, length, prot, flags: flags | MAP_FIXED, file, offset: 0 }
 }
