@@ -7,7 +7,7 @@
 //! * the result and the error number of each call, the value of each load, and the signal, its code and its address of
 //!   each load and store;
 //! * every few operations, and at the end, what each page of each process maps: its rights, whether it is shared, which
-//!   object, and where in it;
+//!   object, where in it, and what was asked for beside ([`Flags`]);
 //! * now and then, and at the end, all contents; and at the end the files.
 //!
 //! In half of the sequences Vellum's memory is taken back, swapped, moved and put together meanwhile: no program may see
@@ -48,5 +48,5 @@ mod sum;
 pub use campaign::{Campaign, Found, Limits, Stop};
 pub use differences::{DIFFERENCES, Difference};
 pub use linux::Linux;
-pub use maps::{Line, Shown};
+pub use maps::{Flags, Line, Shown};
 pub use stats::Stats;

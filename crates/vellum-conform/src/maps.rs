@@ -19,6 +19,34 @@ pub struct Line {
     pub shown: Shown,
     /// Where in it the range begins.
     pub offset: u64,
+    /// What was asked for beside; nothing if that is not known.
+    pub flags: Flags,
+}
+
+/// Properties of a mapping.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flags {
+    /// It grows down.
+    pub grows_down: bool,
+    /// No memory is reserved for it.
+    pub no_reserve: bool,
+    /// Children do not get it.
+    pub dont_fork: bool,
+    /// Children get it empty.
+    pub wipe_on_fork: bool,
+}
+
+impl fmt::Display for Flags {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Flags { grows_down, no_reserve, dont_fork, wipe_on_fork } = *self;
+        let names = [
+            (grows_down, "grows down"),
+            (no_reserve, "not reserved"),
+            (dont_fork, "not for children"),
+            (wipe_on_fork, "empty for children"),
+        ];
+        names.iter().filter(|(has, _)| *has).try_for_each(|(_, name)| write!(f, ", {name}"))
+    }
 }
 
 /// What a mapping shows.
@@ -44,7 +72,8 @@ impl fmt::Display for Line {
                 write!(f, " {} from {:#x}", crate::files::FILES[number as usize].name, self.offset)
             }
             Shown::Unnamed(number) => write!(f, " object {number} from {:#x}", self.offset),
-        }
+        }?;
+        self.flags.fmt(f)
     }
 }
 
@@ -114,13 +143,16 @@ pub fn pages(lines: &[Line]) -> u64 {
 mod tests {
     use super::*;
 
-    const LINE: Line = Line { start: 0x1000, end: 0x2000, prot: 3, is_shared: false, shown: Shown::Nothing, offset: 0 };
+    const FLAGS: Flags = Flags { grows_down: false, no_reserve: false, dont_fork: false, wipe_on_fork: false };
+    const LINE: Line =
+        Line { start: 0x1000, end: 0x2000, prot: 3, is_shared: false, shown: Shown::Nothing, offset: 0, flags: FLAGS };
 
     #[test]
     fn neighbours_are_joined_if_they_are_alike() {
         let next = Line { start: 0x2000, end: 0x4000, ..LINE };
         assert_eq!(joined(&[LINE, next]), [Line { end: 0x4000, ..LINE }]);
         assert_eq!(joined(&[LINE, Line { prot: 1, ..next }]).len(), 2);
+        assert_eq!(joined(&[LINE, Line { flags: Flags { grows_down: true, ..FLAGS }, ..next }]).len(), 2);
         assert_eq!(joined(&[LINE, Line { start: 0x3000, ..next }]).len(), 2);
         let file = Line { shown: Shown::File(1), offset: 0x1000, ..LINE };
         let goes_on = Line { shown: Shown::File(1), offset: 0x2000, ..next };

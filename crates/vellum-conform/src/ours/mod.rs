@@ -8,7 +8,7 @@ mod pressure;
 use crate::abi;
 use crate::arena::{self, PAGE};
 use crate::files::{self, Ends, FILES, FileSpec};
-use crate::maps::{Line, Shown};
+use crate::maps::{Flags, Line, Shown};
 use crate::op::{Call, Outcome, PROCESSES};
 use crate::sum;
 use file::Contents;
@@ -287,6 +287,12 @@ impl<'h> Ours<'h> {
                         (object, None) => Shown::Unnamed(object),
                     },
                     offset: entry.offset,
+                    flags: Flags {
+                        grows_down: entry.grows_down,
+                        no_reserve: entry.no_reserve,
+                        dont_fork: entry.dont_fork,
+                        wipe_on_fork: entry.wipe_on_fork,
+                    },
                 });
             }
         });

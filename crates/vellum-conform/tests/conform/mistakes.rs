@@ -140,6 +140,25 @@ fn a_mapping_replaces_what_it_must_not() {
 }
 
 #[test]
+fn a_property_is_forgotten() {
+    is_found(|ours, who, chosen| match *who.1 {
+        Call::Map { address, length, prot, flags, file, offset } if flags & MAP_NORESERVE != 0 => {
+            let flags = flags & !MAP_NORESERVE;
+            instead(ours, who, Call::Map { address, length, prot, flags, file, offset }, chosen)
+        }
+        _ => None,
+    });
+}
+
+#[test]
+fn the_kernel_stores_nowhere() {
+    is_found(|_, (_, call, _), _| match call {
+        Call::Read { .. } => Some(Ok(Outcome::Value(0))),
+        _ => None,
+    });
+}
+
+#[test]
 fn shared_memory_is_private() {
     is_found(|ours, who, chosen| match *who.1 {
         Call::Map { address, length, prot, flags, file: 0, offset } if flags & MAP_SHARED_VALIDATE == MAP_SHARED => {
