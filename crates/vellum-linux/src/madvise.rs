@@ -37,6 +37,10 @@ advices! {
     MADV_DONTFORK = 10 => DontFork;
     /// Takes [`MADV_DONTFORK`] back.
     MADV_DOFORK = 11 => DoFork;
+    /// It is not part of a core dump.
+    MADV_DONTDUMP = 16 => DontDump;
+    /// Takes [`MADV_DONTDUMP`] back.
+    MADV_DODUMP = 17 => DoDump;
     /// Children of fork get it empty.
     MADV_WIPEONFORK = 18 => WipeOnFork;
     /// Takes [`MADV_WIPEONFORK`] back.

@@ -4,7 +4,7 @@ use crate::range::{is_aligned, page, rights, rounded, task_size};
 use crate::{Errno, File};
 use vellum::arch::{Arch, Prot};
 use vellum::ops::{MapFlags, MapRequest, Place, Sharing};
-use vellum::{Machine, Space};
+use vellum::{Error, Machine, Space};
 
 /// Stores are seen by all who map the object.
 pub const MAP_SHARED: u64 = 0x01;
@@ -96,7 +96,10 @@ pub fn mmap<'vm, M: Machine>(
         Ok(request) => request.at(place),
         Err(error) => return Err(occupied(space, place, length).unwrap_or(error)),
     };
-    Ok(space.map(&request.with(properties(flags)))?)
+    space.map(&request.with(properties(flags))).map_err(|error| match error {
+        Error::Limit { .. } => occupied(space, place, length).unwrap_or(Errno::ENOMEM),
+        error => error.into(),
+    })
 }
 
 /// Where a mapping of `length` bytes goes.
@@ -170,7 +173,7 @@ fn properties(flags: u64) -> MapFlags {
         | flag(flags & (MAP_POPULATE | MAP_NONBLOCK) == MAP_POPULATE, MapFlags::POPULATE)
 }
 
-/// The error of a place that is taken, which comes before those of the type and the file.
+/// The error of a place that is taken, which comes before those of the type, the file and the limit.
 fn occupied<M: Machine>(space: &Space<'_, M>, place: Place, length: u64) -> Option<Errno> {
     match place {
         Place::Fixed(_) => None,

@@ -44,6 +44,11 @@ pub enum Error {
         /// Length in bytes.
         length: u64,
     },
+    /// The space may not map so much more; see [`Space::set_mapped_limit`](crate::Space::set_mapped_limit).
+    Limit {
+        /// Length in bytes of what would have come.
+        length: u64,
+    },
     /// Physical memory is exhausted.
     OutOfMemory,
     /// The object's access rights do not allow the mapping or protection.
@@ -76,7 +81,7 @@ impl Error {
             Error::Unaligned { .. } | Error::ZeroLength { .. } | Error::Invalid { .. } => 22,
             Error::Unsupported { .. } => 22,
             Error::OutOfRange { .. } | Error::NotMapped { .. } => 12,
-            Error::NoAddressSpace { .. } | Error::OutOfMemory => 12,
+            Error::NoAddressSpace { .. } | Error::Limit { .. } | Error::OutOfMemory => 12,
             Error::TooLow { .. } => 1,
             Error::Exists { .. } => 17,
             Error::AccessDenied { .. } => 13,
@@ -97,6 +102,7 @@ impl fmt::Display for Error {
             Error::NotMapped { address } => write!(f, "nothing is mapped at {address:#x}"),
             Error::Exists { address } => write!(f, "something is already mapped at {address:#x}"),
             Error::NoAddressSpace { length } => write!(f, "no free range of {length:#x} bytes is left"),
+            Error::Limit { length } => write!(f, "the space may not map {length:#x} bytes more"),
             Error::OutOfMemory => f.write_str("out of physical memory"),
             Error::AccessDenied { address } => write!(f, "the object does not allow that access at {address:#x}"),
             Error::Invalid { what } => write!(f, "invalid: {what}"),

@@ -44,6 +44,8 @@ impl Model {
                 Advice::DoFork => attributes.dont_fork = false,
                 Advice::WipeOnFork => attributes.wipe_on_fork = true,
                 Advice::KeepOnFork => attributes.wipe_on_fork = false,
+                Advice::DontDump => attributes.dont_dump = true,
+                Advice::DoDump => attributes.dont_dump = false,
                 _ => {}
             }),
         }
@@ -178,5 +180,7 @@ fn is_supported(advice: Advice) -> bool {
             | Advice::DoFork
             | Advice::WipeOnFork
             | Advice::KeepOnFork
+            | Advice::DontDump
+            | Advice::DoDump
     )
 }

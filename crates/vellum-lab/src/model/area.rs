@@ -35,6 +35,8 @@ pub struct Attributes {
     pub dont_fork: bool,
     /// A child gets the area without its contents.
     pub wipe_on_fork: bool,
+    /// Not part of a core dump.
+    pub dont_dump: bool,
     /// In what order it is expected to be read.
     pub order: ReadOrder,
     /// From which node private memory comes.
@@ -184,16 +186,16 @@ impl Areas {
         self.is_free(start, end) && self.above(end).is_none_or(|above| end.saturating_add(gap(above)) <= above.start)
     }
 
-    /// Whether a new mapping of `length` bytes has a legal place at all.
-    pub(super) fn has_room(&self, length: u64, limits: &Limits) -> bool {
+    /// Whether a new mapping of `length` bytes has a legal place below `end`.
+    pub(super) fn has_room(&self, length: u64, end: u64, limits: &Limits) -> bool {
         let mut low = limits.user_start;
         for area in self.iter() {
             let gap = if area.attributes.grows_down { limits.guard_bytes() } else { 0 };
-            if area.start.saturating_sub(gap).saturating_sub(low) >= length {
+            if area.start.saturating_sub(gap).min(end).saturating_sub(low) >= length {
                 return true;
             }
             low = low.max(area.end);
         }
-        limits.user_end.saturating_sub(low) >= length
+        end.saturating_sub(low) >= length
     }
 }

@@ -11,6 +11,8 @@ pub struct Limits {
     pub user_start: u64,
     /// End of what may be mapped, exclusive.
     pub user_end: u64,
+    /// End of where room is sought for who gives no address, or one below it.
+    pub search_end: u64,
     /// Pages that stay free below a grows-down mapping (Linux's `stack_guard_gap`).
     pub stack_guard_pages: u64,
     /// How large a grows-down mapping may grow, in bytes, unless the space says otherwise.
@@ -26,6 +28,7 @@ impl Limits {
             page_shift: A::PAGE_SHIFT,
             user_start: A::USER_START,
             user_end: A::USER_END,
+            search_end: A::SEARCH_END,
             stack_guard_pages,
             stack_limit: 8 << 20,
             execute_is_readable: A::semantics().execute_implies_read,
@@ -57,6 +60,11 @@ impl Limits {
 
     pub(super) fn guard_bytes(&self) -> u64 {
         self.stack_guard_pages << self.page_shift
+    }
+
+    /// End of where room is sought for who would like to be at `hint`.
+    pub(super) fn end_of_search(&self, hint: u64) -> u64 {
+        if hint > self.search_end { self.user_end } else { self.search_end }
     }
 
     /// Whether `[start, start + length)` lies below the end of the user range.

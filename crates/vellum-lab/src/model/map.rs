@@ -95,7 +95,7 @@ impl Model {
         let start = match request.place {
             Place::Fixed(address) | Place::FixedNoReplace(address) => address,
             Place::Hint(hint) => self.judge_hint(space, hint, length, chosen)?,
-            Place::Anywhere => self.judge_place(space, length, chosen)?,
+            Place::Anywhere => self.judge_place(space, length, self.limits.search_end, chosen)?,
         };
         self.discard(space, start, start + length);
         let (object, offset) = match request.source {
@@ -111,6 +111,7 @@ impl Model {
             no_reserve: request.flags.has(MapFlags::NO_RESERVE),
             dont_fork: false,
             wipe_on_fork: false,
+            dont_dump: false,
             order: ReadOrder::Normal,
             policy: Policy::Local,
             object,
@@ -188,31 +189,42 @@ impl Model {
         chosen: Option<u64>,
     ) -> Result<u64, Refusal> {
         let hint = self.limits.round_down(hint);
-        let is_possible = hint >= self.limits.user_start && self.limits.fits(hint, length);
+        let end = self.limits.end_of_search(hint);
+        let is_within = hint >= self.limits.user_start && self.limits.fits(hint, length);
+        let is_possible = is_within && self.limits.end_of_search(hint + length) == end;
         let is_legal = is_possible && self.space(space).areas.is_legal(hint, hint + length, &self.limits);
         if is_legal && chosen != Some(hint) {
             return Err(Refusal::placement(chosen, "the hinted range is free"));
         }
-        self.judge_place(space, length, chosen)
+        self.judge_place(space, length, end, chosen)
     }
 
     /// Whether a new mapping of `length` bytes has a legal place at all.
     pub fn has_room(&self, space: SpaceId, length: u64) -> bool {
-        self.space(space).areas.has_room(length, &self.limits)
+        self.space(space).areas.has_room(length, self.limits.search_end, &self.limits)
     }
 
-    /// Whether the system under test chose a legal place.
-    pub(super) fn judge_place(&self, space: SpaceId, length: u64, chosen: Option<u64>) -> Result<u64, Refusal> {
+    /// Whether the system under test chose a legal place below `end`.
+    pub(super) fn judge_place(
+        &self,
+        space: SpaceId,
+        length: u64,
+        end: u64,
+        chosen: Option<u64>,
+    ) -> Result<u64, Refusal> {
         let areas = &self.space(space).areas;
         let wrong = |what| Err(Refusal::placement(chosen, what));
         let Some(address) = chosen else {
-            if areas.has_room(length, &self.limits) {
+            if areas.has_room(length, end, &self.limits) {
                 return wrong("there is room");
             }
             return Err(Error::NoAddressSpace { length }.into());
         };
         if let Err(error) = self.check_fixed(address, length) {
             return Err(error.into());
+        }
+        if address + length > end {
+            return wrong("nobody has asked for an address so high");
         }
         if !areas.is_free(address, address + length) {
             return wrong("the range is not free");

@@ -24,6 +24,8 @@ pub struct MapLine {
     pub dont_fork: bool,
     /// A child gets it empty.
     pub wipe_on_fork: bool,
+    /// Not part of a core dump.
+    pub dont_dump: bool,
     /// What it shows; `None` for private anonymous memory.
     pub object: Option<ObjectId>,
     /// Offset in the object of the first page; 0 without one.
@@ -32,9 +34,22 @@ pub struct MapLine {
 
 impl MapLine {
     fn new(start: u64, end: u64, attributes: &Attributes) -> Self {
-        let Attributes { prot, sharing, grows_down, no_reserve, dont_fork, wipe_on_fork, object, .. } = *attributes;
+        let Attributes { prot, sharing, grows_down, no_reserve, dont_fork, wipe_on_fork, dont_dump, object, .. } =
+            *attributes;
         let offset = if object.is_some() { attributes.offset(start) } else { 0 };
-        MapLine { start, end, prot, sharing, grows_down, no_reserve, dont_fork, wipe_on_fork, object, offset }
+        MapLine {
+            start,
+            end,
+            prot,
+            sharing,
+            grows_down,
+            no_reserve,
+            dont_fork,
+            wipe_on_fork,
+            dont_dump,
+            object,
+            offset,
+        }
     }
 
     /// Whether `next` continues this line.

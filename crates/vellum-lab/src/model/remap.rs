@@ -47,7 +47,7 @@ impl Model {
         }
         let new = match place {
             RemapPlace::Hint(hint) => self.judge_hint(space, hint, new_length, chosen)?,
-            _ => self.judge_place(space, new_length, chosen)?,
+            _ => self.judge_place(space, new_length, self.limits.search_end, chosen)?,
         };
         self.move_mapping(space, area, old_length, new, new_length, keep_old);
         Ok(new)

@@ -73,3 +73,16 @@ fn populating() {
         assert_eq!(core(space, 10, 5).0, "11110", "up to the end of the file");
     });
 }
+
+/// What is not part of a core dump is a mapping of its own.
+#[test]
+fn dumps() {
+    with_space(|space| {
+        put(space, 0, 3, RW, ANON);
+        assert_eq!(madvise(space, B + P, P, MADV_DONTDUMP), Ok(()));
+        assert_eq!(layout(space), "0-1 rw-p, 1-2 rw-p dd, 2-3 rw-p");
+        assert_eq!(mremap(space, B, 3 * P, 4 * P, 0, 0), Err(Errno::EFAULT));
+        assert_eq!(madvise(space, B, 3 * P, MADV_DODUMP), Ok(()));
+        assert_eq!(layout(space), "0-3 rw-p");
+    });
+}

@@ -1,6 +1,7 @@
 //! The calls, as Linux 6.18 answers them: every expectation was seen there first.
 
 mod brk;
+mod limit;
 mod madvise;
 mod mincore;
 mod mmap;

@@ -97,9 +97,13 @@ pub fn layout(space: &Space<'_, M>) -> String {
         let mut what: String =
             [right(Prot::READ, 'r'), right(Prot::WRITE, 'w'), right(Prot::EXECUTE, 'x')].iter().collect();
         what.push(if map.is_shared { 's' } else { 'p' });
-        for (on, name) in
-            [(map.grows_down, " gd"), (map.dont_fork, " dc"), (map.wipe_on_fork, " wf"), (map.no_reserve, " nr")]
-        {
+        for (on, name) in [
+            (map.grows_down, " gd"),
+            (map.dont_fork, " dc"),
+            (map.wipe_on_fork, " wf"),
+            (map.no_reserve, " nr"),
+            (map.dont_dump, " dd"),
+        ] {
             what.push_str(if on { name } else { "" });
         }
         match lines.last_mut() {

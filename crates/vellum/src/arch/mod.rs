@@ -211,6 +211,9 @@ pub trait Arch: Copy + Send + Sync + 'static {
     const USER_START: u64;
     /// End of the user range, exclusive; page-aligned.
     const USER_END: u64;
+    /// End of where room is sought for those who give no address, or one below: programs may rely on the upper bits of
+    /// theirs. At most [`Arch::USER_END`].
+    const SEARCH_END: u64 = Self::USER_END;
     /// Address-space identifiers the core uses: per CPU where flushes are interrupts (1 means that each switch
     /// flushes), for all CPUs together where they are broadcasts (more than there are CPUs).
     const ASIDS: usize;

@@ -96,6 +96,8 @@ macro_rules! x86 {
             const USER_START: u64 = 0x1_0000;
             // The last page stays free, as in Linux: a SYSCALL there would return to a non-canonical address.
             const USER_END: u64 = (1 << $bits) - 0x1000;
+            // With five levels too: programs keep things of their own in the bits above.
+            const SEARCH_END: u64 = (1 << 47) - 0x1000;
             const ASIDS: usize = 6;
             const SEMANTICS: Semantics = SEMANTICS;
             const RIGHTS: u64 = PRESENT | WRITE | USER | PROT_NONE | NO_EXECUTE;

@@ -491,6 +491,17 @@ impl<'vm, M: Machine> Object<'vm, M> {
         truncate::grow(self.vm, self.inner, extend)
     }
 
+    /// Makes shared memory `length` bytes long, as `ftruncate` does: it grows by zeroes, whatever programs have stored behind
+    /// the end in the page in which that was. What they store there while this runs may stay.
+    ///
+    /// Sleeps while the object is made shorter or longer; allocates nothing.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if it would become shorter, or is a file (see [`Object::grow`]); [`Error::OutOfRange`] beyond 2^63.
+    pub fn extend(&self, length: u64) -> Result<(), Error> {
+        truncate::extend(self.vm, self.inner, length)
+    }
+
     /// The handle that a counted reference becomes: it goes on every way out, also if a backing panics.
     ///
     /// # Safety

@@ -73,6 +73,28 @@ pub(super) fn grow<M: Machine, R>(vm: &Vm<M>, object: NonNull<Inner<M>>, extend:
     extend()
 }
 
+/// See [`super::Object::extend`].
+pub(super) fn extend<M: Machine>(vm: &Vm<M>, object: NonNull<Inner<M>>, length: u64) -> Result<(), Error> {
+    // SAFETY: the caller's handle.
+    let inner = unsafe { object.as_ref() };
+    let _guard = inner.cutting.lock(vm);
+    let Source::SharedMemory(now) = &inner.source else {
+        return Err(Error::Invalid { what: "a file grows by its backing" });
+    };
+    let old = now.load(SeqCst);
+    if length < old {
+        return Err(Error::Invalid { what: "an object that is to grow would become shorter" });
+    }
+    if length > i64::MAX as u64 {
+        return Err(Error::OutOfRange { start: 0, length });
+    }
+    if M::guard(Guard::TailClearedBeforeGrowth) {
+        clear_behind(vm, inner, old);
+    }
+    now.store(length, SeqCst);
+    Ok(())
+}
+
 /// Clears what lies behind `length` in the page in which that is, if the page is cached. Sleeps until it has been read:
 /// without a [`Cx`].
 fn clear_behind<M: Machine>(vm: &Vm<M>, inner: &Inner<M>, length: u64) {

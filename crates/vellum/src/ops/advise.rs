@@ -39,6 +39,10 @@ pub enum Advice {
     WipeOnFork,
     /// Takes [`Advice::WipeOnFork`] back.
     KeepOnFork,
+    /// It is not part of a core dump: [`Space::maps`] says so.
+    DontDump,
+    /// Takes [`Advice::DontDump`] back.
+    DoDump,
     /// Its pages may be dropped until they are stored to again; private anonymous memory only.
     Free,
     /// Its pages are the next to be reclaimed when memory is short.
@@ -112,6 +116,8 @@ impl<M: Machine> Space<'_, M> {
             Advice::DoFork => flags(none, ClassFlags::DONT_FORK),
             Advice::WipeOnFork => flags(ClassFlags::WIPE_ON_FORK, none),
             Advice::KeepOnFork => flags(none, ClassFlags::WIPE_ON_FORK),
+            Advice::DontDump => flags(ClassFlags::DONT_DUMP, none),
+            Advice::DoDump => flags(none, ClassFlags::DONT_DUMP),
             Advice::DontNeed => self.change_pages(start, length, reach, PageChange::Zap, |_| Ok(())),
             Advice::Free => self.give_up(start, length, reach),
             Advice::Cold => self.look_over(start, length, reach, |start, end| self.make_cold(start, end)),

@@ -38,7 +38,7 @@ impl<M: Machine> Space<'_, M> {
     /// # Errors
     /// [`Error::Invalid`] below the base or without one; [`Error::Exists`] if something is in the way, or in the page
     /// behind, which stays free, or a stack would be too close; [`Error::NotMapped`] if nothing is there that could be
-    /// given back; [`Error::OutOfRange`]; [`Error::OutOfMemory`]. Nothing is changed then.
+    /// given back; [`Error::OutOfRange`]; [`Error::Limit`]; [`Error::OutOfMemory`]. Nothing is changed then.
     pub fn brk(&self, end: u64) -> Result<u64, Error> {
         let inner = self.inner();
         let (base, old) = (inner.brk_base.load(SeqCst), inner.brk_end.load(SeqCst));
@@ -63,6 +63,7 @@ impl<M: Machine> Space<'_, M> {
     }
 
     fn extend_heap(&self, old_top: u64, new_top: u64) -> Result<(), Error> {
+        let _limited = self.may_map(new_top - old_top, (0, 0))?;
         let behind = (new_top + page::<M::Arch>()).min(M::Arch::USER_END);
         let mut claim = Claim::acquire(self.vm(), self.inner(), old_top, behind);
         let free = self.inner().gap(&Cx::enter(self.vm()), behind - old_top, old_top, behind);

@@ -14,7 +14,7 @@ use core::sync::atomic::Ordering::Relaxed;
 
 impl<M: Machine> Space<'_, M> {
     /// Extends the grows-down mapping above `address` down to its page, if there is one that may grow so far: within
-    /// the stack limit, and with the guard gap between it and what is mapped below. Whether the address is mapped now.
+    /// the limits of stacks and of the space, and with the guard gap between it and what is mapped below. Whether the address is mapped now.
     #[cold]
     pub(super) fn grow_stack(&self, address: u64) -> Result<bool, FaultError> {
         let limit = self.inner().stack_limit.load(Relaxed);
@@ -25,6 +25,7 @@ impl<M: Machine> Space<'_, M> {
             if bottom == page {
                 return Ok(true);
             }
+            let Ok(_limited) = self.may_map(bottom - page, (0, 0)) else { return Ok(false) };
             // The gap is claimed too, so that nothing is mapped there meanwhile (G19).
             let gap = if M::guard(Guard::GapClaimed) { self.gap_below(page) } else { page };
             let mut claim = Claim::acquire(self.vm(), self.inner(), gap, bottom + (1 << M::Arch::PAGE_SHIFT));

@@ -1,6 +1,6 @@
 //! Mapping memory.
 
-use super::range::{aligned, checked, rounded, usable_hint};
+use super::range::{aligned, checked, rounded, search_end, usable_hint};
 use crate::arch::{Arch, Prot, flag_set};
 use crate::cpu::Cx;
 use crate::error::Error;
@@ -17,9 +17,10 @@ use crate::space::{Attributes, ClassFlags, ClassId, Space};
 /// Where a mapping goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// Wherever there is room.
+    /// Wherever there is room below [`Arch::SEARCH_END`].
     Anywhere,
-    /// At this address, rounded down to a page, if there is room; else anywhere.
+    /// At this address, rounded down to a page, if there is room; else anywhere, above [`Arch::SEARCH_END`] too if
+    /// the address is.
     Hint(u64),
     /// Exactly there, replacing what is mapped (`MAP_FIXED`).
     Fixed(u64),
@@ -210,7 +211,7 @@ impl<'vm, M: Machine> Space<'vm, M> {
     /// # Errors
     /// Nothing is changed by: [`Error::ZeroLength`], [`Error::Unaligned`], [`Error::OutOfRange`], [`Error::TooLow`],
     /// [`Error::Invalid`]; [`Error::AccessDenied`] if `prot` exceeds `max_prot`; [`Error::Exists`] for
-    /// [`Place::FixedNoReplace`]; [`Error::NoAddressSpace`]; [`Error::OutOfMemory`].
+    /// [`Place::FixedNoReplace`]; [`Error::NoAddressSpace`]; [`Error::Limit`]; [`Error::OutOfMemory`].
     pub fn map(&self, request: &MapRequest<'_, 'vm, M>) -> Result<u64, Error> {
         if request.length == 0 {
             return Err(Error::ZeroLength { what: "mapping" });
@@ -229,7 +230,8 @@ impl<'vm, M: Machine> Space<'vm, M> {
             && request.place == Place::Anywhere
             && request.flags == MapFlags::NONE
             && request.max_prot == Prot(7)
-            && request.policy.is_local();
+            && request.policy.is_local()
+            && self.is_unlimited();
         if !is_plain {
             return None;
         }
@@ -257,15 +259,21 @@ impl<'vm, M: Machine> Space<'vm, M> {
             }
         };
         let (attributes, offset) = request.attributes(object)?;
+        let replaced = match request.place {
+            Place::Fixed(address) => (address, address.saturating_add(length)),
+            _ => (0, 0),
+        };
+        let limited = self.may_map(length, replaced)?;
         let address = match request.place {
             Place::Fixed(address) => self.map_fixed(address, length, attributes, offset, true)?,
             Place::FixedNoReplace(address) => self.map_fixed(address, length, attributes, offset, false)?,
             Place::Hint(hint) => match self.map_at_hint(hint, length, attributes, offset)? {
                 Some(address) => address,
-                None => self.map_anywhere(length, attributes, offset)?,
+                None => self.map_anywhere(length, attributes, offset, search_end::<M::Arch>(hint))?,
             },
-            Place::Anywhere => self.map_anywhere(length, attributes, offset)?,
+            Place::Anywhere => self.map_anywhere(length, attributes, offset, M::Arch::SEARCH_END)?,
         };
+        drop(limited);
         if request.flags.has(MapFlags::POPULATE) {
             // A shared page is not made dirty for nothing. What may be executed or written may be read here, as in Linux.
             let writes = request.prot.has(Prot::WRITE) && !attributes.flags.has(ClassFlags::SHARED);
@@ -320,7 +328,8 @@ impl<'vm, M: Machine> Space<'vm, M> {
         }
     }
 
-    fn map_anywhere(&self, length: u64, attributes: Attributes<M>, offset: u64) -> Result<u64, Error> {
+    /// Maps where there is room below `end`.
+    fn map_anywhere(&self, length: u64, attributes: Attributes<M>, offset: u64, end: u64) -> Result<u64, Error> {
         {
             let cx = Cx::enter(self.vm());
             let class = |start| cx.intern(&placed(attributes, start, offset).within(self.inner()));
@@ -333,7 +342,7 @@ impl<'vm, M: Machine> Space<'vm, M> {
             }
         }
         loop {
-            let address = self.find_room(length)?;
+            let address = self.find_room_below(length, end)?;
             if let Some(address) = self.map_if_free(address, length, attributes, offset)? {
                 let cx = Cx::enter(self.vm());
                 self.inner().note_mapped(&cx, address + length);
@@ -348,12 +357,17 @@ impl<'vm, M: Machine> Space<'vm, M> {
     ///
     /// # Errors
     /// [`Error::NoAddressSpace`].
+    pub fn find_room(&self, length: u64) -> Result<u64, Error> {
+        let rounded = rounded::<M::Arch>(0, length.max(1)).map_err(|_| Error::NoAddressSpace { length })?;
+        self.find_room_below(rounded, M::Arch::SEARCH_END)
+    }
+
+    /// [`Space::find_room`] below `end`.
     // Room that a search without a lock has not found may have come where it had been already, while room ahead of it
     // went: so before there is none, it searches once more while nobody else maps or unmaps anything (G13N).
-    pub fn find_room(&self, length: u64) -> Result<u64, Error> {
-        let length = rounded::<M::Arch>(0, length.max(1)).map_err(|_| Error::NoAddressSpace { length })?;
-        let choose = || self.inner().choose(&Cx::enter(self.vm()), length);
-        let (start, end) = (M::Arch::USER_START, M::Arch::USER_END);
+    pub(super) fn find_room_below(&self, length: u64, end: u64) -> Result<u64, Error> {
+        let choose = || self.inner().choose(&Cx::enter(self.vm()), length, end);
+        let start = M::Arch::USER_START;
         let mut found = choose();
         if found.is_none() && length <= end - start && M::guard(Guard::RoomSoughtAlone) {
             let claim = Claim::acquire(self.vm(), self.inner(), start, end);

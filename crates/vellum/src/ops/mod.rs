@@ -11,6 +11,7 @@ mod fault;
 mod fork;
 mod grow;
 mod holds;
+mod limit;
 mod map;
 mod pieces;
 mod policy;

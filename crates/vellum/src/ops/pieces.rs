@@ -17,8 +17,8 @@ pub(super) struct Piece {
     pub(super) old_length: u64,
     /// Length of what comes to the new place, which is more than moves if the mapping becomes longer.
     pub(super) new_length: u64,
-    /// Side arrays: for clearing the new place, for moving there, for moving away, for clearing the old place.
-    pub(super) spares: [Spares; 4],
+    /// Side arrays for the tables of the new place, and of the old one.
+    pub(super) spares: [Spares; 2],
 }
 
 /// A list of pieces in slab memory, in order. Must be freed.

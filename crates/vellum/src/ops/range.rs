@@ -53,9 +53,14 @@ pub(crate) fn checked<A: Arch>(start: u64, length: u64) -> Result<(u64, u64), Er
     }
 }
 
-/// The page of `hint`, if `length` bytes from there on lie inside the user range.
+/// End of where room is sought for who would like to be at `hint`.
+pub(super) fn search_end<A: Arch>(hint: u64) -> u64 {
+    if hint & !(page::<A>() - 1) > A::SEARCH_END { A::USER_END } else { A::SEARCH_END }
+}
+
+/// The page of `hint`, if `length` bytes from there on lie inside the user range, and on one side of where the search ends.
 pub(super) fn usable_hint<A: Arch>(hint: u64, length: u64) -> Option<u64> {
     let start = hint & !(page::<A>() - 1);
-    let fits = start >= A::USER_START && start.checked_add(length).is_some_and(|end| end <= A::USER_END);
-    fits.then_some(start)
+    let end = start.checked_add(length).filter(|&end| start >= A::USER_START && end <= A::USER_END)?;
+    (search_end::<A>(start) == search_end::<A>(end)).then_some(start)
 }

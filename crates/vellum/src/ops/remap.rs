@@ -10,7 +10,7 @@
 
 use super::holds::Holds;
 use super::pieces::{Piece, Pieces};
-use super::range::{aligned, checked, page, rounded, usable_hint};
+use super::range::{aligned, checked, page, rounded, search_end, usable_hint};
 use crate::arch::Arch;
 use crate::cpu::Cx;
 use crate::error::Error;
@@ -21,6 +21,7 @@ use crate::space::claim::Claim;
 use crate::space::shift::Shift;
 use crate::space::split::Holes;
 use crate::space::{Attributes, ClassFlags, ClassId, Space, Spares};
+use crate::sync::SleepGuard;
 
 /// Where a remapped range may go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +67,7 @@ impl<'vm, M: Machine> Space<'vm, M> {
     /// # Errors
     /// [`Error::Unaligned`], [`Error::ZeroLength`], [`Error::OutOfRange`], [`Error::TooLow`]; [`Error::NotMapped`] for
     /// a hole, or where the attributes change (`EFAULT` in Linux); [`Error::Exists`] if the mapping cannot grow in
-    /// place and may not move (`ENOMEM` in Linux); [`Error::NoAddressSpace`]; [`Error::Invalid`];
+    /// place and may not move (`ENOMEM` in Linux); [`Error::NoAddressSpace`]; [`Error::Invalid`]; [`Error::Limit`];
     /// [`Error::OutOfMemory`]. Nothing is changed then.
     pub fn remap(&self, request: &RemapRequest) -> Result<u64, Error> {
         let RemapRequest { old, place, keep_old, .. } = *request;
@@ -85,7 +86,35 @@ impl<'vm, M: Machine> Space<'vm, M> {
             return self.vm().with_room(|| self.shrink(old, old_length, new_length));
         }
         self.check_source(old, old_length, new_length)?;
-        self.vm().with_room(|| self.remap_once(request, old_length, new_length))
+        self.vm().with_room(|| {
+            let _limited = self.may_remap(request, old_length, new_length)?;
+            self.remap_once(request, old_length, new_length)
+        })
+    }
+
+    /// [`Space::may_map`] for what comes: the growth, or all of what stays at the old place too.
+    fn may_remap(
+        &self,
+        request: &RemapRequest,
+        old_length: u64,
+        new_length: u64,
+    ) -> Result<Option<SleepGuard<'_, M>>, Error> {
+        let RemapRequest { old, place, keep_old, .. } = *request;
+        let (more, replaced) = match place {
+            RemapPlace::Fixed(new) if keep_old => (new_length, (new, new + new_length)),
+            _ if keep_old => (new_length, (0, 0)),
+            _ => (new_length.saturating_sub(old_length), (0, 0)),
+        };
+        if more == 0 {
+            return Ok(None);
+        }
+        self.may_map(more, replaced).or_else(|limit| {
+            // What is not there to be moved is noticed first.
+            let probe = if keep_old { page::<M::Arch>() } else { old_length.max(page::<M::Arch>()) };
+            let class = self.class_of(old, old + probe)?;
+            check_copy(&Cx::enter(self.vm()).attributes(class), old_length)?;
+            Err(limit)
+        })
     }
 
     /// Moves or grows, until the place that was chosen is still free.
@@ -190,10 +219,13 @@ impl<'vm, M: Machine> Space<'vm, M> {
             check_copy(&cx.attributes(class), old_length)?;
             self.check_offset(&cx, class, old, new_length)?;
             checked::<M::Arch>(old, new_length)?;
-            match self.inner().first_mapped(&cx, old + old_length, end) {
-                Some(address) => Err(Error::Exists { address }),
-                None => Ok(class),
+            if let Some(address) = self.inner().first_mapped(&cx, old + old_length, end) {
+                return Err(Error::Exists { address });
             }
+            if cx.attributes(class).flags.has(ClassFlags::GROWS_DOWN) {
+                self.inner().note_stack(old, end);
+            }
+            Ok(class)
         });
         let result = result.and_then(|class| match claim.split(self.vm(), Holes::Cut) {
             Ok(spares) => {
@@ -230,7 +262,8 @@ impl<'vm, M: Machine> Space<'vm, M> {
         {
             return Ok(Some(address));
         }
-        let new = self.find_room(new_length)?;
+        let hint = if let RemapPlace::Hint(hint) = request.place { hint } else { 0 };
+        let new = self.find_room_below(new_length, search_end::<M::Arch>(hint))?;
         let moved = self.move_to(request, old_length, new, new_length, true)?;
         if moved.is_some() {
             self.inner().note_mapped(&Cx::enter(self.vm()), new + new_length);
@@ -359,12 +392,10 @@ impl<'vm, M: Machine> Space<'vm, M> {
         let mut edges = target.split(vm, Holes::Cut)?;
         edges.free(&Cx::enter(vm));
         piece.spares[0] = target.reserve_fully(vm)?;
-        piece.spares[1] = target.reserve_fully(vm)?;
         if let Some(source) = source {
             let mut edges = source.split(vm, Holes::Cut)?;
             edges.free(&Cx::enter(vm));
-            piece.spares[2] = source.reserve_fully(vm)?;
-            piece.spares[3] = source.reserve_fully(vm)?;
+            piece.spares[1] = source.reserve_fully(vm)?;
             source.settle();
             self.inner().make_leaves(vm, &piece.shift)?;
         }
@@ -391,22 +422,20 @@ impl<'vm, M: Machine> Space<'vm, M> {
     fn move_piece(&self, hull: &Claim<'_, M>, piece: &mut Piece, fold: Fold) {
         let (vm, mut shift) = (self.vm(), piece.shift);
         let (mut target, source) = self.places(hull, piece);
-        let [clearing, coming, leaving, cleaning] = &mut piece.spares;
-        let (clearing, cleaning) = (core::mem::take(clearing), core::mem::take(cleaning));
-        target.apply(vm, ClassChange::Set(ClassId::NONE), PageChange::Zap, clearing, Fold::Nothing);
+        let [coming, leaving] = &mut piece.spares;
+        target.apply_with(vm, ClassChange::Set(ClassId::NONE), PageChange::Zap, coming, Fold::Nothing);
         if piece.fresh_class != shift.new_class && self.inner().vacate(vm, &shift, leaving) {
             shift.new_class = piece.fresh_class;
         } else if source.is_some() {
             self.inner().shift_pages(vm, &shift, leaving, coming);
         }
-        let coming = core::mem::take(coming);
-        target.apply(vm, ClassChange::Set(shift.new_class), PageChange::Keep, coming, fold);
+        target.apply_with(vm, ClassChange::Set(shift.new_class), PageChange::Keep, coming, fold);
         if let Some(mut source) = source {
             let (classes, pages) = match shift.old_class == ClassId::NONE {
                 true => (ClassChange::Set(ClassId::NONE), PageChange::Zap),
                 false => (ClassChange::Keep, PageChange::Keep),
             };
-            source.apply(vm, classes, pages, cleaning, fold);
+            source.apply_with(vm, classes, pages, leaving, fold);
             hull.join(source);
         }
         hull.join(target);

@@ -65,6 +65,21 @@ impl<M: Machine> Claim<'_, M> {
         mut spares: Spares,
         fold: Fold,
     ) {
+        self.apply_with(vm, classes, pages, &mut spares, fold);
+        if !spares.is_empty() {
+            spares.free(&Cx::enter(vm));
+        }
+    }
+
+    /// [`Claim::apply`], one of several steps for which the side arrays are: the caller frees what is left of them.
+    pub(crate) fn apply_with(
+        &mut self,
+        vm: &Vm<M>,
+        classes: ClassChange<'_, M>,
+        pages: PageChange,
+        spares: &mut Spares,
+        fold: Fold,
+    ) {
         self.begin_commit();
         let section = TABLES_PER_SECTION << (M::Arch::shift(0) + M::Arch::index_bits(0));
         let mut start = self.start;
@@ -81,7 +96,7 @@ impl<M: Machine> Claim<'_, M> {
                 classes: &classes,
                 pages,
                 fold,
-                spares: &mut spares,
+                spares,
             };
             change.table(self.table(&cx), start, end - 1, &mut gather);
             if end == self.end {
@@ -89,7 +104,6 @@ impl<M: Machine> Claim<'_, M> {
                     self.fold(&cx, &mut gather);
                 }
                 gather.finish();
-                spares.free(&cx);
                 self.dying.adopt(cx.dying());
                 return;
             }

@@ -61,6 +61,8 @@ flag_set! {
         SHARED = 64;
         /// Accesses are checked against memory tags.
         TAGGED = 128;
+        /// Not part of a core dump.
+        DONT_DUMP = 256;
     }
 }
 

@@ -12,7 +12,7 @@ use crate::phys::{AllocFlags, Pfn};
 use crate::reclaim::group::{self, Members};
 use crate::rmap::Lineage;
 use crate::structure::holds;
-use crate::sync::{AtomicU32, AtomicU64, Rank, RawLock};
+use crate::sync::{AtomicU32, AtomicU64, Rank, RawLock, SleepLock};
 use crate::tlb::SpaceTlb;
 use crate::vm::Vm;
 use core::ptr::NonNull;
@@ -67,6 +67,10 @@ pub(crate) struct Inner<M: Machine> {
     /// Where grows-down mappings are or have been: lowest address, and end. Between operations within claims.
     stack_low: AtomicU64<M>,
     stack_high: AtomicU64<M>,
+    /// How many bytes may be mapped.
+    pub(crate) mapped_limit: AtomicU64<M>,
+    /// Held by who maps more where there is such a limit.
+    pub(crate) mapping: SleepLock<M>,
     /// H: handles.
     handles: AtomicU64<M>,
     /// Its place among its ancestors and descendants.
@@ -333,6 +337,8 @@ impl<M: Machine> Inner<M> {
             stack_limit: AtomicU64::new(8 << 20),
             stack_low: AtomicU64::new(u64::MAX),
             stack_high: AtomicU64::new(0),
+            mapped_limit: AtomicU64::new(u64::MAX),
+            mapping: SleepLock::new(),
             handles: AtomicU64::new(1),
             lineage,
             group,

@@ -151,7 +151,7 @@ impl<M: Machine> Inner<M> {
         class: impl FnOnce(u64) -> Result<ClassId, Error>,
     ) -> Result<Option<(u64, ClassId)>, Error> {
         let start = self.arena_cursor(cx);
-        let Some(end) = start.checked_add(length).filter(|&end| end <= M::Arch::USER_END) else { return Ok(None) };
+        let Some(end) = start.checked_add(length).filter(|&end| end <= M::Arch::SEARCH_END) else { return Ok(None) };
         let is_early = !M::guard(Guard::StackAskedUnderLock);
         if is_early && self.is_near_stack(start, end) {
             return Ok(None);

@@ -23,14 +23,14 @@ pub fn stack_guard_pages<A: Arch>() -> u64 {
 /// First address and end of CPU `cpu`'s arena. The lowest quarter of the space is left to programs and their heaps.
 pub(crate) fn arena<A: Arch>(cpu: usize, cpus: usize) -> (u64, u64) {
     let table_shift = A::shift(0) + A::index_bits(0);
-    let span = A::USER_END - A::USER_START;
+    let span = A::SEARCH_END - A::USER_START;
     let low = align_up(A::USER_START + span / 4, A::PAGE_SHIFT);
-    let share = (A::USER_END - low) / cpus as u64;
+    let share = (A::SEARCH_END - low) / cpus as u64;
     // Whole lowest tables where there is room for that, so that neighbours share none.
     let shift = if share >> table_shift >= 2 { table_shift } else { A::PAGE_SHIFT };
     let (low, share) = (align_up(low, shift), share >> shift << shift);
-    let start = (low + share * cpu as u64).min(A::USER_END);
-    (start, (start + share).min(A::USER_END))
+    let start = (low + share * cpu as u64).min(A::SEARCH_END);
+    (start, (start + share).min(A::SEARCH_END))
 }
 
 fn align_up(value: u64, shift: u32) -> u64 {
@@ -131,14 +131,14 @@ impl<M: Machine> Inner<M> {
         self.cursor(cx).load(Relaxed)
     }
 
-    /// A place for `length` bytes: in this CPU's arena from its cursor on, else anywhere in it, else anywhere.
-    pub(crate) fn choose(&self, cx: &Cx<'_, M>, length: u64) -> Option<u64> {
+    /// A place for `length` bytes: in this CPU's arena from its cursor on, else anywhere in it, else anywhere below `end`.
+    pub(crate) fn choose(&self, cx: &Cx<'_, M>, length: u64, end: u64) -> Option<u64> {
         let (low, high) = arena::<M::Arch>(cx.number(), cx.vm().cpu_count());
         let cursor = self.cursor(cx).load(Relaxed).clamp(low, high);
         self.gap(cx, length, cursor, high)
             .or_else(|| self.gap(cx, length, low, high))
-            .or_else(|| self.gap(cx, length, low, M::Arch::USER_END))
-            .or_else(|| self.gap(cx, length, M::Arch::USER_START, M::Arch::USER_END))
+            .or_else(|| self.gap(cx, length, low, end))
+            .or_else(|| self.gap(cx, length, M::Arch::USER_START, end))
     }
 
     /// Notes that `start..end` was mapped: the next search begins behind it.

@@ -27,6 +27,8 @@ pub struct MapEntry {
     pub dont_fork: bool,
     /// Children of fork get it empty.
     pub wipe_on_fork: bool,
+    /// Not part of a core dump.
+    pub dont_dump: bool,
     /// From which node private memory comes.
     pub policy: Policy,
     /// Identity of the object shown, 0 for private anonymous memory.
@@ -230,6 +232,7 @@ fn describe<M: Machine>(cx: &Cx<'_, M>, class: ClassId, start: u64) -> Option<Ma
         no_reserve: attributes.flags.has(ClassFlags::NO_RESERVE),
         dont_fork: attributes.flags.has(ClassFlags::DONT_FORK),
         wipe_on_fork: attributes.flags.has(ClassFlags::WIPE_ON_FORK),
+        dont_dump: attributes.flags.has(ClassFlags::DONT_DUMP),
         policy: attributes.policy,
         object: attributes.object.map_or(0, object_id),
         offset: attributes.object.map_or(0, |_| page.wrapping_sub(attributes.delta) << M::Arch::PAGE_SHIFT),

@@ -74,6 +74,11 @@ impl Spares {
         }
     }
 
+    /// Whether there is none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.frames.iter().all(Option::is_none)
+    }
+
     /// Frees what was not used.
     pub(crate) fn free<M: Machine>(&mut self, cx: &Cx<'_, M>) {
         self.frames.iter_mut().filter_map(Option::take).for_each(|pfn| cx.free_frame(pfn));

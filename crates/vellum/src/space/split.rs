@@ -26,7 +26,9 @@ impl<M: Machine> Claim<'_, M> {
         self.reserve(&cx, Need::Exact)
     }
 
-    /// A side array for every table on the edges, for a commit in several steps.
+    /// A side array for every table on the edges that has slots of its own in the range, for a commit in several steps.
+    /// One is enough: of the borders between runs that a table has when its runs no longer fit the descriptor, those of the
+    /// range are at most three, so it does not go back to that before the last step.
     ///
     /// # Errors
     /// [`Error::OutOfMemory`].
@@ -40,7 +42,11 @@ impl<M: Machine> Claim<'_, M> {
         let mut right = Some(self.table(cx));
         let mut left = None;
         let mut add = |table: &Table<'_, M>, low, high| -> Result<(), Error> {
-            if need == Need::Any || Runs::needs_spare(cx, table.frame, table.len(), low, high) {
+            let is_needed = match need {
+                Need::Exact => Runs::needs_spare(cx, table.frame, table.len(), low, high),
+                Need::Any => table.level == 0 || (low..=high).any(|slot| table.entry(slot) == 0),
+            };
+            if is_needed {
                 spares.add(Runs::allocate_spare(cx, table.len())?);
             }
             Ok(())

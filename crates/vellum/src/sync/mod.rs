@@ -23,4 +23,4 @@ pub(crate) use order::HeldLocks;
 pub(crate) use order::Rank;
 pub(crate) use rcu::{Deferred, GlobalEpoch, LocalEpoch};
 pub(crate) use sequence::Sequence;
-pub(crate) use sleep::SleepLock;
+pub(crate) use sleep::{SleepGuard, SleepLock};

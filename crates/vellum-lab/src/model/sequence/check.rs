@@ -105,6 +105,7 @@ impl<A: Arch> World<'_, A> {
             no_reserve: entry.no_reserve,
             dont_fork: entry.dont_fork,
             wipe_on_fork: entry.wipe_on_fork,
+            dont_dump: entry.dont_dump,
             object,
             offset: entry.offset,
         })

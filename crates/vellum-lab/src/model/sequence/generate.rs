@@ -55,7 +55,7 @@ pub fn sequence(seed: u64, count: usize, pool: usize, relief: Option<Relief>) ->
     first.into_iter().chain(on).chain((head..count).map(|_| generator.next())).collect()
 }
 
-const ADVICE: [Advice; 16] = [
+const ADVICE: [Advice; 18] = [
     Advice::DontNeed,
     Advice::DontNeed,
     Advice::DontNeed,
@@ -71,6 +71,8 @@ const ADVICE: [Advice; 16] = [
     Advice::Normal,
     Advice::Sequential,
     Advice::Random,
+    Advice::DontDump,
+    Advice::DoDump,
     Advice::Collapse,
 ];
 

@@ -1,0 +1,69 @@
+//! A limit on how much a space maps.
+//!
+//! Nobody counts as long as there is none: what is mapped is counted when somebody asks, by looking through the tables, and
+//! so without a line that all CPUs write. Where there is a limit, those who map more do so one after the other.
+
+use crate::arch::Arch;
+use crate::cpu::Cx;
+use crate::error::Error;
+use crate::machine::Machine;
+use crate::space::{ClassId, Space};
+use crate::sync::SleepGuard;
+use core::sync::atomic::Ordering::Relaxed;
+
+/// What [`Space::set_mapped_limit`] takes for no limit.
+pub(super) const NO_LIMIT: u64 = u64::MAX;
+
+impl<M: Machine> Space<'_, M> {
+    /// Bytes that are mapped (`VmSize`), whatever is resident of them. Counts them: takes as long as there are page tables
+    /// and mappings. Exact while nothing changes them; neither sleeps nor allocates.
+    pub fn mapped_bytes(&self) -> u64 {
+        self.mapped_within(M::Arch::USER_START, M::Arch::USER_END)
+    }
+
+    /// Sets how many bytes the space may map (`RLIMIT_AS`); `u64::MAX`, as at first, for no limit. What is mapped already
+    /// stays. Children of fork inherit it.
+    pub fn set_mapped_limit(&self, bytes: u64) {
+        self.inner().mapped_limit.store(bytes, Relaxed);
+    }
+
+    /// Mapped bytes of a range.
+    fn mapped_within(&self, start: u64, end: u64) -> u64 {
+        let (mut here, mut mapped) = (start, 0);
+        while here < end {
+            let span = self.inner().span_at(&Cx::enter(self.vm()), here, end);
+            let next = span.end.min(end);
+            mapped += if span.class == ClassId::NONE { 0 } else { next - here };
+            here = next;
+        }
+        mapped
+    }
+
+    /// Whether there is no limit.
+    #[inline(always)]
+    pub(super) fn is_unlimited(&self) -> bool {
+        self.inner().mapped_limit.load(Relaxed) == NO_LIMIT
+    }
+
+    /// Lets the caller map `more` bytes, in place of what is mapped in `replaced`, until the result is dropped. Where there
+    /// is a limit, sleeps for others who map: without a claim.
+    ///
+    /// # Errors
+    /// [`Error::Limit`].
+    #[inline]
+    pub(super) fn may_map(&self, more: u64, replaced: (u64, u64)) -> Result<Option<SleepGuard<'_, M>>, Error> {
+        if self.is_unlimited() { Ok(None) } else { self.may_map_limited(more, replaced).map(Some) }
+    }
+
+    #[cold]
+    fn may_map_limited(&self, more: u64, (start, end): (u64, u64)) -> Result<SleepGuard<'_, M>, Error> {
+        let guard = self.inner().mapping.lock(self.vm());
+        let (first, last) = (M::Arch::USER_START, M::Arch::USER_END);
+        let kept = self.mapped_within(first, start) + self.mapped_within(end.max(first), last);
+        let limit = self.inner().mapped_limit.load(Relaxed);
+        match kept.checked_add(more) {
+            Some(mapped) if mapped <= limit => Ok(guard),
+            _ => Err(Error::Limit { length: more }),
+        }
+    }
+}
