@@ -1,7 +1,7 @@
 //! Where the mappings of a sequence lie, on both sides alike.
 //!
-//! Everything outside the arena is mapped without rights, on both sides, so that nothing else can be chosen for a mapping
-//! than a place inside: Linux then chooses the highest that fits, wherever it has put its own things, and a sequence
+//! Everything outside the arena is mapped without rights, on both sides, so that nothing can be chosen for a mapping
+//! but a place inside: Linux then chooses the highest that fits, wherever it has put its own things, and a sequence
 //! means the same each time it runs.
 
 /// log2 of the bytes of a page.

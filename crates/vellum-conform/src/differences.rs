@@ -35,34 +35,23 @@ pub struct Difference {
     pub reason: &'static str,
     /// The version of Linux from which on there is no difference any more.
     pub until: Option<Version>,
-    /// Which results are this difference, or equal results after which the mappings differ: a sequence ends there, since both sides are not in the same state then. `None`
-    /// where sequences steer clear of it, or what it is about is not compared.
+    /// Which results are this difference, or equal results after which the mappings differ: a sequence ends there, as
+    /// both sides are not in the same state then. `None` where sequences steer clear of it, or what it is about is not
+    /// compared.
     matches: Option<fn(&Disputed<'_>) -> bool>,
 }
 
 /// All of them.
-pub const DIFFERENCES: [Difference; 8] = [
+pub const DIFFERENCES: [Difference; 7] = [
     Difference {
         id: "joined-neighbours",
-        linux: "neighbours of equal attributes are one mapping if their private pages have the same origin, and if neither \
+        linux: "neighbours of equal attributes are one mapping if their private pages have the same origin, and neither \
                 has grown down to the other; mremap wants one, unless it moves with MREMAP_FIXED and the length stays; \
                 one must be within the stack limit",
         vellum: "neighbours are one mapping by attributes, and by how far they have been moved",
         reason: "what is one mapping depends on how each side keeps pages, and shows in nothing else",
         until: None,
         matches: Some(|disputed| disputed.linux != disputed.ours && wants_one_mapping(disputed)),
-    },
-    Difference {
-        id: "memory-growth",
-        linux: "ftruncate makes a memory file longer",
-        vellum: "shared memory is as long as it was made, or shorter: EINVAL",
-        reason: "the core has no call that makes shared memory longer",
-        until: None,
-        matches: Some(|disputed| {
-            matches!(disputed.call, Call::Truncate { file: 0, .. })
-                && disputed.linux == Outcome::Value(0)
-                && disputed.ours == Outcome::Error(EINVAL)
-        }),
     },
     Difference {
         id: "last-addresses",
@@ -80,8 +69,8 @@ pub const DIFFERENCES: [Difference; 8] = [
     },
     Difference {
         id: "half-done-moves",
-        linux: "mremap with MREMAP_FIXED unmaps the new place, or what it cuts off, before it finds that it must fail: the \
-                old length is 0 and the old mapping was there, or wraps around, or the new address is too low",
+        linux: "mremap with MREMAP_FIXED unmaps the new place, or what it cuts off, before it finds that it must fail: \
+                the old length is 0 and the old mapping was there, or wraps around, or the new address is too low",
         vellum: "a call that fails changes nothing; old length 0 onto itself is no mistake",
         reason: "an accident of the order in which Linux does things",
         until: None,
@@ -118,7 +107,7 @@ pub const DIFFERENCES: [Difference; 8] = [
         linux: "what is stored behind the end of a file, in its last page, is cleared whenever the page is written; \
                 a file on tmpfs that grows shows it",
         vellum: "it is cleared when the file is cut or grows, and lost when the page is reclaimed",
-        reason: "it belongs to nothing, and a page may be written at any time; where that happens files end with a page",
+        reason: "it belongs to nothing, and a page is written at any time; where that matters files end with a page",
         until: None,
         matches: None,
     },

@@ -34,8 +34,8 @@ pub const LENGTH_MAX: u64 = 16 * PAGE;
 pub enum Ends {
     /// Anywhere.
     Anywhere,
-    /// With a page. What a process stores behind the end, within the last page, goes when the page is written or reclaimed,
-    /// and on tmpfs does not go when the file grows: where any of that happens, there is nothing to compare.
+    /// With a page. What a process stores behind the end, within the last page, goes when the page is written or
+    /// reclaimed, and on tmpfs does not go when the file grows: where any of that happens, there is nothing to compare.
     WithPage,
 }
 

@@ -24,8 +24,6 @@ struct Generator {
     /// Ranges that were mapped, latest last: first page and pages.
     mapped: Vec<(u64, u64)>,
     stores: u64,
-    /// How long the file is that is memory.
-    memory: u64,
     /// Of the pool, so many pages are used: with few of them everything meets.
     pool: u64,
     /// By kind of call, whether the sequence has it: with few kinds there is more of each.
@@ -48,7 +46,7 @@ const ADDRESSES: [u64; 6] = [0, 0x800, 1 << 57, 0xffff_8000_0000_0000, u64::MAX,
 /// A flag of `mmap` that Linux does not know.
 const UNKNOWN: u64 = 1 << 21;
 
-const ADVICE: [u64; 24] = [
+const ADVICE: [u64; 26] = [
     MADV_DONTNEED,
     MADV_DONTNEED,
     MADV_DONTNEED,
@@ -71,6 +69,8 @@ const ADVICE: [u64; 24] = [
     MADV_PAGEOUT,
     MADV_PAGEOUT,
     MADV_FREE,
+    MADV_DONTDUMP,
+    MADV_DODUMP,
     7,
     u32::MAX as u64,
 ];
@@ -83,7 +83,7 @@ impl Generator {
             // Mappings, loads and stores every sequence has.
             (1..=9).for_each(|kind| has[kind] = random.u32(..100) < 65);
         }
-        Generator { random, recipe, mapped: Vec::new(), stores: 0, memory: FILES[0].length, pool, has }
+        Generator { random, recipe, mapped: Vec::new(), stores: 0, pool, has }
     }
 
     fn below(&mut self, end: u64) -> u64 {
@@ -342,10 +342,7 @@ impl Generator {
             45..75 => FILES.get(file as usize).map_or(PAGE, |file| file.length) - PAGE + self.below(2 * PAGE),
             _ => self.below(LENGTH_MAX),
         };
-        let length = if self.recipe.ends == Ends::WithPage { length & !(PAGE - 1) } else { length };
-        // Vellum's shared memory does not grow: that would be the end of most sequences.
-        let length = if file == 0 && self.percent(97) { length.min(self.memory) } else { length };
-        self.memory = if file == 0 { length } else { self.memory };
+        let length = if self.recipe.ends == Ends::WithPage || file == 0 { length & !(PAGE - 1) } else { length };
         Call::Truncate { file, length }
     }
 

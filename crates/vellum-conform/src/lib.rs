@@ -1,8 +1,8 @@
 //! Vellum compared, call by call, with the Linux that runs it.
 //!
-//! Random sequences of memory operations are carried out on both sides: by real processes of this Linux, with raw system
-//! calls, loads and stores whose faults are caught, and by the core on the deterministic machine of the laboratory
-//! (x86-64, pages of 4 KiB), called through [`vellum_linux`]. Compared are
+//! Random sequences of memory operations are carried out on both sides: by real processes of this Linux, with raw
+//! system calls, loads and stores whose faults are caught, and by the core on the deterministic machine of the
+//! laboratory (x86-64, pages of 4 KiB), called through [`vellum_linux`]. Compared are
 //!
 //! * the result and the error number of each call, the value of each load, and the signal, its code and its address of
 //!   each load and store;
@@ -10,8 +10,8 @@
 //!   object, where in it, and what was asked for beside ([`Flags`]);
 //! * now and then, and at the end, all contents; and at the end the files.
 //!
-//! In half of the sequences Vellum's memory is taken back, swapped, moved and put together meanwhile: no program may see
-//! that. A sequence that both sides disagree on is made short, and printed as both sides' ([`Found`]). What differs
+//! In half of the sequences Vellum's memory is taken back, swapped, moved and put together meanwhile: no program may
+//! see that. A sequence that both sides disagree on is made short, and printed as both sides' ([`Found`]). What differs
 //! knowingly stands in one table, [`DIFFERENCES`].
 //!
 //! Linux may choose where a mapping goes, and Vellum may too, in its own way: it is brought to where Linux put it. So

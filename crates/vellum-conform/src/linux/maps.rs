@@ -49,7 +49,13 @@ fn line_of(text: &str, file: impl Fn(&str) -> Option<u64>) -> Option<Line> {
 
 fn flags_of(text: &str) -> Flags {
     let has = |name| text.split_ascii_whitespace().any(|flag| flag == name);
-    Flags { grows_down: has("gd"), no_reserve: has("nr"), dont_fork: has("dc"), wipe_on_fork: has("wf") }
+    Flags {
+        grows_down: has("gd"),
+        no_reserve: has("nr"),
+        dont_fork: has("dc"),
+        wipe_on_fork: has("wf"),
+        dont_dump: has("dd"),
+    }
 }
 
 /// The identity of what this process has mapped at `address`.

@@ -1,5 +1,5 @@
-//! System calls, loads and stores without anything in between: no library that allocates, locks, or keeps a number of an
-//! error.
+//! System calls, loads and stores without anything in between: no library that allocates, locks, or keeps the number of
+//! an error.
 
 use std::arch::asm;
 use std::sync::atomic::AtomicU32;

@@ -1,8 +1,8 @@
 //! What the driver and the processes of a sequence tell each other: one piece of memory that all of them share, at the
 //! same address.
 //!
-//! One of them runs at a time: whose turn it is. It carries commands out as long as they are its own, and gives the turn
-//! to the process of the next, or back to the driver behind the last. So a sequence costs few switches.
+//! One of them runs at a time: whose turn it is. It carries commands out as long as they are its own, and gives the
+//! turn to the process of the next, or back to the driver behind the last. So a sequence costs few switches.
 
 use super::raw;
 use crate::op::PROCESSES;
@@ -57,8 +57,8 @@ pub struct Shared {
     /// Sequences begun, and ended.
     pub begun: AtomicU32,
     pub ended: AtomicU32,
-    /// Whether the first process could be made ready: 1, or an error number behind 32 bits. And whether it has a heap in
-    /// the arena.
+    /// Whether the first process could be made ready: 1, or an error number behind 32 bits. And whether it has a heap
+    /// in the arena.
     pub ready: AtomicU64,
     pub has_heap: AtomicU32,
     /// Where the current sequence of commands is, and how long it is.

@@ -129,8 +129,8 @@ impl<'h> Ours<'h> {
     }
 
     /// Carries an operation out in process `process`, after what happens to memory by `pressure`; `child` is the number
-    /// of the process that it forks. Where a mapping goes that may go anywhere, `chosen` says: there it is brought, if it
-    /// went elsewhere.
+    /// of the process that it forks. Where a mapping goes that may go anywhere, `chosen` says: there it is brought, if
+    /// it went elsewhere.
     ///
     /// # Errors
     /// What no program can see, and must not happen.
@@ -253,7 +253,8 @@ impl<'h> Ours<'h> {
                 file.object.truncate(length).map_err(Errno::from)?;
             }
             Some(contents) => file.object.grow(|| contents.set_length(length)),
-            None => file.object.truncate(length).map_err(Errno::from)?,
+            None if length < file.object.length() => file.object.truncate(length).map_err(Errno::from)?,
+            None => file.object.extend(length).map_err(Errno::from)?,
         }
         Ok(0)
     }
@@ -292,6 +293,7 @@ impl<'h> Ours<'h> {
                         no_reserve: entry.no_reserve,
                         dont_fork: entry.dont_fork,
                         wipe_on_fork: entry.wipe_on_fork,
+                        dont_dump: entry.dont_dump,
                     },
                 });
             }

@@ -61,11 +61,6 @@ fn stacks_that_meet_are_joined_or_not() {
 }
 
 #[test]
-fn shared_memory_does_not_grow() {
-    shows("memory-growth", &[(0, Call::Truncate { file: 0, length: 9 * PAGE })]);
-}
-
-#[test]
 fn the_last_addresses_are_errors() {
     let mapping = map(u64::MAX - 10, 1, ANONYMOUS, -1);
     shows("last-addresses", &[(0, mapping)]);

@@ -1,5 +1,5 @@
-//! The comparison with the Linux that runs the tests. On any other system there is nothing to compare with, and these tests
-//! say so and pass.
+//! The comparison with the Linux that runs the tests. On any other system there is nothing to compare with, and these
+//! tests say so and pass.
 
 mod differences;
 mod lockstep;
