@@ -45,7 +45,7 @@ pub struct Difference {
 pub const DIFFERENCES: [Difference; 7] = [
     Difference {
         id: "joined-neighbours",
-        linux: "neighbours of equal attributes are one mapping if their private pages have the same origin, and neither \
+        linux: "neighbours of equal attributes are one mapping if their private pages have the same origin and neither \
                 has grown down to the other; mremap wants one, unless it moves with MREMAP_FIXED and the length stays; \
                 one must be within the stack limit",
         vellum: "neighbours are one mapping by attributes, and by how far they have been moved",
