@@ -137,6 +137,25 @@ fn several_mappings_keep_their_pages() {
     });
 }
 
+/// A move into a table above which many mappings meet: what its slot says above means nothing, and needs no room there.
+#[test]
+fn moving_beneath_a_table_that_is_full() {
+    with_space(|space| {
+        // Whole tables of different classes, so that four runs are above: this one, none, two more, and none.
+        put(space, 0, 512, RW, ANON);
+        put(space, 31 * 512, 512, RW, SHARED);
+        put(space, 32 * 512, 512, R, ANON);
+        put(space, 512 + 3, 1, R, ANON);
+        put(space, 40 * 512 + 3, 1, RW, SHARED);
+        let call = |old: u64, old_length: u64, new_length: u64, new: u64| {
+            mremap(space, B + old * P, old_length * P, new_length * P, FIXED, B + new * P)
+        };
+        assert_eq!(call(40 * 512 + 3, 1, 2, 512 + 7), Ok(B + (512 + 7) * P));
+        assert_eq!(call(512 + 3, 1, 1, 33 * 512 + 9), Ok(B + (33 * 512 + 9) * P));
+        assert_eq!(call(512 + 7, 2, 2, 512 + 20), Ok(B + (512 + 20) * P));
+    });
+}
+
 /// An old length of 0 makes a second mapping, which cannot be where the first one is.
 #[test]
 fn length_zero() {

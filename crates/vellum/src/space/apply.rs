@@ -166,8 +166,13 @@ impl<'a, M: Machine> Change<'a, '_, '_, M> {
             ClassChange::Keep => {}
             ClassChange::Set(new) => {
                 let childless = || (low..=high).filter(|&index| table.entry(index) == 0);
+                let count = childless().count();
+                if count == 0 {
+                    // What the slots say means nothing, and there may be no side array to say more in.
+                    return;
+                }
                 // First the new, lest a class that stays is given up in between.
-                self.cx.retain_class(*new, childless().count() as u64);
+                self.cx.retain_class(*new, count as u64);
                 childless().for_each(|index| self.cx.release_class(table.class(self.cx, index), 1));
                 locked.set_class(self.cx, low, high, *new, Some(self.spares));
             }
