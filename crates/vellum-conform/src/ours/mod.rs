@@ -51,7 +51,6 @@ pub struct Ours<'h> {
     files: Vec<OpenFile<'h>>,
     device: Arc<MemoryDevice>,
     swap: Option<AreaId>,
-    cpus: usize,
     cpu: usize,
     has_been_pressed: bool,
     /// Pages that pressure has freed or moved.
@@ -76,7 +75,6 @@ impl<'h> Ours<'h> {
             files: Vec::new(),
             device: Arc::new(MemoryDevice::new(SWAP_PAGES, PAGE as usize)),
             swap: None,
-            cpus: CPUS,
             cpu: 0,
             has_been_pressed: false,
             pressed: 0,
@@ -140,6 +138,7 @@ impl<'h> Ours<'h> {
         pressure: u32,
         chosen: Option<u64>,
     ) -> Result<Outcome, String> {
+        self.cpu = process % CPUS;
         if pressure != 0 {
             self.press(pressure)?;
         }
@@ -351,8 +350,8 @@ impl<'h> Ours<'h> {
     pub fn end(mut self) -> Result<(), String> {
         self.spaces.iter_mut().for_each(|space| drop(space.take().map(ManuallyDrop::into_inner)));
         self.files.drain(..).for_each(|file| drop(ManuallyDrop::into_inner(file.object)));
-        for round in 0..2 * self.cpus {
-            self.hosted.on(round % self.cpus, || self.hosted.vm().quiesce());
+        for round in 0..2 * CPUS {
+            self.hosted.on(round % CPUS, || self.hosted.vm().quiesce());
         }
         self.check()?;
         let usage = self.hosted.vm().usage();

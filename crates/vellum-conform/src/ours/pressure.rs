@@ -1,7 +1,7 @@
 //! What happens to Vellum's memory between operations: it is taken back, written to swap, moved and put together. No
 //! program may see any of it.
 
-use super::Ours;
+use super::{CPUS, Ours};
 use crate::arena::{self, PAGE};
 use fastrand::Rng;
 use vellum::Error;
@@ -15,7 +15,7 @@ impl Ours<'_> {
     /// What must not fail and does.
     pub(super) fn press(&mut self, seed: u32) -> Result<(), String> {
         let mut random = Rng::with_seed(seed.into());
-        self.cpu = random.usize(..self.cpus);
+        self.cpu = random.usize(..CPUS);
         self.hosted.machine().set_cpu(self.cpu);
         if !std::mem::replace(&mut self.has_been_pressed, true) {
             self.switch_swap()?;
