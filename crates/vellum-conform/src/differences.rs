@@ -1,7 +1,7 @@
 //! Where Vellum differs from Linux knowingly: one table. What is not in it is a fault.
 
 use crate::abi::*;
-use crate::maps::Line;
+use crate::maps::{Line, Shown};
 use crate::op::{Call, Outcome};
 
 /// A version of Linux: 6.17 is `(6, 17)`.
@@ -41,8 +41,15 @@ pub struct Difference {
     matches: Option<fn(&Disputed<'_>) -> bool>,
 }
 
+impl Difference {
+    /// Whether sequences may meet it. Otherwise they steer clear of it, or what it is about is not compared.
+    pub fn is_met(&self) -> bool {
+        self.matches.is_some()
+    }
+}
+
 /// All of them.
-pub const DIFFERENCES: [Difference; 7] = [
+pub const DIFFERENCES: [Difference; 12] = [
     Difference {
         id: "joined-neighbours",
         linux: "neighbours of equal attributes are one mapping if their private pages have the same origin and neither \
@@ -85,6 +92,55 @@ pub const DIFFERENCES: [Difference; 7] = [
             }
             _ => false,
         }),
+    },
+    Difference {
+        id: "end-of-offsets",
+        linux: "mremap lets a mapping of a file grow beyond offset 2^63, which mmap refuses",
+        vellum: "no mapping shows what lies beyond offset 2^63: EINVAL",
+        reason: "offsets are signed; no file is that long",
+        until: None,
+        matches: Some(|disputed| match *disputed.call {
+            Call::Remap { address, new_length, .. } => {
+                let line = disputed.our_lines.iter().find(|line| line.start <= address && address < line.end);
+                let end = |line: &Line| line.offset + (address - line.start) + new_length.min(1 << 62);
+                line.is_some_and(|line| line.shown != Shown::Nothing && end(line) > 1 << 63)
+                    && disputed.ours == Outcome::Error(EINVAL)
+            }
+            _ => false,
+        }),
+    },
+    Difference {
+        id: "locking",
+        linux: "MAP_LOCKED locks, up to RLIMIT_MEMLOCK",
+        vellum: "EPERM, as to a process that may lock nothing",
+        reason: "there is no mlock yet",
+        until: None,
+        matches: None,
+    },
+    Difference {
+        id: "low-addresses",
+        linux: "MAP_32BIT maps below 2^31",
+        vellum: "it means nothing",
+        reason: "it is for x86-64 alone",
+        until: None,
+        matches: None,
+    },
+    Difference {
+        id: "not-built",
+        linux: "knows MAP_DROPPABLE, MADV_REMOVE, MADV_GUARD_INSTALL and _REMOVE, MADV_DONTNEED_LOCKED, and if it is \
+                built so, huge pages, merging of equal pages and poisoning",
+        vellum: "EINVAL, as a Linux that is older, or built without them",
+        reason: "not built yet",
+        until: None,
+        matches: None,
+    },
+    Difference {
+        id: "overcommit",
+        linux: "refuses a mapping that is larger than memory and swap together, or if told to, all that they do not hold",
+        vellum: "nothing is refused: memory ends when it is used",
+        reason: "not built yet",
+        until: None,
+        matches: None,
     },
     Difference {
         id: "places",

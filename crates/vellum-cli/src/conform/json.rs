@@ -58,6 +58,8 @@ struct Row {
     linux: &'static str,
     vellum: &'static str,
     reason: &'static str,
+    /// Whether sequences may meet it.
+    is_met: bool,
     /// The version of Linux from which on there is no difference any more.
     #[serde(skip_serializing_if = "Option::is_none")]
     until: Option<String>,
@@ -107,7 +109,7 @@ pub fn differences() -> String {
     let row = |difference: &Difference| {
         let Difference { id, linux, vellum, reason, until, .. } = *difference;
         let until = until.map(|(major, minor)| format!("{major}.{minor}"));
-        Row { id, linux, vellum, reason, until }
+        Row { id, linux, vellum, reason, is_met: difference.is_met(), until }
     };
     document(&DIFFERENCES.iter().map(row).collect::<Vec<_>>())
 }

@@ -64,6 +64,9 @@ pub fn differences() -> String {
             "\n{}\n  Linux   {}\n  Vellum  {}\n  why     {}\n",
             difference.id, difference.linux, difference.vellum, difference.reason
         );
+        if !difference.is_met() {
+            text += "  not met in sequences\n";
+        }
         if let Some((major, minor)) = difference.until {
             _ = writeln!(text, "  where   Linux before {major}.{minor}");
         }

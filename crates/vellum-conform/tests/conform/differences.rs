@@ -79,6 +79,13 @@ fn moves_that_fail_are_half_done() {
     shows("half-done-moves", &[(0, map(AT, 2, ANONYMOUS, -1)), (0, remap(AT, 2 * PAGE, PAGE, flags, 0))]);
 }
 
+#[test]
+fn offsets_end() {
+    let Call::Map { address, length, prot, flags, file, .. } = map(AT, 1, MAP_SHARED, 1) else { unreachable!() };
+    let mapping = Call::Map { address, length, prot, flags, file, offset: (1 << 63) - 2 * PAGE };
+    shows("end-of-offsets", &[(0, mapping), (0, remap(AT, PAGE, 4 * PAGE, MREMAP_MAYMOVE, 0))]);
+}
+
 /// Before 6.17.
 #[test]
 fn several_mappings_move_at_once() {
