@@ -136,7 +136,7 @@ pub const DIFFERENCES: [Difference; 12] = [
     },
     Difference {
         id: "overcommit",
-        linux: "refuses a mapping that is larger than memory and swap together, or if told to, all that they do not hold",
+        linux: "refuses a mapping that is larger than memory and swap together; if told to, all that they do not hold",
         vellum: "nothing is refused: memory ends when it is used",
         reason: "not built yet",
         until: None,
