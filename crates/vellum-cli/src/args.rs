@@ -1,6 +1,8 @@
 //! The command line.
 
 use crate::check::args::CheckArgs;
+#[cfg(feature = "conform")]
+use crate::conform::args::ConformArgs;
 #[cfg(feature = "run")]
 use crate::run_args::{ConflictsArgs, RecordArgs, RunArgs};
 use clap::{Parser, Subcommand};
@@ -31,6 +33,9 @@ pub enum Command {
     /// Shows which cache lines operations of two CPUs on ranges of their own both write.
     #[cfg(feature = "run")]
     Conflicts(ConflictsArgs),
+    /// Compares random sequences of memory operations with the Linux that runs this.
+    #[cfg(feature = "conform")]
+    Conform(ConformArgs),
 }
 
 #[cfg(feature = "bench")]

@@ -1,12 +1,15 @@
 //! The command `vellum`.
 //!
-//! Exit codes: 0 done; 1 the workload, the recorded program or a check failed, or operations conflict; 2 usage or bad
+//! Exit codes: 0 done; 1 the workload, the recorded program or a check failed, operations conflict,
+//! or Vellum is not as Linux; 2 usage or bad
 //! input, with one line that says what is wrong.
 
 mod args;
 mod check;
 #[cfg(feature = "run")]
 mod conflicts;
+#[cfg(feature = "conform")]
+mod conform;
 mod output;
 mod progress;
 #[cfg(feature = "run")]
@@ -49,6 +52,8 @@ fn main() -> ExitCode {
         Some(Command::Check(args)) => check::run(&args),
         #[cfg(feature = "run")]
         Some(Command::Conflicts(args)) => conflicts::run(&args),
+        #[cfg(feature = "conform")]
+        Some(Command::Conform(args)) => conform::run(&args),
     }
 }
 

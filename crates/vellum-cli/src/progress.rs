@@ -20,6 +20,19 @@ impl Progress {
         Progress(bar)
     }
 
+    /// A bar towards `total` operations, or, if that is not known, a count of them.
+    #[cfg(feature = "conform")]
+    pub fn of_operations(total: Option<u64>) -> Progress {
+        let (bar, template) = match total {
+            Some(total) => (ProgressBar::new(total), "{bar:40} {human_pos} of {human_len} operations, {elapsed}"),
+            None => (ProgressBar::new_spinner(), "{spinner} {human_pos} operations, {elapsed}"),
+        };
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style);
+        }
+        Progress(bar)
+    }
+
     /// A bar towards `total` searches.
     pub fn of_searches(total: usize) -> Progress {
         let bar = ProgressBar::new(total as u64);

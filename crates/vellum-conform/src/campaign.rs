@@ -1,0 +1,152 @@
+//! Many sequences, up to the first on which both sides differ.
+
+use crate::compare::{self, Disagreement, Ending, Settings};
+use crate::files::Ends;
+use crate::generate::{self, Recipe};
+use crate::linux::Linux;
+use crate::op::Op;
+use crate::shrink;
+use crate::stats::Stats;
+use std::fmt;
+use std::io;
+use std::time::{Duration, Instant};
+
+/// Where a campaign ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// After this time.
+    pub time: Option<Duration>,
+    /// After so many operations.
+    pub operations: Option<u64>,
+}
+
+/// Sequences of seeds that follow each other.
+#[derive(Clone, Copy, Debug)]
+pub struct Campaign {
+    /// The first seed.
+    pub seed: u64,
+    /// Where it ends.
+    pub limits: Limits,
+    /// Whether Vellum's memory is short, in half of the sequences.
+    pub has_pressure: bool,
+    /// How they are compared.
+    pub settings: Settings,
+}
+
+/// A sequence on which both sides differ, made short.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// The seed it came from.
+    pub seed: u64,
+    /// The operations that are left.
+    pub ops: Vec<Op>,
+    /// What is wrong with them.
+    pub disagreement: Disagreement,
+}
+
+/// Why a campaign ended before its limits.
+#[derive(Debug)]
+pub enum Stop {
+    /// Both sides differ.
+    Found(Box<Found>),
+    /// Linux's side cannot go on.
+    Linux(io::Error),
+}
+
+impl From<io::Error> for Stop {
+    fn from(error: io::Error) -> Self {
+        Stop::Linux(error)
+    }
+}
+
+impl Campaign {
+    /// Runs sequences, counting in `stats` what is done, and telling `progress` of it after each.
+    ///
+    /// # Errors
+    /// What ended it.
+    pub fn run(&self, linux: &mut Linux, stats: &mut Stats, progress: &mut dyn FnMut(&Stats)) -> Result<(), Stop> {
+        let begun = Instant::now();
+        let is_over = |stats: &Stats| {
+            self.limits.time.is_some_and(|time| begun.elapsed() >= time)
+                || self.limits.operations.is_some_and(|most| stats.operations() >= most)
+        };
+        let mut seed = self.seed;
+        while !is_over(stats) {
+            self.sequence(linux, seed, stats)?;
+            progress(stats);
+            seed = seed.wrapping_add(1);
+        }
+        Ok(())
+    }
+
+    fn sequence(&self, linux: &mut Linux, seed: u64, stats: &mut Stats) -> Result<(), Stop> {
+        let has_pressure = self.has_pressure && seed.is_multiple_of(2);
+        let ends = if has_pressure || !linux.clears_behind_ends() { Ends::WithPage } else { Ends::Anywhere };
+        let ops = generate::sequence(seed, Recipe { has_pressure, has_heap: linux.has_heap(), ends });
+        let settings = Settings { ends, ..self.settings };
+        let ending = compare::run(linux, &ops, &settings, stats)?;
+        stats.sequences += 1;
+        stats.pressed_sequences += u64::from(has_pressure);
+        if !matches!(ending, Ending::Differs(_)) {
+            return Ok(());
+        }
+        match again(linux, seed, &ops, &settings)? {
+            Again::Same => stats.unrepeatable += 1,
+            Again::Meant(difference) => stats.meant[difference] += 1,
+            Again::Differs(found) => return Err(Stop::Found(found)),
+        }
+        Ok(())
+    }
+}
+
+/// What a sequence does on which both sides differed once.
+enum Again {
+    Same,
+    Meant(usize),
+    Differs(Box<Found>),
+}
+
+/// Runs a sequence again, with all comparisons, and makes it short: with those it had, if it needs them to differ.
+fn again(linux: &mut Linux, seed: u64, ops: &[Op], settings: &Settings) -> io::Result<Again> {
+    for settings in [settings.exact(), *settings] {
+        match compare::run(linux, ops, &settings, &mut Stats::default())? {
+            Ending::Same => {}
+            Ending::Meant(difference) => return Ok(Again::Meant(difference)),
+            Ending::Differs(first) => return Ok(Again::Differs(Box::new(shrunk(linux, seed, ops, &settings, first)?))),
+        }
+    }
+    Ok(Again::Same)
+}
+
+/// Makes a sequence short.
+fn shrunk(linux: &mut Linux, seed: u64, ops: &[Op], settings: &Settings, first: Disagreement) -> io::Result<Found> {
+    let mut broken = None;
+    let mut run = |ops: &[Op]| match compare::run(linux, ops, settings, &mut Stats::default()) {
+        Ok(Ending::Differs(disagreement)) => Some(disagreement),
+        Ok(Ending::Same | Ending::Meant(_)) => None,
+        Err(error) => {
+            broken = Some(error);
+            None
+        }
+    };
+    let ops = shrink::shrink(&ops[..=first.at.min(ops.len() - 1)], |ops| run(ops).is_some());
+    let disagreement = run(&ops).unwrap_or(first);
+    broken.map_or(Ok(Found { seed, ops, disagreement }), Err)
+}
+
+impl fmt::Display for Found {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (count, start) = (self.ops.len(), crate::arena::START);
+        writeln!(f, "seed {}: {count} operations are enough, where A is {start:#x}", self.seed)?;
+        for step in &self.disagreement.steps {
+            let pressure = self.ops.get(step.op).is_some_and(|op| op.pressure != 0);
+            let pressure = if pressure { "  (after pressure)" } else { "" };
+            let ours = step.ours.map_or_else(|| "-".into(), |ours| ours.to_string());
+            let child = if step.call == crate::op::Call::Fork { format!(" = {}", step.child) } else { String::new() };
+            let linux = step.linux.to_string();
+            let results = if linux == ours { linux } else { format!("Linux {linux}, Vellum {ours}") };
+            writeln!(f, "  process {}: {}{child} → {results}{pressure}", step.process, step.call)?;
+        }
+        write!(f, "{}", self.disagreement.wrong)
+    }
+}

@@ -1,0 +1,209 @@
+//! Where Vellum differs from Linux knowingly: one table. What is not in it is a fault.
+
+use crate::abi::*;
+use crate::maps::{Line, Shown};
+use crate::op::{Call, Outcome};
+
+/// A version of Linux: 6.17 is `(6, 17)`.
+pub type Version = (u32, u32);
+
+/// Results that differ, and what the process had mapped before.
+#[derive(Clone, Copy, Debug)]
+pub struct Disputed<'a> {
+    /// The call.
+    pub call: &'a Call,
+    /// What came of it in Linux.
+    pub linux: Outcome,
+    /// What came of it in Vellum.
+    pub ours: Outcome,
+    /// The mappings in Linux, as they are: neighbours that are alike may be two.
+    pub linux_lines: &'a [Line],
+    /// The mappings in Vellum.
+    pub our_lines: &'a [Line],
+}
+
+/// A difference that is meant.
+#[derive(Clone, Copy, Debug)]
+pub struct Difference {
+    /// Its name.
+    pub id: &'static str,
+    /// What Linux does.
+    pub linux: &'static str,
+    /// What Vellum does.
+    pub vellum: &'static str,
+    /// Why.
+    pub reason: &'static str,
+    /// The version of Linux from which on there is no difference any more.
+    pub until: Option<Version>,
+    /// Which results are this difference, or equal results after which the mappings differ: a sequence ends there, as
+    /// both sides are not in the same state then. `None` where sequences steer clear of it, or what it is about is not
+    /// compared.
+    matches: Option<fn(&Disputed<'_>) -> bool>,
+}
+
+impl Difference {
+    /// Whether sequences may meet it. Otherwise they steer clear of it, or what it is about is not compared.
+    pub fn is_met(&self) -> bool {
+        self.matches.is_some()
+    }
+}
+
+/// All of them.
+pub const DIFFERENCES: [Difference; 12] = [
+    Difference {
+        id: "joined-neighbours",
+        linux: "neighbours of equal attributes are one mapping if their private pages have the same origin and neither \
+                has grown down to the other; mremap wants one, unless it moves with MREMAP_FIXED and the length stays; \
+                one must be within the stack limit",
+        vellum: "neighbours are one mapping by attributes, and by how far they have been moved",
+        reason: "what is one mapping depends on how each side keeps pages, and shows in nothing else",
+        until: None,
+        matches: Some(|disputed| disputed.linux != disputed.ours && wants_one_mapping(disputed)),
+    },
+    Difference {
+        id: "last-addresses",
+        linux: "mmap with MAP_FIXED at one of the last 4095 addresses there are takes the address for an error number",
+        vellum: "ENOMEM, as for any range that leaves the address space",
+        reason: "an accident of how Linux tells addresses from errors; both fail",
+        until: None,
+        matches: Some(|disputed| match *disputed.call {
+            Call::Map { address, .. } => {
+                disputed.linux == Outcome::Error(address.wrapping_neg() as i32)
+                    && disputed.ours == Outcome::Error(ENOMEM)
+            }
+            _ => false,
+        }),
+    },
+    Difference {
+        id: "half-done-moves",
+        linux: "mremap with MREMAP_FIXED unmaps the new place, or what it cuts off, before it finds that it must fail: \
+                the old length is 0 and the old mapping was there, or wraps around, or the new address is too low",
+        vellum: "a call that fails changes nothing; old length 0 onto itself is no mistake",
+        reason: "an accident of the order in which Linux does things",
+        until: None,
+        matches: Some(|disputed| match *disputed.call {
+            Call::Remap { length, new_length, flags, .. } => {
+                let is_half_done = match disputed.linux {
+                    Outcome::Error(EFAULT | EINVAL) => length == 0 || length > 1 << 46,
+                    Outcome::Error(EPERM) => new_length < length,
+                    _ => false,
+                };
+                flags & MREMAP_FIXED != 0 && is_half_done
+            }
+            _ => false,
+        }),
+    },
+    Difference {
+        id: "end-of-offsets",
+        linux: "mremap lets a mapping of a file grow beyond offset 2^63, which mmap refuses",
+        vellum: "no mapping shows what lies beyond offset 2^63: EINVAL",
+        reason: "offsets are signed; no file is that long",
+        until: None,
+        matches: Some(|disputed| match *disputed.call {
+            Call::Remap { address, new_length, .. } => {
+                let line = disputed.our_lines.iter().find(|line| line.start <= address && address < line.end);
+                let end = |line: &Line| line.offset + (address - line.start) + new_length.min(1 << 62);
+                line.is_some_and(|line| line.shown != Shown::Nothing && end(line) > 1 << 63)
+                    && disputed.ours == Outcome::Error(EINVAL)
+            }
+            _ => false,
+        }),
+    },
+    Difference {
+        id: "locking",
+        linux: "MAP_LOCKED locks, up to RLIMIT_MEMLOCK",
+        vellum: "EPERM, as to a process that may lock nothing",
+        reason: "there is no mlock yet",
+        until: None,
+        matches: None,
+    },
+    Difference {
+        id: "low-addresses",
+        linux: "MAP_32BIT maps below 2^31",
+        vellum: "it means nothing",
+        reason: "it is for x86-64 alone",
+        until: None,
+        matches: None,
+    },
+    Difference {
+        id: "not-built",
+        linux: "knows MAP_DROPPABLE, MADV_REMOVE, MADV_GUARD_INSTALL and _REMOVE, MADV_DONTNEED_LOCKED, and if it is \
+                built so, huge pages, merging of equal pages and poisoning",
+        vellum: "EINVAL, as a Linux that is older, or built without them",
+        reason: "not built yet",
+        until: None,
+        matches: None,
+    },
+    Difference {
+        id: "overcommit",
+        linux: "refuses a mapping that is larger than memory and swap together; if told to, all that they do not hold",
+        vellum: "nothing is refused: memory ends when it is used",
+        reason: "not built yet",
+        until: None,
+        matches: None,
+    },
+    Difference {
+        id: "places",
+        linux: "the highest place that is free, for a mapping that may go anywhere",
+        vellum: "the lowest one in the CPU's own part of the addresses, from where it has mapped last",
+        reason: "CPUs that map at once do not meet; a mapping is brought to where Linux puts it",
+        until: None,
+        matches: None,
+    },
+    Difference {
+        id: "residency",
+        linux: "mincore shows pages that were read ahead, or faulted in beside the one asked for",
+        vellum: "mincore shows pages that were asked for, and are not in swap",
+        reason: "what is in memory is each side's own affair",
+        until: None,
+        matches: None,
+    },
+    Difference {
+        id: "behind-the-end",
+        linux: "what is stored behind the end of a file, in its last page, is cleared whenever the page is written; \
+                a file on tmpfs that grows shows it",
+        vellum: "it is cleared when the file is cut or grows, and lost when the page is reclaimed",
+        reason: "it belongs to nothing, and a page is written at any time; where that matters files end with a page",
+        until: None,
+        matches: None,
+    },
+    Difference {
+        id: "several-moved",
+        linux: "mremap moves one mapping only: EFAULT for a range of several",
+        vellum: "several are moved at once, if the length stays the same",
+        reason: "as Linux 6.17 and later",
+        until: Some((6, 17)),
+        matches: Some(|disputed| {
+            matches!(disputed.call, Call::Remap { .. })
+                && disputed.linux == Outcome::Error(EFAULT)
+                && matches!(disputed.ours, Outcome::Value(_))
+        }),
+    },
+];
+
+/// The place in [`DIFFERENCES`] of what is disputed, on a Linux of this version.
+pub fn known(disputed: &Disputed<'_>, version: Version) -> Option<usize> {
+    DIFFERENCES.iter().position(|difference| {
+        difference.until.is_none_or(|until| version < until)
+            && difference.matches.is_some_and(|matches| matches(disputed))
+    })
+}
+
+/// Whether the call is about one mapping, of which each side has another notion.
+fn wants_one_mapping(disputed: &Disputed<'_>) -> bool {
+    let Disputed { linux_lines, our_lines, .. } = *disputed;
+    match *disputed.call {
+        Call::Remap { address, length, new_length, flags, .. } => {
+            let end = address.saturating_add(length);
+            let count = |lines: &[Line]| lines.iter().filter(|line| line.start < end && line.end > address).count();
+            let may_be_several = length == new_length && flags & MREMAP_FIXED != 0;
+            !may_be_several && count(linux_lines) != count(our_lines)
+        }
+        Call::Load { address } | Call::Store { address, .. } | Call::Read { address, .. } | Call::Write { address } => {
+            let above =
+                |lines: &[Line]| lines.iter().find(|line| line.end > address).map(|line| (line.start, line.end));
+            above(linux_lines).is_some_and(|(start, _)| start > address) && above(linux_lines) != above(our_lines)
+        }
+        _ => false,
+    }
+}
