@@ -4,7 +4,7 @@ use super::args::CheckArgs;
 use super::modes;
 use std::time::Duration;
 use vellum::Guard;
-use vellum_lab::scenario::{Check, Mode, Scenario, Search, searches};
+use vellum_lab::scenario::{Check, Mode, Scenario, Search, searches, without_implied};
 
 /// Searches to be made.
 pub struct Request {
@@ -22,11 +22,13 @@ impl Request {
         let chosen = scenarios_of(args)?;
         let off = guards_of(args, &chosen)?;
         let notes = if args.all { Vec::new() } else { notes_on(&chosen, &off) };
+        let leaves_out = args.all && !args.long;
         let mut all = Vec::new();
         for scenario in chosen {
             let modes = modes_of(args, scenario)?;
             if args.without.is_empty() {
-                all.extend(searches(scenario, &modes));
+                let whole = searches(scenario, &modes);
+                all.extend(if leaves_out { without_implied(whole) } else { whole });
             } else {
                 let check = |mode| Check::new(scenario, mode).without(&off);
                 all.extend(modes.iter().map(|&mode| Search { check: check(mode), expected: None }));

@@ -27,7 +27,7 @@ pub use cpu::{Cpu, Process};
 pub use mode::Mode;
 pub use ops::Prot;
 pub use toy::{Toy, ToyPage};
-pub use verify::{Expected, FEW, Found, Report, Search, Verdict, counted, searches, verify};
+pub use verify::{Expected, FEW, Found, Report, Search, Verdict, counted, searches, verify, without_implied};
 
 use crate::explore::Bound;
 use vellum::Guard;

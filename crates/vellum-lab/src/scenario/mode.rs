@@ -62,6 +62,11 @@ impl Mode {
         self.order == MemoryOrder::Tso
     }
 
+    /// Of a mode whose stores are in order, the one with the same semantics whose stores may be late.
+    pub fn with_late_stores(self) -> Option<Mode> {
+        (self == Mode::ASSIST_SC).then_some(Mode::ASSIST)
+    }
+
     /// `scenario` as a program.
     pub(super) fn program(self, scenario: &'static Scenario) -> Arc<dyn Program> {
         (self.program)(scenario, self.semantics)

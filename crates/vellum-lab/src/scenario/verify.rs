@@ -73,6 +73,22 @@ pub fn searches(scenario: &'static Scenario, modes: &[Mode]) -> Vec<Search> {
     searches
 }
 
+/// Those of `searches` that do not follow from others: of what is clean where stores may be late, the executions in which
+/// none is are those of the same processor with stores in order.
+pub fn without_implied(searches: Vec<Search>) -> Vec<Search> {
+    let is_clean = |search: &Search, mode: Mode, like: &Search| {
+        let (check, other) = (&search.check, &like.check);
+        search.expected == Some(Expected::Clean)
+            && (check.scenario.id, check.mode, &check.guards_off) == (other.scenario.id, mode, &other.guards_off)
+    };
+    let is_implied = |like: &Search| {
+        let late = like.check.mode.with_late_stores();
+        like.expected == Some(Expected::Clean)
+            && late.is_some_and(|mode| searches.iter().any(|search| is_clean(search, mode, like)))
+    };
+    searches.iter().filter(|search| !is_implied(search)).cloned().collect()
+}
+
 /// Every set of guards to switch off that the scenario says something about, and whether that breaks something.
 fn variants(scenario: &Scenario) -> Vec<(Vec<Guard>, bool)> {
     let mut variants = vec![(Vec::new(), false)];
