@@ -87,6 +87,7 @@ scenarios! {
         freed_before_flush,
         other_operations_admitted,
         other_operations_admitted_in_leaf,
+        page_comes_where_there_was_none,
     }
     /// Copy on write, and pages that are somebody's own.
     cow {

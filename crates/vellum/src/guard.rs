@@ -65,6 +65,8 @@ guards! {
     MoveFlushedFirst,
     /// A move excludes whoever would change the entries that it moves. (B9)
     MoveUnderClaim,
+    /// That there are no pages at the old place of a move is seen under the lock under which it goes. (B9V)
+    VacantUnderLock,
     /// An operation within one leaf leaves it alone if somebody has claimed it. (B9)
     LeafClaimSeen,
     /// A copy-on-write replaces an entry only after the flush of the old one. (D9)

@@ -7,7 +7,7 @@
 
 use super::apply::zap;
 use super::shift::Shift;
-use super::table::Locked;
+use super::table::Table;
 use super::{ClassId, Inner, Spares};
 use crate::arch::{Arch, PageBits};
 use crate::cpu::Cx;
@@ -33,9 +33,13 @@ impl<M: Machine> Inner<M> {
             };
             let next = next.min(end);
             if table.level == 0 {
-                let Some(locked) = table.lock(&cx, self, here) else { continue };
                 let (low, high) = (table.index(here), table.index(next - 1));
-                if !is_vacant(&locked, low, high) {
+                let too_early =
+                    if M::guard(Guard::VacantUnderLock) { None } else { Some(is_vacant(&table, low, high)) };
+                let Some(locked) = table.lock(&cx, self, here) else { continue };
+                // What was there may still be reached as long as it is to be flushed.
+                let is_owed = locked.has_pending_flush(Guard::SettledByMove);
+                if is_owed || !too_early.unwrap_or_else(|| is_vacant(&table, low, high)) {
                     return false;
                 }
                 if shift.old_class == ClassId::NONE {
@@ -51,8 +55,8 @@ impl<M: Machine> Inner<M> {
     }
 }
 
-/// Whether the slots `low..=high` show no pages, and none that was there may still be reached.
-fn is_vacant<M: Machine>(locked: &Locked<'_, M>, low: usize, high: usize) -> bool {
+/// Whether the slots `low..=high` show no pages.
+fn is_vacant<M: Machine>(table: &Table<'_, M>, low: usize, high: usize) -> bool {
     let is_zero = |word| word == 0 || M::Arch::is_page(word) && M::Arch::page_bits(word).has(PageBits::SPECIAL);
-    !locked.has_pending_flush(Guard::SettledByMove) && (low..=high).all(|slot| is_zero(locked.table.entry(slot)))
+    (low..=high).all(|slot| is_zero(table.entry(slot)))
 }
