@@ -182,13 +182,14 @@ impl<M: Machine> Space<'_, M> {
         let (start, end) = checked::<M::Arch>(start, length)?;
         let look = || self.survey(start, end, reach, &mut |cx, class, _| Ok(may(&cx.attributes(class))));
         let too_early = if M::guard(Guard::AdviceUnderClaim) { None } else { Some(look()) };
-        let claim = Claim::acquire(self.vm(), self.inner(), start, end);
+        let mut claim = Claim::acquire(self.vm(), self.inner(), start, end);
         let result = too_early.unwrap_or_else(look).and_then(|reached| {
             if reached.end > start {
                 let mut part = claim.part(start, reached.end);
                 // No class changes, so there are no edges to prepare: slots cut by the range have no pages.
                 part.apply(self.vm(), ClassChange::Keep, pages, Spares::default(), Fold::Below);
                 claim.join(part);
+                claim.fold_now(&Cx::enter(self.vm()));
             }
             reached.result
         });

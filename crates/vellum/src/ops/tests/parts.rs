@@ -218,3 +218,20 @@ fn high_addresses_are_for_those_who_ask() {
     let other = space.map(&whole.at(Place::Hint(high))).expect("room elsewhere");
     assert!(other != high && other + (1 << 47) > top);
 }
+
+/// A table that advice has emptied is given back, whether all of the range was mapped or a part.
+#[test]
+fn what_advice_empties_is_given_back() {
+    let vm = vm::<X86_64>();
+    let space = vm.create_space().expect("a space");
+    map(&space, 0, 512, Prot::READ_WRITE);
+    let untouched = space.table_pages();
+    store(&space, AT + 7 * PAGE, 1).expect("memory");
+    assert_eq!(space.table_pages(), untouched + 1);
+    space.advise(AT + 7 * PAGE, PAGE, Advice::DontNeed).expect("mapped");
+    assert_eq!(space.table_pages(), untouched);
+    store(&space, AT + 7 * PAGE, 1).expect("memory");
+    let hole = Err(Error::NotMapped { address: AT + 512 * PAGE });
+    assert_eq!(space.advise_partly(AT + 7 * PAGE, 600 * PAGE, Advice::DontNeed), hole);
+    assert_eq!(space.table_pages(), untouched);
+}
