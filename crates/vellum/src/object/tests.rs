@@ -711,32 +711,33 @@ fn an_object_ends_where_it_is_made_to_end() {
     vm.audited().expect("a clean audit");
 }
 
-/// Wherever it is mapped: at several places of several spaces.
+/// Wherever it is mapped: at several places of several spaces, more than are looked for at a time, and more pages than are
+/// cut at a time.
 #[test]
 fn what_is_cut_off_is_shown_nowhere() {
-    let vm = boot(512);
-    let object = vm.shared_memory(4).expect("an object");
-    let length = 4 * PAGE as u64;
-    let spaces: Vec<_> = (0..3).map(|_| vm.create_space().expect("a space")).collect();
+    const PAGES: u64 = 40;
+    let vm = boot(1024);
+    let object = vm.shared_memory(PAGES).expect("an object");
+    let spaces: Vec<_> = (0..4).map(|_| vm.create_space().expect("a space")).collect();
+    let length = PAGES * PAGE as u64;
+    let request = MapRequest::object(&object, 0, Sharing::Shared, length, Prot::READ_WRITE);
     let places = |space: &Space<'_, TestMachine>| -> Vec<u64> {
-        let request = MapRequest::object(&object, 0, Sharing::Shared, length, Prot::READ_WRITE);
-        (0..3).map(|_| space.map(&request).expect("a mapping")).collect()
+        (0..20).map(|_| space.map(&request).expect("a mapping")).collect()
     };
     let places: Vec<_> = spaces.iter().map(places).collect();
     let everywhere =
         || spaces.iter().zip(&places).flat_map(|(space, places)| places.iter().map(move |&at| (space, at)));
     for (number, (space, at)) in (1..).zip(everywhere()) {
-        space.copy_out(at, &vec![number; 4 * PAGE]).expect("memory");
+        space.copy_out(at, &vec![number; length as usize]).expect("memory");
     }
     object.truncate(2 * PAGE as u64).expect("shorter");
     for (space, at) in everywhere() {
-        let last = at + PAGE as u64;
-        let behind = user::load(space, last + PAGE as u64);
-        assert_eq!(user::load(space, last), Ok(9));
-        assert_eq!(behind, Err(FaultError::Bus { address: last + PAGE as u64, index: 2 }));
+        let page = |page: u64| user::load(space, at + page * PAGE as u64);
+        let bus = |page: u64| Err(FaultError::Bus { address: at + page * PAGE as u64, index: page });
+        assert_eq!((page(1), page(2), page(PAGES - 1)), (Ok(80), bus(2), bus(PAGES - 1)));
     }
     let shown: u64 = spaces.iter().map(|space| space.rss().shared_memory).sum();
-    assert_eq!((object.cached_pages(), shown), (2, 3 * 3 * 2));
+    assert_eq!((object.cached_pages(), shown), (2, 4 * 20 * 2));
     drop((spaces, object));
     vm.audited().expect("a clean audit");
 }

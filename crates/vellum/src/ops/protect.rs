@@ -78,17 +78,20 @@ impl<M: Machine> Space<'_, M> {
         }
     }
 
-    /// Where the stack begins that is the first thing mapped in `start..end`.
+    /// Where the stack begins that is the first thing mapped in `start..end`: as of several moments, but under a claim.
     fn stack_bottom(&self, start: u64, end: u64) -> Result<u64, Error> {
-        let cx = Cx::enter(self.vm());
-        let found = self.inner().first_class(&cx, start, end);
-        let (first, class) = found.ok_or(Error::NotMapped { address: start })?;
-        if !cx.attributes(class).flags.has(ClassFlags::GROWS_DOWN) {
-            return Err(Error::Invalid { what: "nothing that grows down is mapped there" });
-        }
+        let (first, class) = {
+            let cx = Cx::enter(self.vm());
+            let found = self.inner().first_class(&cx, start, end);
+            let (first, class) = found.ok_or(Error::NotMapped { address: start })?;
+            if !cx.attributes(class).flags.has(ClassFlags::GROWS_DOWN) {
+                return Err(Error::Invalid { what: "nothing that grows down is mapped there" });
+            }
+            (first, class)
+        };
         let (mut here, mut bottom) = (self.inner().stacks().0.min(first), None);
         while here < first {
-            let span = self.inner().span_at(&cx, here, first);
+            let span = self.inner().span_at(&Cx::enter(self.vm()), here, first);
             bottom = bottom.filter(|_| span.class == class).or((span.class == class).then_some(here));
             here = span.end;
         }

@@ -247,11 +247,6 @@ impl<'vm, M: Machine> Space<'vm, M> {
         }
     }
 
-    /// A handle of a space found in this read-side section, unless the last is gone.
-    pub(crate) fn of_living(vm: &'vm Vm<M>, inner: &Inner<M>) -> Option<Self> {
-        inner.try_get().then(|| Space { vm, inner: NonNull::from(inner) })
-    }
-
     fn lines_bytes(vm: &Vm<M>) -> usize {
         vm.cpu_count() * size_of::<CpuLine<M>>()
     }
