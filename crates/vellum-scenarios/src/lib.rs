@@ -83,6 +83,7 @@ scenarios! {
     }
     /// `mremap`.
     remap {
+        hole_seen_in_replaced_mapping,
         cleaned_before_flush,
         freed_before_flush,
         other_operations_admitted,

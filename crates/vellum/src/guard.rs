@@ -45,6 +45,8 @@ guards! {
     SequenceReread,
     /// So does what everybody else reads of them: who asks what is mapped. (G6M, G6N, G12R)
     SpanReread,
+    /// A fault that finds nothing mapped waits for the commit of a range operation there. (G6F)
+    HoleAwaited,
     /// What was unlinked is freed only when no lockless walker can be inside. (B11, B14, G1, G7)
     GracePeriod,
     /// Frames are freed after the flush. (B1)

@@ -14,7 +14,7 @@ use crate::phys::{AllocFlags, Kind, Pfn, Policy};
 use crate::reclaim::group::Members;
 use crate::rmap::COPY_OF_OBJECT;
 use crate::space::apply::{readable, rss_kind};
-use crate::space::claim::{self, Conflict};
+use crate::space::claim::{self, Conflict, commit_above};
 use crate::space::table::{Locked, Table};
 use crate::space::walk::{Made, Maker};
 use crate::space::{Attributes, ClassFlags, ClassId, Inner, RssKind, Space};
@@ -114,7 +114,7 @@ pub(super) enum Step<M> {
     Retry,
     /// There is one more table on the way now.
     Descend,
-    /// A table is needed where a range operation is being committed.
+    /// A table is needed, or nothing mapped, where a range operation is being committed.
     AwaitCommit(Conflict),
     /// Somebody has the page's folio lock: it is being read, written out or moved.
     AwaitFolio(Pfn, u64),
@@ -370,7 +370,14 @@ fn try_fault<M: Machine>(
     // If a table hangs there by now, the class of its slot says nothing.
     let still_so = || still_so(&table, sequence) && (table.level == 0 || table.entry(index) == 0);
     if class == ClassId::NONE {
-        return Ok(if still_so() { Step::Grow } else { Step::Retry });
+        // A move that replaces what is mapped leaves a hole for a moment. It was none of those if nobody was committing
+        // after it was seen and before it is found to be there still (G6F).
+        let conflict = if M::guard(Guard::HoleAwaited) { commit_above(cx, space, &table, address) } else { None };
+        return Ok(match conflict {
+            Some(conflict) => Step::AwaitCommit(conflict),
+            None if still_so() => Step::Grow,
+            None => Step::Retry,
+        });
     }
     let attributes = cx.attributes(class);
     let page = address >> M::Arch::PAGE_SHIFT << M::Arch::PAGE_SHIFT;
