@@ -17,7 +17,7 @@
 //! chain by then; and who looks there waits for the lock. Fork asks nothing: it copies to a space that is younger, to which
 //! the pass comes later.
 
-use super::page::{release, wait};
+use super::page::{mark_dirty, release, wait};
 use super::{Inner, Source};
 use crate::arch::Arch;
 use crate::cpu::Cx;
@@ -25,12 +25,12 @@ use crate::error::Error;
 use crate::guard::Guard;
 use crate::machine::Machine;
 use crate::phys::Physical;
-use crate::space::apply::zap;
-use crate::space::{self, Space};
+use crate::space::apply::{zap, zap_shown};
+use crate::space::{self, Attributes, Space};
 use crate::sync::fence;
 use crate::tlb::Gather;
 use crate::vm::Vm;
-use core::ops::ControlFlow;
+use core::ops::{ControlFlow, Range};
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering::SeqCst;
 
@@ -53,8 +53,8 @@ pub(super) fn truncate<M: Machine>(vm: &Vm<M>, object: NonNull<Inner<M>>, length
     let length = length.min(inner.length());
     let pages = length.div_ceil(Physical::<M>::PAGE as u64);
     inner.cut_from.store(pages, SeqCst);
-    unmap_from(vm, inner, pages);
-    drop_pages(vm, inner, pages);
+    unmap(vm, inner, &Loss { pages: pages..u64::MAX, takes_copies: true });
+    drop_pages(vm, inner, pages..u64::MAX);
     inner.cut_from.store(u64::MAX, SeqCst);
     if M::guard(Guard::TailCut) {
         clear_behind(vm, inner, length);
@@ -100,9 +100,14 @@ pub(super) fn extend<M: Machine>(vm: &Vm<M>, object: NonNull<Inner<M>>, length: 
 fn clear_behind<M: Machine>(vm: &Vm<M>, inner: &Inner<M>, length: u64) {
     let page = Physical::<M>::PAGE as u64;
     let (index, offset) = (length / page, (length % page) as usize);
-    if offset == 0 {
-        return;
+    if offset != 0 {
+        clear(vm, inner, index, offset..page as usize, false);
     }
+}
+
+/// Clears those bytes of page `index`, if the page is cached; it is noted as stored to, if `is_store`. Sleeps until it has
+/// been read: without a [`Cx`].
+pub(super) fn clear<M: Machine>(vm: &Vm<M>, inner: &Inner<M>, index: u64, bytes: Range<usize>, is_store: bool) {
     // Either who adds the page sees the length, or the page is found here.
     fence::<M>(SeqCst);
     let found = loop {
@@ -116,17 +121,21 @@ fn clear_behind<M: Machine>(vm: &Vm<M>, inner: &Inner<M>, length: u64) {
     let (from, to) = (vm.machine().frame(vm.zero_page()), vm.machine().frame(found));
     // SAFETY: both are a page long. The reference keeps the page where it is, and what it is; programs may access it.
     // Nobody stores to the zero page.
-    unsafe { vm.machine().copy_user(from.add(offset), to.add(offset), Physical::<M>::PAGE - offset) };
+    unsafe { vm.machine().copy_user(from.add(bytes.start), to.add(bytes.start), bytes.len()) };
+    if is_store {
+        mark_dirty(vm.physical().frame(found));
+    }
     release(&cx, found);
 }
 
-/// Takes the pages from `first` on out of the cache.
-fn drop_pages<M: Machine>(vm: &Vm<M>, inner: &Inner<M>, first: u64) {
-    let mut from = Some(first);
+/// Takes those pages out of the cache.
+pub(super) fn drop_pages<M: Machine>(vm: &Vm<M>, inner: &Inner<M>, pages: Range<u64>) {
+    let mut from = Some(pages.start);
     while let Some(start) = from {
         let found = {
             let cx = Cx::enter(vm);
-            inner.cache.next(&cx, start).map(|(index, _)| (index, inner.cache.find(&cx, index)))
+            let next = inner.cache.next(&cx, start).filter(|(index, _)| pages.contains(index));
+            next.map(|(index, _)| (index, inner.cache.find(&cx, index)))
         };
         let Some((index, page)) = found else { return };
         from = index.checked_add(1);
@@ -149,15 +158,23 @@ fn drop_pages<M: Machine>(vm: &Vm<M>, inner: &Inner<M>, first: u64) {
     }
 }
 
-/// Removes the entries of all mappings of the object that show its pages from `first` on, or private copies of them.
-fn unmap_from<M: Machine>(vm: &Vm<M>, inner: &Inner<M>, first: u64) {
+/// Pages that an object loses.
+pub(super) struct Loss {
+    /// Which.
+    pub(super) pages: Range<u64>,
+    /// Whether private copies of them are lost too.
+    pub(super) takes_copies: bool,
+}
+
+/// Removes the entries of all mappings of the object that show what it loses.
+pub(super) fn unmap<M: Machine>(vm: &Vm<M>, inner: &Inner<M>, loss: &Loss) {
     // Either who brings entries finds that the object is being cut, or the tables that he has made are seen here.
     fence::<M>(SeqCst);
     let mut last = None;
     while let Some((place, space)) = next_place(vm, inner, last) {
         last = Some(place);
         if let Some(space) = space {
-            unmap_in(&space, inner, first, place.1);
+            unmap_in(&space, inner, loss, place.1);
         }
     }
 }
@@ -190,55 +207,66 @@ fn next_place<'vm, M: Machine>(
     next.map(|(place, space)| (place, Space::of_living(vm, space)))
 }
 
-/// As [`unmap_from`], of what `space` maps with difference `delta`: a leaf a section.
-fn unmap_in<M: Machine>(space: &Space<'_, M>, inner: &Inner<M>, first: u64, delta: u64) {
-    let limit = M::Arch::USER_END >> M::Arch::PAGE_SHIFT;
-    if first > i64::MAX as u64 >> M::Arch::PAGE_SHIFT {
-        // No mapping shows pages so far behind.
-        return;
+/// As [`unmap`], of what `space` maps with difference `delta`: a leaf a section.
+fn unmap_in<M: Machine>(space: &Space<'_, M>, inner: &Inner<M>, loss: &Loss, delta: u64) {
+    // No mapping shows pages behind that.
+    let most = (i64::MAX as u64 >> M::Arch::PAGE_SHIFT) + 1;
+    let (first, end) = (loss.pages.start.min(most), loss.pages.end.min(most));
+    let (mut here, end) = (address_of::<M::Arch>(first, delta), address_of::<M::Arch>(end, delta));
+    while here < end {
+        here = unmap_leaf(&Cx::enter(space.vm()), space.inner(), inner, here..end, loss.takes_copies, delta);
     }
-    // Where page `first` would be; a mapping that begins later in the object begins at a higher address.
-    let start = match first.wrapping_add(delta) {
-        page if page < limit => page << M::Arch::PAGE_SHIFT,
-        // Below the user range: all that is mapped lies behind `first`.
-        page if (page as i64) < 0 => M::Arch::USER_START,
-        _ => return,
-    };
-    let mut here = start.max(M::Arch::USER_START);
-    while here < M::Arch::USER_END {
-        here = unmap_leaf(&Cx::enter(space.vm()), space.inner(), inner, here, delta);
+}
+
+/// Where a mapping with difference `delta` shows page `index`, or would if it were in the user range: else the end of the
+/// range that is nearest.
+fn address_of<A: Arch>(index: u64, delta: u64) -> u64 {
+    match index.wrapping_add(delta) {
+        page if (page as i64) < 0 => A::USER_START,
+        page if page < A::USER_END >> A::PAGE_SHIFT => (page << A::PAGE_SHIFT).max(A::USER_START),
+        _ => A::USER_END,
     }
 }
 
 /// Upper slots without a table that are passed by before the core is left for a moment.
 const LOOK: usize = 64;
 
-/// Removes the entries from `here` on in the next leaf; the address behind it.
-fn unmap_leaf<M: Machine>(cx: &Cx<'_, M>, space: &space::Inner<M>, inner: &Inner<M>, here: u64, delta: u64) -> u64 {
-    let mut here = here;
+/// Removes the entries of `range` in its first leaf; the address behind it.
+fn unmap_leaf<M: Machine>(
+    cx: &Cx<'_, M>,
+    space: &space::Inner<M>,
+    inner: &Inner<M>,
+    range: Range<u64>,
+    takes_copies: bool,
+    delta: u64,
+) -> u64 {
+    let mut here = range.start;
     let mut leaf = space.lowest(cx, here);
     for _ in 0..LOOK {
         if leaf.level == 0 {
             break;
         }
         here = leaf.slot_end(here);
-        if here >= M::Arch::USER_END {
+        if here >= range.end {
             return here;
         }
         leaf = space.lowest(cx, here);
     }
     // A stale leaf was empty, and has a successor.
     let Some(locked) = (leaf.level == 0).then(|| leaf.lock(cx, space, here)).flatten() else { return here };
+    let leaf_end = leaf.base(here) + leaf.span() * leaf.len() as u64;
+    let slots = leaf.index(range.end.min(leaf_end) - 1) + 1;
     let mut gather = Gather::new(cx, space.id(), space.tlb());
     let mut slot = leaf.index(here);
-    while slot < leaf.len() {
-        let (class, end) = leaf.runs(cx).run(slot, leaf.len());
-        let shows = class != space::ClassId::NONE && {
-            let attributes = cx.attributes(class);
+    while slot < slots {
+        let (class, end) = leaf.runs(cx).run(slot, slots);
+        let attributes = (class != space::ClassId::NONE).then(|| cx.attributes(class));
+        let shows = |attributes: &Attributes<M>| {
             attributes.delta == delta && attributes.object.is_some_and(|object| core::ptr::eq(object.as_ptr(), inner))
         };
-        if shows {
+        if let Some(attributes) = attributes.filter(shows) {
             let address = leaf.base(here) + ((slot as u64) << M::Arch::PAGE_SHIFT);
+            let zap = if takes_copies || !attributes.is_private() { zap } else { zap_shown };
             zap(cx, space, &locked, slot, end - 1, address, &mut gather);
         }
         slot = end;
@@ -248,5 +276,5 @@ fn unmap_leaf<M: Machine>(cx: &Cx<'_, M>, space: &space::Inner<M>, inner: &Inner
         gather.finish();
     }
     drop(locked);
-    leaf.base(here) + leaf.span() * leaf.len() as u64
+    leaf_end
 }
