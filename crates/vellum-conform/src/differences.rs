@@ -49,7 +49,7 @@ impl Difference {
 }
 
 /// All of them.
-pub const DIFFERENCES: [Difference; 12] = [
+pub const DIFFERENCES: [Difference; 13] = [
     Difference {
         id: "joined-neighbours",
         linux: "neighbours of equal attributes are one mapping if their private pages have the same origin and neither \
@@ -110,6 +110,19 @@ pub const DIFFERENCES: [Difference; 12] = [
         }),
     },
     Difference {
+        id: "largest-file",
+        linux: "madvise with MADV_REMOVE beyond the size that a file can have on its file system fails with EFBIG",
+        vellum: "there is nothing to remove",
+        reason: "how large a file can be is known to the file system",
+        until: None,
+        matches: Some(|disputed| match *disputed.call {
+            Call::Advise { advice, .. } => {
+                u64::from(advice as u32) == MADV_REMOVE && disputed.linux == Outcome::Error(EFBIG)
+            }
+            _ => false,
+        }),
+    },
+    Difference {
         id: "locking",
         linux: "MAP_LOCKED locks, up to RLIMIT_MEMLOCK",
         vellum: "EPERM, as to a process that may lock nothing",
@@ -127,7 +140,7 @@ pub const DIFFERENCES: [Difference; 12] = [
     },
     Difference {
         id: "not-built",
-        linux: "knows MAP_DROPPABLE, MADV_REMOVE, MADV_GUARD_INSTALL and _REMOVE, MADV_DONTNEED_LOCKED, and if it is \
+        linux: "knows MAP_DROPPABLE, MADV_GUARD_INSTALL and _REMOVE, MADV_DONTNEED_LOCKED, and if it is \
                 built so, huge pages, merging of equal pages and poisoning",
         vellum: "EINVAL, as a Linux that is older, or built without them",
         reason: "not built yet",

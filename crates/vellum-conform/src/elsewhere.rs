@@ -23,6 +23,10 @@ impl Linux {
         match *self {}
     }
 
+    pub fn makes_holes(&self) -> bool {
+        match *self {}
+    }
+
     pub fn version(&self) -> Version {
         match *self {}
     }

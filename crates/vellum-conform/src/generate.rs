@@ -13,6 +13,8 @@ pub struct Recipe {
     pub has_pressure: bool,
     /// Whether there is a heap.
     pub has_heap: bool,
+    /// Whether files can have holes.
+    pub has_holes: bool,
     /// Where files may end.
     pub ends: Ends,
 }
@@ -46,7 +48,7 @@ const ADDRESSES: [u64; 6] = [0, 0x800, 1 << 57, 0xffff_8000_0000_0000, u64::MAX,
 /// A flag of `mmap` that Linux does not know.
 const UNKNOWN: u64 = 1 << 21;
 
-const ADVICE: [u64; 26] = [
+const ADVICE: [u64; 28] = [
     MADV_DONTNEED,
     MADV_DONTNEED,
     MADV_DONTNEED,
@@ -69,6 +71,8 @@ const ADVICE: [u64; 26] = [
     MADV_PAGEOUT,
     MADV_PAGEOUT,
     MADV_FREE,
+    MADV_REMOVE,
+    MADV_REMOVE,
     MADV_DONTDUMP,
     MADV_DODUMP,
     7,
@@ -309,6 +313,7 @@ impl Generator {
         // What was given up is there still, or is not, as it happens to be needed.
         match advice {
             MADV_FREE if self.recipe.has_pressure => MADV_DONTNEED,
+            MADV_REMOVE if !self.recipe.has_holes => MADV_DONTNEED,
             // What is stored behind the end of a file would be lost.
             MADV_PAGEOUT if self.recipe.ends == Ends::Anywhere => MADV_COLD,
             _ => advice,
@@ -377,7 +382,10 @@ mod tests {
     fn every_kind_of_call_is_made_and_none_does_harm() {
         let mut kinds = [0; Call::KINDS.len()];
         for seed in 0..200 {
-            for op in sequence(seed, Recipe { has_pressure: seed % 2 == 0, has_heap: true, ends: Ends::Anywhere }) {
+            for op in sequence(
+                seed,
+                Recipe { has_pressure: seed % 2 == 0, has_heap: true, has_holes: true, ends: Ends::Anywhere },
+            ) {
                 assert!(op.call.is_harmless(), "{}", op.call);
                 kinds[op.call.kind()] += 1;
             }

@@ -33,6 +33,8 @@ advices! {
     MADV_DONTNEED = 4 => DontNeed;
     /// Its pages may be dropped until they are stored to again.
     MADV_FREE = 8 => Free;
+    /// What it shows is not needed any more: a hole in the file, or in the shared memory.
+    MADV_REMOVE = 9 => Remove;
     /// Children of fork do not get it.
     MADV_DONTFORK = 10 => DontFork;
     /// Takes [`MADV_DONTFORK`] back.
@@ -63,7 +65,8 @@ advices! {
 /// # Errors
 /// In this order: `EINVAL` for an unknown advice, an address that is not aligned, or a range that wraps around; nothing
 /// for a length of 0; `EINVAL` for a mapping which the advice does not fit; `ENOMEM` for a hole, at the end, or if memory is
-/// short. Populating: `ENOMEM` for a hole, `EINVAL` for a mapping without the right, `EFAULT` for a page that cannot be
+/// short. `MADV_REMOVE`: `EINVAL` for private anonymous memory, `EACCES` for a private mapping or one that must not be stored
+/// to, `EOPNOTSUPP` if the file can have no holes, `EIO`. Populating: `ENOMEM` for a hole, `EINVAL` for a mapping without the right, `EFAULT` for a page that cannot be
 /// read or lies beyond the end of its file, whichever comes first.
 pub fn madvise<M: Machine>(space: &Space<'_, M>, address: u64, length: u64, number: u64) -> Result<(), Errno> {
     // The argument is an int.
@@ -84,9 +87,17 @@ pub fn madvise<M: Machine>(space: &Space<'_, M>, address: u64, length: u64, numb
     match advice {
         Advice::PopulateRead => populate(space, address, within - address, Access::Read)?,
         Advice::PopulateWrite => populate(space, address, within - address, Access::Write)?,
+        Advice::Remove => remove(space, address, within - address)?,
         _ => space.advise_partly(address, within - address, advice)?,
     }
     if within < end { Err(Errno::ENOMEM) } else { Ok(()) }
+}
+
+fn remove<M: Machine>(space: &Space<'_, M>, address: u64, length: u64) -> Result<(), Errno> {
+    space.advise_partly(address, length, Advice::Remove).map_err(|error| match error {
+        Error::Unsupported { .. } => Errno::EOPNOTSUPP,
+        error => error.into(),
+    })
 }
 
 fn populate<M: Machine>(space: &Space<'_, M>, address: u64, length: u64, access: Access) -> Result<(), Errno> {

@@ -159,6 +159,7 @@ scenarios! {
         marked_clean_after_write,
         lookup_of_another_page,
         mapped_after_truncate,
+        mapped_as_truncate_ends,
         copied_after_truncate,
         closed_under_fault,
         shadow_replaces_page,
@@ -180,6 +181,9 @@ scenarios! {
         grows_while_read,
         cut_tail_comes_back,
         stored_behind_the_end,
+        shown_in_hole,
+        read_beside_hole,
+        moved_beside_hole,
     }
     /// Faults, which take no lock of the space.
     fault {

@@ -56,6 +56,15 @@ impl<M: Machine, P: Deref<Target = Checked<M>> + Send + Sync, T: Backing> Backin
         self.transfer("Backing::write", page.len());
         self.inner.write(index, page)
     }
+
+    fn can_punch(&self) -> bool {
+        self.inner.can_punch()
+    }
+
+    fn punch(&self, start: u64, length: u64) -> Result<(), IoError> {
+        self.strict.sleeps("Backing::punch");
+        self.inner.punch(start, length)
+    }
 }
 
 impl<M: Machine, P: Deref<Target = Checked<M>> + Send + Sync, T: SwapDevice> SwapDevice for Watched<P, T> {

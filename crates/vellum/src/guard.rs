@@ -296,6 +296,14 @@ guards! {
     PlacesTogether,
     /// A move leaves behind what is being cut off. (F11)
     CutLeftBehind,
+    /// A move leaves behind what a hole is being made of. (F17R)
+    HoleLeftBehind,
+    /// A fault asks under the leaf's lock whether the page is in a hole that is being made. (F17)
+    HoleUnderLock,
+    /// Who has added a page to the cache looks once more whether it is in a hole that is being made. (F17A)
+    HoleLookedForAgain,
+    /// A fault asks whether a page is being taken away before it asks whether it has been. (F11L)
+    GoingAskedFirst,
     /// Truncation comes to a space before it comes to those that were forked from it. (F11)
     ParentsCutFirst,
     /// Write-back makes clean what it had to wait for, too. (B7)

@@ -85,6 +85,11 @@ impl Linux {
         self.files.iter().zip(&FILES).all(|(file, spec)| spec.is_memory || !is_on_tmpfs(&file.whole))
     }
 
+    /// Whether its files can have holes: not on every file system.
+    pub fn makes_holes(&self) -> bool {
+        self.files.iter().all(|file| makes_hole(&file.whole))
+    }
+
     /// Which Linux it is.
     pub fn version(&self) -> Version {
         self.version
@@ -305,6 +310,14 @@ fn is_on_tmpfs(file: &File) -> bool {
         let mut system: libc::statfs = std::mem::zeroed();
         libc::fstatfs(file.as_raw_fd(), &mut system) == 0 && system.f_type == libc::TMPFS_MAGIC
     }
+}
+
+/// Whether `file` can have a hole; if so, what lies far behind any end of it is one now.
+fn makes_hole(file: &File) -> bool {
+    let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
+    let (offset, length) = (2 * LENGTH_MAX as libc::off_t, PAGE as libc::off_t);
+    // SAFETY: nobody looks there.
+    unsafe { libc::fallocate(file.as_raw_fd(), mode, offset, length) == 0 }
 }
 
 /// What `/proc/PID/maps` calls a file.

@@ -45,6 +45,18 @@ impl Backing for Contents {
         Ok(())
     }
 
+    fn can_punch(&self) -> bool {
+        true
+    }
+
+    fn punch(&self, start: u64, length: u64) -> Result<(), IoError> {
+        contract::may_sleep("Backing::punch");
+        let mut bytes = self.lock();
+        let end = (start + length).min(bytes.len() as u64) as usize;
+        bytes.get_mut(start as usize..end).unwrap_or_default().fill(0);
+        Ok(())
+    }
+
     fn write(&self, index: u64, page: &[u8]) -> Result<(), IoError> {
         contract::may_sleep("Backing::write");
         let mut bytes = self.lock();

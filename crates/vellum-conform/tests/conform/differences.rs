@@ -86,6 +86,21 @@ fn offsets_end() {
     shows("end-of-offsets", &[(0, mapping), (0, remap(AT, PAGE, 4 * PAGE, MREMAP_MAYMOVE, 0))]);
 }
 
+/// On a file system whose files are not that large.
+#[test]
+fn nothing_is_removed_beyond_the_largest_file() {
+    let Some(mut linux) = linux() else { return };
+    let Call::Map { address, length, prot, flags, file, .. } = map(AT, 1, MAP_SHARED, 1) else { unreachable!() };
+    let mapping = Call::Map { address, length, prot, flags, file, offset: 1 << 62 };
+    let removal = Call::Advise { address: AT, length: PAGE, advice: MADV_REMOVE };
+    let ops = ops(&[(0, mapping), (0, removal)]);
+    match compare::run(&mut linux, &ops, &Settings::default().exact(), &mut Stats::default()).unwrap() {
+        Ending::Same => {}
+        Ending::Meant(row) => assert_eq!(DIFFERENCES[row].id, "largest-file"),
+        other => panic!("{other:?}"),
+    }
+}
+
 /// Before 6.17.
 #[test]
 fn several_mappings_move_at_once() {

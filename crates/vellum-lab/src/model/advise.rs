@@ -22,7 +22,13 @@ impl Model {
             return Err(Error::Unsupported { what: "advice" });
         }
         let end = self.end_of(start, length)?;
-        self.check_each(space, start, end, |attributes, _| match advice {
+        self.check_each(space, start, end, |attributes, address| match advice {
+            Advice::Remove if attributes.object.is_none() => {
+                Err(Error::Invalid { what: "private anonymous memory shows no object to make a hole in" })
+            }
+            Advice::Remove if attributes.sharing == Sharing::Private || !attributes.max_prot.has(Prot::WRITE) => {
+                Err(Error::AccessDenied { address })
+            }
             Advice::WipeOnFork if attributes.object.is_some() => {
                 Err(Error::Invalid { what: "only private anonymous memory can be wiped on fork" })
             }
@@ -34,6 +40,7 @@ impl Model {
         match advice {
             Advice::DontNeed => self.drop_contents(space, start, end),
             Advice::Free => self.give_up(space, start, end),
+            Advice::Remove => self.remove(space, start, end),
             Advice::PopulateRead => return self.populate(space, start, length, Access::Read),
             Advice::PopulateWrite => return self.populate(space, start, length, Access::Write),
             _ => self.space_mut(space).areas.update(start, end, |attributes| match advice {
@@ -61,7 +68,7 @@ impl Model {
         let whole = self.advise(space, start, length, advice);
         let hole = match whole {
             Err(Error::NotMapped { address }) => address,
-            Err(Error::Invalid { .. }) => start,
+            Err(Error::Invalid { .. } | Error::AccessDenied { .. }) => start,
             other => return other,
         };
         let end = self.end_of(start, length)?;
@@ -72,6 +79,19 @@ impl Model {
             self.advise(space, area.start, area.end - area.start, advice)?;
         }
         whole
+    }
+
+    fn remove(&mut self, space: SpaceId, start: u64, end: u64) {
+        if self.quirk == Some(Quirk::KeepOnRemove) {
+            return;
+        }
+        for area in self.space(space).areas.within(start, end) {
+            let page = |address| self.limits.page(area.attributes.offset(address));
+            let pages = page(area.start)..page(area.start) + self.limits.page(area.end - area.start);
+            if let Some(object) = area.attributes.object {
+                self.object_mut(object).punch(pages);
+            }
+        }
     }
 
     fn drop_contents(&mut self, space: SpaceId, start: u64, end: u64) {
@@ -172,6 +192,7 @@ fn is_supported(advice: Advice) -> bool {
             | Advice::WillNeed
             | Advice::DontNeed
             | Advice::Free
+            | Advice::Remove
             | Advice::Cold
             | Advice::PageOut
             | Advice::PopulateRead

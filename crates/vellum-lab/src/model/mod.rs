@@ -64,6 +64,8 @@ pub enum Quirk {
     TornStore,
     /// Pages given up keep what they hold.
     KeepOnFree,
+    /// Pages in a hole of their object keep what they hold.
+    KeepOnRemove,
     /// Pages behind an object's new end keep what private mappings hold of them.
     KeepOnTruncate,
     /// A child gets the private pages without their tags.

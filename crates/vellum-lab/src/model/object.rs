@@ -2,6 +2,7 @@
 
 use super::{Model, ObjectId, Quirk};
 use rustc_hash::FxHashMap;
+use std::ops::Range;
 
 /// What a page of an untouched file holds: called with the page index and the page, zeroed, to fill in.
 pub type Fill = Box<dyn Fn(u64, &mut [u8])>;
@@ -11,6 +12,8 @@ pub(super) struct ObjectState {
     length: u64,
     fill: Option<Fill>,
     pages: FxHashMap<u64, ObjectPage>,
+    /// Pages that are zero until they are stored to, whatever `fill` does.
+    holes: Vec<Range<u64>>,
 }
 
 struct ObjectPage {
@@ -25,7 +28,8 @@ impl ObjectState {
     }
 
     fn page(&mut self, index: u64, page_size: u64) -> &mut ObjectPage {
-        let (length, fill) = (self.length, &self.fill);
+        let is_hole = self.holes.iter().any(|hole| hole.contains(&index));
+        let (length, fill) = (self.length, self.fill.as_ref().filter(|_| !is_hole));
         self.pages.entry(index).or_insert_with(|| {
             let mut bytes = vec![0; page_size as usize].into_boxed_slice();
             if let Some(fill) = fill {
@@ -43,6 +47,12 @@ impl ObjectState {
         (&page.bytes, page.is_written)
     }
 
+    /// Makes a hole of those pages.
+    pub(super) fn punch(&mut self, pages: Range<u64>) {
+        self.pages.retain(|index, _| !pages.contains(index));
+        self.holes.push(pages);
+    }
+
     pub(super) fn write(&mut self, index: u64, page_size: u64, offset: usize, bytes: &[u8]) {
         let page = self.page(index, page_size);
         page.bytes[offset..offset + bytes.len()].copy_from_slice(bytes);
@@ -54,14 +64,14 @@ impl Model {
     /// Shared memory of `pages` pages that read as zero.
     pub fn shared_memory(&mut self, pages: u64) -> ObjectId {
         let length = pages << self.limits.page_shift;
-        self.add_object(ObjectState { length, fill: None, pages: FxHashMap::default() })
+        self.add_object(ObjectState { length, fill: None, pages: FxHashMap::default(), holes: Vec::new() })
     }
 
     /// A file of `length` bytes; beyond its end the last page reads as zero whatever `fill` does.
     /// A length that does not fit 62 bits stands for a file without end.
     pub fn file(&mut self, length: u64, fill: Fill) -> ObjectId {
         let length = length.min(1 << 62);
-        self.add_object(ObjectState { length, fill: Some(fill), pages: FxHashMap::default() })
+        self.add_object(ObjectState { length, fill: Some(fill), pages: FxHashMap::default(), holes: Vec::new() })
     }
 
     /// Number of pages of an object.

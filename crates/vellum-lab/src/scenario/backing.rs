@@ -81,6 +81,22 @@ impl Backing for TestFile {
         Ok(())
     }
 
+    fn can_punch(&self) -> bool {
+        true
+    }
+
+    fn punch(&self, start: u64, length: u64) -> Result<(), IoError> {
+        contract::may_sleep("Backing::punch");
+        access::drain_own();
+        let (first, last) = (start / self.page as u64, (start + length).div_ceil(self.page as u64));
+        access::touch(&(first..last).map(|index| (WordId::of_backing(index), true)).collect::<Vec<_>>());
+        let mut contents = lock(&self.contents);
+        let end = (start + length).min(contents.len() as u64) as usize;
+        contents.get_mut(start as usize..end).unwrap_or_default().fill(0);
+        sim::happened(|| format!("pages {first} to {} of the file are a hole", last - 1));
+        Ok(())
+    }
+
     fn write(&self, index: u64, page: &[u8]) -> Result<(), IoError> {
         contract::may_sleep("Backing::write");
         access::drain_own();

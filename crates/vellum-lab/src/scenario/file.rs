@@ -20,6 +20,8 @@ pub(crate) trait FileOps {
     fn truncate_within(&self, index: u64) -> Result<(), Error>;
     /// Makes the file longer; whether the core is told.
     fn grow(&self, pages: u64, is_told: bool);
+    /// Makes a hole of `pages` pages from page `first` on.
+    fn punch(&self, first: u64, pages: u64) -> Result<(), Error>;
     /// What a user does to the page's last word, as [`Ops::access`]. No oracle knows what is there.
     fn access_last(&self, process: usize, at: At, action: Action) -> Option<u64>;
     /// What the backing holds in the last word of a page.
@@ -52,6 +54,10 @@ impl<A: Arch> FileOps for World<A> {
         }
     }
 
+    fn punch(&self, first: u64, pages: u64) -> Result<(), Error> {
+        self.file_handle().map_or(Ok(()), |file| file.punch(self.bytes(first), self.bytes(pages)))
+    }
+
     fn access_last(&self, process: usize, at: At, action: Action) -> Option<u64> {
         let address = self.address(at) + self.page_size() - size_of::<u64>() as u64;
         self.access_at(process, address, action)
@@ -81,6 +87,15 @@ impl Cpu<'_> {
         let text = format!("ftruncate to the middle of page {index}");
         let done = self.operation(text, || self.ops.file().truncate_within(index));
         self.shared.with_oracle(|oracle| oracle.end_truncate(index + 1, done));
+        done
+    }
+
+    /// Makes a hole of `pages` pages from page `first` of the file on (`FALLOC_FL_PUNCH_HOLE`).
+    pub fn punch(&self, first: u64, pages: u64) -> bool {
+        self.shared.with_oracle(|oracle| oracle.begin_punch(first..first + pages));
+        let text = format!("punch {pages} pages from page {first} on");
+        let done = self.operation(text, || self.ops.file().punch(first, pages));
+        self.shared.with_oracle(|oracle| oracle.end_punch(first..first + pages, done));
         done
     }
 

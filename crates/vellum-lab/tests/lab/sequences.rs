@@ -93,6 +93,7 @@ fn notices<A: Arch>(quirk: Quirk) {
 fn mistakes_are_noticed() {
     notices::<X86_64>(Quirk::ForgetWipeOnFork);
     notices::<X86_64>(Quirk::KeepOnDontNeed);
+    notices::<X86_64>(Quirk::KeepOnRemove);
     notices::<X86_64>(Quirk::LoseAtFork);
     notices::<X86_64>(Quirk::ProtectOneLess);
     notices::<Tiny>(Quirk::LoseAtRemap);

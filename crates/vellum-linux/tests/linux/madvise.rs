@@ -86,3 +86,23 @@ fn dumps() {
         assert_eq!(layout(space), "0-3 rw-p");
     });
 }
+
+/// A hole in what shared mappings show: up to a mapping that shows nothing to make one in, around holes. Rights do not
+/// matter, as long as they may come back.
+#[test]
+fn removing() {
+    with_space(|space| {
+        put(space, 0, 6, RW, SHARED);
+        put(space, 3, 1, RW, ANON);
+        assert_eq!(munmap(space, B + P, P), Ok(()));
+        (0..6).filter(|&page| page != 1).for_each(|page| store(space, page, 7).expect("memory"));
+        assert_eq!(madvise(space, B, 6 * P, MADV_REMOVE), Err(Errno::EINVAL));
+        let loaded: Vec<_> = [0, 2, 3, 4, 5].map(|page| load(space, page).expect("mapped")).into();
+        assert_eq!(loaded, [0, 0, 7, 7, 7]);
+        assert_eq!(madvise(space, B, 3 * P, MADV_REMOVE), Err(Errno::ENOMEM), "the hole in the range");
+        assert_eq!(madvise(space, B + 4 * P + 1, 0, MADV_REMOVE), Err(Errno::EINVAL));
+        assert_eq!(mprotect(space, B + 4 * P, P, R), Ok(()));
+        assert_eq!(madvise(space, B + 4 * P, P, MADV_REMOVE), Ok(()));
+        assert_eq!((load(space, 4), load(space, 5)), (Ok(0), Ok(7)));
+    });
+}

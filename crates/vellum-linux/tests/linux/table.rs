@@ -139,12 +139,22 @@ fn advising(all: &mut Provocations) {
         put_file(space, 0, 5, RW, MAP_SHARED, opened(&file, true));
         madvise(space, B + at * P, P, MADV_POPULATE_READ).map(|()| 0)
     };
+    let remove = |space: &Space<'_, M>, writable, ends_badly, flags| {
+        let file = space.vm().file(Numbers { pages: 4, ends_badly })?;
+        put_file(space, 0, 4, R, flags, opened(&file, writable));
+        madvise(space, B, P, MADV_REMOVE).map(|()| 0)
+    };
     provoke! { all, "madvise":
         "an unknown advice" => |space| advise(space, 0, 77);
         "the address is not aligned" => |space| madvise(space, B + 1, P, MADV_NORMAL).map(|()| 0);
         "the range wraps around" => |space| madvise(space, B, u64::MAX, MADV_NORMAL).map(|()| 0);
         "`MADV_FREE` of what is not private and anonymous" => |space| advise(space, 2, MADV_FREE);
         "`MADV_WIPEONFORK` of what is not private and anonymous" => |space| advise(space, 2, MADV_WIPEONFORK);
+        "`MADV_REMOVE` of private anonymous memory" => |space| advise(space, 0, MADV_REMOVE);
+        "`MADV_REMOVE` of a private mapping of a file" => |space| remove(space, true, false, MAP_PRIVATE);
+        "`MADV_REMOVE` of a file not opened for writing" => |space| remove(space, false, false, MAP_SHARED);
+        "`MADV_REMOVE` of a file that can have no holes" => |space| remove(space, true, false, MAP_SHARED);
+        "`MADV_REMOVE`, and the file system fails" => |space| remove(space, true, true, MAP_SHARED);
         "a hole" => |space| advise(space, 5, MADV_DONTNEED);
         "to populate, without the right" => |space| advise(space, 2, MADV_POPULATE_WRITE);
         "to populate, beyond the end of the file" => |space| populate(space, false, 4);

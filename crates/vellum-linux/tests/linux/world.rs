@@ -37,7 +37,8 @@ pub fn with_space(test: impl FnOnce(&Space<'_, M>)) {
     unsafe { vm.audit() }.expect("nothing is lost");
 }
 
-/// A file of `pages` pages whose bytes are their page's number; its last one cannot be read if `ends_badly`.
+/// A file of `pages` pages whose bytes are their page's number. If `ends_badly`, its last one cannot be read, and it is said
+/// to have holes, which cannot be made; else it can have none.
 pub struct Numbers {
     pub pages: u64,
     pub ends_badly: bool,
@@ -53,6 +54,9 @@ impl Backing for Numbers {
     }
     fn write(&self, _index: u64, _page: &[u8]) -> Result<(), IoError> {
         if self.ends_badly { Err(IoError) } else { Ok(()) }
+    }
+    fn can_punch(&self) -> bool {
+        self.ends_badly
     }
 }
 

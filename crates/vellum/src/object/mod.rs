@@ -12,15 +12,19 @@
 //! | `page` | getting a page: adding, reading, waiting |
 //! | `writeback` | bringing stores to the backing |
 //! | `truncate` | making an object shorter, and longer |
+//! | `punch` | making a hole in an object |
+//! | `unmap` | taking pages out of whatever shows them, for both |
 //! | `registry` | all objects of an instance |
 
 mod cache;
 mod page;
+mod punch;
 mod radix;
 mod registry;
 #[cfg(test)]
 mod tests;
 mod truncate;
+mod unmap;
 mod writeback;
 
 pub(crate) use cache::Cache;
@@ -41,9 +45,10 @@ use crate::sync::{AtomicU32, AtomicU64, SleepLock};
 use crate::vm::Vm;
 use core::cell::Cell;
 use core::fmt;
-use core::ops::Deref;
+use core::ops::{Deref, Range};
 use core::ptr::{NonNull, with_exposed_provenance_mut};
 use core::sync::atomic::Ordering::{AcqRel, Relaxed, SeqCst};
+use punch::Hole;
 use registry::Links;
 
 /// A file, or whatever else pages can be read from and written to; what the embedder implements.
@@ -79,6 +84,21 @@ pub trait Backing: Send + Sync {
     /// # Errors
     /// [`IoError`]: the page stays dirty, unless the object is at its end.
     fn write(&self, index: u64, page: &[u8]) -> Result<(), IoError>;
+
+    /// Whether [`Backing::punch`] does anything. If not, which is the default, [`Object::punch`] is refused.
+    fn can_punch(&self) -> bool {
+        false
+    }
+
+    /// Makes `length` bytes from `start` on read as zero, as `fallocate` does with `FALLOC_FL_PUNCH_HOLE`; part pages at
+    /// the edges too. The length stays as it is, also if the range goes beyond it.
+    ///
+    /// # Errors
+    /// [`IoError`]: some of it may be zero then.
+    fn punch(&self, start: u64, length: u64) -> Result<(), IoError> {
+        let _ = (start, length);
+        Err(IoError)
+    }
 }
 
 /// What leads to a backing is one: a reference, a `Box`, an `Arc`.
@@ -93,6 +113,14 @@ impl<P: Deref<Target: Backing> + Send + Sync> Backing for P {
 
     fn write(&self, index: u64, page: &[u8]) -> Result<(), IoError> {
         (**self).write(index, page)
+    }
+
+    fn can_punch(&self) -> bool {
+        (**self).can_punch()
+    }
+
+    fn punch(&self, start: u64, length: u64) -> Result<(), IoError> {
+        (**self).punch(start, length)
     }
 }
 
@@ -137,7 +165,9 @@ pub(crate) struct Inner<M> {
     writing: SleepLock<M>,
     /// While it is made shorter, the first page that goes; else [`u64::MAX`].
     cut_from: AtomicU64<M>,
-    /// Held while it is made shorter, or longer.
+    /// While a hole is made in it, the pages of the hole.
+    hole: Hole<M>,
+    /// Held while it is made shorter, or longer, or a hole in it.
     cutting: SleepLock<M>,
     /// The first of the classes that show it; under the lock of the classes' registry, read without.
     pub(crate) classes: AtomicU32<M>,
@@ -208,6 +238,21 @@ impl<M: Machine> Inner<M> {
         self.cut_from.load(SeqCst) <= index
     }
 
+    /// Whether page `index` is in a hole that is being made; for who may be told by [`Inner::is_cut`].
+    #[inline(always)]
+    pub(crate) fn is_in_hole(&self, index: u64) -> bool {
+        self.hole.has(index)
+    }
+
+    /// Which of `pages` pages from `first` on, counted from there, are in a hole that is being made; as
+    /// [`Inner::is_in_hole`].
+    #[inline]
+    pub(crate) fn hole_within(&self, first: u64, pages: u64) -> Range<u64> {
+        let within = |index: u64| index.saturating_sub(first).min(pages);
+        let hole = self.hole.pages();
+        within(hole.start)..within(hole.end)
+    }
+
     /// How many of `pages` pages from `first` on are not being cut off, all at one moment; for who may be told by
     /// [`Inner::is_cut`].
     #[inline]
@@ -215,10 +260,17 @@ impl<M: Machine> Inner<M> {
         self.cut_from.load(SeqCst).saturating_sub(first).min(pages)
     }
 
-    /// Sleeps until the object is not being made shorter. Without a [`Cx`].
+    /// Sleeps until nothing is being cut off or out of the object. Without a [`Cx`].
     #[cold]
     fn await_cut(&self, vm: &Vm<M>) {
         drop(self.cutting.lock(vm));
+    }
+
+    /// Calls `act` while it is said that those pages are in a hole that is being made.
+    #[cfg(test)]
+    fn while_hole<R>(&self, pages: Range<u64>, act: impl FnOnce() -> R) -> R {
+        let _begun = self.hole.begin(&pages);
+        act()
     }
 
     /// Pages held in memory.
@@ -294,6 +346,7 @@ fn create<M: Machine>(vm: &Vm<M>, source: Source<M>) -> Result<Object<'_, M>, Er
         cache: Cache::new(),
         writing: SleepLock::new(),
         cut_from: AtomicU64::new(u64::MAX),
+        hole: Hole::none(),
         cutting: SleepLock::new(),
         classes: AtomicU32::new(0),
         links: Links::new(),
@@ -478,6 +531,23 @@ impl<'vm, M: Machine> Object<'vm, M> {
     /// [`Error::Invalid`] if the object would become longer, or its backing is longer; nothing has changed then.
     pub fn truncate(&self, length: u64) -> Result<(), Error> {
         truncate::truncate(self.vm, self.inner, length)
+    }
+
+    /// Makes `length` bytes from `start` on read as zero, as `fallocate` does with `FALLOC_FL_PUNCH_HOLE`, and `madvise`
+    /// with `MADV_REMOVE`. The pages of the range leave the cache, and every mapping that shows them; private copies of
+    /// them stay. Of a page at an edge, the part in the range is cleared. A file's backing is made to punch
+    /// ([`Backing::punch`]) when its pages have gone, and before any is read again. The length stays as it is.
+    ///
+    /// What was stored there is lost, also if the backing fails: who wants to have it then calls [`Object::write_back`]
+    /// first. What is stored there while this runs may be lost or not; a load beside it finds what was there, or zero.
+    ///
+    /// Sleeps for I/O under way on those pages: no lock may be held that the backing's methods take.
+    ///
+    /// # Errors
+    /// [`Error::ZeroLength`]; [`Error::OutOfRange`] beyond 2^63; [`Error::Unsupported`] if the backing has no holes: then
+    /// nothing has changed. [`Error::Io`] with the first page if it fails.
+    pub fn punch(&self, start: u64, length: u64) -> Result<(), Error> {
+        punch::punch(self.vm, self.inner(), start, length)
     }
 
     /// Calls `extend`, which makes the backing of a file longer; what it returns. What programs have stored behind the end,

@@ -13,7 +13,7 @@
 //!
 //! Nobody uses a page, of shared memory either, before who added it has looked at the length *again*: the object may
 //! have been made shorter, and who did that may have passed by already. Then the page is withdrawn, and who waits for it
-//! looks anew (F13).
+//! looks anew (F13). So is one in a hole that is being made (F17).
 
 use super::{Backing, Inner, IoError};
 use crate::cpu::Cx;
@@ -33,7 +33,7 @@ const READING: u32 = 1;
 const UP_TO_DATE: u32 = 2;
 /// The contents could not be read, and the page has left the cache.
 const FAILED: u32 = 3;
-/// The page has left the cache unread, as the object had become shorter.
+/// The page has left the cache unread, as the object had become shorter, or a hole is made there.
 const WITHDRAWN: u32 = 4;
 /// As [`READING`], and somebody sleeps for it.
 const AWAITED: u32 = 5;
@@ -141,7 +141,7 @@ pub(crate) fn get_page<M: Machine>(
         if index >= inner.pages() {
             return Err(PageError::BeyondEnd { index });
         }
-        if inner.is_cut(index) {
+        if inner.is_cut(index) || inner.is_in_hole(index) {
             inner.await_cut(vm);
             continue;
         }
@@ -151,7 +151,11 @@ pub(crate) fn get_page<M: Machine>(
             None => add_page(vm, inner, index)?,
         };
         match added {
-            Added::Ours(pfn) => return fill_added(vm, inner, index, pfn).map(|was_read| (pfn, was_read)),
+            Added::Ours(pfn) => {
+                if let Some(was_read) = fill_added(vm, inner, index, pfn)? {
+                    return Ok((pfn, was_read));
+                }
+            }
             Added::Other(pfn) => {
                 if let Some(pfn) = wait(vm, index, pfn)? {
                     return Ok((pfn, false));
@@ -161,21 +165,25 @@ pub(crate) fn get_page<M: Machine>(
     }
 }
 
-/// Makes the page that the caller has added ready for use; whether it had to be read.
-fn fill_added<M: Machine>(vm: &Vm<M>, inner: &Inner<M>, index: u64, pfn: Pfn) -> Result<bool, PageError> {
+/// Makes the page that the caller has added ready for use; whether it had to be read. `None`: it is withdrawn.
+fn fill_added<M: Machine>(vm: &Vm<M>, inner: &Inner<M>, index: u64, pfn: Pfn) -> Result<Option<bool>, PageError> {
     let mut reading = Reading { vm, inner, index, pfn, outcome: FAILED };
-    // Either whoever truncates finds the page, or the new length is seen here.
+    // Either whoever truncates, or makes a hole, finds the page, or what he has said is seen here.
     fence::<M>(SeqCst);
     if index >= inner.pages() {
         // He may have passed by already.
         reading.outcome = WITHDRAWN;
         return Err(PageError::BeyondEnd { index });
     }
+    if inner.is_in_hole(index) && M::guard(Guard::HoleLookedForAgain) {
+        reading.outcome = WITHDRAWN;
+        return Ok(None);
+    }
     if let Some(backing) = inner.backing() {
         fill(vm, backing, index, pfn).map_err(|IoError| PageError::Io { index })?;
     }
     reading.outcome = UP_TO_DATE;
-    Ok(inner.is_file())
+    Ok(Some(inner.is_file()))
 }
 
 /// Reads the pages of a file from `first` on that are not cached, up to `count` and its end, as far as memory and

@@ -2,6 +2,7 @@
 
 mod ending;
 mod lookup;
+mod punch;
 
 use super::page::{PageError, get_page, is_dirty, mark_dirty, read_ahead, release, wait};
 use super::radix::{Reserve, Tree};
@@ -10,7 +11,7 @@ use crate::arch::{Prot, X86_64};
 use crate::cpu::Cx;
 use crate::error::Error;
 use crate::machine::Machine;
-use crate::ops::{FaultError, MapRequest, Place, RemapPlace, RemapRequest, Sharing};
+use crate::ops::{Advice, FaultError, MapRequest, Place, RemapPlace, RemapRequest, Sharing};
 use crate::phys::{Kind, Pfn};
 use crate::space::Space;
 use crate::stat::Event;
@@ -74,6 +75,7 @@ struct TestFile {
     reads: AtomicU64,
     bad_read: AtomicU64,
     bad_write: AtomicU64,
+    can_punch: AtomicBool,
     writes: Mutex<Vec<u64>>,
 }
 
@@ -84,6 +86,7 @@ impl TestFile {
             reads: AtomicU64::new(0),
             bad_read: AtomicU64::new(NEVER),
             bad_write: AtomicU64::new(NEVER),
+            can_punch: AtomicBool::new(false),
             writes: Mutex::new(vec![]),
         })
     }
@@ -127,6 +130,21 @@ impl Backing for TestFile {
         assert!(page[end - start..].iter().all(|&byte| byte == 0), "rubbish beyond the end");
         data[start..end].copy_from_slice(&page[..end - start]);
         self.writes.lock().unwrap().push(index);
+        Ok(())
+    }
+
+    fn can_punch(&self) -> bool {
+        self.can_punch.load(SeqCst)
+    }
+
+    fn punch(&self, start: u64, length: u64) -> Result<(), IoError> {
+        may_sleep("Backing::punch");
+        if self.bad_write.load(SeqCst) == start / PAGE as u64 {
+            return Err(IoError);
+        }
+        let mut data = self.data.lock().unwrap();
+        let end = data.len().min((start + length) as usize);
+        data.get_mut(start as usize..end).unwrap_or_default().fill(0);
         Ok(())
     }
 }

@@ -49,14 +49,15 @@ pub enum Advice {
     Cold,
     /// Its pages are reclaimed now, as far as they can be written somewhere.
     PageOut,
+    /// What it shows is not needed any more: the objects get holes there, see [`Object::punch`]; shared mappings only that
+    /// may be stored to.
+    Remove,
     /// Not supported yet: use huge pages.
     HugePage,
     /// Not supported yet: do not use huge pages.
     NoHugePage,
     /// Not supported yet: collapse to huge pages now.
     Collapse,
-    /// Not supported yet: punch a hole into the object.
-    Remove,
     /// Not supported yet: merge equal pages.
     Mergeable,
     /// Not supported yet: do not merge equal pages.
@@ -70,7 +71,6 @@ impl Advice {
             Advice::HugePage => "MADV_HUGEPAGE",
             Advice::NoHugePage => "MADV_NOHUGEPAGE",
             Advice::Collapse => "MADV_COLLAPSE",
-            Advice::Remove => "MADV_REMOVE",
             Advice::Mergeable => "MADV_MERGEABLE",
             Advice::Unmergeable => "MADV_UNMERGEABLE",
             _ => "this advice",
@@ -81,12 +81,15 @@ impl Advice {
 impl<M: Machine> Space<'_, M> {
     /// Takes advice about a range, as `madvise` does. A range of length zero is fine and means nothing.
     ///
-    /// May sleep, may read files ([`Advice::WillNeed`], [`Advice::PopulateRead`]), allocates.
+    /// May sleep, may read files ([`Advice::WillNeed`], [`Advice::PopulateRead`]) and make holes in them
+    /// ([`Advice::Remove`]), allocates.
     ///
     /// # Errors
     /// [`Error::Unaligned`], [`Error::OutOfRange`]; [`Error::NotMapped`] if the range has a hole; [`Error::Invalid`] if
     /// the advice does not fit a mapping; [`Error::Unsupported`] for what is not built yet; [`Error::OutOfMemory`];
-    /// those of [`Space::populate`]. Nothing is changed then, but that populating may have got part of the way.
+    /// those of [`Space::populate`]; for [`Advice::Remove`] [`Error::AccessDenied`] if a mapping is private or must not be
+    /// stored to, and those of [`Object::punch`]. Nothing is changed then, but that populating, or making holes in files,
+    /// may have got part of the way.
     pub fn advise(&self, start: u64, length: u64, advice: Advice) -> Result<(), Error> {
         self.advise_reaching(start, length, advice, Reach::Whole)
     }
@@ -125,6 +128,7 @@ impl<M: Machine> Space<'_, M> {
                 self.page_out(start, end);
             }),
             Advice::WillNeed => self.will_need(start, length, reach),
+            Advice::Remove => self.remove(start, length, reach),
             Advice::PopulateRead => self.populate_reaching(start, length, Access::Read, reach),
             Advice::PopulateWrite => self.populate_reaching(start, length, Access::Write, reach),
             _ => Err(Error::Unsupported { what: advice.name() }),

@@ -579,7 +579,7 @@ fn find_page<M: Machine>(
 ) -> Option<Pfn> {
     // SAFETY: found in a class within this read-side section.
     let object = unsafe { object.as_ref() };
-    if object.is_cut(index) && M::guard(Guard::CutUnderLock) {
+    if is_going(object, index) {
         // Who asks for the page waits until that is over.
         return None;
     }
@@ -650,14 +650,22 @@ fn replace<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, plan: &Plan<'_, M>, pfn
     true
 }
 
-/// Whether page `pfn` is still one of the plan's object, and is not being cut off: it may have been truncated since it was
-/// looked up (F11, F12, F14). The leaf's lock is held.
+/// Whether page `pfn` is still one of the plan's object, and is not being taken away: it may have been truncated, or be in
+/// a hole, since it was looked up (F11, F12, F14, F17). The leaf's lock is held.
 fn is_still_shown<M: Machine>(cx: &Cx<'_, M>, plan: &Plan<'_, M>, pfn: Pfn) -> bool {
     let Some(object) = plan.attributes.object else { return true };
-    let is_of = object::is_page_of(cx.vm().physical().frame(pfn), object) || !M::guard(Guard::CachedUnderLock);
+    // This first: who takes a page away has dropped it before he says that it is not going any more.
     // SAFETY: found in a class within this read-side section.
-    let is_cut = unsafe { object.as_ref() }.is_cut(plan.offset(M::Arch::PAGE_SHIFT));
-    is_of && !(is_cut && M::guard(Guard::CutUnderLock))
+    let going = || is_going(unsafe { object.as_ref() }, plan.offset(M::Arch::PAGE_SHIFT));
+    let is_going = M::guard(Guard::GoingAskedFirst) && going();
+    let is_of = object::is_page_of(cx.vm().physical().frame(pfn), object) || !M::guard(Guard::CachedUnderLock);
+    is_of && !is_going && (M::guard(Guard::GoingAskedFirst) || !going())
+}
+
+/// Whether page `index` is being taken from its object.
+#[inline(always)]
+fn is_going<M: Machine>(object: &object::Inner<M>, index: u64) -> bool {
+    object.is_cut(index) && M::guard(Guard::CutUnderLock) || object.is_in_hole(index) && M::guard(Guard::HoleUnderLock)
 }
 
 /// Flushes the entry that the plan saw, which was `word` when it was removed, and drops its mapping.

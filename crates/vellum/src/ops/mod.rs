@@ -22,6 +22,7 @@ mod races;
 mod range;
 mod reach;
 mod remap;
+mod remove;
 mod resident;
 #[cfg(test)]
 mod stress;

@@ -395,6 +395,32 @@ pub(crate) fn zap<'a, M: Machine>(
     }
 }
 
+/// As [`zap`], where an object is shown; but private copies of its pages stay.
+pub(crate) fn zap_shown<'a, M: Machine>(
+    cx: &'a Cx<'_, M>,
+    space: &Inner<M>,
+    locked: &Locked<'a, M>,
+    low: usize,
+    high: usize,
+    first: u64,
+    gather: &mut Gather<'a, M>,
+) {
+    let is_copy = |index: &usize| {
+        let word = locked.table.entry(*index);
+        let is_shown = M::Arch::is_page(word) && cx.vm().physical().frame(M::Arch::pfn(word)).is_kind(Kind::File);
+        word != 0 && !is_shown
+    };
+    let mut index = low;
+    while index <= high {
+        let end = (index..=high).find(is_copy).unwrap_or(high + 1);
+        if end > index {
+            let address = first + (((index - low) as u64) << M::Arch::PAGE_SHIFT);
+            zap(cx, space, locked, index, end - 1, address, gather);
+        }
+        index = end + 1;
+    }
+}
+
 impl<M: Machine> Attributes<M> {
     /// These attributes with other rights.
     pub(crate) fn with_prot(mut self, prot: Prot) -> Self {

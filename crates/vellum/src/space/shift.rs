@@ -4,7 +4,7 @@
 //! translations are flushed before the locks go (B7, B8). So at any moment a page is at one of the two places, and a
 //! fault finds the class that belongs to it.
 
-use super::apply::zap;
+use super::apply::{zap, zap_shown};
 use super::table::{Locked, Table};
 use super::walk::Maker;
 use super::{ClassId, Inner, Spares};
@@ -149,8 +149,8 @@ impl<M: Machine> Inner<M> {
 }
 
 impl<M: Machine> Inner<M> {
-    /// Removes those entries of a piece that show what is being cut off the object of `class`, which the piece is about to
-    /// get. So truncation, which finds an entry neither at its old place nor at the new one if it looks first at this and
+    /// Removes those entries of a piece that show what is being cut off, or out of, the object of `class`, which the piece
+    /// is about to get. So truncation, which finds an entry neither at its old place nor at the new one if it looks first at this and
     /// then at that, has nothing to find: who sees here, under the locks of both leaves, that nothing is being cut has
     /// moved before truncation comes to the new place (F11).
     fn leave_cut<'a>(&self, cx: &'a Cx<'_, M>, from: &Locked<'a, M>, piece: Piece, class: ClassId) {
@@ -163,14 +163,20 @@ impl<M: Machine> Inner<M> {
         let object = unsafe { object.as_ref() };
         let first = (piece.new >> M::Arch::PAGE_SHIFT).wrapping_sub(attributes.delta);
         let pages = piece.length >> M::Arch::PAGE_SHIFT;
-        let kept = object.uncut(first, pages);
-        if kept == pages || !M::guard(Guard::CutLeftBehind) {
+        let (kept, hole) = (object.uncut(first, pages), object.hole_within(first, pages));
+        if kept == pages && hole.is_empty() {
             return;
         }
         let low = from.table.index(piece.old);
-        let address = piece.old + (kept << M::Arch::PAGE_SHIFT);
+        let address = |page: u64| piece.old + (page << M::Arch::PAGE_SHIFT);
+        let slot = |page: u64| low + page as usize;
         let mut gather = Gather::new(cx, self.id(), self.tlb());
-        zap(cx, self, from, low + kept as usize, low + pages as usize - 1, address, &mut gather);
+        if kept < pages && M::guard(Guard::CutLeftBehind) {
+            zap(cx, self, from, slot(kept), slot(pages) - 1, address(kept), &mut gather);
+        }
+        if !hole.is_empty() && M::guard(Guard::HoleLeftBehind) {
+            zap_shown(cx, self, from, slot(hole.start), slot(hole.end) - 1, address(hole.start), &mut gather);
+        }
         gather.finish();
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::contract;
 use rustc_hash::FxHashMap;
+use std::ops::Range;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Mutex, PoisonError};
@@ -13,12 +14,14 @@ pub struct PatternFile {
     number: u64,
     length: AtomicU64,
     written: Mutex<FxHashMap<u64, Box<[u8]>>>,
+    /// In bytes: what was not written since is zero.
+    holes: Mutex<Vec<Range<u64>>>,
 }
 
 impl PatternFile {
     /// File `number`, of `length` bytes.
     pub fn new(number: u64, length: u64) -> Self {
-        PatternFile { number, length: AtomicU64::new(length), written: Mutex::default() }
+        PatternFile { number, length: AtomicU64::new(length), written: Mutex::default(), holes: Mutex::default() }
     }
 
     /// Makes it shorter, if it is longer than `length` bytes.
@@ -36,10 +39,16 @@ impl PatternFile {
         self.length().saturating_sub(index * page_size as u64).min(page_size as u64) as usize
     }
 
+    fn is_hole(&self, offset: u64) -> bool {
+        let holes = self.holes.lock().unwrap_or_else(PoisonError::into_inner);
+        holes.iter().any(|hole| hole.contains(&offset))
+    }
+
     /// What page `index` holds now.
     pub fn page(&self, index: u64, page: &mut [u8]) {
         match self.written.lock().unwrap_or_else(PoisonError::into_inner).get(&index) {
             Some(written) => page.copy_from_slice(written),
+            None if self.is_hole(index * page.len() as u64) => page.fill(0),
             None => fill(self.number, index, page),
         }
     }
@@ -62,6 +71,21 @@ impl Backing for PatternFile {
     fn read(&self, index: u64, page: &mut [u8]) -> Result<(), IoError> {
         contract::may_sleep("Backing::read");
         self.page(index, page);
+        Ok(())
+    }
+
+    fn can_punch(&self) -> bool {
+        true
+    }
+
+    /// Whole pages.
+    fn punch(&self, start: u64, length: u64) -> Result<(), IoError> {
+        contract::may_sleep("Backing::punch");
+        let hole = start..start + length;
+        let page = |bytes: &[u8]| bytes.len() as u64;
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        written.retain(|&index, bytes| !hole.contains(&(index * page(bytes))));
+        self.holes.lock().unwrap_or_else(PoisonError::into_inner).push(hole);
         Ok(())
     }
 

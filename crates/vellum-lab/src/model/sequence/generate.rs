@@ -55,7 +55,9 @@ pub fn sequence(seed: u64, count: usize, pool: usize, relief: Option<Relief>) ->
     first.into_iter().chain(on).chain((head..count).map(|_| generator.next())).collect()
 }
 
-const ADVICE: [Advice; 18] = [
+const ADVICE: [Advice; 20] = [
+    Advice::Remove,
+    Advice::Remove,
     Advice::DontNeed,
     Advice::DontNeed,
     Advice::DontNeed,

@@ -13,6 +13,7 @@ mod written;
 use cell::Cell;
 use rustc_hash::FxHashMap;
 use std::collections::BTreeSet;
+use std::ops::Range;
 use written::{Promise, Written};
 
 /// A page of a process, or of the file (process [`FILE`]).
@@ -381,6 +382,18 @@ impl Oracle {
         if done && !truncation.has_grown {
             self.length = Some(self.length.map_or(from, |length| length.min(from)));
         }
+    }
+
+    /// A hole is about to be made in the file: private copies stay.
+    pub(crate) fn begin_punch(&mut self, pages: Range<u64>) {
+        self.begin_discard(FILE, pages.clone());
+        pages.for_each(|index| self.written.begin_cut(index));
+    }
+
+    /// It has been; whether it was done.
+    pub(crate) fn end_punch(&mut self, pages: Range<u64>, done: bool) {
+        self.end_discard(FILE, pages.clone(), done);
+        pages.for_each(|index| self.written.end_hole(index, done));
     }
 
     /// The file is about to be `pages` pages long, which is more.

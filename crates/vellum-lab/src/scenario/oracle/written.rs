@@ -63,6 +63,16 @@ impl Written {
         }
     }
 
+    /// A hole has been made of page `index`; whether it was done. What was stored meanwhile may have stayed.
+    pub(super) fn end_hole(&mut self, index: u64, done: bool) {
+        self.end_cut(index, false);
+        let history = self.0.entry(index).or_default();
+        if done {
+            history.values.push(0);
+            history.required = 0;
+        }
+    }
+
     /// What a write-back that begins now is to write.
     pub(super) fn promise(&self) -> Promise {
         let kept = self.0.iter().filter(|(_, history)| history.cut == 0);
