@@ -59,7 +59,9 @@ impl<M: Machine> Space<'_, M> {
     fn may_map_limited(&self, more: u64, (start, end): (u64, u64)) -> Result<SleepGuard<'_, M>, Error> {
         let guard = self.inner().mapping.lock(self.vm());
         let (first, last) = (M::Arch::USER_START, M::Arch::USER_END);
-        let kept = self.mapped_within(first, start) + self.mapped_within(end.max(first), last);
+        // There are no tables to look through outside.
+        let within = |address: u64| address.clamp(first, last);
+        let kept = self.mapped_within(first, within(start)) + self.mapped_within(within(end), last);
         let limit = self.inner().mapped_limit.load(Relaxed);
         match kept.checked_add(more) {
             Some(mapped) if mapped <= limit => Ok(guard),
