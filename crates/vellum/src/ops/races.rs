@@ -433,6 +433,35 @@ fn a_fault_in_a_copied_leaf_waits_for_the_fork() {
     fork_is_a_cut(true);
 }
 
+/// The limit on a space is passed by a mapping that moves from where nobody has counted yet to where somebody has.
+///
+/// ```text
+/// CPU 0: map                           CPU 1: remap
+/// counts what lies below, nothing
+///                                      would move all that there is there
+/// counts what lies above               (waits for CPU 0: the guard)
+/// is refused
+/// ```
+#[test]
+fn what_moves_is_counted_once() {
+    let vm = boot();
+    let space = vm.create_space().expect("a space");
+    let [low, middle, high] = [1, 3, 5].map(|place| place * BASE);
+    space.map(&memory(high, 2 * PAGE)).expect("a mapping");
+    space.set_mapped_limit(3 * PAGE);
+    let entries = vm.machine().frame(table(&space, high, 1)) as usize;
+    let is_counting = move |event| matches!(event, Event::Access(at, Touch::Load) if at / 4096 == entries / 4096);
+    thread::scope(|scope| {
+        let place = RemapPlace::Fixed(low);
+        let request = RemapRequest { old: high, old_length: 2 * PAGE, new_length: 2 * PAGE, place, keep_old: false };
+        let space = &space;
+        meanwhile(scope, is_counting, SHORT, move || assert_eq!(space.remap(&request), Ok(low)));
+        assert_eq!(space.map(&memory(middle, 2 * PAGE)), Err(Error::Limit { length: 2 * PAGE }));
+    });
+    assert_eq!(space.mapped_bytes(), 2 * PAGE);
+    vm.audited().expect("a clean audit");
+}
+
 /// J7: a CPU between two spaces is asked to leave the one and to flush a page of the other: it must do both.
 ///
 /// ```text

@@ -164,6 +164,15 @@ fn a_limit_is_on_all_that_is_mapped() {
     space.set_brk_base(AT + 100 * PAGE).expect("an address");
     assert_eq!(space.brk(AT + 102 * PAGE), over(2).map(|()| 0));
     assert_eq!(space.brk(AT + 101 * PAGE), Ok(AT + 101 * PAGE));
+    space.set_mapped_limit(PAGE);
+    let place = RemapPlace::Fixed(AT + 50 * PAGE);
+    let moved = |old: u64, new_length: u64| {
+        let (old_length, new_length) = (6 * PAGE, new_length * PAGE);
+        space.remap(&RemapRequest { old: AT + old * PAGE, old_length, new_length, place, keep_old: false })
+    };
+    assert_eq!(moved(1, 5), Ok(AT + 50 * PAGE), "what maps no more is not refused");
+    assert_eq!(grow(50, 5, 5), Ok(AT + 50 * PAGE));
+    assert_eq!(grow(50, 5, 6), over(1).map(|()| 0));
 }
 
 /// Whatever else is wrong with a place is said first, and nothing is counted outside the user range.
