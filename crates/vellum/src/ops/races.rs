@@ -1,7 +1,7 @@
 //! Interleavings that have been wrong once, each forced: the machine runs a hook just before an event in the core, and
 //! the hook has another CPU act. Diagrams run downwards in time. Every wait has an end.
 
-use super::{Access, Advice, MapRequest, Place, RemapPlace, RemapRequest, Sharing};
+use super::{Access, Advice, MapFlags, MapRequest, Place, RemapPlace, RemapRequest, Sharing};
 use crate::arch::{Prot, X86_64};
 use crate::cpu::Cx;
 use crate::machine::{Asid, Machine, RootLoad, Touch};
@@ -459,6 +459,33 @@ fn what_moves_is_counted_once() {
         assert_eq!(space.map(&memory(middle, 2 * PAGE)), Err(Error::Limit { length: 2 * PAGE }));
     });
     assert_eq!(space.mapped_bytes(), 2 * PAGE);
+    vm.audited().expect("a clean audit");
+}
+
+/// Two CPUs store to the same page below a stack, which may grow by just that page: both find it mapped.
+///
+/// ```text
+/// CPU 0                                CPU 1
+/// finds the stack a page above
+///                                      grows it, up to the limit on the space
+/// is refused a page more
+/// looks again: the guard
+/// ```
+#[test]
+fn a_stack_that_somebody_else_grows_is_there() {
+    let vm = boot();
+    let space = vm.create_space().expect("a space");
+    let stack = memory(BASE, PAGE).with(MapFlags::GROWS_DOWN);
+    space.map(&stack).expect("a stack");
+    space.set_mapped_limit(2 * PAGE);
+    let limit = &raw const space.inner().mapped_limit as usize;
+    thread::scope(|scope| {
+        let space = &space;
+        meanwhile(scope, is(Event::Access(limit, Touch::Load)), LONG, || store(space, BASE - PAGE, 1));
+        space.fault(BASE - PAGE, Access::Write).expect("the page that CPU 1 has mapped");
+    });
+    assert_eq!((word(&space, BASE - PAGE), space.mapped_bytes()), (Some(1), 2 * PAGE));
+    assert!(space.fault(BASE - 2 * PAGE, Access::Write).is_err(), "the limit is reached");
     vm.audited().expect("a clean audit");
 }
 
