@@ -31,6 +31,8 @@ errnos! {
     EIO = 5;
     /// The descriptor is not open.
     EBADF = 9;
+    /// Memory is short; another time there may be some.
+    EAGAIN = 11;
     /// Out of memory, of address space, or not mapped.
     ENOMEM = 12;
     /// Permission denied.

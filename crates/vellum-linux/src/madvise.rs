@@ -64,10 +64,11 @@ advices! {
 ///
 /// # Errors
 /// In this order: `EINVAL` for an unknown advice, an address that is not aligned, or a range that wraps around; nothing
-/// for a length of 0; `EINVAL` for a mapping which the advice does not fit; `ENOMEM` for a hole, at the end, or if memory is
-/// short. `MADV_REMOVE`: `EINVAL` for private anonymous memory, `EACCES` for a private mapping or one that must not be stored
-/// to, `EOPNOTSUPP` if the file can have no holes, `EIO`. Populating: `ENOMEM` for a hole, `EINVAL` for a mapping without the right, `EFAULT` for a page that cannot be
-/// read or lies beyond the end of its file, whichever comes first.
+/// for a length of 0; `EINVAL` for a mapping which the advice does not fit; `EAGAIN` if memory is short; `ENOMEM` for a
+/// hole, at the end. `MADV_REMOVE`: `EINVAL` for private anonymous memory, `EACCES` for a private mapping or one that must
+/// not be stored to, `EOPNOTSUPP` if the file can have no holes, `EIO`. Populating: `ENOMEM` for a hole, or if memory is
+/// short, `EINVAL` for a mapping without the right, `EFAULT` for a page that cannot be read or lies beyond the end of its
+/// file, whichever comes first.
 pub fn madvise<M: Machine>(space: &Space<'_, M>, address: u64, length: u64, number: u64) -> Result<(), Errno> {
     // The argument is an int.
     let advice = advice(number as u32 as u64).ok_or(Errno::EINVAL)?;
@@ -88,7 +89,11 @@ pub fn madvise<M: Machine>(space: &Space<'_, M>, address: u64, length: u64, numb
         Advice::PopulateRead => populate(space, address, within - address, Access::Read)?,
         Advice::PopulateWrite => populate(space, address, within - address, Access::Write)?,
         Advice::Remove => remove(space, address, within - address)?,
-        _ => space.advise_partly(address, within - address, advice)?,
+        _ => space.advise_partly(address, within - address, advice).map_err(|error| match error {
+            // ENOMEM says that there is a hole.
+            Error::OutOfMemory => Errno::EAGAIN,
+            error => error.into(),
+        })?,
     }
     if within < end { Err(Errno::ENOMEM) } else { Ok(()) }
 }

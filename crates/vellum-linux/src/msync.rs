@@ -18,6 +18,8 @@ pub const MS_SYNC: u64 = 4;
 /// In this order: `EINVAL` for an unknown flag, an address that is not aligned, or [`MS_ASYNC`] with [`MS_SYNC`]; `ENOMEM` if
 /// the range wraps around; `EIO` if a page could not be written; `ENOMEM` for a hole.
 pub fn msync<M: Machine>(space: &Space<'_, M>, address: u64, length: u64, flags: u64) -> Result<(), Errno> {
+    // The argument is an int.
+    let flags = flags as u32 as u64;
     let both = MS_ASYNC | MS_SYNC;
     if flags & !(both | MS_INVALIDATE) != 0 || !is_aligned::<M>(address) || flags & both == both {
         return Err(Errno::EINVAL);

@@ -74,6 +74,22 @@ fn populating() {
     });
 }
 
+/// `EAGAIN`, as `ENOMEM` says that there is a hole; but where pages are asked for it says both.
+#[test]
+fn short_memory() {
+    with_space(|space| {
+        let untouched = B + (2 << 30);
+        let mapped = mmap(space, untouched, 1 << 30, RW, ANON | MAP_FIXED, None, 0);
+        assert_eq!(mapped, Ok(untouched));
+        put(space, 0, 8192, RW, ANON);
+        assert_eq!(madvise(space, B, 8192 * P, MADV_POPULATE_WRITE), Err(Errno::ENOMEM));
+        for advice in [MADV_DONTFORK, MADV_SEQUENTIAL, MADV_WIPEONFORK] {
+            assert_eq!(madvise(space, untouched + P, P, advice), Err(Errno::EAGAIN), "{advice}");
+        }
+        assert_eq!(layout(space), format!("0-8192 rw-p, {}-{} rw-p", 2 << 18, 3 << 18));
+    });
+}
+
 /// What is not part of a core dump is a mapping of its own.
 #[test]
 fn dumps() {

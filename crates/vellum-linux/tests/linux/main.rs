@@ -7,5 +7,6 @@ mod mincore;
 mod mmap;
 mod mprotect;
 mod mremap;
+mod msync;
 mod table;
 mod world;

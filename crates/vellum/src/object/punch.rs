@@ -99,10 +99,10 @@ fn clear_edges<M: Machine>(vm: &Vm<M>, inner: &Inner<M>, start: u64, end: u64) {
         let base = index * page;
         (start.max(base) - base) as usize..(end - base).min(page) as usize
     };
-    if start % page != 0 {
+    if !start.is_multiple_of(page) {
         clear(vm, inner, first, within(first), true);
     }
-    if end % page != 0 && (last != first || start % page == 0) {
+    if !end.is_multiple_of(page) && (last != first || start.is_multiple_of(page)) {
         clear(vm, inner, last, within(last), true);
     }
 }

@@ -95,7 +95,8 @@ impl<M: Machine> Space<'_, M> {
     }
 
     /// As [`Space::advise`], but what is mapped takes the advice, whatever holes are between, up to the first mapping
-    /// that the advice does not fit. So does `madvise`.
+    /// that the advice does not fit. So does `madvise`. Populating ends at the first hole, as [`Space::populate_partly`]
+    /// does.
     ///
     /// # Errors
     /// Those of [`Space::advise`]. [`Error::NotMapped`] and [`Error::Invalid`] leave something done: what is mapped,

@@ -19,13 +19,19 @@ impl<M: Machine> Space<'_, M> {
     pub(super) fn grow_stack(&self, address: u64) -> Result<bool, FaultError> {
         let limit = self.inner().stack_limit.load(Relaxed);
         let page = address >> M::Arch::PAGE_SHIFT << M::Arch::PAGE_SHIFT;
+        let look = || self.stack_above(&Cx::enter(self.vm()), page, limit).map(|(bottom, _)| bottom);
         loop {
-            let stack = self.stack_above(&Cx::enter(self.vm()), page, limit);
-            let Some((bottom, _)) = stack else { return Ok(false) };
+            let Some(bottom) = look() else { return Ok(false) };
             if bottom == page {
                 return Ok(true);
             }
-            let Ok(_limited) = self.may_map(bottom - page, (0, 0)) else { return Ok(false) };
+            let Ok(_limited) = self.may_map(bottom - page, (0, 0)) else {
+                // What there is no more room for may be what somebody else has grown meanwhile.
+                if look() == Some(bottom) {
+                    return Ok(false);
+                }
+                continue;
+            };
             // The gap is claimed too, so that nothing is mapped there meanwhile (G19).
             let gap = if M::guard(Guard::GapClaimed) { self.gap_below(page) } else { page };
             let mut claim = Claim::acquire(self.vm(), self.inner(), gap, bottom + (1 << M::Arch::PAGE_SHIFT));

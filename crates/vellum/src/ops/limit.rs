@@ -1,7 +1,8 @@
 //! A limit on how much a space maps.
 //!
 //! Nobody counts as long as there is none: what is mapped is counted when somebody asks, by looking through the tables, and
-//! so without a line that all CPUs write. Where there is a limit, those who map more do so one after the other.
+//! so without a line that all CPUs write. Where there is a limit, those who map more do so one after the other, and so do
+//! those who move: what moves while somebody counts would be counted twice, or not at all.
 
 use crate::arch::Arch;
 use crate::cpu::Cx;
@@ -22,7 +23,10 @@ impl<M: Machine> Space<'_, M> {
     }
 
     /// Sets how many bytes the space may map (`RLIMIT_AS`); `u64::MAX`, as at first, for no limit. What is mapped already
-    /// stays. Children of fork inherit it.
+    /// stays, and calls under way may heed it or not. Children of fork inherit it.
+    ///
+    /// A limit has its price: each call that maps more, also a fault that grows a stack, counts what is mapped already, as
+    /// [`Space::mapped_bytes`] does; and such calls, and those that move mappings, wait for each other.
     pub fn set_mapped_limit(&self, bytes: u64) {
         self.inner().mapped_limit.store(bytes, Relaxed);
     }
@@ -45,8 +49,9 @@ impl<M: Machine> Space<'_, M> {
         self.inner().mapped_limit.load(Relaxed) == NO_LIMIT
     }
 
-    /// Lets the caller map `more` bytes, in place of what is mapped in `replaced`, until the result is dropped. Where there
-    /// is a limit, sleeps for others who map: without a claim.
+    /// Lets the caller map `more` bytes, in place of what is mapped in `replaced`, until the result is dropped; or, if they
+    /// are 0, move what is mapped, which nobody counts meanwhile. Where there is a limit, sleeps for others who map or
+    /// move: without a claim.
     ///
     /// # Errors
     /// [`Error::Limit`].
@@ -58,8 +63,13 @@ impl<M: Machine> Space<'_, M> {
     #[cold]
     fn may_map_limited(&self, more: u64, (start, end): (u64, u64)) -> Result<SleepGuard<'_, M>, Error> {
         let guard = self.inner().mapping.lock(self.vm());
+        if more == 0 {
+            return Ok(guard);
+        }
         let (first, last) = (M::Arch::USER_START, M::Arch::USER_END);
-        let kept = self.mapped_within(first, start) + self.mapped_within(end.max(first), last);
+        // There are no tables to look through outside.
+        let within = |address: u64| address.clamp(first, last);
+        let kept = self.mapped_within(first, within(start)) + self.mapped_within(within(end), last);
         let limit = self.inner().mapped_limit.load(Relaxed);
         match kept.checked_add(more) {
             Some(mapped) if mapped <= limit => Ok(guard),

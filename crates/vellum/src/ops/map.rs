@@ -1,6 +1,6 @@
 //! Mapping memory.
 
-use super::range::{aligned, checked, rounded, search_end, usable_hint};
+use super::range::{aligned, mappable, rounded, search_end, usable_hint};
 use crate::arch::{Arch, Prot, flag_set};
 use crate::cpu::Cx;
 use crate::error::Error;
@@ -13,6 +13,7 @@ use crate::space::apply::{ClassChange, Fold, PageChange};
 use crate::space::claim::Claim;
 use crate::space::split::Holes;
 use crate::space::{Attributes, ClassFlags, ClassId, Space};
+use crate::sync::SleepGuard;
 
 /// Where a mapping goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -259,11 +260,7 @@ impl<'vm, M: Machine> Space<'vm, M> {
             }
         };
         let (attributes, offset) = request.attributes(object)?;
-        let replaced = match request.place {
-            Place::Fixed(address) => (address, address.saturating_add(length)),
-            _ => (0, 0),
-        };
-        let limited = self.may_map(length, replaced)?;
+        let limited = self.may_map_at(request.place, length)?;
         let address = match request.place {
             Place::Fixed(address) => self.map_fixed(address, length, attributes, offset, true)?,
             Place::FixedNoReplace(address) => self.map_fixed(address, length, attributes, offset, false)?,
@@ -283,6 +280,21 @@ impl<'vm, M: Machine> Space<'vm, M> {
         Ok(address)
     }
 
+    /// [`Space::may_map`] for `length` bytes at `place`. Whatever else is wrong with the place is noticed first.
+    fn may_map_at(&self, place: Place, length: u64) -> Result<Option<SleepGuard<'_, M>>, Error> {
+        match place {
+            Place::Anywhere | Place::Hint(_) => self.may_map(length, (0, 0)),
+            Place::Fixed(address) => self.may_map(length, mappable::<M::Arch>(address, length)?),
+            Place::FixedNoReplace(address) => {
+                let (start, _) = mappable::<M::Arch>(address, length)?;
+                self.may_map(length, (0, 0)).map_err(|limit| match self.first_mapped(start, length) {
+                    Some(address) => Error::Exists { address },
+                    None => limit,
+                })
+            }
+        }
+    }
+
     fn map_fixed(
         &self,
         address: u64,
@@ -291,10 +303,7 @@ impl<'vm, M: Machine> Space<'vm, M> {
         offset: u64,
         replace: bool,
     ) -> Result<u64, Error> {
-        let (start, end) = checked::<M::Arch>(address, length)?;
-        if start < M::Arch::USER_START {
-            return Err(Error::TooLow { address });
-        }
+        let (start, end) = mappable::<M::Arch>(address, length)?;
         let leaf = 1 << (M::Arch::shift(0) + M::Arch::index_bits(0));
         let middle = (start & !(leaf - 1)).saturating_add(leaf);
         if !M::guard(Guard::MapUnderClaim) && middle < end {

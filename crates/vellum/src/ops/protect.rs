@@ -52,7 +52,9 @@ impl<M: Machine> Space<'_, M> {
     /// that it grows on with these rights. The range may begin below the stack, where nothing is mapped.
     ///
     /// # Errors
-    /// Those of [`Space::protect_partly`]; [`Error::Invalid`] if what is mapped there first does not grow down.
+    /// Those of [`Space::protect_partly`]; [`Error::Invalid`] if what is mapped there first does not grow down. Unlike
+    /// there, [`Error::ZeroLength`] for a range of length zero, which names no stack, and [`Error::AccessDenied`] for
+    /// unknown rights, which no mapping may have.
     pub fn protect_stack(&self, start: u64, length: u64, prot: Prot) -> Result<(), Error> {
         let (start, end) = checked::<M::Arch>(start, length)?;
         let may = |attributes: &Attributes<M>, address| may_have(attributes, prot, address);

@@ -1,7 +1,7 @@
 //! Interleavings that have been wrong once, each forced: the machine runs a hook just before an event in the core, and
 //! the hook has another CPU act. Diagrams run downwards in time. Every wait has an end.
 
-use super::{Access, Advice, MapRequest, Place, RemapPlace, RemapRequest, Sharing};
+use super::{Access, Advice, MapFlags, MapRequest, Place, RemapPlace, RemapRequest, Sharing};
 use crate::arch::{Prot, X86_64};
 use crate::cpu::Cx;
 use crate::machine::{Asid, Machine, RootLoad, Touch};
@@ -431,6 +431,62 @@ fn a_fault_that_needs_a_table_waits_for_the_fork() {
 #[test]
 fn a_fault_in_a_copied_leaf_waits_for_the_fork() {
     fork_is_a_cut(true);
+}
+
+/// The limit on a space is passed by a mapping that moves from where nobody has counted yet to where somebody has.
+///
+/// ```text
+/// CPU 0: map                           CPU 1: remap
+/// counts what lies below, nothing
+///                                      would move all that there is there
+/// counts what lies above               (waits for CPU 0: the guard)
+/// is refused
+/// ```
+#[test]
+fn what_moves_is_counted_once() {
+    let vm = boot();
+    let space = vm.create_space().expect("a space");
+    let [low, middle, high] = [1, 3, 5].map(|place| place * BASE);
+    space.map(&memory(high, 2 * PAGE)).expect("a mapping");
+    space.set_mapped_limit(3 * PAGE);
+    let entries = vm.machine().frame(table(&space, high, 1)) as usize;
+    let is_counting = move |event| matches!(event, Event::Access(at, Touch::Load) if at / 4096 == entries / 4096);
+    thread::scope(|scope| {
+        let place = RemapPlace::Fixed(low);
+        let request = RemapRequest { old: high, old_length: 2 * PAGE, new_length: 2 * PAGE, place, keep_old: false };
+        let space = &space;
+        meanwhile(scope, is_counting, SHORT, move || assert_eq!(space.remap(&request), Ok(low)));
+        assert_eq!(space.map(&memory(middle, 2 * PAGE)), Err(Error::Limit { length: 2 * PAGE }));
+    });
+    assert_eq!(space.mapped_bytes(), 2 * PAGE);
+    vm.audited().expect("a clean audit");
+}
+
+/// Two CPUs store to the same page below a stack, which may grow by just that page: both find it mapped.
+///
+/// ```text
+/// CPU 0                                CPU 1
+/// finds the stack a page above
+///                                      grows it, up to the limit on the space
+/// is refused a page more
+/// looks again: the guard
+/// ```
+#[test]
+fn a_stack_that_somebody_else_grows_is_there() {
+    let vm = boot();
+    let space = vm.create_space().expect("a space");
+    let stack = memory(BASE, PAGE).with(MapFlags::GROWS_DOWN);
+    space.map(&stack).expect("a stack");
+    space.set_mapped_limit(2 * PAGE);
+    let limit = &raw const space.inner().mapped_limit as usize;
+    thread::scope(|scope| {
+        let space = &space;
+        meanwhile(scope, is(Event::Access(limit, Touch::Load)), LONG, || store(space, BASE - PAGE, 1));
+        space.fault(BASE - PAGE, Access::Write).expect("the page that CPU 1 has mapped");
+    });
+    assert_eq!((word(&space, BASE - PAGE), space.mapped_bytes()), (Some(1), 2 * PAGE));
+    assert!(space.fault(BASE - 2 * PAGE, Access::Write).is_err(), "the limit is reached");
+    vm.audited().expect("a clean audit");
 }
 
 /// J7: a CPU between two spaces is asked to leave the one and to flush a page of the other: it must do both.

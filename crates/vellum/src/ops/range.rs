@@ -53,6 +53,12 @@ pub(crate) fn checked<A: Arch>(start: u64, length: u64) -> Result<(u64, u64), Er
     }
 }
 
+/// [`checked`], of a range where something may be mapped.
+pub(super) fn mappable<A: Arch>(address: u64, length: u64) -> Result<(u64, u64), Error> {
+    let (start, end) = checked::<A>(address, length)?;
+    if start < A::USER_START { Err(Error::TooLow { address }) } else { Ok((start, end)) }
+}
+
 /// End of where room is sought for who would like to be at `hint`.
 pub(super) fn search_end<A: Arch>(hint: u64) -> u64 {
     if hint & !(page::<A>() - 1) > A::SEARCH_END { A::USER_END } else { A::SEARCH_END }

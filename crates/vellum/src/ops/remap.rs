@@ -92,7 +92,7 @@ impl<'vm, M: Machine> Space<'vm, M> {
         })
     }
 
-    /// [`Space::may_map`] for what comes: the growth, or all of what stays at the old place too.
+    /// [`Space::may_map`] for what comes: the growth, or all of what stays at the old place too; or nothing, and it moves.
     fn may_remap(
         &self,
         request: &RemapRequest,
@@ -105,9 +105,6 @@ impl<'vm, M: Machine> Space<'vm, M> {
             _ if keep_old => (new_length, (0, 0)),
             _ => (new_length.saturating_sub(old_length), (0, 0)),
         };
-        if more == 0 {
-            return Ok(None);
-        }
         self.may_map(more, replaced).or_else(|limit| {
             // What is not there to be moved is noticed first.
             let probe = if keep_old { page::<M::Arch>() } else { old_length.max(page::<M::Arch>()) };

@@ -1,7 +1,7 @@
 //! Where Linux looks at a part of a range, or does one.
 
 use super::{PAGE, load, ranges, store, vm};
-use crate::arch::{Prot, X86_64};
+use crate::arch::{Arch, Prot, X86_64};
 use crate::ops::{Access, Advice, MapFlags, MapRequest, Place, RemapPlace, RemapRequest};
 use crate::testing::TestMachine;
 use crate::{Error, Space};
@@ -164,6 +164,39 @@ fn a_limit_is_on_all_that_is_mapped() {
     space.set_brk_base(AT + 100 * PAGE).expect("an address");
     assert_eq!(space.brk(AT + 102 * PAGE), over(2).map(|()| 0));
     assert_eq!(space.brk(AT + 101 * PAGE), Ok(AT + 101 * PAGE));
+    space.set_mapped_limit(PAGE);
+    let place = RemapPlace::Fixed(AT + 50 * PAGE);
+    let moved = |old: u64, new_length: u64| {
+        let (old_length, new_length) = (6 * PAGE, new_length * PAGE);
+        space.remap(&RemapRequest { old: AT + old * PAGE, old_length, new_length, place, keep_old: false })
+    };
+    assert_eq!(moved(1, 5), Ok(AT + 50 * PAGE), "what maps no more is not refused");
+    assert_eq!(grow(50, 5, 5), Ok(AT + 50 * PAGE));
+    assert_eq!(grow(50, 5, 6), over(1).map(|()| 0));
+}
+
+/// Whatever else is wrong with a place is said first, and nothing is counted outside the user range.
+#[test]
+fn a_limit_is_on_what_could_be_mapped() {
+    let vm = vm::<X86_64>();
+    let space = vm.create_space().expect("a space");
+    map(&space, 0, 1, Prot::READ);
+    space.set_mapped_limit(PAGE);
+    let over = Error::Limit { length: 2 * PAGE };
+    let error = |place| space.map(&MapRequest::anonymous(2 * PAGE, Prot::READ).at(place)).expect_err("a limit");
+    for place in [Place::Fixed, Place::FixedNoReplace] {
+        for start in [X86_64::USER_END - PAGE, X86_64::USER_END, 1 << 63, u64::MAX - PAGE + 1] {
+            assert_eq!(error(place(start)), Error::OutOfRange { start, length: 2 * PAGE });
+        }
+        assert_eq!(error(place(0)), Error::TooLow { address: 0 });
+        assert_eq!(error(place(AT + 1)), Error::Unaligned { what: "address", value: AT + 1 });
+    }
+    assert_eq!(error(Place::FixedNoReplace(AT - PAGE)), Error::Exists { address: AT });
+    assert_eq!((error(Place::FixedNoReplace(AT + PAGE)), error(Place::Fixed(AT))), (over, over));
+    for replaced in [(0, PAGE), (u64::MAX - PAGE + 1, u64::MAX), (1 << 63, u64::MAX)] {
+        assert_eq!(space.may_map(2 * PAGE, replaced).map(drop), Err(over));
+    }
+    assert_eq!(pages(&space), [(0, 1, Prot::READ)]);
 }
 
 #[test]
