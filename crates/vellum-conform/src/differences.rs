@@ -1,7 +1,8 @@
 //! Where Vellum differs from Linux knowingly: one table. What is not in it is a fault.
 
-use crate::abi::*;
-use crate::maps::{Line, Shown};
+mod matches;
+
+use crate::maps::Line;
 use crate::op::{Call, Outcome};
 
 /// A version of Linux: 6.17 is `(6, 17)`.
@@ -58,7 +59,7 @@ pub const DIFFERENCES: [Difference; 12] = [
         vellum: "neighbours are one mapping by attributes, and by how far they have been moved",
         reason: "what is one mapping depends on how each side keeps pages, and shows in nothing else",
         until: None,
-        matches: Some(|disputed| disputed.linux != disputed.ours && wants_one_mapping(disputed)),
+        matches: Some(matches::joined_neighbours),
     },
     Difference {
         id: "last-addresses",
@@ -66,13 +67,7 @@ pub const DIFFERENCES: [Difference; 12] = [
         vellum: "ENOMEM, as for any range that leaves the address space",
         reason: "an accident of how Linux tells addresses from errors; both fail",
         until: None,
-        matches: Some(|disputed| match *disputed.call {
-            Call::Map { address, .. } => {
-                disputed.linux == Outcome::Error(address.wrapping_neg() as i32)
-                    && disputed.ours == Outcome::Error(ENOMEM)
-            }
-            _ => false,
-        }),
+        matches: Some(matches::last_addresses),
     },
     Difference {
         id: "half-done-moves",
@@ -81,17 +76,7 @@ pub const DIFFERENCES: [Difference; 12] = [
         vellum: "a call that fails changes nothing; old length 0 onto itself is no mistake",
         reason: "an accident of the order in which Linux does things",
         until: None,
-        matches: Some(|disputed| match *disputed.call {
-            Call::Remap { length, new_length, flags, .. } => {
-                let is_half_done = match disputed.linux {
-                    Outcome::Error(EFAULT | EINVAL) => length == 0 || length > 1 << 46,
-                    Outcome::Error(EPERM) => new_length < length,
-                    _ => false,
-                };
-                flags & MREMAP_FIXED != 0 && is_half_done
-            }
-            _ => false,
-        }),
+        matches: Some(matches::half_done_moves),
     },
     Difference {
         id: "end-of-offsets",
@@ -99,15 +84,7 @@ pub const DIFFERENCES: [Difference; 12] = [
         vellum: "no mapping shows what lies beyond offset 2^63: EINVAL",
         reason: "offsets are signed; no file is that long",
         until: None,
-        matches: Some(|disputed| match *disputed.call {
-            Call::Remap { address, new_length, .. } => {
-                let line = disputed.our_lines.iter().find(|line| line.start <= address && address < line.end);
-                let end = |line: &Line| line.offset + (address - line.start) + new_length.min(1 << 62);
-                line.is_some_and(|line| line.shown != Shown::Nothing && end(line) > 1 << 63)
-                    && disputed.ours == Outcome::Error(EINVAL)
-            }
-            _ => false,
-        }),
+        matches: Some(matches::end_of_offsets),
     },
     Difference {
         id: "locking",
@@ -173,11 +150,7 @@ pub const DIFFERENCES: [Difference; 12] = [
         vellum: "several are moved at once, if the length stays the same",
         reason: "as Linux 6.17 and later",
         until: Some((6, 17)),
-        matches: Some(|disputed| {
-            matches!(disputed.call, Call::Remap { .. })
-                && disputed.linux == Outcome::Error(EFAULT)
-                && matches!(disputed.ours, Outcome::Value(_))
-        }),
+        matches: Some(matches::several_moved),
     },
 ];
 
@@ -187,23 +160,4 @@ pub fn known(disputed: &Disputed<'_>, version: Version) -> Option<usize> {
         difference.until.is_none_or(|until| version < until)
             && difference.matches.is_some_and(|matches| matches(disputed))
     })
-}
-
-/// Whether the call is about one mapping, of which each side has another notion.
-fn wants_one_mapping(disputed: &Disputed<'_>) -> bool {
-    let Disputed { linux_lines, our_lines, .. } = *disputed;
-    match *disputed.call {
-        Call::Remap { address, length, new_length, flags, .. } => {
-            let end = address.saturating_add(length);
-            let count = |lines: &[Line]| lines.iter().filter(|line| line.start < end && line.end > address).count();
-            let may_be_several = length == new_length && flags & MREMAP_FIXED != 0;
-            !may_be_several && count(linux_lines) != count(our_lines)
-        }
-        Call::Load { address } | Call::Store { address, .. } | Call::Read { address, .. } | Call::Write { address } => {
-            let above =
-                |lines: &[Line]| lines.iter().find(|line| line.end > address).map(|line| (line.start, line.end));
-            above(linux_lines).is_some_and(|(start, _)| start > address) && above(linux_lines) != above(our_lines)
-        }
-        _ => false,
-    }
 }
