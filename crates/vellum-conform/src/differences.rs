@@ -129,9 +129,9 @@ pub const DIFFERENCES: [Difference; 12] = [
     },
     Difference {
         id: "residency",
-        linux: "mincore shows pages that were read ahead, or faulted in beside the one asked for",
+        linux: "mincore shows pages of files that were read ahead, and not what a parent has only loaded from",
         vellum: "mincore shows pages that were asked for, and are not in swap",
-        reason: "what is in memory is each side's own affair",
+        reason: "what is in memory is each side's own affair, but for private memory that was stored to or never touched",
         until: None,
         matches: None,
     },
