@@ -50,7 +50,7 @@ impl Difference {
 }
 
 /// All of them.
-pub const DIFFERENCES: [Difference; 12] = [
+pub const DIFFERENCES: [Difference; 13] = [
     Difference {
         id: "joined-neighbours",
         linux: "neighbours of equal attributes are one mapping if their private pages have the same origin and neither \
@@ -104,8 +104,8 @@ pub const DIFFERENCES: [Difference; 12] = [
     },
     Difference {
         id: "not-built",
-        linux: "knows MAP_DROPPABLE, MADV_REMOVE, MADV_GUARD_INSTALL and _REMOVE, MADV_DONTNEED_LOCKED, and if it is \
-                built so, huge pages, merging of equal pages and poisoning",
+        linux: "knows MAP_DROPPABLE, MADV_REMOVE, MADV_GUARD_INSTALL, MADV_GUARD_REMOVE, MADV_DONTNEED_LOCKED, and if \
+                it is built so, huge pages, merging of equal pages and poisoning",
         vellum: "EINVAL, as a Linux that is older, or built without them",
         reason: "not built yet",
         until: None,
@@ -136,6 +136,14 @@ pub const DIFFERENCES: [Difference; 12] = [
         matches: None,
     },
     Difference {
+        id: "synchronised-files",
+        linux: "msync writes a range of the file",
+        vellum: "msync writes all that is dirty in the file",
+        reason: "a program can rely on no less being written; that more is shows in nothing",
+        until: None,
+        matches: None,
+    },
+    Difference {
         id: "behind-the-end",
         linux: "what is stored behind the end of a file, in its last page, is cleared whenever the page is written; \
                 a file on tmpfs that grows shows it",
@@ -153,6 +161,16 @@ pub const DIFFERENCES: [Difference; 12] = [
         matches: Some(matches::several_moved),
     },
 ];
+
+/// The table as it stands in `docs/LINUX.md`.
+pub fn page() -> String {
+    let mut text = String::from("| what | Linux | here | why |\n|---|---|---|---|\n");
+    for Difference { id, linux, vellum, reason, until, .. } in &DIFFERENCES {
+        let before = until.map_or_else(String::new, |(major, minor)| format!("before {major}.{minor}: "));
+        text += &format!("| `{id}` | {before}{linux} | {vellum} | {reason} |\n");
+    }
+    text
+}
 
 /// The place in [`DIFFERENCES`] of what is disputed, on a Linux of this version.
 pub fn known(disputed: &Disputed<'_>, version: Version) -> Option<usize> {
