@@ -33,7 +33,7 @@ pub struct Campaign {
     pub settings: Settings,
 }
 
-/// A sequence on which both sides differ, made short.
+/// A sequence on which both sides differ, made short if they do so again.
 #[derive(Clone, Debug)]
 pub struct Found {
     /// The seed it came from.
@@ -42,6 +42,8 @@ pub struct Found {
     pub ops: Vec<Op>,
     /// What is wrong with them.
     pub disagreement: Disagreement,
+    /// Whether they differed when it was run again. If not this is what was seen the first time.
+    pub is_repeatable: bool,
 }
 
 /// Why a campaign ended before its limits.
@@ -88,15 +90,18 @@ impl Campaign {
         let ending = compare::run(linux, &ops, &settings, stats)?;
         stats.sequences += 1;
         stats.pressed_sequences += u64::from(has_pressure);
-        if !matches!(ending, Ending::Differs(_)) {
-            return Ok(());
-        }
+        let Ending::Differs(once) = ending else { return Ok(()) };
         match again(linux, seed, &ops, &settings)? {
-            Again::Same => stats.unrepeatable += 1,
-            Again::Meant(difference) => stats.meant[difference] += 1,
-            Again::Differs(found) => return Err(Stop::Found(found)),
+            Again::Same => {
+                let found = Found { seed, ops, disagreement: once, is_repeatable: false };
+                Err(Stop::Found(Box::new(found)))
+            }
+            Again::Meant(difference) => {
+                stats.meant[difference] += 1;
+                Ok(())
+            }
+            Again::Differs(found) => Err(Stop::Found(found)),
         }
-        Ok(())
     }
 }
 
@@ -132,13 +137,14 @@ fn shrunk(linux: &mut Linux, seed: u64, ops: &[Op], settings: &Settings, first: 
     };
     let ops = shrink::shrink(&ops[..=first.at.min(ops.len() - 1)], |ops| run(ops).is_some());
     let disagreement = run(&ops).unwrap_or(first);
-    broken.map_or(Ok(Found { seed, ops, disagreement }), Err)
+    broken.map_or(Ok(Found { seed, ops, disagreement, is_repeatable: true }), Err)
 }
 
 impl fmt::Display for Found {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (count, start) = (self.ops.len(), crate::arena::START);
-        writeln!(f, "seed {}: {count} operations are enough, where A is {start:#x}", self.seed)?;
+        let of_them = if self.is_repeatable { "are enough" } else { "differed once, and not again" };
+        writeln!(f, "seed {}: {count} operations {of_them}, where A is {start:#x}", self.seed)?;
         for step in &self.disagreement.steps {
             let pressure = self.ops.get(step.op).is_some_and(|op| op.pressure != 0);
             let pressure = if pressure { "  (after pressure)" } else { "" };

@@ -8,6 +8,7 @@ use crate::maps::{self, Identities, Line};
 use crate::op::{ALIVE, Call, Op, Outcome, PROCESSES};
 use crate::ours::{self, Ours};
 use crate::quiet::quietly;
+use crate::residency::Residency;
 use crate::stats::Stats;
 use std::io;
 
@@ -131,6 +132,7 @@ pub fn run(linux: &mut Linux, ops: &[Op], settings: &Settings, stats: &mut Stats
         stats,
         checks: 0,
         lines: Default::default(),
+        residency: Residency::default(),
     };
     let result = quietly(|| run.sequence(linux, ops));
     let (at, wrong) = match result {
@@ -165,6 +167,7 @@ struct Run<'a> {
     checks: usize,
     /// By process: what it had mapped when that was compared last, in Linux and in Vellum.
     lines: [(Vec<Line>, Vec<Line>); PROCESSES],
+    residency: Residency,
 }
 
 impl Run<'_> {
@@ -207,6 +210,7 @@ impl Run<'_> {
                 let differs = Wrong::Differs(op, format!("Linux: {linux}; Vellum: {outcome}"));
                 return Err(self.known_last(version).map_or(differs, Wrong::Meant));
             }
+            self.resident(planned, linux, outcome).map_or(Ok(()), |wrong| Err(Wrong::Differs(op, wrong)))?;
         }
         Ok(())
     }
@@ -218,6 +222,21 @@ impl Run<'_> {
         let (linux_lines, our_lines) = &self.lines[*process];
         let disputed = Disputed { call, linux: *linux, ours: (*ours)?, linux_lines, our_lines };
         differences::known(&disputed, version).filter(|_| self.settings.is_exact())
+    }
+
+    /// Notes what a call has touched, or compares what it has found in memory. What is wrong.
+    fn resident(&mut self, planned: &Planned, linux: Outcome, ours: Outcome) -> Option<String> {
+        let Planned { process, child, call, pressure, .. } = planned;
+        self.residency.was_pressed |= *pressure != 0;
+        match (*call, linux, ours) {
+            (Call::Residency { address, length }, Outcome::Resident(linux), Outcome::Resident(ours)) => {
+                self.residency.check(*process, address..address + length, (linux, ours))
+            }
+            _ => {
+                self.residency.note(*process, *child, call, linux);
+                None
+            }
+        }
     }
 
     fn step(&self, ours: &mut Ours<'_>, planned: &Planned, linux: Outcome) -> Result<Outcome, String> {
@@ -254,6 +273,7 @@ impl Run<'_> {
 
     fn sums(&mut self, linux: &mut Linux, ours: &mut Ours<'_>, process: usize, lines: &[Line]) -> Result<(), What> {
         let (theirs, our_sums) = (linux.sums(process, lines)?, ours.sums(process, lines)?);
+        self.residency.see_all(process);
         self.stats.sums += theirs.len() as u64;
         let pages = lines.iter().flat_map(|line| (line.start..line.end).step_by(PAGE as usize));
         match pages.zip(theirs.iter().zip(&our_sums)).find(|(_, (theirs, ours))| theirs != ours) {
@@ -323,8 +343,7 @@ impl From<String> for What {
     }
 }
 
-/// Whether both sides say the same. What is resident is each side's own affair: Linux reads files ahead, and Vellum's
-/// memory may be short.
+/// Whether both sides say the same, but for what is resident: [`Residency`] says what must be.
 fn is_same(call: &Call, linux: Outcome, ours: Outcome) -> bool {
     match call {
         Call::Residency { .. } => {

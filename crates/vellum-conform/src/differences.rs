@@ -1,7 +1,8 @@
 //! Where Vellum differs from Linux knowingly: one table. What is not in it is a fault.
 
-use crate::abi::*;
-use crate::maps::{Line, Shown};
+mod matches;
+
+use crate::maps::Line;
 use crate::op::{Call, Outcome};
 
 /// A version of Linux: 6.17 is `(6, 17)`.
@@ -49,7 +50,7 @@ impl Difference {
 }
 
 /// All of them.
-pub const DIFFERENCES: [Difference; 13] = [
+pub const DIFFERENCES: [Difference; 14] = [
     Difference {
         id: "joined-neighbours",
         linux: "neighbours of equal attributes are one mapping if their private pages have the same origin and neither \
@@ -58,7 +59,7 @@ pub const DIFFERENCES: [Difference; 13] = [
         vellum: "neighbours are one mapping by attributes, and by how far they have been moved",
         reason: "what is one mapping depends on how each side keeps pages, and shows in nothing else",
         until: None,
-        matches: Some(|disputed| disputed.linux != disputed.ours && wants_one_mapping(disputed)),
+        matches: Some(matches::joined_neighbours),
     },
     Difference {
         id: "last-addresses",
@@ -66,13 +67,7 @@ pub const DIFFERENCES: [Difference; 13] = [
         vellum: "ENOMEM, as for any range that leaves the address space",
         reason: "an accident of how Linux tells addresses from errors; both fail",
         until: None,
-        matches: Some(|disputed| match *disputed.call {
-            Call::Map { address, .. } => {
-                disputed.linux == Outcome::Error(address.wrapping_neg() as i32)
-                    && disputed.ours == Outcome::Error(ENOMEM)
-            }
-            _ => false,
-        }),
+        matches: Some(matches::last_addresses),
     },
     Difference {
         id: "half-done-moves",
@@ -81,17 +76,7 @@ pub const DIFFERENCES: [Difference; 13] = [
         vellum: "a call that fails changes nothing; old length 0 onto itself is no mistake",
         reason: "an accident of the order in which Linux does things",
         until: None,
-        matches: Some(|disputed| match *disputed.call {
-            Call::Remap { length, new_length, flags, .. } => {
-                let is_half_done = match disputed.linux {
-                    Outcome::Error(EFAULT | EINVAL) => length == 0 || length > 1 << 46,
-                    Outcome::Error(EPERM) => new_length < length,
-                    _ => false,
-                };
-                flags & MREMAP_FIXED != 0 && is_half_done
-            }
-            _ => false,
-        }),
+        matches: Some(matches::half_done_moves),
     },
     Difference {
         id: "end-of-offsets",
@@ -99,15 +84,7 @@ pub const DIFFERENCES: [Difference; 13] = [
         vellum: "no mapping shows what lies beyond offset 2^63: EINVAL",
         reason: "offsets are signed; no file is that long",
         until: None,
-        matches: Some(|disputed| match *disputed.call {
-            Call::Remap { address, new_length, .. } => {
-                let line = disputed.our_lines.iter().find(|line| line.start <= address && address < line.end);
-                let end = |line: &Line| line.offset + (address - line.start) + new_length.min(1 << 62);
-                line.is_some_and(|line| line.shown != Shown::Nothing && end(line) > 1 << 63)
-                    && disputed.ours == Outcome::Error(EINVAL)
-            }
-            _ => false,
-        }),
+        matches: Some(matches::end_of_offsets),
     },
     Difference {
         id: "largest-file",
@@ -115,12 +92,7 @@ pub const DIFFERENCES: [Difference; 13] = [
         vellum: "there is nothing to remove",
         reason: "how large a file can be is known to the file system",
         until: None,
-        matches: Some(|disputed| match *disputed.call {
-            Call::Advise { advice, .. } => {
-                u64::from(advice as u32) == MADV_REMOVE && disputed.linux == Outcome::Error(EFBIG)
-            }
-            _ => false,
-        }),
+        matches: Some(matches::largest_file),
     },
     Difference {
         id: "locking",
@@ -140,8 +112,8 @@ pub const DIFFERENCES: [Difference; 13] = [
     },
     Difference {
         id: "not-built",
-        linux: "knows MAP_DROPPABLE, MADV_GUARD_INSTALL and _REMOVE, MADV_DONTNEED_LOCKED, and if it is \
-                built so, huge pages, merging of equal pages and poisoning",
+        linux: "knows MAP_DROPPABLE, MADV_GUARD_INSTALL, MADV_GUARD_REMOVE, MADV_DONTNEED_LOCKED, and if it is built so, \
+                huge pages, merging of equal pages and poisoning",
         vellum: "EINVAL, as a Linux that is older, or built without them",
         reason: "not built yet",
         until: None,
@@ -165,9 +137,17 @@ pub const DIFFERENCES: [Difference; 13] = [
     },
     Difference {
         id: "residency",
-        linux: "mincore shows pages that were read ahead, or faulted in beside the one asked for",
+        linux: "mincore shows pages of files that were read ahead, and not what a parent has only loaded from",
         vellum: "mincore shows pages that were asked for, and are not in swap",
-        reason: "what is in memory is each side's own affair",
+        reason: "what is in memory is each side's own affair, but for private memory that was stored to or never touched",
+        until: None,
+        matches: None,
+    },
+    Difference {
+        id: "synchronised-files",
+        linux: "msync writes a range of the file",
+        vellum: "msync writes all that is dirty in the file",
+        reason: "a program can rely on no less being written; that more is shows in nothing",
         until: None,
         matches: None,
     },
@@ -186,13 +166,19 @@ pub const DIFFERENCES: [Difference; 13] = [
         vellum: "several are moved at once, if the length stays the same",
         reason: "as Linux 6.17 and later",
         until: Some((6, 17)),
-        matches: Some(|disputed| {
-            matches!(disputed.call, Call::Remap { .. })
-                && disputed.linux == Outcome::Error(EFAULT)
-                && matches!(disputed.ours, Outcome::Value(_))
-        }),
+        matches: Some(matches::several_moved),
     },
 ];
+
+/// The table as it stands in `docs/LINUX.md`.
+pub fn page() -> String {
+    let mut text = String::from("| what | Linux | here | why |\n|---|---|---|---|\n");
+    for Difference { id, linux, vellum, reason, until, .. } in &DIFFERENCES {
+        let before = until.map_or_else(String::new, |(major, minor)| format!("before {major}.{minor}: "));
+        text += &format!("| `{id}` | {before}{linux} | {vellum} | {reason} |\n");
+    }
+    text
+}
 
 /// The place in [`DIFFERENCES`] of what is disputed, on a Linux of this version.
 pub fn known(disputed: &Disputed<'_>, version: Version) -> Option<usize> {
@@ -200,23 +186,4 @@ pub fn known(disputed: &Disputed<'_>, version: Version) -> Option<usize> {
         difference.until.is_none_or(|until| version < until)
             && difference.matches.is_some_and(|matches| matches(disputed))
     })
-}
-
-/// Whether the call is about one mapping, of which each side has another notion.
-fn wants_one_mapping(disputed: &Disputed<'_>) -> bool {
-    let Disputed { linux_lines, our_lines, .. } = *disputed;
-    match *disputed.call {
-        Call::Remap { address, length, new_length, flags, .. } => {
-            let end = address.saturating_add(length);
-            let count = |lines: &[Line]| lines.iter().filter(|line| line.start < end && line.end > address).count();
-            let may_be_several = length == new_length && flags & MREMAP_FIXED != 0;
-            !may_be_several && count(linux_lines) != count(our_lines)
-        }
-        Call::Load { address } | Call::Store { address, .. } | Call::Read { address, .. } | Call::Write { address } => {
-            let above =
-                |lines: &[Line]| lines.iter().find(|line| line.end > address).map(|line| (line.start, line.end));
-            above(linux_lines).is_some_and(|(start, _)| start > address) && above(linux_lines) != above(our_lines)
-        }
-        _ => false,
-    }
 }

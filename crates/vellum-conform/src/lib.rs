@@ -18,11 +18,12 @@
 //! nothing is said about which of the free places is chosen; only that there is one, or none. Everything outside of the
 //! [`arena`] is occupied on both sides, so that a sequence means the same each time.
 //!
-//! Which pages are resident is not compared: Linux reads files ahead, and Vellum's memory is short on purpose.
+//! Which pages are resident is compared for private anonymous memory, as far as Vellum's memory is not short on purpose:
+//! what was stored to is there, what was never touched is not. Files Linux reads ahead.
 //!
 //! * `op`, `abi`, `arena`, `files`: what sequences consist of. `generate` makes them, `shrink` makes them short.
 //! * `linux`: one side. `ours`: the other.
-//! * `compare`, `maps`, `sum`, `differences`: one sequence on both. `campaign`: many. `stats`: what was done.
+//! * `compare`, `maps`, `residency`, `sum`, `differences`: one sequence on both. `campaign`: many. `stats`: what was done.
 
 #[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
 #[path = "elsewhere.rs"]
@@ -41,6 +42,7 @@ mod maps;
 pub mod op;
 pub mod ours;
 mod quiet;
+mod residency;
 pub mod shrink;
 pub mod stats;
 mod sum;

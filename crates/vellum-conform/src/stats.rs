@@ -22,8 +22,6 @@ pub struct Stats {
     pub pressed: u64,
     /// Pages that it has written to swap, and read back.
     pub swapped: (u64, u64),
-    /// Sequences on which both sides differed, and did not when they were run again: of no use.
-    pub unrepeatable: u64,
     /// By place in [`DIFFERENCES`]: sequences that ended there.
     pub meant: [u64; DIFFERENCES.len()],
 }

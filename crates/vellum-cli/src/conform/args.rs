@@ -2,7 +2,12 @@
 
 use clap::{Args, ValueEnum};
 
+/// What the command ends with.
+const EXIT_CODES: &str = "Exit codes: 0 both sides agreed; 1 they did not, or Linux's side could not go on; 2 usage; \
+                          3 there is no Linux here to compare with.";
+
 #[derive(Debug, Args)]
+#[command(after_help = EXIT_CODES)]
 pub struct ConformArgs {
     /// Ends after so many seconds, at the end of a sequence [60; none with --operations].
     #[arg(long, value_name = "N", value_parser = seconds)]

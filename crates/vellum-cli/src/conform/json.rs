@@ -25,7 +25,6 @@ struct Document {
     calls: BTreeMap<&'static str, Calls>,
     /// Sequences that ended at each difference that is meant.
     meant: BTreeMap<&'static str, u64>,
-    unrepeatable: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     found: Option<Sequence>,
 }
@@ -40,6 +39,8 @@ struct Calls {
 struct Sequence {
     seed: u64,
     wrong: String,
+    /// Whether it differed when it was run again.
+    is_repeatable: bool,
     steps: Vec<Step>,
 }
 
@@ -85,7 +86,6 @@ pub fn report(report: &Report) -> String {
         has_heap: *has_heap,
         calls: calls.collect(),
         meant: DIFFERENCES.iter().zip(stats.meant).map(|(difference, count)| (difference.id, count)).collect(),
-        unrepeatable: stats.unrepeatable,
         found: match stop {
             Some(Stop::Found(found)) => Some(sequence(found)),
             _ => None,
@@ -101,7 +101,8 @@ fn sequence(found: &Found) -> Sequence {
         vellum: step.ours.map(|ours| ours.to_string()),
         under_pressure: found.ops.get(step.op).is_some_and(|op| op.pressure != 0),
     });
-    Sequence { seed: found.seed, wrong: found.disagreement.wrong.clone(), steps: steps.collect() }
+    let (seed, is_repeatable, wrong) = (found.seed, found.is_repeatable, found.disagreement.wrong.clone());
+    Sequence { seed, wrong, is_repeatable, steps: steps.collect() }
 }
 
 /// The table of differences that are meant, with a line end.

@@ -8,7 +8,7 @@ mod text;
 
 use crate::output::print;
 use crate::progress::Progress;
-use crate::{BAD_INPUT, FAILED, fail};
+use crate::{FAILED, fail};
 use args::{ConformArgs, Pressure};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -17,6 +17,9 @@ use vellum_conform::{Campaign, Limits, Linux, Stats, Stop};
 
 /// Seconds that it takes, unless something else is asked for.
 const SECONDS: f64 = 60.0;
+
+/// There is no Linux to compare with.
+const NO_LINUX: u8 = 3;
 
 /// What was done, and found.
 struct Report {
@@ -34,7 +37,7 @@ pub fn run(args: &ConformArgs) -> ExitCode {
     }
     let mut linux = match Linux::start() {
         Ok(linux) => linux,
-        Err(why) => return fail(BAD_INPUT, why),
+        Err(why) => return fail(NO_LINUX, why),
     };
     let report = compare(args, &mut linux);
     let printed = print(&if args.json { json::report(&report) } else { text::report(&report) });

@@ -26,9 +26,6 @@ pub fn report(report: &Report) -> String {
     );
     text += &calls(report);
     text += &meant(report);
-    if stats.unrepeatable > 0 {
-        _ = writeln!(text, "{} sequences differed once, and not again", stats.unrepeatable);
-    }
     if !report.has_heap {
         text += "note: this Linux does not let a process place its heap, so brk was left out\n";
     }

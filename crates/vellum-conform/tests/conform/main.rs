@@ -4,6 +4,7 @@
 mod differences;
 mod lockstep;
 mod mistakes;
+mod pages;
 
 use vellum_conform::Linux;
 

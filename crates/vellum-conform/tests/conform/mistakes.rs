@@ -203,6 +203,28 @@ fn a_heap_keeps_what_it_gave_back() {
 }
 
 #[test]
+fn nothing_is_in_memory() {
+    is_found(|ours, (process, call, child), chosen| match call {
+        Call::Residency { .. } => Some(ours.call(process, call, child, chosen).map(|outcome| match outcome {
+            Outcome::Resident(_) => Outcome::Resident(0),
+            outcome => outcome,
+        })),
+        _ => None,
+    });
+}
+
+#[test]
+fn everything_is_in_memory() {
+    is_found(|ours, (process, call, child), chosen| match call {
+        Call::Residency { .. } => Some(ours.call(process, call, child, chosen).map(|outcome| match outcome {
+            Outcome::Resident(_) => Outcome::Resident(u64::MAX),
+            outcome => outcome,
+        })),
+        _ => None,
+    });
+}
+
+#[test]
 fn a_file_that_is_cut_keeps_its_length() {
     is_found(|_, (_, call, _), _| match *call {
         Call::Truncate { file: 2, length } if length < 4 * PAGE => Some(Ok(Outcome::Value(0))),

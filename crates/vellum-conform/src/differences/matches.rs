@@ -1,0 +1,251 @@
+//! Which results are a difference that is meant. Each looks at both sides': what only one of them would excuse may be a
+//! fault of the other.
+
+use super::Disputed;
+use crate::abi::*;
+use crate::arena::{PAGE, STACK_LIMIT};
+use crate::maps::{Line, Shown};
+use crate::op::{Call, Outcome};
+
+/// One side refuses because it sees more mappings than the other, or a longer one.
+pub fn joined_neighbours(disputed: &Disputed<'_>) -> bool {
+    let Disputed { linux, ours, linux_lines, our_lines, .. } = *disputed;
+    let (refusing, granting, granted) = match (is_refused(linux), is_refused(ours)) {
+        (true, false) => (linux_lines, our_lines, ours),
+        (false, true) => (our_lines, linux_lines, linux),
+        _ => return false,
+    };
+    match *disputed.call {
+        Call::Remap { address, length, new_length, flags, .. } => {
+            // What is cut off goes first, however many mappings it is.
+            let end = address.saturating_add(length.min(new_length));
+            let may_be_several = length == new_length && flags & MREMAP_FIXED != 0;
+            // One mapping may still be one that cannot grow.
+            let is_granted = matches!(granted, Outcome::Value(_) | Outcome::Error(ENOMEM));
+            is_granted && !may_be_several && count(refusing, address, end) > count(granting, address, end)
+        }
+        Call::Load { address } | Call::Store { address, .. } | Call::Read { address, .. } | Call::Write { address } => {
+            stack_above(refusing, address) > Some(STACK_LIMIT)
+                && stack_above(granting, address).is_some_and(|bytes| bytes <= STACK_LIMIT)
+        }
+        _ => false,
+    }
+}
+
+/// Whether nothing that fits is mapped there.
+fn is_refused(outcome: Outcome) -> bool {
+    matches!(outcome, Outcome::Error(EFAULT) | Outcome::Signal(SIGSEGV, SEGV_MAPERR, _))
+}
+
+/// Mappings within a range.
+fn count(lines: &[Line], start: u64, end: u64) -> usize {
+    lines.iter().filter(|line| line.start < end && line.end > start).count()
+}
+
+/// How long the stack above an address would be if it grew down to it.
+fn stack_above(lines: &[Line], address: u64) -> Option<u64> {
+    let above = lines.iter().find(|line| line.end > address)?;
+    let is_stack = above.start > address && above.flags.grows_down;
+    is_stack.then_some(above.end - address / PAGE * PAGE)
+}
+
+/// Linux takes the address for an error number.
+pub fn last_addresses(disputed: &Disputed<'_>) -> bool {
+    let Call::Map { address, .. } = *disputed.call else { return false };
+    let error = address.wrapping_neg();
+    error < PAGE && disputed.linux == Outcome::Error(error as i32) && disputed.ours == Outcome::Error(ENOMEM)
+}
+
+/// Both fail, or the new place is the old one; and Linux had something to unmap before it failed.
+pub fn half_done_moves(disputed: &Disputed<'_>) -> bool {
+    let Disputed { linux, ours, linux_lines, .. } = *disputed;
+    let Call::Remap { address, length, new_length, flags, new_address } = *disputed.call else { return false };
+    let at = linux_lines.iter().find(|line| line.start <= address && address < line.end);
+    let has = |start: u64, bytes: u64| count(linux_lines, start, start.saturating_add(bytes)) > 0;
+    let is_replaced = has(new_address, new_length);
+    let covers = new_address <= address && address - new_address < new_length;
+    // An old range that wraps around escapes the check that both places are separate.
+    let wraps = length > 1 << 46;
+    let is_half_done = match (linux, ours) {
+        (Outcome::Error(EFAULT), Outcome::Value(to)) => {
+            length == 0 && new_address == address && to == address && at.is_some_and(|line| line.is_shared)
+        }
+        (Outcome::Error(EFAULT), Outcome::Error(EINVAL)) => wraps && covers && at.is_some(),
+        (Outcome::Error(EFAULT), Outcome::Error(EFAULT)) | (Outcome::Error(EINVAL), Outcome::Error(EINVAL)) => {
+            (length == 0 || wraps) && is_replaced
+        }
+        (Outcome::Error(EPERM), Outcome::Error(EPERM)) => {
+            new_length < length && has(address.saturating_add(new_length), length - new_length)
+        }
+        _ => false,
+    };
+    flags & MREMAP_FIXED != 0 && is_half_done
+}
+
+/// A file's mapping that grows beyond the last offset there is: in Linux it does, or cannot grow for another reason.
+pub fn end_of_offsets(disputed: &Disputed<'_>) -> bool {
+    let Call::Remap { address, length, new_length, .. } = *disputed.call else { return false };
+    let line = disputed.our_lines.iter().find(|line| line.start <= address && address < line.end);
+    let end = |line: &Line| line.offset.saturating_add(address - line.start).saturating_add(new_length);
+    let goes_beyond = line.is_some_and(|line| line.shown != Shown::Nothing && end(line) > 1 << 63);
+    goes_beyond
+        && new_length > length
+        && matches!(disputed.linux, Outcome::Value(_) | Outcome::Error(ENOMEM))
+        && disputed.ours == Outcome::Error(EINVAL)
+}
+
+/// A move of several mappings, all of them at once.
+pub fn several_moved(disputed: &Disputed<'_>) -> bool {
+    let Disputed { linux, ours, linux_lines, .. } = *disputed;
+    let Call::Remap { address, length, new_length, flags, new_address } = *disputed.call else { return false };
+    flags & MREMAP_FIXED != 0
+        && length == new_length
+        && count(linux_lines, address, address.saturating_add(length)) > 1
+        && linux == Outcome::Error(EFAULT)
+        && ours == Outcome::Value(new_address)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{DIFFERENCES, Version, known};
+    use super::*;
+    use crate::arena;
+    use crate::maps::Flags;
+
+    const AT: u64 = arena::page(510);
+    const TO: u64 = arena::page(600);
+    const NOW: Version = (6, 18);
+    const FAULT: Outcome = Outcome::Error(EFAULT);
+    const MOVED: Outcome = Outcome::Value(TO);
+
+    fn lines(borders: &[u64]) -> Vec<Line> {
+        let line = |pair: &[u64]| Line {
+            start: AT + pair[0] * PAGE,
+            end: AT + pair[1] * PAGE,
+            prot: 3,
+            is_shared: false,
+            shown: Shown::Nothing,
+            offset: 0,
+            flags: Flags::default(),
+        };
+        borders.windows(2).map(line).collect()
+    }
+
+    fn remap(length: u64, new_length: u64, new_address: u64) -> Call {
+        let flags = MREMAP_MAYMOVE | MREMAP_FIXED;
+        Call::Remap { address: AT, length, new_length, flags, new_address }
+    }
+
+    /// What is meant by the results in Linux and in Vellum, with the lines of each.
+    fn meant(
+        call: Call,
+        (linux, ours): (Outcome, Outcome),
+        (linux_lines, our_lines): (&[Line], &[Line]),
+        version: Version,
+    ) -> Option<&'static str> {
+        let disputed = Disputed { call: &call, linux, ours, linux_lines, our_lines };
+        known(&disputed, version).map(|row| DIFFERENCES[row].id)
+    }
+
+    #[test]
+    fn neighbours_excuse_only_the_side_that_sees_more_of_them() {
+        let (two, one) = (lines(&[0, 1, 3]), lines(&[0, 3]));
+        let call = remap(3 * PAGE, 4 * PAGE, TO);
+        let is = |results, lines| meant(call, results, lines, NOW);
+        assert_eq!(is((FAULT, MOVED), (&two, &one)), Some("joined-neighbours"));
+        assert_eq!(is((MOVED, FAULT), (&one, &two)), Some("joined-neighbours"));
+        assert_eq!(is((Outcome::Error(ENOMEM), FAULT), (&one, &two)), Some("joined-neighbours"));
+        assert_eq!(is((FAULT, MOVED), (&one, &two)), None);
+        assert_eq!(is((FAULT, MOVED), (&one, &one)), None);
+        assert_eq!(is((MOVED, Outcome::Value(AT)), (&two, &one)), None);
+        assert_eq!(is((FAULT, FAULT), (&two, &one)), None);
+        assert_eq!(is((FAULT, Outcome::Error(EPERM)), (&two, &one)), None);
+        assert_eq!(meant(remap(3 * PAGE, 3 * PAGE, TO), (FAULT, MOVED), (&two, &one), NOW), None);
+    }
+
+    #[test]
+    fn stacks_excuse_only_the_side_on_which_one_is_too_long() {
+        let grow = |mut lines: Vec<Line>| {
+            lines.iter_mut().for_each(|line| line.flags.grows_down = true);
+            lines
+        };
+        let (two, one) = (grow(lines(&[0, 1, 3])), grow(lines(&[0, 3])));
+        let address = AT + PAGE - STACK_LIMIT;
+        let (call, signal) = (Call::Load { address }, Outcome::Signal(SIGSEGV, SEGV_MAPERR, address));
+        let is = |call, results, lines| meant(call, results, lines, NOW);
+        assert_eq!(is(call, (Outcome::Value(0), signal), (&two, &one)), Some("joined-neighbours"));
+        assert_eq!(is(call, (signal, Outcome::Value(0)), (&two, &one)), None);
+        assert_eq!(is(call, (Outcome::Value(0), Outcome::Value(1)), (&two, &one)), None);
+        assert_eq!(is(Call::Load { address: AT - PAGE }, (Outcome::Value(0), signal), (&two, &one)), None);
+    }
+
+    #[test]
+    fn half_done_moves_look_at_what_vellum_does() {
+        let invalid = Outcome::Error(EINVAL);
+        let one = lines(&[0, 3]);
+        let shared: Vec<Line> = one.iter().map(|line| Line { is_shared: true, ..*line }).collect();
+        let is = |call, results, lines: &[Line]| meant(call, results, (lines, lines), NOW);
+        let row = Some("half-done-moves");
+        assert_eq!(is(remap(0, PAGE, AT), (FAULT, Outcome::Value(AT)), &shared), row);
+        assert_eq!(is(remap(0, PAGE, AT), (FAULT, Outcome::Value(AT)), &one), None);
+        assert_eq!(is(remap(0, PAGE, TO), (FAULT, MOVED), &shared), None);
+        assert_eq!(is(remap(0, PAGE, TO), (FAULT, invalid), &shared), None);
+        let wrapping = |to| remap(0u64.wrapping_sub(PAGE), PAGE, to);
+        assert_eq!(is(wrapping(AT), (FAULT, invalid), &one), row);
+        assert_eq!(is(wrapping(AT + PAGE), (invalid, invalid), &one), row);
+        assert_eq!(is(wrapping(TO), (invalid, invalid), &one), None);
+        assert_eq!(is(wrapping(AT + PAGE), (invalid, Outcome::Value(AT + PAGE)), &one), None);
+        let denied = Outcome::Error(EPERM);
+        assert_eq!(is(remap(2 * PAGE, PAGE, 0), (denied, denied), &one), row);
+        assert_eq!(is(remap(2 * PAGE, PAGE, 0), (denied, invalid), &one), None);
+        assert_eq!(is(remap(PAGE, PAGE, 0), (denied, denied), &one), None);
+    }
+
+    #[test]
+    fn several_move_only_as_linux_has_learnt_to() {
+        let (two, one) = (lines(&[0, 1, 3]), lines(&[0, 3]));
+        let is = |call, ours, lines: &[Line], version| meant(call, (FAULT, ours), (lines, lines), version);
+        let (same, before) = (remap(3 * PAGE, 3 * PAGE, TO), (6, 16));
+        assert_eq!(is(same, MOVED, &two, before), Some("several-moved"));
+        assert_eq!(is(same, MOVED, &two, (6, 17)), None);
+        assert_eq!(is(same, MOVED, &one, before), None);
+        assert_eq!(is(same, Outcome::Value(AT), &two, before), None);
+        assert_eq!(is(remap(3 * PAGE, 4 * PAGE, TO), MOVED, &two, before), None);
+        let Call::Remap { address, length, new_length, .. } = same else { unreachable!() };
+        let anywhere = Call::Remap { address, length, new_length, flags: MREMAP_MAYMOVE, new_address: TO };
+        assert_eq!(is(anywhere, MOVED, &two, before), None);
+    }
+
+    #[test]
+    fn offsets_end_where_linux_goes_on() {
+        let offset = (1 << 63) - 4 * PAGE;
+        let file: Vec<Line> =
+            lines(&[0, 3]).iter().map(|line| Line { shown: Shown::File(1), offset, ..*line }).collect();
+        let invalid = Outcome::Error(EINVAL);
+        let is = |call, linux| meant(call, (linux, invalid), (&file, &file), NOW);
+        let row = Some("end-of-offsets");
+        assert_eq!(is(remap(3 * PAGE, 5 * PAGE, TO), MOVED), row);
+        assert_eq!(is(remap(3 * PAGE, 5 * PAGE, TO), Outcome::Error(ENOMEM)), row);
+        assert_eq!(is(remap(3 * PAGE, 5 * PAGE, TO), FAULT), None);
+        assert_eq!(is(remap(3 * PAGE, 4 * PAGE, TO), MOVED), None);
+        assert_eq!(is(remap(3 * PAGE, 2 * PAGE, TO), MOVED), None);
+    }
+
+    #[test]
+    fn only_the_last_addresses_are_errors() {
+        let map = |address| Call::Map { address, length: PAGE, prot: 3, flags: MAP_FIXED, file: -1, offset: 0 };
+        let is = |address, results| meant(map(address), results, (&[], &[]), NOW);
+        let none = Outcome::Error(ENOMEM);
+        assert_eq!(is(u64::MAX - 10, (Outcome::Error(11), none)), Some("last-addresses"));
+        assert_eq!(is(u64::MAX - 10, (Outcome::Error(11), Outcome::Error(EINVAL))), None);
+        assert_eq!(is((1 << 32) - 11, (Outcome::Error(11), none)), None);
+    }
+}
+
+/// A hole beyond what a file can have: nothing to Vellum, an error to Linux.
+pub fn largest_file(disputed: &Disputed<'_>) -> bool {
+    let Call::Advise { advice, .. } = *disputed.call else { return false };
+    u64::from(advice as u32) == MADV_REMOVE
+        && disputed.linux == Outcome::Error(EFBIG)
+        && disputed.ours == Outcome::Value(0)
+}
