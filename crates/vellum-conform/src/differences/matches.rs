@@ -105,6 +105,14 @@ pub fn several_moved(disputed: &Disputed<'_>) -> bool {
         && ours == Outcome::Value(new_address)
 }
 
+/// A hole beyond what a file can have: nothing to Vellum, an error to Linux.
+pub fn largest_file(disputed: &Disputed<'_>) -> bool {
+    let Call::Advise { advice, .. } = *disputed.call else { return false };
+    u64::from(advice as u32) == MADV_REMOVE
+        && disputed.linux == Outcome::Error(EFBIG)
+        && disputed.ours == Outcome::Value(0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::{DIFFERENCES, Version, known};
@@ -240,12 +248,4 @@ mod tests {
         assert_eq!(is(u64::MAX - 10, (Outcome::Error(11), Outcome::Error(EINVAL))), None);
         assert_eq!(is((1 << 32) - 11, (Outcome::Error(11), none)), None);
     }
-}
-
-/// A hole beyond what a file can have: nothing to Vellum, an error to Linux.
-pub fn largest_file(disputed: &Disputed<'_>) -> bool {
-    let Call::Advise { advice, .. } = *disputed.call else { return false };
-    u64::from(advice as u32) == MADV_REMOVE
-        && disputed.linux == Outcome::Error(EFBIG)
-        && disputed.ours == Outcome::Value(0)
 }
