@@ -1,6 +1,7 @@
 //! Mistakes that are seeded into Vellum's side: each is found, and shrunk to a few operations.
 
 use crate::linux;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use vellum_conform::abi::*;
 use vellum_conform::arena::PAGE;
 use vellum_conform::compare::{self, Ending, Mistake, Settings};
@@ -230,4 +231,22 @@ fn a_file_that_is_cut_keeps_its_length() {
         Call::Truncate { file: 2, length } if length < 4 * PAGE => Some(Ok(Outcome::Value(0))),
         _ => None,
     });
+}
+
+/// A sequence that differs once and not again is shown as it was then.
+#[test]
+fn what_is_not_repeated_is_a_failure() {
+    static IS_MADE: AtomicBool = AtomicBool::new(false);
+    let Some(mut linux) = linux() else { return };
+    let mistake: Mistake = |_, (_, call, _), _| match call {
+        Call::Store { .. } if !IS_MADE.swap(true, Relaxed) => Some(Ok(Outcome::Error(EIO))),
+        _ => None,
+    };
+    let limits = Limits { time: None, operations: Some(OPERATIONS) };
+    let settings = Settings { mistake: Some(mistake), ..Settings::default() };
+    let campaign = Campaign { seed: 1, limits, has_pressure: false, settings };
+    let stop = campaign.run(&mut linux, &mut Stats::default(), &mut |_| ());
+    let Err(Stop::Found(found)) = stop else { panic!("{stop:?}") };
+    assert!(!found.is_repeatable && found.disagreement.wrong.contains("EIO"), "{found}");
+    assert!(found.to_string().contains("differed once, and not again"), "{found}");
 }
