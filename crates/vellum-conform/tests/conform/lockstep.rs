@@ -111,3 +111,15 @@ fn files_end_within_pages() {
         (0, Call::Load { address: AT + PAGE }),
     ]);
 }
+
+/// What is cut off leaves the address space: that comes after what is to stay.
+#[test]
+fn what_stays_is_looked_at_before_what_is_cut_off() {
+    let (flags, new_address) = (MREMAP_MAYMOVE | MREMAP_FIXED, AT + 8 * PAGE);
+    let remap = |length, pages| Call::Remap { address: AT, length, new_length: pages * PAGE, flags, new_address };
+    for length in [1 << 63, 0u64.wrapping_sub(PAGE), 1 << 47] {
+        for pages in 1..4 {
+            agree(&[(0, map(AT, 2, MAP_PRIVATE | MAP_ANONYMOUS, -1)), (0, remap(length, pages))]);
+        }
+    }
+}

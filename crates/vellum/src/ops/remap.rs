@@ -147,10 +147,13 @@ impl<'vm, M: Machine> Space<'vm, M> {
         if self.first_mapped(old, page::<M::Arch>()).is_none() {
             return Err(Error::NotMapped { address: old });
         }
-        match new_length < old_length {
-            true => Err(Error::OutOfRange { start: old, length: old_length }),
-            false => Err(Error::NotMapped { address: end }),
+        if new_length >= old_length {
+            return Err(Error::NotMapped { address: end });
         }
+        // What is cut off comes after what is to stay.
+        let (start, end) = checked::<M::Arch>(old, new_length)?;
+        self.class_of(start, end)?;
+        Err(Error::OutOfRange { start: old, length: old_length })
     }
 
     /// Removes what lies behind the new length, if something is mapped at the beginning.
