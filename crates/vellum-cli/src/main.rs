@@ -1,8 +1,7 @@
 //! The command `vellum`.
 //!
-//! Exit codes: 0 done; 1 the workload, the recorded program or a check failed, operations conflict,
-//! or Vellum is not as Linux; 2 usage or bad
-//! input, with one line that says what is wrong.
+//! Exit codes: 0 done; 1 the workload, the recorded program or a check failed, operations conflict, or Vellum is not as
+//! Linux; 2 usage or bad input, with one line that says what is wrong; 3 there is no Linux to compare with.
 
 mod args;
 mod check;

@@ -95,14 +95,11 @@ pub(super) fn punch<M: Machine>(vm: &Vm<M>, inner: &Inner<M>, start: u64, length
 fn clear_edges<M: Machine>(vm: &Vm<M>, inner: &Inner<M>, start: u64, end: u64) {
     let page = Physical::<M>::PAGE as u64;
     let (first, last) = (start / page, end / page);
-    let within = |index: u64| {
+    for index in [Some(first), (last != first).then_some(last)].into_iter().flatten() {
         let base = index * page;
-        (start.max(base) - base) as usize..(end - base).min(page) as usize
-    };
-    if !start.is_multiple_of(page) {
-        clear(vm, inner, first, within(first), true);
-    }
-    if !end.is_multiple_of(page) && (last != first || start.is_multiple_of(page)) {
-        clear(vm, inner, last, within(last), true);
+        let bytes = (start.max(base) - base) as usize..(end - base).min(page) as usize;
+        if !bytes.is_empty() && bytes.len() < page as usize {
+            clear(vm, inner, index, bytes, true);
+        }
     }
 }
