@@ -110,20 +110,23 @@ fn diagrams_show_what_decides() {
     let drawn = |id: &str, arch: &str, guard: &str, more: &[&str]| {
         text(&vellum(&[&["check", id, "--arch", arch, "--without", guard], more].concat()))
     };
+    let has = |full: &str, parts: &[&str]| parts.iter().for_each(|part| assert!(full.contains(part), "{part}: {full}"));
     let full = drawn("B16", "tiny", "StaleCheck", &[]);
-    for part in [
+    let parts = [
         "leaf F143 (0x4000): unlinked\n",
         "… pre-empted in space/table.rs:",
         ": refs 0→1, mapped 0→1\n",
-        "waits for the lock of leaf F143 (0x4000)\n",
-        "(CPU 0 has it)\n",
+        "(CPU 1 has it)\n",
         "waits for CPU 1 to acknowledge\n",
         "CPU 1 acknowledges request 1\n",
         "PTE 1 of unlinked F143: none → F146 rw-ade\n",
         "\nfree F144\n",
-    ] {
-        assert!(full.contains(part), "{part}: {full}");
-    }
+    ];
+    has(&full, &parts);
+    has(
+        &drawn("B15", "tiny", "EmptyUnderLock", &[]),
+        &["waits for the lock of leaf F143 (0x4000)\n", "(CPU 1 has it)\n"],
+    );
     let brief = drawn("B16", "tiny", "StaleCheck", &["--brief"]);
     assert!(brief.contains("… pre-empted\n") && brief.contains("IPI → CPU 1\n"), "{brief}");
     assert!(!brief.contains("free F") && !brief.contains("refs") && !brief.contains("waits"), "{brief}");

@@ -90,13 +90,18 @@ impl Model {
         if old < self.limits.user_end && self.limits.fits(old, old_length) {
             return Ok(());
         }
-        if self.space(space).areas.find(old).is_none() {
-            return Err(Error::NotMapped { address: old });
+        let area = self.space(space).areas.find(old).ok_or(Error::NotMapped { address: old })?;
+        if new_length >= old_length {
+            return Err(Error::NotMapped { address: self.limits.user_end });
         }
-        match new_length < old_length {
-            true => Err(Error::OutOfRange { start: old, length: old_length }),
-            false => Err(Error::NotMapped { address: self.limits.user_end }),
+        // What is cut off comes after what is to stay.
+        if !self.limits.fits(old, new_length) {
+            return Err(Error::OutOfRange { start: old, length: new_length });
         }
+        if new_length > area.end - old {
+            return Err(Error::NotMapped { address: area.end });
+        }
+        Err(Error::OutOfRange { start: old, length: old_length })
     }
 
     /// Removes what lies behind the new length. Only the beginning must be mapped.
