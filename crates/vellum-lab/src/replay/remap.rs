@@ -2,8 +2,9 @@
 
 use super::calls::pages;
 use super::engine::Engine;
-use super::layout::{Area, Kind};
+use super::layout::{Area, Kind, Part};
 use super::process::{PAGE_SHIFT, Process};
+use super::shadow::Shadow;
 use crate::outcome::RunError;
 use vellum::Error;
 use vellum::arch::{Arch, Prot};
@@ -51,17 +52,17 @@ impl<'vm, A: Arch> Engine<'vm, A> {
             }
             return Ok(());
         }
-        let kind = match area.kind {
-            Kind::Object { key, delta, is_shared } => {
-                Kind::Object { key, delta: delta.wrapping_add(target.wrapping_sub(start)), is_shared }
+        let whole = Part { start, end, area: Some(area) };
+        if old_length == 0 || end - start != target_end - target {
+            moved(process, &mut self.shadow, &whole, (target, target_end), (keep_old, old_length > 0));
+            return Ok(());
+        }
+        // Several mappings move as they are, and what lies behind holes between them stays.
+        for part in process.layout.parts(start, end) {
+            if part.area.is_some_and(|area| area.kind != Kind::Unmapped) {
+                let to = (target + (part.start - start), target + (part.end - start));
+                moved(process, &mut self.shadow, &part, to, (keep_old, true));
             }
-            kind => kind,
-        };
-        process.set_area(target, target_end, Area { kind, ..area }, &mut self.shadow);
-        if old_length > 0 {
-            process.move_slots(start, target, (end - start).min(target_end - target));
-            let left = if keep_old { area } else { gone };
-            process.set_area(start, end, left, &mut self.shadow);
         }
         Ok(())
     }
@@ -79,5 +80,29 @@ impl<'vm, A: Arch> Engine<'vm, A> {
             }
         }
         Ok(())
+    }
+}
+
+/// Notes that a part has moved to `target..target_end`: with its pages, and unless it is kept the old place is gone, if
+/// there is one.
+fn moved<A: Arch>(
+    process: &mut Process<'_, A>,
+    shadow: &mut Shadow,
+    part: &Part,
+    (target, target_end): (u64, u64),
+    (keep_old, has_old): (bool, bool),
+) {
+    let Part { start, end, area: Some(area) } = *part else { return };
+    let kind = match area.kind {
+        Kind::Object { key, delta, is_shared } => {
+            Kind::Object { key, delta: delta.wrapping_add(target.wrapping_sub(start)), is_shared }
+        }
+        kind => kind,
+    };
+    process.set_area(target, target_end, Area { kind, ..area }, shadow);
+    if has_old {
+        process.move_slots(start, target, (end - start).min(target_end - target));
+        let left = if keep_old { area } else { Area::new(Kind::Unmapped, Prot::NONE) };
+        process.set_area(start, end, left, shadow);
     }
 }
