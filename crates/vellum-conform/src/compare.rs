@@ -7,10 +7,10 @@ use crate::linux::Linux;
 use crate::maps::{self, Identities, Line};
 use crate::op::{ALIVE, Call, Op, Outcome, PROCESSES};
 use crate::ours::{self, Ours};
-use crate::quiet::quietly;
 use crate::residency::Residency;
 use crate::stats::Stats;
 use std::io;
+use vellum_lab::quiet::quietly;
 
 /// A mistake to be made on Vellum's side: in a process, instead of a call. `None` leaves the call as it is.
 pub type Mistake = fn(&mut Ours<'_>, (usize, &Call, usize), Option<u64>) -> Option<Result<Outcome, String>>;

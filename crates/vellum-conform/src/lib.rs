@@ -41,7 +41,6 @@ pub mod generate;
 mod maps;
 pub mod op;
 pub mod ours;
-mod quiet;
 mod residency;
 pub mod shrink;
 pub mod stats;

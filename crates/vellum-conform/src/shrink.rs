@@ -1,52 +1,12 @@
-//! Making a sequence on which both sides differ short: fewer operations first, then plainer ones.
+//! Making a sequence on which both sides differ short: which operations are plainer.
 
 use crate::abi::*;
 use crate::arena::PAGE;
 use crate::op::{Call, Op};
 
-/// The shortest and plainest sequence found for which `differs` still holds; it must hold for `ops`.
+/// The shortest and plainest sequence found for which `differs` still holds; it must hold for `ops`. Never none.
 pub fn shrink(ops: &[Op], mut differs: impl FnMut(&[Op]) -> bool) -> Vec<Op> {
-    let mut ops = ops.to_vec();
-    loop {
-        let before = ops.clone();
-        remove_chunks(&mut ops, &mut differs);
-        simplify(&mut ops, &mut differs);
-        if ops == before {
-            return ops;
-        }
-    }
-}
-
-fn remove_chunks(ops: &mut Vec<Op>, differs: &mut impl FnMut(&[Op]) -> bool) {
-    let mut size = ops.len().next_power_of_two() / 2;
-    while size > 0 {
-        // From the end: what comes last depends on what comes first.
-        let mut end = ops.len();
-        while end > 0 {
-            let start = end.saturating_sub(size);
-            let mut shorter = ops.clone();
-            shorter.drain(start..end);
-            if !shorter.is_empty() && differs(&shorter) {
-                *ops = shorter;
-            }
-            end = start;
-        }
-        size /= 2;
-    }
-}
-
-fn simplify(ops: &mut [Op], differs: &mut impl FnMut(&[Op]) -> bool) {
-    for index in 0..ops.len() {
-        let mut candidates = simpler(ops[index]);
-        while let Some(candidate) = candidates.pop() {
-            let kept = std::mem::replace(&mut ops[index], candidate);
-            if differs(ops) {
-                candidates = simpler(candidate);
-            } else {
-                ops[index] = kept;
-            }
-        }
-    }
+    vellum_lab::shrink::shrink(ops, simpler, |ops| !ops.is_empty() && differs(ops))
 }
 
 /// Operations that are plainer than `op` in one respect each, the plainest last.

@@ -60,11 +60,10 @@ pub mod paste {
 use crate::hardware::MachineConfig;
 use crate::hosted::Hosted;
 use crate::model::Quirk;
+use crate::quiet::quietly;
 use outcome::Wrong;
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Once;
 use vellum::arch::Arch;
 use world::World;
 
@@ -299,28 +298,4 @@ fn report<A: Arch>(seed: u64, ops: Vec<Op>, settings: &Settings, failure: &Failu
     let ops = shrink::shrink(until(&settings), |ops| run::<A>(ops, &settings).is_err());
     let failure = run::<A>(&ops, &settings).err().unwrap_or_else(|| failure.clone());
     Report { seed, arch: A::NAME, settings, ops, failure }
-}
-
-thread_local! {
-    static IS_QUIET: Cell<bool> = const { Cell::new(false) };
-    static PANIC: RefCell<String> = const { RefCell::new(String::new()) };
-}
-
-/// Runs `work`, catching a panic without printing it: what it said.
-fn quietly<R>(work: impl FnOnce() -> R) -> Result<R, String> {
-    static HOOK: Once = Once::new();
-    HOOK.call_once(|| {
-        let loud = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |info| {
-            if IS_QUIET.get() {
-                PANIC.with_borrow_mut(|said| *said = info.to_string());
-            } else {
-                loud(info);
-            }
-        }));
-    });
-    let was_quiet = IS_QUIET.replace(true);
-    let result = catch_unwind(AssertUnwindSafe(work));
-    IS_QUIET.set(was_quiet);
-    result.map_err(|_| PANIC.take())
 }

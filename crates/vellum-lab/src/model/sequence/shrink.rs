@@ -1,50 +1,10 @@
-//! Making a failing sequence short: fewer operations first, then plainer ones.
+//! Making a failing sequence short: which operations are plainer.
 
 use super::op::{Goal, How, Length, Op, Rights, Spot, What};
 
 /// The shortest and plainest sequence found for which `fails` still holds; it must hold for `ops`.
-pub fn shrink(ops: &[Op], mut fails: impl FnMut(&[Op]) -> bool) -> Vec<Op> {
-    let mut ops = ops.to_vec();
-    loop {
-        let before = ops.clone();
-        remove_chunks(&mut ops, &mut fails);
-        simplify(&mut ops, &mut fails);
-        if ops == before {
-            return ops;
-        }
-    }
-}
-
-fn remove_chunks(ops: &mut Vec<Op>, fails: &mut impl FnMut(&[Op]) -> bool) {
-    let mut size = ops.len().next_power_of_two() / 2;
-    while size > 0 {
-        // From the end: what comes last depends on what comes first.
-        let mut end = ops.len();
-        while end > 0 {
-            let start = end.saturating_sub(size);
-            let mut shorter = ops.clone();
-            shorter.drain(start..end);
-            if fails(&shorter) {
-                *ops = shorter;
-            }
-            end = start;
-        }
-        size /= 2;
-    }
-}
-
-fn simplify(ops: &mut [Op], fails: &mut impl FnMut(&[Op]) -> bool) {
-    for index in 0..ops.len() {
-        let mut candidates = simpler(ops[index]);
-        while let Some(candidate) = candidates.pop() {
-            let kept = std::mem::replace(&mut ops[index], candidate);
-            if fails(ops) {
-                candidates = simpler(candidate);
-            } else {
-                ops[index] = kept;
-            }
-        }
-    }
+pub fn shrink(ops: &[Op], fails: impl FnMut(&[Op]) -> bool) -> Vec<Op> {
+    crate::shrink::shrink(ops, simpler, fails)
 }
 
 /// Operations that are plainer than `op` in one respect each.

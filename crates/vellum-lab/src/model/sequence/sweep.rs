@@ -3,10 +3,11 @@
 use super::op::{Advice, How, Op};
 use super::outcome::Wrong;
 use super::world::{self, World};
-use super::{Pool, Random, Settings, generate, quietly, shrink};
+use super::{Pool, Random, Settings, generate, shrink};
 use crate::det::FailurePlan;
 use crate::hardware::MachineConfig;
 use crate::hosted::Hosted;
+use crate::quiet::quietly;
 use std::cell::Cell;
 use vellum::MemoryUsage;
 use vellum::arch::Arch;
