@@ -13,6 +13,7 @@ mod peers;
 mod pressure;
 mod record;
 mod report;
+mod sparse;
 mod table;
 mod window;
 

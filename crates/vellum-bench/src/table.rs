@@ -3,7 +3,7 @@
 #[cfg(target_arch = "x86_64")]
 use super::peers;
 use super::window::Window;
-use super::{jobs, pressure};
+use super::{jobs, pressure, sparse};
 
 /// An operation that is measured.
 pub struct Bench {
@@ -57,6 +57,12 @@ pub const BENCHES: &[Bench] = benches! {
     "fork-per-page", "page", Some(60), jobs::fork;
     "teardown-per-page", "page", Some(60), jobs::teardown, teardown;
     "teardown-shared-per-page", "page", None, jobs::teardown_shared;
+    "fork-small", "fork and end", None, sparse::fork_small;
+    "fork-sparse", "fork", None, sparse::fork_sparse;
+    "teardown-sparse", "end", None, sparse::teardown_sparse;
+    "map-unmap-gib", "pair", None, sparse::map_unmap_gib;
+    "map-touch-unmap-lone", "round", None, sparse::map_touch_unmap_lone;
+    "maps", "call", None, sparse::maps;
     "translate", "call", Some(60), jobs::translate, translate;
     "reclaim-file-per-page", "page", None, pressure::reclaim_file;
     "swap-out-per-page", "page", None, pressure::swap_out;

@@ -13,6 +13,7 @@ use crate::machine::Machine;
 use crate::space;
 use crate::space::Attributes;
 use crate::space::apply::{zap, zap_shown};
+use crate::space::cursor::Slots;
 use crate::sync::fence;
 use crate::tlb::Gather;
 use crate::vm::Vm;
@@ -104,9 +105,17 @@ impl Pass<'_> {
                 self.inside = Some((place, here));
                 return false;
             }
-            let (slots, next) = cut_table(cx, space, inner, here..range.end, self.loss.takes_copies, delta);
-            self.work += slots + Self::LOOK;
-            here = next;
+            let mut cursor = space.cursor_over(cx, (range.start, range.end), here);
+            let slots = cursor.next_leaf();
+            here = cursor.here();
+            if let Some(slots) = slots {
+                match cut_slots(cx, space, inner, &slots, self.loss.takes_copies, delta) {
+                    Some(shown) => self.work += shown,
+                    // A stale leaf was empty, and has a successor.
+                    None => here = slots.start,
+                }
+            }
+            self.work += Self::LOOK;
         }
         self.work += Self::LOOK;
         true
@@ -141,37 +150,27 @@ fn addresses_of<A: Arch>(pages: &Range<u64>, delta: u64) -> Range<u64> {
     address(pages.start)..address(pages.end)
 }
 
-/// Removes the entries of `range` in its first leaf, or passes by a slot that has none; how many slots showed the object, and
-/// the address behind.
-fn cut_table<M: Machine>(
+/// Removes the entries of slots of a leaf; how many of them showed the object, if the leaf is still there.
+fn cut_slots<M: Machine>(
     cx: &Cx<'_, M>,
     space: &space::Inner<M>,
     inner: &Inner<M>,
-    range: Range<u64>,
+    slots: &Slots<'_, M>,
     takes_copies: bool,
     delta: u64,
-) -> (usize, u64) {
-    let here = range.start;
-    let leaf = space.lowest(cx, here);
-    if leaf.level > 0 {
-        return (0, leaf.slot_end(here));
-    }
-    // A stale leaf was empty, and has a successor.
-    let Some(locked) = leaf.lock(cx, space, here) else { return (0, here) };
-    let leaf_end = leaf.base(here) + leaf.span() * leaf.len() as u64;
-    let slots = leaf.index(range.end.min(leaf_end) - 1) + 1;
+) -> Option<usize> {
+    let locked = slots.leaf.lock(cx, space, slots.start)?;
     let mut gather = Gather::new(cx, space.id(), space.tlb());
-    let (mut slot, mut shown) = (leaf.index(here), 0);
-    while slot < slots {
-        let (class, end) = leaf.runs(cx).run(slot, slots);
+    let (mut slot, mut shown) = (slots.low, 0);
+    while slot <= slots.high {
+        let (class, end) = slots.leaf.runs(cx).run(slot, slots.high + 1);
         let attributes = (class != space::ClassId::NONE).then(|| cx.attributes(class));
         let shows = |attributes: &Attributes<M>| {
             attributes.delta == delta && attributes.object.is_some_and(|object| core::ptr::eq(object.as_ptr(), inner))
         };
         if let Some(attributes) = attributes.filter(shows) {
-            let address = leaf.base(here) + ((slot as u64) << M::Arch::PAGE_SHIFT);
             let zap = if takes_copies || !attributes.is_private() { zap } else { zap_shown };
-            zap(cx, space, &locked, slot, end - 1, address, &mut gather);
+            zap(cx, space, &locked, slot, end - 1, slots.address(slot), &mut gather);
             shown += end - slot;
         }
         slot = end;
@@ -181,5 +180,5 @@ fn cut_table<M: Machine>(
         gather.finish();
     }
     drop(locked);
-    (shown, leaf_end)
+    Some(shown)
 }

@@ -8,13 +8,14 @@
 //! its CPU, goes to the page that both sides share. The child therefore is the parent as it was at one moment: that of
 //! the flush. (D10)
 
-use crate::arch::{Arch, PageBits, index};
+use crate::arch::{Arch, PageBits};
 use crate::cpu::Cx;
 use crate::error::Error;
 use crate::guard::Guard;
 use crate::machine::Machine;
-use crate::phys::{Kind, Pfn};
+use crate::phys::Kind;
 use crate::space::claim::Claim;
+use crate::space::cursor::Step;
 use crate::space::table::{Locked, Table};
 use crate::space::{Attributes, ClassFlags, ClassId, Inner, RssKind, Runs, Space, Spares};
 use crate::stat::Event;
@@ -43,9 +44,8 @@ impl<'vm, M: Machine> Space<'vm, M> {
         // 0 stands for no fork.
         let number = parent.fork_begun.load(Relaxed).wrapping_add(1).max(1);
         parent.fork_begun.store(number, Relaxed);
-        let mut fork = Fork { vm: self.vm(), parent, child: child.inner(), number, changed: false };
-        let last = index::<M::Arch>(M::Arch::USER_END - 1, M::Arch::LEVELS - 1);
-        let copied = fork.upper(parent.root(), child.inner().root(), M::Arch::LEVELS - 1, 0, last);
+        let mut fork = Fork { parent, child: child.inner(), number, changed: false };
+        let copied = fork.copy(self.vm());
         if fork.changed {
             let cx = Cx::enter(self.vm());
             cx.flush(parent.id(), parent.tlb(), Flush { start: 0, pages: u64::MAX, tables_freed: false });
@@ -64,9 +64,11 @@ impl<'vm, M: Machine> Space<'vm, M> {
     }
 }
 
+/// What it is to copy a table, beside the pages that it shows, in entries.
+const TABLE: usize = 32;
+
 /// A fork in progress.
 struct Fork<'a, M: Machine> {
-    vm: &'a Vm<M>,
     parent: &'a Inner<M>,
     child: &'a Inner<M>,
     number: u32,
@@ -101,53 +103,94 @@ fn inherit<M: Machine>(cx: &Cx<'_, M>, class: ClassId) -> Inherit {
 }
 
 impl<M: Machine> Fork<'_, M> {
-    /// Copies the upper table in frame `from` to the one in frame `to`, both of `level`, up to slot `last`; `base` is
-    /// the first address. Tables stay where they are: the claim sees to that in the parent, and nobody knows the
+    /// Copies table by table. The tables stay where they are: the claim sees to that in the parent, and nobody knows the
     /// child.
-    fn upper(&mut self, from: Pfn, to: Pfn, level: usize, base: u64, last: usize) -> Result<(), Error> {
-        {
-            let cx = Cx::enter(self.vm);
-            self.upper_classes(&cx, Table::at(&cx, from, level), Table::at(&cx, to, level), base, last)?;
-        }
-        for index in 0..=last {
-            let cx = Cx::enter(self.vm);
-            let (table, copy) = (Table::at(&cx, from, level), Table::at(&cx, to, level));
-            let Some(below) = table.child(&cx, index) else { continue };
-            // No fault has made one since `upper_classes`: it would have waited for the end of this fork.
-            let address = base + ((index as u64) << M::Arch::shift(level));
-            if below.level == 0 {
-                self.leaf(&cx, below, copy, address)?;
-            } else {
-                let fresh = Table::allocate(&cx, level - 1, ClassId::NONE)?;
-                self.hang(&cx, copy, index, fresh, address);
-                let (below, fresh) = (below.pfn, fresh.pfn);
-                drop(cx);
-                self.upper(below, fresh, level - 1, address, last_slot::<M::Arch>(level - 1))?;
+    fn copy(&mut self, vm: &Vm<M>) -> Result<(), Error> {
+        let mut here = M::Arch::USER_START;
+        loop {
+            let cx = Cx::enter(vm);
+            let mut cursor = self.parent.cursor_over_all(&cx, here).by_leaves();
+            while let Some(step) = cursor.next() {
+                match step {
+                    Step::Down(table) if cursor.is_fresh(&table) => {
+                        cursor.spend(TABLE);
+                        self.table(&cx, table, cursor.here(), cursor.slots_of(&table))?;
+                    }
+                    Step::Leaf(slots) => cursor.spend(slots.leaf.used()),
+                    Step::Down(_) | Step::Up { .. } => {}
+                }
             }
+            if cursor.is_through() {
+                return Ok(());
+            }
+            here = cursor.here();
+        }
+    }
+
+    /// Copies one table, which covers `address` and of which the slots from the first to the last of `slots` may be used.
+    fn table(&mut self, cx: &Cx<'_, M>, table: Table<'_, M>, address: u64, slots: (usize, usize)) -> Result<(), Error> {
+        let root = self.child.root_table(cx);
+        if table.level == root.level {
+            return self.upper_classes(cx, table, root, address, slots);
+        }
+        let copy = self.child.table_at(cx, address, table.level + 1);
+        let fresh = Table::allocate(cx, table.level, ClassId::NONE)?;
+        // A leaf at first, so that a reverse-mapping walk which comes after the copy of an entry finds it (F1); after a
+        // failure the child's end frees what is there.
+        let is_late = table.level == 0 && !M::guard(Guard::HungFirst);
+        if !is_late {
+            self.hang(cx, copy, fresh, address);
+        }
+        let result = match table.level {
+            0 => self.leaf_slots(cx, table, fresh, address),
+            _ => self.upper_classes(cx, table, fresh, address, slots),
+        };
+        if is_late {
+            self.hang(cx, copy, fresh, address);
+        }
+        result
+    }
+
+    /// Gives the child's table the classes of the parent's slots that have no lower table.
+    fn upper_classes(
+        &self,
+        cx: &Cx<'_, M>,
+        table: Table<'_, M>,
+        copy: Table<'_, M>,
+        address: u64,
+        (low, high): (usize, usize),
+    ) -> Result<(), Error> {
+        let Some(_locked) = table.lock(cx, self.parent, address) else { return Ok(()) };
+        let Some(target) = copy.lock(cx, self.child, address) else { return Ok(()) };
+        let runs = table.runs(cx);
+        let mut slot = low;
+        while slot <= high {
+            let (class, end) = runs.run(slot, high + 1);
+            if inherit(cx, class) != Inherit::Nothing {
+                self.childless(cx, &table, &target, (slot, end), class)?;
+            }
+            slot = end;
         }
         Ok(())
     }
 
-    /// Gives the child's table the classes of the parent's slots that have no lower table.
-    fn upper_classes<'a>(
+    /// Gives the child those slots of `low..end`, which are of `class`, that have no lower table.
+    fn childless(
         &self,
-        cx: &'a Cx<'_, M>,
-        table: Table<'a, M>,
-        copy: Table<'a, M>,
-        base: u64,
-        last: usize,
+        cx: &Cx<'_, M>,
+        table: &Table<'_, M>,
+        target: &Locked<'_, M>,
+        (low, end): (usize, usize),
+        class: ClassId,
     ) -> Result<(), Error> {
-        let Some(_locked) = table.lock(cx, self.parent, base) else { return Ok(()) };
-        let Some(target) = copy.lock(cx, self.child, base) else { return Ok(()) };
-        let runs = table.runs(cx);
-        let mut slot = 0;
-        while slot <= last {
-            let (class, end) = runs.run(slot, last + 1);
-            let end = (slot + 1..end).find(|&next| (table.entry(next) == 0) != (table.entry(slot) == 0)).unwrap_or(end);
-            if table.entry(slot) == 0 && inherit(cx, class) != Inherit::Nothing {
-                self.set_class(cx, &target, slot, end - 1, class)?;
+        let mut slot = low;
+        while slot < end {
+            let is_childless = |slot: usize| table.entry(slot) == 0;
+            let next = (slot + 1..end).find(|&next| is_childless(next) != is_childless(slot)).unwrap_or(end);
+            if is_childless(slot) {
+                self.set_class(cx, target, slot, next - 1, class)?;
             }
-            slot = end;
+            slot = next;
         }
         Ok(())
     }
@@ -180,39 +223,19 @@ impl<M: Machine> Fork<'_, M> {
         Ok(())
     }
 
-    /// Puts a table of the child into its slot.
-    fn hang(&self, cx: &Cx<'_, M>, copy: Table<'_, M>, index: usize, fresh: Table<'_, M>, address: u64) {
+    /// Puts a table of the child into its slot of `copy`.
+    fn hang(&self, cx: &Cx<'_, M>, copy: Table<'_, M>, fresh: Table<'_, M>, address: u64) {
         if let Some(locked) = copy.lock(cx, self.child, address) {
-            locked.install(index, M::Arch::table(fresh.pfn));
+            locked.install(copy.index(address), M::Arch::table(fresh.pfn));
         }
     }
 
-    /// Copies the leaf `leaf` into slot of the child's table `copy` that covers `address`.
-    fn leaf<'a>(
+    /// Copies the slots of a leaf.
+    fn leaf_slots(
         &mut self,
-        cx: &'a Cx<'_, M>,
-        leaf: Table<'a, M>,
-        copy: Table<'a, M>,
-        address: u64,
-    ) -> Result<(), Error> {
-        let fresh = Table::allocate(cx, 0, ClassId::NONE)?;
-        // First, so that a reverse-mapping walk which comes after the copy of an entry finds it (F1); after a failure
-        // the child's end frees what is there.
-        if M::guard(Guard::HungFirst) {
-            self.hang(cx, copy, copy.index(address), fresh, address);
-        }
-        let result = self.leaf_slots(cx, leaf, fresh, address);
-        if !M::guard(Guard::HungFirst) {
-            self.hang(cx, copy, copy.index(address), fresh, address);
-        }
-        result
-    }
-
-    fn leaf_slots<'a>(
-        &mut self,
-        cx: &'a Cx<'_, M>,
-        leaf: Table<'a, M>,
-        fresh: Table<'a, M>,
+        cx: &Cx<'_, M>,
+        leaf: Table<'_, M>,
+        fresh: Table<'_, M>,
         address: u64,
     ) -> Result<(), Error> {
         let Some(locked) = leaf.lock(cx, self.parent, address) else { return Ok(()) };
@@ -322,9 +345,4 @@ impl<M: Machine> Fork<'_, M> {
         }
         Ok(())
     }
-}
-
-/// The last slot of a table of `level` that is not the root.
-fn last_slot<A: Arch>(level: usize) -> usize {
-    crate::arch::entries::<A>(level) - 1
 }

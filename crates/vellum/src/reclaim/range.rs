@@ -8,8 +8,10 @@ use crate::machine::Machine;
 use crate::object;
 use crate::phys::Pfn;
 use crate::rmap::take_accessed;
+use crate::space::cursor::Slots;
 use crate::space::{Inner, Space};
 use crate::vm::Vm;
+use core::ops::ControlFlow;
 
 /// Turns of the hand by which a page that is said to be cold is aged.
 const COLD: u8 = 2;
@@ -78,9 +80,8 @@ pub(crate) fn each_list<M: Machine, const N: usize>(
     let mut here = start;
     while here < end && !is_enough() {
         let mut list = Isolated::<N>::new();
-        while here < end && !list.is_full() {
-            here = collect(&Cx::enter(vm), space, here, end, sharers, &mut list);
-        }
+        let full = space.each_leaf(vm, (here, end), &mut |cx, slots| collect(cx, slots, sharers, &mut list));
+        here = full.break_value().unwrap_or(end);
         if !list.is_empty() {
             done += each(&list);
         }
@@ -88,29 +89,22 @@ pub(crate) fn each_list<M: Machine, const N: usize>(
     done
 }
 
-/// Adds pages of `start..end` to the list until it is full or the leaf ends; where to go on.
+/// Adds pages of slots to the list, until it is full; then where to go on.
 fn collect<M: Machine, const N: usize>(
     cx: &Cx<'_, M>,
-    space: &Inner<M>,
-    start: u64,
-    end: u64,
+    slots: &Slots<'_, M>,
     sharers: Sharers,
     list: &mut Isolated<N>,
-) -> u64 {
-    let leaf = space.lowest(cx, start);
-    if leaf.level > 0 {
-        return leaf.slot_end(start).min(end);
-    }
-    let last = (leaf.base(start) + (leaf.span() * leaf.len() as u64 - 1)).min(end - 1);
-    for index in leaf.index(start)..=leaf.index(last) {
+) -> ControlFlow<u64> {
+    for index in slots.low..=slots.high {
         if list.is_full() {
-            return leaf.base(start) + ((index as u64) << M::Arch::PAGE_SHIFT);
+            return ControlFlow::Break(slots.address(index));
         }
-        let word = leaf.entry(index);
+        let word = slots.leaf.entry(index);
         if let Some(pfn) = page_of(cx, word, sharers) {
             // The frame may have become another page before it was counted; if the entry names it still, whatever has
             // become of its bits, it is the page.
-            let now = leaf.entry(index);
+            let now = slots.leaf.entry(index);
             if M::Arch::is_page(now) && M::Arch::pfn(now) == pfn {
                 list.push(pfn);
             } else {
@@ -118,7 +112,7 @@ fn collect<M: Machine, const N: usize>(
             }
         }
     }
-    last + 1
+    ControlFlow::Continue(())
 }
 
 /// The page that the entry `word` shows, if it is meant, with a reference.

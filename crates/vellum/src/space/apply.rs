@@ -4,6 +4,8 @@
 //! replaced mapping as a hole. Locks are held for one table at a time.
 
 use super::claim::Claim;
+use super::cursor::{Cursor, Slots, Step};
+use super::fold::fold_child;
 use super::give_up::give_up;
 use super::table::{Locked, Table};
 use super::{Attributes, ClassFlags, ClassId, Inner, RssKind, Spares};
@@ -51,9 +53,8 @@ pub(crate) enum Fold {
     Whole,
 }
 
-/// Addresses handled within one read-side section, as a multiple of what a lowest table covers: the time during which
-/// pre-emption is off.
-const TABLES_PER_SECTION: u64 = 64;
+/// What it is to change the classes of a table, in entries.
+const TABLE: usize = 8;
 
 impl<M: Machine> Claim<'_, M> {
     /// Changes the whole range, flushes, and frees what was removed and became empty.
@@ -81,145 +82,88 @@ impl<M: Machine> Claim<'_, M> {
         fold: Fold,
     ) {
         self.begin_commit();
-        let section = TABLES_PER_SECTION << (M::Arch::shift(0) + M::Arch::index_bits(0));
-        let mut start = self.start;
+        let mut here = self.start;
         loop {
             let cx = Cx::enter(vm);
-            let end = (start & !(section - 1)).saturating_add(section).min(self.end);
-            let end = self.skip_ahead(&cx, start, end);
             let mut gather = Gather::new(&cx, self.space.id(), self.space.tlb());
-            let mut change = Change {
-                cx: &cx,
-                space: self.space,
-                start: self.start,
-                end: self.end,
-                classes: &classes,
-                pages,
-                fold,
-                spares,
-            };
-            change.table(self.table(&cx), start, end - 1, &mut gather);
-            if end == self.end {
-                if fold == Fold::Whole {
-                    self.fold(&cx, &mut gather);
-                }
-                gather.finish();
-                self.dying.adopt(cx.dying());
-                return;
+            let mut change = Change { cx: &cx, space: self.space, classes: &classes, pages, fold, spares };
+            let mut cursor = Cursor::new(&cx, self.table(&cx), (self.start, self.end), here);
+            change.section(&mut cursor, &mut gather);
+            let is_done = cursor.is_through();
+            here = cursor.here();
+            if is_done && fold == Fold::Whole {
+                self.fold(&cx, &mut gather);
             }
             gather.finish();
             self.dying.adopt(cx.dying());
-            start = end;
+            if is_done {
+                return;
+            }
         }
-    }
-
-    /// Where there are no lower tables, a section may be longer: the first address behind `end` below which work is.
-    fn skip_ahead(&self, cx: &Cx<'_, M>, start: u64, end: u64) -> u64 {
-        let table = self.space.lowest(cx, start);
-        let slot_end = table.slot_end(start);
-        if table.level > 0 { end.max(slot_end).min(self.end) } else { end }
     }
 }
 
-/// One range operation's commit.
+/// One range operation's commit, within a read-side section.
 struct Change<'a, 'c, 's, M: Machine> {
     cx: &'a Cx<'c, M>,
     space: &'a Inner<M>,
-    /// The whole range, of which a section is being changed.
-    start: u64,
-    end: u64,
     classes: &'s ClassChange<'s, M>,
     pages: PageChange,
     fold: Fold,
     spares: &'s mut Spares,
 }
 
-impl<'a, M: Machine> Change<'a, '_, '_, M> {
-    /// Changes `first..=last`, which `table` covers.
-    fn table(&mut self, table: Table<'a, M>, first: u64, last: u64, gather: &mut Gather<'a, M>) {
-        if table.level == 0 {
-            return self.leaf(table, first, last, gather);
-        }
-        // The classes of an upper table change once, for all sections: half-changed it might need more runs than
-        // before or after.
-        if first == table.base(first).max(self.start) {
-            let end = table.base(first).saturating_add(table.span().saturating_mul(table.len() as u64));
-            self.upper(table, first, self.end.min(end) - 1);
-        }
-        for index in table.index(first)..=table.index(last) {
-            let Some(child) = table.child(self.cx, index) else { continue };
-            let base = table.base(first) + ((index as u64) << M::Arch::shift(table.level));
-            let (low, high) = (first.max(base), last.min(base + (table.span() - 1)));
-            self.table(child, low, high, gather);
-            if self.fold == Fold::Nothing {
-                continue;
+impl<'a, 'c, M: Machine> Change<'a, 'c, '_, M> {
+    /// Changes what the cursor comes to.
+    fn section(&mut self, cursor: &mut Cursor<'a, 'c, M>, gather: &mut Gather<'a, M>) {
+        while let Some(step) = cursor.next() {
+            match step {
+                // The classes of an upper table change once, for all sections: half-changed it might need more runs than
+                // before or after.
+                Step::Down(table) if table.level > 0 && cursor.is_fresh(&table) => {
+                    cursor.spend(TABLE);
+                    self.upper(table, cursor.here(), cursor.slots_of(&table));
+                }
+                Step::Down(_) => cursor.spend(TABLE),
+                Step::Leaf(slots) => cursor.spend(self.leaf(&slots, gather)),
+                Step::Up { child, parent, address } if self.fold != Fold::Nothing => {
+                    fold_child(self.cx, self.space, &parent, &child, address, self.spares, gather);
+                }
+                Step::Up { .. } => {}
             }
-            super::fold::fold_child(self.cx, self.space, &table, &child, low, self.spares, gather);
         }
     }
 
     /// Changes the classes of the slots of an upper table that have no lower one.
-    fn upper(&mut self, table: Table<'a, M>, first: u64, last: u64) {
-        let Some(locked) = table.lock(self.cx, self.space, first) else { return };
-        let (low, high) = (table.index(first), table.index(last));
+    fn upper(&mut self, table: Table<'a, M>, address: u64, slots: (usize, usize)) {
+        if !matches!(self.classes, ClassChange::Keep)
+            && let Some(locked) = table.lock(self.cx, self.space, address)
+        {
+            self.classes(&locked, slots);
+        }
+    }
+
+    /// Changes the classes of slots of a locked table.
+    fn classes(&mut self, locked: &Locked<'a, M>, (low, high): (usize, usize)) {
         match self.classes {
             ClassChange::Keep => {}
-            ClassChange::Set(new) => {
-                let childless = || (low..=high).filter(|&index| table.entry(index) == 0);
-                let count = childless().count();
-                if count == 0 {
-                    // What the slots say means nothing, and there may be no side array to say more in.
-                    return;
+            ClassChange::Set(new) => locked.set_counted_class(self.cx, low, high, *new, self.spares),
+            ClassChange::Map(change) => {
+                // Run by run: a slot with a lower table, whose class says nothing, goes along with its run, so that there
+                // are never more runs than before. A table between the edges of the range has no side array prepared.
+                let mut slot = low;
+                while slot <= high {
+                    let (class, end) = locked.table.runs(self.cx).run(slot, high + 1);
+                    // What only slots say that have lower tables may be no class any more.
+                    if class != ClassId::NONE && locked.table.childless(slot, end) > 0 {
+                        let new = self.cx.known_class(&change(self.cx.attributes(class)));
+                        if new != class {
+                            locked.set_counted_class(self.cx, slot, end - 1, new, self.spares);
+                        }
+                    }
+                    slot = end;
                 }
-                // First the new, lest a class that stays is given up in between.
-                self.cx.retain_class(*new, count as u64);
-                childless().for_each(|index| self.cx.release_class(table.class(self.cx, index), 1));
-                locked.set_class(self.cx, low, high, *new, Some(self.spares));
             }
-            ClassChange::Map(change) => self.map_upper(&locked, low, high, *change),
-        }
-    }
-
-    /// Maps the classes of the childless slots of `low..=high`, run by run: a slot with a child, whose class says nothing,
-    /// goes along with its run, so that there are never more runs than before. A table between the edges of the range has no
-    /// side array prepared for it.
-    fn map_upper(
-        &mut self,
-        locked: &Locked<'a, M>,
-        low: usize,
-        high: usize,
-        change: &dyn Fn(Attributes<M>) -> Attributes<M>,
-    ) {
-        let table = locked.table;
-        let mut index = low;
-        while index <= high {
-            let (class, end) = table.runs(self.cx).run(index, high + 1);
-            let slots = (index..end).filter(|&slot| table.entry(slot) == 0).count();
-            if slots > 0 {
-                self.recount(locked, index, end - 1, class, slots as u64, change);
-            }
-            index = end;
-        }
-    }
-
-    /// Gives the run `low..=high` of `class` its new class; `slots` of them count.
-    fn recount(
-        &mut self,
-        locked: &Locked<'a, M>,
-        low: usize,
-        high: usize,
-        class: ClassId,
-        slots: u64,
-        change: &dyn Fn(Attributes<M>) -> Attributes<M>,
-    ) {
-        if class == ClassId::NONE {
-            return;
-        }
-        let new = self.cx.known_class(&change(self.cx.attributes(class)));
-        if new != class {
-            self.cx.retain_class(new, slots);
-            locked.set_class(self.cx, low, high, new, Some(self.spares));
-            self.cx.release_class(class, slots);
         }
     }
 
@@ -234,11 +178,12 @@ impl<'a, M: Machine> Change<'a, '_, '_, M> {
         }
     }
 
-    /// Changes slots of a leaf.
-    fn leaf(&mut self, table: Table<'a, M>, first: u64, last: u64, gather: &mut Gather<'a, M>) {
-        let Some(locked) = table.lock(self.cx, self.space, first) else { return };
-        let (low, high) = (table.index(first), table.index(last));
-        if self.pages != PageChange::Keep && (table.used() > 0 || locked.has_pending_flush(Guard::EmptyLeafSettled)) {
+    /// Changes slots of a leaf; the work that was, in entries.
+    fn leaf(&mut self, slots: &Slots<'a, M>, gather: &mut Gather<'a, M>) -> usize {
+        let (table, low, high, first) = (slots.leaf, slots.low, slots.high, slots.start);
+        let Some(locked) = table.lock(self.cx, self.space, first) else { return 0 };
+        let used = table.used();
+        if self.pages != PageChange::Keep && (used > 0 || locked.has_pending_flush(Guard::EmptyLeafSettled)) {
             match self.pages {
                 PageChange::Reprotect(prot) => {
                     if let Some(flush) = reprotect(self.cx, &locked, (low, high), first, prot) {
@@ -255,19 +200,8 @@ impl<'a, M: Machine> Change<'a, '_, '_, M> {
                 }
             }
         }
-        let len = table.len();
-        match self.classes {
-            ClassChange::Keep => {}
-            ClassChange::Set(new) => locked.set_counted_class(self.cx, low, high, *new, self.spares),
-            ClassChange::Map(change) => {
-                let mut index = low;
-                while index <= high {
-                    let (class, end) = table.runs(self.cx).run(index, (high + 1).min(len));
-                    self.recount(&locked, index, end - 1, class, (end - index) as u64, *change);
-                    index = end;
-                }
-            }
-        }
+        self.classes(&locked, (low, high));
+        used.min(high - low + 1)
     }
 }
 

@@ -16,8 +16,8 @@
 //! for claims after it has taken the lock, and who has claimed waits until he has seen each leaf's lock free.
 
 use super::Inner;
+use super::cursor::{Cursor, Step};
 use super::table::Table;
-use crate::arch::Arch;
 use crate::cpu::Cx;
 use crate::machine::Machine;
 use crate::object::Dying;
@@ -141,23 +141,53 @@ impl<'s, M: Machine> Claim<'s, M> {
     /// range stay as they are.
     pub(crate) fn settle(&self) {
         self.begin_commit();
-        let cx = Cx::enter(self.vm);
-        fence::<M>(SeqCst);
-        wait_for_makers(&cx, &self.table(&cx), self.start, self.end - 1);
+        self.each_below(|cx, table| {
+            if table.level > 0 {
+                table.frame.lock.wait_free(cx);
+            }
+            None
+        });
     }
 
-    /// Waits until no table below has a claim in the range.
+    /// Waits until no table below has a claim in the range. One that comes there afterwards finds this one.
     fn drain(&self) {
-        loop {
-            let conflict = {
+        self.each_below(|cx, table| {
+            if table.pfn == self.table {
+                return None;
+            }
+            let seen = table.claim().load(SeqCst);
+            if seen != 0 {
+                return Some(Conflict { table: table.pfn, seen });
+            }
+            // Operations within one leaf hold its lock instead of a claim; see `super::leaf`.
+            table.frame.lock.wait_free(cx);
+            None
+        });
+    }
+
+    /// Calls `look` with the claimed table and those below it in the range, some in each read-side section. If it returns
+    /// somebody else's claim, that is waited for, and then it looks from there on again.
+    fn each_below(&self, look: impl Fn(&Cx<'_, M>, &Table<'_, M>) -> Option<Conflict>) {
+        let mut here = self.start;
+        while here < self.end {
+            let mut conflict = None;
+            {
                 let cx = Cx::enter(self.vm);
                 // The claim is written before tables below are read, also such as were put there only just now.
                 fence::<M>(SeqCst);
-                claim_below(&cx, &self.table(&cx), self.start, self.end - 1)
-            };
-            match conflict {
-                None => return,
-                Some(conflict) => wait(self.vm, conflict),
+                let mut cursor = Cursor::new(&cx, self.table(&cx), (self.start, self.end), here);
+                while let Some(step) = cursor.next() {
+                    if let Step::Down(table) = step {
+                        conflict = look(&cx, &table);
+                        if conflict.is_some() {
+                            break;
+                        }
+                    }
+                }
+                here = cursor.here();
+            }
+            if let Some(conflict) = conflict {
+                wait(self.vm, conflict);
             }
         }
     }
@@ -222,19 +252,16 @@ pub(crate) fn wait<M: Machine>(vm: &Vm<M>, conflict: Conflict) {
 
 /// What stands above `table` on the way to it.
 fn claim_above<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, table: &Table<'_, M>, address: u64) -> Above {
-    let mut above = space.root_table(cx);
-    while above.level > table.level {
-        let index = above.index(address);
+    for above in space.way(cx, address) {
+        if above.level <= table.level {
+            return if above.pfn == table.pfn { Above::Clear } else { Above::Unlinked };
+        }
         let seen = above.claim().load(SeqCst);
-        if covers(seen, index) {
+        if covers(seen, above.index(address)) {
             return Above::Claimed(Conflict { table: above.pfn, seen });
         }
-        match above.child(cx, index) {
-            Some(child) => above = child,
-            None => return Above::Unlinked,
-        }
     }
-    if above.pfn == table.pfn { Above::Clear } else { Above::Unlinked }
+    Above::Unlinked
 }
 
 /// The claim in whose range `address` is, if it is being committed: whoever holds the lock of the table `table` on the
@@ -246,52 +273,9 @@ pub(crate) fn commit_above<M: Machine>(
     table: &Table<'_, M>,
     address: u64,
 ) -> Option<Conflict> {
-    let mut above = space.root_table(cx);
-    loop {
-        let index = above.index(address);
-        let seen = above.claim().load(SeqCst);
-        if covers(seen, index) && seen & COMMITTING != 0 {
-            return Some(Conflict { table: above.pfn, seen });
-        }
-        if above.level <= table.level {
-            return None;
-        }
-        above = above.child(cx, index)?;
-    }
-}
-
-/// A claim of a table below `table` within `first..=last`.
-fn claim_below<M: Machine>(cx: &Cx<'_, M>, table: &Table<'_, M>, first: u64, last: u64) -> Option<Conflict> {
-    if table.level == 0 {
-        return None;
-    }
-    for index in table.index(first)..=table.index(last) {
-        let Some(child) = table.child(cx, index) else { continue };
-        let seen = child.claim().load(SeqCst);
-        if seen != 0 {
-            return Some(Conflict { table: child.pfn, seen });
-        }
-        // Operations within one leaf hold its lock instead of a claim; see `super::leaf`.
-        child.frame.lock.wait_free(cx);
-        let base = table.base(first) + ((index as u64) << M::Arch::shift(table.level));
-        let end = base + (table.span() - 1);
-        if let Some(conflict) = claim_below(cx, &child, first.max(base), last.min(end)) {
-            return Some(conflict);
-        }
-    }
-    None
-}
-
-/// Waits until the lock of each upper table from `table` down has been free within `first..=last`.
-fn wait_for_makers<M: Machine>(cx: &Cx<'_, M>, table: &Table<'_, M>, first: u64, last: u64) {
-    if table.level == 0 {
-        return;
-    }
-    table.frame.lock.wait_free(cx);
-    for index in table.index(first)..=table.index(last) {
-        if let Some(child) = table.child(cx, index) {
-            let base = table.base(first) + ((index as u64) << M::Arch::shift(table.level));
-            wait_for_makers(cx, &child, first.max(base), last.min(base + (table.span() - 1)));
-        }
-    }
+    let way = space.way(cx, address).take_while(|above| above.level >= table.level);
+    let mut claims = way.map(|above| (above, above.claim().load(SeqCst)));
+    let (above, seen) =
+        claims.find(|(above, seen)| covers(*seen, above.index(address)) && seen & COMMITTING != 0)?;
+    Some(Conflict { table: above.pfn, seen })
 }

@@ -14,10 +14,9 @@ use crate::error::Error;
 use crate::guard::Guard;
 use crate::machine::Machine;
 use crate::phys::Pfn;
-use crate::sync::AtomicU64;
 use crate::tlb::Gather;
 use crate::vm::Vm;
-use core::sync::atomic::Ordering::{Acquire, SeqCst};
+use core::sync::atomic::Ordering::SeqCst;
 
 /// The way from the root to a leaf: the tables of each level.
 struct Path([Pfn; LEVELS_MAX]);
@@ -45,17 +44,11 @@ impl<M: Machine> Inner<M> {
     /// The leaf that covers `address`, and the way to it.
     #[inline(always)]
     fn leaf_path<'a>(&self, cx: &'a Cx<'_, M>, address: u64) -> Option<(Table<'a, M>, Path)> {
-        let machine = cx.vm().machine();
         let mut path = Path([self.root(); LEVELS_MAX]);
-        let mut pfn = self.root();
-        for level in (1..M::Arch::LEVELS).rev() {
-            path.0[level] = pfn;
-            let slots = machine.frame(pfn).cast_const().cast::<AtomicU64<M>>();
-            // SAFETY: `pfn` is a live table of `level`, as in `Table::slot`.
-            let word = unsafe { &*slots.add(index::<M::Arch>(address, level)) }.load(Acquire);
-            pfn = M::Arch::table_of(word)?;
+        match self.descend(cx.vm().machine(), address, |level, pfn| path.0[level] = pfn) {
+            (leaf, 0) => Some((Table::at(cx, leaf, 0), path)),
+            _ => None,
         }
-        Some((Table::at(cx, pfn, 0), path))
     }
 
     /// Locks the leaf, unless somebody has claimed it or a slot on the way to it.

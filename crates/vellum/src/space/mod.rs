@@ -1,7 +1,7 @@
 //! Address spaces: one radix tree each, which is the page table itself.
 //!
 //! * [`table`] – a page table and its descriptor; [`runs`] – the classes of its slots; [`class`] – what a class says.
-//! * [`walk`] – lockless descents; [`claim`] – how range operations exclude each other; [`split`] – tables at the edges
+//! * [`walk`] – the way to one address; [`cursor`] – that through a range; [`claim`] – how range operations exclude each other; [`split`] – tables at the edges
 //!   of a range; [`apply`] – changing the slots of a range; [`fold`] – giving empty tables back.
 //! * [`leaf`] – the short way for a range within one leaf; [`shift`] – moving pages.
 //! * [`place`] – choosing addresses; [`query`] – what is mapped; [`handle`] – the public handle; [`teardown`] – the
@@ -34,6 +34,7 @@ pub(crate) mod apply;
 mod audit;
 pub(crate) mod claim;
 mod class;
+pub(crate) mod cursor;
 mod ends;
 mod fold;
 mod give_up;

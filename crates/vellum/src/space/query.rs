@@ -7,6 +7,7 @@ use crate::machine::Machine;
 use crate::object;
 use crate::phys::{Kind, Policy};
 use crate::vm::Vm;
+use core::ops::ControlFlow;
 
 /// A mapped range: as many slots in a row as have one class, whatever calls made them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,9 +77,6 @@ impl Rss {
     }
 }
 
-/// Length of the range read within one read-side section, in lowest tables.
-const TABLES_PER_SECTION: u64 = 64;
-
 impl<M: Machine> Space<'_, M> {
     /// Calls `visit` for each mapped range in ascending order, neighbours of equal attributes joined.
     ///
@@ -130,20 +128,18 @@ impl<M: Machine> Space<'_, M> {
 
     /// Page tables of the space, the root included.
     pub fn table_pages(&self) -> u64 {
-        let cx = Cx::enter(self.vm());
-        self.inner().count_tables(&cx)
+        self.inner().count_tables(self.vm())
     }
 
     fn each_range(&self, visit: &mut dyn FnMut(ClassId, &MapEntry)) {
         let vm = self.vm();
         let end = M::Arch::USER_END;
-        let section = TABLES_PER_SECTION << (M::Arch::shift(0) + M::Arch::index_bits(0));
         let mut here = M::Arch::USER_START;
         let mut open: Option<(ClassId, MapEntry)> = None;
         while here < end {
             let (class, map, next) = {
                 let cx = Cx::enter(vm);
-                let span = self.inner().span_at(&cx, here, here.saturating_add(section).min(end));
+                let span = self.inner().span_at(&cx, here, end);
                 (span.class, describe(&cx, span.class, here), span.end.min(end))
             };
             match &mut open {
@@ -164,21 +160,11 @@ impl<M: Machine> Space<'_, M> {
 
     /// Counts the resident pages of `entry`'s range.
     fn count_resident(&self, entry: &mut SmapsEntry) {
-        let mut here = entry.map.start;
-        while here < entry.map.end {
-            let cx = Cx::enter(self.vm());
-            let table = self.inner().lowest(&cx, here);
-            let table_end = table.base(here).saturating_add(table.span().saturating_mul(table.len() as u64));
-            let last = table_end.min(entry.map.end) - 1;
-            if table.level > 0 {
-                here = table.slot_end(here);
-                continue;
-            }
-            for index in table.index(here)..=table.index(last) {
-                entry.add(&cx, table.entry(index));
-            }
-            here = last + 1;
-        }
+        let range = (entry.map.start, entry.map.end);
+        let _ = self.inner().each_leaf(self.vm(), range, &mut |cx, slots| {
+            (slots.low..=slots.high).for_each(|index| entry.add(cx, slots.leaf.entry(index)));
+            ControlFlow::<()>::Continue(())
+        });
     }
 }
 
@@ -251,12 +237,6 @@ impl<M: Machine> Inner<M> {
             here = span.end;
         }
         None
-    }
-
-    pub(crate) fn count_tables(&self, cx: &Cx<'_, M>) -> u64 {
-        let mut count = 0;
-        self.each_table(cx, &mut |_, _| count += 1);
-        count
     }
 }
 

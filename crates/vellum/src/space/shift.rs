@@ -5,6 +5,7 @@
 //! fault finds the class that belongs to it.
 
 use super::apply::{zap, zap_shown};
+use super::cursor::Slots;
 use super::table::{Locked, Table};
 use super::walk::Maker;
 use super::{ClassId, Inner, Spares};
@@ -18,6 +19,7 @@ use crate::phys::Kind;
 use crate::stat::Event;
 use crate::tlb::{Flush, Gather};
 use crate::vm::Vm;
+use core::ops::ControlFlow;
 use core::sync::atomic::Ordering::SeqCst;
 
 /// A move of `length` bytes from `old` to `new`, within a claim of both.
@@ -43,46 +45,34 @@ struct Piece {
 impl<M: Machine> Inner<M> {
     /// Makes the leaves at the new place for all pages that are at the old one. The commit has begun, so no more come.
     pub(crate) fn make_leaves(&self, vm: &Vm<M>, shift: &Shift) -> Result<(), Error> {
-        let mut done = 0;
-        while done < shift.length {
-            let cx = Cx::enter(vm);
-            let (piece, has_leaf) = self.piece(&cx, shift, done);
-            if has_leaf {
-                self.make_leaf(&cx, piece.new)?;
+        let range = (shift.old, shift.old + shift.length);
+        let made = self.each_leaf(vm, range, &mut |cx, slots| {
+            for piece in pieces(shift, slots) {
+                if let Err(error) = self.make_leaf(cx, piece.new) {
+                    return ControlFlow::Break(error);
+                }
             }
-            done += piece.length;
-        }
-        Ok(())
+            ControlFlow::Continue(())
+        });
+        made.break_value().map_or(Ok(()), Err)
     }
 
     /// Moves all pages and changes the classes of both places, where there are leaves. The commit has begun, and the leaves
     /// are there. Upper slots without a lower table have no pages and get none: the caller changes them afterwards, all those
     /// of a table at once, which needs no side array.
     pub(crate) fn shift_pages(&self, vm: &Vm<M>, shift: &Shift, spares: &mut Spares, target_spares: &mut Spares) {
-        let mut done = 0;
-        while done < shift.length {
+        let range = (shift.old, shift.old + shift.length);
+        let mut here = range.0;
+        while here < range.1 {
             let cx = self.enter_between_walks(vm);
-            let (piece, has_leaf) = self.piece(&cx, shift, done);
-            if has_leaf {
-                self.shift_piece(&cx, piece, shift.old_class, shift.new_class, spares, target_spares);
+            let mut cursor = self.cursor_over(&cx, range, here);
+            if let Some(slots) = cursor.next_leaf() {
+                for piece in pieces(shift, &slots) {
+                    self.shift_piece(&cx, piece, shift.old_class, shift.new_class, spares, target_spares);
+                }
             }
-            done += piece.length;
+            here = cursor.here();
         }
-    }
-
-    /// The part of the move that begins `done` bytes from the start, and whether its source has a leaf. Without one it
-    /// is the rest of an upper slot, with the slots behind it that have none either.
-    fn piece(&self, cx: &Cx<'_, M>, shift: &Shift, done: u64) -> (Piece, bool) {
-        let (old, new, left) = (shift.old + done, shift.new + done, shift.length - done);
-        let table = self.lowest(cx, old);
-        let slot_end = |address: u64, shift: u32| ((address >> shift) + 1) << shift;
-        if table.level > 0 {
-            let length = (slot_end(old, M::Arch::shift(table.level)) - old).min(left);
-            return (Piece { old, new, length }, false);
-        }
-        let leaf_shift = M::Arch::shift(0) + M::Arch::index_bits(0);
-        let length = (slot_end(old, leaf_shift) - old).min(slot_end(new, leaf_shift) - new).min(left);
-        (Piece { old, new, length }, true)
     }
 
     fn make_leaf(&self, cx: &Cx<'_, M>, address: u64) -> Result<(), Error> {
@@ -146,6 +136,17 @@ impl<M: Machine> Inner<M> {
             cx.flush(self.id(), self.tlb(), old_place);
         }
     }
+}
+
+/// The parts of a move of which `slots` are the old place.
+fn pieces<M: Machine>(shift: &Shift, slots: &Slots<'_, M>) -> impl Iterator<Item = Piece> {
+    let leaf = 1u64 << (M::Arch::shift(0) + M::Arch::index_bits(0));
+    let length = ((slots.high - slots.low + 1) as u64) << M::Arch::PAGE_SHIFT;
+    let (old, new) = (slots.start, shift.new + (slots.start - shift.old));
+    // At most two: the new place of slots of one leaf lies in at most two.
+    let first = length.min(leaf - (new & (leaf - 1)));
+    let rest = Piece { old: old + first, new: new + first, length: length - first };
+    [Piece { old, new, length: first }, rest].into_iter().filter(|piece| piece.length > 0)
 }
 
 impl<M: Machine> Inner<M> {

@@ -222,6 +222,30 @@ impl<'a, M: Machine> Table<'a, M> {
         Runs::view(cx, self.frame, self.len())
     }
 
+    /// How many of the slots `low..end` have no lower table, so that their class says something.
+    #[inline(always)]
+    pub(crate) fn childless(&self, low: usize, end: usize) -> usize {
+        match self.level == 0 || self.used() == 0 {
+            true => end - low,
+            false => (low..end).filter(|&slot| self.entry(slot) == 0).count(),
+        }
+    }
+
+    /// Calls `each` with the classes of the slots `low..=high` and how many say so side by side, those with a lower table
+    /// left out. Under the lock, or where nobody else has the table.
+    pub(crate) fn each_class(&self, cx: &Cx<'_, M>, low: usize, high: usize, each: &mut dyn FnMut(ClassId, u64)) {
+        let runs = self.runs(cx);
+        let mut slot = low;
+        while slot <= high {
+            let (class, end) = runs.run(slot, high + 1);
+            let counted = self.childless(slot, end);
+            if counted > 0 {
+                each(class, counted as u64);
+            }
+            slot = end;
+        }
+    }
+
     /// The claim word.
     pub(crate) fn claim(&self) -> &'a AtomicU32<M> {
         &self.frame.halves[1]
@@ -303,8 +327,8 @@ impl<'a, M: Machine> Locked<'a, M> {
         Runs::set(cx, self.table.frame, self.table.len(), low, high, class, spares);
     }
 
-    /// Sets the class of the slots `low..=high`, none of which has a lower table, and counts the slots: first for the
-    /// new class, which the caller holds, lest one that stays is given up in between.
+    /// Sets the class of the slots `low..=high`, and counts those that have no lower table: first for the new class, which
+    /// the caller holds, lest one that stays is given up in between. If all have one, what they say means nothing and stays.
     pub(crate) fn set_counted_class(
         &self,
         cx: &Cx<'_, M>,
@@ -313,14 +337,13 @@ impl<'a, M: Machine> Locked<'a, M> {
         class: ClassId,
         spares: &mut Spares,
     ) {
-        cx.retain_class(class, (high - low + 1) as u64);
-        let runs = self.table.runs(cx);
-        let mut slot = low;
-        while slot <= high {
-            let (old, end) = runs.run(slot, high + 1);
-            cx.release_class(old, (end - slot) as u64);
-            slot = end;
+        let counted = self.table.childless(low, high + 1);
+        if counted == 0 {
+            // There may be no side array to say more in.
+            return;
         }
+        cx.retain_class(class, counted as u64);
+        self.table.each_class(cx, low, high, &mut |old, slots| cx.release_class(old, slots));
         self.set_class(cx, low, high, class, Some(spares));
     }
 

@@ -1,9 +1,10 @@
 //! The end of a space: nobody can reach it any more, so pages and tables go without locks, claims or grace periods.
 
 use super::apply::rss_kind;
+use super::cursor::{Cursor, Slots, Step};
 use super::table::Table;
 use super::{Inner, RssKind, Runs};
-use crate::arch::{Arch, PageBits, index, table_order};
+use crate::arch::{Arch, PageBits, table_order};
 use crate::cpu::Cx;
 use crate::guard::Guard;
 use crate::machine::Machine;
@@ -13,8 +14,8 @@ use crate::stat::Event;
 use crate::vm::Vm;
 use core::sync::atomic::Ordering::Relaxed;
 
-/// Lowest tables torn down within one stretch without pre-emption.
-const TABLES_PER_SECTION: usize = 64;
+/// What it is to end a table, in entries.
+const TABLE: usize = 8;
 
 /// The end of a space in progress.
 struct Teardown<'a, M: Machine> {
@@ -22,8 +23,6 @@ struct Teardown<'a, M: Machine> {
     /// Resident pages that went, by kind.
     gone: [u64; RssKind::COUNT],
     tables: u64,
-    /// Lowest tables left in this section.
-    budget: usize,
 }
 
 impl<M: Machine> Inner<M> {
@@ -43,24 +42,22 @@ impl<M: Machine> Inner<M> {
                 cx.detach_all(self.id(), self.tlb());
             }
         }
+        let mut here = M::Arch::USER_START;
         loop {
             let cx = Cx::enter(vm);
-            let mut teardown = Teardown {
-                freed: FreeBatch::new(&cx),
-                gone: [0; RssKind::COUNT],
-                tables: 0,
-                budget: TABLES_PER_SECTION,
-            };
+            let mut teardown = Teardown { freed: FreeBatch::new(&cx), gone: [0; RssKind::COUNT], tables: 0 };
             let root = self.root_table(&cx);
-            let last = index::<M::Arch>(M::Arch::USER_END - 1, root.level);
-            let done = teardown.slots(&cx, root, last);
-            if done {
+            let mut cursor = self.cursor_over_all(&cx, here);
+            teardown.section(&cx, &mut cursor);
+            let is_done = cursor.is_through();
+            here = cursor.here();
+            if is_done {
                 teardown.free_table(&cx, root);
             }
             teardown.account(&cx, self);
             drop(teardown);
             dying.adopt(cx.dying());
-            if done {
+            if is_done {
                 break;
             }
         }
@@ -70,39 +67,37 @@ impl<M: Machine> Inner<M> {
 }
 
 impl<M: Machine> Teardown<'_, M> {
-    /// Ends what the slots up to `last` of `table` name; whether nothing was left for lack of budget. Where it stopped
-    /// is kept in the claim word, which nobody claims any more.
-    fn slots(&mut self, cx: &Cx<'_, M>, table: Table<'_, M>, last: usize) -> bool {
-        let runs = table.runs(cx);
-        // Slots below the cursor were dealt with in an earlier section.
-        let first = table.frame.halves[1].load(Relaxed) as usize;
-        for index in first..=last {
-            table.frame.halves[1].store(index as u32, Relaxed);
-            let Some(child) = table.child(cx, index) else {
-                cx.release_class(runs.class(index), 1);
-                continue;
-            };
-            if child.level == 0 {
-                if self.budget == 0 {
-                    return false;
+    /// Ends what the cursor comes to. Tables go when it leaves them, so those on its way are there when another goes on.
+    fn section(&mut self, cx: &Cx<'_, M>, cursor: &mut Cursor<'_, '_, M>) {
+        while let Some(step) = cursor.next() {
+            match step {
+                Step::Down(table) if table.level > 0 && cursor.is_fresh(&table) => {
+                    self.classes(cx, &table, cursor.slots_of(&table));
                 }
-                self.budget -= 1;
-                self.pages(cx, child);
-                self.classes(cx, &child);
-            } else if !self.slots(cx, child, child.len() - 1) {
-                return false;
+                Step::Down(_) => {}
+                Step::Leaf(slots) => {
+                    cursor.spend(self.pages(cx, &slots));
+                    self.classes(cx, &slots.leaf, (slots.low, slots.high));
+                }
+                Step::Up { child, .. } => {
+                    cursor.spend(TABLE);
+                    self.free_table(cx, child);
+                }
             }
-            self.free_table(cx, child);
         }
-        true
     }
 
-    /// Unmaps the pages of a leaf.
-    fn pages(&mut self, cx: &Cx<'_, M>, leaf: Table<'_, M>) {
-        let mut left = leaf.used();
-        let mut index = 0;
-        while left > 0 {
-            let word = leaf.slot(index).load(Relaxed);
+    /// Gives up the classes of a table's slots.
+    fn classes(&mut self, cx: &Cx<'_, M>, table: &Table<'_, M>, (low, high): (usize, usize)) {
+        table.each_class(cx, low, high, &mut |class, slots| cx.release_class(class, slots));
+    }
+
+    /// Unmaps the pages of slots of a leaf; how many there were, at most.
+    fn pages(&mut self, cx: &Cx<'_, M>, slots: &Slots<'_, M>) -> usize {
+        let most = slots.leaf.used().min(slots.high - slots.low + 1);
+        let (mut left, mut index) = (most, slots.low);
+        while left > 0 && index <= slots.high {
+            let word = slots.leaf.slot(index).load(Relaxed);
             index += 1;
             if word == 0 {
                 continue;
@@ -110,6 +105,7 @@ impl<M: Machine> Teardown<'_, M> {
             left -= 1;
             self.page(cx, word);
         }
+        most
     }
 
     /// Drops one mapping.
@@ -140,17 +136,6 @@ impl<M: Machine> Teardown<'_, M> {
         }
     }
 
-    /// Gives up the classes of a leaf's slots.
-    fn classes(&mut self, cx: &Cx<'_, M>, leaf: &Table<'_, M>) {
-        let runs = leaf.runs(cx);
-        let mut slot = 0;
-        while slot < leaf.len() {
-            let (class, end) = runs.run(slot, leaf.len());
-            cx.release_class(class, (end - slot) as u64);
-            slot = end;
-        }
-    }
-
     /// Frees a table, which may still hold entries.
     fn free_table(&mut self, cx: &Cx<'_, M>, table: Table<'_, M>) {
         Runs::clear(cx, table.frame);
@@ -165,34 +150,5 @@ impl<M: Machine> Teardown<'_, M> {
         }
         cx.count(Event::Unmapped, self.gone[..RssKind::Swap as usize].iter().sum());
         cx.count(Event::TableFree, self.tables);
-    }
-}
-
-impl<M: Machine> Inner<M> {
-    /// Calls `visit` with every table and an address it covers, parents first. The caller is in a read-side section;
-    /// exact at quiescence.
-    pub(crate) fn each_table<'a>(&self, cx: &'a Cx<'_, M>, visit: &mut dyn FnMut(Table<'a, M>, u64)) {
-        let root = self.root_table(cx);
-        let last = index::<M::Arch>(M::Arch::USER_END - 1, root.level);
-        each_below(cx, root, 0, last, visit);
-    }
-}
-
-fn each_below<'a, M: Machine>(
-    cx: &'a Cx<'_, M>,
-    table: Table<'a, M>,
-    base: u64,
-    last: usize,
-    visit: &mut dyn FnMut(Table<'a, M>, u64),
-) {
-    visit(table, base);
-    if table.level == 0 {
-        return;
-    }
-    for index in 0..=last {
-        if let Some(child) = table.child(cx, index) {
-            let below = base + ((index as u64) << M::Arch::shift(table.level));
-            each_below(cx, child, below, child.len() - 1, visit);
-        }
     }
 }

@@ -6,6 +6,7 @@
 //! that comes later finds nothing, as after the move. If a page turns up further on, the rest moves as all others do.
 
 use super::apply::zap;
+use super::cursor::Slots;
 use super::shift::Shift;
 use super::table::Table;
 use super::{ClassId, Inner, Spares};
@@ -15,6 +16,7 @@ use crate::guard::Guard;
 use crate::machine::Machine;
 use crate::tlb::Gather;
 use crate::vm::Vm;
+use core::ops::ControlFlow;
 
 impl<M: Machine> Inner<M> {
     /// Removes the old place of a move from all leaves, unless it is to stay, as long as no page is there; whether none was.
@@ -22,34 +24,28 @@ impl<M: Machine> Inner<M> {
     ///
     /// If the old place is to stay, what is faulted in there meanwhile stays with it, as after the move.
     pub(crate) fn vacate(&self, vm: &Vm<M>, shift: &Shift, spares: &mut Spares) -> bool {
-        let (mut here, end) = (shift.old, shift.old + shift.length);
-        while here < end {
-            let cx = Cx::enter(vm);
-            let table = self.lowest(&cx, here);
-            let next = if table.level > 0 {
-                table.slot_end(here)
-            } else {
-                table.base(here) + table.span() * table.len() as u64
-            };
-            let next = next.min(end);
-            if table.level == 0 {
-                let (low, high) = (table.index(here), table.index(next - 1));
-                let too_early =
-                    if M::guard(Guard::VacantUnderLock) { None } else { Some(is_vacant(&table, low, high)) };
-                let Some(locked) = table.lock(&cx, self, here) else { continue };
-                // What was there may still be reached as long as it is to be flushed.
-                let is_owed = locked.has_pending_flush(Guard::SettledByMove);
-                if is_owed || !too_early.unwrap_or_else(|| is_vacant(&table, low, high)) {
-                    return false;
-                }
-                if shift.old_class == ClassId::NONE {
-                    let mut gather = Gather::new(&cx, self.id(), self.tlb());
-                    zap(&cx, self, &locked, low, high, here, &mut gather);
-                    gather.finish();
-                    locked.set_counted_class(&cx, low, high, ClassId::NONE, spares);
-                }
-            }
-            here = next;
+        let range = (shift.old, shift.old + shift.length);
+        self.each_leaf(vm, range, &mut |cx, slots| match self.vacate_slots(cx, slots, shift, spares) {
+            true => ControlFlow::Continue(()),
+            false => ControlFlow::Break(()),
+        })
+        .is_continue()
+    }
+
+    fn vacate_slots(&self, cx: &Cx<'_, M>, slots: &Slots<'_, M>, shift: &Shift, spares: &mut Spares) -> bool {
+        let Slots { leaf, low, high, start } = *slots;
+        let too_early = if M::guard(Guard::VacantUnderLock) { None } else { Some(is_vacant(&leaf, low, high)) };
+        let Some(locked) = leaf.lock(cx, self, start) else { return true };
+        // What was there may still be reached as long as it is to be flushed.
+        let is_owed = locked.has_pending_flush(Guard::SettledByMove);
+        if is_owed || !too_early.unwrap_or_else(|| is_vacant(&leaf, low, high)) {
+            return false;
+        }
+        if shift.old_class == ClassId::NONE {
+            let mut gather = Gather::new(cx, self.id(), self.tlb());
+            zap(cx, self, &locked, low, high, start, &mut gather);
+            gather.finish();
+            locked.set_counted_class(cx, low, high, ClassId::NONE, spares);
         }
         true
     }

@@ -1,4 +1,4 @@
-//! Lockless descents.
+//! The way to one address.
 
 use super::claim::{Conflict, commit_above};
 use super::table::Table;
@@ -8,6 +8,7 @@ use crate::cpu::{Cx, Reader};
 use crate::error::Error;
 use crate::guard::Guard;
 use crate::machine::Machine;
+use crate::phys::Pfn;
 use crate::sync::AtomicU64;
 use core::sync::atomic::Ordering::Acquire;
 
@@ -18,51 +19,62 @@ impl<M: Machine> Inner<M> {
         Table::at(cx, self.root(), M::Arch::LEVELS - 1)
     }
 
-    /// The lowest table that covers `address`. The descent every operation begins with: it touches entries only, no
-    /// descriptor.
+    /// Goes down to the lowest table that covers `address`: its frame and level. Calls `pass` with each table on the way
+    /// that has a lower one, and its level. Touches entries only, no descriptor.
     #[inline(always)]
-    pub(crate) fn lowest<'a>(&self, cx: &'a Cx<'_, M>, address: u64) -> Table<'a, M> {
-        let machine = cx.vm().machine();
+    pub(super) fn descend(&self, machine: &M, address: u64, mut pass: impl FnMut(usize, Pfn)) -> (Pfn, usize) {
         let (mut pfn, mut level) = (self.root(), M::Arch::LEVELS - 1);
         while level > 0 {
-            let slots = machine.frame(pfn).cast_const().cast::<AtomicU64<M>>();
-            // SAFETY: `pfn` is a live table of `level`, as in `Table::slot`.
-            let slot = unsafe { &*slots.add(index::<M::Arch>(address, level)) };
-            match M::Arch::table_of(slot.load(Acquire)) {
-                Some(below) if M::guard(Guard::SingleRead) => (pfn, level) = (below, level - 1),
-                Some(_) => (pfn, level) = (M::Arch::pfn(slot.load(Acquire)), level - 1),
-                None => break,
+            let slot = slot_at(machine, pfn, level, address);
+            let Some(mut below) = M::Arch::table_of(slot.load(Acquire)) else { break };
+            if !M::guard(Guard::SingleRead) {
+                below = M::Arch::pfn(slot.load(Acquire));
             }
+            pass(level, pfn);
+            (pfn, level) = (below, level - 1);
         }
+        (pfn, level)
+    }
+
+    /// The lowest table that covers `address`: with what every operation on one address begins.
+    #[inline(always)]
+    pub(crate) fn lowest<'a>(&self, cx: &'a Cx<'_, M>, address: u64) -> Table<'a, M> {
+        let (pfn, level) = self.descend(cx.vm().machine(), address, |_, _| ());
         Table::at(cx, pfn, level)
     }
 
     /// The entry of the page at `address`, 0 if there is none.
     #[inline(always)]
     pub(crate) fn page_entry(&self, reader: &Reader<'_, M>, address: u64) -> u64 {
-        let mut pfn = self.root();
-        for level in (0..M::Arch::LEVELS).rev() {
-            let slots = reader.vm().machine().frame(pfn).cast_const().cast::<AtomicU64<M>>();
-            // SAFETY: `pfn` is a live table of `level`, as in `Table::slot`.
-            let word = unsafe { &*slots.add(index::<M::Arch>(address, level)) }.load(Acquire);
-            if level == 0 {
-                return word;
-            }
-            match M::Arch::table_of(word) {
-                Some(below) => pfn = below,
-                None => return 0,
-            }
+        let machine = reader.vm().machine();
+        match self.descend(machine, address, |_, _| ()) {
+            (leaf, 0) => slot_at(machine, leaf, 0, address).load(Acquire),
+            _ => 0,
         }
-        0
+    }
+
+    /// The tables that cover `address`, from the root down: what each names is read when the next one is asked for.
+    pub(super) fn way<'a>(&self, cx: &'a Cx<'_, M>, address: u64) -> impl Iterator<Item = Table<'a, M>> {
+        let root = self.root_table(cx);
+        let mut last: Option<Table<'a, M>> = None;
+        core::iter::from_fn(move || {
+            last = match last {
+                None => Some(root),
+                Some(table) if table.level == 0 => return None,
+                Some(table) => Some(table.child(cx, table.index(address))?),
+            };
+            last
+        })
     }
 
     /// The lowest table that covers both addresses.
     pub(crate) fn covering<'a>(&self, cx: &'a Cx<'_, M>, first: u64, last: u64) -> Table<'a, M> {
         let mut table = self.root_table(cx);
-        while table.level > 0 && table.index(first) == table.index(last) {
-            match table.child(cx, table.index(first)) {
-                Some(child) => table = child,
-                None => break,
+        // Up to where the ways to the two part, or end.
+        for next in self.way(cx, first) {
+            table = next;
+            if table.index(first) != table.index(last) {
+                break;
             }
         }
         table
@@ -70,14 +82,8 @@ impl<M: Machine> Inner<M> {
 
     /// The table of `level` or, if there is none, the lowest above it, that covers `address`.
     pub(crate) fn table_at<'a>(&self, cx: &'a Cx<'_, M>, address: u64, level: usize) -> Table<'a, M> {
-        let mut table = self.root_table(cx);
-        while table.level > level {
-            match table.child(cx, table.index(address)) {
-                Some(child) => table = child,
-                None => break,
-            }
-        }
-        table
+        let way = self.way(cx, address).take_while(|table| table.level >= level);
+        way.last().unwrap_or_else(|| self.root_table(cx))
     }
 
     /// Makes the lower table of the slot of `table` covering `address`, if it has none and is still of `class`: all its
@@ -110,6 +116,14 @@ impl<M: Machine> Inner<M> {
         locked.install(index, M::Arch::table(child.pfn));
         Ok(Made::LookAgain)
     }
+}
+
+/// The slot of the table of `level` in frame `pfn`, a live one, that covers `address`.
+#[inline(always)]
+fn slot_at<M: Machine>(machine: &M, pfn: Pfn, level: usize, address: u64) -> &AtomicU64<M> {
+    let slots = machine.frame(pfn).cast_const().cast::<AtomicU64<M>>();
+    // SAFETY: `pfn` is a live table of `level`, as in `Table::slot`.
+    unsafe { &*slots.add(index::<M::Arch>(address, level)) }
 }
 
 /// Who makes a table.

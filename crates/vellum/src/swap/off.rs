@@ -15,12 +15,10 @@ use crate::guard::Guard;
 use crate::machine::Machine;
 use crate::object::release;
 use crate::ops::swap_in::leave_cache_locked;
-use crate::space::{Inner, Space};
+use crate::space::Space;
 use crate::vm::Vm;
+use core::ops::ControlFlow;
 use core::sync::atomic::Ordering::SeqCst;
-
-/// Tables looked at before the core is left for a moment.
-const LOOK: u32 = 64;
 
 impl<M: Machine> Vm<M> {
     /// Switches a swap area off: its pages are brought back into memory, then the device is dropped. Pages that cannot
@@ -122,7 +120,7 @@ impl<M: Machine> Space<'_, M> {
         let done = self.inner().moves_done.load(SeqCst);
         let mut brought = 0;
         let mut here = M::Arch::USER_START;
-        while let Some(address) = self.next_of_area(area, &mut here) {
+        while let Some(address) = self.next_of_area(area, here) {
             self.vm().with_room(|| self.bring_back(address))?;
             brought += 1;
             here = address + (1 << M::Arch::PAGE_SHIFT);
@@ -147,38 +145,18 @@ impl<M: Machine> Space<'_, M> {
     }
 
     /// The first address at or above `here` whose entry names a slot of `area`. Without a [`Cx`]: there is none when it
-    /// has returned, and in between the core is left from time to time.
-    fn next_of_area(&self, area: AreaId, here: &mut u64) -> Option<u64> {
-        while *here < M::Arch::USER_END {
-            let cx = Cx::enter(self.vm());
-            for _ in 0..LOOK {
-                let found = look(&cx, self.inner(), area, here);
-                if found.is_some() || *here >= M::Arch::USER_END {
-                    return found;
-                }
+    /// has returned.
+    fn next_of_area(&self, area: AreaId, here: u64) -> Option<u64> {
+        let is_of_area = |word: u64| {
+            !M::Arch::is_page(word)
+                && matches!(M::Arch::absent_of(word), Some(Absent::Swap { slot, .. }) if slot.area() == area.number())
+        };
+        let found = self.inner().each_leaf(self.vm(), (here, M::Arch::USER_END), &mut |_, slots| {
+            match (slots.low..=slots.high).find(|&index| is_of_area(slots.leaf.entry(index))) {
+                Some(index) => ControlFlow::Break(slots.address(index)),
+                None => ControlFlow::Continue(()),
             }
-        }
-        None
+        });
+        found.break_value()
     }
-}
-
-/// The first address at or above `here` in the table there whose entry names a slot of `area`; if there is none, `here`
-/// is behind that part afterwards.
-fn look<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, area: AreaId, here: &mut u64) -> Option<u64> {
-    let leaf = space.lowest(cx, *here);
-    if leaf.level > 0 {
-        *here = leaf.slot_end(*here);
-        return None;
-    }
-    let base = leaf.base(*here);
-    let is_of_area = |&index: &usize| {
-        let word = leaf.entry(index);
-        !M::Arch::is_page(word)
-            && matches!(M::Arch::absent_of(word), Some(Absent::Swap { slot, .. }) if slot.area() == area.number())
-    };
-    let index = (leaf.index(*here)..leaf.len()).find(is_of_area);
-    if index.is_none() {
-        *here = base.saturating_add(leaf.span() * leaf.len() as u64);
-    }
-    index.map(|index| base + ((index as u64) << M::Arch::PAGE_SHIFT))
 }

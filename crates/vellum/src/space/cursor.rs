@@ -1,0 +1,290 @@
+//! The way through the tables of a range: down, across, up again.
+//!
+//! There are two ways into the tree. [`Inner::lowest`] goes to one address; a [`Cursor`] goes through a range, table by
+//! table, in ascending order, and passes by what has no lower tables. It takes no locks: who needs one takes it where he is
+//! told that he has arrived.
+//!
+//! A long range is gone through in several read-side sections, so that pre-emption is never off for long: a cursor that has
+//! done enough pauses, is dropped with its section, and another goes on from [`Cursor::here`]. That one comes down through the
+//! tables again in which the first was; [`Cursor::is_fresh`] tells them from those that nobody has been to. So who
+//! works on tables as he comes to them, and again as he leaves them, does both once for each.
+
+use super::Inner;
+use super::table::Table;
+use crate::arch::{Arch, LEVELS_MAX};
+use crate::cpu::Cx;
+use crate::machine::Machine;
+use crate::vm::Vm;
+use core::ops::ControlFlow;
+
+/// After how many entries a cursor pauses: at some hundred instructions each, pre-emption is off for less than fifty
+/// thousand, the last step included.
+const SECTION: usize = 128;
+/// The most slots of a leaf in one step.
+const PART: usize = 256;
+/// Slots without a lower table that are passed by at the price of an entry.
+const PASSED: usize = 16;
+
+/// Where a cursor has come to.
+pub(crate) enum Step<'a, M> {
+    /// Down, to a table of any level; the first step is to the uppermost.
+    Down(Table<'a, M>),
+    /// Slots of the leaf to which the last step down led.
+    Leaf(Slots<'a, M>),
+    /// Up, to the parent of a table with which it is done.
+    Up {
+        /// The table it has left.
+        child: Table<'a, M>,
+        /// The one it has come to.
+        parent: Table<'a, M>,
+        /// An address that both cover.
+        address: u64,
+    },
+}
+
+/// Slots of a leaf that lie side by side.
+pub(crate) struct Slots<'a, M> {
+    pub(crate) leaf: Table<'a, M>,
+    /// The first one.
+    pub(crate) low: usize,
+    /// The last one.
+    pub(crate) high: usize,
+    /// Address of the first one.
+    pub(crate) start: u64,
+}
+
+impl<M: Machine> Slots<'_, M> {
+    /// The address of slot `index`, one of them.
+    #[inline(always)]
+    pub(crate) fn address(&self, index: usize) -> u64 {
+        self.start + (((index - self.low) as u64) << M::Arch::PAGE_SHIFT)
+    }
+}
+
+/// A way through the tables of a range, within a read-side section. See the module.
+pub(crate) struct Cursor<'a, 'c, M: Machine> {
+    cx: &'a Cx<'c, M>,
+    /// The tables on the way down to where it is, by their levels.
+    path: [Table<'a, M>; LEVELS_MAX],
+    /// Up to where each of them is gone through, exclusive.
+    ends: [u64; LEVELS_MAX],
+    /// The level of the uppermost table.
+    top: usize,
+    /// The level of the table where it is; above `top` before the first step.
+    level: usize,
+    /// The first address of the range.
+    start: u64,
+    /// The address to which it comes next.
+    here: u64,
+    /// The most slots in one step.
+    part: usize,
+    /// What it may still do in this section, in entries.
+    left: usize,
+    came_down: bool,
+}
+
+impl<'a, 'c, M: Machine> Cursor<'a, 'c, M> {
+    /// A cursor over `start..end`, not empty, which `table` covers, that goes on from `here`.
+    pub(crate) fn new(cx: &'a Cx<'c, M>, table: Table<'a, M>, (start, end): (u64, u64), here: u64) -> Self {
+        let top = table.level;
+        Cursor {
+            cx,
+            path: [table; LEVELS_MAX],
+            ends: [end; LEVELS_MAX],
+            top,
+            level: top + 1,
+            start,
+            here,
+            part: PART,
+            left: SECTION,
+            came_down: true,
+        }
+    }
+
+    /// The same, with all slots of a leaf in one step.
+    pub(crate) fn by_leaves(self) -> Self {
+        Cursor { part: usize::MAX, ..self }
+    }
+
+    /// The same, without pauses.
+    pub(crate) fn without_pauses(self) -> Self {
+        Cursor { left: usize::MAX, ..self }
+    }
+
+    /// The address to which it comes next: from where another cursor would go on.
+    #[inline(always)]
+    pub(crate) fn here(&self) -> u64 {
+        self.here
+    }
+
+    /// Whether it has come to its end, and not to a pause.
+    #[inline(always)]
+    pub(crate) fn is_through(&self) -> bool {
+        self.level == self.top && self.here >= self.ends[self.top]
+    }
+
+    /// Whether no cursor over this range has been to the table before, to which the last step led down.
+    #[inline(always)]
+    pub(crate) fn is_fresh(&self, table: &Table<'a, M>) -> bool {
+        self.here == table.base(self.here).max(self.start)
+    }
+
+    /// The first and the last slot of the range in `table`, to which the last step led down.
+    #[inline(always)]
+    pub(crate) fn slots_of(&self, table: &Table<'a, M>) -> (usize, usize) {
+        (table.index(self.here), table.index(self.ends[table.level] - 1))
+    }
+
+    /// Notes that its user has handled as many entries where it came to, besides the step itself.
+    #[inline(always)]
+    pub(crate) fn spend(&mut self, entries: usize) {
+        self.left = self.left.saturating_sub(entries);
+    }
+
+    /// The next step; none at its end, or if it pauses.
+    #[inline]
+    pub(crate) fn next(&mut self) -> Option<Step<'a, M>> {
+        if self.level > self.top {
+            self.level = self.top;
+            return Some(Step::Down(self.path[self.top]));
+        }
+        let table = self.path[self.level];
+        if self.here >= self.ends[self.level] {
+            return self.up(table);
+        }
+        if self.left == 0 && !self.came_down {
+            return None;
+        }
+        self.came_down = false;
+        self.spend(1);
+        if self.level == 0 {
+            return Some(Step::Leaf(self.leaf(table)));
+        }
+        match self.skip_to_child(&table) {
+            Some(child) => Some(self.down(child, &table)),
+            None => self.up(table),
+        }
+    }
+
+    /// The next slots of a leaf, whatever steps lie between; none at its end, or if it pauses.
+    #[inline]
+    pub(crate) fn next_leaf(&mut self) -> Option<Slots<'a, M>> {
+        loop {
+            if let Step::Leaf(slots) = self.next()? {
+                return Some(slots);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn down(&mut self, child: Table<'a, M>, parent: &Table<'a, M>) -> Step<'a, M> {
+        self.ends[child.level] = self.ends[parent.level].min(parent.slot_end(self.here));
+        self.path[child.level] = child;
+        self.level = child.level;
+        self.came_down = true;
+        Step::Down(child)
+    }
+
+    /// Leaves `table`, unless it is the uppermost.
+    #[inline(always)]
+    fn up(&mut self, child: Table<'a, M>) -> Option<Step<'a, M>> {
+        if self.level == self.top {
+            return None;
+        }
+        self.level += 1;
+        self.came_down = false;
+        Some(Step::Up { child, parent: self.path[self.level], address: self.here - 1 })
+    }
+
+    #[inline(always)]
+    fn leaf(&mut self, leaf: Table<'a, M>) -> Slots<'a, M> {
+        let (low, start) = (leaf.index(self.here), self.here);
+        let slots = ((self.ends[0] - start) >> M::Arch::PAGE_SHIFT).min(self.part as u64);
+        self.here += slots << M::Arch::PAGE_SHIFT;
+        Slots { leaf, low, high: low + slots as usize - 1, start }
+    }
+
+    /// The first lower table in the rest of `table`, at whose beginning the cursor is then; or it is behind that rest.
+    #[inline(always)]
+    fn skip_to_child(&mut self, table: &Table<'a, M>) -> Option<Table<'a, M>> {
+        let end = self.ends[table.level];
+        let (first, last) = (table.index(self.here), table.index(end - 1));
+        // Most tables with none at all are large, untouched mappings.
+        let behind = if table.used() == 0 { first } else { last + 1 };
+        let found = (first..behind).find_map(|slot| Some((slot, table.child(self.cx, slot)?)));
+        let Some((slot, child)) = found else {
+            self.spend((behind - first) / PASSED);
+            self.here = end;
+            return None;
+        };
+        if slot > first {
+            self.spend((slot - first) / PASSED);
+            self.here = table.base(self.here) + ((slot as u64) << M::Arch::shift(table.level));
+        }
+        Some(child)
+    }
+}
+
+impl<M: Machine> Inner<M> {
+    /// A cursor from the root down over the user range, that goes on from `here`.
+    pub(crate) fn cursor_over_all<'a, 'c>(&self, cx: &'a Cx<'c, M>, here: u64) -> Cursor<'a, 'c, M> {
+        Cursor::new(cx, self.root_table(cx), (M::Arch::USER_START, M::Arch::USER_END), here)
+    }
+
+    /// A cursor from the root down over `range`, not empty, that goes on from `here`.
+    pub(crate) fn cursor_over<'a, 'c>(&self, cx: &'a Cx<'c, M>, range: (u64, u64), here: u64) -> Cursor<'a, 'c, M> {
+        Cursor::new(cx, self.root_table(cx), range, here)
+    }
+
+    /// Calls `visit` with the slots of all leaves of `start..end`, some in each read-side section, until it breaks off.
+    pub(crate) fn each_leaf<B>(
+        &self,
+        vm: &Vm<M>,
+        (start, end): (u64, u64),
+        visit: &mut dyn FnMut(&Cx<'_, M>, &Slots<'_, M>) -> ControlFlow<B>,
+    ) -> ControlFlow<B> {
+        let mut here = start;
+        while here < end {
+            let cx = Cx::enter(vm);
+            let mut cursor = self.cursor_over(&cx, (start, end), here);
+            while let Some(slots) = cursor.next_leaf() {
+                visit(&cx, &slots)?;
+                cursor.spend((slots.high - slots.low) / PASSED);
+            }
+            here = cursor.here();
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Calls `visit` with every table and the first address it covers, parents first. Exact at quiescence.
+    pub(crate) fn each_table<'a>(&self, cx: &'a Cx<'_, M>, visit: &mut dyn FnMut(Table<'a, M>, u64)) {
+        let mut cursor = self.cursor_over_all(cx, M::Arch::USER_START).without_pauses();
+        while let Some(step) = cursor.next() {
+            if let Step::Down(table) = step {
+                visit(table, table.base(cursor.here()));
+            }
+        }
+    }
+
+    /// How many tables there are.
+    pub(crate) fn count_tables(&self, vm: &Vm<M>) -> u64 {
+        let mut here = M::Arch::USER_START;
+        let mut count = 0;
+        loop {
+            let cx = Cx::enter(vm);
+            let mut cursor = self.cursor_over_all(&cx, here);
+            while let Some(step) = cursor.next() {
+                if let Step::Down(table) = step {
+                    count += u64::from(cursor.is_fresh(&table));
+                }
+            }
+            if cursor.is_through() {
+                return count;
+            }
+            here = cursor.here();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
