@@ -58,7 +58,7 @@ fn inhabited<const R: bool>(vm: &BenchVm<R>) -> BenchSpace<'_, R> {
     space
 }
 
-pub(super) fn fault<const R: bool>(space: &BenchSpace<'_, R>, address: u64, access: Access, expected: FaultKind) {
+fn fault<const R: bool>(space: &BenchSpace<'_, R>, address: u64, access: Access, expected: FaultKind) {
     let kind = space.fault(address, access);
     assert!(kind == Ok(expected), "a fault at {address:#x} ends with {kind:?}, not {expected:?}");
 }

@@ -1,9 +1,9 @@
 //! Spaces with little in them, and much room between: what costs by its holes shows here.
 
-use super::jobs::{BenchSpace, BenchVm, PAGE_BYTES, fault, used_vm};
+use super::jobs::{BenchSpace, BenchVm, PAGE_BYTES, used_vm};
 use super::window::Window;
 use vellum::arch::Prot;
-use vellum::ops::{Access, FaultKind, MapRequest, Place};
+use vellum::ops::{Access, MapRequest, Place};
 
 const GIB: u64 = 1 << 30;
 /// Repetitions of each operation.
@@ -73,14 +73,13 @@ pub fn map_unmap_gib<const R: bool>(window: &mut Window) {
     window.each(REPETITIONS, operation, || vm.quiesce());
 }
 
-/// Mapping a page far from any other, a store to it, and unmapping it.
-pub fn map_touch_unmap_lone<const R: bool>(window: &mut Window) {
+/// Mapping a page far from any other, and unmapping it.
+pub fn map_unmap_lone<const R: bool>(window: &mut Window) {
     let vm = used_vm::<R>();
     let space = small(&vm);
     let operation = |_| {
-        map_at(&space, 64 * GIB, 1, false);
-        fault(&space, 64 * GIB, Access::Write, FaultKind::Anonymous);
-        space.unmap(64 * GIB, PAGE_BYTES).expect("it is mapped");
+        let address = space.map(&MapRequest::anonymous(PAGE_BYTES, Prot::READ_WRITE)).expect("there is room");
+        space.unmap(address, PAGE_BYTES).expect("it is mapped");
     };
     window.each(REPETITIONS, operation, || vm.quiesce());
 }

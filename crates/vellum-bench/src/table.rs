@@ -61,7 +61,7 @@ pub const BENCHES: &[Bench] = benches! {
     "fork-sparse", "fork", None, sparse::fork_sparse;
     "teardown-sparse", "end", None, sparse::teardown_sparse;
     "map-unmap-gib", "pair", None, sparse::map_unmap_gib;
-    "map-touch-unmap-lone", "round", None, sparse::map_touch_unmap_lone;
+    "map-unmap-lone", "pair", None, sparse::map_unmap_lone;
     "maps", "call", None, sparse::maps;
     "translate", "call", Some(60), jobs::translate, translate;
     "reclaim-file-per-page", "page", None, pressure::reclaim_file;

@@ -11,7 +11,7 @@ use crate::ops::{
 };
 use crate::testing::user::{load, store};
 use crate::testing::{OnePage, TestMachine};
-use crate::{Error, Space, Vm};
+use crate::{Error, Event, Space, Vm};
 use std::vec::Vec;
 
 const PAGE: u64 = 4096;
@@ -214,4 +214,34 @@ fn nothing_moves_into_the_gap_of_a_stack() {
     assert_eq!(to(stack - gap), Ok(None));
     assert_eq!(to(stack - gap - PAGE), Ok(Some(stack - gap - PAGE)));
     vm.audited().expect("a sound machine");
+}
+
+/// Who maps and unmaps a page far from all others, again and again, makes its tables twice; and they go when he works elsewhere.
+#[test]
+fn tables_of_a_place_that_is_used_again_stay_for_a_while() {
+    let vm = vm::<X86_64>();
+    let space = vm.create_space().expect("a space");
+    let round = |address: u64| {
+        space.map(&MapRequest::anonymous(PAGE, Prot::READ_WRITE).at(Place::Fixed(address))).expect("room");
+        store(&space, address, 1).expect("memory");
+        space.unmap(address, PAGE).expect("it is mapped");
+    };
+    let made = || vm.totals().get(Event::TableAlloc);
+    let before = made();
+    (0..10).for_each(|_| round(1 << 40));
+    assert_eq!((made() - before, space.table_pages()), (6, 4));
+    assert_eq!(ranges(&space), []);
+    // Another page of the same leaf makes no difference, another leaf does.
+    round((1 << 40) + 7 * PAGE);
+    assert_eq!((made() - before, space.table_pages()), (6, 4));
+    round(1 << 41);
+    assert_eq!(space.table_pages(), 1);
+    // What has come to be used meanwhile does not go.
+    (0..2).for_each(|_| round(1 << 40));
+    space.map(&MapRequest::anonymous(PAGE, Prot::READ).at(Place::Fixed(1 << 40))).expect("room");
+    round(1 << 41);
+    assert_eq!((ranges(&space).len(), space.table_pages()), (1, 4));
+    drop(space);
+    vm.quiesce();
+    vm.audited().expect("a clean machine");
 }

@@ -275,7 +275,6 @@ pub(crate) fn commit_above<M: Machine>(
 ) -> Option<Conflict> {
     let way = space.way(cx, address).take_while(|above| above.level >= table.level);
     let mut claims = way.map(|above| (above, above.claim().load(SeqCst)));
-    let (above, seen) =
-        claims.find(|(above, seen)| covers(*seen, above.index(address)) && seen & COMMITTING != 0)?;
+    let (above, seen) = claims.find(|(above, seen)| covers(*seen, above.index(address)) && seen & COMMITTING != 0)?;
     Some(Conflict { table: above.pfn, seen })
 }

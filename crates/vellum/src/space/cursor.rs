@@ -210,18 +210,24 @@ impl<'a, 'c, M: Machine> Cursor<'a, 'c, M> {
         let end = self.ends[table.level];
         let (first, last) = (table.index(self.here), table.index(end - 1));
         // Most tables with none at all are large, untouched mappings.
-        let behind = if table.used() == 0 { first } else { last + 1 };
-        let found = (first..behind).find_map(|slot| Some((slot, table.child(self.cx, slot)?)));
-        let Some((slot, child)) = found else {
-            self.spend((behind - first) / PASSED);
+        let begin = if table.used() == 0 { last + 1 } else { first };
+        let (mut slot, mut word) = (begin, 0);
+        while slot <= last {
+            word = table.entry(slot);
+            if word != 0 {
+                break;
+            }
+            slot += 1;
+        }
+        self.spend((slot - begin) / PASSED);
+        let Some(child) = M::Arch::table_of(word) else {
             self.here = end;
             return None;
         };
         if slot > first {
-            self.spend((slot - first) / PASSED);
             self.here = table.base(self.here) + ((slot as u64) << M::Arch::shift(table.level));
         }
-        Some(child)
+        Some(Table::at(self.cx, child, table.level - 1))
     }
 }
 

@@ -13,6 +13,8 @@ use crate::guard::Guard;
 use crate::machine::Machine;
 use crate::stat::Event;
 use crate::tlb::Gather;
+use crate::vm::Vm;
+use core::sync::atomic::Ordering::Relaxed;
 
 /// Folds `child`, which covers `address`, into its slot of `parent`, if it is empty and of one class. The caller has
 /// claimed the slot, or the range of the whole child.
@@ -51,6 +53,42 @@ pub(crate) fn fold_child<'a, M: Machine>(
     cx.count(Event::TableFree, 1);
     gather.add_table(child.pfn, address);
     true
+}
+
+/// In [`Inner::emptied`]: the leaf was left where it is. Bits of an address within a page are free.
+const KEPT: u64 = 1;
+
+impl<M: Machine> Inner<M> {
+    /// Gives back the leaf that covers `address` and was emptied by a short operation, and what is above it, if it is still
+    /// empty. But if this CPU emptied the same leaf the last time, too, it stays until the CPU empties another one: who maps
+    /// and unmaps a page far from all others, again and again, does not make three tables each time.
+    #[cold]
+    pub(crate) fn leaf_emptied(&self, vm: &Vm<M>, address: u64) {
+        let leaf = address & !((1 << (M::Arch::shift(0) + M::Arch::index_bits(0))) - 1);
+        let last = {
+            let cx = Cx::enter(vm);
+            let last = self.emptied(&cx).load(Relaxed);
+            // Where the first leaf begins at 0 it is never kept: 0 is none.
+            let again = last & !KEPT == leaf && last != 0;
+            self.emptied(&cx).store(if again { leaf | KEPT } else { leaf }, Relaxed);
+            if again {
+                return;
+            }
+            last
+        };
+        self.fold_leaf(vm, address);
+        if last & KEPT != 0 {
+            self.fold_leaf(vm, last & !KEPT);
+        }
+    }
+
+    /// Folds the leaf that covers `address` and what is above it, if it is empty.
+    fn fold_leaf(&self, vm: &Vm<M>, address: u64) {
+        let page = address.max(M::Arch::USER_START);
+        let mut claim = Claim::acquire(vm, self, page, page + (1 << M::Arch::PAGE_SHIFT));
+        claim.fold_now(&Cx::enter(vm));
+        claim.release();
+    }
 }
 
 impl<M: Machine> Claim<'_, M> {

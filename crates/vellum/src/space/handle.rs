@@ -44,6 +44,8 @@ struct CpuLine<M> {
     rss: [AtomicU64<M>; RssKind::COUNT],
     /// Where this CPU looks for free addresses first.
     cursor: AtomicU64<M>,
+    /// The leaf that this CPU emptied last; see [`Inner::leaf_emptied`].
+    emptied: AtomicU64<M>,
 }
 
 /// An address space. Fields: `H` written with the handle count, `R` under the registry's lock, `C` under a claim of
@@ -530,6 +532,11 @@ impl<M: Machine> Inner<M> {
     /// Where this CPU looks for free addresses first.
     pub(crate) fn cursor(&self, cx: &Cx<'_, M>) -> &AtomicU64<M> {
         &self.line(cx.vm(), cx.number()).cursor
+    }
+
+    /// The leaf that this CPU emptied last.
+    pub(super) fn emptied(&self, cx: &Cx<'_, M>) -> &AtomicU64<M> {
+        &self.line(cx.vm(), cx.number()).emptied
     }
 
     /// Whether fork number `stamp` still has its flush before it.

@@ -5,7 +5,7 @@
 //! operation takes the long way.
 
 use super::apply::{PageChange, reprotect, zap};
-use super::claim::{Claim, covers};
+use super::claim::covers;
 use super::table::{Locked, Table};
 use super::{ClassId, Inner, Runs, stack_guard_pages};
 use crate::arch::{Arch, LEVELS_MAX, index};
@@ -15,7 +15,6 @@ use crate::guard::Guard;
 use crate::machine::Machine;
 use crate::phys::Pfn;
 use crate::tlb::Gather;
-use crate::vm::Vm;
 use core::sync::atomic::Ordering::SeqCst;
 
 /// The way from the root to a leaf: the tables of each level.
@@ -34,7 +33,7 @@ pub(crate) struct Simple {
 pub(crate) enum Short {
     /// Done.
     Done,
-    /// Done, and the leaf is empty now: [`Inner::fold_leaf`] gives it back.
+    /// Done, and the leaf is empty now: [`Inner::leaf_emptied`] gives it back.
     Emptied,
     /// Nothing done: take the long way.
     No,
@@ -122,6 +121,7 @@ impl<M: Machine> Inner<M> {
                     cx.flush(self.id(), self.tlb(), flush);
                 }
             }
+            PageChange::Zap if leaf.is_empty(low, high) && !locked.has_pending_flush(Guard::SettledByZap) => {}
             PageChange::Zap => {
                 let mut gather = Gather::new(cx, self.id(), self.tlb());
                 zap(cx, self, locked, low, high, start, &mut gather);
@@ -167,13 +167,5 @@ impl<M: Machine> Inner<M> {
         let (low, high) = self.stacks();
         let guard = stack_guard_pages::<M::Arch>() << M::Arch::PAGE_SHIFT;
         end.saturating_add(guard) > low && start < high
-    }
-
-    /// Gives back the leaf, and what is above it, if it is still empty.
-    #[cold]
-    pub(crate) fn fold_leaf(&self, vm: &Vm<M>, start: u64, end: u64) {
-        let mut claim = Claim::acquire(vm, self, start, end);
-        claim.fold_now(&Cx::enter(vm));
-        claim.release();
     }
 }

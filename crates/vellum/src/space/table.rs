@@ -222,6 +222,12 @@ impl<'a, M: Machine> Table<'a, M> {
         Runs::view(cx, self.frame, self.len())
     }
 
+    /// Whether the slots `low..=high` have no entries.
+    #[inline(always)]
+    pub(crate) fn is_empty(&self, low: usize, high: usize) -> bool {
+        (low..high + 1).all(|slot| self.entry(slot) == 0)
+    }
+
     /// How many of the slots `low..end` have no lower table, so that their class says something.
     #[inline(always)]
     pub(crate) fn childless(&self, low: usize, end: usize) -> usize {

@@ -1,7 +1,7 @@
 //! The end of a space: nobody can reach it any more, so pages and tables go without locks, claims or grace periods.
 
 use super::apply::rss_kind;
-use super::cursor::{Cursor, Slots, Step};
+use super::cursor::{Cursor, Step};
 use super::table::Table;
 use super::{Inner, RssKind, Runs};
 use crate::arch::{Arch, PageBits, table_order};
@@ -47,7 +47,7 @@ impl<M: Machine> Inner<M> {
             let cx = Cx::enter(vm);
             let mut teardown = Teardown { freed: FreeBatch::new(&cx), gone: [0; RssKind::COUNT], tables: 0 };
             let root = self.root_table(&cx);
-            let mut cursor = self.cursor_over_all(&cx, here);
+            let mut cursor = self.cursor_over_all(&cx, here).by_leaves();
             teardown.section(&cx, &mut cursor);
             let is_done = cursor.is_through();
             here = cursor.here();
@@ -76,7 +76,8 @@ impl<M: Machine> Teardown<'_, M> {
                 }
                 Step::Down(_) => {}
                 Step::Leaf(slots) => {
-                    cursor.spend(self.pages(cx, &slots));
+                    cursor.spend(slots.leaf.used());
+                    self.pages(cx, slots.leaf);
                     self.classes(cx, &slots.leaf, (slots.low, slots.high));
                 }
                 Step::Up { child, .. } => {
@@ -92,12 +93,12 @@ impl<M: Machine> Teardown<'_, M> {
         table.each_class(cx, low, high, &mut |class, slots| cx.release_class(class, slots));
     }
 
-    /// Unmaps the pages of slots of a leaf; how many there were, at most.
-    fn pages(&mut self, cx: &Cx<'_, M>, slots: &Slots<'_, M>) -> usize {
-        let most = slots.leaf.used().min(slots.high - slots.low + 1);
-        let (mut left, mut index) = (most, slots.low);
-        while left > 0 && index <= slots.high {
-            let word = slots.leaf.slot(index).load(Relaxed);
+    /// Unmaps the pages of a leaf.
+    fn pages(&mut self, cx: &Cx<'_, M>, leaf: Table<'_, M>) {
+        let mut left = leaf.used();
+        let mut index = 0;
+        while left > 0 {
+            let word = leaf.slot(index).load(Relaxed);
             index += 1;
             if word == 0 {
                 continue;
@@ -105,7 +106,6 @@ impl<M: Machine> Teardown<'_, M> {
             left -= 1;
             self.page(cx, word);
         }
-        most
     }
 
     /// Drops one mapping.

@@ -151,11 +151,12 @@ impl<M: Machine> Space<'_, M> {
             !M::Arch::is_page(word)
                 && matches!(M::Arch::absent_of(word), Some(Absent::Swap { slot, .. }) if slot.area() == area.number())
         };
-        let found = self.inner().each_leaf(self.vm(), (here, M::Arch::USER_END), &mut |_, slots| {
-            match (slots.low..=slots.high).find(|&index| is_of_area(slots.leaf.entry(index))) {
-                Some(index) => ControlFlow::Break(slots.address(index)),
-                None => ControlFlow::Continue(()),
-            }
+        let found = self.inner().each_leaf(self.vm(), (here, M::Arch::USER_END), &mut |_, slots| match (slots.low
+            ..=slots.high)
+            .find(|&index| is_of_area(slots.leaf.entry(index)))
+        {
+            Some(index) => ControlFlow::Break(slots.address(index)),
+            None => ControlFlow::Continue(()),
         });
         found.break_value()
     }

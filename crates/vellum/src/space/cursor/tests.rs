@@ -70,7 +70,10 @@ fn check<A: Arch>(pages: &[u64], range: (u64, u64)) {
         let paused = go_through(&space, range, price);
         assert_eq!((&paused.fresh, &paused.left), (&whole.fresh, &whole.left), "at {price} a step");
         assert_eq!(paused.pages, expected, "at {price} a step");
-        assert!(price < 1000 || expected.is_empty() || paused.sections > bases.len() / 2, "no pauses at {price} a step");
+        assert!(
+            price < 1000 || expected.is_empty() || paused.sections > bases.len() / 2,
+            "no pauses at {price} a step"
+        );
     }
     drop(space);
     vm.quiesce();
