@@ -87,7 +87,9 @@ impl<M: Machine> Claim<'_, M> {
             let cx = Cx::enter(vm);
             let mut gather = Gather::new(&cx, self.space.id(), self.space.tlb());
             let mut change = Change { cx: &cx, space: self.space, classes: &classes, pages, fold, spares };
-            let mut cursor = Cursor::new(&cx, self.table(&cx), (self.start, self.end), here);
+            let cursor = Cursor::new(&cx, self.table(&cx), (self.start, self.end), here);
+            // A leaf's classes change at once: half-changed it might need more runs than before or after, as an upper table.
+            let mut cursor = if matches!(classes, ClassChange::Keep) { cursor } else { cursor.by_leaves() };
             change.section(&mut cursor, &mut gather);
             let is_done = cursor.is_through();
             here = cursor.here();

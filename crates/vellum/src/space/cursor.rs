@@ -37,7 +37,7 @@ pub(crate) enum Step<'a, M> {
         child: Table<'a, M>,
         /// The one it has come to.
         parent: Table<'a, M>,
-        /// An address that both cover.
+        /// A page's address that both cover.
         address: u64,
     },
 }
@@ -193,7 +193,8 @@ impl<'a, 'c, M: Machine> Cursor<'a, 'c, M> {
         }
         self.level += 1;
         self.came_down = false;
-        Some(Step::Up { child, parent: self.path[self.level], address: self.here - 1 })
+        let address = (self.here - 1) >> M::Arch::PAGE_SHIFT << M::Arch::PAGE_SHIFT;
+        Some(Step::Up { child, parent: self.path[self.level], address })
     }
 
     #[inline(always)]

@@ -65,7 +65,7 @@ impl<M: Machine> Inner<M> {
         let mut here = range.0;
         while here < range.1 {
             let cx = self.enter_between_walks(vm);
-            let mut cursor = self.cursor_over(&cx, range, here);
+            let mut cursor = self.cursor_over(&cx, range, here).by_leaves();
             if let Some(slots) = cursor.next_leaf() {
                 for piece in pieces(shift, &slots) {
                     self.shift_piece(&cx, piece, shift.old_class, shift.new_class, spares, target_spares);

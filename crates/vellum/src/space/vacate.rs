@@ -16,7 +16,6 @@ use crate::guard::Guard;
 use crate::machine::Machine;
 use crate::tlb::Gather;
 use crate::vm::Vm;
-use core::ops::ControlFlow;
 
 impl<M: Machine> Inner<M> {
     /// Removes the old place of a move from all leaves, unless it is to stay, as long as no page is there; whether none was.
@@ -25,11 +24,20 @@ impl<M: Machine> Inner<M> {
     /// If the old place is to stay, what is faulted in there meanwhile stays with it, as after the move.
     pub(crate) fn vacate(&self, vm: &Vm<M>, shift: &Shift, spares: &mut Spares) -> bool {
         let range = (shift.old, shift.old + shift.length);
-        self.each_leaf(vm, range, &mut |cx, slots| match self.vacate_slots(cx, slots, shift, spares) {
-            true => ControlFlow::Continue(()),
-            false => ControlFlow::Break(()),
-        })
-        .is_continue()
+        let mut here = range.0;
+        while here < range.1 {
+            let cx = Cx::enter(vm);
+            // A leaf at once, as its classes change.
+            let mut cursor = self.cursor_over(&cx, range, here).by_leaves();
+            while let Some(slots) = cursor.next_leaf() {
+                if !self.vacate_slots(&cx, &slots, shift, spares) {
+                    return false;
+                }
+                cursor.spend(slots.leaf.used());
+            }
+            here = cursor.here();
+        }
+        true
     }
 
     fn vacate_slots(&self, cx: &Cx<'_, M>, slots: &Slots<'_, M>, shift: &Shift, spares: &mut Spares) -> bool {
