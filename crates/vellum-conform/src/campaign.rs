@@ -84,8 +84,8 @@ impl Campaign {
     fn sequence(&self, linux: &mut Linux, seed: u64, stats: &mut Stats) -> Result<(), Stop> {
         let has_pressure = self.has_pressure && seed.is_multiple_of(2);
         let ends = if has_pressure || !linux.clears_behind_ends() { Ends::WithPage } else { Ends::Anywhere };
-        let (has_heap, has_holes) = (linux.has_heap(), linux.makes_holes());
-        let ops = generate::sequence(seed, Recipe { has_pressure, has_heap, has_holes, ends });
+        let (has_heap, has_holes, has_guards) = (linux.has_heap(), linux.makes_holes(), linux.has_guards());
+        let ops = generate::sequence(seed, Recipe { has_pressure, has_heap, has_holes, has_guards, ends });
         let settings = Settings { ends, ..self.settings };
         let ending = compare::run(linux, &ops, &settings, stats)?;
         stats.sequences += 1;

@@ -27,6 +27,10 @@ impl Linux {
         match *self {}
     }
 
+    pub fn has_guards(&self) -> bool {
+        match *self {}
+    }
+
     pub fn version(&self) -> Version {
         match *self {}
     }

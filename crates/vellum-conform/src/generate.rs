@@ -15,6 +15,8 @@ pub struct Recipe {
     pub has_heap: bool,
     /// Whether files can have holes.
     pub has_holes: bool,
+    /// Whether mappings can have guards.
+    pub has_guards: bool,
     /// Where files may end.
     pub ends: Ends,
 }
@@ -48,7 +50,13 @@ const ADDRESSES: [u64; 6] = [0, 0x800, 1 << 57, 0xffff_8000_0000_0000, u64::MAX,
 /// A flag of `mmap` that Linux does not know.
 const UNKNOWN: u64 = 1 << 21;
 
-const ADVICE: [u64; 28] = [
+const ADVICE: [u64; 34] = [
+    MADV_GUARD_INSTALL,
+    MADV_GUARD_INSTALL,
+    MADV_GUARD_INSTALL,
+    MADV_GUARD_INSTALL,
+    MADV_GUARD_REMOVE,
+    MADV_GUARD_REMOVE,
     MADV_DONTNEED,
     MADV_DONTNEED,
     MADV_DONTNEED,
@@ -314,6 +322,7 @@ impl Generator {
         match advice {
             MADV_FREE if self.recipe.has_pressure => MADV_DONTNEED,
             MADV_REMOVE if !self.recipe.has_holes => MADV_DONTNEED,
+            MADV_GUARD_INSTALL | MADV_GUARD_REMOVE if !self.recipe.has_guards => MADV_DONTNEED,
             // What is stored behind the end of a file would be lost.
             MADV_PAGEOUT if self.recipe.ends == Ends::Anywhere => MADV_COLD,
             _ => advice,
@@ -382,10 +391,10 @@ mod tests {
     fn every_kind_of_call_is_made_and_none_does_harm() {
         let mut kinds = [0; Call::KINDS.len()];
         for seed in 0..200 {
-            for op in sequence(
-                seed,
-                Recipe { has_pressure: seed % 2 == 0, has_heap: true, has_holes: true, ends: Ends::Anywhere },
-            ) {
+            let ends = Ends::Anywhere;
+            let recipe =
+                Recipe { has_pressure: seed % 2 == 0, has_heap: true, has_holes: true, has_guards: true, ends };
+            for op in sequence(seed, recipe) {
                 assert!(op.call.is_harmless(), "{}", op.call);
                 kinds[op.call.kind()] += 1;
             }

@@ -100,7 +100,10 @@ fn advise(pages: &mut BTreeMap<u64, Page>, range: Range<u64>, advice: u64, is_do
     match advice {
         MADV_NORMAL | MADV_SEQUENTIAL | MADV_RANDOM | MADV_WILLNEED | MADV_COLD => {}
         MADV_DONTDUMP | MADV_DODUMP | MADV_KEEPONFORK | MADV_DOFORK => {}
-        MADV_DONTNEED if is_done => pages.range_mut(range).for_each(|(_, page)| *page = Page::Untouched),
+        MADV_GUARD_REMOVE if is_done => {}
+        MADV_DONTNEED | MADV_GUARD_INSTALL if is_done => {
+            pages.range_mut(range).for_each(|(_, page)| *page = Page::Untouched);
+        }
         MADV_POPULATE_READ => pages.range_mut(range).for_each(|(_, page)| see(page)),
         MADV_POPULATE_WRITE if is_done => pages.range_mut(range).for_each(|(_, page)| *page = Page::Stored),
         // Given up, or not; or children do not get it as it is.

@@ -93,7 +93,8 @@ mod tests {
 
     #[test]
     fn what_is_not_needed_goes() {
-        let recipe = Recipe { has_pressure: true, has_heap: true, has_holes: true, ends: Ends::Anywhere };
+        let ends = Ends::Anywhere;
+        let recipe = Recipe { has_pressure: true, has_heap: true, has_holes: true, has_guards: true, ends };
         let found = (0..100).map(|seed| sequence(seed, recipe)).find(|ops| stores_after_fork(ops));
         let ops = shrink(&found.expect("one of them does"), stores_after_fork);
         assert_eq!(ops.len(), 2);
@@ -103,10 +104,10 @@ mod tests {
 
     #[test]
     fn calls_become_plainer_and_that_ends() {
+        let ends = Ends::Anywhere;
+        let recipe = Recipe { has_pressure: false, has_heap: true, has_holes: true, has_guards: true, ends };
         for seed in 0..50 {
-            for op in
-                sequence(seed, Recipe { has_pressure: false, has_heap: true, has_holes: true, ends: Ends::Anywhere })
-            {
+            for op in sequence(seed, recipe) {
                 let plainest = shrink(&[op], |_| true);
                 assert!(simpler(plainest[0]).is_empty(), "{plainest:?}");
             }

@@ -55,6 +55,10 @@ advices! {
     MADV_POPULATE_READ = 22 => PopulateRead;
     /// Fault all of it in for stores.
     MADV_POPULATE_WRITE = 23 => PopulateWrite;
+    /// Every access faults, as if nothing was mapped.
+    MADV_GUARD_INSTALL = 102 => GuardInstall;
+    /// Takes [`MADV_GUARD_INSTALL`] back.
+    MADV_GUARD_REMOVE = 103 => GuardRemove;
 }
 
 /// Takes advice about a range, as `madvise` does: what is mapped takes it whatever holes are between, and what lies before
@@ -64,11 +68,11 @@ advices! {
 ///
 /// # Errors
 /// In this order: `EINVAL` for an unknown advice, an address that is not aligned, or a range that wraps around; nothing
-/// for a length of 0; `EINVAL` for a mapping which the advice does not fit; `EAGAIN` if memory is short; `ENOMEM` for a
-/// hole, at the end. `MADV_REMOVE`: `EINVAL` for private anonymous memory, `EACCES` for a private mapping or one that must
+/// for a length of 0; `EINVAL` for a mapping which the advice does not fit; `EAGAIN` if memory is short, but `ENOMEM` for
+/// guards; `ENOMEM` for a hole, at the end. `MADV_REMOVE`: `EINVAL` for private anonymous memory, `EACCES` for a private mapping or one that must
 /// not be stored to, `EOPNOTSUPP` if the file can have no holes, `EIO`. Populating: `ENOMEM` for a hole, or if memory is
-/// short, `EINVAL` for a mapping without the right, `EFAULT` for a page that cannot be read or lies beyond the end of its
-/// file, whichever comes first.
+/// short, `EINVAL` for a mapping without the right, `EFAULT` for a guard, and for a page that cannot be read or lies beyond
+/// the end of its file, whichever comes first.
 pub fn madvise<M: Machine>(space: &Space<'_, M>, address: u64, length: u64, number: u64) -> Result<(), Errno> {
     // The argument is an int.
     let advice = advice(number as u32 as u64).ok_or(Errno::EINVAL)?;
@@ -89,6 +93,7 @@ pub fn madvise<M: Machine>(space: &Space<'_, M>, address: u64, length: u64, numb
         Advice::PopulateRead => populate(space, address, within - address, Access::Read)?,
         Advice::PopulateWrite => populate(space, address, within - address, Access::Write)?,
         Advice::Remove => remove(space, address, within - address)?,
+        Advice::GuardInstall | Advice::GuardRemove => space.advise_partly(address, within - address, advice)?,
         _ => space.advise_partly(address, within - address, advice).map_err(|error| match error {
             // ENOMEM says that there is a hole.
             Error::OutOfMemory => Errno::EAGAIN,

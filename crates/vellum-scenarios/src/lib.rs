@@ -107,6 +107,7 @@ scenarios! {
         exclusive_entry_of_moving_page,
         copy_not_found_by_migration,
         fault_after_dontneed,
+        fault_after_guard,
     }
     /// Slots, areas and the swap cache.
     swap {
@@ -189,6 +190,9 @@ scenarios! {
     fault {
         reads_freed_table,
         installs_after_munmap,
+        installs_in_guard,
+        file_page_in_guard,
+        swapped_page_in_guard,
         table_made_twice,
         table_made_of_old_mapping,
         sequence_unchanged_by_fold,

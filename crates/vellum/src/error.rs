@@ -56,6 +56,11 @@ pub enum Error {
         /// First address concerned.
         address: u64,
     },
+    /// A guard lies where pages are to be faulted in.
+    Guarded {
+        /// The address.
+        address: u64,
+    },
     /// Two arguments contradict each other, or one is not a known value.
     Invalid {
         /// What is wrong.
@@ -85,6 +90,7 @@ impl Error {
             Error::TooLow { .. } => 1,
             Error::Exists { .. } => 17,
             Error::AccessDenied { .. } => 13,
+            Error::Guarded { .. } => 14,
             Error::Io { .. } => 5,
         }
     }
@@ -105,6 +111,7 @@ impl fmt::Display for Error {
             Error::Limit { length } => write!(f, "the space may not map {length:#x} bytes more"),
             Error::OutOfMemory => f.write_str("out of physical memory"),
             Error::AccessDenied { address } => write!(f, "the object does not allow that access at {address:#x}"),
+            Error::Guarded { address } => write!(f, "a guard lies at {address:#x}"),
             Error::Invalid { what } => write!(f, "invalid: {what}"),
             Error::Unsupported { what } => write!(f, "not supported yet: {what}"),
             Error::Io { index } => write!(f, "I/O error at page {index} of the file"),

@@ -22,6 +22,7 @@ struct Document {
     pages_to_swap: u64,
     pages_from_swap: u64,
     has_heap: bool,
+    has_guards: bool,
     calls: BTreeMap<&'static str, Calls>,
     /// Sequences that ended at each difference that is meant.
     meant: BTreeMap<&'static str, u64>,
@@ -68,7 +69,7 @@ struct Row {
 
 /// The report, with a line end.
 pub fn report(report: &Report) -> String {
-    let Report { stats, stop, seed, has_heap, time } = report;
+    let Report { stats, stop, seed, has_heap, has_guards, time } = report;
     let calls = (0..Call::KINDS.len())
         .map(|kind| (Call::KINDS[kind], Calls { succeeded: stats.succeeded[kind], failed: stats.failed[kind] }));
     document(&Document {
@@ -84,6 +85,7 @@ pub fn report(report: &Report) -> String {
         pages_to_swap: stats.swapped.0,
         pages_from_swap: stats.swapped.1,
         has_heap: *has_heap,
+        has_guards: *has_guards,
         calls: calls.collect(),
         meant: DIFFERENCES.iter().zip(stats.meant).map(|(difference, count)| (difference.id, count)).collect(),
         found: match stop {

@@ -27,6 +27,7 @@ struct Report {
     stop: Option<Stop>,
     seed: u64,
     has_heap: bool,
+    has_guards: bool,
     time: Duration,
 }
 
@@ -60,10 +61,10 @@ fn compare(args: &ConformArgs, linux: &mut Linux) -> Report {
         has_pressure: args.pressure == Pressure::On,
         settings: Settings::default(),
     };
-    let (begun, has_heap) = (Instant::now(), linux.has_heap());
+    let (begun, has_heap, has_guards) = (Instant::now(), linux.has_heap(), linux.has_guards());
     let progress = Progress::of_operations(args.operations);
     let mut stats = Stats::default();
     let stop = campaign.run(linux, &mut stats, &mut |stats| progress.at(stats.operations())).err();
     drop(progress);
-    Report { stats, stop, seed: args.seed, has_heap, time: begun.elapsed() }
+    Report { stats, stop, seed: args.seed, has_heap, has_guards, time: begun.elapsed() }
 }

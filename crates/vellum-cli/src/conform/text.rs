@@ -29,6 +29,9 @@ pub fn report(report: &Report) -> String {
     if !report.has_heap {
         text += "note: this Linux does not let a process place its heap, so brk was left out\n";
     }
+    if !report.has_guards {
+        text += "note: this Linux does not have guards in all mappings, so MADV_GUARD_INSTALL was left out\n";
+    }
     if let Some(Stop::Found(found)) = &report.stop {
         _ = writeln!(text, "\n{found}");
     }

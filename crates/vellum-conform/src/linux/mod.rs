@@ -8,6 +8,7 @@ mod raw;
 mod shared;
 mod worker;
 
+use crate::abi::MADV_GUARD_INSTALL;
 use crate::arena::PAGE;
 use crate::differences::Version;
 use crate::files::{self, Ends, FILES, LENGTH_MAX};
@@ -36,6 +37,7 @@ pub struct Linux {
     /// A file of one word.
     word: File,
     version: Version,
+    has_guards: bool,
     sequences: u32,
     is_running: bool,
 }
@@ -65,7 +67,8 @@ impl Linux {
             error @ ..0 => return Err(say(io::Error::from_raw_os_error(-error as i32))),
             pid => pid as libc::pid_t,
         };
-        let linux = Linux { shared, ancestor, files, word, version: version(), sequences: 0, is_running: false };
+        let (version, has_guards) = (version(), files.iter().all(|file| takes_guard(&file.whole)));
+        let linux = Linux { shared, ancestor, files, word, version, has_guards, sequences: 0, is_running: false };
         if !shared.wait(DRIVER, PATIENCE) {
             return Err("this Linux cannot run sequences: a process that was forked does not answer".into());
         }
@@ -88,6 +91,11 @@ impl Linux {
     /// Whether its files can have holes: not on every file system.
     pub fn makes_holes(&self) -> bool {
         self.files.iter().all(|file| makes_hole(&file.whole))
+    }
+
+    /// Whether all mappings can have guards: those of files since 6.15, private anonymous ones since 6.13.
+    pub fn has_guards(&self) -> bool {
+        self.has_guards
     }
 
     /// Which Linux it is.
@@ -318,6 +326,18 @@ fn makes_hole(file: &File) -> bool {
     let (offset, length) = (2 * LENGTH_MAX as libc::off_t, PAGE as libc::off_t);
     // SAFETY: nobody looks there.
     unsafe { libc::fallocate(file.as_raw_fd(), mode, offset, length) == 0 }
+}
+
+/// Whether a mapping of `file`, which has a page, can have a guard.
+fn takes_guard(file: &File) -> bool {
+    // SAFETY: a new mapping, which goes at once.
+    unsafe {
+        let (null, number) = (std::ptr::null_mut(), file.as_raw_fd());
+        let at = libc::mmap(null, PAGE as usize, libc::PROT_READ, libc::MAP_SHARED, number, 0);
+        let is_taken = at != libc::MAP_FAILED && libc::madvise(at, PAGE as usize, MADV_GUARD_INSTALL as i32) == 0;
+        libc::munmap(at, PAGE as usize);
+        is_taken
+    }
 }
 
 /// What `/proc/PID/maps` calls a file.

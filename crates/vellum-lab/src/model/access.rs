@@ -9,7 +9,7 @@ use vellum::ops::{Access, Sharing};
 /// Why an access must not happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// Nothing is mapped there, and no grows-down mapping may grow so far: SIGSEGV.
+    /// Nothing is mapped there, and no grows-down mapping may grow so far; or it is guarded: SIGSEGV.
     NotMapped {
         /// Where.
         address: u64,
@@ -79,9 +79,12 @@ impl Model {
     }
 
     /// What lies at `address`, whatever the rights, without touching it, up to the end of the page; `None` where
-    /// nothing is mapped or the object has no such page.
+    /// nothing is mapped, or it is guarded, or the object has no such page.
     pub fn peek(&mut self, space: SpaceId, address: u64, bytes: &mut [u8]) -> Option<()> {
         let attributes = self.space(space).areas.find(address)?.attributes;
+        if self.space(space).guards.hold(address) {
+            return None;
+        }
         if let Some(object) = attributes.object
             && self.limits.page(attributes.offset(address)) >= self.object_pages(object)
         {
@@ -122,6 +125,9 @@ impl Model {
         };
         if !self.limits.allows(area.attributes.prot, access) {
             return Err(Fault::Denied { address });
+        }
+        if self.space(space).guards.hold(address) {
+            return Err(Fault::NotMapped { address });
         }
         if let Some(object) = area.attributes.object {
             let index = self.limits.page(area.attributes.offset(address));

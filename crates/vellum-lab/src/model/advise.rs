@@ -41,6 +41,13 @@ impl Model {
             Advice::DontNeed => self.drop_contents(space, start, end),
             Advice::Free => self.give_up(space, start, end),
             Advice::Remove => self.remove(space, start, end),
+            Advice::GuardInstall => {
+                if self.quirk != Some(Quirk::KeepUnderGuard) {
+                    self.drop_contents(space, start, end);
+                }
+                self.space_mut(space).guards.add(start, end);
+            }
+            Advice::GuardRemove => self.space_mut(space).guards.remove(start, end),
             Advice::PopulateRead => return self.populate(space, start, length, Access::Read),
             Advice::PopulateWrite => return self.populate(space, start, length, Access::Write),
             _ => self.space_mut(space).areas.update(start, end, |attributes| match advice {
@@ -130,7 +137,7 @@ impl Model {
     /// Faults every page of a range in. A hole is noticed first; pages before one that fails stay populated.
     ///
     /// # Errors
-    /// For a hole, or a mapping whose rights do not name the access, or a page beyond the end of its object.
+    /// For a hole, or a mapping whose rights do not name the access, or a guard, or a page beyond the end of its object.
     pub fn populate(&mut self, space: SpaceId, start: u64, length: u64, access: Access) -> Result<(), Error> {
         if !self.limits.is_aligned(start) {
             return Err(Error::Unaligned { what: "address", value: start });
@@ -171,10 +178,15 @@ impl Model {
             let offset = area.attributes.offset(area.start);
             end = end.min(area.start + length.saturating_sub(offset));
         }
+        let guard = self.space(space).guards.first_within(area.start, area.end).filter(|&guard| guard <= end);
+        end = guard.unwrap_or(end);
         if access == Access::Write && area.attributes.sharing == Sharing::Private {
             for address in (area.start..end).step_by(size as usize) {
                 self.own_page(space, address, &area.attributes);
             }
+        }
+        if let Some(address) = guard {
+            return Err(Error::Guarded { address });
         }
         if end < area.end {
             return Err(Error::Io { index: self.limits.page(area.attributes.offset(end)) });
@@ -203,5 +215,7 @@ fn is_supported(advice: Advice) -> bool {
             | Advice::KeepOnFork
             | Advice::DontDump
             | Advice::DoDump
+            | Advice::GuardInstall
+            | Advice::GuardRemove
     )
 }

@@ -4,7 +4,8 @@ use super::space::SpaceState;
 use super::{Model, Quirk, SpaceId};
 
 impl Model {
-    /// A child of `parent`: it gets every area but those advised otherwise, and sees private pages as they are now.
+    /// A child of `parent`: it gets every area but those advised otherwise, with its guards, and sees private pages as
+    /// they are now.
     pub fn fork(&mut self, parent: SpaceId) -> SpaceId {
         let quirk = self.quirk;
         let shift = self.limits.page_shift;
@@ -13,6 +14,10 @@ impl Model {
         child.brk = parent.brk;
         for area in parent.areas.iter().filter(|area| !area.attributes.dont_fork) {
             child.areas.insert(area.start, area.end, area.attributes);
+            if !area.attributes.wipe_on_fork && quirk != Some(Quirk::LoseGuardsAtFork) {
+                let guards = parent.guards.within(area.start, area.end);
+                guards.into_iter().for_each(|(start, end)| child.guards.add(start, end));
+            }
         }
         for (&page, contents) in &parent.pages {
             let area = child.areas.find(page << shift);

@@ -310,11 +310,12 @@ impl Model {
         if self.limits.fits(start, length) { Ok(start + length) } else { Err(out_of_range) }
     }
 
-    /// Removes areas and private pages of a range.
+    /// Removes areas, guards and private pages of a range.
     pub(super) fn discard(&mut self, space: SpaceId, start: u64, end: u64) {
         let (first, last) = (self.limits.page(start), self.limits.page(end));
         let space = self.space_mut(space);
         space.areas.remove(start, end);
+        space.guards.remove(start, end);
         space.drop_pages(first, last);
     }
 }

@@ -78,6 +78,16 @@ impl Model {
         MapLine::coalesce(lines.map(|area| MapLine::new(area.start, area.end, &area.attributes)))
     }
 
+    /// What is guarded of a space, in ascending order.
+    pub fn guards(&self, space: SpaceId) -> Vec<(u64, u64)> {
+        self.space(space).guards.iter().collect()
+    }
+
+    /// Guarded bytes of a range.
+    pub fn guarded_within(&self, space: SpaceId, start: u64, end: u64) -> u64 {
+        self.space(space).guards.within(start, end).iter().map(|(start, end)| end - start).sum()
+    }
+
     /// Private pages of a range.
     pub fn private_pages_within(&self, space: SpaceId, start: u64, end: u64) -> u64 {
         let pages = self.limits.page(start)..self.limits.page(end);

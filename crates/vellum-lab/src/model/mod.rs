@@ -15,6 +15,7 @@ mod advise;
 mod area;
 mod brk;
 mod fork;
+mod guards;
 mod limits;
 mod map;
 mod maps;
@@ -70,6 +71,12 @@ pub enum Quirk {
     KeepOnTruncate,
     /// A child gets the private pages without their tags.
     LoseTagsAtFork,
+    /// A child gets the mappings without their guards.
+    LoseGuardsAtFork,
+    /// Remapping drops the guards of what moves.
+    LoseGuardsAtRemap,
+    /// What is guarded keeps its private pages.
+    KeepUnderGuard,
 }
 
 /// A set of address spaces and memory objects.

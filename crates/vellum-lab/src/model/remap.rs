@@ -171,17 +171,19 @@ impl Model {
         }
     }
 
-    /// Moves the pages of an old range, beginning at `area.start`, to a new one and maps that like the old.
+    /// Moves the pages and guards of an old range, beginning at `area.start`, to a new one and maps that like the old.
     fn move_mapping(&mut self, space: SpaceId, area: Area, old_length: u64, new: u64, new_length: u64, keep_old: bool) {
         let old = area.start;
         self.discard(space, new, new + new_length);
         let (from, to) = (self.limits.page(old), self.limits.page(new));
         let moved = old_length.min(new_length);
         let loses = self.quirk == Some(Quirk::LoseAtRemap);
+        let loses_guards = self.quirk == Some(Quirk::LoseGuardsAtRemap);
         let old_end = self.limits.page(old + moved);
         let mut attributes = area.attributes;
         let state = self.space_mut(space);
         let pages = state.take_pages(from, old_end);
+        let guards = state.guards.take(old, old + moved);
         attributes.difference = match attributes.object.is_none() && pages.is_empty() {
             // Nothing has a name yet.
             true => 0,
@@ -195,6 +197,10 @@ impl Model {
         if !keep_old {
             self.discard(space, old, old + old_length);
         }
-        self.space_mut(space).areas.insert(new, new + new_length, attributes);
+        let state = self.space_mut(space);
+        state.areas.insert(new, new + new_length, attributes);
+        if !loses_guards {
+            guards.into_iter().for_each(|(start, end)| state.guards.add(start - old + new, end - old + new));
+        }
     }
 }

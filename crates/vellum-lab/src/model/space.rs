@@ -1,6 +1,7 @@
 //! One space's state.
 
 use super::area::Areas;
+use super::guards::Guards;
 use rustc_hash::FxHashMap;
 use std::ops::RangeInclusive;
 use std::rc::Rc;
@@ -8,6 +9,7 @@ use std::rc::Rc;
 /// The state of one space.
 pub(super) struct SpaceState {
     pub(super) areas: Areas,
+    pub(super) guards: Guards,
     /// Private pages that were written (or populated for writing), by page number.
     pub(super) pages: FxHashMap<u64, Page>,
     pub(super) brk: Option<Brk>,
@@ -123,7 +125,13 @@ impl Page {
 
 impl SpaceState {
     pub(super) fn new(stack_limit: u64) -> Self {
-        SpaceState { areas: Areas::default(), pages: FxHashMap::default(), brk: None, stack_limit }
+        SpaceState {
+            areas: Areas::default(),
+            guards: Guards::default(),
+            pages: FxHashMap::default(),
+            brk: None,
+            stack_limit,
+        }
     }
 
     /// Forgets the private pages numbered `first..end`.

@@ -183,11 +183,11 @@ impl<'vm, A: Arch> Engine<'vm, A> {
             process.layout.grow_stack(page);
         }
         let area = process.layout.at(page).copied();
-        let is_free = area.is_none_or(|area| area.kind == Kind::Stack && !denied);
+        let is_free = area.is_none_or(|area| area.kind == Kind::Stack && !denied && !area.is_guarded);
         if is_free && self.make_implicit(process, page, page + 1)? {
             return Ok(true);
         }
-        let allowed = area.filter(|area| !is_free && area.is_mapped() && allows(area.prot, access));
+        let allowed = area.filter(|area| !is_free && area.is_mapped() && allows(area.rights(), access));
         if let Some(area) = allowed {
             self.outcome.oracle.report(format_args!(
                 "I-LOST: access {}: {access:?} at {address:#x} is refused, and the mapping there allows it: {area:?}",

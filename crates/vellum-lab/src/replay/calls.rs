@@ -74,6 +74,7 @@ impl<'vm, A: Arch> Engine<'vm, A> {
             Error::Exists { .. } => "something is mapped there",
             Error::TooLow { .. } => "EPERM",
             Error::AccessDenied { .. } => "EACCES",
+            Error::Guarded { .. } => "EFAULT",
             _ => "failed",
         };
         self.outcome.refused_calls.add(&format!("{call}: {reason}"));
@@ -103,7 +104,10 @@ impl<'vm, A: Arch> Engine<'vm, A> {
         match self.over_holes(process, end, |process| process.space.protect(address, length, prot))? {
             Ok(()) => {
                 process.layout.change(start, end, |area| area.prot = prot);
-                process.slots.each(start, end, |_, slot| slot.set_rights(prot));
+                let layout = &process.layout;
+                process.slots.each(start, end, |page, slot| {
+                    slot.set_rights(layout.at(page).map_or(prot, Area::rights));
+                });
                 Ok(())
             }
             Err(error) => self.refused("mprotect", error),
@@ -182,6 +186,18 @@ impl<'vm, A: Arch> Engine<'vm, A> {
         };
         match advice {
             Advice::DontNeed => process.forget(start, end, &mut self.shadow),
+            Advice::GuardInstall => {
+                process.forget(start, end, &mut self.shadow);
+                process.layout.change(start, end, |area| area.is_guarded = true);
+            }
+            Advice::GuardRemove => {
+                for part in process.layout.parts(start, end) {
+                    if part.area.is_some_and(|area| area.is_guarded) {
+                        process.forget(part.start, part.end, &mut self.shadow);
+                    }
+                }
+                process.layout.change(start, end, |area| area.is_guarded = false);
+            }
             Advice::DontFork => on_fork(process, &[OnFork::Copy, OnFork::Wipe], OnFork::Skip),
             Advice::DoFork => on_fork(process, &[OnFork::Skip], OnFork::Copy),
             Advice::WipeOnFork => on_fork(process, &[OnFork::Copy], OnFork::Wipe),
@@ -230,6 +246,8 @@ fn advice(number: u64) -> Result<Advice, String> {
         19 => Advice::KeepOnFork,
         22 => Advice::PopulateRead,
         23 => Advice::PopulateWrite,
+        102 => Advice::GuardInstall,
+        103 => Advice::GuardRemove,
         8 => return Err("madvise MADV_FREE".into()),
         9 => return Err("madvise MADV_REMOVE".into()),
         12 => return Err("madvise MADV_MERGEABLE".into()),

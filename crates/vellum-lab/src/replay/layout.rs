@@ -10,6 +10,8 @@ pub(super) struct Area {
     /// Access rights, as x86 gives them: any right includes that to read.
     pub(super) prot: Prot,
     pub(super) on_fork: OnFork,
+    /// Whether accesses fault all the same.
+    pub(super) is_guarded: bool,
 }
 
 /// What lies there.
@@ -39,7 +41,17 @@ pub(super) enum OnFork {
 
 impl Area {
     pub(super) fn new(kind: Kind, prot: Prot) -> Area {
-        Area { kind, prot, on_fork: OnFork::Copy }
+        Area { kind, prot, on_fork: OnFork::Copy, is_guarded: false }
+    }
+
+    /// The same without a guard.
+    pub(super) fn unguarded(self) -> Area {
+        Area { is_guarded: false, ..self }
+    }
+
+    /// What accesses may do.
+    pub(super) fn rights(&self) -> Prot {
+        if self.is_guarded { Prot::NONE } else { self.prot }
     }
 
     /// Whether a logged call mapped it.
@@ -111,7 +123,7 @@ impl Layout {
             && area.kind == Kind::GrowsDown
             && !self.at(page).is_some_and(Area::is_mapped)
         {
-            self.set(page, bottom, area);
+            self.set(page, bottom, area.unguarded());
         }
     }
 

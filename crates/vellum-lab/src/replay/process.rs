@@ -70,7 +70,12 @@ impl<'vm, A: Arch> Process<'vm, A> {
         for part in self.layout.iter() {
             let Some(area) = part.area else { continue };
             let skipped = Area::new(Kind::Unmapped, Prot::NONE);
-            child.layout.set(part.start, part.end, if area.on_fork == OnFork::Skip { skipped } else { area });
+            let inherited = match area.on_fork {
+                OnFork::Skip => skipped,
+                OnFork::Wipe => area.unguarded(),
+                OnFork::Copy => area,
+            };
+            child.layout.set(part.start, part.end, inherited);
             if area.on_fork != OnFork::Skip {
                 shadow.count_mapped(&area, part.end - part.start);
             }
@@ -116,7 +121,7 @@ impl<'vm, A: Arch> Process<'vm, A> {
         let slot = self.slots.get(page);
         if !slot.is_known() {
             self.layout.grow_stack(page);
-            slot.set_rights(self.layout.at(page).map_or(Prot::NONE, |area| area.prot));
+            slot.set_rights(self.layout.at(page).map_or(Prot::NONE, Area::rights));
         }
         slot
     }

@@ -46,23 +46,32 @@ impl<'vm, A: Arch> Engine<'vm, A> {
         let gone = Area::new(Kind::Unmapped, Prot::NONE);
         if stays {
             if target_end > end {
-                process.set_area(end, target_end, area, &mut self.shadow);
+                process.set_area(end, target_end, area.unguarded(), &mut self.shadow);
             } else {
                 process.set_area(target_end, end, gone, &mut self.shadow);
             }
             return Ok(());
         }
-        let whole = Part { start, end, area: Some(area) };
-        if old_length == 0 || end - start != target_end - target {
-            moved(process, &mut self.shadow, &whole, (target, target_end), (keep_old, old_length > 0));
+        if old_length == 0 {
+            let whole = Part { start, end, area: Some(area.unguarded()) };
+            moved(process, &mut self.shadow, &whole, (target, target_end), (keep_old, false));
             return Ok(());
         }
         // Several mappings move as they are, and what lies behind holes between them stays.
-        for part in process.layout.parts(start, end) {
+        let moved_end = start + (end - start).min(target_end - target);
+        for part in process.layout.parts(start, moved_end) {
             if part.area.is_some_and(|area| area.kind != Kind::Unmapped) {
                 let to = (target + (part.start - start), target + (part.end - start));
                 moved(process, &mut self.shadow, &part, to, (keep_old, true));
             }
+        }
+        let moved_to = target + (moved_end - start);
+        if moved_to < target_end {
+            let rest = Part { start: moved_end, end: moved_end, area: Some(area.unguarded()) };
+            moved(process, &mut self.shadow, &rest, (moved_to, target_end), (false, false));
+        }
+        if moved_end < end {
+            process.set_area(moved_end, end, gone, &mut self.shadow);
         }
         Ok(())
     }
@@ -102,7 +111,7 @@ fn moved<A: Arch>(
     process.set_area(target, target_end, Area { kind, ..area }, shadow);
     if has_old {
         process.move_slots(start, target, (end - start).min(target_end - target));
-        let left = if keep_old { area } else { Area::new(Kind::Unmapped, Prot::NONE) };
+        let left = if keep_old { area.unguarded() } else { Area::new(Kind::Unmapped, Prot::NONE) };
         process.set_area(start, end, left, shadow);
     }
 }

@@ -6,6 +6,7 @@ use super::{At, world::Shared};
 use crate::explore::{access, sim, wait};
 use crate::lab::{Action, addresses};
 use vellum::Error;
+use vellum::ops::Advice;
 
 /// The CPU that an actor is: operations of the core on the process that the CPU runs, and user accesses of it.
 ///
@@ -78,6 +79,19 @@ impl Cpu<'_> {
     pub fn dont_need(&self, at: At, pages: u64) -> bool {
         let text = format!("madvise DONTNEED {}", self.range(at, pages));
         self.discarding(text, at, pages, || self.ops.dont_need(self.process(), at, pages))
+    }
+
+    /// Lets every access fault, and the pages go (`MADV_GUARD_INSTALL`).
+    pub fn install_guard(&self, at: At, pages: u64) -> bool {
+        let text = format!("madvise GUARD_INSTALL {}", self.range(at, pages));
+        let install = || self.ops.pressure().advise(self.process(), at, pages, Advice::GuardInstall);
+        self.discarding(text, at, pages, install)
+    }
+
+    /// Takes a guard away (`MADV_GUARD_REMOVE`).
+    pub fn remove_guard(&self, at: At, pages: u64) -> bool {
+        let text = format!("madvise GUARD_REMOVE {}", self.range(at, pages));
+        self.operation(text, || self.ops.pressure().advise(self.process(), at, pages, Advice::GuardRemove))
     }
 
     /// Changes rights.

@@ -474,7 +474,7 @@ impl<A: Arch> Ops for World<A> {
         // SAFETY: all actors have ended.
         if let Err(error) = unsafe { self.vm().audit() } {
             let invariant = match error {
-                AuditError::Rights { .. } => "I-VMA",
+                AuditError::Rights { .. } | AuditError::Guarded { .. } => "I-VMA",
                 AuditError::Swap(_) => "I-SLOT",
                 AuditError::Mappings { .. } | AuditError::References { .. } => "I-REF",
                 _ => "I-COUNT",

@@ -140,6 +140,22 @@ fn advice_is_taken_or_counted() {
     assert_eq!(outcome.ignored_calls.iter().collect::<Vec<_>>(), [("madvise MADV_FREE", 1)]);
 }
 
+/// A guard goes where its mapping goes, and leaves the rest of it alone.
+#[test]
+fn guards_are_replayed() {
+    let map = mmap(0x1000_0000, 0x4000, 3, PRIVATE, -1);
+    let advise = |address: u64, advice: u64| call(&format!("sys_madvise ( {address:#x}, 4096, {advice} )"), 0);
+    let (install, remove) = (advise(0x1000_1000, 102), advise(0x3000_1000, 103));
+    let protect = call("sys_mprotect ( 0x10000000, 16384, 3 )", 0);
+    let remap = call("sys_mremap ( 0x10000000, 16384, 20480, 0x1 )", 0x3000_0000);
+    let outcome = run(&format!(
+        "{map} S 10000000,8\n S 10001000,8\n{install}{protect} L 10001000,8\n L 10000000,8\n\
+         {remap} S 30001000,8\n L 30000000,8\n L 30004000,8\n{remove} L 30001000,8\n S 30001000,8\n L 30001000,8\n"
+    ));
+    assert_eq!((outcome.segv, outcome.implicit_pages, outcome.oracle.violations), (2, 0, 0));
+    assert_eq!((outcome.oracle.loads_checked, outcome.oracle.loads_after_store), (5, 3));
+}
+
 #[test]
 fn children_without_a_stream_are_forked_and_end() {
     let fork = call("sys_fork ( )", 9);

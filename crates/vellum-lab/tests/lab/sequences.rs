@@ -95,6 +95,9 @@ fn mistakes_are_noticed() {
     notices::<X86_64>(Quirk::KeepOnDontNeed);
     notices::<X86_64>(Quirk::KeepOnRemove);
     notices::<X86_64>(Quirk::LoseAtFork);
+    notices::<X86_64>(Quirk::LoseGuardsAtFork);
+    notices::<X86_64>(Quirk::KeepUnderGuard);
+    notices::<Tiny>(Quirk::LoseGuardsAtRemap);
     notices::<X86_64>(Quirk::ProtectOneLess);
     notices::<Tiny>(Quirk::LoseAtRemap);
     notices::<Tiny>(Quirk::WriteThroughPrivate);

@@ -1,4 +1,5 @@
 use crate::world::*;
+use vellum::ops::FaultError;
 use vellum_linux::mmap::*;
 use vellum_linux::*;
 
@@ -45,7 +46,7 @@ fn order_of_checks() {
         assert_eq!(madvise(space, B, 0u64.wrapping_sub(P), MADV_NORMAL), Err(Errno::EINVAL));
         assert_eq!(madvise(space, B + 2 * P, 0, MADV_NORMAL), Ok(()), "length 0 comes before the hole");
         assert_eq!(madvise(space, 1 << 63, P, MADV_DONTNEED), Err(Errno::ENOMEM));
-        for number in [5, 6, 7, 26, 27, 77] {
+        for number in [5, 6, 7, 26, 27, 77, 101, 104] {
             assert_eq!(madvise(space, B, 0, number), Err(Errno::EINVAL), "{number}");
         }
     });
@@ -74,6 +75,35 @@ fn populating() {
     });
 }
 
+/// What is mapped takes guards, around holes, whatever it is, and stays one mapping.
+#[test]
+fn guards() {
+    let absent = |page: u64| Err(FaultError::Segv { address: B + page * P, denied: false });
+    fn denied<T>(page: u64) -> Result<T, FaultError> {
+        Err(FaultError::Segv { address: B + page * P, denied: true })
+    }
+    with_space(|space| {
+        let file = numbers(space);
+        put(space, 0, 4, RW, ANON);
+        put_file(space, 6, 4, R, MAP_SHARED, opened(&file, true));
+        (0..4).for_each(|page| store(space, page, 7).expect("memory"));
+        assert_eq!(load(space, 8), load(space, 8));
+        assert_eq!(madvise(space, B + P, 8 * P, MADV_GUARD_INSTALL), Err(Errno::ENOMEM));
+        assert_eq!(layout(space), "0-4 rw-p, 6-10 r--s");
+        assert_eq!((load(space, 0), load(space, 1), store(space, 8, 1)), (Ok(7), absent(1), denied(8)));
+        assert_eq!((core(space, 0, 4).0, core(space, 8, 1).0), ("1000".into(), "1".into()));
+        assert_eq!(mprotect(space, B, 4 * P, 0), Ok(()));
+        assert_eq!(load(space, 1), denied(1));
+        assert_eq!(mprotect(space, B, 4 * P, RW), Ok(()));
+        assert_eq!(madvise(space, B, 4 * P, MADV_POPULATE_WRITE), Err(Errno::EFAULT));
+        assert_eq!(mremap(space, B, 4 * P, 5 * P, 0, 0), Ok(B), "it is one mapping");
+        assert_eq!((load(space, 1), load(space, 4)), (absent(1), Ok(0)));
+        assert_eq!(madvise(space, B, 10 * P, MADV_GUARD_REMOVE), Err(Errno::ENOMEM));
+        assert_eq!((load(space, 0), load(space, 1)), (Ok(7), Ok(0)));
+        assert!(load(space, 8).is_ok());
+    });
+}
+
 /// `EAGAIN`, as `ENOMEM` says that there is a hole; but where pages are asked for it says both.
 #[test]
 fn short_memory() {
@@ -86,6 +116,7 @@ fn short_memory() {
         for advice in [MADV_DONTFORK, MADV_SEQUENTIAL, MADV_WIPEONFORK] {
             assert_eq!(madvise(space, untouched + P, P, advice), Err(Errno::EAGAIN), "{advice}");
         }
+        assert_eq!(madvise(space, untouched + P, P, MADV_GUARD_INSTALL), Err(Errno::ENOMEM));
         assert_eq!(layout(space), format!("0-8192 rw-p, {}-{} rw-p", 2 << 18, 3 << 18));
     });
 }

@@ -159,6 +159,10 @@ fn advising(all: &mut Provocations) {
         "to populate, without the right" => |space| advise(space, 2, MADV_POPULATE_WRITE);
         "to populate, beyond the end of the file" => |space| populate(space, false, 4);
         "to populate, and the file cannot be read" => |space| populate(space, true, 3);
+        "to populate a guard" => |space| {
+            advise(space, 0, MADV_GUARD_INSTALL)?;
+            advise(space, 0, MADV_POPULATE_READ)
+        };
     }
 }
 

@@ -52,6 +52,12 @@ pub enum Advice {
     /// What it shows is not needed any more: the objects get holes there, see [`Object::punch`]; shared mappings only that
     /// may be stored to.
     Remove,
+    /// Every access faults from now on, as if nothing was mapped, and its pages go; private ones are lost. It stays a part of
+    /// its mapping, and what is done to that leaves the guard alone, but for [`Space::unmap`] and a new mapping in its
+    /// place. Children of fork have it too, unless the mapping is wiped. [`Space::guards`] tells where guards are.
+    GuardInstall,
+    /// Takes [`Advice::GuardInstall`] back: it reads as memory that nobody has accessed. Other pages stay as they are.
+    GuardRemove,
     /// Not supported yet: use huge pages.
     HugePage,
     /// Not supported yet: do not use huge pages.
@@ -122,6 +128,8 @@ impl<M: Machine> Space<'_, M> {
             Advice::KeepOnFork => flags(none, ClassFlags::WIPE_ON_FORK),
             Advice::DontDump => flags(ClassFlags::DONT_DUMP, none),
             Advice::DoDump => flags(none, ClassFlags::DONT_DUMP),
+            Advice::GuardInstall => flags(ClassFlags::GUARD, none),
+            Advice::GuardRemove => flags(none, ClassFlags::GUARD),
             Advice::DontNeed => self.change_pages(start, length, reach, PageChange::Zap, |_| Ok(())),
             Advice::Free => self.give_up(start, length, reach),
             Advice::Cold => self.look_over(start, length, reach, |start, end| self.make_cold(start, end)),
@@ -151,7 +159,11 @@ impl<M: Machine> Space<'_, M> {
             Ok(())
         };
         let change = |attributes: Attributes<M>| attributes.with_flags(set, clear);
-        self.vm().with_room(|| self.change(start, length, reach, may, change, PageChange::Keep))
+        // A leaf's pages go and its classes change under one hold of its lock. A fault that has planned before that finds
+        // other classes when it commits, as beside `protect`; one that plans later finds the guard. So when this returns no
+        // page is there, and none comes.
+        let pages = if advice == Advice::GuardInstall { PageChange::Zap } else { PageChange::Keep };
+        self.vm().with_room(|| self.change(start, length, reach, may, change, pages))
     }
 
     /// Gives the pages of a range up until they are stored to again.

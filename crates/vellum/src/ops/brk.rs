@@ -5,9 +5,7 @@ use crate::arch::{Arch, Prot};
 use crate::cpu::Cx;
 use crate::error::Error;
 use crate::machine::Machine;
-use crate::space::apply::{ClassChange, Fold, PageChange};
 use crate::space::claim::Claim;
-use crate::space::split::Holes;
 use crate::space::{ClassId, Space};
 use core::sync::atomic::Ordering::{Relaxed, SeqCst};
 
@@ -68,23 +66,12 @@ impl<M: Machine> Space<'_, M> {
         let mut claim = Claim::acquire(self.vm(), self.inner(), old_top, behind);
         let free = self.inner().gap(&Cx::enter(self.vm()), behind - old_top, old_top, behind);
         let result = match free == Some(old_top) {
-            true => self.map_heap(&claim, old_top, new_top),
+            true => self.map_part(&claim, old_top, new_top, ClassId::plain(Prot::READ_WRITE)),
             false => Err(Error::Exists { address: old_top }),
         };
         claim.fold_now(&Cx::enter(self.vm()));
         claim.release();
         result
-    }
-
-    /// Maps `start..end`, a free part of what is claimed.
-    fn map_heap(&self, claim: &Claim<'_, M>, start: u64, end: u64) -> Result<(), Error> {
-        let mut part = claim.part(start, end);
-        let spares = part.split(self.vm(), Holes::Cut);
-        let spares = spares.inspect_err(|_| part.tidy_part(&Cx::enter(self.vm())))?;
-        let class = ClassChange::Set(ClassId::plain(Prot::READ_WRITE));
-        part.apply(self.vm(), class, PageChange::Keep, spares, Fold::Below);
-        claim.join(part);
-        Ok(())
     }
 
     /// Unmaps the end of the heap, unless all of it has been unmapped already.

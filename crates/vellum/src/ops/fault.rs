@@ -77,7 +77,8 @@ pub enum FaultError {
     Segv {
         /// The address accessed.
         address: u64,
-        /// Something is mapped there (`SEGV_ACCERR`), else not (`SEGV_MAPERR`).
+        /// Something is mapped there and does not allow the access (`SEGV_ACCERR`); else nothing is, or a guard
+        /// (`SEGV_MAPERR`).
         denied: bool,
     },
     /// A bus error: the object has no such page, or it cannot be read.
@@ -381,9 +382,11 @@ fn try_fault<M: Machine>(
     }
     let attributes = cx.attributes(class);
     let page = address >> M::Arch::PAGE_SHIFT << M::Arch::PAGE_SHIFT;
-    if !readable::<M::Arch>(attributes.prot).has(access.right()) {
-        let denied = Err(FaultError::Segv { address, denied: true });
-        return if still_so() { denied } else { Ok(Step::Retry) };
+    let is_denied = !readable::<M::Arch>(attributes.prot).has(access.right());
+    if is_denied || attributes.is_guarded() {
+        // Rights are asked first: what may not be accessed at all is denied, guard or not.
+        let fault = Err(FaultError::Segv { address, denied: is_denied });
+        return if still_so() { fault } else { Ok(Step::Retry) };
     }
     if table.level > 0 {
         return add_table(cx, space, table, address, class);

@@ -209,7 +209,11 @@ impl<M: Machine> Fork<'_, M> {
         if Runs::needs_spare(cx, table.frame, table.len(), low, high) {
             spares.add(Runs::allocate_spare(cx, table.len())?);
         }
-        let held = match cx.intern(&cx.attributes(class).within(self.child)) {
+        let attributes = cx.attributes(class);
+        // What is wiped comes as if it was new.
+        let is_wiped = attributes.flags.has(ClassFlags::WIPE_ON_FORK);
+        let inherited = if is_wiped { attributes.unguarded() } else { attributes };
+        let held = match cx.intern(&inherited.within(self.child)) {
             Ok(held) => held,
             Err(error) => {
                 spares.free(cx);

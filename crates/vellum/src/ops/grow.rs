@@ -68,7 +68,7 @@ impl<M: Machine> Space<'_, M> {
         let mut end = bottom;
         while end < M::Arch::USER_END && end - page <= limit {
             let span = self.inner().span_at(cx, end, high.saturating_add(1));
-            if span.class != class {
+            if !cx.is_one_mapping(span.class, class) {
                 break;
             }
             end = span.end;
@@ -94,10 +94,12 @@ impl<M: Machine> Space<'_, M> {
             if bottom > last {
                 return Ok(None);
             }
-            if !cx.attributes(class).flags.has(ClassFlags::GROWS_DOWN) || !self.has_gap(&cx, page) {
+            let attributes = cx.attributes(class);
+            if !attributes.flags.has(ClassFlags::GROWS_DOWN) || !self.has_gap(&cx, page) {
                 return Ok(Some(false));
             }
-            (bottom, class)
+            // A guard at the bottom does not grow.
+            (bottom, cx.intern(&attributes.unguarded())?)
         };
         let mut new = claim.part(page, bottom);
         let result = match new.split(self.vm(), Holes::Cut) {
@@ -113,6 +115,7 @@ impl<M: Machine> Space<'_, M> {
             }
         };
         claim.join(new);
+        Cx::enter(self.vm()).release_class(class, 1);
         result
     }
 

@@ -6,7 +6,7 @@ use crate::arch::Prot;
 use crate::cpu::Cx;
 use crate::error::Error;
 use crate::machine::Machine;
-use crate::space::{ClassId, Space};
+use crate::space::{Attributes, ClassId, Space};
 
 impl<M: Machine> Space<'_, M> {
     /// Faults every page of a range in, as if it were accessed (`MADV_POPULATE_READ` and `_WRITE`).
@@ -15,8 +15,9 @@ impl<M: Machine> Space<'_, M> {
     ///
     /// # Errors
     /// Those of the range as for [`Space::protect`]; [`Error::AccessDenied`] for the first mapping whose rights do not
-    /// name the access, even if the processor would let it pass; [`Error::Io`] and [`Error::OutOfMemory`] for the first
-    /// page that cannot be faulted in. A hole is noticed first; else pages before the one that failed stay.
+    /// name the access, even if the processor would let it pass; [`Error::Guarded`] for the first guard, and [`Error::Io`]
+    /// and [`Error::OutOfMemory`] for the first page that cannot be faulted in. A hole is noticed first; else pages before
+    /// the one that failed stay.
     pub fn populate(&self, start: u64, length: u64, access: Access) -> Result<(), Error> {
         self.populate_reaching(start, length, access, Reach::Whole)
     }
@@ -43,24 +44,30 @@ impl<M: Machine> Space<'_, M> {
         };
         let mut here = start;
         while here < end {
-            let (prot, next) = self.rights_at(here, end)?;
-            if !prot.has(wanted) {
+            let (attributes, next) = self.attributes_at(here, end)?;
+            if !attributes.prot.has(wanted) {
                 return Err(Error::AccessDenied { address: here });
             }
-            self.touch_pages(here, next, access)?;
-            here = next;
+            if attributes.is_guarded() {
+                return Err(Error::Guarded { address: here });
+            }
+            here = match self.touch_pages(here, next, access) {
+                // Unmapped or guarded meanwhile: which it is, another look says.
+                Err(Error::NotMapped { address }) => address,
+                result => result.map(|()| next)?,
+            };
         }
         Ok(())
     }
 
-    /// The rights of what is mapped at `address`, and up to where, at most `end`, they are known.
-    fn rights_at(&self, address: u64, end: u64) -> Result<(Prot, u64), Error> {
+    /// What is mapped at `address`, and up to where, at most `end`, it is known.
+    fn attributes_at(&self, address: u64, end: u64) -> Result<(Attributes<M>, u64), Error> {
         let cx = Cx::enter(self.vm());
         let span = self.inner().span_at(&cx, address, end);
         if span.class == ClassId::NONE {
             return Err(Error::NotMapped { address });
         }
-        Ok((cx.attributes(span.class).prot, span.end.min(end)))
+        Ok((cx.attributes(span.class), span.end.min(end)))
     }
 
     /// Faults the pages of a range in, by whatever rights let the access pass.

@@ -93,8 +93,10 @@ impl<M: Machine> Space<'_, M> {
         };
         let (mut here, mut bottom) = (self.inner().stacks().0.min(first), None);
         while here < first {
-            let span = self.inner().span_at(&Cx::enter(self.vm()), here, first);
-            bottom = bottom.filter(|_| span.class == class).or((span.class == class).then_some(here));
+            let cx = Cx::enter(self.vm());
+            let span = self.inner().span_at(&cx, here, first);
+            let is_stack = cx.is_one_mapping(span.class, class);
+            bottom = bottom.filter(|_| is_stack).or(is_stack.then_some(here));
             here = span.end;
         }
         Ok(bottom.unwrap_or(first))
@@ -207,19 +209,25 @@ impl<M: Machine> Space<'_, M> {
         change: &impl Fn(Attributes<M>) -> Attributes<M>,
         pages: PageChange,
     ) -> Result<bool, Error> {
-        let cx = Cx::enter(self.vm());
-        let mut held = ClassId::NONE;
-        let short = self.inner().change_in_leaf(&cx, start, end, |old| {
-            if old == ClassId::NONE {
-                return Err(Error::NotMapped { address: start });
+        let short = {
+            let cx = Cx::enter(self.vm());
+            let mut held = ClassId::NONE;
+            let short = self.inner().change_in_leaf(&cx, start, end, |old| {
+                if old == ClassId::NONE {
+                    return Err(Error::NotMapped { address: start });
+                }
+                let attributes = cx.attributes(old);
+                may(&attributes, start)?;
+                held = cx.intern(&change(attributes))?;
+                Ok(Some(Simple { class: held, pages }))
+            })?;
+            if short != Short::No {
+                cx.release_class(held, 1);
             }
-            let attributes = cx.attributes(old);
-            may(&attributes, start)?;
-            held = cx.intern(&change(attributes))?;
-            Ok(Some(Simple { class: held, pages }))
-        })?;
-        if short != Short::No {
-            cx.release_class(held, 1);
+            short
+        };
+        if short == Short::Emptied {
+            self.inner().leaf_emptied(self.vm(), start);
         }
         Ok(short != Short::No)
     }

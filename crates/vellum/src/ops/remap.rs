@@ -5,11 +5,11 @@
 //! reaches it at its old one (B7, B8). The pages keep their names; the class of the new range says how far it was
 //! moved.
 //!
-//! Several mappings move as that many pieces, each as it would alone. All that may fail is done for all of them before
-//! the first one moves.
+//! Several mappings move as that many pieces, each as it would alone; so do the parts of one mapping that have a guard and
+//! those that have none. All that may fail is done for all of them before the first one moves.
 
 use super::holds::Holds;
-use super::pieces::{Piece, Pieces};
+use super::pieces::{OneMapping, Piece, Pieces};
 use super::range::{aligned, checked, page, rounded, search_end, usable_hint};
 use crate::arch::Arch;
 use crate::cpu::Cx;
@@ -60,7 +60,8 @@ impl<'vm, M: Machine> Space<'vm, M> {
     /// * Without a change of length, what goes to a [`RemapPlace::Fixed`] may be several mappings with holes between, if it
     ///   begins with one: holes stay holes, and what is mapped where they come to lie is left alone.
     /// * What is made shorter and goes to a fixed place must be one mapping as far as it goes there. In all other cases the
-    ///   whole old range must be one: mapped throughout, with equal attributes.
+    ///   whole old range must be one: mapped throughout, with equal attributes; guards do not matter.
+    /// * Guards move too. None is in what comes behind the old length, is mapped a second time, or stays at the old place.
     ///
     /// May sleep while another operation works on a range between the old and the new place; allocates page tables.
     ///
@@ -189,22 +190,29 @@ impl<'vm, M: Machine> Space<'vm, M> {
         }
     }
 
-    /// The one class of the claimed range.
+    /// The class at the beginning of the claimed range, which is one mapping.
     fn class_of(&self, start: u64, end: u64) -> Result<ClassId, Error> {
         let (class, one_end) = self.one_mapping(start, end);
         if one_end < end { Err(Error::NotMapped { address: one_end.max(start) }) } else { Ok(class) }
     }
 
-    /// What is mapped at `start`, and up to where, at most `end`, with equal attributes; up to `start` if it is nothing.
+    /// What is mapped at `start`, and up to where, at most `end`, it is one mapping; up to `start` if it is nothing.
     fn one_mapping(&self, start: u64, end: u64) -> (ClassId, u64) {
+        self.run(start, end, |cx, one, next| cx.is_one_mapping(one, next))
+    }
+
+    /// What is mapped at `start`, and up to where, at most `end`, the classes go with that; up to `start` if it is nothing.
+    fn run(&self, start: u64, end: u64, go_on: impl Fn(&Cx<'_, M>, ClassId, ClassId) -> bool) -> (ClassId, u64) {
         let mut class = ClassId::NONE;
         let mut here = start;
         while here < end {
-            let span = self.inner().span_at(&Cx::enter(self.vm()), here, end);
-            if span.class == ClassId::NONE || (here > start && span.class != class) {
+            let cx = Cx::enter(self.vm());
+            let span = self.inner().span_at(&cx, here, end);
+            if span.class == ClassId::NONE || (here > start && !go_on(&cx, class, span.class)) {
                 break;
             }
-            (class, here) = (span.class, span.end);
+            class = if here == start { span.class } else { class };
+            here = span.end;
         }
         (class, here.min(end))
     }
@@ -216,41 +224,35 @@ impl<'vm, M: Machine> Space<'vm, M> {
         let mut claim = Claim::acquire(self.vm(), self.inner(), old, end);
         let result = self.class_of(old, old + probe).and_then(|class| {
             let cx = Cx::enter(self.vm());
-            check_copy(&cx.attributes(class), old_length)?;
-            self.check_offset(&cx, class, old, new_length)?;
+            let attributes = cx.attributes(class).unguarded();
+            check_copy(&attributes, old_length)?;
+            check_offset(&attributes, old, new_length)?;
             checked::<M::Arch>(old, new_length)?;
             if let Some(address) = self.inner().first_mapped(&cx, old + old_length, end) {
                 return Err(Error::Exists { address });
             }
-            if cx.attributes(class).flags.has(ClassFlags::GROWS_DOWN) {
+            if attributes.flags.has(ClassFlags::GROWS_DOWN) {
                 self.inner().note_stack(old, end);
             }
-            Ok(class)
+            cx.intern(&attributes)
         });
-        let result = result.and_then(|class| match claim.split(self.vm(), Holes::Cut) {
-            Ok(spares) => {
-                // The old part has this class already.
-                claim.apply(self.vm(), ClassChange::Set(class), PageChange::Keep, spares, Fold::Whole);
-                Ok(())
-            }
-            Err(error) => {
-                claim.tidy(&Cx::enter(self.vm()));
-                Err(error)
-            }
+        let result = result.and_then(|class| {
+            let grown = self.map_part(&claim, old + old_length, end, class);
+            Cx::enter(self.vm()).release_class(class, 1);
+            grown
         });
+        claim.fold_now(&Cx::enter(self.vm()));
         claim.release();
         result
     }
 
-    /// Whether offsets in the object stay representable when the mapping at `start` has `length` bytes.
-    fn check_offset(&self, cx: &Cx<'_, M>, class: ClassId, start: u64, length: u64) -> Result<(), Error> {
-        let attributes = cx.attributes(class);
-        let offset = (start >> M::Arch::PAGE_SHIFT).wrapping_sub(attributes.delta);
-        let pages = length >> M::Arch::PAGE_SHIFT;
-        let limit = (i64::MAX as u64) >> M::Arch::PAGE_SHIFT;
-        if attributes.object.is_some() && offset.checked_add(pages).is_none_or(|end| end > limit) {
-            return Err(Error::Invalid { what: "the mapping reaches beyond the largest offset" });
-        }
+    /// Maps `start..end`, a free part of what is claimed, as `class`, which the caller holds.
+    pub(super) fn map_part(&self, claim: &Claim<'_, M>, start: u64, end: u64, class: ClassId) -> Result<(), Error> {
+        let mut part = claim.part(start, end);
+        let spares = part.split(self.vm(), Holes::Cut);
+        let spares = spares.inspect_err(|_| part.tidy_part(&Cx::enter(self.vm())))?;
+        part.apply(self.vm(), ClassChange::Set(class), PageChange::Keep, spares, Fold::Below);
+        claim.join(part);
         Ok(())
     }
 
@@ -339,7 +341,7 @@ impl<'vm, M: Machine> Space<'vm, M> {
         let may_be_several = matches!(request.place, RemapPlace::Fixed(_)) && old_length == new_length;
         if !may_be_several {
             let class = self.class_of(old, old + old_length.min(new_length).max(page::<M::Arch>()))?;
-            self.add_piece(pieces, holds, request, class, (old, old_length), (new, new_length))?;
+            self.add_mapping(pieces, holds, request, class, (old, old_length), (new, new_length))?;
             return check_low::<M>(new);
         }
         let (mut here, end) = (old, old + old_length);
@@ -347,15 +349,55 @@ impl<'vm, M: Machine> Space<'vm, M> {
             if here == old && start > old {
                 break;
             }
-            let (class, piece_end) = self.one_mapping(start, end);
-            let length = piece_end - start;
-            self.add_piece(pieces, holds, request, class, (start, length), (new + (start - old), length))?;
-            here = piece_end;
+            let (class, mapping_end) = self.one_mapping(start, end);
+            let length = mapping_end - start;
+            self.add_mapping(pieces, holds, request, class, (start, length), (new + (start - old), length))?;
+            here = mapping_end;
         }
         if here == old { Err(Error::NotMapped { address: old }) } else { check_low::<M>(new) }
     }
 
-    /// Adds a piece of `class`, from one place and length to another, and holds the class that it will have.
+    /// Adds the pieces of a mapping of `class`, from one place and length to another.
+    fn add_mapping(
+        &self,
+        pieces: &mut Pieces<M>,
+        holds: &mut Holds<M>,
+        request: &RemapRequest,
+        class: ClassId,
+        (old, old_length): (u64, u64),
+        (new, new_length): (u64, u64),
+    ) -> Result<(), Error> {
+        {
+            let attributes = Cx::enter(self.vm()).attributes(class);
+            check_copy(&attributes, old_length)?;
+            check_offset(&attributes, old, new_length)?;
+            if attributes.flags.has(ClassFlags::GROWS_DOWN) {
+                self.inner().note_stack(new, new + new_length);
+            }
+        }
+        pieces.begin_mapping();
+        let (mut done, end) = (0, old_length.min(new_length));
+        while done < end {
+            let (class, run_end) = self.run(old + done, old + end, |_, class, next| class == next);
+            if class == ClassId::NONE {
+                return Err(Error::NotMapped { address: old + done });
+            }
+            let (run, is_last) = (run_end - (old + done), run_end == old + end);
+            let is_guarded = Cx::enter(self.vm()).attributes(class).is_guarded();
+            // The last one takes with it what is cut off, and what comes behind, unless that would be in a guard.
+            let goes = if is_last { old_length - done } else { run };
+            let comes = if is_last && !is_guarded { new_length - done } else { run };
+            self.add_piece(pieces, holds, request, class, (old + done, goes), (new + done, comes))?;
+            done += comes;
+        }
+        if done < new_length {
+            self.add_piece(pieces, holds, request, class, (old + done, 0), (new + done, new_length - done))?;
+        }
+        Ok(())
+    }
+
+    /// Adds a piece of `class`, from one place and length to another, and holds the classes that it will have. What has no
+    /// old place has no guard.
     fn add_piece(
         &self,
         pieces: &mut Pieces<M>,
@@ -367,20 +409,17 @@ impl<'vm, M: Machine> Space<'vm, M> {
     ) -> Result<(), Error> {
         let cx = Cx::enter(self.vm());
         let attributes = cx.attributes(class);
-        check_copy(&attributes, old_length)?;
-        self.check_offset(&cx, class, old, new_length)?;
-        if attributes.flags.has(ClassFlags::GROWS_DOWN) {
-            self.inner().note_stack(new, new + new_length);
-        }
+        let attributes = if old_length > 0 { attributes } else { attributes.unguarded() };
         let distance = (new >> M::Arch::PAGE_SHIFT).wrapping_sub(old >> M::Arch::PAGE_SHIFT);
-        let delta = attributes.delta.wrapping_add(distance);
-        let mut hold = |delta| {
-            let class = cx.intern(&Attributes { delta, ..attributes }.within(self.inner()))?;
+        let mut hold = |attributes: Attributes<M>| {
+            let class = cx.intern(&attributes.within(self.inner()))?;
             holds.add(&cx, class).map(|()| class)
         };
-        let new_class = hold(delta)?;
-        let fresh_class = if attributes.object.is_none() { hold(0)? } else { new_class };
-        let old_class = if request.keep_old { class } else { ClassId::NONE };
+        let delta = attributes.delta.wrapping_add(distance);
+        let new_class = hold(Attributes { delta, ..attributes })?;
+        let is_anonymous = attributes.object.is_none();
+        let fresh_class = if is_anonymous { hold(Attributes { delta: 0, ..attributes })? } else { new_class };
+        let old_class = if request.keep_old { hold(attributes.unguarded())? } else { ClassId::NONE };
         let shift = Shift { old, new, length: old_length.min(new_length), old_class, new_class };
         pieces.push(&cx, Piece { shift, fresh_class, old_length, new_length, spares: Default::default() })
     }
@@ -404,11 +443,9 @@ impl<'vm, M: Machine> Space<'vm, M> {
 
     /// Moves all pieces. Cannot fail.
     fn move_pieces(&self, hull: &Claim<'_, M>, pieces: &mut Pieces<M>) {
-        if !pieces.are_several() {
-            return pieces.each(|piece| self.move_piece(hull, piece, Fold::Below));
-        }
-        // A table that is empty yet may have been made for a piece that comes later.
-        pieces.each(|piece| self.move_piece(hull, piece, Fold::Nothing));
+        pieces.each_mapping(|mapping| self.move_mapping(hull, mapping));
+        // Not before all have moved: a table that is empty yet may have been made for a piece that comes later, or to divide
+        // a new place from an old one whose class is still the same.
         pieces.each(|piece| {
             let (target, source) = self.places(hull, piece);
             for mut place in [Some(target), source].into_iter().flatten() {
@@ -418,24 +455,36 @@ impl<'vm, M: Machine> Space<'vm, M> {
         });
     }
 
-    /// Clears the new place, moves, and removes what is left at the old one.
-    fn move_piece(&self, hull: &Claim<'_, M>, piece: &mut Piece, fold: Fold) {
+    /// Clears the new place of a mapping, and moves it. It stays one: none of its pieces says how far it was moved, or all
+    /// do.
+    fn move_mapping(&self, hull: &Claim<'_, M>, mapping: &mut OneMapping<'_>) {
+        let mut is_vacant = true;
+        mapping.each(|piece| {
+            let (mut target, _) = self.places(hull, piece);
+            let [coming, leaving] = &mut piece.spares;
+            target.apply_with(self.vm(), ClassChange::Set(ClassId::NONE), PageChange::Zap, coming, Fold::Nothing);
+            hull.join(target);
+            let shift = &piece.shift;
+            is_vacant &= piece.fresh_class != shift.new_class;
+            is_vacant = is_vacant && self.inner().vacate(self.vm(), shift, leaving);
+        });
+        mapping.each(|piece| self.move_piece(hull, piece, is_vacant));
+    }
+
+    /// Moves a piece, unless no page is there, to its place, which is clear; and removes what is left at the old one.
+    fn move_piece(&self, hull: &Claim<'_, M>, piece: &mut Piece, is_vacant: bool) {
         let (vm, mut shift) = (self.vm(), piece.shift);
         let (mut target, source) = self.places(hull, piece);
         let [coming, leaving] = &mut piece.spares;
-        target.apply_with(vm, ClassChange::Set(ClassId::NONE), PageChange::Zap, coming, Fold::Nothing);
-        if piece.fresh_class != shift.new_class && self.inner().vacate(vm, &shift, leaving) {
+        if is_vacant {
             shift.new_class = piece.fresh_class;
         } else if source.is_some() {
             self.inner().shift_pages(vm, &shift, leaving, coming);
         }
-        target.apply_with(vm, ClassChange::Set(shift.new_class), PageChange::Keep, coming, fold);
+        target.apply_with(vm, ClassChange::Set(shift.new_class), PageChange::Keep, coming, Fold::Nothing);
         if let Some(mut source) = source {
-            let (classes, pages) = match shift.old_class == ClassId::NONE {
-                true => (ClassChange::Set(ClassId::NONE), PageChange::Zap),
-                false => (ClassChange::Keep, PageChange::Keep),
-            };
-            source.apply_with(vm, classes, pages, leaving, fold);
+            let pages = if shift.old_class == ClassId::NONE { PageChange::Zap } else { PageChange::Keep };
+            source.apply_with(vm, ClassChange::Set(shift.old_class), pages, leaving, Fold::Nothing);
             hull.join(source);
         }
         hull.join(target);
@@ -462,6 +511,17 @@ impl<'vm, M: Machine> Space<'vm, M> {
 fn check_copy<M: Machine>(attributes: &Attributes<M>, old_length: u64) -> Result<(), Error> {
     if old_length == 0 && attributes.is_private() {
         return Err(Error::Invalid { what: "only a shared mapping can be mapped a second time" });
+    }
+    Ok(())
+}
+
+/// Whether offsets in the object stay representable when the mapping at `start` has `length` bytes.
+fn check_offset<M: Machine>(attributes: &Attributes<M>, start: u64, length: u64) -> Result<(), Error> {
+    let offset = (start >> M::Arch::PAGE_SHIFT).wrapping_sub(attributes.delta);
+    let pages = length >> M::Arch::PAGE_SHIFT;
+    let limit = (i64::MAX as u64) >> M::Arch::PAGE_SHIFT;
+    if attributes.object.is_some() && offset.checked_add(pages).is_none_or(|end| end > limit) {
+        return Err(Error::Invalid { what: "the mapping reaches beyond the largest offset" });
     }
     Ok(())
 }

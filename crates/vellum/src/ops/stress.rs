@@ -28,7 +28,7 @@ fn step<A: Arch>(space: &Space<'_, TestMachine<A>>, random: &mut Random, base: u
     let length = (1 + random.below(longest)).min(pages - start) * page;
     let at = base + start * page;
     let prot = [Prot::READ_WRITE, Prot::READ, Prot::NONE, Prot::READ_WRITE][random.below(4) as usize];
-    match random.below(16) {
+    match random.below(18) {
         0 | 1 => ignore(space.map(&MapRequest::anonymous(length, prot).at(Place::Fixed(at)))),
         2 => ignore(space.map(&MapRequest::shared(length, prot).at(Place::Fixed(at)))),
         3 | 4 => ignore(space.unmap(at, length)),
@@ -42,7 +42,9 @@ fn step<A: Arch>(space: &Space<'_, TestMachine<A>>, random: &mut Random, base: u
             let keep_old = random.below(4) == 0;
             ignore(space.remap(&RemapRequest { old: at, old_length: length, new_length: length, place, keep_old }));
         }
-        11 => {
+        11 => ignore(space.advise(at, length, Advice::GuardInstall)),
+        12 => ignore(space.advise(at, length, Advice::GuardRemove)),
+        13 => {
             if let Ok(found) = space.map(&MapRequest::anonymous(length, prot)) {
                 ignore(space.fault(found, Access::Write));
                 space.unmap(found, length).expect("what was just mapped can be unmapped");

@@ -1,6 +1,7 @@
 //! The operations on the test machine, one behaviour a test.
 
 mod edges;
+mod guards;
 mod parts;
 mod policy;
 mod reach;

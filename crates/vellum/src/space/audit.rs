@@ -37,6 +37,13 @@ pub enum AuditError {
         /// What the entry says.
         found: PageBits,
     },
+    /// There is an entry in a guard.
+    Guarded {
+        /// The space.
+        space: u64,
+        /// The address.
+        address: u64,
+    },
     /// A table's number of used slots is wrong.
     UsedSlots {
         /// The space.
@@ -316,6 +323,9 @@ impl<M: Machine> SpaceAudit<'_, '_, M> {
 
     fn page(&mut self, word: u64, class: ClassId, address: u64) -> Result<(), AuditError> {
         let space = self.space.id();
+        if class != ClassId::NONE && self.cx.attributes(class).is_guarded() {
+            return Err(AuditError::Guarded { space, address });
+        }
         let (pfn, bits) = match M::Arch::decode(word, 0) {
             Entry::Page(pfn, bits) => (pfn, bits),
             Entry::Absent(Absent::Swap { slot, .. }) => {

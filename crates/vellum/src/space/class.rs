@@ -57,20 +57,24 @@ flag_set! {
         SEQUENTIAL = 16;
         /// Expected to be read out of order.
         RANDOM = 32;
+        /// Every access faults, and nothing is shown. Of a slot, not of its mapping: neighbours that differ in nothing else are
+        /// one mapping.
+        GUARD = 64;
         /// Stores go to the object.
-        SHARED = 64;
+        SHARED = 128;
         /// Accesses are checked against memory tags.
-        TAGGED = 128;
+        TAGGED = 256;
         /// Not part of a core dump.
-        DONT_DUMP = 256;
+        DONT_DUMP = 512;
     }
 }
 
-const PLAIN_FLAGS: u16 = 0x3f;
+/// The flags that a class without a record may have: the lowest ones.
+const PLAIN_FLAGS: u16 = 0x7f;
 /// Where the policy's 24 bits begin in a record.
 const POLICY_SHIFT: u32 = 32;
-/// First identity with a record.
-const STORED: u32 = 1024;
+/// First identity with a record: those without are 0 and one more than each combination of rights and plain flags.
+const STORED: u32 = 2 + (7 | (PLAIN_FLAGS as u32) << 3);
 
 /// What a class says.
 pub(crate) struct Attributes<M: Machine> {
@@ -120,6 +124,18 @@ impl<M: Machine> Attributes<M> {
     #[inline(always)]
     pub(crate) fn is_private(&self) -> bool {
         !self.flags.has(ClassFlags::SHARED)
+    }
+
+    /// Whether accesses fault, whatever the rights.
+    #[inline(always)]
+    pub(crate) fn is_guarded(&self) -> bool {
+        self.flags.has(ClassFlags::GUARD)
+    }
+
+    /// What the mapping says, without the guards that lie in it.
+    pub(crate) fn unguarded(mut self) -> Self {
+        self.flags = self.flags.without(ClassFlags::GUARD);
+        self
     }
 
     /// The identity, if it needs no record.
@@ -273,6 +289,14 @@ impl<M: Machine> Cx<'_, M> {
             delta: 0,
             space: None,
         }
+    }
+
+    /// Whether neighbouring slots of two classes are one mapping: guards do not divide it.
+    pub(crate) fn is_one_mapping(&self, one: ClassId, other: ClassId) -> bool {
+        one == other
+            || one != ClassId::NONE
+                && other != ClassId::NONE
+                && self.attributes(one).unguarded() == self.attributes(other).unguarded()
     }
 
     fn stored_attributes(&self, id: ClassId) -> Attributes<M> {

@@ -1,6 +1,6 @@
 //! What is mapped: the contents of `/proc/PID/maps` and `smaps`, and the resident set.
 
-use super::{ClassFlags, ClassId, Inner, RssKind, Space};
+use super::{Attributes, ClassFlags, ClassId, Inner, RssKind, Space};
 use crate::arch::{Absent, Arch, PageBits, Prot};
 use crate::cpu::Cx;
 use crate::machine::Machine;
@@ -9,7 +9,7 @@ use crate::phys::{Kind, Policy};
 use crate::vm::Vm;
 use core::ops::ControlFlow;
 
-/// A mapped range: as many slots in a row as have one class, whatever calls made them.
+/// A mapped range: as many slots in a row as have one class, whatever calls made them; guards do not divide it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MapEntry {
     /// First address.
@@ -55,6 +55,17 @@ pub struct SmapsEntry {
     pub referenced: u64,
     /// Pages in swap.
     pub swapped: u64,
+    /// Pages that are guarded.
+    pub guarded: u64,
+}
+
+/// A mapping that is being put together of the spans of its tables.
+struct Open<M: Machine> {
+    /// Without guards.
+    attributes: Attributes<M>,
+    map: MapEntry,
+    /// Guarded bytes.
+    guarded: u64,
 }
 
 /// Resident pages of a space.
@@ -82,17 +93,49 @@ impl<M: Machine> Space<'_, M> {
     ///
     /// Reads without locks: beside concurrent changes each part is as it was at some moment, as `/proc/PID/maps` is.
     pub fn maps(&self, visit: &mut dyn FnMut(&MapEntry)) {
-        self.each_range(&mut |_, map| visit(map));
+        self.each_range(&mut |open| visit(&open.map));
     }
 
     /// As [`Space::maps`], with what is resident.
     pub fn smaps(&self, visit: &mut dyn FnMut(&SmapsEntry)) {
-        self.each_range(&mut |_, map| {
-            let mut entry =
-                SmapsEntry { map: *map, resident: 0, anonymous: 0, dirty: 0, shared: 0, referenced: 0, swapped: 0 };
+        self.each_range(&mut |Open { map, guarded, .. }| {
+            let mut entry = SmapsEntry {
+                map: *map,
+                resident: 0,
+                anonymous: 0,
+                dirty: 0,
+                shared: 0,
+                referenced: 0,
+                swapped: 0,
+                guarded: guarded >> M::Arch::PAGE_SHIFT,
+            };
             self.count_resident(&mut entry);
             visit(&entry);
         });
+    }
+
+    /// Calls `visit` for each guarded range in ascending order: where it begins, and its end, exclusive.
+    ///
+    /// Reads without locks, as [`Space::maps`].
+    pub fn guards(&self, visit: &mut dyn FnMut(u64, u64)) {
+        let (mut here, end) = (M::Arch::USER_START, M::Arch::USER_END);
+        let mut open: Option<(u64, u64)> = None;
+        while here < end {
+            let (is_guard, next) = {
+                let cx = Cx::enter(self.vm());
+                let span = self.inner().span_at(&cx, here, end);
+                (span.class != ClassId::NONE && cx.attributes(span.class).is_guarded(), span.end.min(end))
+            };
+            match &mut open {
+                Some((_, last)) if is_guard => *last = next,
+                _ => {
+                    open.take().inspect(|&(start, end)| visit(start, end));
+                    open = is_guard.then_some((here, next));
+                }
+            }
+            here = next;
+        }
+        open.inspect(|&(start, end)| visit(start, end));
     }
 
     /// Resident pages. Exact while nothing changes them.
@@ -131,31 +174,29 @@ impl<M: Machine> Space<'_, M> {
         self.inner().count_tables(self.vm())
     }
 
-    fn each_range(&self, visit: &mut dyn FnMut(ClassId, &MapEntry)) {
-        let vm = self.vm();
+    fn each_range(&self, visit: &mut dyn FnMut(&Open<M>)) {
         let end = M::Arch::USER_END;
         let mut here = M::Arch::USER_START;
-        let mut open: Option<(ClassId, MapEntry)> = None;
+        let mut open: Option<Open<M>> = None;
         while here < end {
-            let (class, map, next) = {
-                let cx = Cx::enter(vm);
+            let (found, next) = {
+                let cx = Cx::enter(self.vm());
                 let span = self.inner().span_at(&cx, here, end);
-                (span.class, describe(&cx, span.class, here), span.end.min(end))
+                (describe(&cx, span.class, here, span.end.min(end)), span.end.min(end))
             };
-            match &mut open {
-                Some((last, map)) if *last == class && map.end == here => map.end = next,
-                _ => {
-                    if let Some((class, map)) = open.take() {
-                        visit(class, &map);
-                    }
-                    open = map.map(|map| (class, MapEntry { end: next, ..map }));
+            match (&mut open, found) {
+                (Some(open), Some(found)) if open.attributes == found.attributes && open.map.end == here => {
+                    open.map.end = next;
+                    open.guarded += found.guarded;
+                }
+                (_, found) => {
+                    open.take().inspect(|open| visit(open));
+                    open = found;
                 }
             }
             here = next;
         }
-        if let Some((class, map)) = open {
-            visit(class, &map);
-        }
+        open.inspect(|open| visit(open));
     }
 
     /// Counts the resident pages of `entry`'s range.
@@ -202,16 +243,16 @@ impl SmapsEntry {
     }
 }
 
-/// The range of `class` that begins at `start`; `None` if nothing is mapped.
-fn describe<M: Machine>(cx: &Cx<'_, M>, class: ClassId, start: u64) -> Option<MapEntry> {
+/// The range of `class` from `start` to `end`; `None` if nothing is mapped.
+fn describe<M: Machine>(cx: &Cx<'_, M>, class: ClassId, start: u64, end: u64) -> Option<Open<M>> {
     if class == ClassId::NONE {
         return None;
     }
     let attributes = cx.attributes(class);
     let page = start >> M::Arch::PAGE_SHIFT;
-    Some(MapEntry {
+    let map = MapEntry {
         start,
-        end: start,
+        end,
         prot: attributes.prot,
         is_shared: !attributes.is_private(),
         grows_down: attributes.flags.has(ClassFlags::GROWS_DOWN),
@@ -222,7 +263,9 @@ fn describe<M: Machine>(cx: &Cx<'_, M>, class: ClassId, start: u64) -> Option<Ma
         policy: attributes.policy,
         object: attributes.object.map_or(0, object_id),
         offset: attributes.object.map_or(0, |_| page.wrapping_sub(attributes.delta) << M::Arch::PAGE_SHIFT),
-    })
+    };
+    let guarded = if attributes.is_guarded() { end - start } else { 0 };
+    Some(Open { attributes: attributes.unguarded(), map, guarded })
 }
 
 impl<M: Machine> Inner<M> {

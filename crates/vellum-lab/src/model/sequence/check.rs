@@ -74,9 +74,17 @@ impl<A: Arch> World<'_, A> {
         }
         let core = MapLine::coalesce(core);
         let wrong = (0..core.len().max(model.len())).find(|&line| core.get(line) != model.get(line));
-        wrong.map_or(Ok(()), |line| {
-            Err(format!("line {line} of maps is {:x?}, should be {:x?}", core.get(line), model.get(line)))
-        })
+        if let Some(line) = wrong {
+            return Err(format!("line {line} of maps is {:x?}, should be {:x?}", core.get(line), model.get(line)));
+        }
+        self.check_guards(index)
+    }
+
+    fn check_guards(&self, index: usize) -> Result<(), String> {
+        let mut core = Vec::new();
+        self.spaces[index].core.guards(&mut |start, end| core.push((start, end)));
+        let model = self.oracle.model.guards(self.spaces[index].model);
+        if core == model { Ok(()) } else { Err(format!("guards are {core:x?}, should be {model:x?}")) }
     }
 
     /// A line of the core in the model's terms. An identity seen for the first time stands for what the model shows
@@ -124,6 +132,10 @@ impl<A: Arch> World<'_, A> {
             let expected = counts(model, pair.model, entry.map.start, entry.map.end);
             if !expected.contains(&(entry.anonymous + entry.swapped)) && wrong.is_ok() {
                 wrong = Err(format!("{entry:x?} should have {expected:?} anonymous pages"));
+            }
+            let guarded = model.guarded_within(pair.model, entry.map.start, entry.map.end) >> A::PAGE_SHIFT;
+            if entry.guarded != guarded && wrong.is_ok() {
+                wrong = Err(format!("{entry:x?} should have {guarded} guarded pages"));
             }
         });
         wrong

@@ -55,7 +55,11 @@ pub fn sequence(seed: u64, count: usize, pool: usize, relief: Option<Relief>) ->
     first.into_iter().chain(on).chain((head..count).map(|_| generator.next())).collect()
 }
 
-const ADVICE: [Advice; 20] = [
+const ADVICE: [Advice; 24] = [
+    Advice::GuardInstall,
+    Advice::GuardInstall,
+    Advice::GuardInstall,
+    Advice::GuardRemove,
     Advice::Remove,
     Advice::Remove,
     Advice::DontNeed,

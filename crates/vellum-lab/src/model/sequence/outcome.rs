@@ -53,6 +53,7 @@ pub(super) fn is_same_error(core: Error, model: Error) -> bool {
     match (core, model) {
         (Error::NotMapped { address: a }, Error::NotMapped { address: b }) => a == b,
         (Error::Exists { address: a }, Error::Exists { address: b }) => a == b,
+        (Error::Guarded { address: a }, Error::Guarded { address: b }) => a == b,
         _ => std::mem::discriminant(&core) == std::mem::discriminant(&model),
     }
 }

@@ -44,10 +44,18 @@ const PATIENCE: Duration = Duration::from_secs(120);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Holds {
     Unmapped,
+    Guarded,
     /// This value, at the beginning and the end.
     Value(u64),
     /// That, or 0: it was given up.
     Perhaps(u64),
+}
+
+impl Holds {
+    /// Whether every access faults.
+    fn is_absent(self) -> bool {
+        matches!(self, Holds::Unmapped | Holds::Guarded)
+    }
 }
 
 /// A program of one thread, and what it must find.
@@ -144,7 +152,7 @@ impl<'w, 'h, A: Arch> Worker<'w, 'h, A> {
         let page = self.page();
         let this = &self.programs[program];
         let address = this.base + page as u64 * PAGE;
-        if this.own[page] == Holds::Unmapped || !this.may_store {
+        if this.own[page].is_absent() || !this.may_store {
             let result = self.cpu.store(&this.space, address, &[1]);
             assert!(result.unwrap_err().is_segv(), "a store to page {page}, which {:?}", this.own[page]);
             return;
@@ -156,7 +164,7 @@ impl<'w, 'h, A: Arch> Worker<'w, 'h, A> {
         if self.happened(self.cpu.store(&this.space, address + PAGE - 8, &bytes)).is_none() {
             return;
         }
-        assert!(old != Holds::Unmapped);
+        assert!(!old.is_absent());
         let store =
             |cpu: &CpuThread<'_, A>, space: &Space<'_, Host<A>>, tag| cpu.store_tagged(space, address, &bytes, tag);
         let mut tries = 0;
@@ -193,8 +201,9 @@ impl<'w, 'h, A: Arch> Worker<'w, 'h, A> {
     fn load(&mut self, program: usize, page: usize) {
         let this = &self.programs[program];
         let address = this.base + page as u64 * PAGE;
-        if this.own[page] == Holds::Unmapped {
-            assert!(self.cpu.load(&this.space, address, 1).unwrap_err().is_segv(), "page {page} is unmapped");
+        if this.own[page].is_absent() {
+            let result = self.cpu.load(&this.space, address, 1);
+            assert!(result.unwrap_err().is_segv(), "a load of page {page}, which {:?}", this.own[page]);
             return;
         }
         let load = |cpu: &CpuThread<'_, A>, space: &Space<'_, Host<A>>, tag| cpu.load_tagged(space, address, 8, tag);
@@ -206,7 +215,7 @@ impl<'w, 'h, A: Arch> Worker<'w, 'h, A> {
             Holds::Value(value) => values == [value, value],
             // It may go between the loads.
             Holds::Perhaps(value) => values == [value, value] || values == [0, 0] || values == [value, 0],
-            Holds::Unmapped => false,
+            Holds::Unmapped | Holds::Guarded => false,
         };
         assert!(is_right, "thread {}: page {page} holds {values:x?}: {:x?}", self.number, this.own[page]);
     }
@@ -320,14 +329,23 @@ impl<'w, 'h, A: Arch> Worker<'w, 'h, A> {
             Advice::DontNeed,
             Advice::Free,
             Advice::WillNeed,
+            Advice::GuardInstall,
+            Advice::GuardRemove,
         ]);
         let Some(advice) = advice else { return };
         // Noted before, as what is given up may go at once.
         let result = done(this.space.advise(this.base + first as u64 * PAGE, count as u64 * PAGE, advice));
         match (advice, result) {
             (Advice::DontNeed, Some(())) => {
-                pages.fill(Holds::Value(0));
+                pages.iter_mut().filter(|page| **page != Holds::Guarded).for_each(|page| *page = Holds::Value(0));
                 this.tags[first..first + count].fill(0);
+            }
+            (Advice::GuardInstall, Some(())) => {
+                pages.fill(Holds::Guarded);
+                this.tags[first..first + count].fill(0);
+            }
+            (Advice::GuardRemove, Some(())) => {
+                pages.iter_mut().filter(|page| **page == Holds::Guarded).for_each(|page| *page = Holds::Value(0));
             }
             (Advice::Free, _) => pages.iter_mut().for_each(|page| match *page {
                 Holds::Value(value) if value != 0 => *page = Holds::Perhaps(value),
