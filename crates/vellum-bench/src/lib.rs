@@ -13,7 +13,11 @@ mod peers;
 mod pressure;
 mod record;
 mod report;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod sections;
 mod sparse;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod step;
 mod table;
 mod window;
 
@@ -32,6 +36,10 @@ enum BenchError {
     NoValgrind,
     Callgrind(String),
     UnknownName(String),
+    #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+    Trace(String),
+    #[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
+    NoTrace,
 }
 
 impl fmt::Display for BenchError {
@@ -41,6 +49,10 @@ impl fmt::Display for BenchError {
                 "vellum: valgrind, which counts the instructions, is not installed (Debian's package: valgrind)",
             ),
             BenchError::Callgrind(why) => write!(f, "vellum: callgrind failed: {why}"),
+            #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+            BenchError::Trace(why) => write!(f, "vellum: stepping through the job failed: {why}"),
+            #[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
+            BenchError::NoTrace => f.write_str("vellum: sections are measured on Linux on x86-64 only"),
             BenchError::UnknownName(name) => {
                 let names: Vec<_> = BENCHES.iter().map(|bench| bench.name).collect();
                 write!(f, "vellum: there is no bench called {name}; there are {}", names.join(", "))
@@ -53,16 +65,28 @@ impl BenchError {
     fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
             BenchError::Callgrind(_) => 1,
+            #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+            BenchError::Trace(_) => 1,
+            #[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
+            BenchError::NoTrace => 2,
             BenchError::NoValgrind | BenchError::UnknownName(_) => 2,
         })
     }
 }
 
+/// Instead of an operation: for how long pre-emption is off, and how deep the stack gets; of those that are named behind it.
+const SECTIONS: &str = "sections";
+/// Before the name of a job that is stepped through.
+const STEPPED: &str = "step:";
+
 /// Measures the operations called `names`, or all, and prints a table, or a JSON document.
 pub fn run(names: &[String], json: bool) -> ExitCode {
     let result = match std::env::var(callgrind::CHILD) {
         Ok(job) => run_measured(&job),
-        Err(_) => measure_all(names, json),
+        Err(_) => match names.split_first() {
+            Some((first, names)) if first == SECTIONS => sections(names, json),
+            _ => measure_all(names, json),
+        },
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -73,9 +97,24 @@ pub fn run(names: &[String], json: bool) -> ExitCode {
     }
 }
 
-/// The part of the program that runs under callgrind.
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+fn sections(names: &[String], json: bool) -> Result<(), BenchError> {
+    sections::run(names, json)
+}
+
+#[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
+fn sections(_names: &[String], _json: bool) -> Result<(), BenchError> {
+    Err(BenchError::NoTrace)
+}
+
+/// The part of the program that runs under callgrind, or is stepped through.
 fn run_measured(job: &str) -> Result<(), BenchError> {
     let unknown = || BenchError::UnknownName(job.to_string());
+    #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+    if let Some(name) = job.strip_prefix(STEPPED) {
+        sections::find(name).ok_or_else(unknown)?(&mut Window::new(Mode::Step));
+        return Ok(());
+    }
     let measured = match job.strip_prefix("peer:") {
         Some(name) => table::find(name).and_then(|bench| bench.peer),
         None => table::find(job).map(|bench| bench.job),

@@ -25,6 +25,52 @@ pub fn clear_apart(on: bool) {
     APART.store(on, Relaxed);
 }
 
+/// What [`super::step`] looks at after each instruction: whether pre-emption is off, and what it is to count. One word of 64
+/// bits for it.
+#[repr(C, align(8))]
+pub struct Watched {
+    preemption: AtomicU32,
+    state: AtomicU32,
+}
+
+/// Of the machine that runs.
+pub static WATCHED: Watched = Watched { preemption: AtomicU32::new(0), state: AtomicU32::new(0) };
+
+/// In [`Watched::state`]: what runs is not to be counted; the job is over.
+const IS_APART: u32 = 1;
+const IS_DONE: u32 = 2;
+
+/// A [`Watched`] as it was at a moment.
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+pub struct Seen {
+    pub is_inside: bool,
+    pub is_apart: bool,
+    pub is_done: bool,
+}
+
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+impl Watched {
+    /// What its word says.
+    pub fn seen(word: u64) -> Seen {
+        let (preemption, state) = (word as u32, (word >> 32) as u32);
+        Seen { is_inside: preemption != 0, is_apart: state & IS_APART != 0, is_done: state & IS_DONE != 0 }
+    }
+
+    pub fn set_done(&self) {
+        self.state.store(IS_DONE, Relaxed);
+    }
+}
+
+/// Runs `body`, which is not to be counted.
+#[inline(always)]
+fn uncounted(body: impl FnOnce()) {
+    WATCHED.state.store(IS_APART, Relaxed);
+    body();
+    WATCHED.state.store(0, Relaxed);
+    // Not the last call: a jump instead of a call and a return would not be seen as one.
+    std::hint::black_box(());
+}
+
 /// Page-aligned memory of the host.
 pub struct Arena {
     base: *mut u8,
@@ -94,9 +140,7 @@ pub unsafe fn clear(page: *mut u8) {
 #[inline(never)]
 unsafe fn cleared_apart(page: *mut u8) {
     // SAFETY: the caller's contract.
-    unsafe { page.write_bytes(0, PAGE) };
-    // Not the last call: a jump instead of a call and a return would not be seen as one.
-    std::hint::black_box(());
+    uncounted(|| unsafe { page.write_bytes(0, PAGE) });
 }
 
 /// Copies a page inside the measured window; the counting stops while this runs, as in [`cleared_apart`].
@@ -106,8 +150,7 @@ unsafe fn cleared_apart(page: *mut u8) {
 #[inline(never)]
 unsafe fn cleared_apart_by_copying(from: *const u8, to: *mut u8) {
     // SAFETY: the caller's contract.
-    unsafe { to.copy_from_nonoverlapping(from, PAGE) };
-    std::hint::black_box(());
+    uncounted(|| unsafe { to.copy_from_nonoverlapping(from, PAGE) });
 }
 
 /// Lets `body`, which is a device's work, run without being counted where the counting stops for clearing.
@@ -118,8 +161,7 @@ pub fn apart(body: &mut dyn FnMut()) {
 /// As [`cleared_apart`], for anything.
 #[inline(never)]
 fn cleared_apart_for(body: &mut dyn FnMut()) {
-    body();
-    std::hint::black_box(());
+    uncounted(body);
 }
 
 /// The machine. With `RECORD`, what the core touches is counted by [`record`].
@@ -129,7 +171,6 @@ pub struct BenchMachine<const RECORD: bool> {
     frame_zero: *mut u8,
     ranges: [MemoryRange; 2],
     cpu: AtomicUsize,
-    preemption: AtomicU32,
     invalidations: AtomicU64,
     root: AtomicU64,
 }
@@ -153,7 +194,6 @@ impl<const RECORD: bool> BenchMachine<RECORD> {
             // The second node, for pages to be moved to, is a quarter.
             ranges: [range(FIRST, frames - frames / 4, 0), range(FIRST + (frames - frames / 4) as u64, frames / 4, 1)],
             cpu: AtomicUsize::new(0),
-            preemption: AtomicU32::new(0),
             invalidations: AtomicU64::new(0),
             root: AtomicU64::new(0),
         }
@@ -191,12 +231,12 @@ unsafe impl<const RECORD: bool> Machine for BenchMachine<RECORD> {
 
     #[inline(always)]
     fn disable_preemption(&self) {
-        self.preemption.store(self.preemption.load(Relaxed) + 1, Relaxed);
+        WATCHED.preemption.store(WATCHED.preemption.load(Relaxed).wrapping_add(1), Relaxed);
     }
 
     #[inline(always)]
     fn enable_preemption(&self) {
-        self.preemption.store(self.preemption.load(Relaxed).wrapping_sub(1), Relaxed);
+        WATCHED.preemption.store(WATCHED.preemption.load(Relaxed).wrapping_sub(1), Relaxed);
     }
 
     fn load_root(&self, load: RootLoad) {

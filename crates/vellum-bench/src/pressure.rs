@@ -13,10 +13,10 @@ use vellum::{Backing, IoError, SwapDevice};
 const PAGES: u64 = 4096;
 
 /// A swap device in the host's memory.
-struct MemorySwap(Mutex<Vec<u8>>);
+pub(super) struct MemorySwap(Mutex<Vec<u8>>);
 
 impl MemorySwap {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         MemorySwap(Mutex::new(vec![0; 2 * PAGES as usize * PAGE]))
     }
 
@@ -62,7 +62,7 @@ impl Backing for Zeroes {
 }
 
 /// A space with [`PAGES`] touched pages, loaded on the CPU, and a swap area.
-fn with_swap<const R: bool>(vm: &BenchVm<R>) -> (BenchSpace<'_, R>, u64) {
+pub(super) fn with_swap<const R: bool>(vm: &BenchVm<R>) -> (BenchSpace<'_, R>, u64) {
     vm.swap_on(MemorySwap::new(), 0).expect("there is memory");
     let space = vm.create_space().expect("there is memory");
     let address = mapped(&space, PAGES, true);

@@ -98,8 +98,13 @@ impl Entry {
 /// All of them as JSON.
 pub fn json(all: &[Figures]) -> String {
     let entries: Vec<Entry> = all.iter().map(Entry::of).collect();
+    document(&entries)
+}
+
+/// As a JSON document.
+pub fn document(all: &impl Serialize) -> String {
     // Numbers and strings can be written.
-    serde_json::to_string_pretty(&entries).unwrap_or_default() + "\n"
+    serde_json::to_string_pretty(all).unwrap_or_default() + "\n"
 }
 
 #[cfg(test)]

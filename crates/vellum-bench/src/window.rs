@@ -12,6 +12,9 @@ pub enum Mode {
     Time,
     /// Accesses to shared state.
     Record,
+    /// One instruction at a time: see [`super::step`].
+    #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+    Step,
 }
 
 /// Sums over the window, or over several.
@@ -71,7 +74,14 @@ impl Window {
     }
 
     fn open(&mut self, mut operations: impl FnMut(), mut settle: impl FnMut()) {
-        machine::clear_apart(self.mode == Mode::Instructions);
+        machine::clear_apart(self.mode != Mode::Time);
+        #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+        if self.mode == Mode::Step {
+            super::step::begin();
+            operations();
+            settle();
+            return super::step::end();
+        }
         let start = Instant::now();
         measured_window(&mut || {
             operations();
