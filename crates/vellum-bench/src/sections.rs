@@ -55,7 +55,7 @@ fn to_the_other_side(old: u64) -> RemapRequest {
 }
 
 fn boot(window: &mut Window) {
-    let mut machine = Some(BenchMachine::<false>::new(1 << 15));
+    let mut machine = Some(BenchMachine::<false>::new(1 << 11));
     let mut vm = None;
     window.whole(1, || vm = machine.take().and_then(|machine| Vm::new(machine).ok()), || ());
     assert!(vm.is_some(), "the machine is large enough");

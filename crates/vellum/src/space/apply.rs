@@ -8,7 +8,7 @@ use super::cursor::{Cursor, Slots, Step};
 use super::fold::fold_child;
 use super::give_up::give_up;
 use super::table::{Locked, Table};
-use super::{Attributes, ClassFlags, ClassId, Inner, RssKind, Spares};
+use super::{Attributes, ClassFlags, ClassId, Inner, RssKind, Runs, Spares};
 use crate::arch::{Arch, PageBits, Prot};
 use crate::cpu::Cx;
 use crate::guard::Guard;
@@ -87,9 +87,7 @@ impl<M: Machine> Claim<'_, M> {
             let cx = Cx::enter(vm);
             let mut gather = Gather::new(&cx, self.space.id(), self.space.tlb());
             let mut change = Change { cx: &cx, space: self.space, classes: &classes, pages, fold, spares };
-            let cursor = Cursor::new(&cx, self.table(&cx), (self.start, self.end), here);
-            // A leaf's classes change at once: half-changed it might need more runs than before or after, as an upper table.
-            let mut cursor = if matches!(classes, ClassChange::Keep) { cursor } else { cursor.by_leaves() };
+            let mut cursor = Cursor::new(&cx, self.table(&cx), (self.start, self.end), here);
             change.section(&mut cursor, &mut gather);
             let is_done = cursor.is_through();
             here = cursor.here();
@@ -126,7 +124,13 @@ impl<'a, 'c, M: Machine> Change<'a, 'c, '_, M> {
                     cursor.spend(TABLE);
                     self.upper(table, cursor.here(), cursor.slots_of(&table));
                 }
-                Step::Down(_) => cursor.spend(TABLE),
+                Step::Down(table) => {
+                    cursor.spend(TABLE);
+                    if table.level == 0 {
+                        // As an upper table, but where there is room for the run that it has more when it is half-changed.
+                        cursor.set_in_parts(self.keeps_classes() || Runs::may_change_in_parts(table.frame));
+                    }
+                }
                 Step::Leaf(slots) => cursor.spend(self.leaf(&slots, gather)),
                 Step::Up { child, parent, address } if self.fold != Fold::Nothing => {
                     fold_child(self.cx, self.space, &parent, &child, address, self.spares, gather);
@@ -136,9 +140,13 @@ impl<'a, 'c, M: Machine> Change<'a, 'c, '_, M> {
         }
     }
 
+    fn keeps_classes(&self) -> bool {
+        matches!(self.classes, ClassChange::Keep)
+    }
+
     /// Changes the classes of the slots of an upper table that have no lower one.
     fn upper(&mut self, table: Table<'a, M>, address: u64, slots: (usize, usize)) {
-        if !matches!(self.classes, ClassChange::Keep)
+        if !self.keeps_classes()
             && let Some(locked) = table.lock(self.cx, self.space, address)
         {
             self.classes(&locked, slots);

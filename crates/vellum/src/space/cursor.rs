@@ -106,6 +106,12 @@ impl<'a, 'c, M: Machine> Cursor<'a, 'c, M> {
         Cursor { part: usize::MAX, ..self }
     }
 
+    /// From here on as many slots of a leaf in one step as may be changed one after the other: see [`Runs::may_change_in_parts`].
+    #[inline(always)]
+    pub(crate) fn set_in_parts(&mut self, may: bool) {
+        self.part = if may { PART } else { usize::MAX };
+    }
+
     /// The same, without pauses.
     pub(crate) fn without_pauses(self) -> Self {
         Cursor { left: usize::MAX, ..self }

@@ -207,6 +207,13 @@ impl Runs {
         }
     }
 
+    /// Whether all slots may be changed part by part, from one end to the other, without a side array: there is one more run
+    /// in between.
+    pub(crate) fn may_change_in_parts<M: Machine>(frame: &Frame<M>) -> bool {
+        let count = frame.words[3].load(Acquire) >> COUNT_SHIFT;
+        count == SIDE || count < INLINE as u64
+    }
+
     /// A side array for [`Runs::set`], not yet in use.
     pub(crate) fn allocate_spare<M: Machine>(cx: &Cx<'_, M>, len: usize) -> Result<Pfn, Error> {
         let order = array_order::<M>(len);
