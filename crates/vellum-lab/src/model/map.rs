@@ -148,7 +148,8 @@ impl Model {
         if request.flags.has(MapFlags::GROWS_DOWN) && request.source != Source::Anonymous {
             return Err(Error::Invalid { what: "only private anonymous memory grows down" });
         }
-        if offset.checked_add(length).is_none_or(|end| end > i64::MAX as u64) {
+        let has_offsets = request.source != Source::Anonymous;
+        if has_offsets && offset.checked_add(length).is_none_or(|end| end > i64::MAX as u64) {
             return Err(Error::Invalid { what: "the mapping reaches beyond the largest offset" });
         }
         match request.place {

@@ -181,7 +181,9 @@ impl<'a, 'vm, M: Machine> MapRequest<'a, 'vm, M> {
             return Err(Error::Invalid { what: "only private anonymous memory can grow down" });
         }
         self.check_tags()?;
-        if offset.checked_add(self.length).is_none_or(|end| end > i64::MAX as u64) {
+        // Private memory shows no offsets: however long it is, what is missing is room.
+        let has_offsets = !matches!(self.source, Source::Anonymous);
+        if has_offsets && offset.checked_add(self.length).is_none_or(|end| end > i64::MAX as u64) {
             return Err(Error::Invalid { what: "the mapping reaches beyond the largest offset" });
         }
         let flag = |on: bool, flag: ClassFlags| if on { flag } else { ClassFlags::NONE };
