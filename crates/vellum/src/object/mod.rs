@@ -567,7 +567,7 @@ impl<'vm, M: Machine> Object<'vm, M> {
     /// Sleeps while the object is made shorter or longer; allocates nothing.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if it would become shorter, or is a file (see [`Object::grow`]); [`Error::OutOfRange`] beyond 2^63.
+    /// [`Error::Invalid`] if it would become shorter, or is a file (see [`Object::grow`]); [`Error::OutOfRange`] from 2^63 on.
     pub fn extend(&self, length: u64) -> Result<(), Error> {
         truncate::extend(self.vm, self.inner, length)
     }
