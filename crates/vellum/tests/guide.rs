@@ -53,6 +53,7 @@ fn the_guides_errnos_are_those_of_the_errors() {
         ("`OutOfRange`", Error::OutOfRange { start: 0, length: 1 }),
         ("`NotMapped`", Error::NotMapped { address: 0 }),
         ("`NoAddressSpace`", Error::NoAddressSpace { length: 1 }),
+        ("`Limit`", Error::Limit { length: 1 }),
         ("`OutOfMemory`", Error::OutOfMemory),
         ("`Exists`", Error::Exists { address: 0 }),
         ("`AccessDenied`", Error::AccessDenied { address: 0 }),

@@ -5,6 +5,7 @@
 mod allocation_failure;
 mod broadcast;
 mod contract;
+mod errors;
 mod flush_rule;
 mod groups;
 mod hardware;
