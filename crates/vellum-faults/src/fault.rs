@@ -5,7 +5,7 @@
 //! ```text
 //! title: Only the first page of a batch is flushed
 //! kind: Y3
-//! file: tlb/batch.rs
+//! file: space/batch.rs
 //! scenarios: A17 A3
 //! tests: vellum-lab --test lab hosted::
 //! expect: scenario

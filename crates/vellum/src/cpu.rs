@@ -122,6 +122,15 @@ impl<'vm, M: Machine> Cx<'vm, M> {
         self.cpu.counters.add(event, times);
     }
 
+    /// Serves what other CPUs posted to this one: what whoever waits for another CPU, on whatever floor, does meanwhile
+    /// (J13).
+    #[inline(always)]
+    pub(crate) fn serve_mailbox(&self) {
+        if self.cpu().tlb.mailbox.has_mail() {
+            self.serve_mail();
+        }
+    }
+
     /// The objects to be destroyed when the core is left; an operation with a claim takes them away, for its end.
     pub(crate) fn dying(&self) -> &Dying<M> {
         &self.dying

@@ -169,3 +169,33 @@ impl fmt::Display for BootError {
 }
 
 impl core::error::Error for BootError {}
+
+/// What the embedder reads from and writes to, a [`Backing`](crate::Backing) or a [`SwapDevice`](crate::SwapDevice), has
+/// failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IoError;
+
+impl fmt::Display for IoError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("input or output failed")
+    }
+}
+
+impl core::error::Error for IoError {}
+
+/// Why there is no page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PageError {
+    /// Physical memory is exhausted.
+    OutOfMemory,
+    /// The backing could not read it.
+    Io {
+        /// The page.
+        index: u64,
+    },
+    /// The object is shorter.
+    BeyondEnd {
+        /// The page.
+        index: u64,
+    },
+}

@@ -2,10 +2,10 @@
 //!
 //! Everything else is the core's. A [`Machine`] is a value, not a global: one binary may hold several.
 
-use crate::arch::Arch;
+use crate::arch::{Arch, identifiers};
 use crate::cpuset::CpuSet;
 use crate::guard::Guard;
-use crate::phys::Pfn;
+use crate::pfn::Pfn;
 use crate::sync::{Modify, Word};
 use core::sync::atomic::{AtomicU32, Ordering};
 
@@ -44,6 +44,24 @@ pub struct RootLoad {
     pub asid: Asid,
     /// Whether entries tagged with `asid` that the CPU still holds are valid for `root`.
     pub keep_entries: bool,
+}
+
+/// A space whose end would free much memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Victim {
+    /// The space.
+    pub space: u64,
+    /// Its resident pages of anonymous memory.
+    pub anonymous: u64,
+    /// Its pages in swap.
+    pub swapped: u64,
+}
+
+impl Victim {
+    /// Pages that its end frees at most.
+    pub fn pages(&self) -> u64 {
+        self.anonymous.saturating_add(self.swapped)
+    }
 }
 
 /// The hardware and host environment of one Vellum instance.
@@ -124,7 +142,7 @@ pub unsafe trait Machine: Sized + Send + Sync + 'static {
     /// switches, after identifiers were given to other spaces, on architectures whose flush is a broadcast; otherwise
     /// unused. The default invalidates one after the other.
     fn invalidate_all(&self) {
-        for asid in 1..=crate::tlb::identifiers::<Self::Arch>() {
+        for asid in 1..=identifiers::<Self::Arch>() {
             self.invalidate_asid(Asid(asid as u16));
         }
     }
@@ -268,7 +286,7 @@ pub unsafe trait Machine: Sized + Send + Sync + 'static {
     /// No memory is left, and none could be reclaimed: `victim` is the space whose end would free most. An embedder
     /// ends that program, or another, and says whether trying again may help; otherwise the operation fails. Called
     /// without locks and with pre-emption on; may sleep.
-    fn out_of_memory(&self, victim: &crate::reclaim::Victim) -> bool {
+    fn out_of_memory(&self, victim: &Victim) -> bool {
         let _ = victim;
         false
     }

@@ -5,7 +5,8 @@ use crate::cpuset::CPUS_MAX;
 use crate::error::{BootError, Error};
 use crate::guard::Guard;
 use crate::machine::Machine;
-use crate::object::{self, Backing, Object, Objects};
+use crate::moved::Room;
+use crate::object::{self, Backing, Homeless, Object, Objects};
 use crate::phys::{BootMemory, Kind, Pfn, Physical};
 use crate::space::{Classes, Space, Spaces};
 use crate::stat::{EVENTS, Event, Totals};
@@ -137,7 +138,12 @@ impl<M: Machine> Vm<M> {
     /// [`Error::OutOfMemory`]; [`Error::Invalid`] if the backing is larger than 2048 bytes or aligned to more than 64.
     /// Nothing has changed, and the backing was dropped.
     pub fn file<B: Backing + 'static>(&self, backing: B) -> Result<Object<'_, M>, Error> {
-        object::file(self, backing)
+        // Memory first, so that the backing is here still if there is too little, and more is freed.
+        let room = self.with_room(|| Room::new(self, "size or alignment of a backing"))?;
+        let homeless = Homeless::new(self, room, backing);
+        let object = self.with_room(|| homeless.create_object())?;
+        core::mem::forget(homeless);
+        Ok(object)
     }
 
     /// The event counters, summed over the CPUs.

@@ -20,7 +20,7 @@
 //!   addresses (TBI) are stripped by the embedder.
 
 use super::{Arch, Entry, PageBits, Semantics, Shootdown, TagFormat};
-use crate::phys::Pfn;
+use crate::pfn::Pfn;
 
 const VALID: u64 = 1 << 0;
 /// AttrIndx 1: normal memory with tags.

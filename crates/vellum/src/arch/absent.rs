@@ -4,7 +4,7 @@
 //! From the lowest bit: two of the kind, one for *exclusive*, one for *dirty*, one for *accessed*, one unused, then 45
 //! of the slot or the frame.
 
-use crate::phys::Pfn;
+use crate::pfn::Pfn;
 
 const KIND: u64 = 3;
 const SWAP: u64 = 1;

@@ -19,7 +19,7 @@ pub use sparc64::Sparc64;
 pub use tiny::{Tiny, TinyAssist, TinyBlind, TinyBroadcast};
 pub use x86_64::{X86_64, X86_64La57};
 
-use crate::phys::Pfn;
+use crate::pfn::Pfn;
 use bits::flags;
 
 mod bits {
@@ -151,6 +151,12 @@ pub enum Shootdown {
 /// Whether `A` flushes by broadcast.
 pub(crate) const fn is_broadcast<A: Arch>() -> bool {
     matches!(A::SEMANTICS.shootdown, Shootdown::Broadcast)
+}
+
+/// Number of address-space identifiers that all CPUs share, where flushes are broadcasts. The hardware's name of the first
+/// is 1: 0 is left to the embedder's kernel. Names have 16 bits.
+pub(crate) fn identifiers<A: Arch>() -> usize {
+    A::ASIDS.min(u16::MAX as usize)
 }
 
 /// Memory tags: each granule of memory has one, and an access through a tagged mapping traps unless the address it uses

@@ -18,7 +18,7 @@
 //! * Only quadrant 0 (bits 0 and 1 of the address clear) is translated by the user's tree.
 
 use super::{Arch, Entry, PageBits, Semantics, Shootdown};
-use crate::phys::Pfn;
+use crate::pfn::Pfn;
 
 /// The bit that the ISA calls `number`.
 const fn bit(number: u32) -> u64 {

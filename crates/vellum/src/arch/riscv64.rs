@@ -15,7 +15,7 @@
 //! * N (Svnapot) and PBMT (Svpbmt) stay clear.
 
 use super::{Arch, Entry, PageBits, Semantics, Shootdown};
-use crate::phys::Pfn;
+use crate::pfn::Pfn;
 
 const VALID: u64 = 1 << 0;
 const READ: u64 = 1 << 1;

@@ -18,7 +18,7 @@
 //!   into it.
 
 use super::{Arch, Entry, PageBits, Semantics, Shootdown, TagFormat};
-use crate::phys::Pfn;
+use crate::pfn::Pfn;
 
 const VALID: u64 = 1 << 63;
 /// The first of the software bits 61 to 56.

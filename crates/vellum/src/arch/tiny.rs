@@ -4,7 +4,7 @@
 //! so that a core which assumes that format does not get far. They differ in their semantics alone.
 
 use super::{Arch, Entry, PageBits, Semantics, Shootdown, TagFormat};
-use crate::phys::Pfn;
+use crate::pfn::Pfn;
 
 const VALID: u64 = 1 << 63;
 const LEAF: u64 = 1 << 62;

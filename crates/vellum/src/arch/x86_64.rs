@@ -7,7 +7,7 @@
 //! are stored inverted: they name memory that no machine has.
 
 use super::{Absent, Arch, Entry, PageBits, Semantics, Shootdown};
-use crate::phys::Pfn;
+use crate::pfn::Pfn;
 
 const PRESENT: u64 = 1 << 0;
 const WRITE: u64 = 1 << 1;

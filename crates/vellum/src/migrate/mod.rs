@@ -1,7 +1,6 @@
 //! Moving pages to other frames, under their users' hands.
 //!
-//! * [`pages`] – moving a list; [`page`] – moving one page; [`node`] – between memory nodes, on request and before
-//!   swap;
+//! * [`pages`] – moving a list; [`page`] – moving one page; [`node`] – to a slower memory node, before swap;
 //! * [`compact`] – to make large blocks free.
 //!
 //! A list is moved in three steps. All its pages are unmapped, each under a folio lock that was free: entries of
@@ -18,3 +17,5 @@ mod page;
 mod pages;
 #[cfg(test)]
 mod tests;
+
+pub(crate) use pages::{Goal, LENGTH, migrate};

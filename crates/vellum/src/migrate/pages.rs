@@ -9,8 +9,8 @@ use crate::object::{self, Dying};
 use crate::phys::{Kind, Pfn};
 use crate::reclaim::Isolated;
 use crate::rmap::{Into, Unmapped};
+use crate::space::UnmapBatch;
 use crate::stat::Event;
-use crate::tlb::UnmapBatch;
 use crate::vm::Vm;
 
 /// Pages that are moved with one flush.

@@ -8,8 +8,9 @@
 //!
 //! Lock `O` (`Rank::Object`) protects what is in the cache; it is never held during I/O.
 
-use super::page::{is_up_to_date, release};
+use super::page::is_up_to_date;
 use super::radix::{Reserve, Tree};
+use super::release;
 use crate::cpu::Cx;
 use crate::error::Error;
 use crate::guard::Guard;

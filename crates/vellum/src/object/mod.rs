@@ -27,10 +27,10 @@ mod truncate;
 mod unmap;
 mod writeback;
 
+pub(crate) use crate::phys::release;
 pub(crate) use cache::Cache;
 pub(crate) use page::{
-    PageError, begin_filling, end_filling, get_page, is_page_of, is_up_to_date, mark_dirty, read_ahead, release,
-    rss_kind,
+    begin_filling, end_filling, get_page, is_page_of, is_up_to_date, mark_dirty, read_ahead, rss_kind,
 };
 pub(crate) use registry::Objects;
 pub(crate) use writeback::write_unmapped;
@@ -38,6 +38,8 @@ pub(crate) use writeback::write_unmapped;
 use crate::arch::Arch;
 use crate::cpu::Cx;
 use crate::error::Error;
+pub use crate::error::IoError;
+pub(crate) use crate::error::PageError;
 use crate::machine::Machine;
 use crate::moved::{Moved, Room};
 use crate::phys::Pfn;
@@ -123,18 +125,6 @@ impl<P: Deref<Target: Backing> + Send + Sync> Backing for P {
         (**self).punch(start, length)
     }
 }
-
-/// A [`Backing`] failed to read or write.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct IoError;
-
-impl fmt::Display for IoError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("input or output failed")
-    }
-}
-
-impl core::error::Error for IoError {}
 
 /// The first 16 bytes of what is freed by grace periods: [`Cx::retire`] writes there while readers may still look at
 /// the rest.
@@ -317,22 +307,29 @@ pub(crate) fn shared_memory<M: Machine>(vm: &Vm<M>, pages: u64) -> Result<Object
     create(vm, Source::SharedMemory(AtomicU64::new(pages << shift)))
 }
 
-/// Creates an object which shows a file; see [`Vm::file`].
-pub(crate) fn file<M: Machine, B: Backing + 'static>(vm: &Vm<M>, backing: B) -> Result<Object<'_, M>, Error> {
-    /// A backing that no object has yet; it ends with this, also if another panics while memory is freed.
-    struct Homeless<'vm, M: Machine>(&'vm Vm<M>, Moved<dyn Backing>);
-    impl<M: Machine> Drop for Homeless<'_, M> {
-        fn drop(&mut self) {
-            // SAFETY: no object has it, and nobody else knows it.
-            unsafe { self.1.end(self.0) };
-        }
+/// The backing of a file that no object has yet; it ends with this, also if another panics while memory is freed.
+pub(crate) struct Homeless<'vm, M: Machine>(&'vm Vm<M>, Moved<dyn Backing>);
+
+impl<'vm, M: Machine> Homeless<'vm, M> {
+    /// Moves `backing` into its room.
+    pub(crate) fn new<B: Backing + 'static>(vm: &'vm Vm<M>, room: Room<B>, backing: B) -> Self {
+        Homeless(vm, room.fill(backing, |backing| backing as NonNull<dyn Backing>))
     }
-    // Memory first, so that the backing is here still if there is too little, and more is freed.
-    let room = vm.with_room(|| Room::new(vm, "size or alignment of a backing"))?;
-    let backing = Homeless(vm, room.fill(backing, |backing| backing as NonNull<dyn Backing>));
-    let object = vm.with_room(|| create(vm, Source::File(backing.1)))?;
-    core::mem::forget(backing);
-    Ok(object)
+
+    /// Creates the object which shows the file: from then on it has the backing, and this is to be forgotten.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`]; then the backing has no object still.
+    pub(crate) fn create_object(&self) -> Result<Object<'vm, M>, Error> {
+        create(self.0, Source::File(self.1))
+    }
+}
+
+impl<M: Machine> Drop for Homeless<'_, M> {
+    fn drop(&mut self) {
+        // SAFETY: no object has it, and nobody else knows it.
+        unsafe { self.1.end(self.0) };
+    }
 }
 
 fn create<M: Machine>(vm: &Vm<M>, source: Source<M>) -> Result<Object<'_, M>, Error> {

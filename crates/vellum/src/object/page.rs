@@ -15,12 +15,12 @@
 //! have been made shorter, and who did that may have passed by already. Then the page is withdrawn, and who waits for it
 //! looks anew (F13). So is one in a hole that is being made (F17).
 
-use super::{Backing, Inner, IoError};
+use super::{Backing, Inner, IoError, PageError, release};
 use crate::cpu::Cx;
 use crate::guard::Guard;
 use crate::machine::Machine;
 use crate::phys::folio::{DIRTY, SHARED_MEMORY, WRITING};
-use crate::phys::{AllocFlags, Frame, Kind, Pfn, Physical};
+use crate::phys::{AllocFlags, Frame, Kind, Pfn, Physical, refaulted};
 use crate::space::RssKind;
 use crate::sync::fence;
 use crate::vm::Vm;
@@ -37,23 +37,6 @@ const FAILED: u32 = 3;
 const WITHDRAWN: u32 = 4;
 /// As [`READING`], and somebody sleeps for it.
 const AWAITED: u32 = 5;
-
-/// Why there is no page.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum PageError {
-    /// Physical memory is exhausted.
-    OutOfMemory,
-    /// The backing could not read it.
-    Io {
-        /// The page.
-        index: u64,
-    },
-    /// The object is shorter.
-    BeyondEnd {
-        /// The page.
-        index: u64,
-    },
-}
 
 /// Notes that the cached page of `frame` was stored to: called for each dirty entry that is removed or made clean, and
 /// for stores by the core itself, while the caller still has a mapping or a reference.
@@ -116,13 +99,6 @@ impl<M: Machine> Drop for Writing<'_, M> {
 #[inline(always)]
 pub(crate) fn is_up_to_date<M: Machine>(frame: &Frame<M>) -> bool {
     frame.halves[0].load(Acquire) == UP_TO_DATE
-}
-
-/// Drops a reference to a page, freeing it if that was the last.
-pub(crate) fn release<M: Machine>(cx: &Cx<'_, M>, pfn: Pfn) {
-    if cx.vm().physical().frame(pfn).put() {
-        cx.free_frame(pfn);
-    }
 }
 
 /// The frame of page `index`, with a reference for the caller, and whether it had to be read from the backing (a major
@@ -261,7 +237,7 @@ fn add_page<M: Machine>(vm: &Vm<M>, inner: &Inner<M>, index: u64) -> Result<Adde
         && added == pfn
     {
         if let Some(stamp) = shadow {
-            crate::reclaim::refaulted(&cx, frame, stamp);
+            refaulted(&cx, frame, stamp);
         }
         return Ok(Added::Ours(pfn));
     }

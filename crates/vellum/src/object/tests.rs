@@ -4,9 +4,9 @@ mod ending;
 mod lookup;
 mod punch;
 
-use super::page::{PageError, get_page, is_dirty, mark_dirty, read_ahead, release, wait};
+use super::page::{get_page, is_dirty, mark_dirty, read_ahead, wait};
 use super::radix::{Reserve, Tree};
-use super::{Backing, Dying, Inner, IoError, Object};
+use super::{Backing, Dying, Inner, IoError, Object, PageError, release};
 use crate::arch::{Prot, X86_64};
 use crate::cpu::Cx;
 use crate::error::Error;

@@ -12,9 +12,9 @@
 //! Then entries go, then pages leave the cache. A fault that comes to its leaf's lock later finds the page without an
 //! object, and looks again (F11); so does one that has copied the page for a private mapping (F12).
 
-use super::page::{mark_dirty, release, wait};
+use super::page::{mark_dirty, wait};
 use super::unmap::{Loss, unmap};
-use super::{Inner, Source};
+use super::{Inner, Source, release};
 use crate::cpu::Cx;
 use crate::error::Error;
 use crate::guard::Guard;

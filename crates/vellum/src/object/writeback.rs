@@ -14,16 +14,16 @@
 //! the entry, for the leaf's lock; and the end of a space, which no walk enters.
 
 use super::Inner;
-use super::page::{Writing, clear_tail, is_page_of, may_be_unwritten, release};
-use super::{Backing, IoError};
+use super::page::{Writing, clear_tail, is_page_of, may_be_unwritten};
+use super::{Backing, IoError, release};
 use crate::cpu::Cx;
 use crate::error::Error;
 use crate::guard::Guard;
 use crate::machine::Machine;
 use crate::phys::{AllocFlags, Pfn, Physical};
 use crate::rmap::clean_entries;
+use crate::space::UnmapBatch;
 use crate::stat::Event;
-use crate::tlb::UnmapBatch;
 use crate::vm::Vm;
 use core::ptr::NonNull;
 

@@ -13,6 +13,7 @@ mod grow;
 mod holds;
 mod limit;
 mod map;
+mod move_pages;
 mod pieces;
 mod policy;
 mod populate;
@@ -26,7 +27,8 @@ mod remove;
 mod resident;
 #[cfg(test)]
 mod stress;
-pub(crate) mod swap_in;
+mod swap_in;
+mod swap_off;
 #[cfg(test)]
 mod tests;
 mod translate;
@@ -37,7 +39,6 @@ mod write_back;
 pub use advise::Advice;
 pub use fault::{Access, FaultError, FaultKind};
 pub use map::{MapFlags, MapRequest, Place, Sharing, Source};
-pub(crate) use range::checked;
 pub use remap::{RemapPlace, RemapRequest};
 pub use translate::{HeldPage, Translation};
 pub use word::{UserWord, WordError};

@@ -16,7 +16,8 @@ use crate::phys::{Pfn, folio};
 use crate::rmap::Seek;
 use crate::space::absent::migrating;
 use crate::space::{Inner, RssKind, Space};
-use crate::swap::{self, Left, SwapIn};
+pub(super) use crate::swap::leave_cache;
+use crate::swap::{self, SwapIn, leave_cache_locked};
 use core::sync::atomic::Ordering::Relaxed;
 
 /// The entry says something of an absent page.
@@ -116,64 +117,6 @@ fn restore_tags<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, plan: &Plan<'_, M>
     let is_where_it_was = || plan.attributes.delta == 0 && cx.swap_owner(slot) == space.owner();
     if M::guard(Guard::TagsBySlot) || is_where_it_was() {
         cx.restore_tags(slot, pfn);
-    }
-}
-
-/// Takes a page out of the swap cache if no entry names its slot any more; whether it did. The caller has a reference.
-pub(crate) fn leave_cache<M: Machine>(cx: &Cx<'_, M>, pfn: Pfn) -> bool {
-    let lock = cx.vm().physical().frame(pfn).folio_lock();
-    if !lock.try_acquire() {
-        return false;
-    }
-    let has_left = leave_cache_locked(cx, pfn);
-    lock.release(cx.vm());
-    has_left
-}
-
-/// As [`leave_cache`], with the folio lock held.
-pub(crate) fn leave_cache_locked<M: Machine>(cx: &Cx<'_, M>, pfn: Pfn) -> bool {
-    let frame = cx.vm().physical().frame(pfn);
-    let Some(slot) = frame.swap_slot().filter(|&slot| cx.swap_count(slot) == 0) else { return false };
-    if cx.swap_detach(slot, pfn, 0) {
-        // The caller's reference keeps the page.
-        frame.put();
-    }
-    true
-}
-
-impl<M: Machine> Cx<'_, M> {
-    /// One entry less names `slot`, the caller's. If it was the last, and the page is in the swap cache for nobody
-    /// else, that goes too, unless somebody is at work on it; then it goes with reclaim. Locks of tables may be held.
-    pub(crate) fn drop_swap_entry(&self, slot: SwapSlot) {
-        if let Left::Cached(_) = self.swap_put(slot)
-            && let Some(pfn) = self.swap_lookup_locked(slot)
-        {
-            leave_cache(self, pfn);
-            object::release(self, pfn);
-        }
-    }
-
-    /// Drops a mapping of page `pfn`, and takes the page out of the swap cache if nobody else wants it there; whether
-    /// the last reference went.
-    #[inline(always)]
-    pub(crate) fn drop_page_mapping(&self, pfn: Pfn) -> bool {
-        let frame = self.vm().physical().frame(pfn);
-        if frame.flags_relaxed() & folio::SWAP_CACHE != 0 {
-            return self.drop_cached_mapping(pfn);
-        }
-        frame.drop_mapping()
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn drop_cached_mapping(&self, pfn: Pfn) -> bool {
-        let frame = self.vm().physical().frame(pfn);
-        frame.get();
-        frame.drop_mapping();
-        if frame.mappings() == 0 {
-            leave_cache(self, pfn);
-        }
-        frame.put()
     }
 }
 

@@ -14,29 +14,11 @@
 //! | `words[3]` | – | – | classes | objects in use, objects ever used |
 //! | `halves` | audit tally | – | sequence, claim | audit tally |
 
+use super::Pfn;
 use crate::machine::Machine;
 use crate::structure::{SharedWord, holds};
 use crate::sync::{AtomicU32, AtomicU64, RawLock};
-use core::fmt;
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
-
-/// A page frame number: a physical address divided by the page size.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Pfn(pub u64);
-
-impl fmt::Debug for Pfn {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Pfn({:#x})", self.0)
-    }
-}
-
-impl Pfn {
-    /// The frame `count` further.
-    #[inline(always)]
-    pub(crate) fn offset(self, count: u64) -> Pfn {
-        Pfn(self.0 + count)
-    }
-}
 
 /// What a frame is used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

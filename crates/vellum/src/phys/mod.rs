@@ -3,9 +3,9 @@
 //! From the bottom: `memmap` finds a frame's descriptor; `buddy` keeps free blocks per node, under `Rank::Zone`;
 //! `percpu` keeps single free frames per CPU, without a lock, and is where allocations enter; `run` frees many frames
 //! at once; `policy` chooses among nodes; `scan` goes round the frames for reclaim; `isolate` puts blocks together for
-//! compaction; `array` makes long arrays of frames; `slab` cuts frames into small objects, under `Rank::Slab`; `boot`
-//! carves the core's own structures from the
-//! machine's memory and hands over the rest; `audit` recounts everything.
+//! compaction; `workingset` notes pages that come back soon; `array` makes long arrays of frames; `slab` cuts frames into
+//! small objects, under `Rank::Slab`; `boot` carves the core's own structures from the machine's memory and hands over the
+//! rest; `audit` recounts everything.
 //!
 //! No global allocator and no infallible allocation: running out of memory is [`Error::OutOfMemory`](crate::Error),
 //! and leaves everything as it was.
@@ -28,18 +28,21 @@ mod stats;
 mod tags;
 #[cfg(test)]
 mod tests;
+mod workingset;
 
+pub use crate::pfn::Pfn;
 pub(crate) use array::FrameArray;
 pub use audit::{FrameList, PhysAudit, PhysAuditError};
 pub(crate) use boot::BootMemory;
 pub use folio::PageFlags;
-pub use frame::{Frame, Kind, Pfn};
-pub(crate) use percpu::CpuLists;
+pub use frame::{Frame, Kind};
+pub(crate) use percpu::{CpuLists, release};
 pub use policy::{NodeSet, Policy};
 pub(crate) use run::FreeBatch;
 pub(crate) use slab::SLAB_MAX;
 pub use stats::NodeStats;
 pub(crate) use tags::tag_bytes;
+pub(crate) use workingset::{refaulted, stamp};
 
 use crate::arch::{Arch, flag_set};
 use crate::machine::Machine;

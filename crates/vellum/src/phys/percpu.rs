@@ -332,6 +332,13 @@ impl<M: Machine> Cx<'_, M> {
     }
 }
 
+/// Drops a reference to a page, freeing it if that was the last.
+pub(crate) fn release<M: Machine>(cx: &Cx<'_, M>, pfn: Pfn) {
+    if cx.vm().physical().frame(pfn).put() {
+        cx.free_frame(pfn);
+    }
+}
+
 /// In debug builds: the frame is one that its owner may free.
 #[inline(always)]
 pub(super) fn check_owned<M: Machine>(pfn: Pfn, frame: &Frame<M>) {

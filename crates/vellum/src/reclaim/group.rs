@@ -13,57 +13,13 @@ use crate::cpu::Cx;
 use crate::error::Error;
 use crate::machine::Machine;
 use crate::space::Space;
+use crate::space::members::{Members, put};
 use crate::stat::Event;
-use crate::sync::AtomicU64;
 use crate::vm::Vm;
 use core::ptr::NonNull;
-use core::sync::atomic::Ordering::{AcqRel, Relaxed};
 
 /// Pages freed at a time when a group is at its limit.
 const STEP: u64 = 32;
-
-/// What a group consists of. Fields: all atomics of their own.
-#[repr(C)]
-pub(crate) struct Members<M> {
-    /// Written when the group is retired.
-    _retired: [u64; 2],
-    /// Handles, and spaces.
-    references: AtomicU64<M>,
-    limit: AtomicU64<M>,
-    /// Resident pages of the members.
-    pages: AtomicU64<M>,
-}
-
-impl<M: Machine> Members<M> {
-    /// Counts `pages` more resident pages, or, negative, fewer.
-    #[cold]
-    pub(crate) fn add(&self, pages: i64) {
-        self.pages.fetch_add(pages as u64, Relaxed);
-    }
-
-    /// Whether the limit is reached.
-    pub(crate) fn is_full(&self) -> bool {
-        self.resident() >= self.limit.load(Relaxed)
-    }
-
-    /// Resident pages: changes of different CPUs may arrive in another order than they were made in.
-    fn resident(&self) -> u64 {
-        (self.pages.load(Relaxed) as i64).max(0) as u64
-    }
-
-    /// One more handle or space.
-    pub(crate) fn get(&self) {
-        self.references.fetch_add(1, Relaxed);
-    }
-}
-
-/// One handle or space less.
-pub(crate) fn put<M: Machine>(cx: &Cx<'_, M>, group: NonNull<Members<M>>) {
-    // SAFETY: the caller's reference.
-    if unsafe { group.as_ref() }.references.fetch_sub(1, AcqRel) == 1 {
-        cx.retire(group.cast(), size_of::<Members<M>>());
-    }
-}
 
 /// Spaces that share a limit of resident pages; a counted handle. See [`Vm::create_group`].
 pub struct Group<'vm, M: Machine> {
@@ -84,12 +40,12 @@ impl<'vm, M: Machine> Group<'vm, M> {
 
     /// The limit, in pages.
     pub fn limit(&self) -> u64 {
-        self.members().limit.load(Relaxed)
+        self.members().limit()
     }
 
     /// Sets the limit, in pages. Below what the members show it takes effect as they fault.
     pub fn set_limit(&self, pages: u64) {
-        self.members().limit.store(pages, Relaxed);
+        self.members().set_limit(pages);
     }
 
     /// Resident pages of the members. Exact while nothing changes them.
@@ -125,14 +81,8 @@ impl<M: Machine> Vm<M> {
     /// [`Error::OutOfMemory`].
     pub fn create_group(&self, limit: u64) -> Result<Group<'_, M>, Error> {
         let members = self.with_room(|| Cx::enter(self).slab_alloc(size_of::<Members<M>>()))?.cast::<Members<M>>();
-        let value = Members {
-            _retired: [0; 2],
-            references: AtomicU64::new(1),
-            limit: AtomicU64::new(limit),
-            pages: AtomicU64::new(0),
-        };
         // SAFETY: the slab object is large enough, aligned, and nobody else's.
-        unsafe { members.write(value) };
+        unsafe { members.write(Members::new(limit)) };
         Ok(Group { vm: self, members })
     }
 }
@@ -167,5 +117,5 @@ impl<M: Machine> Space<'_, M> {
 
 /// Whether so many pages were freed that faults have room for a while.
 fn has_room<M: Machine>(members: &Members<M>) -> bool {
-    members.resident().saturating_add(STEP) <= members.limit.load(Relaxed)
+    members.resident().saturating_add(STEP) <= members.limit()
 }

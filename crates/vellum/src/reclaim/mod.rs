@@ -4,7 +4,7 @@
 //!   up;
 //! * [`direct`] – for whoever found no memory, and in the background; [`range`] – a range's pages, on advice; [`group`]
 //!   – limits of groups of spaces;
-//! * [`workingset`] – pages that come back soon; [`victim`] – what to end when nothing is left.
+//! * [`victim`] – what to end when nothing is left.
 //!
 //! There are no lists of pages by age. A hand goes round the frames of each node ([`crate::phys`]); a page carries the
 //! generation in which it was last seen in use, which a turn of the hand makes older and an accessed bit makes new. So
@@ -18,10 +18,10 @@
 //! Nothing here needs a free frame: lists are on the stack, slots and shadows are there, the page itself is handed to
 //! the device.
 //!
-//! [`UnmapBatch`]: crate::tlb::UnmapBatch
+//! [`UnmapBatch`]: crate::space::UnmapBatch
 
 mod direct;
-pub(crate) mod group;
+mod group;
 mod lazy;
 mod list;
 mod range;
@@ -29,11 +29,9 @@ mod shrink;
 #[cfg(test)]
 mod tests;
 mod victim;
-mod workingset;
 
 pub(crate) use direct::Scan;
 pub use group::Group;
 pub(crate) use list::Isolated;
 pub(crate) use range::{Sharers, each_list};
 pub use victim::Victim;
-pub(crate) use workingset::refaulted;

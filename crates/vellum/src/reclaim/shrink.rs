@@ -2,18 +2,16 @@
 
 use super::lazy;
 use super::list::{Isolated, LENGTH};
-use super::workingset::stamp;
 use crate::arch::SwapSlot;
 use crate::cpu::Cx;
 use crate::guard::Guard;
 use crate::machine::Machine;
 use crate::object;
-use crate::ops::swap_in::leave_cache_locked;
-use crate::phys::{Frame, Kind, Pfn, folio};
+use crate::phys::{Frame, Kind, Pfn, folio, stamp};
 use crate::rmap::{Into, Name, Unmapped, renew_if_accessed};
+use crate::space::UnmapBatch;
 use crate::stat::Event;
-use crate::swap;
-use crate::tlb::UnmapBatch;
+use crate::swap::{self, leave_cache_locked};
 use crate::vm::Vm;
 use core::ptr::NonNull;
 

@@ -2,27 +2,10 @@
 
 use crate::cpu::Cx;
 use crate::machine::Machine;
+pub use crate::machine::Victim;
 use crate::space::RssKind;
 use crate::stat::Event;
 use crate::vm::Vm;
-
-/// A space whose end would free much memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Victim {
-    /// The space.
-    pub space: u64,
-    /// Its resident pages of anonymous memory.
-    pub anonymous: u64,
-    /// Its pages in swap.
-    pub swapped: u64,
-}
-
-impl Victim {
-    /// Pages that its end frees at most.
-    pub fn pages(&self) -> u64 {
-        self.anonymous.saturating_add(self.swapped)
-    }
-}
 
 impl<M: Machine> Vm<M> {
     /// The space whose end would free most memory, as `oom_badness` of Linux counts it; `None` if no space has any.

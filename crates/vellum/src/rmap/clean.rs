@@ -7,8 +7,7 @@ use crate::cpu::Cx;
 use crate::machine::Machine;
 use crate::object;
 use crate::phys::{Pfn, folio};
-use crate::space::{Begun, OneMore};
-use crate::tlb::UnmapBatch;
+use crate::space::{Begun, OneMore, UnmapBatch};
 
 /// Takes dirty marks, and the right to store, from the entries of page `pfn` of `object`. The flushes are the batch's to
 /// do, before the page is written. The caller has the folio lock and a reference.

@@ -1,6 +1,6 @@
 //! Reverse mapping: from a page to the entries that show it.
 //!
-//! * [`lineage`] – who descends from whom; [`walk`] – visiting the entries of a page;
+//! * [`walk`] – visiting the entries of a page;
 //! * [`unmap`] – taking a page out of all its entries, and putting it back: one transaction for swap and migration;
 //! * [`age`] – whether a page was accessed; [`clean`] – making the entries of a file's page clean.
 //!
@@ -14,7 +14,6 @@
 
 mod age;
 mod clean;
-mod lineage;
 #[cfg(test)]
 mod tests;
 mod unmap;
@@ -22,6 +21,5 @@ mod walk;
 
 pub(crate) use age::{renew_if_accessed, take_accessed};
 pub(crate) use clean::clean_entries;
-pub(crate) use lineage::{Lineage, each_descendant};
 pub(crate) use unmap::{Into, Unmapped, discard_migrating, restore_migrated};
 pub(crate) use walk::{COPY_OF_OBJECT, Found, Name, Seek, walk};

@@ -13,8 +13,7 @@ use crate::guard::Guard;
 use crate::machine::Machine;
 use crate::phys::{Kind, Pfn, folio};
 use crate::space::apply::{readable, rss_kind};
-use crate::space::{Attributes, ClassFlags, RssKind};
-use crate::tlb::UnmapBatch;
+use crate::space::{Attributes, ClassFlags, RssKind, UnmapBatch};
 use crate::vm::Vm;
 use core::ops::ControlFlow;
 

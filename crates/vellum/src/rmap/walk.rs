@@ -1,12 +1,12 @@
 //! Visiting the entries that show a page.
 
-use super::each_descendant;
 use crate::arch::{Absent, Arch, SwapSlot};
 use crate::cpu::Cx;
 use crate::guard::Guard;
 use crate::machine::Machine;
 use crate::object;
 use crate::phys::{Frame, Kind, Pfn};
+use crate::space::lineage::each_descendant;
 use crate::space::table::Locked;
 use crate::space::{Attributes, Inner};
 use crate::stat::Event;

@@ -6,9 +6,9 @@ use crate::arch::{Absent, Arch, PageBits};
 use crate::cpu::Cx;
 use crate::guard::Guard;
 use crate::machine::Machine;
-use crate::ops::swap_in::leave_cache_locked;
 use crate::phys::{Kind, Pfn, folio};
 use crate::stat::Event;
+use crate::swap::leave_cache_locked;
 use crate::tlb::Gather;
 
 /// Makes the anonymous pages of `low..=high` of a locked leaf ones that may be dropped: their entries are clean

@@ -2,6 +2,8 @@
 
 use super::ClassId;
 use super::ends::Ends;
+use super::lineage::Lineage;
+use super::members::{self, Members};
 use super::table::Table;
 use crate::arch::Arch;
 use crate::cpu::Cx;
@@ -9,8 +11,6 @@ use crate::error::Error;
 use crate::guard::Guard;
 use crate::machine::Machine;
 use crate::phys::{AllocFlags, Pfn};
-use crate::reclaim::group::{self, Members};
-use crate::rmap::Lineage;
 use crate::structure::holds;
 use crate::sync::{AtomicU32, AtomicU64, Rank, RawLock, SleepLock};
 use crate::tlb::SpaceTlb;
@@ -280,7 +280,7 @@ impl<'vm, M: Machine> Space<'vm, M> {
         Self::free_lines(&cx, self.inner().lines);
         self.inner().lineage().end(&cx);
         if let Some(group) = self.inner().group {
-            group::put(&cx, group);
+            members::put(&cx, group);
         }
         // Flush requests naming the space were all answered when its CPUs left it; lockless readers of the registry
         // do not exist. The grace period is for those who compare generations.

@@ -4,8 +4,9 @@
 //! * [`walk`] – the way to one address; [`cursor`] – that through a range; [`claim`] – how range operations exclude each other; [`split`] – tables at the edges
 //!   of a range; [`apply`] – changing the slots of a range; [`fold`] – giving empty tables back.
 //! * [`leaf`] – the short way for a range within one leaf; [`shift`] – moving pages.
-//! * [`place`] – choosing addresses; [`query`] – what is mapped; [`handle`] – the public handle; [`teardown`] – the
-//!   end; [`ends`] – who waits for it.
+//! * [`place`] – choosing addresses; [`query`] – what is mapped; [`handle`] – the public handle; [`lineage`] – who
+//!   descends from whom; [`members`] – what a group of spaces has in common; [`teardown`] – the end; [`ends`] – who waits
+//!   for it; [`batch`] – one flush for many pages, of any spaces; [`user`] – what CPUs run in.
 //!
 //! # Lock order
 //!
@@ -32,6 +33,7 @@
 pub(crate) mod absent;
 pub(crate) mod apply;
 mod audit;
+mod batch;
 pub(crate) mod claim;
 mod class;
 pub(crate) mod cursor;
@@ -40,6 +42,8 @@ mod fold;
 mod give_up;
 mod handle;
 pub(crate) mod leaf;
+pub(crate) mod lineage;
+pub(crate) mod members;
 mod place;
 mod query;
 mod runs;
@@ -47,10 +51,12 @@ pub(crate) mod shift;
 pub(crate) mod split;
 pub(crate) mod table;
 mod teardown;
+mod user;
 mod vacate;
 pub(crate) mod walk;
 
 pub use audit::{Audit, AuditError};
+pub(crate) use batch::UnmapBatch;
 pub(crate) use claim::claimed;
 pub(crate) use class::{Attributes, ClassFlags, ClassId, Classes};
 pub(crate) use ends::{Begun, OneMore};

@@ -9,8 +9,7 @@ use crate::arch::SwapSlot;
 use crate::cpu::Cx;
 use crate::guard::Guard;
 use crate::machine::Machine;
-use crate::object::release;
-use crate::phys::Pfn;
+use crate::phys::{Pfn, release};
 use core::sync::atomic::Ordering::Relaxed;
 
 /// Why a page was not put into the cache to be read.

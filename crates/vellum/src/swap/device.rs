@@ -1,6 +1,6 @@
 //! What the embedder implements: a device that pages are kept on.
 
-use crate::object::IoError;
+use crate::error::IoError;
 use core::ops::Deref;
 
 /// A device for swap: that many pages, each of which can be written and read.

@@ -3,8 +3,8 @@
 use super::compressed::{Contents, compress, decompress};
 use crate::arch::SwapSlot;
 use crate::cpu::Cx;
+use crate::error::IoError;
 use crate::machine::Machine;
-use crate::object::IoError;
 use crate::phys::{Pfn, Physical};
 use crate::stat::Event;
 use crate::vm::Vm;

@@ -58,7 +58,7 @@
 //! | `tags` | saved memory tags |
 //! | `io` | writing and reading a page |
 //! | `bring_in` | reading a page into the cache, and its neighbours |
-//! | `off` | bringing everything back, to switch an area off |
+//! | `leave` | pages that nobody wants in the cache any more |
 //! | `audit` | recounting |
 
 mod areas;
@@ -69,7 +69,7 @@ mod clusters;
 mod compressed;
 mod device;
 mod io;
-mod off;
+mod leave;
 mod slots;
 mod switch;
 mod tags;
@@ -88,5 +88,6 @@ pub(crate) use cache::Inserted;
 pub(crate) use clusters::SwapCursor;
 pub use device::SwapDevice;
 pub(crate) use io::{SwapError, read_page, write_page};
-pub(crate) use slots::Left;
+pub(crate) use leave::{leave_cache, leave_cache_locked};
+use slots::Left;
 pub(crate) use word::slot_state;

@@ -60,12 +60,12 @@ impl<M: Machine> Vm<M> {
     }
 
     /// How often something has become of a slot of an area that is being switched off.
-    pub(super) fn area_changes(&self, id: AreaId) -> u32 {
+    pub(crate) fn area_changes(&self, id: AreaId) -> u32 {
         self.area_entry(id).changes.load(SeqCst)
     }
 
     /// Sleeps until something becomes of a slot, unless it has since [`Vm::area_changes`] said `seen`. Without a [`Cx`].
-    pub(super) fn await_area_change(&self, id: AreaId, seen: u32) {
+    pub(crate) fn await_area_change(&self, id: AreaId, seen: u32) {
         self.machine().sleep(self.area_entry(id).changes.as_core(), seen);
     }
 

@@ -8,13 +8,11 @@
 //! identifier than a CPU runs with, that CPU's walks find the entries changed. What is tagged with the older one
 //! belongs to nobody, or to a space whose CPUs flushed before they ran with it, which loses some valid translations.
 
-use super::batch::Owed;
 use super::identifiers::Identifier;
-use super::{Flush, SpaceTlb};
+use super::{Flush, Owed, Root, SpaceTlb};
 use crate::cpu::Cx;
 use crate::guard::Guard;
 use crate::machine::{Machine, RootLoad};
-use crate::space::Inner;
 use crate::stat::Event;
 use crate::sync::fence;
 use core::sync::atomic::Ordering::{Relaxed, SeqCst};
@@ -33,18 +31,17 @@ impl<M: Machine> Cx<'_, M> {
     }
 
     /// [`Cx::flush_all`] by broadcast: all begun, then one wait.
-    pub(super) fn broadcast_all<'o>(&self, all: impl Iterator<Item = &'o Owed<'o, M>>)
+    pub(super) fn broadcast_all<'o>(&self, all: impl Iterator<Item = Owed<'o, M>>)
     where
         M: 'o,
     {
         fence::<M>(SeqCst);
         let machine = self.vm().machine();
         let mut begun = 0;
-        for owed in all {
-            let identifier = Identifier(owed.space.tlb().identifier.load(SeqCst));
+        for Owed { tlb, what, .. } in all {
+            let identifier = Identifier(tlb.identifier.load(SeqCst));
             if let Some(asid) = identifier.asid() {
-                let flush = owed.flush();
-                machine.broadcast_invalidate(asid, flush.start, flush.pages);
+                machine.broadcast_invalidate(asid, what.start, what.pages);
                 begun += 1;
             }
         }
@@ -55,18 +52,18 @@ impl<M: Machine> Cx<'_, M> {
     }
 
     /// Loads `space` where identifiers are global. The handler is kept out.
-    pub(super) fn load_global(&self, space: &Inner<M>) {
+    pub(super) fn load_global(&self, space: Root<'_, M>) {
         let tlb = &self.cpu().tlb;
-        if tlb.loaded.load(Relaxed) == space.id() {
+        if tlb.loaded.load(Relaxed) == space.id {
             // Flushes did not pass the CPU by while it was lazy, and rollovers left it its identifier.
             tlb.lazy.store(0, Relaxed);
             return;
         }
         // For the end of the space, which makes this CPU leave it.
-        space.tlb().cpus.insert(self.number());
-        let asid = self.enter_identifier(space.tlb());
+        space.tlb.cpus.insert(self.number());
+        let asid = self.enter_identifier(space.tlb);
         fence::<M>(SeqCst);
-        self.vm().machine().load_root(RootLoad { root: space.root(), asid, keep_entries: true });
+        self.vm().machine().load_root(RootLoad { root: space.table, asid, keep_entries: true });
         tlb.lazy.store(0, Relaxed);
         self.note_loaded(space, asid);
     }

@@ -9,7 +9,6 @@ use crate::cpu::Cx;
 use crate::guard::Guard;
 use crate::machine::Machine;
 use crate::phys::{FreeBatch, Pfn};
-use crate::space::table::Locked;
 use crate::stat::Event;
 use crate::sync::AtomicU64;
 use core::sync::atomic::Ordering::Relaxed;
@@ -57,15 +56,6 @@ impl<'a, M: Machine> Gather<'a, M> {
     pub(crate) fn touch_range(&mut self, range: Flush) {
         self.start = self.start.min(range.start);
         self.end = self.end.max(range.start + (range.pages << M::Arch::PAGE_SHIFT));
-    }
-
-    /// Notes the flush of a range of the locked leaf, if unmap batches owe it one: what they have taken is not to be
-    /// reached any more either, once the gather is flushed (A4, B4). `settled` is the name of the protection.
-    #[inline(always)]
-    pub(crate) fn touch_pending(&mut self, leaf: &Locked<'_, M>, settled: Guard, start: u64, pages: u64) {
-        if leaf.has_pending_flush(settled) {
-            self.touch_range(Flush { start, pages, tables_freed: false });
-        }
     }
 
     /// Whether another frame needs a flush first; see [`Gather::finish`].

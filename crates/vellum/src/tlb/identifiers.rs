@@ -13,7 +13,7 @@
 //! * A CPU which does not switch over several rollovers keeps its identifier in all of them.
 
 use super::SpaceTlb;
-use crate::arch::{Arch, is_broadcast};
+use crate::arch::{identifiers, is_broadcast};
 use crate::cpu::Cx;
 use crate::error::BootError;
 use crate::guard::Guard;
@@ -26,11 +26,6 @@ use core::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 /// Bits of an identifier's number, below its generation.
 const NUMBER_BITS: u32 = 16;
-
-/// Number of identifiers in the pool. The hardware's name of the first is 1: 0 is left to the embedder's kernel.
-pub(crate) fn identifiers<A: Arch>() -> usize {
-    A::ASIDS.min((1 << NUMBER_BITS) - 1)
-}
 
 /// An identifier with the generation that it was given out or confirmed in; 0 for none.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -11,7 +11,6 @@
 //! Where the architecture flushes by broadcast none of this is needed but the mailbox, for the end of a space; see
 //! [`broadcast`] and [`identifiers`]. Which of the two is used is a constant of the architecture.
 
-mod batch;
 mod broadcast;
 mod gather;
 mod identifiers;
@@ -21,11 +20,11 @@ mod switch;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use batch::UnmapBatch;
 pub(crate) use gather::{Gather, GatherBuffer};
-pub(crate) use identifiers::{Identifiers, identifiers};
+pub(crate) use identifiers::Identifiers;
 pub(crate) use mailbox::Mailbox;
-pub(crate) use shootdown::Flush;
+pub(crate) use shootdown::{BATCH_SPACES, Flush, Owed};
+pub(crate) use switch::Root;
 
 use crate::arch::Arch;
 use crate::cpuset::SharedCpuSet;

@@ -1,6 +1,5 @@
 //! Invalidating translations on every CPU that may hold them, and serving such requests.
 
-use super::batch::{Owed, SPACES};
 use super::mailbox::Request;
 use super::{CpuTlb, RANGE_MAX, SLOTS_MAX, SpaceTlb, asid};
 use crate::arch::{Arch, is_broadcast};
@@ -23,6 +22,17 @@ pub(crate) struct Flush {
     pub(crate) pages: u64,
     /// Page tables were unlinked: paging-structure caches matter, so lazy CPUs are targets too.
     pub(crate) tables_freed: bool,
+}
+
+/// Spaces that one flush serves at most.
+pub(crate) const BATCH_SPACES: usize = 32;
+
+/// What is to be flushed of one of several spaces.
+pub(crate) struct Owed<'a, M: Machine> {
+    /// The space's identity.
+    pub(crate) space: u64,
+    pub(crate) tlb: &'a SpaceTlb<M>,
+    pub(crate) what: Flush,
 }
 
 impl<M: Machine> Cx<'_, M> {
@@ -70,18 +80,20 @@ impl<M: Machine> Cx<'_, M> {
         self.shoot_around(&targets, request, meanwhile);
     }
 
-    /// As [`Cx::flush`], of several spaces at once: one interrupt for each CPU that runs any of them. They are pinned,
-    /// and no lock is held.
+    /// As [`Cx::flush`], of at most [`BATCH_SPACES`] spaces at once: one interrupt for each CPU that runs any of them. They
+    /// are pinned, and no lock is held.
     #[inline(never)]
-    pub(super) fn flush_all(&self, all: &[Option<Owed<'_, M>>]) {
+    pub(crate) fn flush_all<'o>(&self, all: impl Iterator<Item = Owed<'o, M>>)
+    where
+        M: 'o,
+    {
         if is_broadcast::<M::Arch>() {
-            return self.broadcast_all(all.iter().flatten());
+            return self.broadcast_all(all);
         }
-        let mut requests = [None; SPACES];
+        let mut requests = [None; BATCH_SPACES];
         let mut everybody = CpuSet::EMPTY;
         let mut tickets = [0u32; crate::cpuset::CPUS_MAX];
-        for (owed, request) in all.iter().flatten().zip(&mut requests) {
-            let (space, tlb, Flush { start, pages, .. }) = (owed.space.id(), owed.space.tlb(), owed.flush());
+        for (Owed { space, tlb, what: Flush { start, pages, .. } }, request) in all.zip(&mut requests) {
             let others = || tlb.cpus.others(self.number(), self.vm().cpu_count()).unwrap_or(CpuSet::EMPTY);
             let too_early = if M::guard(Guard::GenerationFirst) { None } else { Some(others()) };
             let generation = tlb.generation.fetch_add(1, SeqCst) + 1;
@@ -191,16 +203,9 @@ impl<M: Machine> Cx<'_, M> {
         self.vm().machine().send_interrupt(targets);
     }
 
-    /// Serves what other CPUs posted to this one.
-    #[inline(always)]
-    pub(crate) fn serve_mailbox(&self) {
-        if self.cpu().tlb.mailbox.has_mail() {
-            self.serve_mail();
-        }
-    }
-
+    /// [`Cx::serve_mailbox`] of one that is not empty.
     #[cold]
-    fn serve_mail(&self) {
+    pub(crate) fn serve_mail(&self) {
         let tlb = &self.cpu().tlb;
         if tlb.busy.load(Relaxed) != 0 {
             return;

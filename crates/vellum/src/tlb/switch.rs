@@ -1,40 +1,37 @@
 //! Loading a space on a CPU, leaving it, and lazy mode.
 
-use super::{asid, slot_count};
+use super::{SpaceTlb, asid, slot_count};
 use crate::arch::is_broadcast;
 use crate::cpu::Cx;
 use crate::guard::Guard;
 use crate::machine::{Asid, Machine, RootLoad};
-use crate::space::{Inner, Space};
+use crate::phys::Pfn;
 use crate::stat::Event;
-use crate::vm::Vm;
 use core::sync::atomic::Ordering::{Relaxed, SeqCst};
 
-impl<M: Machine> Vm<M> {
-    /// Makes `space` the one the current CPU runs user code in, or detaches the CPU from any space, as it does when
-    /// `space` belongs to another instance.
-    ///
-    /// The space must live until the CPU leaves it: dropping its last handle makes all CPUs leave it, so no user code
-    /// may run in it then. Neither sleeps nor allocates. Cost: the root is not reloaded if it is loaded already.
-    ///
-    /// May be called with interrupts off and a lock held that interrupt handlers take: it waits for nobody who can be
-    /// interrupted (J14).
-    pub fn switch_to(&self, space: Option<&Space<'_, M>>) {
-        let cx = Cx::enter(self);
-        cx.while_busy(|| match space {
-            Some(space) if core::ptr::eq(space.vm(), self) => cx.load(space.inner()),
-            _ => cx.unload(),
-        });
-    }
+/// A space, as far as a CPU that loads it must know it.
+pub(crate) struct Root<'a, M> {
+    /// The space's identity.
+    pub(crate) id: u64,
+    /// The root table.
+    pub(crate) table: Pfn,
+    pub(crate) tlb: &'a SpaceTlb<M>,
+}
 
-    /// The current CPU keeps its root loaded and runs no user code until the next [`Vm::switch_to`].
-    pub fn enter_lazy(&self) {
-        let cx = Cx::enter(self);
-        cx.cpu().tlb.lazy.store(1, SeqCst);
+impl<M> Clone for Root<'_, M> {
+    fn clone(&self) -> Self {
+        *self
     }
 }
 
+impl<M> Copy for Root<'_, M> {}
+
 impl<M: Machine> Cx<'_, M> {
+    /// Keeps the root loaded, while no user code runs, until the next switch.
+    pub(crate) fn become_lazy(&self) {
+        self.cpu().tlb.lazy.store(1, SeqCst);
+    }
+
     /// Leaves the loaded space, if there is one. The handler is kept out.
     pub(super) fn unload(&self) {
         let tlb = &self.cpu().tlb;
@@ -49,17 +46,26 @@ impl<M: Machine> Cx<'_, M> {
         tlb.lazy.store(0, Relaxed);
     }
 
-    fn load(&self, space: &Inner<M>) {
+    /// Loads a space, which lives until this CPU has left it, or leaves the one that is loaded.
+    #[inline(always)]
+    pub(crate) fn switch_root(&self, space: Option<Root<'_, M>>) {
+        self.while_busy(|| match space {
+            Some(space) => self.load(space),
+            None => self.unload(),
+        });
+    }
+
+    fn load(&self, space: Root<'_, M>) {
         if is_broadcast::<M::Arch>() {
             return self.load_global(space);
         }
         let tlb = &self.cpu().tlb;
-        if tlb.loaded.load(Relaxed) == space.id() {
+        if tlb.loaded.load(Relaxed) == space.id {
             // Leaving lazy mode: flushes may have passed this CPU by (J4). SeqCst: the flag is cleared before the
             // generation is read, as a flusher increments it before it reads the flag.
             tlb.lazy.swap(0, SeqCst);
             let slot = tlb.current.load(Relaxed) as usize;
-            let is_behind = || tlb.slots[slot].generation.load(Relaxed) != space.tlb().generation.load(SeqCst);
+            let is_behind = || tlb.slots[slot].generation.load(Relaxed) != space.tlb.generation.load(SeqCst);
             if M::guard(Guard::LazyCompares) && is_behind() {
                 self.flush_whole(tlb, slot);
             }
@@ -67,32 +73,32 @@ impl<M: Machine> Cx<'_, M> {
         }
         // Before the CPU is a target: a flusher of the new space must not take the old one's laziness for it.
         tlb.lazy.swap(0, SeqCst);
-        let now = || space.tlb().generation.load(SeqCst);
+        let now = || space.tlb.generation.load(SeqCst);
         let too_early = if M::guard(Guard::TargetFirst) { None } else { Some(now()) };
-        space.tlb().cpus.insert(self.number());
-        let slot = self.choose_slot(space.id());
+        space.tlb.cpus.insert(self.number());
+        let slot = self.choose_slot(space.id);
         let entry = &tlb.slots[slot];
         let generation = too_early.unwrap_or_else(now);
         // An identity is never given out twice, so an equal one is the same space (J5).
-        let is_same = !M::guard(Guard::IdentityCompared) || entry.space.load(Relaxed) == space.id();
+        let is_same = !M::guard(Guard::IdentityCompared) || entry.space.load(Relaxed) == space.id;
         let keep_entries = is_same && entry.generation.load(Relaxed) == generation;
-        self.vm().machine().load_root(RootLoad { root: space.root(), asid: asid(slot), keep_entries });
+        self.vm().machine().load_root(RootLoad { root: space.table, asid: asid(slot), keep_entries });
         if !keep_entries {
             self.count(Event::LocalFlushAll, 1);
         }
-        entry.space.store(space.id(), Relaxed);
+        entry.space.store(space.id, Relaxed);
         entry.generation.store(generation, Relaxed);
         self.note_loaded(space, asid(slot));
     }
 
     /// Notes that the root of `space` is loaded now, under identifier `asid`, in place of what was before.
     #[inline(always)]
-    pub(super) fn note_loaded(&self, space: &Inner<M>, asid: Asid) {
+    pub(super) fn note_loaded(&self, space: Root<'_, M>, asid: Asid) {
         let tlb = &self.cpu().tlb;
         let previous = tlb.loaded_space();
         tlb.current.store(asid.0 as u32 - 1, Relaxed);
-        tlb.loaded_tlb.store((&raw const *space.tlb()).expose_provenance() as u64, Relaxed);
-        tlb.loaded.store(space.id(), Relaxed);
+        tlb.loaded_tlb.store((&raw const *space.tlb).expose_provenance() as u64, Relaxed);
+        tlb.loaded.store(space.id, Relaxed);
         if let Some(previous) = previous {
             // Only now: until its root was replaced, the end of that space had to wait for this CPU.
             // SAFETY: as in `unload`; the space cannot end while this CPU is in its set.

@@ -5,9 +5,9 @@
 //! have taken to keep the page. If that is less than the node has, the page belongs to what is in use, and is protected
 //! for as many turns as an accessed one. (Linux calls this refault detection; see `workingset` there.)
 
+use super::{Frame, Kind, NODES_MAX};
 use crate::cpu::Cx;
 use crate::machine::Machine;
-use crate::phys::{Frame, Kind, NODES_MAX};
 use crate::stat::Event;
 
 /// The bits of an eviction's number that are kept. Above them, in four more, is the node.
@@ -16,7 +16,7 @@ const NUMBER_BITS: u32 = 36;
 const _: () = assert!(NODES_MAX == 16);
 
 /// What is kept of an eviction from `node`, which is counted; not 0, and below 2⁴⁰.
-pub(super) fn stamp<M: Machine>(cx: &Cx<'_, M>, node: u8) -> u64 {
+pub(crate) fn stamp<M: Machine>(cx: &Cx<'_, M>, node: u8) -> u64 {
     let number = cx.vm().physical().count_eviction(node) & NUMBER;
     number.max(1) | (node as u64) << NUMBER_BITS
 }

@@ -7,15 +7,14 @@
 //! From the beginning no page is put out to the area: whoever makes room for what comes back, with nowhere else to put
 //! pages, is told that memory is short, instead of having them read back and forth.
 
-use super::AreaId;
 use crate::arch::{Absent, Arch};
 use crate::cpu::Cx;
 use crate::error::Error;
 use crate::guard::Guard;
 use crate::machine::Machine;
-use crate::object::release;
-use crate::ops::swap_in::leave_cache_locked;
+use crate::phys::release;
 use crate::space::Space;
+use crate::swap::{AreaId, leave_cache_locked};
 use crate::vm::Vm;
 use core::ops::ControlFlow;
 use core::sync::atomic::Ordering::SeqCst;

@@ -9,11 +9,11 @@
 //! Links change under the lock of the registry of spaces. Readers take none: a node that is unlinked keeps its links
 //! until a grace period is over. A child is linked before its first entry is copied (F1, E16).
 
+use super::Inner;
 use crate::cpu::Cx;
 use crate::error::Error;
 use crate::guard::Guard;
 use crate::machine::Machine;
-use crate::space::Inner;
 use crate::sync::{AtomicU64, Rank};
 use core::ops::ControlFlow;
 use core::ptr::{NonNull, with_exposed_provenance};

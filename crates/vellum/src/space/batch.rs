@@ -14,41 +14,40 @@
 //! what [`UnmapBatch::may_be_stored_to`] decides, from what the entry said when it was taken and from what the
 //! architecture promises of clean entries (A1, A2).
 
-use super::{Flush, RANGE_MAX};
+use super::Inner;
+use super::table::Locked;
 use crate::arch::{Arch, PageBits};
 use crate::cpu::Cx;
 use crate::guard::Guard;
 use crate::machine::Machine;
 use crate::phys::Pfn;
-use crate::space::Inner;
-use crate::space::table::Locked;
 use crate::stat::Event;
+use crate::tlb::{BATCH_SPACES as SPACES, Flush, Gather, Owed, RANGE_MAX};
 
-/// Spaces a batch remembers before it must flush.
-pub(super) const SPACES: usize = 32;
 /// Leaves it remembers.
 const LEAVES: usize = 64;
 
 /// What is owed to one space.
-pub(super) struct Owed<'a, M: Machine> {
-    pub(super) space: &'a Inner<M>,
-    pub(super) start: u64,
+struct Debt<'a, M: Machine> {
+    space: &'a Inner<M>,
+    start: u64,
     /// Exclusive.
-    pub(super) end: u64,
+    end: u64,
 }
 
-impl<M: Machine> Owed<'_, M> {
+impl<M: Machine> Debt<'_, M> {
     /// The flush that pays it.
-    pub(super) fn flush(&self) -> Flush {
+    fn owed(&self) -> Owed<'_, M> {
         let pages = (self.end - self.start) >> M::Arch::PAGE_SHIFT;
-        Flush { start: self.start, pages, tables_freed: false }
+        let what = Flush { start: self.start, pages, tables_freed: false };
+        Owed { space: self.space.id(), tlb: self.space.tlb(), what }
     }
 }
 
 /// Flushes owed for entries that were taken. Flushes when dropped.
 pub(crate) struct UnmapBatch<'a, M: Machine> {
     cx: &'a Cx<'a, M>,
-    owed: [Option<Owed<'a, M>>; SPACES],
+    owed: [Option<Debt<'a, M>>; SPACES],
     spaces: usize,
     leaves: [Pfn; LEAVES],
     leaf_count: usize,
@@ -96,7 +95,7 @@ impl<'a, M: Machine> UnmapBatch<'a, M> {
                 }
             }
             none => {
-                *none = Some(Owed { space, start: address, end });
+                *none = Some(Debt { space, start: address, end });
                 self.spaces += 1;
             }
         }
@@ -110,7 +109,7 @@ impl<'a, M: Machine> UnmapBatch<'a, M> {
     /// Flushes what is owed: afterwards no CPU has a translation of an entry that was noted. No lock is held.
     pub(crate) fn flush(&mut self) {
         if self.spaces > 0 {
-            self.cx.flush_all(&self.owed[..self.spaces]);
+            self.cx.flush_all(self.owed[..self.spaces].iter().flatten().map(Debt::owed));
             self.cx.count(Event::FlushBatch, 1);
         }
         for leaf in &self.leaves[..self.leaf_count] {
@@ -138,5 +137,16 @@ impl<M: Machine> Cx<'_, M> {
         let start = leaf.table.base(address);
         let pages = (leaf.table.len() as u64).max(RANGE_MAX + 1);
         self.flush(space.id(), space.tlb(), Flush { start, pages, tables_freed: false });
+    }
+}
+
+impl<M: Machine> Gather<'_, M> {
+    /// Notes the flush of a range of the locked leaf, if unmap batches owe it one: what they have taken is not to be
+    /// reached any more either, once the gather is flushed (A4, B4). `settled` is the name of the protection.
+    #[inline(always)]
+    pub(crate) fn touch_pending(&mut self, leaf: &Locked<'_, M>, settled: Guard, start: u64, pages: u64) {
+        if leaf.has_pending_flush(settled) {
+            self.touch_range(Flush { start, pages, tables_freed: false });
+        }
     }
 }
