@@ -8,7 +8,7 @@ use crate::machine::Machine;
 use crate::object::{self, Dying};
 use crate::phys::{Kind, Pfn};
 use crate::reclaim::Isolated;
-use crate::rmap::{Into, Unmapped};
+use crate::rmap::{Placeholder, Unmapped};
 use crate::space::UnmapBatch;
 use crate::stat::Event;
 use crate::vm::Vm;
@@ -88,10 +88,10 @@ impl<M: Machine> Drop for Moves<'_, M> {
 }
 
 /// What the entries of a page say while it is moved; `None` for what is no page.
-fn way_of(kind: Kind) -> Option<Into> {
+fn way_of(kind: Kind) -> Option<Placeholder> {
     match kind {
-        Kind::Anonymous => Some(Into::Migration),
-        Kind::File => Some(Into::Nothing),
+        Kind::Anonymous => Some(Placeholder::Migration),
+        Kind::File => Some(Placeholder::Nothing),
         _ => None,
     }
 }

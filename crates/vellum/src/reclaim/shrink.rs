@@ -8,7 +8,7 @@ use crate::guard::Guard;
 use crate::machine::Machine;
 use crate::object;
 use crate::phys::{Frame, Kind, Pfn, folio, stamp};
-use crate::rmap::{Into, Name, Unmapped, renew_if_accessed};
+use crate::rmap::{Name, Placeholder, Unmapped, renew_if_accessed};
 use crate::space::UnmapBatch;
 use crate::stat::Event;
 use crate::swap::{self, leave_cache_locked};
@@ -144,9 +144,9 @@ fn begin<'vm, 'a, M: Machine>(
         return None;
     };
     let into = match home {
-        Home::File(..) => Into::Nothing,
-        Home::Swap(slot) => Into::Slot(slot),
-        Home::Nowhere => Into::Migration,
+        Home::File(..) => Placeholder::Nothing,
+        Home::Swap(slot) => Placeholder::Slot(slot),
+        Home::Nowhere => Placeholder::Migration,
     };
     let unmapped = Unmapped::begin(cx, batch, pfn, into);
     let page = Page { pfn, home, unmapped, early: None };

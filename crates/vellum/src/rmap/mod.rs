@@ -21,5 +21,5 @@ mod walk;
 
 pub(crate) use age::{renew_if_accessed, take_accessed};
 pub(crate) use clean::clean_entries;
-pub(crate) use unmap::{Into, Unmapped, discard_migrating, restore_migrated};
+pub(crate) use unmap::{Placeholder, Unmapped, discard_migrating, restore_migrated};
 pub(crate) use walk::{COPY_OF_OBJECT, Found, Name, Seek, walk};

@@ -1,6 +1,6 @@
 //! Tests of reverse mapping on a host-backed machine: walks find every place, and undoing restores all.
 
-use super::{Into, Name, Seek, Unmapped, walk};
+use super::{Name, Placeholder, Seek, Unmapped, walk};
 use crate::arch::{Absent, Arch, PageBits, Prot, Tiny, X86_64};
 use crate::cpu::Cx;
 use crate::guard::Guard;
@@ -285,7 +285,7 @@ fn undo<A: Arch>(is_shared: bool, is_clean: bool, into_slot: bool, is_dropped: b
     {
         let cx = Cx::enter(&vm);
         let mut batch = UnmapBatch::new(&cx);
-        let into = slot.map_or(Into::Migration, Into::Slot);
+        let into = slot.map_or(Placeholder::Migration, Placeholder::Slot);
         let unmapped = Unmapped::begin(&cx, &mut batch, pfn, into).expect("all places are found");
         batch.flush();
         for word in words(&spaces, address) {
@@ -382,7 +382,7 @@ fn what_a_failed_unmapping_has_taken_is_flushed() {
     let (is_refused, is_owed) = {
         let cx = Cx::enter(&vm);
         let mut batch = UnmapBatch::new(&cx);
-        let is_refused = Unmapped::begin(&cx, &mut batch, pfn, Into::Nothing).is_none();
+        let is_refused = Unmapped::begin(&cx, &mut batch, pfn, Placeholder::Nothing).is_none();
         let leaf = space.inner().lowest(&cx, A0);
         let locked = leaf.lock(&cx, space.inner(), A0).expect("a leaf in use");
         (is_refused, locked.has_pending_flush(Guard::SettledByZap))

@@ -19,7 +19,7 @@ use core::ops::ControlFlow;
 
 /// What the entries of a page say while it is unmapped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Into {
+pub(crate) enum Placeholder {
     /// Nothing: it is an object's page, and a fault gets it from there.
     Nothing,
     /// That it is in that slot. It is in the swap cache there.
@@ -33,25 +33,30 @@ pub(crate) enum Into {
 pub(crate) struct Unmapped<'vm, M: Machine> {
     vm: &'vm Vm<M>,
     pfn: Pfn,
-    into: Into,
+    into: Placeholder,
     is_committed: bool,
 }
 
 impl<'vm, M: Machine> Unmapped<'vm, M> {
     /// Takes page `pfn` out of its entries, as far as they are found; the flushes are the batch's to do. `None` if not
     /// all were found or one could not be taken: then everything is as before.
-    pub(crate) fn begin<'a>(cx: &'a Cx<'vm, M>, batch: &mut UnmapBatch<'a, M>, pfn: Pfn, into: Into) -> Option<Self> {
+    pub(crate) fn begin<'a>(
+        cx: &'a Cx<'vm, M>,
+        batch: &mut UnmapBatch<'a, M>,
+        pfn: Pfn,
+        into: Placeholder,
+    ) -> Option<Self> {
         let frame = cx.vm().physical().frame(pfn);
         let at_first = frame.mappings();
         let taken = each_mapping(cx, pfn, Seek::Page(pfn), &mut |found| take(cx, batch, pfn, into, found));
         let is_unmapped = match into {
             // Whatever has become of those that there were: a fault may have come back to a page of an object.
-            Into::Nothing | Into::Slot(_) => frame.mappings() == 0,
+            Placeholder::Nothing | Placeholder::Slot(_) => frame.mappings() == 0,
             // An entry that says so is a mapping still, and cannot be met, nor taken, a second time.
-            Into::Migration => taken >= at_first,
+            Placeholder::Migration => taken >= at_first,
         };
         if !is_unmapped {
-            if into == Into::Nothing {
+            if into == Placeholder::Nothing {
                 // These entries are not put back: nobody may use their translations when the folio lock is free.
                 batch.flush();
             }
@@ -69,7 +74,7 @@ impl<'vm, M: Machine> Unmapped<'vm, M> {
     }
 
     /// Takes up again what [`Unmapped::suspend`] left open.
-    pub(crate) fn resume(vm: &'vm Vm<M>, pfn: Pfn, into: Into) -> Self {
+    pub(crate) fn resume(vm: &'vm Vm<M>, pfn: Pfn, into: Placeholder) -> Self {
         Unmapped { vm, pfn, into, is_committed: false }
     }
 
@@ -98,22 +103,22 @@ fn take<'a, M: Machine>(
     cx: &'a Cx<'_, M>,
     batch: &mut UnmapBatch<'a, M>,
     pfn: Pfn,
-    into: Into,
+    into: Placeholder,
     found: &Found<'a, '_, M>,
 ) -> bool {
     let frame = cx.vm().physical().frame(pfn);
-    if let Into::Slot(slot) = into
+    if let Placeholder::Slot(slot) = into
         && cx.swap_dup(slot).is_err()
     {
         return false;
     }
     // What of the entry's bits is kept.
     let noted = |bits: PageBits| {
-        let loses = into == Into::Migration && !M::guard(Guard::DirtyMoves);
+        let loses = into == Placeholder::Migration && !M::guard(Guard::DirtyMoves);
         if loses { bits.without(PageBits::DIRTY) } else { bits }
     };
     let old = match into {
-        Into::Nothing => found.leaf.take(found.index),
+        Placeholder::Nothing => found.leaf.take(found.index),
         _ => {
             found
                 .leaf
@@ -127,22 +132,22 @@ fn take<'a, M: Machine>(
         frame.set_flags(folio::DIRTY);
     }
     batch.add(found.space, found.leaf, found.address, bits);
-    if into != Into::Migration {
+    if into != Placeholder::Migration {
         found.space.add_rss(cx, rss_kind(cx, pfn), -1);
         // The caller has a reference.
         frame.drop_mapping();
     }
-    if matches!(into, Into::Slot(_)) {
+    if matches!(into, Placeholder::Slot(_)) {
         found.space.add_rss(cx, RssKind::Swap, 1);
     }
     true
 }
 
 /// What an entry that showed `pfn` with `bits` says from now on.
-fn absent<M: Machine>(pfn: Pfn, into: Into, bits: PageBits) -> Absent {
+fn absent<M: Machine>(pfn: Pfn, into: Placeholder, bits: PageBits) -> Absent {
     let is_exclusive = bits.has(PageBits::EXCLUSIVE);
     match into {
-        Into::Slot(slot) => Absent::Swap { slot, is_exclusive: is_exclusive && M::guard(Guard::ExclusiveKept) },
+        Placeholder::Slot(slot) => Absent::Swap { slot, is_exclusive: is_exclusive && M::guard(Guard::ExclusiveKept) },
         _ => Absent::Migration {
             pfn,
             is_exclusive,
@@ -153,11 +158,11 @@ fn absent<M: Machine>(pfn: Pfn, into: Into, bits: PageBits) -> Absent {
 }
 
 /// Undoes an unmapping.
-fn put_back<M: Machine>(cx: &Cx<'_, M>, pfn: Pfn, into: Into) {
+fn put_back<M: Machine>(cx: &Cx<'_, M>, pfn: Pfn, into: Placeholder) {
     match into {
-        Into::Nothing => {}
-        Into::Slot(slot) => restore_swapped(cx, slot, pfn),
-        Into::Migration => restore_migrated(cx, pfn, pfn),
+        Placeholder::Nothing => {}
+        Placeholder::Slot(slot) => restore_swapped(cx, slot, pfn),
+        Placeholder::Migration => restore_migrated(cx, pfn, pfn),
     }
 }
 
