@@ -54,6 +54,7 @@ fn the_guides_errnos_are_those_of_the_errors() {
         ("`NotMapped`", Error::NotMapped { address: 0 }),
         ("`NoAddressSpace`", Error::NoAddressSpace { length: 1 }),
         ("`Limit`", Error::Limit { length: 1 }),
+        ("`Guarded`", Error::Guarded { address: 0 }),
         ("`OutOfMemory`", Error::OutOfMemory),
         ("`Exists`", Error::Exists { address: 0 }),
         ("`AccessDenied`", Error::AccessDenied { address: 0 }),

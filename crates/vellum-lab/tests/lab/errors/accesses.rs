@@ -47,6 +47,10 @@ fn faults<E: Mistake + Debug + 'static>(
             w.put(FAR, MapRequest::anonymous(P, if is_load { Prot::NONE } else { R }));
             w.fails(|| access(&w.space, FAR))
         };
+        "a guard lies there" => |w| {
+            w.space.advise(B, P, Advice::GuardInstall).expect("mapped");
+            w.fails(|| access(&w.space, B))
+        };
         "beyond the end of the file" => |w| {
             let (_file, _) = w.put_bad_file(2, u64::MAX);
             w.fails(|| access(&w.space, B + 10 * P))

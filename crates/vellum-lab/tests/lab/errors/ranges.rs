@@ -319,6 +319,10 @@ fn pages_that_cannot_be_had(rows: &mut Vec<Row>, call: &'static str, populate: P
         "a right that a mapping behind others does not name" => |w| {
             w.partly(done, || populate(&w.space, B, 4 * P, Access::Write))
         };
+        "a guard" => |w| {
+            w.space.advise(B, P, Advice::GuardInstall).expect("mapped");
+            w.fails(|| populate(&w.space, B, P, Access::Read))
+        };
         "beyond the end of the file" => |w| {
             let (_file, _) = w.put_bad_file(2, u64::MAX);
             w.partly(done, || populate(&w.space, B + 8 * P, 4 * P, Access::Read))
