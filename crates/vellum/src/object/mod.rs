@@ -163,6 +163,8 @@ pub(crate) struct Inner<M> {
     cache: Cache<M>,
     /// Held while dirty pages are written, so that an older state of a page never overtakes a newer one.
     writing: SleepLock<M>,
+    /// Whether all pages of its length, which is shared memory's, count as committed; constant.
+    is_committed: bool,
     /// While it is made shorter, the first page that goes; else [`u64::MAX`].
     cut_from: AtomicU64<M>,
     /// While a hole is made in it, the pages of the hole.
@@ -229,6 +231,11 @@ impl<M: Machine> Inner<M> {
     /// Length in pages, the last of which may be used in part.
     pub(crate) fn pages(&self) -> u64 {
         self.length().div_ceil(1 << M::Arch::PAGE_SHIFT)
+    }
+
+    /// Pages of it that count as committed.
+    pub(crate) fn committed_pages(&self) -> u64 {
+        if self.is_committed { self.pages() } else { 0 }
     }
 
     /// Whether page `index` is being cut off. Whoever finds, with the lock of a leaf, that it is not may show the page
@@ -308,13 +315,22 @@ impl<M: Machine> Inner<M> {
     }
 }
 
-/// Creates shared memory of `pages` pages; see [`Vm::shared_memory`].
-pub(crate) fn shared_memory<M: Machine>(vm: &Vm<M>, pages: u64) -> Result<Object<'_, M>, Error> {
+/// Creates shared memory of `pages` pages, which are committed if they are `reserved`; see [`Vm::shared_memory`].
+pub(crate) fn shared_memory<M: Machine>(vm: &Vm<M>, pages: u64, reserved: bool) -> Result<Object<'_, M>, Error> {
+    check_size::<M>(pages)?;
+    let committed = if reserved { pages } else { 0 };
+    let _ticket = vm.may_commit(committed, || 0)?;
+    let length = AtomicU64::new(pages << M::Arch::PAGE_SHIFT);
+    let object = create(vm, Source::SharedMemory(length), reserved)?;
+    Cx::enter(vm).commit_pages(committed as i64);
+    Ok(object)
+}
+
+/// Whether shared memory may have so many pages.
+pub(crate) fn check_size<M: Machine>(pages: u64) -> Result<(), Error> {
     let shift = M::Arch::PAGE_SHIFT;
-    if pages >> (63 - shift) != 0 {
-        return Err(Error::OutOfRange { start: 0, length: pages.saturating_mul(1 << shift) });
-    }
-    create(vm, Source::SharedMemory(AtomicU64::new(pages << shift)))
+    let is_small = pages >> (63 - shift) == 0;
+    is_small.then_some(()).ok_or(Error::OutOfRange { start: 0, length: pages.saturating_mul(1 << shift) })
 }
 
 /// Creates an object which shows a file; see [`Vm::file`].
@@ -330,12 +346,12 @@ pub(crate) fn file<M: Machine, B: Backing + 'static>(vm: &Vm<M>, backing: B) -> 
     // Memory first, so that the backing is here still if there is too little, and more is freed.
     let room = vm.with_room(|| Room::new(vm, "size or alignment of a backing"))?;
     let backing = Homeless(vm, room.fill(backing, |backing| backing as NonNull<dyn Backing>));
-    let object = vm.with_room(|| create(vm, Source::File(backing.1)))?;
+    let object = vm.with_room(|| create(vm, Source::File(backing.1), false))?;
     core::mem::forget(backing);
     Ok(object)
 }
 
-fn create<M: Machine>(vm: &Vm<M>, source: Source<M>) -> Result<Object<'_, M>, Error> {
+fn create<M: Machine>(vm: &Vm<M>, source: Source<M>, is_committed: bool) -> Result<Object<'_, M>, Error> {
     let cx = Cx::enter(vm);
     let inner = cx.slab_alloc(INNER_BYTES)?.cast::<Inner<M>>();
     let value = Inner {
@@ -349,6 +365,7 @@ fn create<M: Machine>(vm: &Vm<M>, source: Source<M>) -> Result<Object<'_, M>, Er
         hole: Hole::none(),
         cutting: SleepLock::new(),
         classes: AtomicU32::new(0),
+        is_committed,
         links: Links::new(),
     };
     // SAFETY: the slab object is large enough, aligned, and nobody else's.
@@ -398,6 +415,7 @@ impl<M: Machine> Drop for Ending<'_, M> {
         {
             let cx = Cx::enter(vm);
             vm.objects().remove(&cx, self.inner);
+            cx.commit_pages(-(inner.committed_pages() as i64));
             cx.retire(self.inner.cast(), INNER_BYTES);
         }
         if let Some(backing) = backing {
@@ -567,7 +585,8 @@ impl<'vm, M: Machine> Object<'vm, M> {
     /// Sleeps while the object is made shorter or longer; allocates nothing.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if it would become shorter, or is a file (see [`Object::grow`]); [`Error::OutOfRange`] beyond 2^63.
+    /// [`Error::Invalid`] if it would become shorter, or is a file (see [`Object::grow`]); [`Error::OutOfRange`] beyond 2^63;
+    /// [`Error::CommitLimit`]. Nothing has changed then.
     pub fn extend(&self, length: u64) -> Result<(), Error> {
         truncate::extend(self.vm, self.inner, length)
     }
