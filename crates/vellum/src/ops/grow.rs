@@ -103,6 +103,7 @@ impl<'vm, M: Machine> Space<'vm, M> {
             (bottom, cx.intern(&attributes.unguarded())?)
         };
         let Ok(_ticket) = self.may_extend(class, (bottom - page) >> M::Arch::PAGE_SHIFT) else {
+            Cx::enter(self.vm()).release_class(class, 1);
             return Ok(Some(false));
         };
         let mut new = claim.part(page, bottom);
