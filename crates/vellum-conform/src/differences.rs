@@ -56,7 +56,8 @@ pub const DIFFERENCES: [Difference; 14] = [
         linux: "neighbours of equal attributes are one mapping if their private pages have the same origin and neither \
                 has grown down to the other; mremap wants one, unless it moves with MREMAP_FIXED and the length stays; \
                 one must be within the stack limit",
-        vellum: "neighbours are one mapping by attributes, and by how far they have been moved",
+        vellum: "neighbours are one mapping by attributes, by how far they have been moved, and by whether they are \
+                 committed",
         reason: "what is one mapping depends on how each side keeps pages, and shows in nothing else",
         until: None,
         matches: Some(matches::joined_neighbours),
@@ -121,9 +122,12 @@ pub const DIFFERENCES: [Difference; 14] = [
     },
     Difference {
         id: "overcommit",
-        linux: "refuses a mapping that is larger than memory and swap together; if told to, all that they do not hold",
-        vellum: "nothing is refused: memory ends when it is used",
-        reason: "not built yet",
+        linux: "what is made read-only before it was touched is committed no more; of shared memory without a reservation, \
+                and of files on tmpfs, each page is when it comes; told to keep a limit, some of it is left to root, and \
+                to each user",
+        vellum: "what could be stored to once is committed until it is unmapped; shared memory is for its size, or not at \
+                 all; nothing of a limit is kept back",
+        reason: "it shows in Committed_AS, and where the limit is met; who keeps something back lowers the limit",
         until: None,
         matches: None,
     },

@@ -36,17 +36,21 @@ pub struct Flags {
     pub wipe_on_fork: bool,
     /// It is not part of a core dump.
     pub dont_dump: bool,
+    /// It is committed, and can be stored to. What cannot be stored to any more is so on one side, and on the other as long
+    /// as it may have pages.
+    pub committed: bool,
 }
 
 impl fmt::Display for Flags {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Flags { grows_down, no_reserve, dont_fork, wipe_on_fork, dont_dump } = *self;
+        let Flags { grows_down, no_reserve, dont_fork, wipe_on_fork, dont_dump, committed } = *self;
         let names = [
             (grows_down, "grows down"),
             (no_reserve, "not reserved"),
             (dont_fork, "not for children"),
             (wipe_on_fork, "empty for children"),
             (dont_dump, "not in dumps"),
+            (committed, "committed"),
         ];
         names.iter().filter(|(has, _)| *has).try_for_each(|(_, name)| write!(f, ", {name}"))
     }
@@ -146,8 +150,14 @@ pub fn pages(lines: &[Line]) -> u64 {
 mod tests {
     use super::*;
 
-    const FLAGS: Flags =
-        Flags { grows_down: false, no_reserve: false, dont_fork: false, wipe_on_fork: false, dont_dump: false };
+    const FLAGS: Flags = Flags {
+        grows_down: false,
+        no_reserve: false,
+        dont_fork: false,
+        wipe_on_fork: false,
+        dont_dump: false,
+        committed: false,
+    };
     const LINE: Line =
         Line { start: 0x1000, end: 0x2000, prot: 3, is_shared: false, shown: Shown::Nothing, offset: 0, flags: FLAGS };
 

@@ -4,7 +4,7 @@ use crate::hardware::MachineConfig;
 use crate::outcome::RunError;
 use crate::swap_device::FileDevice;
 use vellum::arch::Arch;
-use vellum::{Machine, Vm};
+use vellum::{Machine, Overcommit, Vm};
 
 /// The settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +51,7 @@ impl Pressure {
 }
 
 /// Hands the core what is to serve it under pressure: a swap area on `device`, or without one an area whose pages live
-/// in the compressed tier alone; the tier's limit; the switch for batches.
+/// in the compressed tier alone; the tier's limit; the switch for batches; that no memory is refused in advance.
 pub(crate) fn hand_to_core<M: Machine>(
     vm: &Vm<M>,
     pressure: &Pressure,
@@ -61,6 +61,8 @@ pub(crate) fn hand_to_core<M: Machine>(
     let zswap_pages = pressure.zswap_pages::<M::Arch>();
     vm.set_batching(pressure.is_batched);
     vm.set_compressed_limit(zswap_pages);
+    // What a program was given where it was recorded, it gets here, however little memory there is.
+    vm.set_overcommit(Overcommit::Always);
     match device {
         Some(device) => vm.swap_on(device, 0).map(|_| ()).map_err(failed),
         None if zswap_pages > 0 => vm.swap_on_memory(zswap_pages * COMPRESSION_MAX, 0).map(|_| ()).map_err(failed),

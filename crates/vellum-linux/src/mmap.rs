@@ -69,7 +69,7 @@ const KNOWN: u64 = MAP_SHARED
 /// if the range is longer than the address space, or leaves it; `EINVAL` if a fixed address is not aligned; `EPERM` if it
 /// is too low; `ENOMEM` if there is no room; `EEXIST`; `EPERM` for locking; `EOVERFLOW` if the offset is too large;
 /// `EOPNOTSUPP` for an unknown flag with [`MAP_SHARED_VALIDATE`]; `EACCES` if the file was not opened for it; `EINVAL`
-/// for what cannot grow down, or a type that is none; `ENOMEM` if memory is short.
+/// for what cannot grow down, or a type that is none; `ENOMEM` if memory is short, or may not be promised.
 pub fn mmap<'vm, M: Machine>(
     space: &Space<'vm, M>,
     address: u64,
@@ -97,7 +97,7 @@ pub fn mmap<'vm, M: Machine>(
         Err(error) => return Err(occupied(space, place, length).unwrap_or(error)),
     };
     space.map(&request.with(properties(flags))).map_err(|error| match error {
-        Error::Limit { .. } => occupied(space, place, length).unwrap_or(Errno::ENOMEM),
+        Error::Limit { .. } | Error::CommitLimit { .. } => occupied(space, place, length).unwrap_or(Errno::ENOMEM),
         error => error.into(),
     })
 }

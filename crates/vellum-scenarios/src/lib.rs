@@ -47,6 +47,11 @@ scenarios! {
         page_mapped_twice,
         one_of_two_refused,
     }
+    /// How much memory is promised.
+    overcommit {
+        both_fit_alone,
+        missed_while_moved,
+    }
     /// Shootdowns: generations, acknowledgements, rights that are taken away.
     flush {
         acknowledged_before_done,

@@ -25,6 +25,8 @@ pub(crate) struct Cpu<M: Machine> {
     pub(crate) lists: CpuLists<M>,
     /// How many things wait for a grace period.
     pub(crate) dead: AtomicU64<M>,
+    /// Pages committed on this CPU, less those that are not any more: all CPUs' sum is what is committed.
+    pub(crate) committed: AtomicU64<M>,
     pub(crate) counters: Counters<M>,
     pub(crate) tlb: CpuTlb<M>,
     /// Page tables waiting for a grace period.
@@ -51,6 +53,7 @@ impl<M: Machine> Cpu<M> {
             epoch: LocalEpoch::new(),
             lists: CpuLists::new(),
             dead: AtomicU64::new(0),
+            committed: AtomicU64::new(0),
             counters: Counters::new(),
             tlb: CpuTlb::new(),
             dead_tables: Deferred::new(),

@@ -49,6 +49,11 @@ pub enum Error {
         /// Length in bytes of what would have come.
         length: u64,
     },
+    /// So much memory may not be promised; see [`Vm::set_overcommit`](crate::Vm::set_overcommit).
+    CommitLimit {
+        /// Bytes that would have been committed at once.
+        bytes: u64,
+    },
     /// Physical memory is exhausted.
     OutOfMemory,
     /// The object's access rights do not allow the mapping or protection.
@@ -86,7 +91,7 @@ impl Error {
             Error::Unaligned { .. } | Error::ZeroLength { .. } | Error::Invalid { .. } => 22,
             Error::Unsupported { .. } => 22,
             Error::OutOfRange { .. } | Error::NotMapped { .. } => 12,
-            Error::NoAddressSpace { .. } | Error::Limit { .. } | Error::OutOfMemory => 12,
+            Error::NoAddressSpace { .. } | Error::Limit { .. } | Error::CommitLimit { .. } | Error::OutOfMemory => 12,
             Error::TooLow { .. } => 1,
             Error::Exists { .. } => 17,
             Error::AccessDenied { .. } => 13,
@@ -109,6 +114,7 @@ impl fmt::Display for Error {
             Error::Exists { address } => write!(f, "something is already mapped at {address:#x}"),
             Error::NoAddressSpace { length } => write!(f, "no free range of {length:#x} bytes is left"),
             Error::Limit { length } => write!(f, "the space may not map {length:#x} bytes more"),
+            Error::CommitLimit { bytes } => write!(f, "{bytes:#x} bytes more may not be committed"),
             Error::OutOfMemory => f.write_str("out of physical memory"),
             Error::AccessDenied { address } => write!(f, "the object does not allow that access at {address:#x}"),
             Error::Guarded { address } => write!(f, "a guard lies at {address:#x}"),

@@ -328,6 +328,10 @@ guards! {
     RoomSoughtAlone,
     /// Whether memory may be given up is asked under the claim under which that is done. (E19M)
     AdviceUnderClaim,
+    /// Who commits memory says so before he adds up what is committed. (O1)
+    TicketFirst,
+    /// Who adds up what is committed looks again if a move has begun meanwhile. (O2)
+    MovesAwaited,
     /// A protection that a scenario defines for its own toy; the core has none of this name.
     OfScenario,
 }

@@ -27,6 +27,8 @@ pub enum Structure {
     Objects,
     /// The table of swap areas.
     Swap,
+    /// How much memory is promised: the policy, and who is about to commit more.
+    Commitment,
     /// The registry of classes: its lock and what that protects.
     Classes,
     /// Hash buckets of that registry.
@@ -73,6 +75,8 @@ pub enum CpuPart {
     Frames,
     /// Its event counters.
     Counters,
+    /// What it has counted as committed.
+    Committed,
     /// What it has loaded, and with which identifiers.
     Tlb,
     /// Its flush mailbox.
@@ -90,6 +94,7 @@ impl fmt::Display for Structure {
             Structure::Spaces => f.write_str("registry of spaces"),
             Structure::Objects => f.write_str("registry of objects"),
             Structure::Swap => f.write_str("table of swap areas"),
+            Structure::Commitment => f.write_str("commitment of memory"),
             Structure::Classes => f.write_str("class registry"),
             Structure::ClassBuckets => f.write_str("class registry: hash buckets"),
             Structure::ClassRecord(_) => f.write_str("class record"),
@@ -115,6 +120,7 @@ impl fmt::Display for CpuPart {
             CpuPart::Epoch => "epoch announcement",
             CpuPart::Frames => "list of free frames",
             CpuPart::Counters => "event counters",
+            CpuPart::Committed => "count of committed pages",
             CpuPart::Tlb => "TLB state",
             CpuPart::Mailbox => "mailbox",
             CpuPart::Retired => "list of what is retired",
@@ -166,6 +172,7 @@ impl<M: Machine> Vm<M> {
             (holds(self.spaces(), address), Structure::Spaces),
             (holds(self.objects(), address), Structure::Objects),
             (holds(self.swap(), address), Structure::Swap),
+            (holds(self.commitment(), address), Structure::Commitment),
             (holds(self.classes(), address), Structure::Classes),
             (holds(self.identities(), address), Structure::Identities),
         ];
@@ -201,6 +208,7 @@ impl<M: Machine> Cpu<M> {
             (holds(&self.epoch, address), CpuPart::Epoch),
             (holds(&self.lists, address), CpuPart::Frames),
             (holds(&self.counters, address), CpuPart::Counters),
+            (holds(&self.committed, address), CpuPart::Committed),
             (holds(&self.tlb.mailbox, address), CpuPart::Mailbox),
             (holds(&self.tlb, address), CpuPart::Tlb),
             (holds(self, address), CpuPart::Retired),

@@ -7,6 +7,7 @@ use crate::guard::Guard;
 use crate::machine::Machine;
 use crate::moved::Room;
 use crate::object::{self, Backing, Homeless, Object, Objects};
+use crate::overcommit::Commitment;
 use crate::phys::{BootMemory, Kind, Pfn, Physical};
 use crate::space::{Classes, Space, Spaces};
 use crate::stat::{EVENTS, Event, Totals};
@@ -56,6 +57,7 @@ pub struct Vm<M: Machine> {
     spaces: Spaces<M>,
     next_id: AtomicU64<M>,
     zero_page: Pfn,
+    commitment: Commitment<M>,
     /// Not zero: unmap batches flush each entry at once.
     unbatched: AtomicU32<M>,
 }
@@ -89,7 +91,7 @@ impl<M: Machine> Vm<M> {
         }
         let identifiers = Identifiers::new(&mut boot, cpu_count, frames)?;
         let (zero_page, physical) = boot.finish_with_zero_page().ok_or(too_little)?;
-        Ok(Vm {
+        let mut vm = Vm {
             swap: Swap::new(),
             objects: Objects::new(),
             machine,
@@ -102,8 +104,12 @@ impl<M: Machine> Vm<M> {
             spaces: Spaces::new(),
             next_id: AtomicU64::new(1),
             zero_page,
+            commitment: Commitment::new(),
             unbatched: AtomicU32::new(0),
-        })
+        };
+        let memory = vm.free_frames();
+        vm.commitment.set_memory(memory);
+        Ok(vm)
     }
 
     /// The machine this runs on.
@@ -119,12 +125,22 @@ impl<M: Machine> Vm<M> {
         self.with_room(|| Space::create(self, None, None))
     }
 
-    /// A new shared-memory object of `pages` pages that read as zero.
+    /// A new shared-memory object of `pages` pages that read as zero. All of them are committed as long as it exists,
+    /// whatever is mapped of it: see [`Vm::set_overcommit`].
     ///
     /// # Errors
-    /// [`Error::OutOfMemory`]; [`Error::OutOfRange`] if its size in bytes does not fit 63 bits.
+    /// [`Error::OutOfMemory`]; [`Error::CommitLimit`]; [`Error::OutOfRange`] if its size in bytes does not fit 63 bits.
     pub fn shared_memory(&self, pages: u64) -> Result<Object<'_, M>, Error> {
-        self.with_room(|| object::shared_memory(self, pages))
+        self.with_room(|| object::shared_memory(self, pages, true))
+    }
+
+    /// As [`Vm::shared_memory`], without a reservation: nothing of it is committed, now or when it is used, unless the policy
+    /// is [`Overcommit::Never`](crate::Overcommit::Never) as it is made.
+    ///
+    /// # Errors
+    /// Those of [`Vm::shared_memory`].
+    pub fn shared_memory_unreserved(&self, pages: u64) -> Result<Object<'_, M>, Error> {
+        self.with_room(|| object::shared_memory(self, pages, self.reserves_always()))
     }
 
     /// A new object which shows a file. The page cache belongs to the object: make one per file. Allocates; may sleep to
@@ -210,6 +226,10 @@ impl<M: Machine> Vm<M> {
 
     pub(crate) fn classes(&self) -> &Classes<M> {
         &self.classes
+    }
+
+    pub(crate) fn commitment(&self) -> &Commitment<M> {
+        &self.commitment
     }
 
     pub(crate) fn spaces(&self) -> &Spaces<M> {

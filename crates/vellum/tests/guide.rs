@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use vellum::arch::Prot;
 use vellum::ops::{Access, Advice, FaultError, MapFlags, MapRequest, Place, Sharing, WordError};
 use vellum::sync::Modify;
-use vellum::{Backing, Error, IoError, Machine, Object, Space, SwapDevice, Vm};
+use vellum::{Backing, CommitLimit, Error, IoError, Machine, Object, Overcommit, Space, SwapDevice, Vm};
 
 const GUIDE: &str = include_str!("../../../docs/EMBEDDING.md");
 const SOURCES: [&str; 3] = [
@@ -55,6 +55,7 @@ fn the_guides_errnos_are_those_of_the_errors() {
         ("`NoAddressSpace`", Error::NoAddressSpace { length: 1 }),
         ("`Limit`", Error::Limit { length: 1 }),
         ("`Guarded`", Error::Guarded { address: 0 }),
+        ("`CommitLimit`", Error::CommitLimit { bytes: 1 }),
         ("`OutOfMemory`", Error::OutOfMemory),
         ("`Exists`", Error::Exists { address: 0 }),
         ("`AccessDenied`", Error::AccessDenied { address: 0 }),
@@ -162,6 +163,21 @@ fn background<M: Machine>(vm: &Vm<M>) {
     while vm.needs_reclaim().is_some() && vm.reclaim_background() > 0 {}
 }
 
+/// Writes `vm.overcommit_memory` and `vm.overcommit_ratio`.
+fn set_overcommit<M: Machine>(vm: &Vm<M>, memory: u32, ratio: u32) {
+    vm.set_overcommit(match memory {
+        0 => Overcommit::Heuristic,
+        1 => Overcommit::Always,
+        _ => Overcommit::Never(CommitLimit::Percent(ratio)),
+    });
+}
+
+/// The lines of `/proc/meminfo` about it, in KiB.
+fn commitment<M: Machine>(vm: &Vm<M>) -> String {
+    let (limit, committed) = (vm.commit_limit() >> 10, vm.committed_bytes() >> 10);
+    format!("CommitLimit: {limit} kB\nCommitted_AS: {committed} kB\n")
+}
+
 /// A disk of so many pages.
 #[derive(Clone)]
 struct Disk(Arc<Vec<Mutex<[u8; 4096]>>>);
@@ -241,6 +257,24 @@ fn a_program_runs_with_the_guides_glue() {
     drop((space, text));
     // SAFETY: nothing else runs.
     assert!(unsafe { vm.audit() }.is_ok());
+}
+
+#[test]
+fn no_more_is_promised_than_there_is() {
+    let _toy = TOY.lock().unwrap_or_else(PoisonError::into_inner);
+    let vm = Vm::new(embed::Toy::default()).expect("the toy is large enough");
+    let space = vm.create_space().expect("there is memory");
+    let map = |length| space.map(&MapRequest::anonymous(length, Prot::READ_WRITE));
+    assert_eq!(map(1 << 40), Err(Error::CommitLimit { bytes: 1 << 40 }));
+    set_overcommit(&vm, 1, 50);
+    let address = map(1 << 40).expect("nothing is refused");
+    space.unmap(address, 1 << 40).expect("it is mapped");
+    set_overcommit(&vm, 2, 50);
+    map(0x2000).expect("so much may be promised");
+    assert!(map(vm.commit_limit() - 0x1000).is_err());
+    assert!(commitment(&vm).ends_with("\nCommitted_AS: 8 kB\n"));
+    set_overcommit(&vm, 0, 50);
+    map(vm.commit_limit() - 0x1000).expect("alone it is not too much");
 }
 
 #[test]

@@ -13,7 +13,7 @@ pub fn read(pid: u32, file: impl Fn(&str) -> Option<u64>) -> io::Result<Vec<Line
     let mut lines: Vec<Line> = Vec::new();
     for text in text.lines() {
         if let Some(flags) = text.strip_prefix("VmFlags:") {
-            lines.last_mut().into_iter().for_each(|line| line.flags = flags_of(flags));
+            lines.last_mut().into_iter().for_each(|line| line.flags = flags_of(flags, line.prot));
         } else if let Some(line) = line_of(text, &file) {
             lines.push(line);
         }
@@ -47,7 +47,8 @@ fn line_of(text: &str, file: impl Fn(&str) -> Option<u64>) -> Option<Line> {
     })
 }
 
-fn flags_of(text: &str) -> Flags {
+/// The flags of a mapping with rights `prot`.
+fn flags_of(text: &str, prot: u8) -> Flags {
     let has = |name| text.split_ascii_whitespace().any(|flag| flag == name);
     Flags {
         grows_down: has("gd"),
@@ -55,6 +56,7 @@ fn flags_of(text: &str) -> Flags {
         dont_fork: has("dc"),
         wipe_on_fork: has("wf"),
         dont_dump: has("dd"),
+        committed: has("ac") && prot & 2 != 0,
     }
 }
 
@@ -86,8 +88,9 @@ mod tests {
 
     #[test]
     fn flags_have_two_letters() {
-        let flags = flags_of(" rd wr mr mw me gd dc ac");
-        assert_eq!(flags, Flags { grows_down: true, dont_fork: true, ..Flags::default() });
-        assert_eq!(flags_of(""), Flags::default());
+        let flags = Flags { grows_down: true, dont_fork: true, ..Flags::default() };
+        assert_eq!(flags_of(" rd wr mr mw me gd dc ac", 3), Flags { committed: true, ..flags });
+        assert_eq!(flags_of(" rd mr mw me gd dc ac", 1), flags, "what cannot be stored to is not compared");
+        assert_eq!(flags_of("", 3), Flags::default());
     }
 }

@@ -14,7 +14,7 @@ use crate::sum;
 use file::Contents;
 use std::mem::ManuallyDrop;
 use std::sync::Arc;
-use vellum::arch::{Arch, X86_64};
+use vellum::arch::{Arch, Prot, X86_64};
 use vellum::ops::FaultError;
 use vellum::{AreaId, Event, Object, Space};
 use vellum_lab::AccessError;
@@ -293,6 +293,7 @@ impl<'h> Ours<'h> {
                         dont_fork: entry.dont_fork,
                         wipe_on_fork: entry.wipe_on_fork,
                         dont_dump: entry.dont_dump,
+                        committed: entry.is_committed && entry.prot.has(Prot::WRITE),
                     },
                 });
             }

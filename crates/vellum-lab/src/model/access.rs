@@ -150,6 +150,7 @@ impl Model {
         if start < user_start || above.end - start > state.stack_limit || !in_gap.last().is_none_or(harmless) {
             return None;
         }
+        self.may_commit(if above.attributes.committed { above.start - start } else { 0 }, 0).ok()?;
         self.space_mut(space).areas.insert(start, above.start, above.attributes);
         Some(Area { start, ..above })
     }

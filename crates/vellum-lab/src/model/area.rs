@@ -37,6 +37,8 @@ pub struct Attributes {
     pub wipe_on_fork: bool,
     /// Not part of a core dump.
     pub dont_dump: bool,
+    /// Its pages count as committed.
+    pub committed: bool,
     /// In what order it is expected to be read.
     pub order: ReadOrder,
     /// From which node private memory comes.
@@ -112,6 +114,12 @@ impl Areas {
             .filter(|&(_, &(area_end, _))| area_end > start && start < end)
             .map(|(&from, &(to, attributes))| Area { start: from.max(start), end: to.min(end), attributes })
             .collect()
+    }
+
+    /// Committed bytes in `[start, end)`.
+    pub(super) fn committed_within(&self, start: u64, end: u64) -> u64 {
+        let areas = self.within(start, end).into_iter().filter(|area| area.attributes.committed);
+        areas.map(|area| area.end - area.start).sum()
     }
 
     /// Whether nothing is mapped in `[start, end)`.

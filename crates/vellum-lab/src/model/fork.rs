@@ -2,10 +2,22 @@
 
 use super::space::SpaceState;
 use super::{Model, Quirk, SpaceId};
+use vellum::Error;
 
 impl Model {
     /// A child of `parent`: it gets every area but those advised otherwise, with its guards, and sees private pages as
     /// they are now.
+    ///
+    /// # Errors
+    /// [`Error::CommitLimit`].
+    pub fn try_fork(&mut self, parent: SpaceId) -> Result<SpaceId, Error> {
+        let areas = self.space(parent).areas.iter();
+        let inherited = areas.filter(|area| area.attributes.committed && !area.attributes.dont_fork);
+        self.may_commit(inherited.map(|area| area.end - area.start).sum(), 0)?;
+        Ok(self.fork(parent))
+    }
+
+    /// [`Model::try_fork`], whatever is committed.
     pub fn fork(&mut self, parent: SpaceId) -> SpaceId {
         let quirk = self.quirk;
         let shift = self.limits.page_shift;

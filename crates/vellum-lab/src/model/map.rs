@@ -92,31 +92,33 @@ impl Model {
     /// The error the request must fail with, or what is wrong with the choice.
     pub fn map(&mut self, space: SpaceId, request: &MapRequest, chosen: Option<u64>) -> Result<u64, Refusal> {
         let length = self.check_map(space, request)?;
+        let attributes = self.attributes(request).committed();
+        if !matches!(request.place, Place::Fixed(_) | Place::FixedNoReplace(_)) && attributes.committed {
+            let end = match request.place {
+                Place::Hint(hint) => self.limits.end_of_search(self.limits.round_down(hint)),
+                _ => self.limits.search_end,
+            };
+            self.may_commit_in_room(space, length, end)?;
+        }
         let start = match request.place {
             Place::Fixed(address) | Place::FixedNoReplace(address) => address,
             Place::Hint(hint) => self.judge_hint(space, hint, length, chosen)?,
             Place::Anywhere => self.judge_place(space, length, self.limits.search_end, chosen)?,
         };
+        if attributes.committed {
+            let replaced = self.space(space).areas.committed_within(start, start + length);
+            self.may_commit(length - replaced, 0)?;
+        }
         self.discard(space, start, start + length);
         let (object, offset) = match request.source {
             Source::Anonymous => (None, start),
-            Source::SharedAnonymous => (Some(self.shared_memory(length >> self.limits.page_shift)), 0),
+            Source::SharedAnonymous => {
+                let object = self.add_memory(length >> self.limits.page_shift, !attributes.no_reserve);
+                (Some(object), 0)
+            }
             Source::Object { object, offset, .. } => (Some(object), offset),
         };
-        let attributes = Attributes {
-            prot: request.prot,
-            max_prot: request.max_prot,
-            sharing: request.sharing(),
-            grows_down: request.flags.has(MapFlags::GROWS_DOWN),
-            no_reserve: request.flags.has(MapFlags::NO_RESERVE),
-            dont_fork: false,
-            wipe_on_fork: false,
-            dont_dump: false,
-            order: ReadOrder::Normal,
-            policy: Policy::Local,
-            object,
-            difference: offset.wrapping_sub(start),
-        };
+        let attributes = Attributes { object, difference: offset.wrapping_sub(start), ..attributes };
         self.space_mut(space).areas.insert(start, start + length, attributes);
         if request.flags.has(MapFlags::POPULATE) {
             let writes = attributes.sharing == Sharing::Private && request.prot.has(Prot::WRITE);
@@ -125,6 +127,33 @@ impl Model {
             self.populate_new(space, start, start + length, access);
         }
         Ok(start)
+    }
+
+    /// What a mapping will be, but for what it shows.
+    fn attributes(&self, request: &MapRequest) -> Attributes {
+        Attributes {
+            prot: request.prot,
+            max_prot: request.max_prot,
+            sharing: request.sharing(),
+            grows_down: request.flags.has(MapFlags::GROWS_DOWN),
+            // With a limit everything is reserved.
+            no_reserve: request.flags.has(MapFlags::NO_RESERVE) && self.commit_limit.is_none(),
+            dont_fork: false,
+            wipe_on_fork: false,
+            dont_dump: false,
+            committed: false,
+            order: ReadOrder::Normal,
+            policy: Policy::Local,
+            object: None,
+            difference: 0,
+        }
+    }
+
+    /// Whether `length` bytes may be committed; that there is no room for them below `end` is noticed first.
+    pub(super) fn may_commit_in_room(&self, space: SpaceId, length: u64, end: u64) -> Result<(), Error> {
+        let refused = self.may_commit(length, 0);
+        let is_room = || self.space(space).areas.has_room(length, end, &self.limits);
+        if refused.is_err() && !is_room() { Ok(()) } else { refused }
     }
 
     /// The rules that do not depend on a choice; the length in whole pages.
@@ -151,6 +180,9 @@ impl Model {
         let has_offsets = request.source != Source::Anonymous;
         if has_offsets && offset.checked_add(length).is_none_or(|end| end > i64::MAX as u64) {
             return Err(Error::Invalid { what: "the mapping reaches beyond the largest offset" });
+        }
+        if request.source == Source::SharedAnonymous && !self.attributes(request).no_reserve {
+            self.may_commit(length, 0)?;
         }
         match request.place {
             Place::Fixed(address) | Place::FixedNoReplace(address) => self.check_fixed(address, length)?,
@@ -265,12 +297,32 @@ impl Model {
             return Ok(());
         }
         let end = self.end_of(start, length)?;
-        self.check_each(space, start, end, |attributes, address| {
-            if attributes.max_prot.has(prot) { Ok(()) } else { Err(Error::AccessDenied { address }) }
-        })?;
+        self.check_protect(space, start, end, prot).map_err(|(error, _)| error)?;
         let less = if self.quirk == Some(Quirk::ProtectOneLess) { self.limits.page_size() } else { 0 };
-        self.space_mut(space).areas.update(start, end - less, |attributes| attributes.prot = prot);
+        self.set_prot(space, start, end - less, prot);
         Ok(())
+    }
+
+    /// Whether a range may have the rights `prot`; if not, what is in the way first, and where.
+    fn check_protect(&self, space: SpaceId, start: u64, end: u64, prot: Prot) -> Result<(), (Error, u64)> {
+        let areas = &self.space(space).areas;
+        let hole = areas.first_hole(start, end);
+        let mut more = 0;
+        for area in areas.within(start, hole.unwrap_or(end)) {
+            if !area.attributes.max_prot.has(prot) {
+                return Err((Error::AccessDenied { address: area.start }, area.start));
+            }
+            if (Attributes { prot, ..area.attributes }).committed().committed && !area.attributes.committed {
+                more += area.end - area.start;
+                self.may_commit(more, 0).map_err(|error| (error, area.start))?;
+            }
+        }
+        hole.map_or(Ok(()), |address| Err((Error::NotMapped { address }, address)))
+    }
+
+    fn set_prot(&mut self, space: SpaceId, start: u64, end: u64, prot: Prot) {
+        let areas = &mut self.space_mut(space).areas;
+        areas.update(start, end, |attributes| *attributes = Attributes { prot, ..*attributes }.committed());
     }
 
     /// As [`Model::protect`], but what lies before the first hole, or before the first part which does not allow those
@@ -280,10 +332,11 @@ impl Model {
     /// Those of Linux's `mprotect`.
     pub fn protect_partly(&mut self, space: SpaceId, start: u64, length: u64, prot: Prot) -> Result<(), Error> {
         let result = self.protect(space, start, length, prot);
-        if let Err(Error::NotMapped { address } | Error::AccessDenied { address }) = result
+        if let Err(Error::NotMapped { .. } | Error::AccessDenied { .. } | Error::CommitLimit { .. }) = result
+            && let Err((_, address)) = self.check_protect(space, start, self.end_of(start, length)?, prot)
             && address > start
         {
-            self.space_mut(space).areas.update(start, address, |attributes| attributes.prot = prot);
+            self.set_prot(space, start, address, prot);
         }
         result
     }

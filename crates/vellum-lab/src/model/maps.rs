@@ -26,6 +26,8 @@ pub struct MapLine {
     pub wipe_on_fork: bool,
     /// Not part of a core dump.
     pub dont_dump: bool,
+    /// Its pages count as committed.
+    pub committed: bool,
     /// What it shows; `None` for private anonymous memory.
     pub object: Option<ObjectId>,
     /// Offset in the object of the first page; 0 without one.
@@ -34,8 +36,8 @@ pub struct MapLine {
 
 impl MapLine {
     fn new(start: u64, end: u64, attributes: &Attributes) -> Self {
-        let Attributes { prot, sharing, grows_down, no_reserve, dont_fork, wipe_on_fork, dont_dump, object, .. } =
-            *attributes;
+        let Attributes { prot, sharing, grows_down, no_reserve, dont_fork, wipe_on_fork, .. } = *attributes;
+        let Attributes { dont_dump, committed, object, .. } = *attributes;
         let offset = if object.is_some() { attributes.offset(start) } else { 0 };
         MapLine {
             start,
@@ -47,6 +49,7 @@ impl MapLine {
             dont_fork,
             wipe_on_fork,
             dont_dump,
+            committed,
             object,
             offset,
         }

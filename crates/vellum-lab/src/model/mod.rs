@@ -14,6 +14,7 @@ mod access;
 mod advise;
 mod area;
 mod brk;
+mod commit;
 mod fork;
 mod guards;
 mod limits;
@@ -83,6 +84,7 @@ pub enum Quirk {
 pub struct Model {
     limits: Limits,
     quirk: Option<Quirk>,
+    commit_limit: Option<u64>,
     spaces: Vec<Option<SpaceState>>,
     objects: FxHashMap<ObjectId, ObjectState>,
     next_object: u32,
@@ -95,6 +97,7 @@ impl Model {
         Model {
             limits,
             quirk: None,
+            commit_limit: None,
             spaces: Vec::new(),
             objects: FxHashMap::default(),
             next_object: 0,

@@ -14,6 +14,10 @@ pub(super) struct ObjectState {
     pages: FxHashMap<u64, ObjectPage>,
     /// Pages that are zero until they are stored to, whatever `fill` does.
     holes: Vec<Range<u64>>,
+    /// All pages of its length are committed, as long as somebody has it.
+    pub(super) is_committed: bool,
+    /// Somebody has it beside what is mapped.
+    pub(super) is_held: bool,
 }
 
 struct ObjectPage {
@@ -63,15 +67,21 @@ impl ObjectState {
 impl Model {
     /// Shared memory of `pages` pages that read as zero.
     pub fn shared_memory(&mut self, pages: u64) -> ObjectId {
-        let length = pages << self.limits.page_shift;
-        self.add_object(ObjectState { length, fill: None, pages: FxHashMap::default(), holes: Vec::new() })
+        let object = self.add_memory(pages, true);
+        self.object_mut(object).is_held = true;
+        object
+    }
+
+    /// Shared memory that nobody has yet.
+    pub(super) fn add_memory(&mut self, pages: u64, is_committed: bool) -> ObjectId {
+        self.add_object(pages << self.limits.page_shift, None, is_committed)
     }
 
     /// A file of `length` bytes; beyond its end the last page reads as zero whatever `fill` does.
     /// A length that does not fit 62 bits stands for a file without end.
     pub fn file(&mut self, length: u64, fill: Fill) -> ObjectId {
         let length = length.min(1 << 62);
-        self.add_object(ObjectState { length, fill: Some(fill), pages: FxHashMap::default(), holes: Vec::new() })
+        self.add_object(length, Some(fill), false)
     }
 
     /// Number of pages of an object.
@@ -102,7 +112,9 @@ impl Model {
         pages.map(|(&index, page)| (index, &*page.bytes)).collect()
     }
 
-    fn add_object(&mut self, object: ObjectState) -> ObjectId {
+    fn add_object(&mut self, length: u64, fill: Option<Fill>, is_committed: bool) -> ObjectId {
+        let (pages, holes) = (FxHashMap::default(), Vec::new());
+        let object = ObjectState { length, fill, pages, holes, is_committed, is_held: false };
         let id = ObjectId(self.next_object);
         self.next_object += 1;
         self.objects.insert(id, object);

@@ -22,11 +22,20 @@ impl Model {
             if new < self.limits.user_start {
                 return Err(Error::TooLow { address: new }.into());
             }
+            let lengths = |area: &Area| match old_length == new_length {
+                true => (area.end - area.start, area.end - area.start),
+                false => (old_length, new_length),
+            };
+            let (mut more, mut freed) = (0, 0);
+            for area in &areas {
+                let ((from, to), start) = (lengths(area), new + (area.start - old));
+                let stays = if keep_old { 0 } else { from.min(to) };
+                more += if area.attributes.committed { to - stays } else { 0 };
+                freed += self.space(space).areas.committed_within(start, start + to);
+            }
+            self.may_commit(more, freed)?;
             for area in areas {
-                let (from, to) = match old_length == new_length {
-                    true => (area.end - area.start, area.end - area.start),
-                    false => (old_length, new_length),
-                };
+                let (from, to) = lengths(&area);
                 self.move_mapping(space, area, from, new + (area.start - old), to, keep_old);
             }
             return Ok(new);
@@ -38,11 +47,23 @@ impl Model {
         if !keep_old {
             match self.check_growth(space, area, old_length, new_length) {
                 Ok(()) => {
+                    self.may_commit(if area.attributes.committed { new_length - old_length } else { 0 }, 0)?;
                     self.space_mut(space).areas.insert(old + old_length, old + new_length, area.attributes);
                     return Ok(old);
                 }
                 Err(error) if place == RemapPlace::InPlace => return Err(error.into()),
                 Err(_) => {}
+            }
+        }
+        let end = match place {
+            RemapPlace::Hint(hint) => self.limits.end_of_search(self.limits.round_down(hint)),
+            _ => self.limits.search_end,
+        };
+        if area.attributes.committed {
+            let stays = if keep_old { 0 } else { old_length };
+            let refused = self.may_commit(new_length - stays, 0);
+            if refused.is_err() && self.space(space).areas.has_room(new_length, end, &self.limits) {
+                refused?;
             }
         }
         let new = match place {

@@ -263,6 +263,17 @@ impl Cpu<'_> {
         self.ops.is_mapped(self.process(), at)
     }
 
+    /// Lets no more than `pages` pages be committed (overcommit *never*).
+    pub fn limit_commitment(&self, pages: u64) {
+        sim::happened(|| format!("at most {pages} pages may be committed"));
+        self.ops.limit_commitment(pages);
+    }
+
+    /// Pages that are committed. When no operation is under way.
+    pub fn committed(&self) -> u64 {
+        self.ops.committed()
+    }
+
     /// The process's mappings, as text.
     pub fn maps(&self) -> String {
         self.ops.maps(self.process())
@@ -349,6 +360,7 @@ impl Cpu<'_> {
             Err(Error::OutOfMemory | Error::Exists { .. } | Error::NotMapped { .. } | Error::NoAddressSpace { .. }) => {
                 false
             }
+            Err(Error::CommitLimit { .. }) => false,
             Err(error) => {
                 sim::report("I-ACCESS", format!("{text} fails: {error}"));
                 false

@@ -81,6 +81,8 @@ pub(crate) trait Ops: Send + Sync {
     /// The step in which the lab looks at the file's backing.
     fn look_at_backing(&self);
     fn drop_file(&self);
+    fn limit_commitment(&self, pages: u64);
+    fn committed(&self) -> u64;
     /// The mappings of a process, as text.
     fn maps(&self, process: usize) -> String;
     /// Whether the process has a mapping that covers the page.

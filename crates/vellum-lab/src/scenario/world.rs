@@ -26,7 +26,7 @@ use std::sync::{Arc, Mutex};
 use vellum::arch::{Arch, Semantics, entries, table_order};
 use vellum::ops::{Advice, FaultError, MapFlags, MapRequest, Place, RemapPlace, RemapRequest, Sharing};
 use vellum::phys::Kind;
-use vellum::{AreaId, AuditError, Error, Machine, Object, Space, Vm};
+use vellum::{AreaId, AuditError, CommitLimit, Error, Machine, Object, Overcommit, Space, Vm};
 
 /// Frames of a world. Few, so that setting one up is quick: what the core keeps for itself, some tables for three
 /// processes, some pages.
@@ -412,6 +412,14 @@ impl<A: Arch> Ops for World<A> {
 
     fn quiesce(&self) {
         self.vm().quiesce();
+    }
+
+    fn limit_commitment(&self, pages: u64) {
+        self.vm().set_overcommit(Overcommit::Never(CommitLimit::Bytes(self.bytes(pages))));
+    }
+
+    fn committed(&self) -> u64 {
+        self.vm().committed_bytes() >> A::PAGE_SHIFT
     }
 
     fn write_back(&self) -> Result<(), Error> {

@@ -108,6 +108,7 @@ fn guards() {
 #[test]
 fn short_memory() {
     with_space(|space| {
+        space.vm().set_overcommit(vellum::Overcommit::Always);
         let untouched = B + (2 << 30);
         let mapped = mmap(space, untouched, 1 << 30, RW, ANON | MAP_FIXED, None, 0);
         assert_eq!(mapped, Ok(untouched));

@@ -8,5 +8,6 @@ mod mmap;
 mod mprotect;
 mod mremap;
 mod msync;
+mod overcommit;
 mod table;
 mod world;

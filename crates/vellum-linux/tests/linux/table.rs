@@ -59,6 +59,7 @@ fn mapping(all: &mut Provocations) {
         "a fixed address is not aligned" => |space| anonymous(space, B + 1, P, ANON | MAP_FIXED);
         "a fixed address is too low" => |space| anonymous(space, P, P, ANON | MAP_FIXED);
         "there is no room" => |space| anonymous(space, 0, END, ANON);
+        "more than may be promised" => |space| mmap(space, 0, 1 << 40, RW, ANON, None, 0);
         "something is there, and must not be replaced" => |space| anonymous(space, B, P, ANON | MAP_FIXED_NOREPLACE);
         "to be locked" => |space| anonymous(space, 0, P, ANON | MAP_LOCKED);
         "neither shared nor private" => |space| anonymous(space, 0, P, MAP_ANONYMOUS);
@@ -101,6 +102,10 @@ fn changing(all: &mut Provocations) {
             put_file(space, 0, 1, R, MAP_SHARED, opened(&file, false));
             done(mprotect(space, B, P, RW))
         };
+        "more to store to than may be promised" => |space| {
+            put(space, 0, 5000, R, ANON);
+            done(mprotect(space, B, 5000 * P, RW))
+        };
     }
 }
 
@@ -129,6 +134,7 @@ fn moving(all: &mut Provocations) {
         "the new address is too low" => |space| fixed(space, P, P, P);
         "it cannot grow in place, and must not move" => |space| mremap(space, B, 2 * P, 3 * P, 0, 0);
         "there is no room" => |space| mremap(space, B, 2 * P, END, MREMAP_MAYMOVE, 0);
+        "more than may be promised" => |space| mremap(space, B, 2 * P, 5000 * P, MREMAP_MAYMOVE, 0);
     }
 }
 

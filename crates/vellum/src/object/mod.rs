@@ -153,6 +153,8 @@ pub(crate) struct Inner<M> {
     cache: Cache<M>,
     /// Held while dirty pages are written, so that an older state of a page never overtakes a newer one.
     writing: SleepLock<M>,
+    /// Whether all pages of its length, which is shared memory's, count as committed; constant.
+    is_committed: bool,
     /// While it is made shorter, the first page that goes; else [`u64::MAX`].
     cut_from: AtomicU64<M>,
     /// While a hole is made in it, the pages of the hole.
@@ -219,6 +221,11 @@ impl<M: Machine> Inner<M> {
     /// Length in pages, the last of which may be used in part.
     pub(crate) fn pages(&self) -> u64 {
         self.length().div_ceil(1 << M::Arch::PAGE_SHIFT)
+    }
+
+    /// Pages of it that count as committed.
+    pub(crate) fn committed_pages(&self) -> u64 {
+        if self.is_committed { self.pages() } else { 0 }
     }
 
     /// Whether page `index` is being cut off. Whoever finds, with the lock of a leaf, that it is not may show the page
@@ -298,13 +305,22 @@ impl<M: Machine> Inner<M> {
     }
 }
 
-/// Creates shared memory of `pages` pages; see [`Vm::shared_memory`].
-pub(crate) fn shared_memory<M: Machine>(vm: &Vm<M>, pages: u64) -> Result<Object<'_, M>, Error> {
+/// Creates shared memory of `pages` pages, which are committed if they are `reserved`; see [`Vm::shared_memory`].
+pub(crate) fn shared_memory<M: Machine>(vm: &Vm<M>, pages: u64, reserved: bool) -> Result<Object<'_, M>, Error> {
+    check_size::<M>(pages)?;
+    let committed = if reserved { pages } else { 0 };
+    let _ticket = vm.may_commit(committed, || 0)?;
+    let length = AtomicU64::new(pages << M::Arch::PAGE_SHIFT);
+    let object = create(vm, Source::SharedMemory(length), reserved)?;
+    Cx::enter(vm).commit_pages(committed as i64);
+    Ok(object)
+}
+
+/// Whether shared memory may have so many pages.
+pub(crate) fn check_size<M: Machine>(pages: u64) -> Result<(), Error> {
     let shift = M::Arch::PAGE_SHIFT;
-    if pages >> (63 - shift) != 0 {
-        return Err(Error::OutOfRange { start: 0, length: pages.saturating_mul(1 << shift) });
-    }
-    create(vm, Source::SharedMemory(AtomicU64::new(pages << shift)))
+    let is_small = pages >> (63 - shift) == 0;
+    is_small.then_some(()).ok_or(Error::OutOfRange { start: 0, length: pages.saturating_mul(1 << shift) })
 }
 
 /// The backing of a file that no object has yet; it ends with this, also if another panics while memory is freed.
@@ -321,7 +337,7 @@ impl<'vm, M: Machine> Homeless<'vm, M> {
     /// # Errors
     /// [`Error::OutOfMemory`]; then the backing has no object still.
     pub(crate) fn create_object(&self) -> Result<Object<'vm, M>, Error> {
-        create(self.0, Source::File(self.1))
+        create(self.0, Source::File(self.1), false)
     }
 }
 
@@ -332,7 +348,7 @@ impl<M: Machine> Drop for Homeless<'_, M> {
     }
 }
 
-fn create<M: Machine>(vm: &Vm<M>, source: Source<M>) -> Result<Object<'_, M>, Error> {
+fn create<M: Machine>(vm: &Vm<M>, source: Source<M>, is_committed: bool) -> Result<Object<'_, M>, Error> {
     let cx = Cx::enter(vm);
     let inner = cx.slab_alloc(INNER_BYTES)?.cast::<Inner<M>>();
     let value = Inner {
@@ -346,6 +362,7 @@ fn create<M: Machine>(vm: &Vm<M>, source: Source<M>) -> Result<Object<'_, M>, Er
         hole: Hole::none(),
         cutting: SleepLock::new(),
         classes: AtomicU32::new(0),
+        is_committed,
         links: Links::new(),
     };
     // SAFETY: the slab object is large enough, aligned, and nobody else's.
@@ -395,6 +412,7 @@ impl<M: Machine> Drop for Ending<'_, M> {
         {
             let cx = Cx::enter(vm);
             vm.objects().remove(&cx, self.inner);
+            cx.commit_pages(-(inner.committed_pages() as i64));
             cx.retire(self.inner.cast(), INNER_BYTES);
         }
         if let Some(backing) = backing {
@@ -564,7 +582,8 @@ impl<'vm, M: Machine> Object<'vm, M> {
     /// Sleeps while the object is made shorter or longer; allocates nothing.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if it would become shorter, or is a file (see [`Object::grow`]); [`Error::OutOfRange`] from 2^63 on.
+    /// [`Error::Invalid`] if it would become shorter, or is a file (see [`Object::grow`]); [`Error::OutOfRange`] from 2^63 on;
+    /// [`Error::CommitLimit`]. Nothing has changed then.
     pub fn extend(&self, length: u64) -> Result<(), Error> {
         truncate::extend(self.vm, self.inner, length)
     }

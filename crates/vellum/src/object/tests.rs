@@ -236,7 +236,7 @@ fn tree_holds_the_highest_index_from_the_start() {
 #[test]
 fn shared_memory_is_zero_then_what_was_stored() {
     let vm = boot(2048);
-    let object = vm.shared_memory(1 << 50).expect("an object");
+    let object = vm.shared_memory_unreserved(1 << 50).expect("an object");
     assert_eq!((object.length(), object.cached_pages()), (1 << 62, 0));
     let mut random = Random(77);
     let mut model = BTreeMap::new();
@@ -269,7 +269,7 @@ fn sizes_that_do_not_fit_are_refused() {
     let vm = boot(64);
     assert!(matches!(vm.shared_memory(1 << 51), Err(Error::OutOfRange { .. })));
     assert!(matches!(vm.shared_memory(u64::MAX), Err(Error::OutOfRange { length: u64::MAX, .. })));
-    let object = vm.shared_memory((1 << 51) - 1).expect("an object");
+    let object = vm.shared_memory_unreserved((1 << 51) - 1).expect("an object");
     drop_page(&vm, get(&vm, &object, (1 << 51) - 2).expect("the last page").0);
     let empty = vm.shared_memory(0).expect("an object");
     assert_eq!(get(&vm, &empty, 0), Err(PageError::BeyondEnd { index: 0 }));
@@ -313,7 +313,7 @@ fn each_failing_allocation_leaves_everything_as_it_was() {
 #[test]
 fn memory_that_ends_is_all_given_back() {
     let vm = boot(128);
-    let object = vm.shared_memory(1 << 30).expect("an object");
+    let object = vm.shared_memory_unreserved(1 << 30).expect("an object");
     let failed = (0..).map(|step| step * 1000).find(|&index| match get(&vm, &object, index) {
         Ok((pfn, _)) => {
             drop_page(&vm, pfn);
@@ -545,7 +545,8 @@ fn on_all_cpus(body: impl Fn(usize) + Sync) {
 fn threads_get_the_same_pages_and_read_them_once() {
     let vm = boot(4096);
     let file = TestFile::new(700 * PAGE);
-    let (object, memory) = (vm.file(file.clone()).expect("an object"), vm.shared_memory(1 << 40).expect("an object"));
+    let object = vm.file(file.clone()).expect("an object");
+    let memory = vm.shared_memory_unreserved(1 << 40).expect("an object");
     let majors = AtomicU64::new(0);
     on_all_cpus(|cpu| {
         let mut random = Random(cpu as u64 + 1);

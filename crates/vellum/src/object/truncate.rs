@@ -35,7 +35,11 @@ pub(super) fn truncate<M: Machine>(vm: &Vm<M>, object: NonNull<Inner<M>>, length
         Source::SharedMemory(now) if length > now.load(SeqCst) => {
             return Err(Error::Invalid { what: "an object can only be made shorter" });
         }
-        Source::SharedMemory(now) => now.store(length, SeqCst),
+        Source::SharedMemory(now) => {
+            let committed = inner.committed_pages();
+            now.store(length, SeqCst);
+            Cx::enter(vm).commit_pages(inner.committed_pages() as i64 - committed as i64);
+        }
         Source::File(_) if inner.length() > length => {
             return Err(Error::Invalid { what: "the backing is longer than the object is to be" });
         }
@@ -97,10 +101,14 @@ pub(super) fn extend<M: Machine>(vm: &Vm<M>, object: NonNull<Inner<M>>, length: 
     if length > i64::MAX as u64 {
         return Err(Error::OutOfRange { start: 0, length });
     }
+    let pages = |length: u64| length.div_ceil(Physical::<M>::PAGE as u64);
+    let more = if inner.is_committed { pages(length) - pages(old) } else { 0 };
+    let _ticket = vm.may_commit(more, || 0)?;
     if M::guard(Guard::TailClearedBeforeGrowth) {
         clear_behind(vm, inner, old);
     }
     now.store(length, SeqCst);
+    Cx::enter(vm).commit_pages(more as i64);
     Ok(())
 }
 

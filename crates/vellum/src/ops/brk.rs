@@ -36,7 +36,8 @@ impl<M: Machine> Space<'_, M> {
     /// # Errors
     /// [`Error::Invalid`] below the base or without one; [`Error::Exists`] if something is in the way, or in the page
     /// behind, which stays free, or a stack would be too close; [`Error::NotMapped`] if nothing is there that could be
-    /// given back; [`Error::OutOfRange`]; [`Error::Limit`]; [`Error::OutOfMemory`]. Nothing is changed then.
+    /// given back; [`Error::OutOfRange`]; [`Error::Limit`]; [`Error::CommitLimit`]; [`Error::OutOfMemory`]. Nothing is
+    /// changed then.
     pub fn brk(&self, end: u64) -> Result<u64, Error> {
         let inner = self.inner();
         let (base, old) = (inner.brk_base.load(SeqCst), inner.brk_end.load(SeqCst));

@@ -13,6 +13,7 @@ use crate::cpu::Cx;
 use crate::error::Error;
 use crate::guard::Guard;
 use crate::machine::Machine;
+use crate::overcommit::Ticket;
 use crate::phys::Kind;
 use crate::space::claim::Claim;
 use crate::space::cursor::Step;
@@ -31,7 +32,8 @@ impl<'vm, M: Machine> Space<'vm, M> {
     /// wait. Sleeps while a range operation is under way; allocates the child's page tables.
     ///
     /// # Errors
-    /// [`Error::OutOfMemory`]: there is no child then, and the space is as before.
+    /// [`Error::OutOfMemory`]; [`Error::CommitLimit`] if what the child would have may not be promised. There is no child
+    /// then, and the space is as before.
     pub fn fork(&self) -> Result<Space<'vm, M>, Error> {
         self.vm().with_room(|| self.fork_once())
     }
@@ -45,7 +47,11 @@ impl<'vm, M: Machine> Space<'vm, M> {
         let number = parent.fork_begun.load(Relaxed).wrapping_add(1).max(1);
         parent.fork_begun.store(number, Relaxed);
         let mut fork = Fork { parent, child: child.inner(), number, changed: false };
-        let copied = fork.copy(self.vm());
+        let ticket = self.may_fork();
+        let copied = match &ticket {
+            Ok(_) => fork.copy(self.vm()),
+            Err(refused) => Err(*refused),
+        };
         if fork.changed {
             let cx = Cx::enter(self.vm());
             cx.flush(parent.id(), parent.tlb(), Flush { start: 0, pages: u64::MAX, tables_freed: false });
@@ -61,6 +67,17 @@ impl<'vm, M: Machine> Space<'vm, M> {
         child.inner().mapped_limit.store(parent.mapped_limit.load(Relaxed), Relaxed);
         claim.release();
         copied.map(|()| child)
+    }
+}
+
+impl<'vm, M: Machine> Space<'vm, M> {
+    /// Lets the caller commit what a child will have, as long as the result lives. Everything is claimed.
+    fn may_fork(&self) -> Result<Ticket<'vm, M>, Error> {
+        if !self.vm().reserves_always() {
+            return Ok(self.vm().no_ticket());
+        }
+        let pages = self.committed_within(M::Arch::USER_START, M::Arch::USER_END, ClassFlags::DONT_FORK);
+        self.vm().may_commit(pages, || 0)
     }
 }
 
@@ -220,8 +237,7 @@ impl<M: Machine> Fork<'_, M> {
                 return Err(error);
             }
         };
-        cx.retain_class(held, (high - low + 1) as u64);
-        target.set_class(cx, low, high, held, Some(&mut spares));
+        target.set_counted_class(cx, low, high, held, &mut spares);
         cx.release_class(held, 1);
         spares.free(cx);
         Ok(())

@@ -6,15 +6,16 @@ use crate::cpu::Cx;
 use crate::error::Error;
 use crate::guard::Guard;
 use crate::machine::Machine;
+use crate::overcommit::Ticket;
 use crate::space::apply::{ClassChange, Fold, PageChange};
 use crate::space::claim::Claim;
 use crate::space::split::Holes;
 use crate::space::{ClassFlags, ClassId, Space, stack_guard_pages};
 use core::sync::atomic::Ordering::Relaxed;
 
-impl<M: Machine> Space<'_, M> {
+impl<'vm, M: Machine> Space<'vm, M> {
     /// Extends the grows-down mapping above `address` down to its page, if there is one that may grow so far: within
-    /// the limits of stacks and of the space, and with the guard gap between it and what is mapped below. Whether the address is mapped now.
+    /// the limits of stacks, of the space and of what is committed, and with the guard gap between it and what is mapped below. Whether the address is mapped now.
     #[cold]
     pub(super) fn grow_stack(&self, address: u64) -> Result<bool, FaultError> {
         let limit = self.inner().stack_limit.load(Relaxed);
@@ -101,6 +102,10 @@ impl<M: Machine> Space<'_, M> {
             // A guard at the bottom does not grow.
             (bottom, cx.intern(&attributes.unguarded())?)
         };
+        let Ok(_ticket) = self.may_extend(class, (bottom - page) >> M::Arch::PAGE_SHIFT) else {
+            Cx::enter(self.vm()).release_class(class, 1);
+            return Ok(Some(false));
+        };
         let mut new = claim.part(page, bottom);
         let result = match new.split(self.vm(), Holes::Cut) {
             Ok(spares) => {
@@ -117,6 +122,13 @@ impl<M: Machine> Space<'_, M> {
         claim.join(new);
         Cx::enter(self.vm()).release_class(class, 1);
         result
+    }
+
+    /// Lets the caller commit `pages` pages more of `class`, which is held or mapped within a claim, if its pages are
+    /// committed.
+    pub(super) fn may_extend(&self, class: ClassId, pages: u64) -> Result<Ticket<'vm, M>, Error> {
+        let is_committed = Cx::enter(self.vm()).is_committed(class);
+        self.vm().may_commit(if is_committed { pages } else { 0 }, || 0)
     }
 
     /// Whether the guard gap below `page` is free, but for another part of a stack. As in Linux, what lies lower in the

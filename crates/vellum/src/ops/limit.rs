@@ -8,7 +8,7 @@ use crate::arch::Arch;
 use crate::cpu::Cx;
 use crate::error::Error;
 use crate::machine::Machine;
-use crate::space::{ClassId, Space};
+use crate::space::{ClassFlags, ClassId, Space};
 use crate::sync::SleepGuard;
 use core::sync::atomic::Ordering::Relaxed;
 
@@ -41,6 +41,23 @@ impl<M: Machine> Space<'_, M> {
             here = next;
         }
         mapped
+    }
+
+    /// Committed pages of a range, but for those whose mappings have one of the flags `without`. As [`Space::mapped_bytes`];
+    /// exact under a claim of the range.
+    pub(super) fn committed_within(&self, start: u64, end: u64, without: ClassFlags) -> u64 {
+        let (mut here, mut committed) = (start, 0);
+        while here < end {
+            let cx = Cx::enter(self.vm());
+            let span = self.inner().span_at(&cx, here, end);
+            let next = span.end.min(end);
+            if span.class != ClassId::NONE && cx.is_committed(span.class) {
+                let is_counted = without == ClassFlags::NONE || !cx.attributes(span.class).flags.has_any(without);
+                committed += if is_counted { (next - here) >> M::Arch::PAGE_SHIFT } else { 0 };
+            }
+            here = next;
+        }
+        committed
     }
 
     /// Whether there is no limit.

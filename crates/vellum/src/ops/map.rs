@@ -6,8 +6,9 @@ use crate::cpu::Cx;
 use crate::error::Error;
 use crate::guard::Guard;
 use crate::machine::Machine;
-use crate::object::Object;
+use crate::object::{self, Object};
 use crate::ops::Access;
+use crate::overcommit::Ticket;
 use crate::phys::Policy;
 use crate::space::apply::{ClassChange, Fold, PageChange};
 use crate::space::claim::Claim;
@@ -165,8 +166,9 @@ impl<'a, 'vm, M: Machine> MapRequest<'a, 'vm, M> {
         }
     }
 
-    /// What the mapping's slots will say, but for the difference of addresses and offsets; and the offset in pages.
-    fn attributes(&self, object: Option<&Object<'vm, M>>) -> Result<(Attributes<M>, u64), Error> {
+    /// What the mapping's slots will say, but for its object and the difference of addresses and offsets; and the offset in
+    /// pages.
+    fn attributes(&self, reserves_always: bool) -> Result<(Attributes<M>, u64), Error> {
         if self.prot.without(self.max_prot) != Prot::NONE {
             return Err(Error::AccessDenied { address: 0 });
         }
@@ -188,20 +190,19 @@ impl<'a, 'vm, M: Machine> MapRequest<'a, 'vm, M> {
         }
         let flag = |on: bool, flag: ClassFlags| if on { flag } else { ClassFlags::NONE };
         let flags = flag(self.flags.has(MapFlags::GROWS_DOWN), ClassFlags::GROWS_DOWN)
-            | flag(self.flags.has(MapFlags::NO_RESERVE), ClassFlags::NO_RESERVE)
+            | flag(self.flags.has(MapFlags::NO_RESERVE) && !reserves_always, ClassFlags::NO_RESERVE)
             | flag(is_shared, ClassFlags::SHARED)
             | flag(self.flags.has(MapFlags::TAGGED), ClassFlags::TAGGED);
-        let object = object.map(|object| object.inner_pointer());
         let attributes = Attributes {
             prot: self.prot,
             max_prot: self.max_prot,
             flags,
             policy: self.policy,
-            object,
+            object: None,
             delta: 0,
             space: None,
         };
-        Ok((attributes, offset >> M::Arch::PAGE_SHIFT))
+        Ok((attributes.committed(), offset >> M::Arch::PAGE_SHIFT))
     }
 }
 
@@ -214,7 +215,8 @@ impl<'vm, M: Machine> Space<'vm, M> {
     /// # Errors
     /// Nothing is changed by: [`Error::ZeroLength`], [`Error::Unaligned`], [`Error::OutOfRange`], [`Error::TooLow`],
     /// [`Error::Invalid`]; [`Error::AccessDenied`] if `prot` exceeds `max_prot`; [`Error::Exists`] for
-    /// [`Place::FixedNoReplace`]; [`Error::NoAddressSpace`]; [`Error::Limit`]; [`Error::OutOfMemory`].
+    /// [`Place::FixedNoReplace`]; [`Error::NoAddressSpace`]; [`Error::Limit`]; [`Error::CommitLimit`];
+    /// [`Error::OutOfMemory`].
     pub fn map(&self, request: &MapRequest<'_, 'vm, M>) -> Result<u64, Error> {
         if request.length == 0 {
             return Err(Error::ZeroLength { what: "mapping" });
@@ -234,7 +236,8 @@ impl<'vm, M: Machine> Space<'vm, M> {
             && request.flags == MapFlags::NONE
             && request.max_prot == Prot(7)
             && request.policy.is_local()
-            && self.is_unlimited();
+            && self.is_unlimited()
+            && self.vm().commits_unasked(length >> M::Arch::PAGE_SHIFT);
         if !is_plain {
             return None;
         }
@@ -249,6 +252,10 @@ impl<'vm, M: Machine> Space<'vm, M> {
     #[inline(never)]
     fn map_other(&self, request: &MapRequest<'_, 'vm, M>, length: u64) -> Result<u64, Error> {
         self.vm().physical().check_policy(request.policy)?;
+        if matches!(request.source, Source::SharedAnonymous) {
+            object::check_size::<M>(length >> M::Arch::PAGE_SHIFT)?;
+        }
+        let (attributes, offset) = request.attributes(self.vm().reserves_always())?;
         let made;
         let object = match request.source {
             Source::Anonymous => None,
@@ -257,11 +264,12 @@ impl<'vm, M: Machine> Space<'vm, M> {
             }
             Source::Object { object, .. } => Some(object),
             Source::SharedAnonymous => {
-                made = self.vm().shared_memory(length >> M::Arch::PAGE_SHIFT)?;
+                let pages = length >> M::Arch::PAGE_SHIFT;
+                made = object::shared_memory(self.vm(), pages, !attributes.flags.has(ClassFlags::NO_RESERVE))?;
                 Some(&made)
             }
         };
-        let (attributes, offset) = request.attributes(object)?;
+        let attributes = Attributes { object: object.map(|object| object.inner_pointer()), ..attributes };
         let limited = self.may_map_at(request.place, length)?;
         let address = match request.place {
             Place::Fixed(address) => self.map_fixed(address, length, attributes, offset, true)?,
@@ -341,7 +349,9 @@ impl<'vm, M: Machine> Space<'vm, M> {
 
     /// Maps where there is room below `end`.
     fn map_anywhere(&self, length: u64, attributes: Attributes<M>, offset: u64, end: u64) -> Result<u64, Error> {
-        {
+        let committed = if attributes.is_committed() { length >> M::Arch::PAGE_SHIFT } else { 0 };
+        // Where that is refused, there may be no room either, which is to be said first.
+        if let Ok(_ticket) = self.vm().may_commit(committed, || 0) {
             let cx = Cx::enter(self.vm());
             let class = |start| cx.intern(&placed(attributes, start, offset).within(self.inner()));
             if !attributes.flags.has(ClassFlags::GROWS_DOWN)
@@ -411,10 +421,11 @@ impl<'vm, M: Machine> Space<'vm, M> {
     /// Maps the whole claimed range, and ends the claim.
     fn map_claimed(&self, mut claim: Claim<'_, M>, attributes: Attributes<M>, offset: u64) -> Result<u64, Error> {
         let start = claim.start;
-        let prepared = {
+        let ticket = self.may_replace(&claim, &attributes);
+        let prepared = ticket.as_ref().map_err(|refused| *refused).and_then(|_| {
             let cx = Cx::enter(self.vm());
             cx.intern(&placed(attributes, start, offset).within(self.inner()))
-        };
+        });
         if attributes.flags.has(ClassFlags::GROWS_DOWN) {
             self.inner().note_stack(start, claim.end);
         }
@@ -438,6 +449,18 @@ impl<'vm, M: Machine> Space<'vm, M> {
         });
         claim.release();
         result
+    }
+}
+
+impl<'vm, M: Machine> Space<'vm, M> {
+    /// Lets the caller commit the claimed range, if a mapping of those attributes is: so much of it as is not yet.
+    fn may_replace(&self, claim: &Claim<'_, M>, attributes: &Attributes<M>) -> Result<Ticket<'vm, M>, Error> {
+        let pages = (claim.end - claim.start) >> M::Arch::PAGE_SHIFT;
+        if !attributes.is_committed() || self.vm().commits_unasked(pages) {
+            return Ok(self.vm().no_ticket());
+        }
+        let replaced = self.committed_within(claim.start, claim.end, ClassFlags::NONE);
+        self.vm().may_commit(pages - replaced, || 0)
     }
 }
 

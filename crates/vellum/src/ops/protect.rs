@@ -2,10 +2,11 @@
 
 use super::holds::Holds;
 use super::range::{Reach, Reached, aligned, checked};
-use crate::arch::Prot;
+use crate::arch::{Arch, Prot};
 use crate::cpu::Cx;
 use crate::error::Error;
 use crate::machine::Machine;
+use crate::overcommit::Ticket;
 use crate::space::apply::{ClassChange, Fold, PageChange};
 use crate::space::claim::Claim;
 use crate::space::leaf::{Short, Simple};
@@ -14,8 +15,8 @@ use crate::space::{Attributes, ClassFlags, ClassId, Space};
 
 /// Whether the mapping of these attributes at an address may be changed.
 type May<'a, M> = dyn Fn(&Attributes<M>, u64) -> Result<(), Error> + 'a;
-/// What a survey asks of each mapping, by its class and where it begins in the range: whether it may be changed, which
-/// decides how far the operation goes; or the operation fails altogether.
+/// What a survey asks of each part of a mapping, by its class and where it begins in the range: whether it may be changed,
+/// which decides how far the operation goes; or the operation fails altogether.
 type Look<'a, M> = dyn FnMut(&Cx<'_, M>, ClassId, u64) -> Result<Result<(), Error>, Error> + 'a;
 /// What attributes become.
 type Becomes<'a, M> = dyn Fn(Attributes<M>) -> Attributes<M> + 'a;
@@ -25,7 +26,7 @@ fn may_have<M: Machine>(attributes: &Attributes<M>, prot: Prot, address: u64) ->
     if prot.without(attributes.max_prot) == Prot::NONE { Ok(()) } else { Err(Error::AccessDenied { address }) }
 }
 
-impl<M: Machine> Space<'_, M> {
+impl<'vm, M: Machine> Space<'vm, M> {
     /// Gives a range the access rights `prot`, as `mprotect` does. When it returns no CPU can use a right that was
     /// taken away. A range of length zero is fine and means nothing.
     ///
@@ -33,17 +34,19 @@ impl<M: Machine> Space<'_, M> {
     ///
     /// # Errors
     /// [`Error::Unaligned`], [`Error::OutOfRange`]; [`Error::NotMapped`] if the range has a hole;
-    /// [`Error::AccessDenied`] if a mapping's `max_prot` does not allow it; [`Error::OutOfMemory`]. Nothing is changed
-    /// then, unlike in Linux, which changes what lies before the hole.
+    /// [`Error::AccessDenied`] if a mapping's `max_prot` does not allow it; [`Error::CommitLimit`] if what would be private
+    /// and can be stored to is not promised yet, and may not be; [`Error::OutOfMemory`]. Nothing is changed then, unlike in
+    /// Linux, which changes what lies before the hole.
     pub fn protect(&self, start: u64, length: u64, prot: Prot) -> Result<(), Error> {
         self.protect_reaching(start, length, prot, Reach::Whole)
     }
 
     /// As [`Space::protect`], but what lies before the first address which is in the way keeps its new rights: before a
-    /// hole, or before a mapping whose `max_prot` does not allow them. So does `mprotect`.
+    /// hole, or before a mapping whose `max_prot` does not allow them, or that may not be committed. So does `mprotect`.
     ///
     /// # Errors
-    /// Those of [`Space::protect`]. Only [`Error::NotMapped`] and [`Error::AccessDenied`] leave something done.
+    /// Those of [`Space::protect`]. Only [`Error::NotMapped`], [`Error::AccessDenied`] and [`Error::CommitLimit`] leave
+    /// something done.
     pub fn protect_partly(&self, start: u64, length: u64, prot: Prot) -> Result<(), Error> {
         self.protect_reaching(start, length, prot, Reach::Before)
     }
@@ -134,8 +137,10 @@ impl<M: Machine> Space<'_, M> {
             if old == ClassId::NONE {
                 return Err(Error::NotMapped { address: start });
             }
-            let pages = PageChange::Reprotect(prot);
-            Ok((!old.is_stored()).then(|| Simple { class: old.plain_with_prot(prot), pages }))
+            let (class, pages) = (old.plain_with_prot(prot), PageChange::Reprotect(prot));
+            // What is committed by it may have to be asked for.
+            let is_quick = !old.is_stored() && !class.commits_more(old);
+            Ok(is_quick.then_some(Simple { class, pages }))
         })?;
         Ok(short != Short::No)
     }
@@ -171,7 +176,8 @@ impl<M: Machine> Space<'_, M> {
         pages: PageChange,
     ) -> Result<(), Error> {
         let mut holds = Holds::new();
-        let result = self.hold_changed(&mut holds, claim.start, claim.end, reach, may, change).and_then(|reached| {
+        let reached = self.hold_changed(&mut holds, claim.start, claim.end, reach, may, change);
+        let result = reached.and_then(|(reached, _ticket)| {
             self.change_part(claim, reached.end, change, pages)?;
             reached.result
         });
@@ -218,7 +224,11 @@ impl<M: Machine> Space<'_, M> {
                 }
                 let attributes = cx.attributes(old);
                 may(&attributes, start)?;
-                held = cx.intern(&change(attributes))?;
+                let new = change(attributes);
+                if new.commits_more(&attributes) && !self.vm().commits_unasked((end - start) >> M::Arch::PAGE_SHIFT) {
+                    return Ok(None);
+                }
+                held = cx.intern(&new)?;
                 Ok(Some(Simple { class: held, pages }))
             })?;
             if short != Short::No {
@@ -232,7 +242,8 @@ impl<M: Machine> Space<'_, M> {
         Ok(short != Short::No)
     }
 
-    /// Checks each mapping of the claimed range, as far as `reach` says, and holds the class it will have.
+    /// Checks each mapping of the claimed range, as far as `reach` says, and holds the class it will have. The ticket is for
+    /// what is not committed yet, and will be.
     fn hold_changed(
         &self,
         holds: &mut Holds<M>,
@@ -241,19 +252,47 @@ impl<M: Machine> Space<'_, M> {
         reach: Reach,
         may: &May<'_, M>,
         change: &Becomes<'_, M>,
-    ) -> Result<Reached, Error> {
+    ) -> Result<(Reached, Ticket<'vm, M>), Error> {
         let mut last = ClassId::NONE;
-        self.survey(start, end, reach, &mut |cx, class, here| {
+        // Where the first mapping begins that has not been asked for yet.
+        let (mut ticket, mut unasked) = (self.vm().no_ticket(), start);
+        let reached = self.survey(start, end, reach, &mut |cx, class, here| {
             if class != last {
                 let attributes = cx.attributes(class);
                 if let Err(error) = may(&attributes, here) {
                     return Ok(Err(error));
                 }
-                holds.add(cx, cx.intern(&change(attributes))?)?;
+                let new = change(attributes);
+                if new.commits_more(&attributes) && here >= unasked {
+                    unasked = self.end_of_mapping(cx, class, here, end);
+                    match self.vm().may_commit((unasked - here) >> M::Arch::PAGE_SHIFT, || 0) {
+                        Ok(more) => ticket.join(more),
+                        Err(refused) => return Ok(Err(refused)),
+                    }
+                }
+                holds.add(cx, cx.intern(&new)?)?;
                 last = class;
             }
             Ok(Ok(()))
-        })
+        });
+        reached.map(|reached| (reached, ticket))
+    }
+
+    /// The end of the mapping of which the slots from `here` on are of `class`; at most `end`, and perhaps that if nobody
+    /// need ask whether so much may be committed. Within a claim.
+    fn end_of_mapping(&self, cx: &Cx<'_, M>, class: ClassId, here: u64, end: u64) -> u64 {
+        if self.vm().commits_unasked((end - here) >> M::Arch::PAGE_SHIFT) {
+            return end;
+        }
+        let mut next = here;
+        while next < end {
+            let span = self.inner().span_at(cx, next, end);
+            if span.class == ClassId::NONE || !cx.is_one_mapping(class, span.class) {
+                break;
+            }
+            next = span.end.min(end);
+        }
+        next
     }
 
     /// Looks through a claimed range for how far an operation may go.

@@ -8,7 +8,7 @@ use crate::machine::{Asid, Machine, RootLoad, Touch};
 use crate::object::IoError;
 use crate::phys::Pfn;
 use crate::testing::{OnePage, TestMachine, become_cpu, may_sleep, of_test_machine};
-use crate::{CpuSet, Error, Space, Vm};
+use crate::{CpuSet, Error, Overcommit, Space, Vm};
 use core::cell::{Cell, RefCell};
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::SeqCst};
 use std::boxed::Box;
@@ -370,6 +370,7 @@ fn a_store_to_a_new_mapping_survives_the_rest_of_its_making() {
     let vm = boot();
     let space = vm.create_space().expect("a space");
     let (length, last) = (66 * LEAF, BASE + 65 * LEAF);
+    vm.set_overcommit(Overcommit::Always);
     space.map(&memory(BASE, length)).expect("a mapping");
     store(&space, BASE, 1);
     vm.switch_to(Some(&space));

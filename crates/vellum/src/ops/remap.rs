@@ -16,6 +16,7 @@ use crate::cpu::Cx;
 use crate::error::Error;
 use crate::guard::Guard;
 use crate::machine::Machine;
+use crate::overcommit::Ticket;
 use crate::space::apply::{ClassChange, Fold, PageChange};
 use crate::space::claim::Claim;
 use crate::space::shift::Shift;
@@ -69,7 +70,7 @@ impl<'vm, M: Machine> Space<'vm, M> {
     /// [`Error::Unaligned`], [`Error::ZeroLength`], [`Error::OutOfRange`], [`Error::TooLow`]; [`Error::NotMapped`] for
     /// a hole, or where the attributes change (`EFAULT` in Linux); [`Error::Exists`] if the mapping cannot grow in
     /// place and may not move (`ENOMEM` in Linux); [`Error::NoAddressSpace`]; [`Error::Invalid`]; [`Error::Limit`];
-    /// [`Error::OutOfMemory`]. Nothing is changed then.
+    /// [`Error::CommitLimit`]; [`Error::OutOfMemory`]. Nothing is changed then.
     pub fn remap(&self, request: &RemapRequest) -> Result<u64, Error> {
         let RemapRequest { old, place, keep_old, .. } = *request;
         aligned::<M::Arch>("address", old)?;
@@ -246,8 +247,9 @@ impl<'vm, M: Machine> Space<'vm, M> {
         result
     }
 
-    /// Maps `start..end`, a free part of what is claimed, as `class`, which the caller holds.
+    /// Maps `start..end`, a free part of what is claimed, as `class`, which the caller holds, if that may be committed.
     pub(super) fn map_part(&self, claim: &Claim<'_, M>, start: u64, end: u64, class: ClassId) -> Result<(), Error> {
+        let _ticket = self.may_extend(class, (end - start) >> M::Arch::PAGE_SHIFT)?;
         let mut part = claim.part(start, end);
         let spares = part.split(self.vm(), Holes::Cut);
         let spares = spares.inspect_err(|_| part.tidy_part(&Cx::enter(self.vm())))?;
@@ -315,7 +317,11 @@ impl<'vm, M: Machine> Space<'vm, M> {
         let mut holds = Holds::new();
         let mut pieces = Pieces::new();
         let result = self.cut_up(&mut pieces, &mut holds, request, old_length, new, new_length);
-        let result = result.and_then(|()| pieces.try_each(|piece| self.prepare_piece(hull, piece)));
+        let ticket = result.and_then(|()| self.may_move_pieces(&mut pieces));
+        let result = match &ticket {
+            Ok(_) => pieces.try_each(|piece| self.prepare_piece(hull, piece)),
+            Err(refused) => Err(*refused),
+        };
         match result {
             Ok(()) => self.move_pieces(hull, &mut pieces),
             Err(_) => pieces.each(|piece| self.tidy_piece(hull, piece)),
@@ -422,6 +428,29 @@ impl<'vm, M: Machine> Space<'vm, M> {
         let old_class = if request.keep_old { hold(attributes.unguarded())? } else { ClassId::NONE };
         let shift = Shift { old, new, length: old_length.min(new_length), old_class, new_class };
         pieces.push(&cx, Piece { shift, fresh_class, old_length, new_length, spares: Default::default() })
+    }
+
+    /// Lets the caller commit what the pieces are longer at their new places, or all of it if the old ones stay, less what is
+    /// replaced there, until the result is dropped; and move them.
+    fn may_move_pieces(&self, pieces: &mut Pieces<M>) -> Result<Ticket<'vm, M>, Error> {
+        let (mut more, mut moved) = (0, 0);
+        pieces.each(|piece| {
+            if Cx::enter(self.vm()).is_committed(piece.shift.new_class) {
+                let stays = if piece.shift.old_class == ClassId::NONE { piece.shift.length } else { 0 };
+                more += (piece.new_length - stays) >> M::Arch::PAGE_SHIFT;
+                moved += stays >> M::Arch::PAGE_SHIFT;
+            }
+        });
+        let replaced = || {
+            let mut pages = 0;
+            pieces.each(|Piece { shift, new_length, .. }| {
+                pages += self.committed_within(shift.new, shift.new + *new_length, ClassFlags::NONE);
+            });
+            pages
+        };
+        let mut ticket = self.vm().may_commit(more, replaced)?;
+        ticket.join(self.vm().may_move(moved));
+        Ok(ticket)
     }
 
     /// Cuts both places of a piece at their edges, and makes the leaves that its pages will need.

@@ -26,7 +26,8 @@ impl<M: Machine> Vm<M> {
     /// Programs may run. Sleeps for I/O, and while others use pages of the area; allocates a frame for each page.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if there is no such area or somebody is switching it off already. [`Error::OutOfMemory`] if
+    /// [`Error::Invalid`] if there is no such area or somebody is switching it off already. [`Error::CommitLimit`] if more is
+    /// committed than may be without the area ([`Vm::set_overcommit`]): nothing has changed then. [`Error::OutOfMemory`] if
     /// memory does not take what is in it: then the area stays on, with what is left.
     pub fn swap_off(&self, area: AreaId) -> Result<(), Error> {
         /// Leaves the area on, also if its device has panicked.

@@ -4,6 +4,7 @@ use crate::arch::{Prot, X86_64};
 use crate::cpu::Cx;
 use crate::machine::Machine;
 use crate::ops::{Advice, MapRequest, Place};
+use crate::overcommit::Overcommit;
 use crate::phys::{AllocFlags, Policy};
 use crate::space::Space;
 use crate::stat::Event;
@@ -116,6 +117,7 @@ fn a_policy_is_set_where_memory_has_to_be_freed_for_it() {
     const FAR: u64 = 1 << 40;
     let vm = boot();
     let space = program(&vm, 200);
+    vm.set_overcommit(Overcommit::Always);
     let request = MapRequest::anonymous(1 << 30, Prot::READ_WRITE).at(Place::Fixed(FAR));
     space.map(&request).expect("room");
     let mut taken = std::vec::Vec::new();

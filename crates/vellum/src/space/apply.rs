@@ -366,10 +366,10 @@ pub(crate) fn zap_shown<'a, M: Machine>(
 }
 
 impl<M: Machine> Attributes<M> {
-    /// These attributes with other rights.
+    /// These attributes with other rights, and [committed](Attributes::committed) if need be.
     pub(crate) fn with_prot(mut self, prot: Prot) -> Self {
         self.prot = prot;
-        self
+        self.committed()
     }
 
     /// These attributes with flags set and others cleared.

@@ -115,6 +115,25 @@ pub enum AuditError {
         /// What the class says.
         recorded: u64,
     },
+    /// What is counted as committed, in pages, is not what mappings and shared memory are.
+    Committed {
+        /// What was counted.
+        counted: u64,
+        /// What the CPUs say.
+        recorded: u64,
+    },
+    /// What may be committed does not count the slots of the swap areas that are on.
+    CommitSwap {
+        /// What was counted.
+        counted: u64,
+        /// What is counted in.
+        recorded: u64,
+    },
+    /// Somebody who is not there any more was about to commit memory.
+    Tickets {
+        /// Pages.
+        pages: u64,
+    },
     /// More frames are page tables than spaces have and grace periods hold back.
     LostTables {
         /// Frames of tables in use or waiting.
@@ -151,6 +170,8 @@ pub struct Audit {
     pub cached_pages: u64,
     /// Attribute classes with a record.
     pub classes: u64,
+    /// Pages that are committed.
+    pub committed: u64,
     /// Free frames.
     pub free_frames: u64,
     /// Swap.
@@ -197,6 +218,7 @@ impl<M: Machine> Vm<M> {
         result?;
         self.objects().for_each(&cx, |object| {
             audit.objects += 1;
+            audit.committed += object.committed_pages();
             object.for_each_page(&cx, |_, pfn| {
                 audit.cached_pages += 1;
                 if let Some(tally) = tally(self.physical().frame(pfn)) {
@@ -206,7 +228,9 @@ impl<M: Machine> Vm<M> {
         });
         self.check_frames()?;
         check_classes(&cx, &mut audit)?;
+        let swap = self.swap_slots_on(&cx);
         drop(cx);
+        self.check_commitment(audit.committed, swap)?;
         audit.swap = self.swap_audit(&swapped).map_err(AuditError::Swap)?;
         let waiting: u64 = self.cpus().map(|cpu| cpu.dead_tables.len()).sum();
         let recorded = physical.frames(Kind::Table);
@@ -214,6 +238,19 @@ impl<M: Machine> Vm<M> {
             return Err(AuditError::LostTables { counted: table_frames + waiting, recorded });
         }
         Ok(audit)
+    }
+
+    /// Compares what is counted as committed, and as swap to commit it from, with what was counted.
+    fn check_commitment(&self, counted: u64, swap: u64) -> Result<(), AuditError> {
+        let (recorded, commitment) = (self.committed_pages(), self.commitment());
+        if recorded != counted {
+            return Err(AuditError::Committed { counted, recorded });
+        }
+        if commitment.swap_pages() != swap {
+            return Err(AuditError::CommitSwap { counted: swap, recorded: commitment.swap_pages() });
+        }
+        let pages = commitment.tickets.pages();
+        if pages != 0 { Err(AuditError::Tickets { pages }) } else { Ok(()) }
     }
 
     /// Compares each frame's counts with what was counted.
@@ -305,6 +342,9 @@ impl<M: Machine> SpaceAudit<'_, '_, M> {
             let word = table.entry(slot);
             let class = runs.class(slot);
             used += u64::from(word != 0);
+            if (word == 0 || table.level == 0) && self.cx.is_committed(class) {
+                self.audit.committed += table.pages();
+            }
             if class.is_stored() && (word == 0 || table.level == 0) {
                 let dead = AuditError::Class { class: class.0, counted: 1, recorded: 0 };
                 self.cx.class_tally(class).ok_or(dead)?.add_owned(1);

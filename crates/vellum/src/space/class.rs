@@ -66,15 +66,25 @@ flag_set! {
         TAGGED = 256;
         /// Not part of a core dump.
         DONT_DUMP = 512;
+        /// Its pages count as committed; see [`crate::overcommit`]. Private mappings have it that may be stored to, and
+        /// keep it.
+        COMMITTED = 1024;
     }
 }
 
-/// The flags that a class without a record may have: the lowest ones.
-const PLAIN_FLAGS: u16 = 0x7f;
+/// The flags that a class without a record may have: the lowest ones, and one.
+const PLAIN_FLAGS: u16 = 0x7f | ClassFlags::COMMITTED.0;
+/// In the identity of a class without a record, above its flags and rights.
+const PLAIN: u32 = 1 << (16 - PLAIN_FLAGS.leading_zeros() + FLAGS_SHIFT);
+/// Where the flags begin in such an identity.
+const FLAGS_SHIFT: u32 = 3;
+/// In such an identity.
+const COMMITTED: u32 = (ClassFlags::COMMITTED.0 as u32) << FLAGS_SHIFT;
+const NO_RESERVE: u32 = (ClassFlags::NO_RESERVE.0 as u32) << FLAGS_SHIFT;
 /// Where the policy's 24 bits begin in a record.
 const POLICY_SHIFT: u32 = 32;
-/// First identity with a record: those without are 0 and one more than each combination of rights and plain flags.
-const STORED: u32 = 2 + (7 | (PLAIN_FLAGS as u32) << 3);
+/// First identity with a record: a power of two, above all others.
+const STORED: u32 = PLAIN << 1;
 
 /// What a class says.
 pub(crate) struct Attributes<M: Machine> {
@@ -120,6 +130,14 @@ impl<M: Machine> Attributes<M> {
         self
     }
 
+    /// These attributes, committed if they have to be: where programs may store what is then theirs alone.
+    pub(crate) fn committed(mut self) -> Self {
+        if self.prot.has(Prot::WRITE) && !self.flags.has_any(ClassFlags::SHARED | ClassFlags::NO_RESERVE) {
+            self.flags = self.flags | ClassFlags::COMMITTED;
+        }
+        self
+    }
+
     /// Whether stores stay in the space.
     #[inline(always)]
     pub(crate) fn is_private(&self) -> bool {
@@ -138,6 +156,18 @@ impl<M: Machine> Attributes<M> {
         self
     }
 
+    /// Whether its pages count as committed.
+    #[inline(always)]
+    pub(crate) fn is_committed(&self) -> bool {
+        self.flags.has(ClassFlags::COMMITTED)
+    }
+
+    /// Whether pages are committed that become this, and were `old`.
+    #[inline(always)]
+    pub(crate) fn commits_more(&self, old: &Self) -> bool {
+        self.is_committed() && !old.is_committed()
+    }
+
     /// The identity, if it needs no record.
     #[inline(always)]
     fn plain(&self) -> Option<ClassId> {
@@ -146,7 +176,7 @@ impl<M: Machine> Attributes<M> {
             && self.max_prot.0 == 7
             && self.flags.0 & !PLAIN_FLAGS == 0
             && self.policy.is_local();
-        plain.then(|| ClassId(1 + (self.prot.0 as u32 | (self.flags.0 as u32) << 3)))
+        plain.then_some(ClassId(PLAIN | self.prot.0 as u32 | (self.flags.0 as u32) << FLAGS_SHIFT))
     }
 
     fn bits(&self) -> u64 {
@@ -184,13 +214,29 @@ impl ClassId {
     /// The class of private anonymous memory with rights `prot`.
     #[inline(always)]
     pub(crate) fn plain(prot: Prot) -> ClassId {
-        ClassId(1 + prot.0 as u32)
+        ClassId(PLAIN).plain_with_prot(prot)
     }
 
-    /// This class, one without a record, with other rights.
+    /// This class, one without a record, with other rights; committed as [`Attributes::committed`] says.
     #[inline(always)]
     pub(crate) fn plain_with_prot(self, prot: Prot) -> ClassId {
-        ClassId((((self.0 - 1) & !7) | prot.0 as u32) + 1)
+        const { assert!(NO_RESERVE >> FLAGS_SHIFT == Prot::WRITE.0 as u32) };
+        let class = self.0 & !7 | prot.0 as u32;
+        // Without a branch: the right to write, unless nothing is reserved, at the place of the flag.
+        let is_to_be = class & !(class >> FLAGS_SHIFT) & Prot::WRITE.0 as u32;
+        ClassId(class | is_to_be << (COMMITTED.trailing_zeros() - NO_RESERVE.trailing_zeros() + FLAGS_SHIFT))
+    }
+
+    /// Whether the pages of this class, one without a record or none, count as committed.
+    #[inline(always)]
+    pub(crate) fn is_plain_committed(self) -> bool {
+        self.0 & COMMITTED != 0
+    }
+
+    /// Whether pages are committed that become this, and were of class `old`; both have no record.
+    #[inline(always)]
+    pub(crate) fn commits_more(self, old: ClassId) -> bool {
+        self.0 & !old.0 & COMMITTED != 0
     }
 
     /// Whether the class has a record and is counted.
@@ -279,11 +325,10 @@ impl<M: Machine> Cx<'_, M> {
         if id.is_stored() {
             return self.stored_attributes(id);
         }
-        let bits = id.0.wrapping_sub(1);
         Attributes {
-            prot: Prot(bits as u8 & 7),
+            prot: Prot(id.0 as u8 & 7),
             max_prot: Prot(7),
-            flags: ClassFlags((bits >> 3) as u16 & PLAIN_FLAGS),
+            flags: ClassFlags((id.0 >> FLAGS_SHIFT) as u16 & PLAIN_FLAGS),
             policy: Policy::Local,
             object: None,
             delta: 0,
@@ -465,6 +510,34 @@ impl<M: Machine> Cx<'_, M> {
         {
             record.count.fetch_add(slots, Relaxed);
         }
+    }
+
+    /// Ends the counting of `slots` slots, of `pages` pages each, for class `old`. They pass to class `new`, which is held, or
+    /// counts them already: but for what is committed, of which the difference is counted here.
+    #[inline(always)]
+    pub(crate) fn end_slots(&self, old: ClassId, new: ClassId, slots: u64, pages: u64) {
+        if ClassId(old.0 | new.0).is_stored() {
+            self.end_stored_slots(old, new, slots, pages);
+        } else if (old.0 ^ new.0) & COMMITTED != 0 {
+            let pages = (slots * pages) as i64;
+            self.commit_pages(if new.is_plain_committed() { pages } else { -pages });
+        }
+    }
+
+    #[inline(never)]
+    fn end_stored_slots(&self, old: ClassId, new: ClassId, slots: u64, pages: u64) {
+        let pages = (slots * pages) as i64;
+        match (self.is_committed(old), self.is_committed(new)) {
+            (false, true) => self.commit_pages(pages),
+            (true, false) => self.commit_pages(-pages),
+            _ => {}
+        }
+        self.release_class(old, slots);
+    }
+
+    /// Whether the pages of class `id` count as committed; not of [`ClassId::NONE`].
+    pub(crate) fn is_committed(&self, id: ClassId) -> bool {
+        if id.is_stored() { self.stored_attributes(id).is_committed() } else { id.is_plain_committed() }
     }
 
     /// Counts `slots` fewer. A class without any is given up, and its object put.

@@ -53,6 +53,9 @@ pub(crate) struct Slots<'a, M> {
     pub(crate) start: u64,
 }
 
+/// What is done with the slots of each leaf; whether to go on.
+type EachSlots<'v, M, B> = dyn FnMut(&Cx<'_, M>, &Slots<'_, M>) -> ControlFlow<B> + 'v;
+
 impl<M: Machine> Slots<'_, M> {
     /// The address of slot `index`, one of them.
     #[inline(always)]
@@ -254,7 +257,7 @@ impl<M: Machine> Inner<M> {
         &self,
         vm: &Vm<M>,
         (start, end): (u64, u64),
-        visit: &mut dyn FnMut(&Cx<'_, M>, &Slots<'_, M>) -> ControlFlow<B>,
+        visit: &mut EachSlots<'_, M, B>,
     ) -> ControlFlow<B> {
         let mut here = start;
         while here < end {

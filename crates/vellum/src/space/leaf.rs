@@ -129,7 +129,7 @@ impl<M: Machine> Inner<M> {
         }
         if simple.class != class {
             // After the pages: as long as there are entries, a walk is led to them by the class (B22).
-            cx.release_class(class, (high - low + 1) as u64);
+            leaf.end_slots(cx, class, simple.class, (high - low + 1) as u64);
         }
         let is_empty = simple.pages == PageChange::Zap && leaf.used() == 0 && locked.uniform_class().is_some();
         Ok(if is_empty { Short::Emptied } else { Short::Done })
@@ -150,14 +150,20 @@ impl<M: Machine> Inner<M> {
             return Ok(None);
         }
         let mut held = ClassId::NONE;
-        let short = self.change_in_leaf(cx, start, end, |old| {
-            // Under the lock: a stack that has grown is seen here, and one that is about to waits and finds this (G19).
-            if old != ClassId::NONE || !is_early && self.is_near_stack(start, end) {
-                return Ok(None);
-            }
-            held = class(start)?;
-            Ok(Some(Simple { class: held, pages: PageChange::Keep }))
-        })?;
+        let short = self.change_in_leaf(
+            cx,
+            start,
+            end,
+            #[inline(always)]
+            |old| {
+                // Under the lock: a stack that has grown is seen here, and one that is about to waits and finds this (G19).
+                if old != ClassId::NONE || !is_early && self.is_near_stack(start, end) {
+                    return Ok(None);
+                }
+                held = class(start)?;
+                Ok(Some(Simple { class: held, pages: PageChange::Keep }))
+            },
+        )?;
         Ok((short != Short::No).then_some((start, held)))
     }
 

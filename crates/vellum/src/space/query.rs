@@ -30,6 +30,8 @@ pub struct MapEntry {
     pub wipe_on_fork: bool,
     /// Not part of a core dump.
     pub dont_dump: bool,
+    /// Its pages count as committed (`ac` of `VmFlags`).
+    pub is_committed: bool,
     /// From which node private memory comes.
     pub policy: Policy,
     /// Identity of the object shown, 0 for private anonymous memory.
@@ -260,6 +262,7 @@ fn describe<M: Machine>(cx: &Cx<'_, M>, class: ClassId, start: u64, end: u64) ->
         dont_fork: attributes.flags.has(ClassFlags::DONT_FORK),
         wipe_on_fork: attributes.flags.has(ClassFlags::WIPE_ON_FORK),
         dont_dump: attributes.flags.has(ClassFlags::DONT_DUMP),
+        is_committed: attributes.is_committed(),
         policy: attributes.policy,
         object: attributes.object.map_or(0, object_id),
         offset: attributes.object.map_or(0, |_| page.wrapping_sub(attributes.delta) << M::Arch::PAGE_SHIFT),

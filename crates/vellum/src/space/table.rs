@@ -171,6 +171,18 @@ impl<'a, M: Machine> Table<'a, M> {
         if bits >= 64 { 0 } else { address >> bits << bits }
     }
 
+    /// Pages a slot spans.
+    #[inline(always)]
+    pub(crate) fn pages(&self) -> u64 {
+        1 << (M::Arch::shift(self.level) - M::Arch::PAGE_SHIFT)
+    }
+
+    /// [`Cx::end_slots`] for slots without lower tables.
+    #[inline(always)]
+    pub(crate) fn end_slots(&self, cx: &Cx<'_, M>, old: ClassId, new: ClassId, slots: u64) {
+        cx.end_slots(old, new, slots, self.pages());
+    }
+
     /// Number of slots.
     #[inline(always)]
     pub(crate) fn len(&self) -> usize {
@@ -333,8 +345,9 @@ impl<'a, M: Machine> Locked<'a, M> {
         Runs::set(cx, self.table.frame, self.table.len(), low, high, class, spares);
     }
 
-    /// Sets the class of the slots `low..=high`, and counts those that have no lower table: first for the new class, which
-    /// the caller holds, lest one that stays is given up in between. If all have one, what they say means nothing and stays.
+    /// Sets the class of the slots `low..=high`, and counts those that have no lower table, with all that is counted by
+    /// class: first for the new class, which the caller holds, lest one that stays is given up in between. If all have one,
+    /// what they say means nothing and stays.
     pub(crate) fn set_counted_class(
         &self,
         cx: &Cx<'_, M>,
@@ -349,7 +362,7 @@ impl<'a, M: Machine> Locked<'a, M> {
             return;
         }
         cx.retain_class(class, counted as u64);
-        self.table.each_class(cx, low, high, &mut |old, slots| cx.release_class(old, slots));
+        self.table.each_class(cx, low, high, &mut |old, slots| self.table.end_slots(cx, old, class, slots));
         self.set_class(cx, low, high, class, Some(spares));
     }
 

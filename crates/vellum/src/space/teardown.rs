@@ -3,7 +3,7 @@
 use super::apply::rss_kind;
 use super::cursor::{Cursor, Step};
 use super::table::Table;
-use super::{Inner, RssKind, Runs};
+use super::{ClassId, Inner, RssKind, Runs};
 use crate::arch::{Arch, PageBits, table_order};
 use crate::cpu::Cx;
 use crate::guard::Guard;
@@ -90,7 +90,7 @@ impl<M: Machine> Teardown<'_, M> {
 
     /// Gives up the classes of a table's slots.
     fn classes(&mut self, cx: &Cx<'_, M>, table: &Table<'_, M>, (low, high): (usize, usize)) {
-        table.each_class(cx, low, high, &mut |class, slots| cx.release_class(class, slots));
+        table.each_class(cx, low, high, &mut |class, slots| table.end_slots(cx, class, ClassId::NONE, slots));
     }
 
     /// Unmaps the pages of a leaf.

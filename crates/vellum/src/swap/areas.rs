@@ -352,6 +352,12 @@ impl<M: Machine> Vm<M> {
         })
     }
 
+    /// Slots of the areas that are on. At quiescence.
+    pub(crate) fn swap_slots_on(&self, cx: &Cx<'_, M>) -> u64 {
+        let areas = (0..AREAS).filter_map(|number| cx.swap_area(number as u8));
+        areas.filter(|area| area.is_on()).map(Area::slots).sum()
+    }
+
     /// What swap is used for at this moment.
     pub fn swap_usage(&self) -> SwapUsage {
         let cx = Cx::enter(self);

@@ -46,14 +46,22 @@ impl<M: Machine> Vm<M> {
         self.add_area(pages, None, priority)
     }
 
-    /// Begins to switch an area off: from now on it gives out no slots. Its pages can be read and written as before.
+    /// Begins to switch an area off: from now on it gives out no slots. Its pages can be read and written as before. What
+    /// may be committed is less by them.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if there is no such area, or somebody is switching it off already.
+    /// [`Error::Invalid`] if there is no such area, or somebody is switching it off already; [`Error::CommitLimit`] if more
+    /// is committed than may be without it.
     pub(crate) fn begin_off(&self, id: AreaId) -> Result<(), Error> {
         let cx = Cx::enter(self);
         let area = cx.swap_area_of(id).ok_or(UNKNOWN)?;
+        if !area.is_on() {
+            return Err(UNKNOWN);
+        }
+        // As if its pages were committed: until they do not count any more.
+        let _ticket = self.may_commit(area.slots(), || 0)?;
         area.state.compare_exchange(ON, DRAINING, SeqCst).map_err(|_| UNKNOWN)?;
+        self.commitment().remove_swap(area.slots());
         // Who changed a slot and found the area on has done so before: see `Area::changed`.
         fence::<M>(SeqCst);
         Ok(())
@@ -77,7 +85,11 @@ impl<M: Machine> Vm<M> {
     pub(crate) fn cancel_off(&self, id: AreaId) {
         let cx = Cx::enter(self);
         if let Some(area) = cx.swap_area_of(id) {
-            let _ = area.state.compare_exchange(DRAINING, ON, SeqCst);
+            // First: somebody else may begin as soon as it is on.
+            self.commitment().add_swap(area.slots());
+            if area.state.compare_exchange(DRAINING, ON, SeqCst).is_err() {
+                self.commitment().remove_swap(area.slots());
+            }
         }
     }
 
@@ -194,6 +206,7 @@ impl<M: Machine> Vm<M> {
         let (number, entry) = free.ok_or(Error::Invalid { what: "number of swap areas" })?;
         area.id.number = number;
         let id = area.id;
+        self.commitment().add_swap(area.slots());
         entry.area.store((&raw mut *area).expose_provenance() as u64, Release);
         entry.users.store(0, Release);
         Ok(id)

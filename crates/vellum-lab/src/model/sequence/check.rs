@@ -17,7 +17,8 @@ impl<A: Arch> World<'_, A> {
         for index in 0..self.spaces.len() {
             self.check_counts(index).map_err(|wrong| format!("space {index}: {wrong}"))?;
         }
-        Ok(())
+        let (core, model) = (self.hosted.vm().committed_bytes(), self.oracle.model.committed_bytes());
+        if core == model { Ok(()) } else { Err(format!("{core:#x} bytes are committed, should be {model:#x}")) }
     }
 
     /// As [`World::check`], but for the counts: right also when some pages have been populated ahead of the model.
@@ -114,6 +115,7 @@ impl<A: Arch> World<'_, A> {
             dont_fork: entry.dont_fork,
             wipe_on_fork: entry.wipe_on_fork,
             dont_dump: entry.dont_dump,
+            committed: entry.is_committed,
             object,
             offset: entry.offset,
         })

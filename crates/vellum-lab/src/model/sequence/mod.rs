@@ -78,6 +78,8 @@ pub struct Settings {
     pub check_every: usize,
     /// A mistake the model is to make.
     pub quirk: Option<Quirk>,
+    /// How many pages may be committed, where there is no swap; `None` for any number.
+    pub commit_pages: Option<u64>,
     /// Where memory may be short: what there is against that. The machine has two nodes then, and a sequence which runs
     /// out of memory ends there.
     pub relief: Option<Relief>,
@@ -85,7 +87,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Settings { cpus: 2, frames: 2048, check_every: 8, quirk: None, relief: None }
+        Settings { cpus: 2, frames: 2048, check_every: 8, quirk: None, commit_pages: None, relief: None }
     }
 }
 
@@ -277,6 +279,9 @@ fn run_with<A: Arch>(seeds: std::ops::Range<u64>, settings: &Settings) -> Result
         if let Some(relief) = &mut settings.relief {
             settings.frames = random.pick(&[200, 260, 400, 1000]);
             relief.compressed_frames = random.pick(&[0, 64]);
+        }
+        if settings.relief.is_none() {
+            settings.commit_pages = random.pick(&[None, None, None, Some(60), Some(500), Some(1 << 30)]);
         }
         let ops = generate::sequence(seed, length, pool, settings.relief);
         match run::<A>(&ops, &settings) {

@@ -128,7 +128,12 @@ impl<'h, A: Arch> World<'h, A> {
                 self.model().set_stack_limit(space, bytes);
                 Ok(())
             }
-            Op::ReplaceObject { object } => only_memory(self.replace_object(object as usize % self.objects.len())),
+            Op::ReplaceObject { object } => {
+                let index = object as usize % self.objects.len();
+                let (allowed, replaced) = (self.may_replace_object(index), self.replace_object(index));
+                let core = settled(replaced)?;
+                if allowed.is_err() { self.agree(core, allowed) } else { only_memory(core) }
+            }
             Op::WriteBack { object } => {
                 let written = self.objects[object as usize % self.objects.len()].core.write_back();
                 only_memory(written).map(|_| ())
@@ -205,10 +210,12 @@ impl<'h, A: Arch> World<'h, A> {
     fn fork(&mut self, cpu: u8, space: u8) -> Result<(), Wrong> {
         let pair = &self.spaces[self.space_index(space)];
         let (child, parent) = (self.hosted.on(self.cpu(cpu), || pair.core.fork()), pair.model);
-        let core = ManuallyDrop::new(only_memory(child)?);
-        let model = self.model().fork(parent);
-        self.spaces.push(Pair { core, model });
-        self.stats.count(true);
+        let core = settled(child)?.map(ManuallyDrop::new);
+        let model = self.model().try_fork(parent);
+        self.agree(core.as_ref().map(|_| ()).map_err(|error| *error), model.map(|_| ()))?;
+        if let (Ok(core), Ok(model)) = (core, model) {
+            self.spaces.push(Pair { core, model });
+        }
         Ok(())
     }
 

@@ -16,8 +16,10 @@ use std::sync::Arc;
 use vellum::arch::Arch;
 use vellum::ops::Access;
 use vellum::space::stack_guard_pages;
-use vellum::{Error, Event, Object, Space};
+use vellum::{CommitLimit, Error, Event, Object, Overcommit, Space};
 
+/// Pages of shared memory that takes another's place.
+const NEW_PAGES: u64 = 6;
 /// Most spaces alive at once.
 pub(super) const SPACES_MAX: usize = 4;
 
@@ -98,6 +100,9 @@ impl<'h, A: Arch> World<'h, A> {
             let object = if number % 2 == 0 { world.new_memory(4 + 8 * number)? } else { world.new_file()? };
             world.objects.extend(object);
         }
+        let policy = settings.commit_pages.map(|pages| Overcommit::Never(CommitLimit::Bytes(pages << A::PAGE_SHIFT)));
+        hosted.vm().set_overcommit(policy.unwrap_or(Overcommit::Always));
+        world.model().set_commit_limit(settings.commit_pages.map(|pages| pages << A::PAGE_SHIFT));
         Ok(world)
     }
 
@@ -141,12 +146,19 @@ impl<'h, A: Arch> World<'h, A> {
 
     /// Gives up the handle of an object, whose mappings stay, and puts a new object in its place.
     pub(super) fn replace_object(&mut self, index: usize) -> Result<(), Error> {
-        let new = if self.objects[index].is_file { self.new_file()? } else { self.new_memory(6)? };
+        let new = if self.objects[index].is_file { self.new_file()? } else { self.new_memory(NEW_PAGES)? };
         if let Some(new) = new {
             let old = std::mem::replace(&mut self.objects[index], new);
+            self.model().release_object(old.model);
             drop(ManuallyDrop::into_inner(old.core));
         }
         Ok(())
+    }
+
+    /// Whether the model lets [`World::replace_object`] be.
+    pub(super) fn may_replace_object(&self, index: usize) -> Result<(), Error> {
+        let pages = if self.objects[index].is_file { 0 } else { NEW_PAGES };
+        self.oracle.model.may_commit(pages << A::PAGE_SHIFT, 0)
     }
 
     /// The space a number of an operation stands for.

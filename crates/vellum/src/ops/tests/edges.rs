@@ -5,7 +5,7 @@ use super::{PAGE, load, ranges, store, vm};
 use crate::arch::{Aarch64, Arch, Ppc64, Prot, Riscv64, Riscv64Sv48, Sparc64, Tiny, X86_64, X86_64La57};
 use crate::ops::{Access, Advice, FaultError, MapRequest, Place, RemapPlace, RemapRequest, Sharing};
 use crate::testing::TestMachine;
-use crate::{Error, Space, Vm};
+use crate::{Error, Overcommit, Space, Vm};
 
 fn page<A: Arch>() -> u64 {
     1 << A::PAGE_SHIFT
@@ -168,6 +168,7 @@ fn tables_between_the_edges_change_with_what_they_have() {
     let vm = vm::<X86_64>();
     let space = vm.create_space().expect("a space");
     let (base, middle) = (4 * TABLE, 5 * TABLE);
+    vm.set_overcommit(Overcommit::Always);
     let request = MapRequest::anonymous(3 * TABLE, Prot::READ_WRITE).at(Place::Fixed(base));
     space.map(&request).expect("room");
     for (place, prot) in [(1, Prot::READ), (2, Prot::NONE), (3, Prot::READ | Prot::EXECUTE)] {
@@ -190,6 +191,7 @@ fn tables_between_the_edges_are_moved_from_with_what_they_have() {
     let vm = vm::<X86_64>();
     let space = vm.create_space().expect("a space");
     let (old, new, length) = (4 * TABLE, 64 * TABLE, TABLES * TABLE);
+    vm.set_overcommit(Overcommit::Always);
     let request = MapRequest::anonymous(length, Prot::READ_WRITE).at(Place::Fixed(old));
     space.map(&request).expect("room");
     for table in (0..TABLES).map(|table| old + table * TABLE) {

@@ -4,7 +4,7 @@ use super::{PAGE, load, ranges, store, vm};
 use crate::arch::{Prot, X86_64};
 use crate::ops::{Access, Advice, FaultError, MapFlags, MapRequest, Place, RemapPlace, RemapRequest, Sharing};
 use crate::testing::TestMachine;
-use crate::{Error, Space};
+use crate::{Error, Overcommit, Space};
 use std::vec::Vec;
 
 const AT: u64 = 1 << 40;
@@ -97,6 +97,7 @@ fn what_replaces_a_mapping_or_unmaps_it_takes_guards_along() {
 #[test]
 fn a_guard_of_any_length_costs_a_few_slots() {
     let vm = vm::<X86_64>();
+    vm.set_overcommit(Overcommit::Always);
     let space = vm.create_space().expect("a space");
     let at = space.map(&MapRequest::anonymous(1 << 40, Prot::READ_WRITE)).expect("room");
     let tables = space.table_pages();
@@ -171,6 +172,7 @@ fn a_mapping_moves_with_its_guards_and_stays_one() {
 #[test]
 fn what_moves_to_the_place_beside_it_arrives() {
     let vm = vm::<X86_64>();
+    vm.set_overcommit(Overcommit::Always);
     let space = vm.create_space().expect("a space");
     // One and a half of what a table's slot spans, on three levels: the border lies within one that is of both places.
     for pages in [3u64 << 8, 3 << 17, 3 << 26] {
