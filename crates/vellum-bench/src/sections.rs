@@ -35,8 +35,8 @@ const JOBS: &[(&str, Job)] = &[
     ("remap", |window| on_pages(window, true, |space, at| space.remap(&to_the_other_side(at)).map(|_| ()))),
     ("fork", |window| on_pages(window, true, |space, _| space.fork().map(std::mem::forget))),
     ("move-pages", |window| on_pages(window, true, |space, at| space.move_pages(at, LENGTH, 1).map(|_| ()))),
-    ("maps", |window| on_pages(window, true, |space, _| Ok(space.maps(&mut |_| ())))),
-    ("smaps", |window| on_pages(window, true, |space, _| Ok(space.smaps(&mut |_| ())))),
+    ("maps", |window| looking(window, |space| space.maps(&mut |_| ()))),
+    ("smaps", |window| looking(window, |space| space.smaps(&mut |_| ()))),
     ("resident", |window| on_pages(window, true, |space, at| space.resident(at, PAGES, &mut |_| ()))),
     ("exit", exit),
     ("page-out", page_out),
@@ -75,6 +75,14 @@ fn on_pages(window: &mut Window, touched: bool, call: fn(&BenchSpace<'_, false>,
     let address = mapped(&space, PAGES, touched);
     vm.switch_to(Some(&space));
     window.whole(1, || call(&space, address).expect("it can be done"), || vm.quiesce());
+}
+
+/// A look at such a space.
+fn looking(window: &mut Window, look: fn(&BenchSpace<'_, false>)) {
+    let vm: BenchVm<false> = used_vm();
+    let space = vm.create_space().expect("there is memory");
+    mapped(&space, PAGES, true);
+    window.whole(1, || look(&space), || vm.quiesce());
 }
 
 fn exit(window: &mut Window) {
