@@ -156,6 +156,7 @@ scenarios! {
     /// Reverse-mapping walks.
     rmap {
         lineage_node_freed_early,
+        brothers_passed_by,
         process_ends_under_walk,
         entry_visited_twice,
     }
