@@ -96,13 +96,7 @@ impl<'vm, M: Machine> Cx<'vm, M> {
     /// handler follows no pointer to anything that is freed by grace periods. (It may have interrupted a section.)
     pub(crate) fn interrupt(vm: &'vm Vm<M>) -> ManuallyDrop<Self> {
         let number = vm.machine().current_cpu();
-        ManuallyDrop::new(Cx {
-            vm,
-            cpu: vm.cpu(number),
-            number,
-            dying: Dying::new(),
-            _not_send: PhantomData,
-        })
+        ManuallyDrop::new(Cx { vm, cpu: vm.cpu(number), number, dying: Dying::new(), _not_send: PhantomData })
     }
 
     #[inline(always)]

@@ -139,9 +139,7 @@ impl<M: Machine> Chain<M> {
 
     /// Gives all it has to `other`, which is empty.
     fn pass_to(&self, other: &Self) {
-        for (from, to) in
-            [(&self.epoch, &other.epoch), (&self.length, &other.length), (&self.head, &other.head)]
-        {
+        for (from, to) in [(&self.epoch, &other.epoch), (&self.length, &other.length), (&self.head, &other.head)] {
             to.store(from.load(Relaxed), Relaxed);
         }
         self.length.store(0, Relaxed);
