@@ -180,6 +180,7 @@ scenarios! {
         migrated_beside_write_back,
         moved_beside_write_back,
         protected_beside_write_back,
+        mapped_by_two_at_once,
         published_before_last_look,
         shown_instead_of_copy,
         cut_shows_after_copy,

@@ -296,6 +296,8 @@ guards! {
     WalkedToTheEnd,
     /// Classes that lead to one place stand side by side on their chains. (B22)
     PlacesTogether,
+    /// The chain of an object's classes changes under its lock. (B22)
+    ChainUnderLock,
     /// A move leaves behind what is being cut off. (F11)
     CutLeftBehind,
     /// A move leaves behind what a hole is being made of. (F17R)

@@ -3,6 +3,7 @@
 use super::record::Record;
 use super::{Attributes, ClassId, Extent};
 use crate::cpu::Cx;
+use crate::guard::Guard as Protection;
 use crate::machine::Machine;
 use crate::object;
 use crate::space::Inner;
@@ -26,8 +27,10 @@ impl Chain {
     /// has all its classes.
     fn lock<'a, M: Machine>(self, cx: &'a Cx<'_, M>, attributes: &Attributes<M>) -> Option<Guard<'a, M>> {
         match (self, attributes.object) {
-            // SAFETY: as for `head`.
-            (Chain::Object, Some(object)) => Some(cx.lock_classes_of(unsafe { object.as_ref() })),
+            (Chain::Object, Some(object)) if M::guard(Protection::ChainUnderLock) => {
+                // SAFETY: as for `head`.
+                Some(cx.lock_classes_of(unsafe { object.as_ref() }))
+            }
             _ => None,
         }
     }
