@@ -426,7 +426,8 @@ impl<'vm, M: Machine> Space<'vm, M> {
         let new_class = hold(Attributes { delta, ..attributes }, comes)?;
         let is_anonymous = attributes.object.is_none();
         let fresh_class = if is_anonymous { hold(Attributes { delta: 0, ..attributes }, comes)? } else { new_class };
-        let old_class = if request.keep_old { hold(attributes.unguarded(), cx.extent_of(class))? } else { ClassId::NONE };
+        let old_class =
+            if request.keep_old { hold(attributes.unguarded(), cx.extent_of(class))? } else { ClassId::NONE };
         let shift = Shift { old, new, length: old_length.min(new_length), old_class, new_class };
         pieces.push(&cx, Piece { shift, fresh_class, old_length, new_length, spares: Default::default() })
     }
