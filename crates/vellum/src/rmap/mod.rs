@@ -15,8 +15,6 @@
 mod age;
 mod clean;
 #[cfg(test)]
-mod generations;
-#[cfg(test)]
 mod tests;
 mod unmap;
 mod walk;

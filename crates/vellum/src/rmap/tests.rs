@@ -1,5 +1,7 @@
 //! Tests of reverse mapping on a host-backed machine: walks find every place, and undoing restores all.
 
+mod generations;
+
 use super::{Name, Placeholder, Seek, Unmapped, walk};
 use crate::arch::{Absent, Arch, PageBits, Prot, Tiny, X86_64};
 use crate::cpu::Cx;
@@ -18,11 +20,11 @@ use core::time::Duration;
 use std::thread;
 use std::vec::Vec;
 
-pub(super) const PAGE: u64 = 4096;
+const PAGE: u64 = 4096;
 
-pub(super) type TestSpace<'vm, A> = Space<'vm, TestMachine<A>>;
+type TestSpace<'vm, A> = Space<'vm, TestMachine<A>>;
 
-pub(super) fn boot<A: Arch>() -> Vm<TestMachine<A>> {
+fn boot<A: Arch>() -> Vm<TestMachine<A>> {
     become_cpu(0);
     let vm = Vm::new(TestMachine::with(&[(0x100, 3000, 0)], &[0]).with_compressor()).expect("a machine that boots");
     vm.set_compressed_limit(100);
@@ -50,7 +52,7 @@ impl Backing for Ones {
     }
 }
 
-pub(super) fn page_at<A: Arch>(space: &TestSpace<'_, A>, address: u64) -> Pfn {
+fn page_at<A: Arch>(space: &TestSpace<'_, A>, address: u64) -> Pfn {
     space.translate(address).expect("a page").pfn
 }
 
@@ -68,7 +70,7 @@ fn places<A: Arch>(vm: &Vm<TestMachine<A>>, pfn: Pfn) -> (Vec<(u64, u64)>, u32) 
     (found, frame.mappings())
 }
 
-pub(super) fn check<A: Arch>(vm: &Vm<TestMachine<A>>, pfn: Pfn, expected: &[(&TestSpace<'_, A>, u64)]) {
+fn check<A: Arch>(vm: &Vm<TestMachine<A>>, pfn: Pfn, expected: &[(&TestSpace<'_, A>, u64)]) {
     let mut expected: Vec<_> = expected.iter().map(|(space, address)| (space.id(), *address)).collect();
     expected.sort_unstable();
     let count = expected.len() as u32;
@@ -76,19 +78,19 @@ pub(super) fn check<A: Arch>(vm: &Vm<TestMachine<A>>, pfn: Pfn, expected: &[(&Te
     vm.audited().expect("a sound machine");
 }
 
-pub(super) fn shift<A: Arch>(space: &TestSpace<'_, A>, old: u64, pages: u64, new: u64) {
+fn shift<A: Arch>(space: &TestSpace<'_, A>, old: u64, pages: u64, new: u64) {
     let (old_length, new_length) = (pages * PAGE, pages * PAGE);
     let request = RemapRequest { old, old_length, new_length, place: RemapPlace::Fixed(new), keep_old: false };
     space.remap(&request).expect("room");
 }
 
-pub(super) fn map<A: Arch>(space: &TestSpace<'_, A>, at: u64, pages: u64) {
+fn map<A: Arch>(space: &TestSpace<'_, A>, at: u64, pages: u64) {
     let request = MapRequest::anonymous(pages * PAGE, Prot::READ_WRITE).at(Place::Fixed(at));
     space.map(&request).expect("room");
     (0..pages).for_each(|page| store(space, at + page * PAGE, page as u8 + 1).expect("memory"));
 }
 
-pub(super) const A0: u64 = 16 * PAGE;
+const A0: u64 = 16 * PAGE;
 const B0: u64 = 30 * PAGE;
 const C0: u64 = 44 * PAGE;
 

@@ -1,11 +1,11 @@
 //! Tests of what is kept for reverse mapping, and what walks go by and look at: it is counted.
 
-use super::Seek;
-use super::tests::{A0, PAGE, TestSpace, boot, check, map, page_at, shift};
-use super::walk::each_mapping;
+use super::{A0, PAGE, TestSpace, boot, check, map, page_at, shift};
 use crate::arch::{Prot, X86_64};
 use crate::cpu::Cx;
 use crate::ops::{RemapPlace, RemapRequest};
+use crate::rmap::Seek;
+use crate::rmap::walk::each_mapping;
 use crate::space::lineage::count_line;
 use crate::stat::Event;
 use crate::testing::TestMachine;
