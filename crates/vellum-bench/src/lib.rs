@@ -4,8 +4,11 @@
 //! that alike. The time is the median of several runs outside callgrind, clearing included. Atomic read-modify-writes
 //! and cache lines written are those that go through `vellum::sync`, on a machine that records them: the CPU's own
 //! lines and the page-table entry count too. Everything an operation puts off is inside the window.
+//!
+//! `vellum bench growth` counts what could grow with the number of something, over a range of it.
 
 mod callgrind;
+mod growth;
 mod jobs;
 mod machine;
 #[cfg(target_arch = "x86_64")]
@@ -55,7 +58,7 @@ impl fmt::Display for BenchError {
             BenchError::NoTrace => f.write_str("vellum: sections are measured on Linux on x86-64 only"),
             BenchError::UnknownName(name) => {
                 let names: Vec<_> = BENCHES.iter().map(|bench| bench.name).collect();
-                write!(f, "vellum: there is no bench called {name}; there are {}", names.join(", "))
+                write!(f, "vellum: there is no bench called {name}; there are {}, and {GROWTH}", names.join(", "))
             }
         }
     }
@@ -78,6 +81,8 @@ impl BenchError {
 const SECTIONS: &str = "sections";
 /// Before the name of a job that is stepped through.
 const STEPPED: &str = "step:";
+/// Instead of an operation: what grows with the number of something.
+const GROWTH: &str = "growth";
 
 /// Measures the operations called `names`, or all, and prints a table, or a JSON document.
 pub fn run(names: &[String], json: bool) -> ExitCode {
@@ -85,6 +90,11 @@ pub fn run(names: &[String], json: bool) -> ExitCode {
         Ok(job) => run_measured(&job),
         Err(_) => match names.split_first() {
             Some((first, names)) if first == SECTIONS => sections(names, json),
+            Some((first, [])) if first == GROWTH => {
+                let all = growth::all();
+                print(&if json { report::document(&all) } else { growth::table(&all) });
+                Ok(())
+            }
             _ => measure_all(names, json),
         },
     };

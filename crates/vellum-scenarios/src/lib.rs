@@ -156,6 +156,7 @@ scenarios! {
     /// Reverse-mapping walks.
     rmap {
         lineage_node_freed_early,
+        brothers_passed_by,
         process_ends_under_walk,
         entry_visited_twice,
     }
@@ -179,6 +180,7 @@ scenarios! {
         migrated_beside_write_back,
         moved_beside_write_back,
         protected_beside_write_back,
+        mapped_by_two_at_once,
         published_before_last_look,
         shown_instead_of_copy,
         cut_shows_after_copy,

@@ -3,6 +3,7 @@
 use crate::machine::Machine;
 use crate::object::{self, Dying};
 use crate::phys::CpuLists;
+use crate::retire::DEAD_BATCH;
 use crate::stat::{Counters, Event};
 use crate::swap::SwapCursor;
 #[cfg(debug_assertions)]
@@ -13,6 +14,7 @@ use crate::vm::Vm;
 #[cfg(debug_assertions)]
 use core::cell::UnsafeCell;
 use core::marker::PhantomData;
+use core::mem::ManuallyDrop;
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering::Relaxed;
 
@@ -92,15 +94,9 @@ impl<'vm, M: Machine> Cx<'vm, M> {
 
     /// The context of an interrupt handler: no read-side section is opened, and none closed at its end, since the
     /// handler follows no pointer to anything that is freed by grace periods. (It may have interrupted a section.)
-    pub(crate) fn interrupt(vm: &'vm Vm<M>) -> core::mem::ManuallyDrop<Self> {
+    pub(crate) fn interrupt(vm: &'vm Vm<M>) -> ManuallyDrop<Self> {
         let number = vm.machine().current_cpu();
-        core::mem::ManuallyDrop::new(Cx {
-            vm,
-            cpu: vm.cpu(number),
-            number,
-            dying: Dying::new(),
-            _not_send: PhantomData,
-        })
+        ManuallyDrop::new(Cx { vm, cpu: vm.cpu(number), number, dying: Dying::new(), _not_send: PhantomData })
     }
 
     #[inline(always)]
@@ -145,6 +141,17 @@ impl<'vm, M: Machine> Cx<'vm, M> {
         self.dying.put(object);
     }
 
+    /// Leaves the core, and frees nothing that waits: for a switch of spaces, which takes no lock that somebody may hold
+    /// with interrupts on (J14). Who leaves next makes up for it.
+    pub(crate) fn leave_without_freeing(self) {
+        let cx = ManuallyDrop::new(self);
+        #[cfg(debug_assertions)]
+        cx.held_locks(|held| assert_eq!(held.count(), 0, "the core is left with a lock held"));
+        debug_assert!(cx.dying.is_empty(), "an object that ends is left behind");
+        cx.cpu.epoch.exit();
+        cx.vm.machine().enable_preemption();
+    }
+
     #[cfg(debug_assertions)]
     pub(crate) fn held_locks<R>(&self, with: impl FnOnce(&mut HeldLocks) -> R) -> R {
         let busy = self.keep_handler_out();
@@ -161,8 +168,7 @@ impl<M: Machine> Drop for Cx<'_, M> {
         #[cfg(debug_assertions)]
         self.held_locks(|held| assert_eq!(held.count(), 0, "the core is left with a lock held"));
         self.cpu.epoch.exit();
-        // Not where nothing was retired, for whoever did looked here: so a switch of spaces comes to no lock (J14).
-        if self.cpu.dead.load(Relaxed) >= crate::vm::DEAD_BATCH {
+        if self.cpu.dead.load(Relaxed) >= DEAD_BATCH {
             self.free_dead();
         }
         self.vm.machine().enable_preemption();

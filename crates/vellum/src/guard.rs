@@ -172,6 +172,8 @@ guards! {
     WalksEndFirst,
     /// A space's place in its line stays until no descendant is left. (F9)
     NodesOutliveSpaces,
+    /// A walk that goes up in a line asks for siblings once more when it knows where it goes. (F18)
+    SiblingsSoughtAgain,
     /// Fork hangs a leaf into the child before it copies entries to it. (F1)
     HungFirst,
     /// Fork takes exclusiveness from entries of absent pages too, on both sides. (E18, F1)
@@ -294,6 +296,8 @@ guards! {
     WalkedToTheEnd,
     /// Classes that lead to one place stand side by side on their chains. (B22)
     PlacesTogether,
+    /// The chain of an object's classes changes under its lock. (B22)
+    ChainUnderLock,
     /// A move leaves behind what is being cut off. (F11)
     CutLeftBehind,
     /// A move leaves behind what a hole is being made of. (F17R)

@@ -29,6 +29,7 @@ mod overcommit;
 mod pfn;
 pub mod phys;
 pub mod reclaim;
+mod retire;
 mod rmap;
 pub mod space;
 pub mod stat;

@@ -135,6 +135,10 @@ events! {
     RmapWalk = "rmap_walks",
     /// Places those walks looked at.
     RmapLook = "rmap_looks",
+    /// Nodes of lines and classes that those walks went by.
+    RmapStep = "rmap_steps",
+    /// Records that were looked at to find or give up a class.
+    ClassStep = "class_steps",
     /// Flushes by broadcast.
     Broadcast = "nr_tlb_broadcast",
     /// Rollovers of the global address-space identifiers.

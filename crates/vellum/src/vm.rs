@@ -3,7 +3,6 @@
 use crate::cpu::{Cpu, Cx};
 use crate::cpuset::CPUS_MAX;
 use crate::error::{BootError, Error};
-use crate::guard::Guard;
 use crate::machine::Machine;
 use crate::moved::Room;
 use crate::object::{self, Backing, Homeless, Object, Objects};
@@ -16,9 +15,6 @@ use crate::sync::{AtomicU32, AtomicU64, GlobalEpoch};
 use crate::tlb::Identifiers;
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering::Relaxed;
-
-/// How many things may wait for a grace period on a CPU before leaving the core tries to free them.
-pub(crate) const DEAD_BATCH: u64 = 32;
 
 /// What frames are used for; see [`Vm::usage`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -213,11 +209,12 @@ impl<M: Machine> Vm<M> {
 
     /// Frees what waits for grace periods, as far as they can end now, on the current CPU. Not needed for progress.
     pub fn quiesce(&self) {
-        for _ in 0..4 {
+        let free = || {
             let cx = Cx::enter(self);
             cx.cpu().epoch.exit();
-            cx.free_dead();
-        }
+            cx.free_dead()
+        };
+        (0..4).for_each(|_| while free() {});
     }
 
     pub(crate) fn physical(&self) -> &Physical<M> {
@@ -280,75 +277,5 @@ impl<M: Machine> Vm<M> {
 
     pub(crate) fn cpus(&self) -> impl Iterator<Item = &Cpu<M>> {
         (0..self.cpu_count).map(|number| self.cpu(number))
-    }
-}
-
-impl<M: Machine> Cx<'_, M> {
-    /// Retires a slab object whose first 16 bytes no reader looks at: it is freed after a grace period.
-    pub(crate) fn retire(&self, object: NonNull<u8>, size: usize) {
-        if !M::guard(Guard::GracePeriod) {
-            return self.slab_free(object, size);
-        }
-        self.cpu().dead.add_owned(1);
-        let link = object.cast::<[u64; 2]>();
-        self.cpu().dead_objects.push(object.as_ptr().expose_provenance() as u64, self.vm().epoch().retire(), |next| {
-            // SAFETY: the first 16 bytes of a retired object are this CPU's, by the caller's promise.
-            unsafe { link.write([next, size as u64]) };
-        });
-    }
-
-    /// Retires a page table, all empty, which no entry and no paging-structure cache names any more.
-    pub(crate) fn retire_table(&self, pfn: Pfn) {
-        let frame = self.vm().physical().frame(pfn);
-        if !M::guard(Guard::GracePeriod) {
-            return self.free_dead_table(pfn);
-        }
-        self.cpu().dead.add_owned(1);
-        self.cpu().dead_tables.push(pfn.0 + 1, self.vm().epoch().retire(), |next| frame.link.store(next, Relaxed));
-    }
-
-    /// Frees what this CPU retired and whose grace period is over. The CPU is quiescent, pre-emption off.
-    #[cold]
-    pub(crate) fn free_dead(&self) {
-        let vm = self.vm();
-        for _ in 0..2 {
-            let now = vm.epoch().advance(vm.cpus().map(|cpu| &cpu.epoch));
-            if let Some(head) = self.cpu().dead_tables.take_expired(now) {
-                self.free_dead_tables(head);
-            }
-            if let Some(head) = self.cpu().dead_objects.take_expired(now) {
-                self.free_dead_objects(head);
-            }
-        }
-        // While a grace period cannot end, try again only after as many more.
-        let waiting = self.cpu().dead_tables.len() + self.cpu().dead_objects.len();
-        self.cpu().dead.store(waiting % DEAD_BATCH, Relaxed);
-    }
-
-    fn free_dead_tables(&self, head: u64) {
-        let mut next = head;
-        while next != 0 {
-            let pfn = Pfn(next - 1);
-            let frame = self.vm().physical().frame(pfn);
-            next = frame.link.load(Relaxed);
-            self.free_dead_table(pfn);
-        }
-    }
-
-    fn free_dead_table(&self, pfn: Pfn) {
-        match self.vm().physical().frame(pfn).kind() {
-            Kind::Table => self.free_table_frame(pfn),
-            _ => self.free_frame(pfn),
-        }
-    }
-
-    fn free_dead_objects(&self, head: u64) {
-        let mut next = head;
-        while let Some(object) = NonNull::new(core::ptr::with_exposed_provenance_mut::<u8>(next as usize)) {
-            // SAFETY: `retire` wrote the link there, and nobody else has the object any more.
-            let [following, size] = unsafe { object.cast::<[u64; 2]>().read() };
-            next = following;
-            self.slab_free(object, size as usize);
-        }
     }
 }

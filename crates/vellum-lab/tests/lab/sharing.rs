@@ -17,6 +17,9 @@ const PAGE: u64 = 4096;
 /// What an anonymous fault may do at most.
 const FAULT_MODIFIES_MAX: f64 = 4.0;
 const FAULT_LINES_MAX: f64 = 8.0;
+/// What a copy on write may do: enter, take the leaf's lock, take a reference and drop it, take the entry, increment the
+/// generation, drop the mapping. No page's lock.
+const COPY_MODIFIES_MAX: u64 = 7;
 /// Where the two CPUs work: 16 MiB apart, in leaf tables of their own.
 const BASES: [u64; 2] = [0x10_0000_0000, 0x10_0100_0000];
 const CPUS: usize = 2;
@@ -74,6 +77,26 @@ fn an_anonymous_fault_modifies_little() {
         assert!(modifies <= FAULT_MODIFIES_MAX, "{modifies} read-modify-writes a fault");
         assert!(lines <= FAULT_LINES_MAX, "{lines} lines written a fault");
     }
+}
+
+/// A page that a child shares, with whom no slot of swap does, is copied without asking whether it is.
+#[test]
+fn a_copy_on_write_takes_no_lock_of_a_page() {
+    let hosted = machine();
+    let space = hosted.vm().create_space().expect("there is memory");
+    hosted.switch_to(0, &space);
+    map_at(&space, BASES[0], 256);
+    (0..256).for_each(|page| touch(&space, BASES[0] + page * PAGE));
+    let _child = space.fork().expect("there is memory");
+    let copy = |page| {
+        let address = BASES[0] + page * PAGE;
+        let records = recorded(|| assert_eq!(space.fault(address, Access::Write), Ok(FaultKind::Copied)));
+        Summary::of(&records).cpus[&0].modifies
+    };
+    let mut modifies: Vec<u64> = (0..256).map(copy).collect();
+    modifies.sort();
+    println!("copy on write, median: {} read-modify-writes, most: {}", modifies[128], modifies[255]);
+    assert!(modifies[128] <= COPY_MODIFIES_MAX, "{} read-modify-writes a copy", modifies[128]);
 }
 
 /// A space that both CPUs have loaded, with an anchor page in each one's leaf table, and frames on each CPU's list.

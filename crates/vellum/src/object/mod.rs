@@ -161,7 +161,7 @@ pub(crate) struct Inner<M> {
     hole: Hole<M>,
     /// Held while it is made shorter, or longer, or a hole in it.
     cutting: SleepLock<M>,
-    /// The first of the classes that show it; under the lock of the classes' registry, read without.
+    /// The first of the classes that show it; under a lock of the classes' registry, read without.
     pub(crate) classes: AtomicU32<M>,
     /// Under the lock of [`Objects`].
     links: Links<M>,
@@ -432,6 +432,11 @@ impl<M: Machine> Dying<M> {
     #[inline(always)]
     pub(crate) const fn new() -> Self {
         Dying(Cell::new(None))
+    }
+
+    /// Whether none is on the list.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.get().is_none()
     }
 
     /// Drops a reference to an object; if it was the last, the object is destroyed later. Any lock may be held.

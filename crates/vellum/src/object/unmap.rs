@@ -79,7 +79,7 @@ impl Pass<'_> {
     /// The first places behind those that are done.
     fn next_places<'a, M: Machine>(&self, cx: &'a Cx<'_, M>, inner: &Inner<M>) -> (Places<'a, M>, usize) {
         let (mut places, mut count) = ([None; PLACES], 0);
-        let _ = cx.each_class_of(inner, &mut |class| {
+        let _ = cx.each_class_of(inner, &mut |class, _| {
             if let Some(space) = class.space {
                 // SAFETY: the class was found in this section, see `rmap::walk`.
                 let space = unsafe { space.as_ref() };

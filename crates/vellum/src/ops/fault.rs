@@ -710,8 +710,9 @@ fn present<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, plan: &Plan<'_, M>) -> 
     }
     // From here on the frame cannot become another page; that it did not before, the entry says, which still names it.
     let is_it = plan.leaf.entry(plan.index) == plan.word;
-    // A page whose only other user is the swap cache need not be copied: it leaves the cache and is looked at again.
-    let is_nearly_alone = || frame.kind() == Kind::Anonymous && frame.references() == 3;
+    // A page whose only other user is the swap cache need not be copied: it leaves the cache and is looked at again. The
+    // slot is asked for first: another mapping is another user, too, and most pages have that instead.
+    let is_nearly_alone = || frame.kind() == Kind::Anonymous && frame.swap_slot().is_some() && frame.references() == 3;
     let step = if is_it && !(is_nearly_alone() && super::swap_in::leave_cache(cx, source)) {
         copy_to(cx, space, plan, source)
     } else {

@@ -230,7 +230,7 @@ impl<M: Machine> Fork<'_, M> {
         // What is wiped comes as if it was new.
         let is_wiped = attributes.flags.has(ClassFlags::WIPE_ON_FORK);
         let inherited = if is_wiped { attributes.unguarded() } else { attributes };
-        let held = match cx.intern(&inherited.within(self.child)) {
+        let held = match cx.intern(&inherited.within(self.child), cx.extent_of(class)) {
             Ok(held) => held,
             Err(error) => {
                 spares.free(cx);

@@ -10,7 +10,7 @@ use crate::overcommit::Ticket;
 use crate::space::apply::{ClassChange, Fold, PageChange};
 use crate::space::claim::Claim;
 use crate::space::split::Holes;
-use crate::space::{ClassFlags, ClassId, Space, stack_guard_pages};
+use crate::space::{ClassFlags, ClassId, Extent, Space, stack_guard_pages};
 use core::sync::atomic::Ordering::Relaxed;
 
 impl<'vm, M: Machine> Space<'vm, M> {
@@ -100,7 +100,7 @@ impl<'vm, M: Machine> Space<'vm, M> {
                 return Ok(Some(false));
             }
             // A guard at the bottom does not grow.
-            (bottom, cx.intern(&attributes.unguarded())?)
+            (bottom, cx.intern(&attributes.unguarded(), Extent::of::<M::Arch>(page, bottom))?)
         };
         let Ok(_ticket) = self.may_extend(class, (bottom - page) >> M::Arch::PAGE_SHIFT) else {
             Cx::enter(self.vm()).release_class(class, 1);

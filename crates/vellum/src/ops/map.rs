@@ -13,7 +13,7 @@ use crate::phys::Policy;
 use crate::space::apply::{ClassChange, Fold, PageChange};
 use crate::space::claim::Claim;
 use crate::space::split::Holes;
-use crate::space::{Attributes, ClassFlags, ClassId, Space};
+use crate::space::{Attributes, ClassFlags, ClassId, Extent, Space};
 use crate::sync::SleepGuard;
 
 /// Where a mapping goes.
@@ -353,7 +353,10 @@ impl<'vm, M: Machine> Space<'vm, M> {
         // Where that is refused, there may be no room either, which is to be said first.
         if let Ok(_ticket) = self.vm().may_commit(committed, || 0) {
             let cx = Cx::enter(self.vm());
-            let class = |start| cx.intern(&placed(attributes, start, offset).within(self.inner()));
+            let class = |start| {
+                let extent = Extent::of::<M::Arch>(start, start + length);
+                cx.intern(&placed(attributes, start, offset).within(self.inner()), extent)
+            };
             if !attributes.flags.has(ClassFlags::GROWS_DOWN)
                 && let Some((address, class)) = self.inner().map_at_cursor(&cx, length, class)?
             {
@@ -424,7 +427,8 @@ impl<'vm, M: Machine> Space<'vm, M> {
         let ticket = self.may_replace(&claim, &attributes);
         let prepared = ticket.as_ref().map_err(|refused| *refused).and_then(|_| {
             let cx = Cx::enter(self.vm());
-            cx.intern(&placed(attributes, start, offset).within(self.inner()))
+            let extent = Extent::of::<M::Arch>(start, claim.end);
+            cx.intern(&placed(attributes, start, offset).within(self.inner()), extent)
         });
         if attributes.flags.has(ClassFlags::GROWS_DOWN) {
             self.inner().note_stack(start, claim.end);

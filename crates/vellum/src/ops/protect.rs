@@ -228,7 +228,7 @@ impl<'vm, M: Machine> Space<'vm, M> {
                 if new.commits_more(&attributes) && !self.vm().commits_unasked((end - start) >> M::Arch::PAGE_SHIFT) {
                     return Ok(None);
                 }
-                held = cx.intern(&new)?;
+                held = cx.intern(&new, cx.extent_of(old))?;
                 Ok(Some(Simple { class: held, pages }))
             })?;
             if short != Short::No {
@@ -270,7 +270,7 @@ impl<'vm, M: Machine> Space<'vm, M> {
                         Err(refused) => return Ok(Err(refused)),
                     }
                 }
-                holds.add(cx, cx.intern(&new)?)?;
+                holds.add(cx, cx.intern(&new, cx.extent_of(class))?)?;
                 last = class;
             }
             Ok(Ok(()))

@@ -21,7 +21,7 @@ use crate::space::apply::{ClassChange, Fold, PageChange};
 use crate::space::claim::Claim;
 use crate::space::shift::Shift;
 use crate::space::split::Holes;
-use crate::space::{Attributes, ClassFlags, ClassId, Space, Spares};
+use crate::space::{Attributes, ClassFlags, ClassId, Extent, Space, Spares};
 use crate::sync::SleepGuard;
 
 /// Where a remapped range may go.
@@ -235,7 +235,7 @@ impl<'vm, M: Machine> Space<'vm, M> {
             if attributes.flags.has(ClassFlags::GROWS_DOWN) {
                 self.inner().note_stack(old, end);
             }
-            cx.intern(&attributes)
+            cx.intern(&attributes, Extent::of::<M::Arch>(old, end))
         });
         let result = result.and_then(|class| {
             let grown = self.map_part(&claim, old + old_length, end, class);
@@ -417,15 +417,17 @@ impl<'vm, M: Machine> Space<'vm, M> {
         let attributes = cx.attributes(class);
         let attributes = if old_length > 0 { attributes } else { attributes.unguarded() };
         let distance = (new >> M::Arch::PAGE_SHIFT).wrapping_sub(old >> M::Arch::PAGE_SHIFT);
-        let mut hold = |attributes: Attributes<M>| {
-            let class = cx.intern(&attributes.within(self.inner()))?;
+        let comes = Extent::of::<M::Arch>(new, new + new_length);
+        let mut hold = |attributes: Attributes<M>, extent| {
+            let class = cx.intern(&attributes.within(self.inner()), extent)?;
             holds.add(&cx, class).map(|()| class)
         };
         let delta = attributes.delta.wrapping_add(distance);
-        let new_class = hold(Attributes { delta, ..attributes })?;
+        let new_class = hold(Attributes { delta, ..attributes }, comes)?;
         let is_anonymous = attributes.object.is_none();
-        let fresh_class = if is_anonymous { hold(Attributes { delta: 0, ..attributes })? } else { new_class };
-        let old_class = if request.keep_old { hold(attributes.unguarded())? } else { ClassId::NONE };
+        let fresh_class = if is_anonymous { hold(Attributes { delta: 0, ..attributes }, comes)? } else { new_class };
+        let old_class =
+            if request.keep_old { hold(attributes.unguarded(), cx.extent_of(class))? } else { ClassId::NONE };
         let shift = Shift { old, new, length: old_length.min(new_length), old_class, new_class };
         pieces.push(&cx, Piece { shift, fresh_class, old_length, new_length, spares: Default::default() })
     }

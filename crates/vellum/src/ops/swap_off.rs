@@ -80,10 +80,10 @@ impl<M: Machine> Vm<M> {
     /// Brings in what entries of all spaces say is in `area`; how many there were, and searches that met a move.
     fn bring_all_in(&self, area: AreaId) -> Result<u64, Error> {
         let mut found = 0;
-        let mut last = u64::MAX;
-        while let Some(space) = Space::older_than(self, last) {
-            last = space.id();
+        let mut next = Space::youngest(self);
+        while let Some(space) = next {
             found += space.bring_area_in(area)?;
+            next = space.older();
         }
         Ok(found)
     }

@@ -96,16 +96,15 @@ impl<M: Machine> Space<'_, M> {
         let members = unsafe { group.as_ref() };
         Cx::enter(self.vm()).count(Event::GroupLimit, 1);
         for choice in [Choice::Unused, Choice::Unused, Choice::All] {
-            let mut last = u64::MAX;
-            while let Some(space) = Space::older_than(self.vm(), last) {
-                last = space.id();
-                if space.inner().group() != Some(group) {
-                    continue;
+            let mut next = Space::youngest(self.vm());
+            while let Some(space) = next {
+                if space.inner().group() == Some(group) {
+                    let (start, end) = (M::Arch::USER_START, M::Arch::USER_END);
+                    let mut free = |list: &Isolated<LENGTH>| shrink(self.vm(), list, choice);
+                    let is_enough = || has_room(members);
+                    each_list(self.vm(), space.inner(), start, end, Sharers::Any, &mut free, &is_enough);
                 }
-                let (start, end) = (M::Arch::USER_START, M::Arch::USER_END);
-                let mut free = |list: &Isolated<LENGTH>| shrink(self.vm(), list, choice);
-                let is_enough = || has_room(members);
-                each_list(self.vm(), space.inner(), start, end, Sharers::Any, &mut free, &is_enough);
+                next = space.older();
             }
             if !members.is_full() {
                 return true;

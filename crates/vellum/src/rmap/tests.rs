@@ -1,5 +1,7 @@
 //! Tests of reverse mapping on a host-backed machine: walks find every place, and undoing restores all.
 
+mod generations;
+
 use super::{Name, Placeholder, Seek, Unmapped, walk};
 use crate::arch::{Absent, Arch, PageBits, Prot, Tiny, X86_64};
 use crate::cpu::Cx;

@@ -139,8 +139,12 @@ fn walk_space<'a, M: Machine>(
     }
     // Where parts of the space's anonymous memory were moved to, or what private mappings of objects show.
     let mut last = None;
-    cx.each_class_within(space, &mut |class| {
-        if class.object.is_some() != is_copy || !class.is_private() || is_same::<M>(&mut last, space, class.delta) {
+    cx.each_class_within(space, &mut |class, extent| {
+        cx.count(Event::RmapStep, 1);
+        if class.object.is_some() != is_copy || !class.is_private() || !extent.has(page::<M>(offset, class.delta)) {
+            return ControlFlow::Continue(());
+        }
+        if is_same::<M>(&mut last, space, class.delta) {
             return ControlFlow::Continue(());
         }
         look(cx, space, offset, class.delta, seek, visit)
@@ -157,12 +161,16 @@ fn walk_object<'a, M: Machine>(
     visit: &mut Visit<'_, 'a, M>,
 ) -> ControlFlow<()> {
     let mut last = None;
-    cx.each_class_of(object, &mut |class| {
+    cx.each_class_of(object, &mut |class, extent| {
+        cx.count(Event::RmapStep, 1);
         let Some(space) = class.space else { return ControlFlow::Continue(()) };
         // SAFETY: the class was found in this section, so slots of its space had it: the space is freed after a grace
         // period.
         let space = unsafe { space.as_ref() };
-        if !seek.is_of(class) || is_same::<M>(&mut last, space, class.delta) {
+        if !seek.is_of(class)
+            || !extent.has(page::<M>(index, class.delta))
+            || is_same::<M>(&mut last, space, class.delta)
+        {
             return ControlFlow::Continue(());
         }
         look(cx, space, index, class.delta, seek, visit)
@@ -242,6 +250,13 @@ fn between_moves<M: Machine>(
     }
 }
 
+/// The number of page `offset` of what is mapped with difference `delta`. Of an offset so high that it had the place of a
+/// flag, those bits are missing, as they are in an address.
+#[inline(always)]
+fn page<M: Machine>(offset: u64, delta: u64) -> u64 {
+    offset.wrapping_add(delta) & (u64::MAX >> M::Arch::PAGE_SHIFT)
+}
+
 /// Looks at the entry of page `offset` of what is mapped with difference `delta` in `space`.
 fn look<'a, M: Machine>(
     cx: &'a Cx<'_, M>,
@@ -251,8 +266,7 @@ fn look<'a, M: Machine>(
     seek: Seek,
     visit: &mut Visit<'_, 'a, M>,
 ) -> ControlFlow<()> {
-    // Of an offset so high that it had the place of a flag, those bits are missing, as they are in an address.
-    let page = offset.wrapping_add(delta) & (u64::MAX >> M::Arch::PAGE_SHIFT);
+    let page = page::<M>(offset, delta);
     let address = page << M::Arch::PAGE_SHIFT;
     if !(M::Arch::USER_START..M::Arch::USER_END).contains(&address) || page > M::Arch::USER_END >> M::Arch::PAGE_SHIFT {
         return ControlFlow::Continue(());

@@ -74,6 +74,13 @@ pub enum AuditError {
         /// What the space says.
         recorded: u64,
     },
+    /// A slot lies outside of where reverse mapping knows its class to lead.
+    Extent {
+        /// The space.
+        space: u64,
+        /// The address.
+        address: u64,
+    },
     /// Swap.
     Swap(SwapAuditError),
     /// An entry at rest says that its page is being moved.
@@ -348,6 +355,11 @@ impl<M: Machine> SpaceAudit<'_, '_, M> {
             if class.is_stored() && (word == 0 || table.level == 0) {
                 let dead = AuditError::Class { class: class.0, counted: 1, recorded: 0 };
                 self.cx.class_tally(class).ok_or(dead)?.add_owned(1);
+                let here = address + ((slot as u64) << M::Arch::shift(table.level));
+                let is_led = self.cx.attributes(class).space.is_some();
+                if is_led && !self.cx.extent_of(class).has(here >> M::Arch::PAGE_SHIFT) {
+                    return Err(AuditError::Extent { space, address: here });
+                }
             }
             if word != 0 && table.level == 0 {
                 self.page(word, class, address + ((slot as u64) << M::Arch::shift(0)))?;

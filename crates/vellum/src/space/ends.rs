@@ -90,7 +90,7 @@ impl<M: Machine> Cx<'_, M> {
         }
         let announced = ends.announce();
         // A class leaves the chain when the end has dealt with all that it is said of.
-        let flow = self.each_class_of(object, &mut |class| {
+        let flow = self.each_class_of(object, &mut |class, _| {
             let Some(space) = class.space.filter(|_| !class.is_private()) else { return ControlFlow::Continue(()) };
             // SAFETY: the class was found in this section, so its space is freed after a grace period.
             let number = unsafe { space.as_ref() }.number_of_end();

@@ -2,7 +2,7 @@
 
 use super::ClassId;
 use super::ends::Ends;
-use super::lineage::Lineage;
+use super::lineage::{Lineage, OwnerName};
 use super::members::{self, Members};
 use super::table::Table;
 use crate::arch::Arch;
@@ -77,6 +77,8 @@ pub(crate) struct Inner<M: Machine> {
     handles: AtomicU64<M>,
     /// Its place among its ancestors and descendants.
     lineage: NonNull<Lineage<M>>,
+    /// What its pages are named by: its place, or one above that leads to the same spaces.
+    name: OwnerName<M>,
     /// Reverse-mapping walks under way in the space, and whether it ends; see [`Inner::pin`].
     walks: AtomicU32<M>,
     /// Once it ends: which end of all it is; written before [`ENDING`].
@@ -86,8 +88,8 @@ pub(crate) struct Inner<M: Machine> {
     pub(crate) moves_done: AtomicU32<M>,
     /// Walks that hold further moves back.
     moves_held_back: AtomicU32<M>,
-    /// The first of the classes that show objects or moved memory; under the lock of the classes' registry, read
-    /// without.
+    /// The first of the classes that show objects or moved memory; under the lock of their part of the registry,
+    /// read without.
     pub(crate) classes: AtomicU32<M>,
     /// C: where the heap begins, and where it ends.
     pub(crate) brk_base: AtomicU64<M>,
@@ -209,11 +211,14 @@ impl<'vm, M: Machine> Space<'vm, M> {
             Self::free_lines(&cx, lines);
             give_back(error)
         })?;
+        let address = inner.as_ptr().expose_provenance() as u64;
+        // SAFETY: just allocated, and the space's from now on.
+        let name = unsafe { lineage.as_ref() }.choose_name(&cx, address, parent.map(Inner::lineage));
         // SAFETY: the table is private to this function; it has that many entries.
         vm.machine()
             .prepare_root(unsafe { core::slice::from_raw_parts_mut(vm.machine().frame(root.pfn).cast(), root.len()) });
         // SAFETY: the allocation is large enough, aligned (slab objects are aligned to their size class) and unused.
-        unsafe { inner.write(Inner::new(vm.next_id(), root.pfn, lines, lineage, group)) };
+        unsafe { inner.write(Inner::new(vm.next_id(), root.pfn, lines, (lineage, name), group)) };
         if let Some(group) = group {
             // SAFETY: the caller's reference.
             unsafe { group.as_ref() }.get();
@@ -227,26 +232,32 @@ impl<'vm, M: Machine> Space<'vm, M> {
         Ok(Space { vm, inner })
     }
 
-    /// The youngest space older than the one with identity `id`.
-    pub(crate) fn older_than(vm: &'vm Vm<M>, id: u64) -> Option<Self> {
+    /// The space that was registered last, of those that have not begun to end.
+    pub(crate) fn youngest(vm: &'vm Vm<M>) -> Option<Self> {
+        Self::first_alive(vm, |spaces| spaces.head.load(Relaxed))
+    }
+
+    /// The one that was registered before this one. Whoever goes from one to the next comes to all that were there when he
+    /// began, unless they end meanwhile; in time, this is one step for each.
+    pub(crate) fn older(&self) -> Option<Self> {
+        Self::first_alive(self.vm, |_| self.inner().next.load(Relaxed))
+    }
+
+    /// The first that has not begun to end, from the one on whose address `from` says under the registry's lock.
+    fn first_alive(vm: &'vm Vm<M>, from: impl FnOnce(&Spaces<M>) -> u64) -> Option<Self> {
         let cx = Cx::enter(vm);
-        let mut id = id;
-        loop {
-            let mut next = None;
-            // In the registry's own order, which is not quite that of identities.
-            vm.spaces().for_each(&cx, |space| next = next.max(Some(space.id).filter(|&other| other < id)));
-            id = next?;
-            let mut found = None;
-            vm.spaces().for_each(&cx, |space| {
-                if space.id == id && space.try_get() {
-                    found = Some(NonNull::from(space));
-                }
-            });
-            // Without a handle it is about to end.
-            if let Some(inner) = found {
+        let spaces = vm.spaces();
+        let _guard = spaces.lock.lock(&cx, Rank::Spaces);
+        let mut next = from(spaces);
+        while let Some(inner) = Inner::from_address(next) {
+            // SAFETY: a space leaves the registry before it ends.
+            let space = unsafe { inner.as_ref() };
+            if space.try_get() {
                 return Some(Space { vm, inner });
             }
+            next = space.next.load(Relaxed);
         }
+        None
     }
 
     fn lines_bytes(vm: &Vm<M>) -> usize {
@@ -278,7 +289,7 @@ impl<'vm, M: Machine> Space<'vm, M> {
     fn free(&self) {
         let cx = Cx::enter(self.vm);
         Self::free_lines(&cx, self.inner().lines);
-        self.inner().lineage().end(&cx);
+        self.inner().lineage().end(&cx, self.inner().name);
         if let Some(group) = self.inner().group {
             members::put(&cx, group);
         }
@@ -320,7 +331,7 @@ impl<M: Machine> Inner<M> {
         id: u64,
         root: Pfn,
         lines: NonNull<CpuLine<M>>,
-        lineage: NonNull<Lineage<M>>,
+        (lineage, name): (NonNull<Lineage<M>>, OwnerName<M>),
         group: Option<NonNull<Members<M>>>,
     ) -> Self {
         Inner {
@@ -338,6 +349,7 @@ impl<M: Machine> Inner<M> {
             mapping: SleepLock::new(),
             handles: AtomicU64::new(1),
             lineage,
+            name,
             group,
             walks: AtomicU32::new(0),
             end_number: AtomicU32::new(0),
@@ -381,7 +393,7 @@ impl<M: Machine> Inner<M> {
     /// What pages that the space creates name as their owner.
     #[inline(always)]
     pub(crate) fn owner(&self) -> u64 {
-        self.lineage.as_ptr().expose_provenance() as u64
+        self.name.address()
     }
 
     /// Keeps the space from ending until [`Inner::unpin`], unless it ends already. For walks that found it by reverse

@@ -18,13 +18,15 @@
 //! folio lock of a page (sleeps; only tried where any other lock is held, another folio lock included)
 //!   object: the page cache's lock
 //!     table locks: upper tables before lower ones, on one level by address; a parent's before its fork's child
-//!       class registry
-//!         registries of spaces and objects
-//!           swap: an area, or the table of areas
-//!             slab cache
-//!               buddy allocator of a node
-//!                 address-space identifiers, at a switch where flushes are broadcasts (its holder waits for nobody)
-//!                   flush mailbox of a CPU (its holder waits for nobody)
+//!       a part of the class registry
+//!         the chain of an object's classes
+//!         the memory of the classes' records
+//!           registries of spaces and objects
+//!             swap: an area, or the table of areas
+//!               slab cache
+//!                 buddy allocator of a node
+//!                   address-space identifiers, at a switch where flushes are broadcasts (its holder waits for nobody)
+//!                     flush mailbox of a CPU (its holder waits for nobody)
 //! ```
 //!
 //! Nothing sleeps with a lock held but a folio lock. A fault takes table locks only, and tries a folio lock first where
@@ -58,7 +60,7 @@ pub(crate) mod walk;
 pub use audit::{Audit, AuditError};
 pub(crate) use batch::UnmapBatch;
 pub(crate) use claim::claimed;
-pub(crate) use class::{Attributes, ClassFlags, ClassId, Classes};
+pub(crate) use class::{Attributes, ClassFlags, ClassId, Classes, Extent};
 pub(crate) use ends::{Begun, OneMore};
 pub use handle::Space;
 pub(crate) use handle::{Inner, RssKind, Spaces};

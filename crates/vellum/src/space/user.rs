@@ -19,11 +19,14 @@ impl<M: Machine> Vm<M> {
         let cx = Cx::enter(self);
         let ours = space.filter(|space| core::ptr::eq(space.vm(), self));
         cx.switch_root(ours.map(|space| space.inner().as_root()));
+        cx.leave_without_freeing();
     }
 
     /// The current CPU keeps its root loaded and runs no user code until the next [`Vm::switch_to`].
     pub fn enter_lazy(&self) {
-        Cx::enter(self).become_lazy();
+        let cx = Cx::enter(self);
+        cx.become_lazy();
+        cx.leave_without_freeing();
     }
 }
 

@@ -10,8 +10,12 @@ pub(crate) enum Rank {
     /// A page table: upper tables before lower ones, and those of one level by address.
     /// Fields: levels above (`LEVELS - level`), then first address covered, then space (for fork's child).
     Table(u8, u64, u64),
-    /// The class registry.
+    /// A part of the class registry.
     Classes,
+    /// The chains of the classes of some objects.
+    ClassesOfObject,
+    /// The memory of the classes' records.
+    ClassRecords,
     /// The registry of objects.
     Objects,
     /// The registry of spaces.

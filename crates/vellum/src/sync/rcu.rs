@@ -8,7 +8,7 @@
 
 use super::{AtomicU64, fence};
 use crate::machine::Machine;
-use core::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
+use core::sync::atomic::Ordering::{Relaxed, Release, SeqCst};
 
 /// The machine-wide epoch; on a line of its own.
 #[repr(align(64))]
@@ -77,11 +77,13 @@ impl<M: Machine> GlobalEpoch<M> {
     }
 }
 
-/// Things of one kind waiting for a grace period on one CPU: two generations of a chain, identified by a `u64` head
-/// (0 for none) which the owner threads through the things themselves. Accessed by its CPU alone.
+/// Things of one kind waiting for a grace period on one CPU: generations of a chain, identified by a `u64` head (0 for
+/// none) which the owner threads through the things themselves. Accessed by its CPU alone.
 pub(crate) struct Deferred<M> {
     young: Chain<M>,
     old: Chain<M>,
+    /// Those whose grace period is over, as far as they have not been freed yet.
+    ready: Chain<M>,
 }
 
 struct Chain<M> {
@@ -92,13 +94,18 @@ struct Chain<M> {
 
 impl<M: Machine> Deferred<M> {
     pub(crate) const fn new() -> Self {
-        Deferred { young: Chain::new(), old: Chain::new() }
+        Deferred { young: Chain::new(), old: Chain::new(), ready: Chain::new() }
     }
 
-    /// Number of things waiting.
+    /// Number of things waiting, those included whose grace period is over.
     #[inline(always)]
     pub(crate) fn len(&self) -> u64 {
-        self.young.length.load(Relaxed) + self.old.length.load(Relaxed)
+        [&self.young, &self.old, &self.ready].iter().map(|chain| chain.length.load(Relaxed)).sum()
+    }
+
+    /// Whether something waits whose grace period is over.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.ready.head.load(Relaxed) != 0
     }
 
     /// Adds `thing`, retired in `epoch`; `link` stores the previous head inside the thing.
@@ -110,19 +117,18 @@ impl<M: Machine> Deferred<M> {
         self.young.length.add_owned(1);
     }
 
-    /// The chain whose grace period is over in epoch `now`, if there is one: its head. Rotates the generations.
-    pub(crate) fn take_expired(&self, now: u64) -> Option<u64> {
-        let expired = if self.old.head.load(Relaxed) != 0 && self.old.epoch.load(Relaxed) + 2 <= now {
-            Some(self.old.take())
-        } else {
-            None
-        };
-        if self.old.head.load(Relaxed) == 0 && self.young.head.load(Relaxed) != 0 {
-            self.old.epoch.store(self.young.epoch.load(Relaxed), Relaxed);
-            self.old.length.store(self.young.length.load(Relaxed), Relaxed);
-            self.old.head.store(self.young.take(), Relaxed);
+    /// Frees up to `most` things whose grace period is over in epoch `now`; how many. `free` is called with each, and
+    /// says what follows it. Rotates the generations.
+    pub(crate) fn free_expired(&self, now: u64, most: u64, free: impl FnMut(u64) -> u64) -> u64 {
+        let expired = self.old.head.load(Relaxed) != 0 && self.old.epoch.load(Relaxed) + 2 <= now;
+        // One chain at a time: there is no end at which a second could be joined to it.
+        if expired && !self.is_ready() {
+            self.old.pass_to(&self.ready);
         }
-        expired
+        if self.old.head.load(Relaxed) == 0 && self.young.head.load(Relaxed) != 0 {
+            self.young.pass_to(&self.old);
+        }
+        self.ready.take_up_to(most, free)
     }
 }
 
@@ -131,11 +137,27 @@ impl<M: Machine> Chain<M> {
         Chain { head: AtomicU64::new(0), epoch: AtomicU64::new(0), length: AtomicU64::new(0) }
     }
 
-    fn take(&self) -> u64 {
+    /// Gives all it has to `other`, which is empty.
+    fn pass_to(&self, other: &Self) {
+        for (from, to) in [(&self.epoch, &other.epoch), (&self.length, &other.length), (&self.head, &other.head)] {
+            to.store(from.load(Relaxed), Relaxed);
+        }
         self.length.store(0, Relaxed);
-        let head = self.head.load(Acquire);
         self.head.store(0, Relaxed);
-        head
+    }
+
+    /// Takes things out, the first ones, and passes each to `free`, which says what follows it; how many.
+    fn take_up_to(&self, most: u64, mut free: impl FnMut(u64) -> u64) -> u64 {
+        let (mut next, mut taken) = (self.head.load(Relaxed), 0);
+        while next != 0 && taken < most {
+            next = free(next);
+            taken += 1;
+        }
+        if taken > 0 {
+            self.length.add_owned(taken.wrapping_neg());
+            self.head.store(next, Relaxed);
+        }
+        taken
     }
 }
 
@@ -144,15 +166,48 @@ mod tests {
     use super::Deferred;
     use crate::arch::X86_64;
     use crate::testing::TestMachine;
+    use std::vec;
+    use std::vec::Vec;
+
+    /// A chain of one thing each: nothing follows it.
+    fn freed(waiting: &Deferred<TestMachine<X86_64>>, now: u64) -> Vec<u64> {
+        let mut freed = Vec::new();
+        waiting.free_expired(now, 10, |thing| {
+            freed.push(thing);
+            thing - 1
+        });
+        freed
+    }
 
     /// Of things that wait together the last retired decides: a reader of it entered later than those of the first left.
     #[test]
     fn a_chain_waits_for_its_youngest_member() {
-        let waiting = Deferred::<TestMachine<X86_64>>::new();
+        let waiting = Deferred::new();
         waiting.push(1, 1, |_| ());
-        waiting.push(2, 5, |_| ());
-        assert_eq!(waiting.take_expired(5), None);
-        assert_eq!(waiting.take_expired(6), None);
-        assert_eq!((waiting.take_expired(7), waiting.len()), (Some(2), 0));
+        waiting.push(2, 5, |next| assert_eq!(next, 1));
+        assert!(freed(&waiting, 5).is_empty());
+        assert!(freed(&waiting, 6).is_empty());
+        assert_eq!((freed(&waiting, 7), waiting.len()), (vec![2, 1], 0));
+    }
+
+    /// However many wait: no more are freed at a time than was said, none is forgotten, and what comes meanwhile waits.
+    #[test]
+    fn a_chain_is_freed_in_portions() {
+        let waiting = Deferred::<TestMachine<X86_64>>::new();
+        (1..=1000).for_each(|thing| waiting.push(thing, 1, |next| assert_eq!(next, thing - 1)));
+        assert_eq!(waiting.free_expired(1, 64, |_| unreachable!("nothing is ready")), 0);
+        let (mut last, mut turns) = (1001, 0);
+        while last > 1 {
+            waiting.push(2000 + turns, 3 + turns, |_| ());
+            let before = last;
+            let freed = waiting.free_expired(3 + turns, 64, |thing| {
+                assert_eq!(thing, last - 1);
+                last = thing;
+                thing - 1
+            });
+            assert!(freed == before - last && freed <= 64, "{freed} at once");
+            turns += 1;
+        }
+        assert_eq!((turns, waiting.len()), (1000u64.div_ceil(64), turns));
     }
 }

@@ -86,7 +86,7 @@ impl<M: Machine> World<M> {
         waiting.push(OBJECT, self.global.retire(), |_| ());
         self.locals[cpu].exit();
         for _ in 0..tries {
-            if waiting.take_expired(self.advance()).is_some() {
+            if waiting.free_expired(self.advance(), 1, |_| 0) > 0 {
                 self.freed.store(1, Relaxed);
                 // SAFETY: loom checks that nobody else accesses the cell.
                 self.object.with_mut(|object| unsafe { *object = 1 });
