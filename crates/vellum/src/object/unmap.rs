@@ -54,7 +54,7 @@ struct Pass<'l> {
 
 impl Pass<'_> {
     /// Work, in slots, after which the core is left for a moment.
-    const SECTION: usize = 512;
+    const SECTION: usize = 128;
     /// What it is to look at a place or a table, in slots.
     const LOOK: usize = 8;
 
