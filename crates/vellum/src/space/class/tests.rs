@@ -172,7 +172,7 @@ fn steps(vm: &Vm<TestMachine>) -> u64 {
 fn a_class_is_found_among_any_number() {
     become_cpu(0);
     let vm = Vm::<TestMachine>::new(TestMachine::with(&[(0x100, 3000, 0)], &[0])).expect("a machine that boots");
-    let (object, space) = (vm.shared_memory(1 << 30).expect("memory"), vm.create_space().expect("memory"));
+    let (object, space) = (vm.shared_memory(8).expect("memory"), vm.create_space().expect("memory"));
     map(&space, &object, 32, 1);
     let cx = Cx::enter(&vm);
     let mut like = None;
@@ -208,7 +208,7 @@ fn met_first(cx: &Cx<'_, TestMachine>, object: &Object<'_, TestMachine>, like: &
 #[test]
 fn a_table_that_cannot_grow_stays_as_it_is() {
     let vm = boot();
-    let (object, space) = (vm.shared_memory(1 << 20).expect("memory"), vm.create_space().expect("memory"));
+    let (object, space) = (vm.shared_memory(8).expect("memory"), vm.create_space().expect("memory"));
     map(&space, &object, 32, 1);
     let cx = Cx::enter(&vm);
     let mut like = None;
