@@ -38,7 +38,8 @@ const TIMED_RUNS: usize = 5;
 enum BenchError {
     NoValgrind,
     Callgrind(String),
-    UnknownName(String),
+    /// The name, and those that there are.
+    UnknownName(String, Vec<&'static str>),
     #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
     Trace(String),
     #[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
@@ -72,7 +73,7 @@ impl BenchError {
             BenchError::Trace(_) => 1,
             #[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
             BenchError::NoTrace => 2,
-            BenchError::NoValgrind | BenchError::UnknownName(_) => 2,
+            BenchError::NoValgrind | BenchError::UnknownName(..) => 2,
         })
     }
 }
@@ -119,7 +120,7 @@ fn sections(_names: &[String], _json: bool) -> Result<(), BenchError> {
 
 /// The part of the program that runs under callgrind, or is stepped through.
 fn run_measured(job: &str) -> Result<(), BenchError> {
-    let unknown = || BenchError::UnknownName(job.to_string());
+    let unknown = || unknown(job);
     #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
     if let Some(name) = job.strip_prefix(STEPPED) {
         sections::find(name).ok_or_else(unknown)?(&mut Window::new(Mode::Step));
@@ -134,7 +135,7 @@ fn run_measured(job: &str) -> Result<(), BenchError> {
 }
 
 fn measure_all(names: &[String], json: bool) -> Result<(), BenchError> {
-    let found = names.iter().map(|name| table::find(name).ok_or_else(|| BenchError::UnknownName(name.clone())));
+    let found = names.iter().map(|name| table::find(name).ok_or_else(|| unknown(name)));
     let mut benches = found.collect::<Result<Vec<_>, _>>()?;
     if benches.is_empty() {
         benches = BENCHES.iter().collect();
@@ -159,6 +160,10 @@ fn measure_all(names: &[String], json: bool) -> Result<(), BenchError> {
         print(&report::json(&all));
     }
     Ok(())
+}
+
+fn unknown(name: &str) -> BenchError {
+    BenchError::UnknownName(name.to_string(), BENCHES.iter().map(|bench| bench.name).collect())
 }
 
 /// Prints; a reader who has gone away is no error.

@@ -1,4 +1,6 @@
-//! `vellum bench sections`: for how long pre-emption is off in each operation, however large, and how much stack it takes.
+//! `vellum bench sections`: for how long pre-emption is off in operations on large memory, and how much stack they take.
+//!
+//! The memory is one mapping with its pages. What grows with the number of mappings, or of their classes, does not show here.
 
 use super::jobs::{BenchSpace, BenchVm, PAGE_BYTES, mapped, used_vm};
 use super::machine::BenchMachine;
@@ -11,7 +13,7 @@ use vellum::arch::Prot;
 use vellum::ops::{Access, Advice, MapRequest, Place, RemapPlace, RemapRequest, Sharing};
 use vellum::{Object, Vm};
 
-/// Pages that are worked on: enough that what is not bounded shows.
+/// Pages that are worked on: enough that what is not bounded by pages shows.
 const PAGES: u64 = 1024;
 const LENGTH: u64 = PAGES * PAGE_BYTES;
 
@@ -171,11 +173,14 @@ fn measure(name: &'static str) -> Result<Section, BenchError> {
 
 /// Steps through the jobs called `names`, or all, and prints a table, or a document.
 pub fn run(names: &[String], json: bool) -> Result<(), BenchError> {
-    let unknown = |name: &String| BenchError::UnknownName(name.clone());
-    let known = |name: &String| JOBS.iter().find(|job| job.0 == name).map(|job| job.0).ok_or_else(|| unknown(name));
+    let all: Vec<_> = JOBS.iter().map(|job| job.0).collect();
+    let known = |name: &String| {
+        let found = all.iter().find(|known| *known == name);
+        found.copied().ok_or_else(|| BenchError::UnknownName(name.clone(), all.clone()))
+    };
     let mut chosen = names.iter().map(known).collect::<Result<Vec<_>, _>>()?;
     if chosen.is_empty() {
-        chosen = JOBS.iter().map(|job| job.0).collect();
+        chosen = all.clone();
     }
     if !json {
         print(&format!(
@@ -184,7 +189,7 @@ pub fn run(names: &[String], json: bool) -> Result<(), BenchError> {
             "operation", "instructions", "sections", "longest", "stack"
         ));
     }
-    let mut all = Vec::new();
+    let mut seen_of_all = Vec::new();
     for name in chosen {
         let seen = measure(name)?;
         let Section { instructions, sections, longest, stack, .. } = seen;
@@ -196,10 +201,10 @@ pub fn run(names: &[String], json: bool) -> Result<(), BenchError> {
                 over(stack > DEEPEST)
             ));
         }
-        all.push(seen);
+        seen_of_all.push(seen);
     }
     if json {
-        print(&super::report::document(&all));
+        print(&super::report::document(&seen_of_all));
     }
     Ok(())
 }

@@ -55,3 +55,36 @@ fn one_operation_is_measured() {
     }
     assert!(entry["peers"].is_object());
 }
+
+/// However large the memory they work on: pre-emption is off for fifty thousand instructions at most, and eight KiB of stack
+/// suffice.
+#[test]
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+fn operations_on_large_memory_pause_and_need_little_stack() {
+    let names = ["unmap", "exit", "protect", "fork", "maps"];
+    let output = ran(bench(&["sections"]).args(names).arg("--json"));
+    let trouble = String::from_utf8_lossy(&output.stderr).into_owned();
+    if trouble.contains("not permitted") {
+        eprintln!("skipped: this program may not trace itself: {trouble}");
+        return;
+    }
+    assert_eq!(output.status.code(), Some(0), "{trouble}");
+    let document: serde_json::Value = serde_json::from_slice(&output.stdout).expect("it is JSON");
+    let entries = document.as_array().expect("a list");
+    assert_eq!(entries.len(), names.len());
+    for entry in entries {
+        let figure = |name: &str| entry[name].as_u64().expect("a number");
+        assert!(figure("instructions") > 1_000 && figure("sections") > 1, "nothing was seen: {entry}");
+        assert!(figure("longest") <= 50_000 && figure("longest") > 100, "too long: {entry}");
+        assert!(figure("stack") <= 8 << 10 && figure("stack") > 100, "too deep: {entry}");
+    }
+}
+
+#[test]
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+fn what_can_be_stepped_through_is_named() {
+    let output = ran(&mut bench(&["sections", "nothing-like-that"]));
+    assert_eq!(output.status.code(), Some(2));
+    let line = complaint(&output);
+    assert!(line.contains("nothing-like-that") && line.contains("page-out"), "{line}");
+}

@@ -54,9 +54,10 @@ struct Pass<'l> {
 
 impl Pass<'_> {
     /// Work, in slots, after which the core is left for a moment.
-    const SECTION: usize = 128;
-    /// What it is to look at a place or a table, in slots.
-    const LOOK: usize = 8;
+    const SECTION: usize = 192;
+    /// What it is to look at a place or a table, in slots: all places that one look at the classes has found, of which each may
+    /// need both, come within a section.
+    const LOOK: usize = Self::SECTION / (2 * PLACES);
 
     /// Goes on for a section; whether it may not be at the end.
     fn goes_on<M: Machine>(&mut self, cx: &Cx<'_, M>, inner: &Inner<M>) -> bool {

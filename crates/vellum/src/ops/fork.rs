@@ -133,7 +133,7 @@ impl<M: Machine> Fork<'_, M> {
                         cursor.spend(TABLE);
                         self.table(&cx, table, cursor.here(), cursor.slots_of(&table))?;
                     }
-                    Step::Leaf(slots) => cursor.spend(slots.leaf.used()),
+                    Step::Leaf(slots) => cursor.spend_all(&slots.leaf, usize::MAX),
                     Step::Down(_) | Step::Up { .. } => {}
                 }
             }

@@ -360,7 +360,7 @@ fn a_backing_may_fault_in_the_range_that_loses_it() {
 /// ```text
 /// CPU 0: map(MAP_FIXED) over 66 leaves CPU 1: store to the 66th
 /// gives the childless slots the class
-/// zaps the first 64 leaves, flushes
+/// zaps the first leaves, flushes
 ///                                      faults: would make the leaf
 /// goes on to the other leaves          (waits for the end: the guard)
 ///                                      stores 9

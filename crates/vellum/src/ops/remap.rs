@@ -477,13 +477,7 @@ impl<'vm, M: Machine> Space<'vm, M> {
         pieces.each_mapping(|mapping| self.move_mapping(hull, mapping));
         // Not before all have moved: a table that is empty yet may have been made for a piece that comes later, or to divide
         // a new place from an old one whose class is still the same.
-        pieces.each(|piece| {
-            let (target, source) = self.places(hull, piece);
-            for mut place in [Some(target), source].into_iter().flatten() {
-                place.apply(self.vm(), ClassChange::Keep, PageChange::Keep, Spares::default(), Fold::Below);
-                hull.join(place);
-            }
-        });
+        pieces.each(|piece| self.fold_places(hull, piece));
     }
 
     /// Clears the new place of a mapping, and moves it. It stays one: none of its pieces says how far it was moved, or all
@@ -523,11 +517,17 @@ impl<'vm, M: Machine> Space<'vm, M> {
 
     /// Gives back the tables that were made for a piece, after a failure.
     fn tidy_piece(&self, hull: &Claim<'_, M>, piece: &mut Piece) {
-        let cx = Cx::enter(self.vm());
-        piece.spares.iter_mut().for_each(|spares| spares.free(&cx));
+        piece.spares.iter_mut().for_each(|spares| spares.free(&Cx::enter(self.vm())));
+        self.fold_places(hull, piece);
+    }
+
+    /// Gives back what is empty at both places of a piece.
+    fn fold_places(&self, hull: &Claim<'_, M>, piece: &Piece) {
         let (target, source) = self.places(hull, piece);
-        target.tidy_part(&cx);
-        source.inspect(|source| source.tidy_part(&cx));
+        for mut place in [Some(target), source].into_iter().flatten() {
+            place.apply(self.vm(), ClassChange::Keep, PageChange::Keep, Spares::default(), Fold::Below);
+            hull.join(place);
+        }
     }
 
     /// The new place of a piece, and the old one. What is mapped a second time has no old place: no edges, and no pages.

@@ -246,3 +246,33 @@ fn tables_of_a_place_that_is_used_again_stay_for_a_while() {
     vm.quiesce();
     vm.audited().expect("a clean machine");
 }
+
+/// Whichever allocation fails: the tables are those that there were.
+#[test]
+fn a_move_that_fails_for_memory_leaves_no_tables() {
+    const LEAF: u64 = 512 * PAGE;
+    let vm = vm::<X86_64>();
+    let space = vm.create_space().expect("a space");
+    let (old, new, length) = (1u64 << 40, 1u64 << 41, 5 * LEAF);
+    space.map(&MapRequest::anonymous(length, Prot::READ_WRITE).at(Place::Fixed(old))).expect("room");
+    (0..5).for_each(|leaf| store(&space, old + leaf * LEAF, leaf as u8).expect("memory"));
+    let place = RemapPlace::Fixed(new);
+    let request = RemapRequest { old, old_length: length, new_length: length, place, keep_old: false };
+    let before = (space.table_pages(), ranges(&space), space.rss());
+    let mut failed = 0;
+    for allowed in 0.. {
+        vm.machine().allow_allocations(allowed);
+        let moved = space.remap(&request);
+        vm.machine().allow_allocations(u64::MAX);
+        if moved.is_ok() {
+            break;
+        }
+        failed += 1;
+        assert_eq!(moved, Err(Error::OutOfMemory), "after {allowed} allocations");
+        assert_eq!((space.table_pages(), ranges(&space), space.rss()), before, "after {allowed} allocations");
+        vm.audited().expect("a sound machine");
+    }
+    // Five leaves of the new place, and what is above them.
+    assert!(failed > 5, "{failed} allocations failed");
+    (0..5).for_each(|leaf| assert_eq!(load(&space, new + leaf * LEAF), Ok(leaf as u8)));
+}

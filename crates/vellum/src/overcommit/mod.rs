@@ -120,6 +120,15 @@ impl<M: Machine> Commitment<M> {
         self.memory.saturating_add(self.swap.load(SeqCst))
     }
 
+    /// The most pages at once for which nobody need ask, by the policy.
+    fn passes_unasked(&self) -> u64 {
+        match self.policy() {
+            Overcommit::Heuristic => self.memory,
+            Overcommit::Always => u64::MAX,
+            Overcommit::Never(_) => 0,
+        }
+    }
+
     /// Counts the pages of an area that was switched on.
     pub(crate) fn add_swap(&self, pages: u64) {
         self.swap.fetch_add(pages, SeqCst);
@@ -140,15 +149,23 @@ impl<M: Machine> Vm<M> {
     /// Says how much memory may be promised: [`Overcommit::Heuristic`] at first. What is committed already stays, also if it
     /// is more than a new limit; calls under way may heed the policy or not.
     pub fn set_overcommit(&self, policy: Overcommit) {
-        let (kind, value, unasked) = match policy {
-            Overcommit::Heuristic => (HEURISTIC, 0, self.commitment().memory),
-            Overcommit::Always => (ALWAYS, 0, u64::MAX),
-            Overcommit::Never(CommitLimit::Percent(percent)) => (NEVER_PERCENT, percent.into(), 0),
-            Overcommit::Never(CommitLimit::Bytes(bytes)) => (NEVER_PAGES, bytes >> M::Arch::PAGE_SHIFT, 0),
+        let (kind, value) = match policy {
+            Overcommit::Heuristic => (HEURISTIC, 0),
+            Overcommit::Always => (ALWAYS, 0),
+            Overcommit::Never(CommitLimit::Percent(percent)) => (NEVER_PERCENT, percent.into()),
+            Overcommit::Never(CommitLimit::Bytes(bytes)) => (NEVER_PAGES, bytes >> M::Arch::PAGE_SHIFT),
         };
+        let commitment = self.commitment();
         // Whoever asks further finds the policy that made him.
-        self.commitment().policy.store(kind | value << KIND_BITS, SeqCst);
-        self.commitment().unasked.store(unasked, SeqCst);
+        commitment.policy.store(kind | value << KIND_BITS, SeqCst);
+        // Of two who set it at once, whoever stores last here has seen the policy that stays.
+        loop {
+            let seen = commitment.policy.load(SeqCst);
+            commitment.unasked.store(commitment.passes_unasked(), SeqCst);
+            if commitment.policy.load(SeqCst) == seen {
+                return;
+            }
+        }
     }
 
     /// The policy; of a limit in bytes, whole pages.

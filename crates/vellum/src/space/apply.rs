@@ -1,7 +1,8 @@
 //! Changing all slots of a claimed, prepared range: the commit of a range operation. Cannot fail.
 //!
-//! Each leaf passes from the old state to the new under its lock, classes and entries together, so that nobody sees a
-//! replaced mapping as a hole. Locks are held for one table at a time.
+//! Slots of a leaf pass from the old state to the new under its lock, classes and entries together, so that nobody sees a
+//! replaced mapping as a hole: all that the range has there or, if there are many, one half after the other. Locks are held for
+//! one table at a time.
 
 use super::claim::Claim;
 use super::cursor::{Cursor, Slots, Step};
@@ -121,7 +122,7 @@ impl<'a, 'c, M: Machine> Change<'a, 'c, '_, M> {
                 // The classes of an upper table change once, for all sections: half-changed it might need more runs than
                 // before or after.
                 Step::Down(table) if table.level > 0 && cursor.is_fresh(&table) => {
-                    cursor.spend(TABLE);
+                    cursor.spend_all(&table, 0);
                     self.upper(table, cursor.here(), cursor.slots_of(&table));
                 }
                 Step::Down(table) => {
@@ -131,7 +132,10 @@ impl<'a, 'c, M: Machine> Change<'a, 'c, '_, M> {
                         cursor.set_in_parts(self.keeps_classes() || Runs::may_change_in_parts(table.frame));
                     }
                 }
-                Step::Leaf(slots) => cursor.spend(self.leaf(&slots, gather)),
+                Step::Leaf(slots) => {
+                    cursor.spend_all(&slots.leaf, slots.high - slots.low + 1);
+                    self.leaf(&slots, gather);
+                }
                 Step::Up { child, parent, address } if self.fold != Fold::Nothing => {
                     fold_child(self.cx, self.space, &parent, &child, address, self.spares, gather);
                 }
@@ -188,10 +192,10 @@ impl<'a, 'c, M: Machine> Change<'a, 'c, '_, M> {
         }
     }
 
-    /// Changes slots of a leaf; the work that was, in entries.
-    fn leaf(&mut self, slots: &Slots<'a, M>, gather: &mut Gather<'a, M>) -> usize {
+    /// Changes slots of a leaf.
+    fn leaf(&mut self, slots: &Slots<'a, M>, gather: &mut Gather<'a, M>) {
         let (table, low, high, first) = (slots.leaf, slots.low, slots.high, slots.start);
-        let Some(locked) = table.lock(self.cx, self.space, first) else { return 0 };
+        let Some(locked) = table.lock(self.cx, self.space, first) else { return };
         let used = table.used();
         if self.pages != PageChange::Keep && (used > 0 || locked.has_pending_flush(Guard::EmptyLeafSettled)) {
             match self.pages {
@@ -211,7 +215,6 @@ impl<'a, 'c, M: Machine> Change<'a, 'c, '_, M> {
             }
         }
         self.classes(&locked, (low, high));
-        used.min(high - low + 1)
     }
 }
 

@@ -9,21 +9,24 @@
 //! tables again in which the first was; [`Cursor::is_fresh`] tells them from those that nobody has been to. So who
 //! works on tables as he comes to them, and again as he leaves them, does both once for each.
 
-use super::Inner;
 use super::table::Table;
+use super::{Inner, Runs};
 use crate::arch::{Arch, LEVELS_MAX};
 use crate::cpu::Cx;
 use crate::machine::Machine;
 use crate::vm::Vm;
 use core::ops::ControlFlow;
 
-/// After how many entries a cursor pauses: at some hundred instructions each, pre-emption is off for less than fifty
-/// thousand, the last step included.
+/// After how many entries a cursor pauses: at some hundred instructions each, and with a last step of [`PART`] slots,
+/// pre-emption is off for less than fifty thousand. A step by whole leaves may be larger, as may be one in which each slot has
+/// a class of its own.
 const SECTION: usize = 128;
 /// The most slots of a leaf in one step.
 const PART: usize = 256;
 /// Slots without a lower table that are passed by at the price of an entry.
 const PASSED: usize = 16;
+/// What it is to handle a run of classes, in entries.
+const RUN: usize = 3;
 
 /// Where a cursor has come to.
 pub(crate) enum Step<'a, M> {
@@ -150,6 +153,13 @@ impl<'a, 'c, M: Machine> Cursor<'a, 'c, M> {
         self.left = self.left.saturating_sub(entries);
     }
 
+    /// [`Cursor::spend`], for all pages of a leaf, or of a part of it, and for all runs of classes that a table has.
+    #[inline(always)]
+    pub(crate) fn spend_all(&mut self, table: &Table<'a, M>, slots: usize) {
+        let pages = if table.level == 0 { table.used().min(slots) } else { 0 };
+        self.spend(pages + RUN * Runs::count(table.frame));
+    }
+
     /// The next step; none at its end, or if it pauses.
     #[inline]
     pub(crate) fn next(&mut self) -> Option<Step<'a, M>> {
@@ -265,7 +275,8 @@ impl<M: Machine> Inner<M> {
             let mut cursor = self.cursor_over(&cx, (start, end), here);
             while let Some(slots) = cursor.next_leaf() {
                 visit(&cx, &slots)?;
-                cursor.spend((slots.high - slots.low) / PASSED);
+                let count = slots.high - slots.low + 1;
+                cursor.spend(count / PASSED + slots.leaf.used().min(count) / 2);
             }
             here = cursor.here();
         }

@@ -207,6 +207,15 @@ impl Runs {
         }
     }
 
+    /// How many runs there are.
+    #[inline(always)]
+    pub(crate) fn count<M: Machine>(frame: &Frame<M>) -> usize {
+        match frame.words[3].load(Acquire) >> COUNT_SHIFT {
+            SIDE => frame.words[2].load(Relaxed) as usize + 1,
+            count => count as usize,
+        }
+    }
+
     /// Whether all slots may be changed part by part, from one end to the other, without a side array: there is one more run
     /// in between.
     pub(crate) fn may_change_in_parts<M: Machine>(frame: &Frame<M>) -> bool {

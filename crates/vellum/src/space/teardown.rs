@@ -72,11 +72,12 @@ impl<M: Machine> Teardown<'_, M> {
         while let Some(step) = cursor.next() {
             match step {
                 Step::Down(table) if table.level > 0 && cursor.is_fresh(&table) => {
+                    cursor.spend_all(&table, 0);
                     self.classes(cx, &table, cursor.slots_of(&table));
                 }
                 Step::Down(_) => {}
                 Step::Leaf(slots) => {
-                    cursor.spend(slots.leaf.used());
+                    cursor.spend_all(&slots.leaf, usize::MAX);
                     self.pages(cx, slots.leaf);
                     self.classes(cx, &slots.leaf, (slots.low, slots.high));
                 }
