@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use vellum::arch::{Arch, TinyBroadcast, X86_64};
 use vellum::ops::Advice;
-use vellum::{Backing, BootError, IoError, MemoryRange, Object, SwapDevice, Vm};
+use vellum::{Backing, BootError, CommitLimit, IoError, MemoryRange, Object, Overcommit, SwapDevice, Vm};
 use vellum_lab::det::Det;
 use vellum_lab::hardware::MachineConfig;
 use vellum_lab::swap_device::MemoryDevice;
@@ -72,6 +72,10 @@ fn making(rows: &mut Vec<Row>) {
         "memory is short" => |w| w.starves(|| w.vm.create_space());
     }
     provoke! { rows, "Space::fork",
+        "no more may be committed" => |w| {
+            w.commit_no_more();
+            w.fails(|| w.space.fork())
+        };
         "memory is short" => |w| w.starves(|| w.space.fork());
     }
     provoke! { rows, "Vm::create_group",
@@ -86,7 +90,19 @@ fn making(rows: &mut Vec<Row>) {
     provoke! { rows, "Vm::shared_memory",
         "2^63 bytes" => |w| w.fails(|| w.vm.shared_memory((1 << 63) / P));
         "more bytes than can be counted" => |w| w.fails(|| w.vm.shared_memory(u64::MAX));
+        "no more may be committed" => |w| {
+            w.commit_no_more();
+            w.fails(|| w.vm.shared_memory(1))
+        };
         "memory is short" => |w| w.starves(|| w.vm.shared_memory(1));
+    }
+    provoke! { rows, "Vm::shared_memory_unreserved",
+        "2^63 bytes" => |w| w.fails(|| w.vm.shared_memory_unreserved((1 << 63) / P));
+        "no more may be committed" => |w| {
+            w.commit_no_more();
+            w.fails(|| w.vm.shared_memory_unreserved(1))
+        };
+        "memory is short" => |w| w.starves(|| w.vm.shared_memory_unreserved(1));
     }
     provoke! { rows, "Vm::file",
         "the handle is too large, or aligned to too much" => |w| w.fails(|| w.vm.file(Wide([0; 2049])));
@@ -163,6 +179,11 @@ fn objects(rows: &mut Vec<Row>) {
             let object = shared(w);
             w.fails(|| object.extend(1 << 63))
         };
+        "no more may be committed" => |w| {
+            let object = shared(w);
+            w.commit_no_more();
+            w.fails(|| object.extend(3 * P))
+        };
     }
 }
 
@@ -193,6 +214,11 @@ fn swap(rows: &mut Vec<Row>) {
         "there is no such area" => |w| {
             let area = w.vm.swap_on(device(64), 0).expect("memory");
             w.vm.swap_off(area).expect("nothing is in it");
+            w.fails(|| w.vm.swap_off(area))
+        };
+        "more is committed than may be without it" => |w| {
+            let area = w.vm.swap_on(device(64), 0).expect("memory");
+            w.vm.set_overcommit(Overcommit::Never(CommitLimit::Percent(0)));
             w.fails(|| w.vm.swap_off(area))
         };
         "memory does not take what is in it" => |w| {

@@ -87,6 +87,10 @@ fn mapping(rows: &mut Vec<Row>) {
             w.space.set_mapped_limit(w.space.mapped_bytes());
             w.fails(|| w.space.map(&page()))
         };
+        "no more may be committed" => |w| {
+            w.commit_no_more();
+            w.fails(|| w.space.map(&page()))
+        };
         "memory is short" => |w| w.starves(|| w.space.map(&page().at(Place::Fixed(FAR))));
     }
     provoke! { rows, "Space::find_room",
@@ -144,6 +148,11 @@ fn protecting(rows: &mut Vec<Row>) {
             put_read_only(w);
             w.fails(|| w.space.protect(B, 5 * P, RW))
         };
+        "no more may be committed" => |w| {
+            w.put(FAR, MapRequest::anonymous(P, R));
+            w.commit_no_more();
+            w.fails(|| w.space.protect(FAR, P, RW))
+        };
         "memory is short" => |w| w.starves(|| w.space.protect(LARGE + P, P, R));
     }
     range(rows, "Space::protect_partly", |space, start, length| space.protect_partly(start, length, R));
@@ -154,12 +163,23 @@ fn protecting(rows: &mut Vec<Row>) {
             put_read_only(w);
             w.partly("what lies before it has the rights", || w.space.protect_partly(B, 5 * P, RW))
         };
+        "no more may be committed" => |w| {
+            w.space.protect(B, P, R).expect("mapped");
+            w.put(B + P, MapRequest::anonymous(P, R));
+            w.commit_no_more();
+            w.partly("what lies before it has the rights", || w.space.protect_partly(B, 2 * P, RW))
+        };
         "memory is short" => |w| w.starves(|| w.space.protect_partly(LARGE + P, P, R));
     }
     let stack = |space: &Space<'_, M>, start, length| space.protect_stack(start, length, R);
     range(rows, "Space::protect_stack", stack);
     empty(rows, "Space::protect_stack", stack);
     provoke! { rows, "Space::protect_stack",
+        "no more may be committed" => |w| {
+            w.put_stack(FAR, P, R);
+            w.commit_no_more();
+            w.fails(|| w.space.protect_stack(FAR, P, RW))
+        };
         "nothing is mapped there" => |w| w.fails(|| w.space.protect_stack(B + 4 * P, P, R));
         "what is mapped there first does not grow down" => |w| w.fails(|| w.space.protect_stack(B, P, R));
         "a hole" => |w| {
@@ -229,6 +249,10 @@ fn moving(rows: &mut Vec<Row>) {
         };
         "the space is at its limit" => |w| {
             w.space.set_mapped_limit(w.space.mapped_bytes());
+            w.fails(|| remap(w, |it| (it.new_length, it.place) = (3 * P, RemapPlace::MayMove)))
+        };
+        "no more may be committed" => |w| {
+            w.commit_no_more();
             w.fails(|| remap(w, |it| (it.new_length, it.place) = (3 * P, RemapPlace::MayMove)))
         };
         "memory is short" => |w| w.starves(|| remap(w, |it| it.place = RemapPlace::Fixed(FAR)));
@@ -389,6 +413,11 @@ fn growing(rows: &mut Vec<Row>) {
         "the space is at its limit" => |w| {
             base(w, FAR);
             w.space.set_mapped_limit(w.space.mapped_bytes());
+            w.fails(|| w.space.brk(FAR + 1))
+        };
+        "no more may be committed" => |w| {
+            base(w, FAR);
+            w.commit_no_more();
             w.fails(|| w.space.brk(FAR + 1))
         };
         "memory is short" => |w| {

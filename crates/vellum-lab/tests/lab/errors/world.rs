@@ -7,7 +7,9 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use vellum::arch::{Arch, Prot, X86_64};
 use vellum::ops::{Access, FaultError, MapFlags, MapRequest, Place, Sharing, WordError};
-use vellum::{Audit, Backing, BootError, Error, IoError, Machine, MemoryUsage, Object, Space, Vm};
+use vellum::{
+    Audit, Backing, BootError, CommitLimit, Error, IoError, Machine, MemoryUsage, Object, Overcommit, Space, Vm,
+};
 use vellum_lab::det::{Det, FailurePlan};
 use vellum_lab::hardware::MachineConfig;
 
@@ -167,6 +169,7 @@ pub(super) struct World<'vm> {
 pub(super) fn with_world(body: impl FnOnce(&World<'_>) -> Told) -> Told {
     let machine = Det::new(&MachineConfig::new(1, 4096)).expect("host memory");
     let vm = Vm::new(machine).expect("a machine");
+    vm.set_overcommit(Overcommit::Always);
     let world = World { vm: &vm, space: vm.create_space().expect("memory"), objects: RefCell::default() };
     world.put(B, MapRequest::anonymous(2 * P, RW));
     world.put(B + 2 * P, MapRequest::shared(2 * P, R));
@@ -216,6 +219,11 @@ impl<'vm> World<'vm> {
         disk.bad.store(bad, Relaxed);
         self.put_file(B + 8 * P, 4, RW, RW, &file);
         (file, disk)
+    }
+
+    /// No page more may be committed from now on.
+    pub(super) fn commit_no_more(&self) {
+        self.vm.set_overcommit(Overcommit::Never(CommitLimit::Bytes(self.vm.committed_bytes())));
     }
 
     /// Stores to the page at `address`, as the program would.
