@@ -57,9 +57,8 @@ impl fmt::Display for BenchError {
             BenchError::Trace(why) => write!(f, "vellum: stepping through the job failed: {why}"),
             #[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
             BenchError::NoTrace => f.write_str("vellum: sections are measured on Linux on x86-64 only"),
-            BenchError::UnknownName(name) => {
-                let names: Vec<_> = BENCHES.iter().map(|bench| bench.name).collect();
-                write!(f, "vellum: there is no bench called {name}; there are {}, and {GROWTH}", names.join(", "))
+            BenchError::UnknownName(name, known) => {
+                write!(f, "vellum: there is no bench called {name}; there are {}", known.join(", "))
             }
         }
     }
@@ -163,7 +162,8 @@ fn measure_all(names: &[String], json: bool) -> Result<(), BenchError> {
 }
 
 fn unknown(name: &str) -> BenchError {
-    BenchError::UnknownName(name.to_string(), BENCHES.iter().map(|bench| bench.name).collect())
+    let names = BENCHES.iter().map(|bench| bench.name).chain([GROWTH, SECTIONS]);
+    BenchError::UnknownName(name.to_string(), names.collect())
 }
 
 /// Prints; a reader who has gone away is no error.
