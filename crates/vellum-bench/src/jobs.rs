@@ -7,7 +7,7 @@ use super::machine::{BenchMachine, PAGE};
 use super::window::Window;
 use vellum::arch::{PageBits, Prot};
 use vellum::ops::{Access, FaultKind, MapRequest};
-use vellum::{Space, Vm};
+use vellum::{Overcommit, Space, Vm};
 
 /// Frames of the machine: 512 MiB.
 const FRAMES: usize = 1 << 17;
@@ -25,6 +25,8 @@ pub(super) type BenchSpace<'vm, const R: bool> = Space<'vm, BenchMachine<R>>;
 /// A `Vm` on memory that was used before.
 pub(super) fn used_vm<const R: bool>() -> BenchVm<R> {
     let vm = Vm::new(BenchMachine::new(FRAMES)).expect("the machine is large enough");
+    // What is mapped and not touched may be larger than it.
+    vm.set_overcommit(Overcommit::Always);
     let space = vm.create_space().expect("there is memory");
     mapped(&space, USED_PAGES, true);
     drop(space);
