@@ -55,7 +55,8 @@ fn is_deadlocked(patience: Duration, times: u32, pass: fn(&Lock)) -> bool {
             }
             step();
         }
-        assert!(interrupted.taken() > 0, "no device has interrupted");
+        // Who has met the other's interrupt may have had none himself.
+        assert!(interrupted.taken() > 0 || lock.is_over.load(Relaxed), "no device has interrupted");
     };
     std::thread::scope(|scope| {
         scope.spawn(|| run(host.enter(0), &|| pass(&lock)));
