@@ -152,8 +152,8 @@ impl<M: Machine> Fork<'_, M> {
         }
         let copy = self.child.table_at(cx, address, table.level + 1);
         let fresh = Table::allocate(cx, table.level, ClassId::NONE)?;
-        // A leaf at first, so that a reverse-mapping walk which comes after the copy of an entry finds it (F1); after a
-        // failure the child's end frees what is there.
+        // It hangs before anything is copied, so that a reverse-mapping walk which comes after the copy of an entry finds
+        // that (F1); after a failure the child's end frees what is there.
         let is_late = table.level == 0 && !M::guard(Guard::HungFirst);
         if !is_late {
             self.hang(cx, copy, fresh, address);

@@ -107,7 +107,7 @@ impl<'a, 'c, M: Machine> Cursor<'a, 'c, M> {
         }
     }
 
-    /// The same, with all slots of a leaf in one step.
+    /// This cursor, with all slots of a leaf in one step.
     pub(crate) fn by_leaves(self) -> Self {
         Cursor { part: usize::MAX, ..self }
     }
@@ -118,7 +118,7 @@ impl<'a, 'c, M: Machine> Cursor<'a, 'c, M> {
         self.part = if may { PART } else { usize::MAX };
     }
 
-    /// The same, without pauses.
+    /// This cursor, without pauses.
     pub(crate) fn without_pauses(self) -> Self {
         Cursor { left: usize::MAX, ..self }
     }
