@@ -9,6 +9,7 @@ mod ppc64;
 mod riscv64;
 mod sparc64;
 mod tiny;
+mod word;
 mod x86_64;
 
 pub use aarch64::Aarch64;
@@ -17,6 +18,7 @@ pub use ppc64::Ppc64;
 pub use riscv64::{Riscv64, Riscv64Sv48};
 pub use sparc64::Sparc64;
 pub use tiny::{Tiny, TinyAssist, TinyBlind, TinyBroadcast};
+pub(crate) use word::Word;
 pub use x86_64::{X86_64, X86_64La57};
 
 use crate::pfn::Pfn;

@@ -4,7 +4,7 @@
 //! page on private state. Commit: take the leaf's lock, and install only if the leaf is not stale and neither its
 //! classes nor the entry have changed; else drop what was prepared and begin again. No lock of the space is taken.
 
-use crate::arch::{Arch, PageBits, Prot, SwapSlot};
+use crate::arch::{Arch, PageBits, Prot, SwapSlot, Word};
 use crate::cpu::Cx;
 use crate::error::Error;
 use crate::guard::Guard;
@@ -109,7 +109,7 @@ impl core::fmt::Display for FaultError {
 impl core::error::Error for FaultError {}
 
 /// What one try came to.
-pub(super) enum Step<M> {
+pub(super) enum Step<M: Machine> {
     Done(FaultKind),
     /// Something changed meanwhile.
     Retry,
@@ -118,7 +118,7 @@ pub(super) enum Step<M> {
     /// A table is needed, or nothing mapped, where a range operation is being committed.
     AwaitCommit(Conflict),
     /// Somebody has the page's folio lock: it is being read, written out or moved.
-    AwaitFolio(Pfn, u64),
+    AwaitFolio(Pfn, Word<M::Arch>),
     /// The page must be read from swap first, which sleeps.
     SwapIn(SwapSlot),
     /// A fork has copied the table and not flushed yet.
@@ -145,7 +145,7 @@ pub(super) struct Plan<'a, M: Machine> {
     sequence: u32,
     pub(super) attributes: Attributes<M>,
     /// The entry.
-    pub(super) word: u64,
+    pub(super) word: Word<M::Arch>,
     /// Rounded down to a page.
     pub(super) address: u64,
     pub(super) access: Access,
@@ -369,7 +369,7 @@ fn try_fault<M: Machine>(
     let index = table.index(address);
     let class = table.class(cx, index);
     // If a table hangs there by now, the class of its slot says nothing.
-    let still_so = || still_so(&table, sequence) && (table.level == 0 || table.entry(index) == 0);
+    let still_so = || still_so(&table, sequence) && (table.level == 0 || table.entry(index).is_empty());
     if class == ClassId::NONE {
         // A move that replaces what is mapped leaves a hole for a moment. It was none of those if nobody was committing
         // after it was seen and before it is found to be there still (G6F).
@@ -398,8 +398,8 @@ fn try_fault<M: Machine>(
         return Ok(Step::AwaitFork(stamp));
     }
     let plan = Plan { leaf: table, index, sequence, attributes, word, address: page, access };
-    let step = if word != 0 {
-        if M::Arch::is_page(word) { present(cx, space, &plan) } else { super::swap_in::absent(cx, space, &plan) }
+    let step = if !word.is_empty() {
+        if word.is_page() { present(cx, space, &plan) } else { super::swap_in::absent(cx, space, &plan) }
     } else if let Some(object) = attributes.object {
         absent_object(cx, space, &plan, object, fetched)
     } else {
@@ -423,7 +423,7 @@ pub(super) fn plan_at<'a, M: Machine>(cx: &'a Cx<'_, M>, space: &Inner<M>, addre
     };
     let index = leaf.index(address);
     let (class, word) = (leaf.class(cx, index), leaf.entry(index));
-    if leaf.level > 0 || class == ClassId::NONE || word == 0 || M::Arch::is_page(word) {
+    if leaf.level > 0 || class == ClassId::NONE || word.is_empty() || word.is_page() {
         return None;
     }
     Some(Plan { leaf, index, sequence, attributes: cx.attributes(class), word, address, access: Access::Read })
@@ -460,7 +460,7 @@ pub(super) fn commit<'a, M: Machine>(cx: &'a Cx<'_, M>, space: &Inner<M>, plan: 
     if !as_planned || space.fork_pending(plan.leaf.fork_stamp()) {
         return None;
     }
-    if locked.has_pending_flush(Guard::SettledByFault) && !M::Arch::is_page(plan.word) {
+    if locked.has_pending_flush(Guard::SettledByFault) && !plan.word.is_page() {
         // Another CPU may still see the page that was here.
         cx.settle(space, &locked, plan.address);
     }
@@ -482,7 +482,7 @@ fn absent_anonymous<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, plan: &Plan<'_
     if plan.access != Access::Write {
         let bits = bits_for::<M::Arch>(plan.attributes.prot, false, plan.access) | PageBits::SPECIAL | plan.tag_bit();
         let Some(locked) = commit(cx, space, plan) else { return Ok(Step::Retry) };
-        locked.install(plan.index, M::Arch::page(cx.vm().zero_page(), bits));
+        locked.install(plan.index, Word::of_page(cx.vm().zero_page(), bits));
         return Ok(Step::Done(FaultKind::Zero));
     }
     let pfn = fresh_page(cx, space, plan)?;
@@ -491,7 +491,7 @@ fn absent_anonymous<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, plan: &Plan<'_
         drop_fresh(cx, pfn);
         return Ok(Step::Retry);
     };
-    locked.install(plan.index, M::Arch::page(pfn, bits));
+    locked.install(plan.index, Word::of_page(pfn, bits));
     drop(locked);
     if plan.tag_bit() != PageBits::NONE && !M::guard(Guard::TagsBeforeMapping) {
         cx.clear_tags(pfn);
@@ -601,7 +601,7 @@ fn map_page<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, plan: &Plan<'_, M>, pf
         return Step::Retry;
     }
     cx.vm().physical().frame(pfn).add_mapping_of_reference();
-    locked.install(plan.index, M::Arch::page(pfn, bits));
+    locked.install(plan.index, Word::of_page(pfn, bits));
     drop(locked);
     space.add_rss(cx, rss_kind(cx, pfn), 1);
     Step::Done(FaultKind::File)
@@ -631,14 +631,14 @@ fn copy_to<M: Machine>(
 fn replace<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, plan: &Plan<'_, M>, pfn: Pfn, source: Option<Pfn>) -> bool {
     let locked = commit(cx, space, plan);
     // A copy of a page that is mapped here needs no second look: its entry would have gone with it.
-    let is_copy_of = |source: Pfn| plan.word != 0 || is_still_shown(cx, plan, source);
+    let is_copy_of = |source: Pfn| !plan.word.is_empty() || is_still_shown(cx, plan, source);
     let Some(locked) = locked.filter(|_| source.is_none_or(is_copy_of)) else {
         drop_fresh(cx, pfn);
         return false;
     };
     let bits = bits_for::<M::Arch>(plan.attributes.prot, true, plan.access) | PageBits::EXCLUSIVE | plan.tag_bit();
-    let word = M::Arch::page(pfn, bits);
-    if plan.word == 0 {
+    let word = Word::of_page(pfn, bits);
+    if plan.word.is_empty() {
         locked.install(plan.index, word);
     } else if M::guard(Guard::CopyBreakBeforeMake) {
         let old = locked.take(plan.index);
@@ -672,12 +672,12 @@ fn is_going<M: Machine>(object: &object::Inner<M>, index: u64) -> bool {
 }
 
 /// Flushes the entry that the plan saw, which was `word` when it was removed, and drops its mapping.
-fn drop_flushed<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, plan: &Plan<'_, M>, word: u64) {
+fn drop_flushed<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, plan: &Plan<'_, M>, word: Word<M::Arch>) {
     cx.flush(space.id(), space.tlb(), Flush { start: plan.address, pages: 1, tables_freed: false });
-    if M::Arch::page_bits(word).has(PageBits::SPECIAL) {
+    if word.bits().has(PageBits::SPECIAL) {
         return;
     }
-    let old = M::Arch::pfn(word);
+    let old = word.pfn();
     space.add_rss(cx, rss_kind(cx, old), -1);
     if cx.drop_page_mapping(old) {
         cx.free_frame(old);
@@ -686,7 +686,7 @@ fn drop_flushed<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, plan: &Plan<'_, M>
 
 /// A page is there, and did not allow the access, or no longer did when the CPU looked.
 fn present<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, plan: &Plan<'_, M>) -> Result<Step<M>, PageError> {
-    let bits = M::Arch::page_bits(plan.word);
+    let bits = plan.word.bits();
     if plan.access != Access::Write {
         let writable = bits.has(PageBits::WRITE);
         return Ok(grant(cx, space, plan, bits | bits_for::<M::Arch>(plan.attributes.prot, writable, plan.access)));
@@ -700,7 +700,7 @@ fn present<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, plan: &Plan<'_, M>) -> 
         let done = replace(cx, space, plan, pfn, None);
         return Ok(if done { Step::Done(FaultKind::Anonymous) } else { Step::Retry });
     }
-    let source = M::Arch::pfn(plan.word);
+    let source = plan.word.pfn();
     let frame = cx.vm().physical().frame(source);
     if frame.kind() == Kind::Anonymous && frame.references() == 1 {
         return Ok(reuse(cx, space, plan, bits | granted | PageBits::EXCLUSIVE));
@@ -726,12 +726,9 @@ fn present<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, plan: &Plan<'_, M>) -> 
 
 /// Gives the entry the rights `bits`; spurious if it has them.
 fn grant<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, plan: &Plan<'_, M>, bits: PageBits) -> Step<M> {
-    let word = M::Arch::page(M::Arch::pfn(plan.word), bits);
-    let kind = if bits.without(M::Arch::page_bits(plan.word)).has(PageBits::WRITE) {
-        FaultKind::Reused
-    } else {
-        FaultKind::Spurious
-    };
+    let word = Word::of_page(plan.word.pfn(), bits);
+    let kind =
+        if bits.without(plan.word.bits()).has(PageBits::WRITE) { FaultKind::Reused } else { FaultKind::Spurious };
     if word != plan.word {
         let Some(locked) = commit(cx, space, plan) else { return Step::Retry };
         if locked.update(plan.index, |old| if old == plan.word { word } else { old }).0 != plan.word {
@@ -745,8 +742,8 @@ fn grant<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, plan: &Plan<'_, M>, bits:
 
 /// Makes an anonymous page, whose only user the entry seems to be, writable and exclusive.
 fn reuse<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, plan: &Plan<'_, M>, bits: PageBits) -> Step<M> {
-    let pfn = M::Arch::pfn(plan.word);
-    let word = M::Arch::page(pfn, bits);
+    let pfn = plan.word.pfn();
+    let word = Word::of_page(pfn, bits);
     let Some(locked) = commit(cx, space, plan) else { return Step::Retry };
     // Under the lock the entry's own reference pins the frame, and nobody can take another from the entry. Before, the
     // frame may have been another page, which the entry did not show.

@@ -8,7 +8,7 @@
 //! its CPU, goes to the page that both sides share. The child therefore is the parent as it was at one moment: that of
 //! the flush. (D10)
 
-use crate::arch::{Arch, PageBits};
+use crate::arch::{Arch, PageBits, Word};
 use crate::cpu::Cx;
 use crate::error::Error;
 use crate::guard::Guard;
@@ -202,7 +202,7 @@ impl<M: Machine> Fork<'_, M> {
     ) -> Result<(), Error> {
         let mut slot = low;
         while slot < end {
-            let is_childless = |slot: usize| table.entry(slot) == 0;
+            let is_childless = |slot: usize| table.entry(slot).is_empty();
             let next = (slot + 1..end).find(|&next| is_childless(next) != is_childless(slot)).unwrap_or(end);
             if is_childless(slot) {
                 self.set_class(cx, target, slot, next - 1, class)?;
@@ -246,7 +246,7 @@ impl<M: Machine> Fork<'_, M> {
     /// Puts a table of the child into its slot of `copy`.
     fn hang(&self, cx: &Cx<'_, M>, copy: Table<'_, M>, fresh: Table<'_, M>, address: u64) {
         if let Some(locked) = copy.lock(cx, self.child, address) {
-            locked.install(copy.index(address), M::Arch::table(fresh.pfn));
+            locked.install(copy.index(address), Word::of_table(fresh.pfn));
         }
     }
 
@@ -307,10 +307,10 @@ impl<M: Machine> Fork<'_, M> {
         let mut result = Ok(());
         for index in low..high {
             let word = locked.table.slot(index).load(Relaxed);
-            if word == 0 {
+            if word.is_empty() {
                 continue;
             }
-            if !M::Arch::is_page(word) {
+            if !word.is_page() {
                 result = self.absent(cx, locked, fresh, index, copied);
                 if result.is_err() {
                     if !M::guard(Guard::PartialForkCounted) {
@@ -318,20 +318,20 @@ impl<M: Machine> Fork<'_, M> {
                     }
                     break;
                 }
-                absent += i64::from(fresh.entry(index) != 0);
+                absent += i64::from(!fresh.entry(index).is_empty());
                 continue;
             }
-            if M::Arch::page_bits(word).has(PageBits::SPECIAL) {
+            if word.bits().has(PageBits::SPECIAL) {
                 continue;
             }
-            let frame = cx.vm().physical().frame(M::Arch::pfn(word));
+            let frame = cx.vm().physical().frame(word.pfn());
             if !ALL && frame.kind() != Kind::Anonymous {
                 continue;
             }
             frame.add_mapping();
-            let mut shared = M::Arch::shared_copy(word);
+            let mut shared = word.shared_copy();
             if shared != word {
-                shared = locked.update(index, M::Arch::shared_copy).1;
+                shared = locked.update(index, Word::shared_copy).1;
                 self.changed = true;
             }
             fresh.slot(index).store(shared, Relaxed);
@@ -356,9 +356,8 @@ impl<M: Machine> Fork<'_, M> {
         let word = locked.table.entry(index);
         let kind = cx.share_absent(word)?;
         // Neither side has it alone from here on (E18, F1).
-        let shared = locked
-            .update(index, |word| if M::guard(Guard::SharedAbsent) { M::Arch::shared_absent(word) } else { word })
-            .1;
+        let shared =
+            locked.update(index, |word| if M::guard(Guard::SharedAbsent) { word.shared_absent() } else { word }).1;
         fresh.slot(index).store(shared, Relaxed);
         if let Some(kind) = kind {
             copied[kind as usize] += 1;

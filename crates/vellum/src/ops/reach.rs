@@ -6,7 +6,7 @@
 //! entry does not allow the access, it is resolved as a fault of the program, without a lock, and tried again.
 
 use super::fault::{Access, FaultError};
-use crate::arch::{Arch, PageBits};
+use crate::arch::{Arch, PageBits, Word};
 use crate::cpu::Cx;
 use crate::guard::Guard;
 use crate::machine::Machine;
@@ -57,21 +57,21 @@ fn try_reach<M: Machine, R>(
         return None;
     }
     let _held = M::guard(Guard::ReachedUnderLock).then_some(locked);
-    let page = cx.vm().machine().frame(M::Arch::pfn(word));
+    let page = cx.vm().machine().frame(word.pfn());
     Some(touch(page.wrapping_add((address & ((1 << M::Arch::PAGE_SHIFT) - 1)) as usize)))
 }
 
-fn is_allowed<M: Machine>(word: u64, access: Access) -> bool {
-    M::Arch::is_page(word) && access.is_allowed(M::Arch::page_bits(word))
+fn is_allowed<M: Machine>(word: Word<M::Arch>, access: Access) -> bool {
+    word.is_page() && access.is_allowed(word.bits())
 }
 
 /// The entry `word` with what a processor notes there for `access`, if it allows it.
-fn noted<M: Machine>(word: u64, access: Access) -> u64 {
+fn noted<M: Machine>(word: Word<M::Arch>, access: Access) -> Word<M::Arch> {
     if !is_allowed::<M>(word, access) || !M::guard(Guard::ReachNoted) {
         return word;
     }
     let dirty = if access == Access::Write { PageBits::DIRTY } else { PageBits::NONE };
-    let bits = M::Arch::page_bits(word);
+    let bits = word.bits();
     let noted = bits | PageBits::ACCESSED | dirty;
-    if noted == bits { word } else { M::Arch::page(M::Arch::pfn(word), noted) }
+    if noted == bits { word } else { word.with_bits(noted) }
 }

@@ -6,7 +6,7 @@
 
 use super::fault::{Plan, Step, bits_for, commit, plan_at};
 use super::{FaultError, FaultKind};
-use crate::arch::{Absent, Arch, PageBits, SwapSlot};
+use crate::arch::{Absent, Arch, PageBits, SwapSlot, Word};
 use crate::cpu::Cx;
 use crate::error::Error;
 use crate::guard::Guard;
@@ -24,7 +24,7 @@ use core::sync::atomic::Ordering::Relaxed;
 #[cold]
 #[inline(never)]
 pub(super) fn absent<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, plan: &Plan<'_, M>) -> Result<Step<M>, PageError> {
-    match M::Arch::absent_of(plan.word) {
+    match plan.word.absent() {
         Some(Absent::Swap { slot, is_exclusive }) => Ok(swapped(cx, space, plan, slot, is_exclusive)),
         Some(Absent::Migration { pfn, .. }) => Ok(Step::AwaitFolio(pfn, plan.word)),
         Some(Absent::Poison) => Err(PageError::Io { index: plan.offset(M::Arch::PAGE_SHIFT) }),
@@ -63,7 +63,7 @@ fn swapped<M: Machine>(
 /// Whether the plan's entry can be stored through by now.
 fn is_writable<M: Machine>(plan: &Plan<'_, M>) -> bool {
     let word = plan.leaf.entry(plan.index);
-    M::Arch::is_page(word) && M::Arch::page_bits(word).has(PageBits::WRITE)
+    word.is_page() && word.bits().has(PageBits::WRITE)
 }
 
 /// Maps the page of the swap cache, whose folio lock is held. When done, the caller's reference is the mapping's.
@@ -97,7 +97,7 @@ fn map_cached<M: Machine>(
     let bits = bits_for::<M::Arch>(plan.attributes.prot, is_exclusive, plan.access) | plan.tag_bit();
     let bits = if is_exclusive { bits | PageBits::EXCLUSIVE } else { bits.without(PageBits::DIRTY) };
     frame.add_mapping_of_reference();
-    locked.update(plan.index, |_| M::Arch::page(pfn, bits));
+    locked.update(plan.index, |_| Word::of_page(pfn, bits));
     drop(locked);
     space.add_rss(cx, RssKind::Anonymous, 1);
     space.add_rss(cx, RssKind::Swap, -1);
@@ -123,7 +123,7 @@ fn restore_tags<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, plan: &Plan<'_, M>
 /// Makes a page that cannot be read one that is lost: every access gets a bus error from now on.
 fn poison<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, plan: &Plan<'_, M>, slot: SwapSlot) {
     let Some(locked) = commit(cx, space, plan) else { return };
-    locked.update(plan.index, |_| M::Arch::absent(Absent::Poison));
+    locked.update(plan.index, |_| Word::of_absent(Absent::Poison));
     drop(locked);
     space.add_rss(cx, RssKind::Swap, -1);
     cx.drop_swap_entry(slot);
@@ -145,7 +145,7 @@ impl<M: Machine> Space<'_, M> {
                     }
                     return Ok(());
                 };
-                let Some(Absent::Swap { slot, is_exclusive }) = M::Arch::absent_of(plan.word) else { return Ok(()) };
+                let Some(Absent::Swap { slot, is_exclusive }) = plan.word.absent() else { return Ok(()) };
                 let stamp = plan.leaf.fork_stamp();
                 if self.inner().fork_pending(stamp) {
                     Step::AwaitFork(stamp)
@@ -180,7 +180,7 @@ impl<M: Machine> Space<'_, M> {
             return false;
         }
         let word = leaf.entry(leaf.index(address));
-        let is_swapped = !M::Arch::is_page(word) && matches!(M::Arch::absent_of(word), Some(Absent::Swap { .. }));
+        let is_swapped = !word.is_page() && matches!(word.absent(), Some(Absent::Swap { .. }));
         if is_swapped {
             leaf.frame.lock.wait_free(cx);
         }
@@ -190,7 +190,7 @@ impl<M: Machine> Space<'_, M> {
     /// Sleeps until the folio lock of `pfn` may be free, which was held when the entry at `address` was `word`. Takes
     /// no reference, lest those who wait keep the page from being moved (F6).
     #[cold]
-    pub(super) fn await_folio(&self, address: u64, pfn: Pfn, word: u64) {
+    pub(super) fn await_folio(&self, address: u64, pfn: Pfn, word: Word<M::Arch>) {
         let vm = self.vm();
         let frame = vm.physical().frame(pfn);
         let is_still_it = || {
@@ -205,7 +205,7 @@ impl<M: Machine> Space<'_, M> {
             if migrating::<M>(word).is_some() {
                 return true;
             }
-            let Some(Absent::Swap { slot, .. }) = M::Arch::absent_of(word) else { return false };
+            let Some(Absent::Swap { slot, .. }) = word.absent() else { return false };
             let cached = cx.swap_lookup(slot);
             cached.inspect(|&cached| object::release(&cx, cached));
             cached == Some(pfn)
@@ -230,7 +230,7 @@ impl<M: Machine> Space<'_, M> {
         let frame = vm.physical().frame(pfn);
         frame.set_flags(folio::UP_TO_DATE);
         let plan = plan_at(&cx, self.inner(), address >> M::Arch::PAGE_SHIFT << M::Arch::PAGE_SHIFT);
-        let step = plan.filter(|_| is_read).and_then(|plan| match M::Arch::absent_of(plan.word) {
+        let step = plan.filter(|_| is_read).and_then(|plan| match plan.word.absent() {
             Some(Absent::Swap { slot: named, is_exclusive }) if named == slot => {
                 Some(map_cached(&cx, self.inner(), &plan, slot, pfn, is_exclusive))
             }

@@ -7,7 +7,7 @@
 //! From the beginning no page is put out to the area: whoever makes room for what comes back, with nowhere else to put
 //! pages, is told that memory is short, instead of having them read back and forth.
 
-use crate::arch::{Absent, Arch};
+use crate::arch::{Absent, Arch, Word};
 use crate::cpu::Cx;
 use crate::error::Error;
 use crate::guard::Guard;
@@ -147,9 +147,8 @@ impl<M: Machine> Space<'_, M> {
     /// The first address at or above `here` whose entry names a slot of `area`. Without a [`Cx`]: there is none when it
     /// has returned.
     fn next_of_area(&self, area: AreaId, here: u64) -> Option<u64> {
-        let is_of_area = |word: u64| {
-            !M::Arch::is_page(word)
-                && matches!(M::Arch::absent_of(word), Some(Absent::Swap { slot, .. }) if slot.area() == area.number())
+        let is_of_area = |word: Word<M::Arch>| {
+            !word.is_page() && matches!(word.absent(), Some(Absent::Swap { slot, .. }) if slot.area() == area.number())
         };
         let found = self.inner().each_leaf(self.vm(), (here, M::Arch::USER_END), &mut |_, slots| match (slots.low
             ..=slots.high)

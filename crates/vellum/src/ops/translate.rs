@@ -1,6 +1,6 @@
 //! Looking an address up without locks.
 
-use crate::arch::{Arch, Entry, PageBits};
+use crate::arch::{Arch, Entry, PageBits, Word};
 use crate::cpu::{Cx, Reader};
 use crate::guard::Guard;
 use crate::machine::Machine;
@@ -67,8 +67,8 @@ impl<'vm, M: Machine> Space<'vm, M> {
     }
 }
 
-fn translation_of<M: Machine>(word: u64) -> Option<Translation> {
-    match M::Arch::decode(word, 0) {
+fn translation_of<M: Machine>(word: Word<M::Arch>) -> Option<Translation> {
+    match word.decode(0) {
         Entry::Page(pfn, bits) => Some(Translation { pfn, bits }),
         _ => None,
     }

@@ -2,7 +2,7 @@
 
 use super::list::{Isolated, LENGTH};
 use super::shrink::{Choice, shrink};
-use crate::arch::{Arch, PageBits};
+use crate::arch::{PageBits, Word};
 use crate::cpu::Cx;
 use crate::machine::Machine;
 use crate::object;
@@ -105,7 +105,7 @@ fn collect<M: Machine, const N: usize>(
             // The frame may have become another page before it was counted; if the entry names it still, whatever has
             // become of its bits, it is the page.
             let now = slots.leaf.entry(index);
-            if M::Arch::is_page(now) && M::Arch::pfn(now) == pfn {
+            if now.is_page() && now.pfn() == pfn {
                 list.push(pfn);
             } else {
                 object::release(cx, pfn);
@@ -116,11 +116,11 @@ fn collect<M: Machine, const N: usize>(
 }
 
 /// The page that the entry `word` shows, if it is meant, with a reference.
-fn page_of<M: Machine>(cx: &Cx<'_, M>, word: u64, sharers: Sharers) -> Option<Pfn> {
-    if !M::Arch::is_page(word) || M::Arch::page_bits(word).has(PageBits::SPECIAL) {
+fn page_of<M: Machine>(cx: &Cx<'_, M>, word: Word<M::Arch>, sharers: Sharers) -> Option<Pfn> {
+    if !word.is_page() || word.bits().has(PageBits::SPECIAL) {
         return None;
     }
-    let pfn = M::Arch::pfn(word);
+    let pfn = word.pfn();
     let frame = cx.vm().physical().frame(pfn);
     let is_meant = sharers == Sharers::Any || frame.mappings() == 1;
     (is_meant && frame.try_get()).then_some(pfn)

@@ -2,7 +2,7 @@
 
 use super::Seek;
 use super::walk::each_mapping;
-use crate::arch::{Arch, PageBits};
+use crate::arch::{PageBits, Word};
 use crate::cpu::Cx;
 use crate::machine::Machine;
 use crate::phys::Pfn;
@@ -16,10 +16,10 @@ pub(crate) fn take_accessed<M: Machine>(cx: &Cx<'_, M>, pfn: Pfn) -> u32 {
     let mut accessed = 0;
     each_mapping(cx, pfn, Seek::Page(pfn), &mut |found| {
         let old = found.leaf.update(found.index, |word| {
-            let bits = M::Arch::page_bits(word);
-            if bits.has(PageBits::ACCESSED) { M::Arch::page(pfn, bits.without(PageBits::ACCESSED)) } else { word }
+            let bits = word.bits();
+            if bits.has(PageBits::ACCESSED) { Word::of_page(pfn, bits.without(PageBits::ACCESSED)) } else { word }
         });
-        accessed += u32::from(M::Arch::page_bits(old.0).has(PageBits::ACCESSED));
+        accessed += u32::from(old.0.bits().has(PageBits::ACCESSED));
         true
     });
     accessed

@@ -2,7 +2,7 @@
 
 use super::Seek;
 use super::walk::each_mapping;
-use crate::arch::{Arch, PageBits};
+use crate::arch::{PageBits, Word};
 use crate::cpu::Cx;
 use crate::machine::Machine;
 use crate::object;
@@ -41,12 +41,12 @@ fn clean<'a, M: Machine>(cx: &'a Cx<'_, M>, batch: &mut UnmapBatch<'a, M>, pfn: 
     let mut is_only = false;
     each_mapping(cx, pfn, seek, &mut |found| {
         let (old, new) = found.leaf.update(found.index, |word| {
-            let bits = M::Arch::page_bits(word);
+            let bits = word.bits();
             let clean = bits.without(PageBits::DIRTY | PageBits::WRITE);
-            if clean == bits { word } else { M::Arch::page(pfn, clean) }
+            if clean == bits { word } else { Word::of_page(pfn, clean) }
         });
         if old != new {
-            let bits = M::Arch::page_bits(old);
+            let bits = old.bits();
             if bits.has(PageBits::DIRTY) {
                 frame.set_flags(folio::DIRTY);
             }

@@ -3,7 +3,7 @@
 mod generations;
 
 use super::{Name, Placeholder, Seek, Unmapped, walk};
-use crate::arch::{Absent, Arch, PageBits, Prot, Tiny, X86_64};
+use crate::arch::{Absent, Arch, PageBits, Prot, Tiny, Word, X86_64};
 use crate::cpu::Cx;
 use crate::guard::Guard;
 use crate::machine::Machine;
@@ -247,7 +247,7 @@ fn a_walk_ends_where_it_is_broken_off() {
 }
 
 /// The words of the entries at `address` of some spaces.
-fn words<A: Arch>(spaces: &[&TestSpace<'_, A>], address: u64) -> Vec<u64> {
+fn words<A: Arch>(spaces: &[&TestSpace<'_, A>], address: u64) -> Vec<Word<A>> {
     let word = |space: &&TestSpace<'_, A>| {
         let cx = Cx::enter(space.vm());
         let leaf = space.inner().lowest(&cx, address);
@@ -291,7 +291,7 @@ fn undo<A: Arch>(is_shared: bool, is_clean: bool, into_slot: bool, is_dropped: b
         let unmapped = Unmapped::begin(&cx, &mut batch, pfn, into).expect("all places are found");
         batch.flush();
         for word in words(&spaces, address) {
-            match (A::absent_of(word), slot) {
+            match (word.absent(), slot) {
                 (Some(Absent::Swap { slot: named, is_exclusive }), Some(slot)) => {
                     assert_eq!((named, is_exclusive), (slot, !is_shared));
                 }
@@ -323,9 +323,9 @@ fn undo<A: Arch>(is_shared: bool, is_clean: bool, into_slot: bool, is_dropped: b
     drop(cx);
     let after = state(&spaces);
     // Accessed and dirty marks may be gone from entries that were in swap; the page itself knows of stores.
-    let rights = |words: &[u64]| -> Vec<_> {
-        let bits = |&word: &u64| A::page_bits(word).without(PageBits::ACCESSED | PageBits::DIRTY);
-        words.iter().map(|word| (A::pfn(*word), bits(word))).collect()
+    let rights = |words: &[Word<A>]| -> Vec<_> {
+        let bits = |word: Word<A>| word.bits().without(PageBits::ACCESSED | PageBits::DIRTY);
+        words.iter().map(|word| (word.pfn(), bits(*word))).collect()
     };
     assert_eq!((rights(&after.0), after.1, after.2, after.3), (rights(&before.0), before.1, before.2, before.3));
     assert!(into_slot || after.0 == before.0, "a migration puts marks back too");
@@ -392,7 +392,7 @@ fn what_a_failed_unmapping_has_taken_is_flushed() {
     frame.drop_mapping();
     frame.folio_lock().release(&vm);
     crate::object::release(&Cx::enter(&vm), pfn);
-    assert!(is_refused && words(&[&space], A0) == [0], "one entry was taken, and one not found");
+    assert!(is_refused && words(&[&space], A0) == [Word::EMPTY], "one entry was taken, and one not found");
     assert!(!is_owed, "the flush of the one is owed still");
     vm.audited().expect("a sound machine");
 }
@@ -415,8 +415,8 @@ fn write_back_makes_every_entry_clean() {
     }
     assert_eq!(file.write_back(), Ok(1));
     for word in [A0, B0].iter().flat_map(|&at| words(&spaces, at)) {
-        let bits = X86_64::page_bits(word);
-        assert!(X86_64::is_page(word) && !bits.has(PageBits::DIRTY) && !bits.has(PageBits::WRITE), "{word:#x}");
+        let bits = word.bits();
+        assert!(word.is_page() && !bits.has(PageBits::DIRTY) && !bits.has(PageBits::WRITE), "{word:?}");
     }
 }
 
@@ -453,7 +453,7 @@ fn a_place_of_several_classes_is_visited_once() {
     assert_eq!(file.write_back(), Ok(2));
     let spaces: Vec<_> = spaces.iter().collect();
     for word in [A0, A0 + 2 * PAGE, B0, B0 + 2 * PAGE].iter().flat_map(|&at| words(&spaces, at)) {
-        let bits = X86_64::page_bits(word);
-        assert!(X86_64::is_page(word) && !bits.has(PageBits::DIRTY | PageBits::WRITE), "{word:#x}");
+        let bits = word.bits();
+        assert!(word.is_page() && !bits.has(PageBits::DIRTY | PageBits::WRITE), "{word:?}");
     }
 }

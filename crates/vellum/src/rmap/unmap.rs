@@ -7,7 +7,7 @@
 
 use super::walk::each_mapping;
 use super::{Found, Name, Seek, walk};
-use crate::arch::{Absent, Arch, PageBits, Prot, SwapSlot};
+use crate::arch::{Absent, PageBits, Prot, SwapSlot, Word};
 use crate::cpu::Cx;
 use crate::guard::Guard;
 use crate::machine::Machine;
@@ -119,14 +119,9 @@ fn take<'a, M: Machine>(
     };
     let old = match into {
         Placeholder::Nothing => found.leaf.take(found.index),
-        _ => {
-            found
-                .leaf
-                .update(found.index, |word| M::Arch::absent(absent::<M>(pfn, into, noted(M::Arch::page_bits(word)))))
-                .0
-        }
+        _ => found.leaf.update(found.index, |word| Word::of_absent(absent::<M>(pfn, into, noted(word.bits())))).0,
     };
-    let bits = noted(M::Arch::page_bits(old));
+    let bits = noted(old.bits());
     // What may still be stored to until the flush counts as stored to from now on (A1, A2).
     if UnmapBatch::<M>::may_be_stored_to(bits) || bits.has(PageBits::DIRTY) {
         frame.set_flags(folio::DIRTY);
@@ -176,12 +171,12 @@ fn restore_swapped<M: Machine>(cx: &Cx<'_, M>, slot: SwapSlot, pfn: Pfn) {
     // An entry names the slot, so a descendant of its owner lives.
     let Some(name) = Name::of(frame) else { return };
     let _ = walk(cx, &name, Seek::Swap(slot), &mut |found| {
-        let Some(Absent::Swap { is_exclusive, .. }) = M::Arch::absent_of(found.word) else {
+        let Some(Absent::Swap { is_exclusive, .. }) = found.word.absent() else {
             return ControlFlow::Continue(());
         };
         let flags = if is_exclusive { PageBits::EXCLUSIVE } else { PageBits::NONE };
         frame.add_mapping();
-        found.leaf.update(found.index, |_| M::Arch::page(pfn, bits_of(cx, &found, pfn, flags)));
+        found.leaf.update(found.index, |_| Word::of_page(pfn, bits_of(cx, &found, pfn, flags)));
         found.space.add_rss(cx, RssKind::Anonymous, 1);
         found.space.add_rss(cx, RssKind::Swap, -1);
         if M::guard(Guard::SlotCountUndone) {
@@ -209,14 +204,14 @@ pub(crate) fn restore_migrated<M: Machine>(cx: &Cx<'_, M>, from: Pfn, to: Pfn) {
 
 /// Maps `to` in place of one entry that says the page is being moved from `from`.
 fn restore_one<M: Machine>(cx: &Cx<'_, M>, found: &Found<'_, '_, M>, from: Pfn, to: Pfn) {
-    let Some(Absent::Migration { is_exclusive, is_dirty, is_accessed, .. }) = M::Arch::absent_of(found.word) else {
+    let Some(Absent::Migration { is_exclusive, is_dirty, is_accessed, .. }) = found.word.absent() else {
         return;
     };
     let flag = |on: bool, flag: PageBits| if on { flag } else { PageBits::NONE };
     let flags = flag(is_exclusive, PageBits::EXCLUSIVE)
         | flag(is_dirty, PageBits::DIRTY)
         | flag(is_accessed, PageBits::ACCESSED);
-    let word = M::Arch::page(to, bits_of(cx, found, to, flags));
+    let word = Word::of_page(to, bits_of(cx, found, to, flags));
     if from != to {
         cx.vm().physical().frame(to).add_mapping();
     }

@@ -1,6 +1,6 @@
 //! Visiting the entries that show a page.
 
-use crate::arch::{Absent, Arch, SwapSlot};
+use crate::arch::{Absent, Arch, SwapSlot, Word};
 use crate::cpu::Cx;
 use crate::guard::Guard;
 use crate::machine::Machine;
@@ -43,19 +43,19 @@ pub(crate) enum Seek {
 impl Seek {
     /// Whether the level 0 word is such an entry.
     #[inline(always)]
-    pub(crate) fn is_named_by<A: Arch>(self, word: u64) -> bool {
+    pub(crate) fn is_named_by<A: Arch>(self, word: Word<A>) -> bool {
         match self {
-            Seek::Page(pfn) | Seek::Stored(pfn) => A::is_page(word) && A::pfn(word) == pfn,
-            _ if A::is_page(word) => false,
+            Seek::Page(pfn) | Seek::Stored(pfn) => word.is_page() && word.pfn() == pfn,
+            _ if word.is_page() => false,
             Seek::Migration(pfn) => {
-                matches!(A::absent_of(word), Some(Absent::Migration { pfn: named, .. }) if named == pfn)
+                matches!(word.absent(), Some(Absent::Migration { pfn: named, .. }) if named == pfn)
             }
-            Seek::Swap(slot) => matches!(A::absent_of(word), Some(Absent::Swap { slot: named, .. }) if named == slot),
+            Seek::Swap(slot) => matches!(word.absent(), Some(Absent::Swap { slot: named, .. }) if named == slot),
         }
     }
 
     /// Whether a place may be passed by if it shows something else, as seen without the lock of its leaf.
-    fn passes_by<M: Machine>(self, word: u64) -> bool {
+    fn passes_by<M: Machine>(self, word: Word<M::Arch>) -> bool {
         let awaits_takers = matches!(self, Seek::Stored(_)) && M::guard(Guard::TakersAwaited);
         !awaits_takers && !self.is_named_by::<M::Arch>(word)
     }
@@ -72,7 +72,7 @@ pub(crate) struct Found<'a, 'l, M: Machine> {
     pub(crate) leaf: &'l Locked<'a, M>,
     pub(crate) index: usize,
     pub(crate) address: u64,
-    pub(crate) word: u64,
+    pub(crate) word: Word<M::Arch>,
 }
 
 /// What is done with each entry; whether to go on.

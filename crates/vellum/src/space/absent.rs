@@ -2,7 +2,7 @@
 
 use super::RssKind;
 use super::apply::rss_kind;
-use crate::arch::{Absent, Arch};
+use crate::arch::{Absent, Word};
 use crate::cpu::Cx;
 use crate::error::Error;
 use crate::machine::Machine;
@@ -22,8 +22,8 @@ fn kind_of<M: Machine>(cx: &Cx<'_, M>, absent: Absent) -> Option<RssKind> {
 impl<M: Machine> Cx<'_, M> {
     /// Ends what the entry `word`, no page, which was taken from `address`, stood for; what it counted as. Its part in
     /// a page that is being moved ends with the gather.
-    pub(crate) fn drop_absent(&self, word: u64, address: u64, gather: &mut Gather<'_, M>) -> Option<RssKind> {
-        let absent = M::Arch::absent_of(word)?;
+    pub(crate) fn drop_absent(&self, word: Word<M::Arch>, address: u64, gather: &mut Gather<'_, M>) -> Option<RssKind> {
+        let absent = word.absent()?;
         match absent {
             Absent::Swap { slot, .. } => self.drop_swap_entry(slot),
             // Anonymous, as pages of objects are taken out of their entries for good.
@@ -34,8 +34,8 @@ impl<M: Machine> Cx<'_, M> {
     }
 
     /// As [`Cx::drop_absent`], at the end of a space.
-    pub(super) fn end_absent(&self, word: u64, freed: &mut FreeBatch<'_, M>) -> Option<RssKind> {
-        let absent = M::Arch::absent_of(word)?;
+    pub(super) fn end_absent(&self, word: Word<M::Arch>, freed: &mut FreeBatch<'_, M>) -> Option<RssKind> {
+        let absent = word.absent()?;
         let kind = kind_of(self, absent);
         match absent {
             Absent::Swap { slot, .. } => self.drop_swap_entry(slot),
@@ -53,8 +53,8 @@ impl<M: Machine> Cx<'_, M> {
     ///
     /// # Errors
     /// [`Error::OutOfMemory`] if a slot has as many entries as can be counted; nothing has changed then.
-    pub(crate) fn share_absent(&self, word: u64) -> Result<Option<RssKind>, Error> {
-        let Some(absent) = M::Arch::absent_of(word) else { return Ok(None) };
+    pub(crate) fn share_absent(&self, word: Word<M::Arch>) -> Result<Option<RssKind>, Error> {
+        let Some(absent) = word.absent() else { return Ok(None) };
         match absent {
             Absent::Swap { slot, .. } => self.swap_dup(slot)?,
             Absent::Migration { pfn, .. } => self.vm().physical().frame(pfn).add_mapping(),
@@ -65,8 +65,8 @@ impl<M: Machine> Cx<'_, M> {
 }
 
 /// The frame from which an absent page is being moved.
-pub(crate) fn migrating<M: Machine>(word: u64) -> Option<Pfn> {
-    match M::Arch::absent_of(word) {
+pub(crate) fn migrating<M: Machine>(word: Word<M::Arch>) -> Option<Pfn> {
+    match word.absent() {
         Some(Absent::Migration { pfn, .. }) => Some(pfn),
         _ => None,
     }

@@ -10,7 +10,7 @@ use super::fold::fold_child;
 use super::give_up::give_up;
 use super::table::{Locked, Table};
 use super::{Attributes, ClassFlags, ClassId, Inner, RssKind, Runs, Spares};
-use crate::arch::{Arch, PageBits, Prot};
+use crate::arch::{Arch, PageBits, Prot, Word};
 use crate::cpu::Cx;
 use crate::guard::Guard;
 use crate::machine::Machine;
@@ -229,7 +229,7 @@ pub(crate) fn reprotect<M: Machine>(
     first: u64,
     prot: Prot,
 ) -> Option<Flush> {
-    let rights = |prot: Prot| M::Arch::page(Pfn(0), PageBits::of(readable::<M::Arch>(prot))) & M::Arch::RIGHTS;
+    let rights = |prot: Prot| Word::<M::Arch>::of_page(Pfn(0), PageBits::of(readable::<M::Arch>(prot))).rights();
     let (full, read_only) = (rights(prot), rights(prot.without(Prot::WRITE)));
     let (mut lost_first, mut lost_end) = (usize::MAX, 0);
     if locked.has_pending_flush(Guard::SettledByProtect) {
@@ -238,20 +238,20 @@ pub(crate) fn reprotect<M: Machine>(
     }
     for index in low..high + 1 {
         // What is absent gets its rights from the class when it comes back.
-        if !M::Arch::is_page(locked.table.entry(index)) {
+        if !locked.table.entry(index).is_page() {
             continue;
         }
         let (old, new) = locked.update(
             index,
             #[inline(always)]
             |word| {
-                let bits = M::Arch::page_bits(word);
+                let bits = word.bits();
                 let may_write = bits.has(PageBits::EXCLUSIVE)
                     || (bits.has(PageBits::DIRTY) && full != read_only && shows_shared(cx, locked, index));
-                M::Arch::with_rights(word, if may_write { full } else { read_only })
+                word.with_rights(if may_write { full } else { read_only })
             },
         );
-        let lost = M::Arch::page_bits(old).prot().without(M::Arch::page_bits(new).prot());
+        let lost = old.bits().prot().without(new.bits().prot());
         if lost != Prot::NONE && M::guard(Guard::RevokeFlush) {
             lost_first = lost_first.min(index);
             lost_end = lost_end.max(index + 1);
@@ -301,7 +301,7 @@ pub(crate) fn zap<'a, M: Machine>(
     let mut dirty_file = false;
     gather.touch_pending(locked, Guard::SettledByZap, first, (high - low + 1) as u64);
     for index in low..=high {
-        if locked.table.entry(index) == 0 {
+        if locked.table.entry(index).is_empty() {
             continue;
         }
         if gather.is_full() {
@@ -309,18 +309,18 @@ pub(crate) fn zap<'a, M: Machine>(
         }
         let address = first + (((index - low) as u64) << M::Arch::PAGE_SHIFT);
         let word = locked.take(index);
-        if !M::Arch::is_page(word) {
+        if !word.is_page() {
             if let Some(kind) = cx.drop_absent(word, address, gather) {
                 gone[kind as usize] += 1;
             }
             continue;
         }
-        let bits = M::Arch::page_bits(word);
+        let bits = word.bits();
         if bits.has(PageBits::SPECIAL) {
             gather.touch(address);
             continue;
         }
-        let pfn = M::Arch::pfn(word);
+        let pfn = word.pfn();
         let kind = rss_kind(cx, pfn);
         if kind != RssKind::Anonymous && bits.has(PageBits::DIRTY) {
             object::mark_dirty(cx.vm().physical().frame(pfn));
@@ -354,8 +354,8 @@ pub(crate) fn zap_shown<'a, M: Machine>(
 ) {
     let is_copy = |index: &usize| {
         let word = locked.table.entry(*index);
-        let is_shown = M::Arch::is_page(word) && cx.vm().physical().frame(M::Arch::pfn(word)).is_kind(Kind::File);
-        word != 0 && !is_shown
+        let is_shown = word.is_page() && cx.vm().physical().frame(word.pfn()).is_kind(Kind::File);
+        !word.is_empty() && !is_shown
     };
     let mut index = low;
     while index <= high {

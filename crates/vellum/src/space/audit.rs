@@ -2,7 +2,7 @@
 
 use super::table::Table;
 use super::{Attributes, ClassId, Inner, RssKind};
-use crate::arch::{Absent, Arch, Entry, PageBits, entries, index};
+use crate::arch::{Absent, Arch, Entry, PageBits, Word, entries, index};
 use crate::cpu::Cx;
 use crate::machine::Machine;
 use crate::phys::{Frame, Kind, Pfn, PhysAuditError};
@@ -348,11 +348,11 @@ impl<M: Machine> SpaceAudit<'_, '_, M> {
         for slot in 0..len {
             let word = table.entry(slot);
             let class = runs.class(slot);
-            used += u64::from(word != 0);
-            if (word == 0 || table.level == 0) && self.cx.is_committed(class) {
+            used += u64::from(!word.is_empty());
+            if (word.is_empty() || table.level == 0) && self.cx.is_committed(class) {
                 self.audit.committed += table.pages();
             }
-            if class.is_stored() && (word == 0 || table.level == 0) {
+            if class.is_stored() && (word.is_empty() || table.level == 0) {
                 let dead = AuditError::Class { class: class.0, counted: 1, recorded: 0 };
                 self.cx.class_tally(class).ok_or(dead)?.add_owned(1);
                 let here = address + ((slot as u64) << M::Arch::shift(table.level));
@@ -361,7 +361,7 @@ impl<M: Machine> SpaceAudit<'_, '_, M> {
                     return Err(AuditError::Extent { space, address: here });
                 }
             }
-            if word != 0 && table.level == 0 {
+            if !word.is_empty() && table.level == 0 {
                 self.page(word, class, address + ((slot as u64) << M::Arch::shift(0)))?;
             }
         }
@@ -373,12 +373,12 @@ impl<M: Machine> SpaceAudit<'_, '_, M> {
         Ok(())
     }
 
-    fn page(&mut self, word: u64, class: ClassId, address: u64) -> Result<(), AuditError> {
+    fn page(&mut self, word: Word<M::Arch>, class: ClassId, address: u64) -> Result<(), AuditError> {
         let space = self.space.id();
         if class != ClassId::NONE && self.cx.attributes(class).is_guarded() {
             return Err(AuditError::Guarded { space, address });
         }
-        let (pfn, bits) = match M::Arch::decode(word, 0) {
+        let (pfn, bits) = match word.decode(0) {
             Entry::Page(pfn, bits) => (pfn, bits),
             Entry::Absent(Absent::Swap { slot, .. }) => {
                 self.rss[RssKind::Swap as usize] += 1;

@@ -231,16 +231,9 @@ impl<'a, 'c, M: Machine> Cursor<'a, 'c, M> {
         let (first, last) = (table.index(self.here), table.index(end - 1));
         // Most tables with none at all are large, untouched mappings.
         let begin = if table.used() == 0 { last + 1 } else { first };
-        let (mut slot, mut word) = (begin, 0);
-        while slot <= last {
-            word = table.entry(slot);
-            if word != 0 {
-                break;
-            }
-            slot += 1;
-        }
+        let (slot, word) = table.first_entry(begin, last + 1);
         self.spend((slot - begin) / PASSED);
-        let Some(child) = M::Arch::table_of(word) else {
+        let Some(child) = word.table() else {
             self.here = end;
             return None;
         };

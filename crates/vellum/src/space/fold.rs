@@ -35,7 +35,7 @@ pub(crate) fn fold_child<'a, M: Machine>(
     let Some(lower) = child.lock(cx, space, address) else { return false };
     let Some(class) = lower.uniform_class() else { return false };
     let is_used = M::guard(Guard::EmptyUnderLock) && child.used() != 0;
-    if is_used || M::Arch::table_of(parent.entry(index)) != Some(child.pfn) {
+    if is_used || parent.entry(index).table() != Some(child.pfn) {
         return false;
     }
     if parent.class(cx, index) != class {

@@ -2,7 +2,7 @@
 
 use super::table::Locked;
 use super::{Inner, RssKind};
-use crate::arch::{Absent, Arch, PageBits};
+use crate::arch::{Absent, Arch, PageBits, Word};
 use crate::cpu::Cx;
 use crate::guard::Guard;
 use crate::machine::Machine;
@@ -28,16 +28,16 @@ pub(super) fn give_up<'a, M: Machine>(
     for index in low..=high {
         let address = first + (((index - low) as u64) << M::Arch::PAGE_SHIFT);
         let word = locked.table.entry(index);
-        if M::Arch::is_page(word) {
+        if word.is_page() {
             if may_go(cx, word) {
-                let clean = |word| M::Arch::page(M::Arch::pfn(word), M::Arch::page_bits(word).without(PageBits::DIRTY));
+                let clean = |word: Word<_>| word.with_bits(word.bits().without(PageBits::DIRTY));
                 locked.update(index, clean);
                 gather.touch(address);
                 cx.count(Event::LazyFree, 1);
             }
             continue;
         }
-        match M::Arch::absent_of(word) {
+        match word.absent() {
             Some(Absent::Swap { slot, .. }) => {
                 locked.take(index);
                 space.add_rss(cx, RssKind::Swap, -1);
@@ -52,12 +52,12 @@ pub(super) fn give_up<'a, M: Machine>(
 }
 
 /// Marks the page that the entry `word` shows as one that may be dropped, if it can be; whether it is marked.
-fn may_go<M: Machine>(cx: &Cx<'_, M>, word: u64) -> bool {
-    let bits = M::Arch::page_bits(word);
+fn may_go<M: Machine>(cx: &Cx<'_, M>, word: Word<M::Arch>) -> bool {
+    let bits = word.bits();
     if bits.has(PageBits::SPECIAL) {
         return false;
     }
-    let pfn: Pfn = M::Arch::pfn(word);
+    let pfn: Pfn = word.pfn();
     let frame = cx.vm().physical().frame(pfn);
     if frame.kind() != Kind::Anonymous || frame.mappings() != 1 {
         return false;

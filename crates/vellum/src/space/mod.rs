@@ -1,8 +1,10 @@
 //! Address spaces: one radix tree each, which is the page table itself.
 //!
-//! * [`table`] – a page table and its descriptor; [`runs`] – the classes of its slots; [`class`] – what a class says.
-//! * [`walk`] – the way to one address; [`cursor`] – that through a range; [`claim`] – how range operations exclude each other; [`split`] – tables at the edges
-//!   of a range; [`apply`] – changing the slots of a range; [`fold`] – giving empty tables back.
+//! * [`table`] – a page table and its descriptor; [`slot`] – where an entry stands; [`runs`] – the classes of its slots;
+//!   [`class`] – what a class says.
+//! * [`walk`] – the way to one address; [`cursor`] – that through a range; [`claim`] – how range operations exclude each
+//!   other; [`split`] – tables at the edges of a range; [`apply`] – changing the slots of a range; [`fold`] – giving empty
+//!   tables back.
 //! * [`leaf`] – the short way for a range within one leaf; [`shift`] – moving pages.
 //! * [`place`] – choosing addresses; [`query`] – what is mapped; [`handle`] – the public handle; [`lineage`] – who
 //!   descends from whom; [`members`] – what a group of spaces has in common; [`teardown`] – the end; [`ends`] – who waits
@@ -50,6 +52,7 @@ mod place;
 mod query;
 mod runs;
 pub(crate) mod shift;
+mod slot;
 pub(crate) mod split;
 pub(crate) mod table;
 mod teardown;

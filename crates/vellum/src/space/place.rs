@@ -55,7 +55,7 @@ impl<M: Machine> Inner<M> {
             };
             let span = self.span_in(cx, &table, address, limit);
             // If a table hangs there by now, the class of its slot says nothing.
-            let is_lowest = table.level == 0 || table.entry(table.index(address)) == 0;
+            let is_lowest = table.level == 0 || table.entry(table.index(address)).is_empty();
             if is_lowest && table.sequence_is(sequence) || !M::guard(Guard::SpanReread) {
                 return span;
             }
@@ -71,7 +71,7 @@ impl<M: Machine> Inner<M> {
         let (class, mut end) = table.runs(cx).run(first, bound.max(first + 1));
         if table.level > 0 {
             // The class of a slot with a lower table says nothing: the run ends there.
-            end = (first + 1..end).find(|&slot| table.entry(slot) != 0).unwrap_or(end);
+            end = table.first_entry(first + 1, end).0;
         }
         Span { class, end: address_of(end) }
     }

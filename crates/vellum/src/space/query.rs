@@ -1,7 +1,7 @@
 //! What is mapped: the contents of `/proc/PID/maps` and `smaps`, and the resident set.
 
 use super::{Attributes, ClassFlags, ClassId, Inner, RssKind, Space};
-use crate::arch::{Absent, Arch, PageBits, Prot};
+use crate::arch::{Absent, Arch, PageBits, Prot, Word};
 use crate::cpu::Cx;
 use crate::machine::Machine;
 use crate::object;
@@ -212,15 +212,15 @@ impl<M: Machine> Space<'_, M> {
 }
 
 impl SmapsEntry {
-    fn add<M: Machine>(&mut self, cx: &Cx<'_, M>, word: u64) {
-        if !M::Arch::is_page(word) {
+    fn add<M: Machine>(&mut self, cx: &Cx<'_, M>, word: Word<M::Arch>) {
+        if !word.is_page() {
             self.add_absent(cx, word);
             return;
         }
-        if M::Arch::page_bits(word).has(PageBits::SPECIAL) {
+        if word.bits().has(PageBits::SPECIAL) {
             return;
         }
-        let (frame, bits) = (cx.vm().physical().frame(M::Arch::pfn(word)), M::Arch::page_bits(word));
+        let (frame, bits) = (cx.vm().physical().frame(word.pfn()), word.bits());
         self.resident += 1;
         self.anonymous += u64::from(frame.kind() == Kind::Anonymous);
         self.dirty += u64::from(bits.has(PageBits::DIRTY));
@@ -229,8 +229,8 @@ impl SmapsEntry {
     }
 
     /// Counts what an entry says that shows no page: one that is being moved is resident all the while.
-    fn add_absent<M: Machine>(&mut self, cx: &Cx<'_, M>, word: u64) {
-        match M::Arch::absent_of(word) {
+    fn add_absent<M: Machine>(&mut self, cx: &Cx<'_, M>, word: Word<M::Arch>) {
+        match word.absent() {
             Some(Absent::Swap { .. }) => self.swapped += 1,
             Some(Absent::Migration { pfn, is_dirty, is_accessed, .. }) => {
                 let frame = cx.vm().physical().frame(pfn);

@@ -9,7 +9,7 @@ use super::cursor::Slots;
 use super::table::{Locked, Table};
 use super::walk::Maker;
 use super::{ClassId, Inner, Spares};
-use crate::arch::{Arch, PageBits};
+use crate::arch::{Arch, PageBits, Word};
 use crate::cpu::Cx;
 use crate::error::Error;
 use crate::guard::Guard;
@@ -115,7 +115,7 @@ impl<M: Machine> Inner<M> {
         let mut moved = 0;
         self.moves_begun.fetch_add(1, SeqCst);
         for page in 0..pages as usize {
-            if source.entry(low + page) != 0 {
+            if !source.entry(low + page).is_empty() {
                 let word = from.take(low + page);
                 note_store(cx, word);
                 to.install(target_low + page, word);
@@ -184,11 +184,11 @@ impl<M: Machine> Inner<M> {
 
 /// Notes what an entry on its way says of stores to a page of an object: a write-back whose walk meets the entry neither
 /// at its old place nor at the new one finds it with the page (B22).
-fn note_store<M: Machine>(cx: &Cx<'_, M>, word: u64) {
-    if !M::Arch::is_page(word) || !M::Arch::page_bits(word).has(PageBits::DIRTY) {
+fn note_store<M: Machine>(cx: &Cx<'_, M>, word: Word<M::Arch>) {
+    if !word.is_page() || !word.bits().has(PageBits::DIRTY) {
         return;
     }
-    let frame = cx.vm().physical().frame(M::Arch::pfn(word));
+    let frame = cx.vm().physical().frame(word.pfn());
     if frame.is_kind(Kind::File) && M::guard(Guard::MovedDirtyNoted) {
         object::mark_dirty(frame);
     }

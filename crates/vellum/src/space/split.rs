@@ -44,7 +44,7 @@ impl<M: Machine> Claim<'_, M> {
         let mut add = |table: &Table<'_, M>, low, high| -> Result<(), Error> {
             let is_needed = match need {
                 Need::Exact => Runs::needs_spare(cx, table.frame, table.len(), low, high),
-                Need::Any => table.level == 0 || (low..=high).any(|slot| table.entry(slot) == 0),
+                Need::Any => table.level == 0 || (low..=high).any(|slot| table.entry(slot).is_empty()),
             };
             if is_needed {
                 spares.add(Runs::allocate_spare(cx, table.len())?);

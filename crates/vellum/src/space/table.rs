@@ -19,8 +19,9 @@
 //! whoever takes a table's lock checks that mark (B16).
 
 use super::runs::{Place, Runs, RunsView, Spares};
+use super::slot::{self, Slot};
 use super::{ClassId, Inner};
-use crate::arch::{Arch, entries, index, table_order};
+use crate::arch::{Arch, Word, entries, index, table_order};
 use crate::cpu::Cx;
 use crate::error::Error;
 use crate::guard::Guard as Protection;
@@ -28,7 +29,7 @@ use crate::machine::Machine;
 use crate::phys::{AllocFlags, Frame, Kind, Pfn};
 use crate::stat::Event;
 use crate::structure::Change;
-use crate::sync::{AtomicU32, AtomicU64, Guard, Rank, Sequence};
+use crate::sync::{AtomicU32, Guard, Rank, Sequence};
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 
 const USED: u64 = 0xffff;
@@ -67,7 +68,7 @@ impl<M: Machine> Frame<M> {
 pub(crate) struct Table<'a, M> {
     pub(crate) pfn: Pfn,
     pub(crate) frame: &'a Frame<M>,
-    slots: *const AtomicU64<M>,
+    slots: *const Slot<M>,
     pub(crate) level: usize,
 }
 
@@ -126,16 +127,39 @@ impl<'a, M: Machine> Table<'a, M> {
 
     /// The slot `index`.
     #[inline(always)]
-    pub(crate) fn slot(&self, index: usize) -> &'a AtomicU64<M> {
+    pub(crate) fn slot(&self, index: usize) -> &'a Slot<M> {
         debug_assert!(index < entries::<M::Arch>(self.level));
         // SAFETY: the frame holds a table of that many entries, kept allocated for `'a`, accessed only atomically;
-        // `AtomicU64` is transparent over the processor's.
+        // `Slot` is transparent over the processor's.
         unsafe { &*self.slots.add(index) }
+    }
+
+    /// The slots `low..end`.
+    #[inline(always)]
+    pub(crate) fn slots(&self, low: usize, end: usize) -> &'a [Slot<M>] {
+        debug_assert!(low <= end && end <= self.len());
+        // SAFETY: as in `Table::slot`.
+        unsafe { core::slice::from_raw_parts(self.slots.add(low), end - low) }
+    }
+
+    /// The first of the slots `low..end` that has an entry, and that; `end`, and none, if there is none.
+    #[inline(always)]
+    pub(crate) fn first_entry(&self, low: usize, end: usize) -> (usize, Word<M::Arch>) {
+        let mut slot = low;
+        while slot < end {
+            slot += slot::skip_empty(self.slots(slot, end));
+            let word = if slot < end { self.entry(slot) } else { break };
+            if !word.is_empty() {
+                return (slot, word);
+            }
+            slot += 1;
+        }
+        (end, Word::EMPTY)
     }
 
     /// Loads the entry of slot `index`.
     #[inline(always)]
-    pub(crate) fn entry(&self, index: usize) -> u64 {
+    pub(crate) fn entry(&self, index: usize) -> Word<M::Arch> {
         self.slot(index).load(Acquire)
     }
 
@@ -143,7 +167,7 @@ impl<'a, M: Machine> Table<'a, M> {
     #[inline(always)]
     pub(crate) fn child(&self, cx: &'a Cx<'_, M>, index: usize) -> Option<Table<'a, M>> {
         debug_assert!(self.level > 0);
-        M::Arch::table_of(self.entry(index)).map(|pfn| Table::at(cx, pfn, self.level - 1))
+        self.entry(index).table().map(|pfn| Table::at(cx, pfn, self.level - 1))
     }
 
     /// The index of the slot covering `address`.
@@ -237,7 +261,7 @@ impl<'a, M: Machine> Table<'a, M> {
     /// Whether the slots `low..=high` have no entries.
     #[inline(always)]
     pub(crate) fn is_empty(&self, low: usize, high: usize) -> bool {
-        (low..high + 1).all(|slot| self.entry(slot) == 0)
+        self.slots(low, high + 1).iter().all(|slot| slot.load(Acquire).is_empty())
     }
 
     /// How many of the slots `low..end` have no lower table, so that their class says something.
@@ -245,7 +269,7 @@ impl<'a, M: Machine> Table<'a, M> {
     pub(crate) fn childless(&self, low: usize, end: usize) -> usize {
         match self.level == 0 || self.used() == 0 {
             true => end - low,
-            false => (low..end).filter(|&slot| self.entry(slot) == 0).count(),
+            false => self.slots(low, end).iter().filter(|slot| slot.load(Acquire).is_empty()).count(),
         }
     }
 
@@ -298,16 +322,16 @@ impl<'a, M: Machine> Locked<'a, M> {
 
     /// Writes an entry into an empty slot: nothing else writes there, the lock being held.
     #[inline(always)]
-    pub(crate) fn install(&self, index: usize, word: u64) {
-        debug_assert!(self.table.entry(index) == 0 || !M::guard(Protection::Recheck));
+    pub(crate) fn install(&self, index: usize, word: Word<M::Arch>) {
+        debug_assert!(self.table.entry(index).is_empty() || !M::guard(Protection::Recheck));
         self.table.slot(index).store(word, Release);
         self.add_used(1);
     }
 
     /// Removes the entry of a slot; what it was, with what the hardware noted up to then.
     #[inline(always)]
-    pub(crate) fn take(&self, index: usize) -> u64 {
-        let word = self.table.slot(index).swap(0, SeqCst);
+    pub(crate) fn take(&self, index: usize) -> Word<M::Arch> {
+        let word = self.table.slot(index).swap(Word::EMPTY, SeqCst);
         self.add_used(-1);
         word
     }
@@ -315,7 +339,11 @@ impl<'a, M: Machine> Locked<'a, M> {
     /// Replaces the entry of a slot by what `change` makes of it, never losing what the hardware sets meanwhile; the
     /// old and the new word.
     #[inline(always)]
-    pub(crate) fn update(&self, index: usize, mut change: impl FnMut(u64) -> u64) -> (u64, u64) {
+    pub(crate) fn update(
+        &self,
+        index: usize,
+        mut change: impl FnMut(Word<M::Arch>) -> Word<M::Arch>,
+    ) -> (Word<M::Arch>, Word<M::Arch>) {
         let slot = self.table.slot(index);
         let mut old = slot.load(Relaxed);
         loop {

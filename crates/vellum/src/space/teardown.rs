@@ -4,7 +4,7 @@ use super::apply::rss_kind;
 use super::cursor::{Cursor, Step};
 use super::table::Table;
 use super::{ClassId, Inner, RssKind, Runs};
-use crate::arch::{Arch, PageBits, table_order};
+use crate::arch::{Arch, PageBits, Word, table_order};
 use crate::cpu::Cx;
 use crate::guard::Guard;
 use crate::machine::Machine;
@@ -101,7 +101,7 @@ impl<M: Machine> Teardown<'_, M> {
         while left > 0 {
             let word = leaf.slot(index).load(Relaxed);
             index += 1;
-            if word == 0 {
+            if word.is_empty() {
                 continue;
             }
             left -= 1;
@@ -111,19 +111,19 @@ impl<M: Machine> Teardown<'_, M> {
 
     /// Drops one mapping.
     #[inline(always)]
-    fn page(&mut self, cx: &Cx<'_, M>, word: u64) {
-        if !M::Arch::is_page(word) {
+    fn page(&mut self, cx: &Cx<'_, M>, word: Word<M::Arch>) {
+        if !word.is_page() {
             if let Some(kind) = cx.end_absent(word, &mut self.freed) {
                 self.gone[kind as usize] += 1;
             }
             return;
         }
-        let pfn = M::Arch::pfn(word);
+        let pfn = word.pfn();
         let frame = cx.vm().physical().frame(pfn);
         if frame.is_kind(Kind::Anonymous) {
             self.gone[RssKind::Anonymous as usize] += 1;
         } else {
-            let bits = M::Arch::page_bits(word);
+            let bits = word.bits();
             if bits.has(PageBits::SPECIAL) {
                 return;
             }

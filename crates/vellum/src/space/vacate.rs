@@ -10,7 +10,7 @@ use super::cursor::Slots;
 use super::shift::Shift;
 use super::table::Table;
 use super::{ClassId, Inner, Spares};
-use crate::arch::{Arch, PageBits};
+use crate::arch::{PageBits, Word};
 use crate::cpu::Cx;
 use crate::guard::Guard;
 use crate::machine::Machine;
@@ -61,6 +61,6 @@ impl<M: Machine> Inner<M> {
 
 /// Whether the slots `low..=high` show no pages.
 fn is_vacant<M: Machine>(table: &Table<'_, M>, low: usize, high: usize) -> bool {
-    let is_zero = |word| word == 0 || M::Arch::is_page(word) && M::Arch::page_bits(word).has(PageBits::SPECIAL);
+    let is_zero = |word: Word<M::Arch>| word.is_empty() || word.is_page() && word.bits().has(PageBits::SPECIAL);
     (low..=high).all(|slot| is_zero(table.entry(slot)))
 }

@@ -1,15 +1,15 @@
 //! The way to one address.
 
 use super::claim::{Conflict, commit_above};
+use super::slot::Slot;
 use super::table::Table;
 use super::{ClassId, Inner};
-use crate::arch::{Arch, index};
+use crate::arch::{Arch, Word, index};
 use crate::cpu::{Cx, Reader};
 use crate::error::Error;
 use crate::guard::Guard;
 use crate::machine::Machine;
 use crate::phys::Pfn;
-use crate::sync::AtomicU64;
 use core::sync::atomic::Ordering::Acquire;
 
 impl<M: Machine> Inner<M> {
@@ -26,9 +26,9 @@ impl<M: Machine> Inner<M> {
         let (mut pfn, mut level) = (self.root(), M::Arch::LEVELS - 1);
         while level > 0 {
             let slot = slot_at(machine, pfn, level, address);
-            let Some(mut below) = M::Arch::table_of(slot.load(Acquire)) else { break };
+            let Some(mut below) = slot.load(Acquire).table() else { break };
             if !M::guard(Guard::SingleRead) {
-                below = M::Arch::pfn(slot.load(Acquire));
+                below = slot.load(Acquire).pfn();
             }
             pass(level, pfn);
             (pfn, level) = (below, level - 1);
@@ -43,13 +43,13 @@ impl<M: Machine> Inner<M> {
         Table::at(cx, pfn, level)
     }
 
-    /// The entry of the page at `address`, 0 if there is none.
+    /// The entry of the page at `address`, empty if there is none.
     #[inline(always)]
-    pub(crate) fn page_entry(&self, reader: &Reader<'_, M>, address: u64) -> u64 {
+    pub(crate) fn page_entry(&self, reader: &Reader<'_, M>, address: u64) -> Word<M::Arch> {
         let machine = reader.vm().machine();
         match self.descend(machine, address, |_, _| ()) {
             (leaf, 0) => slot_at(machine, leaf, 0, address).load(Acquire),
-            _ => 0,
+            _ => Word::EMPTY,
         }
     }
 
@@ -106,22 +106,23 @@ impl<M: Machine> Inner<M> {
         };
         let waits = maker == Maker::Fault && M::guard(Guard::TablesBreakBeforeMake);
         let commit = if waits { commit_above(cx, self, &table, address) } else { None };
-        let has_changed = M::guard(Guard::RecheckAbove) && (table.entry(index) != 0 || table.class(cx, index) != class);
+        let has_changed =
+            M::guard(Guard::RecheckAbove) && (!table.entry(index).is_empty() || table.class(cx, index) != class);
         if commit.is_some() || has_changed {
             drop(locked);
             child.discard(cx);
             return Ok(commit.map_or(Made::LookAgain, Made::Wait));
         }
         cx.retain_class(class, child.len() as u64 - 1);
-        locked.install(index, M::Arch::table(child.pfn));
+        locked.install(index, Word::of_table(child.pfn));
         Ok(Made::LookAgain)
     }
 }
 
 /// The slot of the table of `level` in frame `pfn`, a live one, that covers `address`.
 #[inline(always)]
-fn slot_at<M: Machine>(machine: &M, pfn: Pfn, level: usize, address: u64) -> &AtomicU64<M> {
-    let slots = machine.frame(pfn).cast_const().cast::<AtomicU64<M>>();
+fn slot_at<M: Machine>(machine: &M, pfn: Pfn, level: usize, address: u64) -> &Slot<M> {
+    let slots = machine.frame(pfn).cast_const().cast::<Slot<M>>();
     // SAFETY: `pfn` is a live table of `level`, as in `Table::slot`.
     unsafe { &*slots.add(index::<M::Arch>(address, level)) }
 }
