@@ -167,6 +167,38 @@ fn sparc_words() {
     is_table::<Sparc64>(word(&[5], (0x777, 13)), 0x777, 1..=3);
 }
 
+/// The word means a huge page at `level`, and is the one that is made for it.
+#[track_caller]
+fn is_huge<T: Arch>(word: u64, level: usize, pfn: u64, flags: &[PageBits]) {
+    assert_eq!(T::decode(word, level), Entry::Page(Pfn(pfn), all(flags)), "{word:#018x}");
+    let made = T::huge(T::page(Pfn(pfn), all(flags)), level);
+    assert_eq!(made, word, "{made:#018x}");
+    assert_eq!(T::table_of(word), None);
+}
+
+#[test]
+fn words_of_huge_pages() {
+    // PS is bit 7 of an upper entry. Without P the frame is inverted, its low bits included.
+    is_huge::<X86_64>(word(&[0, 1, 2, 5, 6, 7, 63], (0x200, 12)), 1, 0x200, &[R, W, A, D]);
+    is_huge::<X86_64>(word(&[0, 2, 7], (0x4_0000, 12)), 2, 0x4_0000, &[R, X]);
+    is_huge::<X86_64>(word(&[5, 7, 8, 63], (0xff_ffff_fdff, 12)), 1, 0x200, &[A]);
+    // Bits 1:0 of a block are 01; what is not valid is the software's.
+    let block = |bits: &[u32], pfn: u64| word(bits, (pfn, 12)) | word(&[8, 9, 11, 53], (0, 0));
+    is_huge::<Aarch64>(block(&[0, 6, 10, 51, 54, 55], 0x200), 1, 0x200, &[R, W, A, D]);
+    is_huge::<Aarch64>(block(&[0, 6, 7, 10], 0x4_0000), 2, 0x4_0000, &[R, X, A]);
+    is_huge::<Aarch64>(block(&[1, 7, 10, 54], 0x200), 1, 0x200, &[A]);
+    // An upper entry that grants a right is a leaf.
+    is_huge::<Riscv64>(word(&[0, 1, 2, 4, 6, 7], (0x200, 10)), 1, 0x200, &[R, W, A, D]);
+    is_huge::<Riscv64Sv48>(word(&[0, 3, 4, 6], (0x4_0000, 10)), 2, 0x4_0000, &[X, A]);
+    is_huge::<Riscv64>(word(&[5, 6], (0x200, 10)), 1, 0x200, &[A]);
+    // Leaf is bit 1.
+    is_huge::<Ppc64>(power_word(&[0, 1, 61, 62, 55, 56], 0x200), 1, 0x200, &[R, W, A, D]);
+    is_huge::<Ppc64>(power_word(&[1, 55], 0x200), 1, 0x200, &[A]);
+    // Size 3:0 is 3, 4 MiB.
+    is_huge::<Sparc64>(word(&[63, 10, 4, 6, 60, 61], (0x400, 13)) | 3, 1, 0x400, &[R, W, A, D]);
+    is_huge::<Sparc64>(word(&[10, 4, 60], (0x400, 13)) | 3, 1, 0x400, &[A]);
+}
+
 /// What a combination of flags means: rights that imply others have them, and there are tags only where the processor
 /// has any.
 fn closed<T: Arch>(bits: PageBits) -> PageBits {
@@ -187,7 +219,8 @@ fn combinations() -> impl Iterator<Item = PageBits> {
 fn round_trip<T: Arch>(frame_bits: u32, hardware_valid: impl Fn(u64) -> bool) {
     let prots =
         || combinations().filter(|bits| bits.without(R | W | X) == PageBits::NONE && *bits == closed::<T>(*bits));
-    for pfn in [1, 0x5a5a5 & ((1 << frame_bits) - 1), (1 << frame_bits) - 1].map(Pfn) {
+    let huge = 1 << (frame_bits - 1);
+    for pfn in [1, 0x5a5a5 & ((1 << frame_bits) - 1), (1 << frame_bits) - 1, huge].map(Pfn) {
         for given in combinations() {
             let bits = closed::<T>(given);
             // The toys take rights as they are given: nobody gives them one without those that it implies.
@@ -204,6 +237,13 @@ fn round_trip<T: Arch>(frame_bits: u32, hardware_valid: impl Fn(u64) -> bool) {
                 let changed = T::with_rights(word, T::page(Pfn(0), rights) & T::RIGHTS);
                 assert_eq!(changed, other, "{} {word:#x} with {rights:?}", T::NAME);
             }
+            for level in
+                (1..=T::HUGE_LEVEL).filter(|level| pfn.0.is_multiple_of(1 << (T::shift(*level) - T::PAGE_SHIFT)))
+            {
+                let huge = T::huge(word, level);
+                assert_eq!(T::decode(huge, level), Entry::Page(pfn, bits), "{} {huge:#x}", T::NAME);
+                assert_eq!((T::is_huge(huge), T::small(huge), T::table_of(huge)), (true, word, None), "{}", T::NAME);
+            }
             for noted in [A, D, A | D] {
                 let now = T::noted(word, noted.without(bits));
                 let allowed = if noted.has(D) { bits.has(W) } else { bits.prot().raw() != 0 };
@@ -212,6 +252,7 @@ fn round_trip<T: Arch>(frame_bits: u32, hardware_valid: impl Fn(u64) -> bool) {
         }
         assert_eq!(T::table_of(T::table(pfn)), Some(pfn));
         assert_eq!(T::decode(T::table(pfn), T::LEVELS - 1), Entry::Table(pfn));
+        assert!(!T::is_huge(T::table(pfn)) && !T::is_huge(0), "{}", T::NAME);
     }
     (0..T::LEVELS).for_each(|level| assert_eq!(T::decode(0, level), Entry::Empty));
     assert_eq!(T::table_of(0), None);
@@ -272,8 +313,12 @@ fn absent_round_trip<T: Arch>(valid: u32) {
         assert_eq!(word >> valid & 1, 0, "{}: valid to the processor", show());
         assert!(!T::is_page(word), "{}", show());
         assert_eq!(T::table_of(word), None, "{}", show());
-        // Words of one level are never found at another; were one, it must lead nowhere.
-        (1..T::LEVELS).for_each(|level| assert_eq!(T::decode(word, level), Entry::Empty, "{} {level}", show()));
+        assert!(!T::is_huge(word), "{}", show());
+        // Above the levels of pages none is ever found; were one, it must lead nowhere.
+        for level in 1..T::LEVELS {
+            let says = if level <= T::HUGE_LEVEL { Entry::Absent(absent) } else { Entry::Empty };
+            assert_eq!(T::decode(word, level), says, "{} {level}", show());
+        }
         assert_eq!(T::absent_of(T::shared_absent(word)), Some(shared(absent)), "{}", show());
         assert_eq!(T::shared_absent(word), T::absent(shared(absent)), "{}", show());
     }

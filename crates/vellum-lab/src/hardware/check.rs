@@ -2,7 +2,7 @@
 
 use super::mmu::{Bus, Mmu, Translated};
 use super::violation::{FrameKinds, Invariant, Violation, ViolationLog, is_user_frame};
-use super::walk::walk_tables;
+use super::walk::{Leaf, walk_tables};
 use vellum::RootLoad;
 use vellum::arch::{Arch, PageBits, Shootdown};
 use vellum::ops::Access;
@@ -86,6 +86,20 @@ impl<A: Arch> Mmu<A> {
         let cached = self.tlb.frame_of(self.epochs.tag(load.asid.0), address >> A::PAGE_SHIFT);
         if let Some(old) = cached.filter(|&old| old != now) {
             let detail = format!("a walk finds frame {:#x} while frame {:#x} is cached", now.0, old.0);
+            log.report(self.violation(Invariant::BreakBeforeMake, load, address, detail));
+        }
+    }
+
+    /// I-BBM, of sizes: a walk finds a page of one size while some of it is cached as one of another, where that is an error.
+    pub(super) fn check_sizes(&self, load: RootLoad, address: u64, leaf: &Leaf, log: &mut ViolationLog) {
+        if !A::semantics().mixed_sizes_fault {
+            return;
+        }
+        let order = leaf.order::<A>() as u8;
+        let (tag, page) = (self.epochs.tag(load.asid.0), address >> A::PAGE_SHIFT);
+        if let Some(old) = self.tlb.of_other_size(tag, page, order) {
+            let (now, cached) = (1u64 << order, 1u64 << old.order);
+            let detail = format!("a walk finds an entry of {now} pages while one of {cached} is cached");
             log.report(self.violation(Invariant::BreakBeforeMake, load, address, detail));
         }
     }

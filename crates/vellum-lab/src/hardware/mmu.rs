@@ -213,9 +213,11 @@ impl<A: Arch> Mmu<A> {
     pub fn audit<K: FrameKinds + ?Sized>(&self, bus: &Bus<'_, A, K>, log: &mut ViolationLog) {
         let Some(load) = self.loaded else { return };
         for entry in self.tlb.of_tag(self.epochs.tag(load.asid.0)) {
-            let address = entry.page << A::PAGE_SHIFT;
-            self.check_frame(bus, load, address, entry.pfn, log);
-            self.check_against_tables(bus, load, address, (entry.pfn, entry.bits), Access::Read, log);
+            for page in entry.page..entry.page + (1 << entry.order) {
+                let (address, pfn) = (page << A::PAGE_SHIFT, entry.frame(page));
+                self.check_frame(bus, load, address, pfn, log);
+                self.check_against_tables(bus, load, address, (pfn, entry.bits), Access::Read, log);
+            }
         }
     }
 
@@ -234,8 +236,8 @@ impl<A: Arch> Mmu<A> {
         access: Access,
         log: &mut ViolationLog,
     ) -> Result<Translated, FaultReason> {
-        let tag = self.epochs.tag(load.asid.0);
-        let Some(entry) = self.tlb.lookup(tag, address >> A::PAGE_SHIFT) else {
+        let (tag, page) = (self.epochs.tag(load.asid.0), address >> A::PAGE_SHIFT);
+        let Some(entry) = self.tlb.lookup(tag, page) else {
             self.counters.misses += 1;
             return self.fill(bus, load, address, access, log);
         };
@@ -251,11 +253,11 @@ impl<A: Arch> Mmu<A> {
                 return self.fill(bus, load, address, access, log);
             }
             entry.bits = entry.bits | PageBits::DIRTY;
-            let (pfn, bits) = (entry.pfn, entry.bits);
+            let (pfn, bits) = (entry.frame(page), entry.bits);
             dirty_blindly(bus.memory, load.root, address, pfn);
             return Ok(self.checked(bus, load, address, (pfn, bits), access, log));
         }
-        let hit = (entry.pfn, entry.bits);
+        let hit = (entry.frame(page), entry.bits);
         Ok(self.checked(bus, load, address, hit, access, log))
     }
 
@@ -281,26 +283,33 @@ impl<A: Arch> Mmu<A> {
             if !commit(bus.memory, &leaf, address, bits) {
                 continue;
             }
-            self.check_replaced(load, address, leaf.pfn, log);
+            let pfn = leaf.frame::<A>(address);
+            self.check_replaced(load, address, pfn, log);
+            self.check_sizes(load, address, &leaf, log);
             self.cache(load, address, &leaf, bits);
             if leaf.shortened {
-                return Ok(self.checked(bus, load, address, (leaf.pfn, bits), access, log));
+                return Ok(self.checked(bus, load, address, (pfn, bits), access, log));
             }
-            return Ok(Translated { pfn: leaf.pfn, bits, usable: self.check_frame(bus, load, address, leaf.pfn, log) });
+            return Ok(Translated { pfn, bits, usable: self.check_frame(bus, load, address, pfn, log) });
         }
     }
 
     /// Caches a translation: for all the pages that the entry found may stand for.
     #[inline]
     fn cache(&mut self, load: RootLoad, address: u64, leaf: &Leaf, bits: PageBits) {
-        let tag = self.epochs.tag(load.asid.0);
+        let (tag, page) = (self.epochs.tag(load.asid.0), address >> A::PAGE_SHIFT);
+        if leaf.level > 0 {
+            let order = leaf.order::<A>();
+            let entry = TlbEntry { tag, page: page >> order << order, pfn: leaf.pfn, order: order as u8, bits };
+            self.counters.evictions += self.tlb.insert(entry, &self.epochs) as u64;
+            return;
+        }
         let last = (1u64 << A::cached_order(leaf.word)) - 1;
-        let page = address >> A::PAGE_SHIFT;
         for distance in 0..=last {
             // The page itself comes last, so that it stays.
             let place = (page + 1 + distance) & last;
             let (page, pfn) = (page & !last | place, Pfn(leaf.pfn.0 & !last | place));
-            let entry = TlbEntry { tag, page, pfn: if last == 0 { leaf.pfn } else { pfn }, bits };
+            let entry = TlbEntry { tag, page, pfn: if last == 0 { leaf.pfn } else { pfn }, order: 0, bits };
             self.counters.evictions += self.tlb.insert(entry, &self.epochs) as u64;
         }
     }
@@ -329,15 +338,15 @@ impl<A: Arch> Mmu<A> {
             }
             let word = bus.memory.word(table, index::<A>(address, level))?.load(Acquire);
             match A::decode(word, level) {
-                Entry::Table(next) if level > 0 => {
+                Entry::Table(next) => {
                     if !A::semantics().software_tlb {
                         self.walk_cache.insert::<A>(tag, address, level, next);
                     }
                     table = next;
                     level -= 1;
                 }
-                Entry::Page(pfn, bits) if level == 0 => {
-                    return Some(Leaf { table, word, pfn, bits, shortened: cached.is_some() });
+                Entry::Page(pfn, bits) => {
+                    return Some(Leaf { table, level, word, pfn, bits, shortened: cached.is_some() });
                 }
                 _ => return None,
             }

@@ -10,7 +10,7 @@ use vellum::phys::Pfn;
 pub struct Peek {
     /// Addresses, in the host's memory, of the table entries that the walk reads; empty for a hit.
     pub entries: Vec<usize>,
-    /// Whether the last of them is one of the lowest level.
+    /// Whether the last of them is of the lowest level, or of a huge page.
     pub reaches_leaf: bool,
     /// The frame, if the way leads to one.
     pub frame: Option<Pfn>,
@@ -25,7 +25,7 @@ impl<A: Arch> Mmu<A> {
         let Some(load) = self.loaded.filter(|_| A::is_canonical(address)) else { return peek };
         let tag = self.epochs.tag(load.asid.0);
         if let Some(entry) = self.tlb.lookup(tag, address >> A::PAGE_SHIFT) {
-            peek.frame = Some(entry.pfn);
+            peek.frame = Some(entry.frame(address >> A::PAGE_SHIFT));
             return peek;
         }
         let (mut level, mut table) = self.walk_cache.lookup::<A>(tag, address).unwrap_or((A::LEVELS - 1, load.root));
@@ -35,9 +35,11 @@ impl<A: Arch> Mmu<A> {
             peek.tables.push(table);
             peek.reaches_leaf = level == 0;
             match A::decode(word.load(std::sync::atomic::Ordering::Relaxed), level) {
-                Entry::Table(next) if level > 0 => (table, level) = (next, level - 1),
-                Entry::Page(pfn, _) if level == 0 => {
-                    peek.frame = Some(pfn);
+                Entry::Table(next) => (table, level) = (next, level - 1),
+                Entry::Page(pfn, _) => {
+                    peek.reaches_leaf = true;
+                    let within = (address & ((1 << A::shift(level)) - 1)) >> A::PAGE_SHIFT;
+                    peek.frame = Some(Pfn(pfn.0 + within));
                     return peek;
                 }
                 _ => return peek,

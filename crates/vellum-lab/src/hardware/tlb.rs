@@ -32,53 +32,64 @@ impl Epochs {
     }
 }
 
-/// A cached translation.
+/// A cached translation, of one page or of a huge one.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct TlbEntry {
     pub(super) tag: Tag,
-    /// Page number of the virtual address; [`NO_PAGE`] in an invalid entry.
+    /// Number of the first page of virtual addresses; [`NO_PAGE`] in an invalid entry.
     pub(super) page: u64,
+    /// The first frame.
     pub(super) pfn: Pfn,
+    /// log2 of the pages.
+    pub(super) order: u8,
     pub(super) bits: PageBits,
 }
 
+impl TlbEntry {
+    /// The frame of `page`, which it covers.
+    #[inline]
+    pub(super) fn frame(&self, page: u64) -> Pfn {
+        Pfn(self.pfn.0 + (page - self.page))
+    }
+}
+
 const NO_PAGE: u64 = u64::MAX;
-const INVALID: TlbEntry = TlbEntry { tag: Tag(u64::MAX), page: NO_PAGE, pfn: Pfn(0), bits: PageBits::NONE };
+const INVALID: TlbEntry = TlbEntry { tag: Tag(u64::MAX), page: NO_PAGE, pfn: Pfn(0), order: 0, bits: PageBits::NONE };
 const WAYS: usize = 4;
 
-/// A TLB, 4-way set-associative, replacing round robin.
-pub(super) struct Tlb {
+/// The TLB of one size of pages, 4-way set-associative, replacing round robin.
+struct Sized {
     entries: Box<[TlbEntry]>,
     sets: usize,
     turn: usize,
+    order: u8,
 }
 
-impl Tlb {
-    /// A TLB of `sets` sets.
-    pub(super) fn new(sets: usize) -> Tlb {
-        Tlb { entries: vec![INVALID; WAYS * sets].into(), sets, turn: 0 }
+impl Sized {
+    fn new(sets: usize, order: u8) -> Sized {
+        Sized { entries: vec![INVALID; WAYS * sets].into(), sets, turn: 0, order }
     }
 
-    /// Forgets everything.
-    pub(super) fn clear(&mut self) {
-        self.entries.fill(INVALID);
-    }
-
-    fn set(&mut self, page: u64) -> &mut [TlbEntry] {
-        let set = page as usize % self.sets;
-        &mut self.entries[set * WAYS..(set + 1) * WAYS]
-    }
-
+    /// The first page of the one of this size in which `page` lies, and where its set begins.
     #[inline]
-    pub(super) fn lookup(&mut self, tag: Tag, page: u64) -> Option<&mut TlbEntry> {
-        self.set(page).iter_mut().find(|entry| entry.page == page && entry.tag == tag)
+    fn set_of(&self, page: u64) -> (u64, usize) {
+        let number = page >> self.order;
+        (number << self.order, number as usize % self.sets * WAYS)
+    }
+
+    /// Where the entry is that covers `page`.
+    #[inline]
+    fn find(&self, tag: Tag, page: u64) -> Option<usize> {
+        let (page, set) = self.set_of(page);
+        let ways = &self.entries[set..set + WAYS];
+        ways.iter().position(|entry| entry.page == page && entry.tag == tag).map(|way| set + way)
     }
 
     /// Adds or replaces; whether a valid entry of another page had to go.
-    pub(super) fn insert(&mut self, entry: TlbEntry, epochs: &Epochs) -> bool {
+    fn insert(&mut self, entry: TlbEntry, epochs: &Epochs) -> bool {
         self.turn = (self.turn + 1) % WAYS;
-        let turn = self.turn;
-        let set = self.set(entry.page);
+        let (turn, (_, set)) = (self.turn, self.set_of(entry.page));
+        let set = &mut self.entries[set..set + WAYS];
         let same = set.iter().position(|old| old.page == entry.page && old.tag == entry.tag);
         let free = || set.iter().position(|old| old.page == NO_PAGE || !epochs.is_current(old.tag));
         let place = same.or_else(free);
@@ -86,22 +97,86 @@ impl Tlb {
         place.is_none()
     }
 
-    pub(super) fn remove(&mut self, tag: Tag, page: u64) {
-        if let Some(entry) = self.lookup(tag, page) {
-            *entry = INVALID;
+    fn remove(&mut self, tag: Tag, page: u64) {
+        if let Some(place) = self.find(tag, page) {
+            self.entries[place] = INVALID;
         }
+    }
+
+    fn of_tag(&self, tag: Tag) -> impl Iterator<Item = &TlbEntry> {
+        self.entries.iter().filter(move |entry| entry.tag == tag && entry.page != NO_PAGE)
+    }
+}
+
+/// A TLB: one for each size of pages that was ever met.
+pub(super) struct Tlb {
+    small: Sized,
+    huge: Vec<Sized>,
+}
+
+impl Tlb {
+    /// A TLB of `sets` sets for small pages, and for each size of huge ones, when one is met.
+    pub(super) fn new(sets: usize) -> Tlb {
+        Tlb { small: Sized::new(sets, 0), huge: Vec::new() }
+    }
+
+    /// Forgets everything.
+    pub(super) fn clear(&mut self) {
+        self.small.entries.fill(INVALID);
+        self.huge.clear();
+    }
+
+    fn sizes(&self) -> impl Iterator<Item = &Sized> {
+        std::iter::once(&self.small).chain(&self.huge)
+    }
+
+    /// The entry that covers `page`: of the smallest size, if there are several.
+    #[inline]
+    pub(super) fn lookup(&mut self, tag: Tag, page: u64) -> Option<&mut TlbEntry> {
+        if let Some(place) = self.small.find(tag, page) {
+            return Some(&mut self.small.entries[place]);
+        }
+        self.huge.iter_mut().find_map(|size| size.find(tag, page).map(|place| &mut size.entries[place]))
+    }
+
+    /// Adds or replaces; whether a valid entry of another page had to go.
+    pub(super) fn insert(&mut self, entry: TlbEntry, epochs: &Epochs) -> bool {
+        if entry.order == 0 {
+            return self.small.insert(entry, epochs);
+        }
+        let known = self.huge.iter().position(|size| size.order == entry.order);
+        let size = known.unwrap_or_else(|| {
+            self.huge.push(Sized::new(self.small.sets, entry.order));
+            self.huge.len() - 1
+        });
+        self.huge[size].insert(entry, epochs)
+    }
+
+    /// Forgets what covers `page`, of every size.
+    pub(super) fn remove(&mut self, tag: Tag, page: u64) {
+        self.small.remove(tag, page);
+        self.huge.iter_mut().for_each(|size| size.remove(tag, page));
     }
 
     /// The frame cached for `page`, which is not counted as a use.
     pub(super) fn frame_of(&self, tag: Tag, page: u64) -> Option<Pfn> {
-        let set = page as usize % self.sets;
-        let ways = &self.entries[set * WAYS..(set + 1) * WAYS];
-        ways.iter().find(|entry| entry.page == page && entry.tag == tag).map(|entry| entry.pfn)
+        self.sizes().find_map(|size| size.find(tag, page).map(|place| size.entries[place].frame(page)))
+    }
+
+    /// A valid entry of another size than `1 << order` pages for some of those pages around `page`.
+    pub(super) fn of_other_size(&self, tag: Tag, page: u64, order: u8) -> Option<&TlbEntry> {
+        let first = page >> order << order;
+        self.sizes().filter(|size| size.order != order).find_map(|size| {
+            if size.order > order {
+                return size.find(tag, page).map(|place| &size.entries[place]);
+            }
+            size.of_tag(tag).find(|entry| entry.page >> order << order == first)
+        })
     }
 
     /// The valid entries of `tag`.
     pub(super) fn of_tag(&self, tag: Tag) -> impl Iterator<Item = &TlbEntry> {
-        self.entries.iter().filter(move |entry| entry.tag == tag && entry.page != NO_PAGE)
+        self.sizes().flat_map(move |size| size.of_tag(tag))
     }
 }
 

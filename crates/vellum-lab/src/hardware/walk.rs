@@ -7,14 +7,31 @@ use vellum::arch::{Arch, Entry, PageBits, index};
 use vellum::ops::Access;
 use vellum::phys::Pfn;
 
-/// A leaf entry found by a walk.
+/// The entry of a page, perhaps a huge one, found by a walk.
 pub(super) struct Leaf {
     pub(super) table: Pfn,
+    /// The table's level.
+    pub(super) level: usize,
     pub(super) word: u64,
+    /// The page's first frame.
     pub(super) pfn: Pfn,
     pub(super) bits: PageBits,
     /// The walk began at a cached table.
     pub(super) shortened: bool,
+}
+
+impl Leaf {
+    /// log2 of the pages in the entry's.
+    #[inline]
+    pub(super) fn order<A: Arch>(&self) -> u32 {
+        A::shift(self.level) - A::PAGE_SHIFT
+    }
+
+    /// The frame of `address`, which the entry covers.
+    #[inline]
+    pub(super) fn frame<A: Arch>(&self, address: u64) -> Pfn {
+        Pfn(self.pfn.0 + (address >> A::PAGE_SHIFT & ((1 << self.order::<A>()) - 1)))
+    }
 }
 
 /// Whether a translation with `bits` allows `access`.
@@ -51,8 +68,12 @@ pub(super) fn commit<A: Arch>(memory: &HostMemory<A>, leaf: &Leaf, address: u64,
     if bits == leaf.bits {
         return true;
     }
-    let new = A::noted(leaf.word, bits.without(leaf.bits));
-    let slot = memory.word(leaf.table, index::<A>(address, 0));
+    let more = bits.without(leaf.bits);
+    let new = match leaf.level {
+        0 => A::noted(leaf.word, more),
+        level => A::huge(A::noted(A::small(leaf.word), more), level),
+    };
+    let slot = memory.word(leaf.table, index::<A>(address, leaf.level));
     slot.is_some_and(|slot| slot.compare_exchange(leaf.word, new, AcqRel, Relaxed).is_ok())
 }
 
@@ -60,7 +81,7 @@ pub(super) fn commit<A: Arch>(memory: &HostMemory<A>, leaf: &Leaf, address: u64,
 /// tables if they still name the frame.
 pub(super) fn dirty_blindly<A: Arch>(memory: &HostMemory<A>, root: Pfn, address: u64, pfn: Pfn) {
     while let Some(leaf) = find_leaf(memory, root, address) {
-        if leaf.pfn != pfn || commit(memory, &leaf, address, leaf.bits | PageBits::DIRTY) {
+        if leaf.frame::<A>(address) != pfn || commit(memory, &leaf, address, leaf.bits | PageBits::DIRTY) {
             return;
         }
     }
@@ -72,8 +93,8 @@ fn find_leaf<A: Arch>(memory: &HostMemory<A>, root: Pfn, address: u64) -> Option
     for level in (0..A::LEVELS).rev() {
         let word = memory.word(table, index::<A>(address, level))?.load(Acquire);
         match A::decode(word, level) {
-            Entry::Table(next) if level > 0 => table = next,
-            Entry::Page(pfn, bits) if level == 0 => return Some(Leaf { table, word, pfn, bits, shortened: false }),
+            Entry::Table(next) => table = next,
+            Entry::Page(pfn, bits) => return Some(Leaf { table, level, word, pfn, bits, shortened: false }),
             _ => return None,
         }
     }
@@ -89,13 +110,13 @@ pub fn walk_tables<A: Arch>(memory: &HostMemory<A>, root: Pfn, address: u64) -> 
     let noted = PageBits::ACCESSED | PageBits::DIRTY;
     let mut bits = leaf.bits;
     if count > 1 {
-        let first = index::<A>(address, 0) & !(count - 1);
+        let first = index::<A>(address, leaf.level) & !(count - 1);
         for place in first..first + count {
             let word = memory.word(leaf.table, place)?.load(Acquire);
-            if let Entry::Page(_, more) = A::decode(word, 0) {
+            if let Entry::Page(_, more) = A::decode(word, leaf.level) {
                 bits = bits | more.without(more.without(noted));
             }
         }
     }
-    Some((leaf.pfn, bits))
+    Some((leaf.frame::<A>(address), bits))
 }

@@ -4,7 +4,7 @@
 //! type whose semantics are set for each execution saves compiling the core for each of them.
 
 use std::cell::Cell;
-use vellum::arch::{Arch, Entry, PageBits, Semantics, Tiny};
+use vellum::arch::{Arch, PageBits, Semantics, Tiny};
 use vellum::phys::Pfn;
 
 thread_local! {
@@ -28,6 +28,7 @@ impl Arch for Processor {
     const USER_END: u64 = Tiny::USER_END;
     const ASIDS: usize = Tiny::ASIDS;
     const SEMANTICS: Semantics = Tiny::SEMANTICS;
+    const HUGE_LEVEL: usize = Tiny::HUGE_LEVEL;
     const ABSENT_SHIFT: u32 = Tiny::ABSENT_SHIFT;
     const RIGHTS: u64 = Tiny::RIGHTS;
 
@@ -51,8 +52,16 @@ impl Arch for Processor {
         Tiny::table(pfn)
     }
 
-    fn decode(word: u64, level: usize) -> Entry {
-        Tiny::decode(word, level)
+    fn huge(small: u64, level: usize) -> u64 {
+        Tiny::huge(small, level)
+    }
+
+    fn small(huge: u64) -> u64 {
+        Tiny::small(huge)
+    }
+
+    fn is_huge(word: u64) -> bool {
+        Tiny::is_huge(word)
     }
 
     fn is_page(word: u64) -> bool {

@@ -10,8 +10,8 @@
 //!   written has AP\[2\] set too, so whether it is dirty stands in a software bit. Words made here carry that bit for
 //!   every dirty page; taking the right to write away moves there what the processor has noted
 //!   ([`Arch::with_rights`], [`Arch::shared_copy`]).
-//! * Bits 1:0 are `11` in pages and tables. `10` is an invalid entry to the processor, which ignores the rest of it: a
-//!   page that no access may use.
+//! * Bits 1:0 are `11` in pages and tables, `01` in blocks, which are huge pages. `10` is an invalid entry to the processor,
+//!   which ignores the rest of it: a page, or a huge one, that no access may use.
 //! * AttrIndx is 0, or 1 for a page with memory tags: the embedder's `MAIR_EL1` has normal write-back memory in
 //!   attribute 0, and Tagged normal memory in attribute 1.
 //! * An execute-only page has AP\[1\] clear: no data access from EL0, and UXN clear. (It needs FEAT_PAN3's `EPAN` if
@@ -19,7 +19,7 @@
 //! * Kernel addresses go through `TTBR1_EL1`, which is another tree: to this one they are not canonical. Tagged
 //!   addresses (TBI) are stripped by the embedder.
 
-use super::{Arch, Entry, PageBits, Semantics, Shootdown, TagFormat};
+use super::{Arch, PageBits, Semantics, Shootdown, TagFormat};
 use crate::pfn::Pfn;
 
 const VALID: u64 = 1 << 0;
@@ -153,15 +153,19 @@ impl Arch for Aarch64 {
     fn table(pfn: Pfn) -> u64 {
         pfn.0 << 12 | VALID | TYPE
     }
+    const HUGE_LEVEL: usize = 2;
+
     #[inline(always)]
-    fn decode(word: u64, level: usize) -> Entry {
-        if word & TYPE == 0 {
-            Self::absent_of(word).filter(|_| level == 0).map_or(Entry::Empty, Entry::Absent)
-        } else if level > 0 {
-            Entry::Table(Self::pfn(word))
-        } else {
-            Entry::Page(Self::pfn(word), Self::page_bits(word))
-        }
+    fn huge(small: u64, _level: usize) -> u64 {
+        if small & VALID != 0 { small & !TYPE } else { small }
+    }
+    #[inline(always)]
+    fn small(huge: u64) -> u64 {
+        huge | TYPE
+    }
+    #[inline(always)]
+    fn is_huge(word: u64) -> bool {
+        word & (VALID | TYPE) == VALID || word & (VALID | TYPE) == TYPE
     }
     const ABSENT_SHIFT: u32 = 2;
 

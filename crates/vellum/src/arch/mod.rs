@@ -135,7 +135,8 @@ pub enum Entry {
     Empty,
     /// A lower table (levels above 0 only).
     Table(Pfn),
-    /// A page. Without any of READ, WRITE, EXECUTE the hardware sees it as not present (`PROT_NONE`).
+    /// A page; at a level above 0 a huge one, which has all the memory that the slot spans. Without any of READ, WRITE,
+    /// EXECUTE the hardware sees it as not present (`PROT_NONE`).
     Page(Pfn, PageBits),
     /// No page, to the hardware; the software knows more.
     Absent(Absent),
@@ -248,22 +249,55 @@ pub trait Arch: Copy + Send + Sync + 'static {
     fn table(pfn: Pfn) -> u64;
 
     /// What `word` says at `level`. The word 0 is [`Entry::Empty`] on every architecture.
-    fn decode(word: u64, level: usize) -> Entry;
+    #[inline(always)]
+    fn decode(word: u64, level: usize) -> Entry {
+        if level == 0 && Self::is_page(word) {
+            return Entry::Page(Self::pfn(word), Self::page_bits(word));
+        }
+        if level > 0
+            && let Some(table) = Self::table_of(word)
+        {
+            return Entry::Table(table);
+        }
+        if level > Self::HUGE_LEVEL {
+            return Entry::Empty;
+        }
+        if level > 0 && Self::is_huge(word) {
+            let small = Self::small(word);
+            return Entry::Page(Self::pfn(small), Self::page_bits(small));
+        }
+        Self::absent_of(word).map_or(Entry::Empty, Entry::Absent)
+    }
 
     /// Whether a level 0 word is a page: neither empty nor [`Entry::Absent`].
     fn is_page(word: u64) -> bool;
 
-    /// How far [`Absent::raw`] is shifted in a level 0 word, so that neither the processor nor [`Arch::is_page`] takes
-    /// it for a page.
+    /// The highest level at which an entry may be a page: a *huge* one, whose first frame is aligned to its size. Those below
+    /// may have huge pages too, down to 1.
+    const HUGE_LEVEL: usize;
+
+    /// The word of a huge page at `level`, 1 to [`Arch::HUGE_LEVEL`], which says of it what the level 0 word `small`, known to
+    /// be a page, says of one.
+    fn huge(small: u64, level: usize) -> u64;
+
+    /// The level 0 word which says of a page what `huge`, known to be a huge page, says of that: whatever else is asked of
+    /// the word of a huge page, or done with it, is asked of this one.
+    fn small(huge: u64) -> u64;
+
+    /// Whether a word of a level above 0 is a huge page: neither a lower table, nor empty, nor [`Entry::Absent`].
+    fn is_huge(word: u64) -> bool;
+
+    /// How far [`Absent::raw`] is shifted in a word, so that neither the processor nor [`Arch::is_page`] takes it for a
+    /// page, nor [`Arch::is_huge`].
     const ABSENT_SHIFT: u32;
 
-    /// The level 0 word which says `absent`.
+    /// The word which says `absent`, at level 0 of a page, at a level above of a huge one.
     #[inline(always)]
     fn absent(absent: Absent) -> u64 {
         absent.raw() << Self::ABSENT_SHIFT
     }
 
-    /// What a level 0 word says that is no page; `None` for the empty one.
+    /// What a word says that is no page, and no lower table; `None` for the empty one.
     #[inline(always)]
     fn absent_of(word: u64) -> Option<Absent> {
         Absent::from_raw(word >> Self::ABSENT_SHIFT)

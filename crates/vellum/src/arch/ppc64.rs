@@ -17,7 +17,7 @@
 //!   (privileged) and Att stay clear: ordinary memory of the user.
 //! * Only quadrant 0 (bits 0 and 1 of the address clear) is translated by the user's tree.
 
-use super::{Arch, Entry, PageBits, Semantics, Shootdown};
+use super::{Arch, PageBits, Semantics, Shootdown};
 use crate::pfn::Pfn;
 
 /// The bit that the ISA calls `number`.
@@ -98,15 +98,19 @@ impl Arch for Ppc64 {
     fn table(pfn: Pfn) -> u64 {
         pfn.0 << 12 | VALID | NLS
     }
+    const HUGE_LEVEL: usize = 2;
+
     #[inline(always)]
-    fn decode(word: u64, level: usize) -> Entry {
-        if word & (VALID | LEAF) == 0 {
-            Self::absent_of(word).filter(|_| level == 0).map_or(Entry::Empty, Entry::Absent)
-        } else if level > 0 {
-            Entry::Table(Self::pfn(word))
-        } else {
-            Entry::Page(Self::pfn(word), Self::page_bits(word))
-        }
+    fn huge(small: u64, _level: usize) -> u64 {
+        small
+    }
+    #[inline(always)]
+    fn small(huge: u64) -> u64 {
+        huge
+    }
+    #[inline(always)]
+    fn is_huge(word: u64) -> bool {
+        word & LEAF != 0
     }
     const ABSENT_SHIFT: u32 = 0;
 

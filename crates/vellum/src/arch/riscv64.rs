@@ -14,7 +14,7 @@
 //! * W without R is reserved, so a page that may be written may be read.
 //! * N (Svnapot) and PBMT (Svpbmt) stay clear.
 
-use super::{Arch, Entry, PageBits, Semantics, Shootdown};
+use super::{Arch, PageBits, Semantics, Shootdown};
 use crate::pfn::Pfn;
 
 const VALID: u64 = 1 << 0;
@@ -106,15 +106,19 @@ macro_rules! riscv {
             fn table(pfn: Pfn) -> u64 {
                 pfn.0 << FRAME_SHIFT | VALID
             }
+            const HUGE_LEVEL: usize = 2;
+
             #[inline(always)]
-            fn decode(word: u64, level: usize) -> Entry {
-                if word & (VALID | PROT_NONE) == 0 {
-                    Self::absent_of(word).filter(|_| level == 0).map_or(Entry::Empty, Entry::Absent)
-                } else if level > 0 {
-                    Entry::Table(Self::pfn(word))
-                } else {
-                    Entry::Page(Self::pfn(word), page_bits(word))
-                }
+            fn huge(small: u64, _level: usize) -> u64 {
+                small
+            }
+            #[inline(always)]
+            fn small(huge: u64) -> u64 {
+                huge
+            }
+            #[inline(always)]
+            fn is_huge(word: u64) -> bool {
+                word & if word & VALID != 0 { READ | WRITE | EXECUTE } else { PROT_NONE } != 0
             }
             const ABSENT_SHIFT: u32 = 6;
 
@@ -124,7 +128,8 @@ macro_rules! riscv {
             }
             #[inline(always)]
             fn table_of(word: u64) -> Option<Pfn> {
-                if word & VALID != 0 { Some(Self::pfn(word)) } else { None }
+                // What grants a right is a page.
+                if word & (VALID | READ | WRITE | EXECUTE) == VALID { Some(Self::pfn(word)) } else { None }
             }
             #[inline(always)]
             fn pfn(word: u64) -> Pfn {

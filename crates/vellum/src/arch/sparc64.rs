@@ -11,13 +11,15 @@
 //!   the TLB holds is known to have been accessed, and dirty if it allows stores.
 //! * Bit 61 is software's in the sun4v format. (It is the lock bit of the first such processors' own TLBs; their
 //!   hypervisor clears it.)
+//! * A slot of level 1 spans 8 MiB, which is no size of a TTE: the word of a huge page has the size 4 MiB, and the
+//!   embedder's handler loads the half that is wanted, with bit 22 of the address.
 //! * Loads are allowed by V itself, so a page that can be executed can be read.
 //! * Bit 9 enables version checks (ADI, "mcd") on processors which have them, and is CV on older ones: set for pages
 //!   with memory tags alone.
 //! * Addresses are sign-extended from bit 52; the last 4 GiB before the hole stay free, lest the processor prefetch
 //!   into it.
 
-use super::{Arch, Entry, PageBits, Semantics, Shootdown, TagFormat};
+use super::{Arch, PageBits, Semantics, Shootdown, TagFormat};
 use crate::pfn::Pfn;
 
 const VALID: u64 = 1 << 63;
@@ -38,6 +40,9 @@ const TABLE: u64 = 1 << 5;
 const PAGE: u64 = 1 << 4;
 /// Real address, bits 55 to 13.
 const FRAME: u64 = 0x00ff_ffff_ffff_e000;
+/// The size of a TTE.
+const SIZE: u64 = 0b1111;
+const SIZE_4M: u64 = 3;
 const SHIFT: u32 = 13;
 
 /// SPARC64 with 8 KiB pages and 52 bits of user addresses.
@@ -97,15 +102,19 @@ impl Arch for Sparc64 {
     fn table(pfn: Pfn) -> u64 {
         pfn.0 << SHIFT | TABLE
     }
+    const HUGE_LEVEL: usize = 1;
+
     #[inline(always)]
-    fn decode(word: u64, level: usize) -> Entry {
-        if word & (TABLE | PAGE) == 0 {
-            Self::absent_of(word).filter(|_| level == 0).map_or(Entry::Empty, Entry::Absent)
-        } else if level > 0 {
-            Entry::Table(Self::pfn(word))
-        } else {
-            Entry::Page(Self::pfn(word), Self::page_bits(word))
-        }
+    fn huge(small: u64, _level: usize) -> u64 {
+        small | SIZE_4M
+    }
+    #[inline(always)]
+    fn small(huge: u64) -> u64 {
+        huge & !SIZE
+    }
+    #[inline(always)]
+    fn is_huge(word: u64) -> bool {
+        word & PAGE != 0
     }
     const ABSENT_SHIFT: u32 = 6;
 

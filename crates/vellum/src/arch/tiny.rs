@@ -3,7 +3,7 @@
 //! Their spaces have 64 pages, so that explorations can be exhaustive, and their format shares nothing with x86-64's,
 //! so that a core which assumes that format does not get far. They differ in their semantics alone.
 
-use super::{Arch, Entry, PageBits, Semantics, Shootdown, TagFormat};
+use super::{Arch, PageBits, Semantics, Shootdown, TagFormat};
 use crate::pfn::Pfn;
 
 const VALID: u64 = 1 << 63;
@@ -64,15 +64,19 @@ macro_rules! toys {
                 fn table(pfn: Pfn) -> u64 {
                     VALID | pfn.0
                 }
+                const HUGE_LEVEL: usize = 1;
+
                 #[inline(always)]
-                fn decode(word: u64, level: usize) -> Entry {
-                    if word & VALID == 0 {
-                        Self::absent_of(word).filter(|_| level == 0).map_or(Entry::Empty, Entry::Absent)
-                    } else if level > 0 {
-                        Entry::Table(Pfn(word & FRAME))
-                    } else {
-                        Entry::Page(Pfn(word & FRAME), Self::page_bits(word))
-                    }
+                fn huge(small: u64, _level: usize) -> u64 {
+                    small
+                }
+                #[inline(always)]
+                fn small(huge: u64) -> u64 {
+                    huge
+                }
+                #[inline(always)]
+                fn is_huge(word: u64) -> bool {
+                    word & (VALID | LEAF) == VALID | LEAF
                 }
                 const ABSENT_SHIFT: u32 = 3;
 

@@ -6,7 +6,7 @@
 //! frame's contents are there (L1 terminal fault, CVE-2018-3620). So numbers in such entries, of frames and of swap slots,
 //! are stored inverted: they name memory that no machine has.
 
-use super::{Absent, Arch, Entry, PageBits, Semantics, Shootdown};
+use super::{Absent, Arch, PageBits, Semantics, Shootdown};
 use crate::pfn::Pfn;
 
 const PRESENT: u64 = 1 << 0;
@@ -14,6 +14,8 @@ const WRITE: u64 = 1 << 1;
 const USER: u64 = 1 << 2;
 const ACCESSED: u64 = 1 << 5;
 const DIRTY: u64 = 1 << 6;
+/// Of an upper entry: a page (PS). (At level 0 this bit is one of the memory type's, which stays clear.)
+const HUGE: u64 = 1 << 7;
 /// Without PRESENT: a page that no access may use. (With PRESENT this bit means "global", which user pages never are.)
 const PROT_NONE: u64 = 1 << 8;
 const EXCLUSIVE: u64 = 1 << 9;
@@ -118,15 +120,19 @@ macro_rules! x86 {
             fn table(pfn: Pfn) -> u64 {
                 pfn.0 << 12 | PRESENT | WRITE | USER | ACCESSED
             }
+            const HUGE_LEVEL: usize = 2;
+
             #[inline(always)]
-            fn decode(word: u64, level: usize) -> Entry {
-                if word & (PRESENT | PROT_NONE) == 0 {
-                    Self::absent_of(word).filter(|_| level == 0).map_or(Entry::Empty, Entry::Absent)
-                } else if level > 0 {
-                    Entry::Table(Self::pfn(word))
-                } else {
-                    Entry::Page(Self::pfn(word), page_bits(word))
-                }
+            fn huge(small: u64, _level: usize) -> u64 {
+                small | HUGE
+            }
+            #[inline(always)]
+            fn small(huge: u64) -> u64 {
+                huge & !HUGE
+            }
+            #[inline(always)]
+            fn is_huge(word: u64) -> bool {
+                word & HUGE != 0 && word & (PRESENT | PROT_NONE) != 0
             }
             const ABSENT_SHIFT: u32 = ABSENT_SHIFT;
 
@@ -144,7 +150,7 @@ macro_rules! x86 {
             }
             #[inline(always)]
             fn table_of(word: u64) -> Option<Pfn> {
-                if word & PRESENT != 0 { Some(Self::pfn(word)) } else { None }
+                if word & (PRESENT | HUGE) == PRESENT { Some(Pfn((word & FRAME) >> 12)) } else { None }
             }
             #[inline(always)]
             fn pfn(word: u64) -> Pfn {

@@ -21,6 +21,9 @@ super::on_each_arch! {
     identifiers_are_apart
     nothing_without_a_root
     speculation_fills
+    a_huge_page_is_one_entry
+    a_huge_page_is_stale_until_invalidated
+    two_sizes_at_once_may_be_an_error
 }
 
 fn walk_then_hit<A: Arch>() {
@@ -33,6 +36,82 @@ fn walk_then_hit<A: Arch>() {
     let counters = board.mmu.counters();
     assert_eq!((counters.hits, counters.misses, counters.walks, counters.faults), (1, 2, 2, 1));
     assert!(board.violations().is_empty());
+}
+
+/// The bits of the huge page that has `address`.
+fn huge_bits<A: Arch>(board: &Board<A>, address: u64) -> PageBits {
+    A::page_bits(A::small(board.slot(address, 1).load(Relaxed)))
+}
+
+/// Where a slot of level 1 begins, and a page in its middle with its number there.
+fn huge_places<A: Arch>() -> (u64, u64, u64) {
+    let (span, start) = (1u64 << A::shift(1), A::USER_START.next_multiple_of(1 << A::shift(1)));
+    (start, start + span / 2, (span / 2) >> A::PAGE_SHIFT)
+}
+
+fn a_huge_page_is_one_entry<A: Arch>() {
+    let mut board = Board::<A>::new(Checks { frames: false, tables: true });
+    let ((start, inside, number), clean) = (huge_places::<A>(), full().without(PageBits::DIRTY));
+    let first = board.map_huge(start, clean);
+    let page = Pfn(first.0 + number);
+    assert_eq!(board.reach(inside + 5, Read), Ok(page));
+    assert_eq!(board.reach(start, Read), Ok(first), "by the entry that is cached already");
+    assert_eq!(board.mmu.counters().walks, 1);
+    assert_eq!(walk_tables(&board.memory, board.root, inside), Some((page, clean)));
+    if A::SEMANTICS.hardware_dirty {
+        assert_eq!(board.reach(inside, Write), Ok(page));
+        assert_eq!(huge_bits(&board, start), full());
+    } else {
+        assert_eq!(board.reach(inside, Write), Err(FaultReason::NotDirty));
+    }
+    board.audit();
+    assert!(board.violations().is_empty());
+}
+
+fn a_huge_page_is_stale_until_invalidated<A: Arch>() {
+    let mut board = Board::<A>::new(Checks::NONE);
+    let (start, inside, number) = huge_places::<A>();
+    let first = board.map_huge(start, full());
+    assert_eq!(board.reach(start, Read), Ok(first));
+    board.slot(start, 1).store(0, Relaxed);
+    assert_eq!(board.reach(inside, Write), Ok(Pfn(first.0 + number)));
+    // Any of its addresses will do.
+    board.mmu.invalidate_page(ASID, inside);
+    assert_eq!(board.reach(start, Read), Err(FaultReason::NotPresent));
+}
+
+fn two_sizes_at_once_may_be_an_error<A: Arch>() {
+    for huge_first in [true, false] {
+        let mut board = Board::<A>::new(Checks::NONE);
+        let (start, inside, _) = huge_places::<A>();
+        let map = |board: &Board<A>, huge: bool| {
+            board.slot(start, 1).store(0, Relaxed);
+            if huge {
+                board.map_huge(start, full())
+            } else {
+                board.map_fresh(start, full())
+            };
+        };
+        map(&board, huge_first);
+        let cached = if huge_first { inside } else { start };
+        assert!(board.access(cached, Read).is_ok());
+        map(&board, !huge_first);
+        let fills = if huge_first {
+            // A huge entry hides the small ones, but to a walk that the processor makes on its own.
+            assert_eq!(board.speculate(start), !A::SEMANTICS.software_tlb);
+            !A::SEMANTICS.software_tlb
+        } else {
+            // The way to the table that was there is forgotten, not the page that was found in it.
+            board.mmu.invalidate_page(ASID, inside);
+            board.access(inside, Read).is_ok()
+        };
+        let found = board.violations();
+        assert_eq!(!found.is_empty(), A::SEMANTICS.mixed_sizes_fault && fills, "{found:?}");
+        assert!(found.iter().all(|&which| which == "I-BBM"), "{found:?}");
+        board.mmu.invalidate_page(ASID, start);
+        assert!(board.access(start, Read).is_ok());
+        assert!(board.violations().is_empty());
+    }
 }
 
 fn permissions<A: Arch>() {
