@@ -65,7 +65,7 @@ pub(super) fn carry_out<M: Machine>(cx: &Cx<'_, M>, this: Move<'_, M>) -> bool {
         object::release(cx, this.from);
     }
     unprepare(cx, this.to);
-    this.unmapped.commit();
+    this.unmapped.complete();
     true
 }
 

@@ -10,7 +10,7 @@ use super::RetireLink;
 use crate::cpu::Cx;
 use crate::error::Error;
 use crate::machine::Machine;
-use crate::sync::{AtomicU64, Guard};
+use crate::sync::{AtomicU64, LockGuard};
 use core::ptr::{NonNull, with_exposed_provenance};
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
@@ -116,7 +116,7 @@ impl<M: Machine> Tree<M> {
     pub(super) fn make_slot<'a>(
         &self,
         cx: &'a Cx<'_, M>,
-        _locked: &Guard<'_, M>,
+        _locked: &LockGuard<'_, M>,
         index: u64,
         reserve: &mut Reserve<'_, M>,
     ) -> &'a AtomicU64<M> {

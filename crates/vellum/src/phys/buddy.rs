@@ -14,7 +14,7 @@ use super::scan::Clock;
 use super::{Frame, Kind, ORDER_MAX, ORDERS, Pfn, Physical};
 use crate::cpu::Cx;
 use crate::machine::Machine;
-use crate::sync::{AtomicU64, Guard, Rank, RawLock};
+use crate::sync::{AtomicU64, LockGuard, Rank, RawLock};
 use core::sync::atomic::Ordering::Relaxed;
 
 /// The smallest order of blocks that are worth being cut into single frames while there are larger ones.
@@ -110,7 +110,7 @@ impl<M: Machine> Zone<M> {
 
 impl<M: Machine> Physical<M> {
     /// Locks the free lists of `node`.
-    pub(super) fn lock_zone<'a>(&'a self, cx: &'a Cx<'_, M>, node: u8) -> ZoneLists<'a, M, Guard<'a, M>> {
+    pub(super) fn lock_zone<'a>(&'a self, cx: &'a Cx<'_, M>, node: u8) -> ZoneLists<'a, M, LockGuard<'a, M>> {
         let zone = self.zone(node);
         let proof = zone.lock.lock(cx, Rank::Zone);
         ZoneLists { zone, map: &self.map, node: node % super::NODES_MAX as u8, _proof: proof }

@@ -24,7 +24,7 @@ pub(super) fn finish<M: Machine>(cx: &Cx<'_, M>, pfn: Pfn, unmapped: Option<Unma
     let goes = is_alone && !is_dirty;
     if let Some(unmapped) = unmapped {
         if goes {
-            unmapped.commit();
+            unmapped.complete();
             discard_migrating(cx, pfn);
             cx.count(Event::LazyFreed, 1);
         } else {

@@ -296,7 +296,7 @@ fn finish<M: Machine>(cx: &Cx<'_, M>, mut page: Page<'_, M>) -> bool {
         Home::Nowhere => {}
     }
     if let Some(unmapped) = page.unmapped.take() {
-        unmapped.commit();
+        unmapped.complete();
     }
     frame.folio_lock().release(cx.vm());
     cx.free_frame(page.pfn);

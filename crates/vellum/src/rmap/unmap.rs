@@ -1,7 +1,7 @@
 //! Taking a page out of all its entries, and putting it into them: for swap, for migration, and to undo either.
 //!
 //! Unmapping is a transaction ([`Unmapped`]): each entry passes, under its leaf's lock, from showing the page to saying
-//! where it is; dropped without commit, it puts back what it took: entries, the slot's count, the exclusive mark, dirty
+//! where it is; dropped before [`Unmapped::complete`], it puts back what it took: entries, the slot's count, the exclusive mark, dirty
 //! marks and resident counts. Tags stay in the frame until the frame is freed, so they need no undoing. The way back is
 //! the same as the end of a migration ([`restore_migrated`]), with the page in its old frame.
 
@@ -34,7 +34,7 @@ pub(crate) struct Unmapped<'vm, M: Machine> {
     vm: &'vm Vm<M>,
     pfn: Pfn,
     into: Placeholder,
-    is_committed: bool,
+    is_complete: bool,
 }
 
 impl<'vm, M: Machine> Unmapped<'vm, M> {
@@ -65,34 +65,34 @@ impl<'vm, M: Machine> Unmapped<'vm, M> {
             }
             return None;
         }
-        Some(Unmapped { vm: cx.vm(), pfn, into, is_committed: false })
+        Some(Unmapped { vm: cx.vm(), pfn, into, is_complete: false })
     }
 
     /// Keeps the transaction open without this value, which takes room: to be taken up again by [`Unmapped::resume`].
     pub(crate) fn suspend(self) {
-        self.commit();
+        self.complete();
     }
 
     /// Takes up again what [`Unmapped::suspend`] left open.
     pub(crate) fn resume(vm: &'vm Vm<M>, pfn: Pfn, into: Placeholder) -> Self {
-        Unmapped { vm, pfn, into, is_committed: false }
+        Unmapped { vm, pfn, into, is_complete: false }
     }
 
     /// The page stays unmapped.
-    pub(crate) fn commit(mut self) {
-        self.is_committed = true;
+    pub(crate) fn complete(mut self) {
+        self.is_complete = true;
     }
 
     /// Puts the page back, inside the core.
     pub(crate) fn undo(mut self, cx: &Cx<'_, M>) {
-        self.is_committed = true;
+        self.is_complete = true;
         put_back(cx, self.pfn, self.into);
     }
 }
 
 impl<M: Machine> Drop for Unmapped<'_, M> {
     fn drop(&mut self) {
-        if !self.is_committed {
+        if !self.is_complete {
             put_back(&Cx::enter(self.vm), self.pfn, self.into);
         }
     }

@@ -24,12 +24,12 @@ use super::{ClassId, Inner};
 use crate::arch::{Arch, Word, entries, index, table_order};
 use crate::cpu::Cx;
 use crate::error::Error;
-use crate::guard::Guard as Protection;
+use crate::guard::Guard;
 use crate::machine::Machine;
 use crate::phys::{AllocFlags, Frame, Kind, Pfn};
 use crate::stat::Event;
 use crate::structure::Change;
-use crate::sync::{AtomicU32, Guard, Rank, Sequence};
+use crate::sync::{AtomicU32, LockGuard, Rank, Sequence};
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 
 const USED: u64 = 0xffff;
@@ -51,7 +51,7 @@ const ONE_PENDING: u64 = 1 << 32;
 impl<M: Machine> Frame<M> {
     /// Notes, of a leaf, that an unmap batch which was counted has flushed.
     pub(crate) fn flush_settled(&self) {
-        if M::guard(Protection::PendingCounted) {
+        if M::guard(Guard::PendingCounted) {
             self.counts().fetch_sub(ONE_PENDING, SeqCst);
         } else {
             self.counts().store(0, SeqCst);
@@ -84,7 +84,7 @@ impl<M> Copy for Table<'_, M> {}
 /// A table whose lock is held and which is not stale.
 pub(crate) struct Locked<'a, M: Machine> {
     pub(crate) table: Table<'a, M>,
-    _guard: Guard<'a, M>,
+    _guard: LockGuard<'a, M>,
 }
 
 impl<M: Machine> core::ops::Deref for Locked<'_, M> {
@@ -218,7 +218,7 @@ impl<'a, M: Machine> Table<'a, M> {
     pub(crate) fn lock(&self, cx: &'a Cx<'_, M>, space: &Inner<M>, address: u64) -> Option<Locked<'a, M>> {
         let rank = Rank::Table((M::Arch::LEVELS - self.level) as u8, self.base(address), space.id());
         let guard = self.frame.lock.lock(cx, rank);
-        if M::guard(Protection::StaleCheck) && self.frame.words[0].load(Relaxed) & STALE != 0 {
+        if M::guard(Guard::StaleCheck) && self.frame.words[0].load(Relaxed) & STALE != 0 {
             return None;
         }
         Some(Locked { table: *self, _guard: guard })
@@ -323,7 +323,7 @@ impl<'a, M: Machine> Locked<'a, M> {
     /// Writes an entry into an empty slot: nothing else writes there, the lock being held.
     #[inline(always)]
     pub(crate) fn install(&self, index: usize, word: Word<M::Arch>) {
-        debug_assert!(self.table.entry(index).is_empty() || !M::guard(Protection::Recheck));
+        debug_assert!(self.table.entry(index).is_empty() || !M::guard(Guard::Recheck));
         self.table.slot(index).store(word, Release);
         self.add_used(1);
     }
@@ -424,7 +424,7 @@ impl<'a, M: Machine> Locked<'a, M> {
     /// relies on their being gone calls [`Cx::settle`], or flushes as part of his own work; `settled` is the
     /// protection's name.
     #[inline(always)]
-    pub(crate) fn has_pending_flush(&self, settled: Protection) -> bool {
+    pub(crate) fn has_pending_flush(&self, settled: Guard) -> bool {
         M::guard(settled) && self.table.frame.counts().load(Acquire) != 0
     }
 

@@ -5,7 +5,7 @@
 
 use super::{AtomicU32, order::Rank};
 use crate::cpu::Cx;
-use crate::guard::Guard as Protection;
+use crate::guard::Guard;
 use crate::machine::Machine;
 use core::marker::PhantomData;
 use core::sync::atomic::Ordering::{Relaxed, Release, SeqCst};
@@ -22,13 +22,13 @@ impl<M: Machine> RawLock<M> {
     /// Takes the lock. One atomic read-modify-write when it is free, sequentially consistent: what the holder loads so
     /// afterwards is ordered against whoever looks whether the lock is held ([`RawLock::wait_free`]).
     #[inline(always)]
-    pub(crate) fn lock<'l>(&'l self, cx: &'l Cx<'_, M>, rank: Rank) -> Guard<'l, M> {
+    pub(crate) fn lock<'l>(&'l self, cx: &'l Cx<'_, M>, rank: Rank) -> LockGuard<'l, M> {
         #[cfg(debug_assertions)]
         cx.held_locks(|held| held.acquire(rank));
         if self.0.compare_exchange(0, 1, SeqCst).is_err() {
             self.lock_contended(cx, rank);
         }
-        Guard {
+        LockGuard {
             lock: self,
             #[cfg(debug_assertions)]
             cx,
@@ -39,13 +39,13 @@ impl<M: Machine> RawLock<M> {
     }
 
     /// Takes the lock if it is free.
-    pub(crate) fn try_lock<'l>(&'l self, cx: &'l Cx<'_, M>, rank: Rank) -> Option<Guard<'l, M>> {
+    pub(crate) fn try_lock<'l>(&'l self, cx: &'l Cx<'_, M>, rank: Rank) -> Option<LockGuard<'l, M>> {
         self.0.compare_exchange(0, 1, SeqCst).ok()?;
         #[cfg(debug_assertions)]
         cx.held_locks(|held| held.acquire(rank));
         #[cfg(not(debug_assertions))]
         let _ = (cx, rank);
-        Some(Guard {
+        Some(LockGuard {
             lock: self,
             #[cfg(debug_assertions)]
             cx,
@@ -100,13 +100,13 @@ impl<M: Machine> RawLock<M> {
 
 /// Serves the waiter's flush mailbox.
 fn serve<M: Machine>(cx: &Cx<'_, M>) {
-    if M::guard(Protection::ServeWhileLocking) {
+    if M::guard(Guard::ServeWhileLocking) {
         cx.serve_mailbox();
     }
 }
 
 /// Proof that a [`RawLock`] is held; dropping it releases.
-pub(crate) struct Guard<'l, M: Machine> {
+pub(crate) struct LockGuard<'l, M: Machine> {
     lock: &'l RawLock<M>,
     #[cfg(debug_assertions)]
     cx: &'l Cx<'l, M>,
@@ -116,7 +116,7 @@ pub(crate) struct Guard<'l, M: Machine> {
     _context: PhantomData<&'l Cx<'l, M>>,
 }
 
-impl<M: Machine> Drop for Guard<'_, M> {
+impl<M: Machine> Drop for LockGuard<'_, M> {
     #[inline(always)]
     fn drop(&mut self) {
         #[cfg(debug_assertions)]

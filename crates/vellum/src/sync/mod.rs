@@ -17,7 +17,7 @@ mod sleep;
 mod loom;
 
 pub use atomic::{AtomicU32, AtomicU64, Modify, Word, fence};
-pub(crate) use lock::{Guard, RawLock};
+pub(crate) use lock::{LockGuard, RawLock};
 #[cfg(debug_assertions)]
 pub(crate) use order::HeldLocks;
 pub(crate) use order::Rank;

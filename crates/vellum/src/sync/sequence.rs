@@ -25,21 +25,21 @@ impl<'a, M: Machine> Sequence<'a, M> {
 
     /// Begins a change: until the result is dropped, the words counted may be stored to. Under the lock.
     #[inline(always)]
-    pub(crate) fn change(self) -> Change<'a, M> {
+    pub(crate) fn change(self) -> Writing<'a, M> {
         let before = self.0.load(Relaxed);
         self.0.store(before.wrapping_add(1), Relaxed);
         fence::<M>(Release);
-        Change { count: self.0, before }
+        Writing { count: self.0, before }
     }
 }
 
-/// A change that has begun.
-pub(crate) struct Change<'a, M: Machine> {
+/// Words that are being stored to.
+pub(crate) struct Writing<'a, M: Machine> {
     count: &'a AtomicU32<M>,
     before: u32,
 }
 
-impl<M: Machine> Drop for Change<'_, M> {
+impl<M: Machine> Drop for Writing<'_, M> {
     #[inline(always)]
     fn drop(&mut self) {
         self.count.store(self.before.wrapping_add(2), Release);

@@ -3,11 +3,11 @@
 use super::record::Record;
 use super::{Attributes, ClassId, Extent};
 use crate::cpu::Cx;
-use crate::guard::Guard as Protection;
+use crate::guard::Guard;
 use crate::machine::Machine;
 use crate::object;
 use crate::space::Inner;
-use crate::sync::{AtomicU32, Guard};
+use crate::sync::{AtomicU32, LockGuard};
 use core::ops::ControlFlow;
 use core::sync::atomic::Ordering::{Relaxed, Release, SeqCst};
 
@@ -25,9 +25,9 @@ impl Chain {
 
     /// Takes the lock of the chain of an object. The chain of a space changes under the lock of the part of the registry that
     /// has all its classes.
-    fn lock<'a, M: Machine>(self, cx: &'a Cx<'_, M>, attributes: &Attributes<M>) -> Option<Guard<'a, M>> {
+    fn lock<'a, M: Machine>(self, cx: &'a Cx<'_, M>, attributes: &Attributes<M>) -> Option<LockGuard<'a, M>> {
         match (self, attributes.object) {
-            (Chain::Object, Some(object)) if M::guard(Protection::ChainUnderLock) => {
+            (Chain::Object, Some(object)) if M::guard(Guard::ChainUnderLock) => {
                 // SAFETY: as for `head`.
                 Some(cx.lock_classes_of(unsafe { object.as_ref() }))
             }

@@ -10,7 +10,7 @@ use crate::guard::Guard;
 use crate::machine::Machine;
 use crate::object;
 use crate::structure::{Structure, holds};
-use crate::sync::{AtomicU32, AtomicU64, Guard as LockGuard, Rank, RawLock};
+use crate::sync::{AtomicU32, AtomicU64, LockGuard, Rank, RawLock};
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 
 /// The most parts that the registry has. As many are used as there are CPUs, so that those of different spaces meet seldom.
