@@ -1,6 +1,7 @@
 //! The list of all objects: for the audit, and for the end of the instance.
 
-use super::{Inner, Source};
+use super::Inner;
+use super::inner::Source;
 use crate::cpu::Cx;
 use crate::machine::Machine;
 use crate::sync::{AtomicU64, Rank, RawLock};

@@ -12,9 +12,10 @@
 //! Then entries go, then pages leave the cache. A fault that comes to its leaf's lock later finds the page without an
 //! object, and looks again (F11); so does one that has copied the page for a private mapping (F12).
 
+use super::inner::Source;
 use super::page::{mark_dirty, wait};
 use super::unmap::{Loss, unmap};
-use super::{Inner, Source, release};
+use super::{Inner, release};
 use crate::cpu::Cx;
 use crate::error::Error;
 use crate::guard::Guard;
