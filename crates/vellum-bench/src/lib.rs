@@ -5,11 +5,14 @@
 //! and cache lines written are those that go through `vellum::sync`, on a machine that records them: the CPU's own
 //! lines and the page-table entry count too. Everything an operation puts off is inside the window.
 //!
-//! `vellum bench growth` counts what could grow with the number of something, over a range of it.
+//! `vellum bench growth` counts what could grow with the number of something, over a range of it; `vellum bench sections`,
+//! for how long pre-emption is off; `vellum bench stacks`, how deep the stack gets.
 
 mod callgrind;
 mod growth;
 mod jobs;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod large;
 mod machine;
 #[cfg(target_arch = "x86_64")]
 mod peers;
@@ -19,6 +22,8 @@ mod report;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod sections;
 mod sparse;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod stacks;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod step;
 mod table;
@@ -56,7 +61,7 @@ impl fmt::Display for BenchError {
             #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
             BenchError::Trace(why) => write!(f, "vellum: stepping through the job failed: {why}"),
             #[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
-            BenchError::NoTrace => f.write_str("vellum: sections are measured on Linux on x86-64 only"),
+            BenchError::NoTrace => f.write_str("vellum: sections and stacks are measured on Linux on x86-64 only"),
             BenchError::UnknownName(name, known) => {
                 write!(f, "vellum: there is no bench called {name}; there are {}", known.join(", "))
             }
@@ -79,6 +84,8 @@ impl BenchError {
 
 /// Instead of an operation: for how long pre-emption is off, and how deep the stack gets; of those that are named behind it.
 const SECTIONS: &str = "sections";
+/// Instead of an operation: how deep the stack gets alone, which is quicker.
+const STACKS: &str = "stacks";
 /// Before the name of a job that is stepped through.
 const STEPPED: &str = "step:";
 /// Instead of an operation: what grows with the number of something.
@@ -90,6 +97,7 @@ pub fn run(names: &[String], json: bool) -> ExitCode {
         Ok(job) => run_measured(&job),
         Err(_) => match names.split_first() {
             Some((first, names)) if first == SECTIONS => sections(names, json),
+            Some((first, names)) if first == STACKS => stacks(names, json),
             Some((first, [])) if first == GROWTH => {
                 let all = growth::all();
                 print(&if json { report::document(&all) } else { growth::table(&all) });
@@ -117,12 +125,22 @@ fn sections(_names: &[String], _json: bool) -> Result<(), BenchError> {
     Err(BenchError::NoTrace)
 }
 
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+fn stacks(names: &[String], json: bool) -> Result<(), BenchError> {
+    stacks::run(names, json)
+}
+
+#[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
+fn stacks(_names: &[String], _json: bool) -> Result<(), BenchError> {
+    Err(BenchError::NoTrace)
+}
+
 /// The part of the program that runs under callgrind, or is stepped through.
 fn run_measured(job: &str) -> Result<(), BenchError> {
     let unknown = || unknown(job);
     #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
     if let Some(name) = job.strip_prefix(STEPPED) {
-        sections::find(name).ok_or_else(unknown)?(&mut Window::new(Mode::Step));
+        large::find(name).ok_or_else(unknown)?(&mut Window::new(Mode::Step));
         return Ok(());
     }
     let measured = match job.strip_prefix("peer:") {
@@ -162,8 +180,11 @@ fn measure_all(names: &[String], json: bool) -> Result<(), BenchError> {
 }
 
 fn unknown(name: &str) -> BenchError {
-    let names = BENCHES.iter().map(|bench| bench.name).chain([GROWTH, SECTIONS]);
-    BenchError::UnknownName(name.to_string(), names.collect())
+    unknown_among(name, BENCHES.iter().map(|bench| bench.name).chain([GROWTH, SECTIONS, STACKS]))
+}
+
+fn unknown_among(name: &str, known: impl Iterator<Item = &'static str>) -> BenchError {
+    BenchError::UnknownName(name.to_string(), known.collect())
 }
 
 /// Prints; a reader who has gone away is no error.

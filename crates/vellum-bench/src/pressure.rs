@@ -44,7 +44,7 @@ impl SwapDevice for MemorySwap {
 }
 
 /// A file of zeroes.
-struct Zeroes;
+pub(super) struct Zeroes;
 
 impl Backing for Zeroes {
     fn length(&self) -> u64 {
@@ -57,6 +57,14 @@ impl Backing for Zeroes {
     }
 
     fn write(&self, _index: u64, _page: &[u8]) -> Result<(), IoError> {
+        Ok(())
+    }
+
+    fn can_punch(&self) -> bool {
+        true
+    }
+
+    fn punch(&self, _start: u64, _length: u64) -> Result<(), IoError> {
         Ok(())
     }
 }

@@ -15,6 +15,9 @@ pub enum Mode {
     /// One instruction at a time: see [`super::step`].
     #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
     Step,
+    /// How deep the stack gets: see [`super::stacks`].
+    #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+    Stack,
 }
 
 /// Sums over the window, or over several.
@@ -28,6 +31,8 @@ pub struct Sums {
     pub modifies: u64,
     /// Lines of shared state written, each counted once an operation.
     pub lines_written: u64,
+    /// The most bytes of stack.
+    pub stack: u64,
 }
 
 /// Opens the measured window for a job.
@@ -81,6 +86,14 @@ impl Window {
             operations();
             settle();
             return super::step::end();
+        }
+        #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+        if self.mode == Mode::Stack {
+            let painted = super::stacks::Painted::new();
+            operations();
+            settle();
+            self.sums.stack = self.sums.stack.max(painted.depth());
+            return;
         }
         let start = Instant::now();
         measured_window(&mut || {

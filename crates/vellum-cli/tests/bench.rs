@@ -80,6 +80,25 @@ fn operations_on_large_memory_pause_and_need_little_stack() {
     }
 }
 
+/// Of every operation that is measured, also of those that free memory while they allocate some.
+#[test]
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+fn operations_need_little_stack() {
+    let output = ran(&mut bench(&["stacks", "--json"]));
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let document: serde_json::Value = serde_json::from_slice(&output.stdout).expect("it is JSON");
+    let entries = document.as_array().expect("a list");
+    for name in
+        ["boot", "fork", "fault-with-compression", "remap-pieces", "exit-files", "swap-off", "move-pages", "compact"]
+    {
+        assert!(entries.iter().any(|entry| entry["name"] == name), "no {name}");
+    }
+    for entry in entries {
+        let stack = entry["stack"].as_u64().expect("a number");
+        assert!((100..=8 << 10).contains(&stack), "too deep: {entry}");
+    }
+}
+
 #[test]
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 fn what_can_be_stepped_through_is_named() {

@@ -3,6 +3,7 @@
 use crate::machine::Machine;
 use crate::object::{self, Dying};
 use crate::phys::CpuLists;
+use crate::placed::build_at;
 use crate::retire::DEAD_BATCH;
 use crate::stat::{Counters, Event};
 use crate::swap::SwapCursor;
@@ -50,22 +51,32 @@ pub(crate) struct Cpu<M: Machine> {
 unsafe impl<M: Machine> Sync for Cpu<M> {}
 
 impl<M: Machine> Cpu<M> {
-    pub(crate) fn new() -> Self {
-        Cpu {
-            epoch: LocalEpoch::new(),
-            lists: CpuLists::new(),
-            dead: AtomicU64::new(0),
-            committed: AtomicU64::new(0),
-            counters: Counters::new(),
-            tlb: CpuTlb::new(),
-            dead_tables: Deferred::new(),
-            dead_objects: Deferred::new(),
-            gather: GatherBuffer::new(),
-            swap: SwapCursor::new(),
-            #[cfg(debug_assertions)]
-            held: UnsafeCell::new(HeldLocks::default()),
-            #[cfg(debug_assertions)]
-            checking: core::sync::atomic::AtomicU32::new(0),
+    /// Makes one, which is too large for a stack, at `place`.
+    ///
+    /// # Safety
+    /// `place` is valid for writes and aligned.
+    pub(crate) unsafe fn build(place: *mut Self) {
+        // SAFETY: the caller's contract.
+        unsafe {
+            build_at!(
+                place,
+                Cpu {
+                    epoch: LocalEpoch::new(),
+                    lists: CpuLists::new(),
+                    dead: AtomicU64::new(0),
+                    committed: AtomicU64::new(0),
+                    counters: Counters::new(),
+                    tlb: CpuTlb::new(),
+                    dead_tables: Deferred::new(),
+                    dead_objects: Deferred::new(),
+                    gather: GatherBuffer::new(),
+                    swap: SwapCursor::new(),
+                    #[cfg(debug_assertions)]
+                    held: UnsafeCell::new(HeldLocks::default()),
+                    #[cfg(debug_assertions)]
+                    checking: core::sync::atomic::AtomicU32::new(0),
+                }
+            )
         }
     }
 }

@@ -28,6 +28,7 @@ pub mod ops;
 mod overcommit;
 mod pfn;
 pub mod phys;
+mod placed;
 pub mod reclaim;
 mod retire;
 mod rmap;

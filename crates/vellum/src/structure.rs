@@ -145,8 +145,8 @@ fn name(kind: Kind) -> &'static str {
 }
 
 /// Whether `place` contains `address`.
-pub(crate) fn holds<T>(place: &T, address: usize) -> bool {
-    address.wrapping_sub((&raw const *place).addr()) < size_of::<T>()
+pub(crate) fn holds<T: ?Sized>(place: &T, address: usize) -> bool {
+    address.wrapping_sub((&raw const *place).addr()) < size_of_val(place)
 }
 
 impl<M: Machine> Vm<M> {
@@ -173,7 +173,7 @@ impl<M: Machine> Vm<M> {
             (holds(self.objects(), address), Structure::Objects),
             (holds(self.swap(), address), Structure::Swap),
             (holds(self.commitment(), address), Structure::Commitment),
-            (holds(self.classes(), address), Structure::Classes),
+            (self.classes().holds(address), Structure::Classes),
             (holds(self.identities(), address), Structure::Identities),
         ];
         parts.into_iter().find(|(is_there, _)| *is_there).map(|(_, structure)| structure)

@@ -8,6 +8,7 @@ use crate::moved::Room;
 use crate::object::{self, Backing, Homeless, Object, Objects};
 use crate::overcommit::Commitment;
 use crate::phys::{BootMemory, Kind, Pfn, Physical};
+use crate::placed::Placed;
 use crate::space::{Classes, Space, Spaces};
 use crate::stat::{EVENTS, Event, Totals};
 use crate::swap::Swap;
@@ -39,23 +40,22 @@ pub struct MemoryUsage {
 /// keep several. Dropping it drops the devices of its swap areas, the backings of files of which handles, or of spaces
 /// that show them, were forgotten, and the machine.
 pub struct Vm<M: Machine> {
-    /// First, as `objects`, so that they are dropped while the machine's memory, where the devices and backings are, still
-    /// exists.
-    swap: Swap<M>,
+    swap: Placed<Swap<M>>,
     objects: Objects<M>,
-    machine: M,
     physical: Physical<M>,
     cpus: NonNull<Cpu<M>>,
     cpu_count: usize,
     epoch: GlobalEpoch<M>,
     identifiers: Identifiers<M>,
-    classes: Classes<M>,
+    classes: Placed<Classes<M>>,
     spaces: Spaces<M>,
     next_id: AtomicU64<M>,
     zero_page: Pfn,
     commitment: Commitment<M>,
     /// Not zero: unmap batches flush each entry at once.
     unbatched: AtomicU32<M>,
+    /// Last: what precedes it lies in its memory, as do the devices and backings that are dropped with that.
+    machine: M,
 }
 
 // SAFETY: `cpus` points to `cpu_count` values owned by this instance for its life, and `identifiers` to atomics
@@ -83,25 +83,27 @@ impl<M: Machine> Vm<M> {
         let cpus = cpus.cast::<Cpu<M>>();
         for number in 0..cpu_count {
             // SAFETY: the allocation has room for `cpu_count` values, is aligned for them and unused.
-            unsafe { cpus.add(number).write(Cpu::new()) };
+            unsafe { Cpu::build(cpus.add(number).as_ptr()) };
         }
         let identifiers = Identifiers::new(&mut boot, cpu_count, frames)?;
+        let classes = Classes::new(&mut boot, cpu_count).and_then(|classes| boot.place(classes)).ok_or(too_little)?;
+        let swap = boot.place(Swap::new()).ok_or(too_little)?;
         let (zero_page, physical) = boot.finish_with_zero_page().ok_or(too_little)?;
         let mut vm = Vm {
-            swap: Swap::new(),
+            swap,
             objects: Objects::new(),
-            machine,
             physical,
             cpus,
             cpu_count,
             epoch: GlobalEpoch::new(),
             identifiers,
-            classes: Classes::new(),
+            classes,
             spaces: Spaces::new(),
             next_id: AtomicU64::new(1),
             zero_page,
             commitment: Commitment::new(),
             unbatched: AtomicU32::new(0),
+            machine,
         };
         let memory = vm.free_frames();
         vm.commitment.set_memory(memory);

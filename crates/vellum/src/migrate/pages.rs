@@ -43,36 +43,39 @@ impl Goal {
 /// Says what is to become of a page.
 pub(crate) type Target<'t, M> = dyn FnMut(&Cx<'_, M>, Pfn) -> Goal + 't;
 
-/// Pages that are unmapped and on their way, with their folio locks and a reference to each. Those that are not carried
-/// out are put back. Frame numbers alone, as there are many and this is on the stack.
-struct Moves<'vm, M: Machine> {
-    vm: &'vm Vm<M>,
-    from: [Pfn; LENGTH],
+/// What becomes of the pages of a list. Those that are unmapped and on their way, with their folio locks and a reference to
+/// each, are put back if they are not carried out. A word for each page, as there are many and this is on the stack.
+struct Moves<'a, M: Machine> {
+    vm: &'a Vm<M>,
+    list: &'a Isolated<LENGTH>,
+    /// The frame to which the page in that place goes; else [`STAYS`] or [`BUSY`].
     to: [Pfn; LENGTH],
-    /// The first that was not carried out, and the end.
+    /// The first that was not carried out.
     first: usize,
-    end: usize,
     /// The contents are in the new frames already, where [`Guard::FlushBeforeCopy`] is off.
     are_copied: bool,
 }
 
-impl<'vm, M: Machine> Moves<'vm, M> {
-    fn new(vm: &'vm Vm<M>) -> Self {
-        Moves { vm, from: [Pfn(0); LENGTH], to: [Pfn(0); LENGTH], first: 0, end: 0, are_copied: false }
+/// In [`Moves::to`], for no frame: the page is not on its way.
+const STAYS: Pfn = Pfn(u64::MAX);
+/// Nor is it, since somebody has its folio lock.
+const BUSY: Pfn = Pfn(u64::MAX - 1);
+
+impl<'a, M: Machine> Moves<'a, M> {
+    fn new(vm: &'a Vm<M>, list: &'a Isolated<LENGTH>) -> Self {
+        Moves { vm, list, to: [STAYS; LENGTH], first: 0, are_copied: false }
     }
 
-    fn push(&mut self, this: Move<'_, M>) {
-        this.unmapped.suspend();
-        (self.from[self.end], self.to[self.end]) = (this.from, this.to);
-        self.end += 1;
+    /// The next page that is on its way, and the frame to which it goes.
+    fn next_pair(&mut self) -> Option<(Pfn, Pfn)> {
+        let on_its_way = |to: &Pfn| *to != STAYS && *to != BUSY;
+        let place = self.first + self.to[self.first..self.list.pages().len()].iter().position(on_its_way)?;
+        self.first = place + 1;
+        Some((self.list.pages()[place], self.to[place]))
     }
 
-    fn next(&mut self) -> Option<Move<'vm, M>> {
-        if self.first == self.end {
-            return None;
-        }
-        let (from, to) = (self.from[self.first], self.to[self.first]);
-        self.first += 1;
+    fn next(&mut self) -> Option<Move<'a, M>> {
+        let (from, to) = self.next_pair()?;
         let into = way_of(self.vm.physical().frame(from).kind())?;
         let unmapped = Unmapped::resume(self.vm, from, into);
         Some(Move { from, to, unmapped, is_copied: self.are_copied })
@@ -98,12 +101,11 @@ fn way_of(kind: Kind) -> Option<Placeholder> {
 
 /// Moves the pages of the list to where `target` says. Without a [`Cx`]; the list's references are dropped.
 pub(crate) fn migrate<M: Machine>(vm: &Vm<M>, list: &Isolated<LENGTH>, target: &mut Target<'_, M>) -> Moved {
-    let mut moves = Moves::new(vm);
-    let mut busy = [false; LENGTH];
+    let mut moves = Moves::new(vm, list);
     let mut moved = Moved::default();
     // Objects that came to their end: writing them back waits for folio locks, so not while there are any in this hand.
     let dying = Dying::new();
-    unmap(list, target, &mut moves, &mut busy, &mut moved, &dying);
+    unmap(target, &mut moves, &mut moved, &dying);
     while let Some(this) = moves.next() {
         let cx = Cx::enter(vm);
         count(&cx, &mut moved, carry_out(&cx, this));
@@ -111,21 +113,27 @@ pub(crate) fn migrate<M: Machine>(vm: &Vm<M>, list: &Isolated<LENGTH>, target: &
     }
     dying.destroy(vm);
     // No lock is held now: each of these can be waited for.
-    for (&pfn, _) in list.pages().iter().zip(busy).filter(|(_, is_busy)| *is_busy) {
-        vm.physical().frame(pfn).folio_lock().acquire(vm);
-        let cx = Cx::enter(vm);
-        let mut batch = UnmapBatch::new(&cx);
-        let begun = begin(&cx, &mut batch, pfn, target);
-        if M::guard(Guard::FlushBeforeBusyCopy) {
-            batch.flush();
-        }
-        match begun {
-            Begun::Stays => {}
-            Begun::Failed => count(&cx, &mut moved, false),
-            Begun::Move(this) => count(&cx, &mut moved, carry_out(&cx, this)),
-        }
+    for (&pfn, _) in list.pages().iter().zip(&moves.to).filter(|(_, to)| **to == BUSY) {
+        move_busy(vm, pfn, target, &mut moved);
     }
     moved
+}
+
+/// Moves a page alone, waiting for its folio lock. Its batch is not on the stack otherwise.
+#[inline(never)]
+fn move_busy<M: Machine>(vm: &Vm<M>, pfn: Pfn, target: &mut Target<'_, M>, moved: &mut Moved) {
+    vm.physical().frame(pfn).folio_lock().acquire(vm);
+    let cx = Cx::enter(vm);
+    let mut batch = UnmapBatch::new(&cx);
+    let begun = begin(&cx, &mut batch, pfn, target);
+    if M::guard(Guard::FlushBeforeBusyCopy) {
+        batch.flush();
+    }
+    match begun {
+        Begun::Stays => {}
+        Begun::Failed => count(&cx, moved, false),
+        Begun::Move(this) => count(&cx, moved, carry_out(&cx, this)),
+    }
 }
 
 fn count<M: Machine>(cx: &Cx<'_, M>, moved: &mut Moved, is_done: bool) {
@@ -133,35 +141,35 @@ fn count<M: Machine>(cx: &Cx<'_, M>, moved: &mut Moved, is_done: bool) {
     *(if is_done { &mut moved.done } else { &mut moved.failed }) += 1;
 }
 
-/// Unmaps what can be, with one flush. Pages whose folio lock somebody has are noted in `busy`.
-fn unmap<M: Machine>(
-    list: &Isolated<LENGTH>,
-    target: &mut Target<'_, M>,
-    moves: &mut Moves<'_, M>,
-    busy: &mut [bool; LENGTH],
-    moved: &mut Moved,
-    dying: &Dying<M>,
-) {
+/// Unmaps what can be, with one flush. Pages whose folio lock somebody has are noted. The batch is off the stack when the
+/// pages are copied.
+#[inline(never)]
+fn unmap<M: Machine>(target: &mut Target<'_, M>, moves: &mut Moves<'_, M>, moved: &mut Moved, dying: &Dying<M>) {
     let vm = moves.vm;
     let cx = Cx::enter(vm);
     let mut batch = UnmapBatch::new(&cx);
-    for (&pfn, is_busy) in list.pages().iter().zip(busy) {
+    for (&pfn, place) in moves.list.pages().iter().zip(&mut moves.to) {
         let lock = vm.physical().frame(pfn).folio_lock();
         if !M::guard(Guard::LocksTried) {
             lock.acquire(vm);
         } else if !lock.try_acquire() {
-            *is_busy = true;
+            *place = BUSY;
             continue;
         }
         match begin(&cx, &mut batch, pfn, target) {
             Begun::Stays => {}
             Begun::Failed => count(&cx, moved, false),
-            Begun::Move(this) => moves.push(this),
+            Begun::Move(this) => {
+                this.unmapped.suspend();
+                *place = this.to;
+            }
         }
     }
     if !M::guard(Guard::FlushBeforeCopy) {
-        (moves.first..moves.end).for_each(|place| copy(&cx, moves.from[place], moves.to[place]));
-        moves.are_copied = true;
+        while let Some((from, to)) = moves.next_pair() {
+            copy(&cx, from, to);
+        }
+        (moves.first, moves.are_copied) = (0, true);
     }
     batch.flush();
     dying.adopt(cx.dying());

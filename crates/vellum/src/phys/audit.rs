@@ -177,7 +177,7 @@ impl<M: Machine> Physical<M> {
     /// Recounts everything. No other CPU is inside the core.
     pub(crate) fn audit(&self, vm: &Vm<M>) -> Result<PhysAudit, PhysAuditError> {
         let tally = self.audit_descriptors(vm)?;
-        for node in 0..NODES_MAX as u8 {
+        for node in 0..self.zones.len() as u8 {
             self.audit_zone(node, &tally)?;
         }
         let mut cached = 0;
@@ -284,7 +284,7 @@ impl<M: Machine> Physical<M> {
     }
 
     fn audit_slabs(&self, class: usize, tally: &Tally) -> Result<(), PhysAuditError> {
-        let list = self.slabs.partial(class);
+        let list = self.slabs[class].partial();
         let length = self.audit_list(list.first(), true, |pfn, frame| expect_kind(pfn, frame, Kind::Slab))?;
         expect_count(FrameList::Slabs { class }, list.len(), length)?;
         expect_count(FrameList::Slabs { class }, tally.partial_slabs[class], length)

@@ -9,10 +9,11 @@
 
 use super::buddy::{Zone, ZoneLists};
 use super::memmap::MemoryMap;
-use super::slab::Slabs;
+use super::slab::{self, SlabClass};
 use super::{Kind, NODES_MAX, ORDER_MAX, Pfn, Physical, percpu, pfn_of};
 use crate::error::BootError;
 use crate::machine::{Machine, MemoryRange};
+use crate::placed::Placed;
 use core::ptr::NonNull;
 
 /// Frame numbers have at most this many bits: as many as every architecture's entries hold.
@@ -22,6 +23,8 @@ const PFN_BITS: u32 = 40;
 pub(crate) struct BootMemory<'m, M: Machine> {
     machine: &'m M,
     map: MemoryMap<M>,
+    zones: Placed<[Zone<M>]>,
+    slabs: Placed<[SlabClass<M>]>,
 }
 
 impl<'m, M: Machine> BootMemory<'m, M> {
@@ -34,15 +37,34 @@ impl<'m, M: Machine> BootMemory<'m, M> {
             // SAFETY: the first page of a range, before anything has been carved.
             unsafe { set_taken(machine, range, 0) };
         }
-        let frames = ranges.iter().map(|range| range.frames).sum();
-        let map = MemoryMap::build(ranges, |node, bytes, align| carve(machine, Some(node), bytes, align))
-            .ok_or(BootError::TooLittleMemory { frames })?;
+        let too_little = BootError::TooLittleMemory { frames: ranges.iter().map(|range| range.frames).sum() };
+        let map = MemoryMap::build(ranges, |node, bytes, align| carve(machine, Some(node), bytes, align));
+        let map = map.ok_or(too_little)?;
         for range in ranges {
             for offset in 0..range.frames {
                 map.frame(range.start.offset(offset)).set_present(range.node, offset == 0);
             }
         }
-        Ok(BootMemory { machine, map })
+        let nodes = ranges.iter().filter(|range| range.frames > 0).map(|range| range.node as usize + 1).max();
+        let zones = (nodes.unwrap_or(0) + 1).min(NODES_MAX);
+        let zones = place_all(machine, zones, |_| Zone::new()).ok_or(too_little)?;
+        let slabs = place_all(machine, slab::CLASSES, |_| SlabClass::new()).ok_or(too_little)?;
+        Ok(BootMemory { machine, map, zones, slabs })
+    }
+
+    /// `count` values for good, each what `make` says for its number: small ones, as they are made on the stack.
+    pub(crate) fn place_all<T>(&mut self, count: usize, make: impl FnMut(usize) -> T) -> Option<Placed<[T]>> {
+        place_all(self.machine, count, make)
+    }
+
+    /// A value for good; a small one, as for [`BootMemory::place_all`].
+    pub(crate) fn place<T>(&mut self, value: T) -> Option<Placed<T>> {
+        let place = self.alloc(size_of::<T>(), align_of::<T>())?.cast::<T>();
+        // SAFETY: the allocation is large enough, aligned, there for good, and nobody else's.
+        unsafe {
+            place.write(value);
+            Some(Placed::new(place))
+        }
     }
 
     /// `bytes` of zeroed memory for good, contiguous, aligned to `align` (a power of two).
@@ -64,21 +86,21 @@ impl<'m, M: Machine> BootMemory<'m, M> {
 
     /// Hands what is left to the allocators.
     pub(crate) fn finish(self) -> Physical<M> {
-        let mut zones = [const { Zone::new() }; NODES_MAX];
+        let BootMemory { machine, map, mut zones, slabs } = self;
         // Downwards, so that the lists end up in ascending order and low memory is used first.
-        for range in self.machine.memory().iter().rev().filter(|range| range.frames > 0) {
+        for range in machine.memory().iter().rev().filter(|range| range.frames > 0) {
             // SAFETY: the range's first page is not carved, and noted there since `new`.
-            let taken = unsafe { taken(self.machine, range) }.div_ceil(Physical::<M>::PAGE) as u64;
-            let zone = &mut zones[range.node as usize];
+            let taken = unsafe { taken(machine, range) }.div_ceil(Physical::<M>::PAGE) as u64;
+            let zone = &mut zones.get_mut()[range.node as usize];
             zone.grow(range.frames, range.frames - taken);
-            release(&mut ZoneLists::exclusive(zone, &self.map), &self.map, range.start, range.frames - taken);
+            release(&mut ZoneLists::exclusive(zone, &map), &map, range.start, range.frames - taken);
         }
-        for zone in &mut zones {
+        for zone in zones.get_mut() {
             zone.set_watermarks(Physical::<M>::PAGE);
         }
         let managed = zones.iter().map(Zone::managed).sum();
-        let batch = percpu::batch_for(managed, self.machine.cpu_count());
-        Physical { map: self.map, zones, slabs: Slabs::new(), batch }
+        let batch = percpu::batch_for(managed, machine.cpu_count());
+        Physical { map, zones, slabs, batch }
     }
 }
 
@@ -109,6 +131,17 @@ fn release<M: Machine>(lists: &mut ZoneLists<'_, M, ()>, map: &MemoryMap<M>, sta
         }
         lists.insert(Pfn(block), order);
         end = block;
+    }
+}
+
+/// See [`BootMemory::place_all`].
+fn place_all<M: Machine, T>(machine: &M, count: usize, mut make: impl FnMut(usize) -> T) -> Option<Placed<[T]>> {
+    let first = carve(machine, None, count.checked_mul(size_of::<T>())?, align_of::<T>())?.cast::<T>();
+    // SAFETY: the allocation has room for `count` values, is aligned for them, there for good, and nobody else's; all are
+    // written before they are handed over.
+    unsafe {
+        (0..count).for_each(|number| first.add(number).write(make(number)));
+        Some(Placed::new(NonNull::slice_from_raw_parts(first, count)))
     }
 }
 

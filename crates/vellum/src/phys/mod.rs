@@ -46,11 +46,12 @@ pub(crate) use workingset::{refaulted, stamp};
 
 use crate::arch::{Arch, flag_set};
 use crate::machine::Machine;
+use crate::placed::Placed;
 use crate::structure::{SharedWord, Structure, holds};
 use buddy::Zone;
 use core::ptr::NonNull;
 use memmap::MemoryMap;
-use slab::Slabs;
+use slab::SlabClass;
 
 /// The largest number of NUMA nodes.
 pub const NODES_MAX: usize = 16;
@@ -71,8 +72,10 @@ flag_set! {
 /// All memory of one machine.
 pub(crate) struct Physical<M: Machine> {
     map: MemoryMap<M>,
-    zones: [Zone<M>; NODES_MAX],
-    slabs: Slabs<M>,
+    /// By node, up to the last one that has memory, and one that has none.
+    zones: Placed<[Zone<M>]>,
+    /// By size of objects.
+    slabs: Placed<[SlabClass<M>]>,
     /// Frames a CPU takes from a zone at a time; scaled down where memory is small.
     batch: u32,
 }
@@ -112,7 +115,7 @@ impl<M: Machine> Physical<M> {
         };
         self.zone_at(address)
             .map(Structure::Zone)
-            .or_else(|| self.slabs.cache_at(address).map(Structure::SlabCache))
+            .or_else(|| slab::cache_at(&self.slabs, address).map(Structure::SlabCache))
             .or_else(descriptor)
     }
 
@@ -128,7 +131,7 @@ impl<M: Machine> Physical<M> {
     }
 
     fn zone(&self, node: u8) -> &Zone<M> {
-        &self.zones[node as usize % NODES_MAX]
+        &self.zones[(node as usize).min(self.zones.len() - 1)]
     }
 
     /// The nodes that have memory, nearest to `node` first: by difference of numbers, the higher of two equal ones.

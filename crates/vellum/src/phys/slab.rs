@@ -30,14 +30,9 @@ pub(super) const CLASSES: usize = (SHIFT_MAX - SHIFT_MIN) as usize + 1;
 #[cfg(debug_assertions)]
 const POISON: u8 = 0xa5;
 
-/// All slab caches.
-pub(super) struct Slabs<M> {
-    classes: [SlabClass<M>; CLASSES],
-}
-
 /// The slabs of one object size.
 #[repr(align(64))]
-struct SlabClass<M> {
+pub(super) struct SlabClass<M> {
     lock: RawLock<M>,
     /// Under the lock: slabs with a free object.
     partial: LinkedList<M>,
@@ -45,25 +40,19 @@ struct SlabClass<M> {
     empty: AtomicU64<M>,
 }
 
-impl<M: Machine> Slabs<M> {
-    pub(super) const fn new() -> Self {
-        Slabs { classes: [const { SlabClass::new() }; CLASSES] }
-    }
-
-    /// The size of the objects of the cache which contains `address`.
-    pub(super) fn cache_at(&self, address: usize) -> Option<usize> {
-        self.classes.iter().position(|class| holds(class, address)).map(object_size)
-    }
-
-    /// The list of slabs with room, for [`super::audit`] at quiescence.
-    pub(super) fn partial(&self, class: usize) -> &LinkedList<M> {
-        &self.classes[class].partial
-    }
+/// The size of the objects of that one of the caches which contains `address`.
+pub(super) fn cache_at<M>(caches: &[SlabClass<M>], address: usize) -> Option<usize> {
+    caches.iter().position(|cache| holds(cache, address)).map(object_size)
 }
 
 impl<M: Machine> SlabClass<M> {
-    const fn new() -> Self {
+    pub(super) const fn new() -> Self {
         SlabClass { lock: RawLock::new(), partial: LinkedList::new(), empty: AtomicU64::new(0) }
+    }
+
+    /// The list of slabs with room, for [`super::audit`] at quiescence.
+    pub(super) fn partial(&self) -> &LinkedList<M> {
+        &self.partial
     }
 }
 
@@ -114,7 +103,7 @@ impl<M: Machine> Cx<'_, M> {
             return;
         }
         let slab = Slab { frame, page: vm.machine().frame(pfn), class };
-        let cache = &vm.physical().slabs.classes[class];
+        let cache = &vm.physical().slabs[class];
         let guard = cache.lock.lock(self, Rank::Slab);
         if slab.is_full() {
             cache.partial.push(&vm.physical().map, pfn, frame);
@@ -136,7 +125,7 @@ impl<M: Machine> Cx<'_, M> {
     /// Takes an object from a slab with room; `fresh` is a new slab to add to those first.
     fn slab_take(&self, class: usize, fresh: Option<Pfn>) -> Option<NonNull<u8>> {
         let physical = self.vm().physical();
-        let cache = &physical.slabs.classes[class];
+        let cache = &physical.slabs[class];
         let _guard = cache.lock.lock(self, Rank::Slab);
         if let Some(pfn) = fresh {
             cache.partial.push(&physical.map, pfn, physical.frame(pfn));

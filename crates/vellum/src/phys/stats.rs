@@ -1,6 +1,6 @@
 //! How much memory is free, at this moment, by node.
 
-use super::{Frame, NODES_MAX, NodeSet, Pfn, Physical};
+use super::{Frame, NodeSet, Pfn, Physical};
 use crate::machine::Machine;
 use crate::vm::Vm;
 
@@ -37,14 +37,14 @@ impl<M: Machine> Vm<M> {
     /// A node with less free memory than its `low` mark, if there is one: memory is to be reclaimed there. What other
     /// CPUs keep on their lists does not count: this one cannot have it.
     pub fn needs_reclaim(&self) -> Option<u8> {
-        (0..NODES_MAX as u8).find(|&node| self.physical().is_below_low(self, node))
+        self.nodes().find(|&node| self.physical().is_below_low(self, node))
     }
 }
 
 impl<M: Machine> Physical<M> {
     /// The memory of `node`; all zero for a node that does not exist.
     pub(crate) fn node_stats(&self, vm: &Vm<M>, node: u8) -> NodeStats {
-        if node as usize >= NODES_MAX {
+        if node as usize >= self.zones.len() {
             return NodeStats::default();
         }
         let zone = self.zone(node);
@@ -88,7 +88,7 @@ impl<M: Machine> Physical<M> {
 
     /// The nodes that have memory.
     pub(crate) fn nodes(&self) -> NodeSet {
-        let nodes = (0..NODES_MAX as u8).filter(|&node| self.zone(node).managed() > 0);
+        let nodes = (0..self.zones.len() as u8).filter(|&node| self.zone(node).managed() > 0);
         nodes.fold(NodeSet::EMPTY, NodeSet::with)
     }
 

@@ -52,10 +52,8 @@ impl<M: Machine> Vm<M> {
                     return freed;
                 }
                 let mut scan = Scan::new();
-                let mut source = |cx: &Cx<'_, M>, room| {
-                    let mut list = Isolated::<LENGTH>::new();
-                    self.isolate_old(cx, node, age_min, room, &mut scan, &mut list);
-                    list
+                let mut source = |cx: &Cx<'_, M>, room, list: &mut Isolated<LENGTH>| {
+                    self.isolate_old(cx, node, age_min, room, &mut scan, list);
                 };
                 freed += shrink_from(self, &mut source, choice);
                 if scan.ends_turn {

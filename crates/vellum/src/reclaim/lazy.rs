@@ -16,20 +16,18 @@ use core::sync::atomic::Ordering::SeqCst;
 
 /// Drops page `pfn`, which is unmapped and flushed and whose folio lock is held, or puts it back; whether it went. The
 /// caller's reference is dropped.
-pub(super) fn finish<M: Machine>(cx: &Cx<'_, M>, pfn: Pfn, unmapped: Option<Unmapped<'_, M>>) -> bool {
+pub(super) fn finish<M: Machine>(cx: &Cx<'_, M>, pfn: Pfn, unmapped: Unmapped<'_, M>) -> bool {
     let frame = cx.vm().physical().frame(pfn);
     fence::<M>(SeqCst);
     let is_alone = frame.other_references() == 1 || !M::guard(Guard::LazyFreeCounted);
     let is_dirty = frame.flags() & folio::DIRTY != 0 && M::guard(Guard::LazyFreeRechecked);
     let goes = is_alone && !is_dirty;
-    if let Some(unmapped) = unmapped {
-        if goes {
-            unmapped.complete();
-            discard_migrating(cx, pfn);
-            cx.count(Event::LazyFreed, 1);
-        } else {
-            unmapped.undo(cx);
-        }
+    if goes {
+        unmapped.complete();
+        discard_migrating(cx, pfn);
+        cx.count(Event::LazyFreed, 1);
+    } else {
+        unmapped.undo(cx);
     }
     if is_dirty {
         frame.clear_flags(folio::LAZY_FREE);

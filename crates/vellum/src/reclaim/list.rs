@@ -10,7 +10,6 @@ use crate::phys::{Frame, Kind, Pfn};
 pub(crate) const LENGTH: usize = 64;
 
 /// Some pages, each with a reference.
-#[derive(Clone)]
 pub(crate) struct Isolated<const N: usize> {
     pages: [Pfn; N],
     count: usize,
@@ -19,6 +18,11 @@ pub(crate) struct Isolated<const N: usize> {
 impl<const N: usize> Isolated<N> {
     pub(crate) const fn new() -> Self {
         Isolated { pages: [Pfn(0); N], count: 0 }
+    }
+
+    /// Forgets the pages, whose references were dropped.
+    pub(crate) fn clear(&mut self) {
+        self.count = 0;
     }
 
     pub(crate) fn is_full(&self) -> bool {

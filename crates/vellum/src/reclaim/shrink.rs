@@ -24,39 +24,68 @@ pub(crate) enum Choice {
     All,
 }
 
-/// A page that was unmapped, or is about to be. Its folio lock is held, and there is a reference to it.
-struct Page<'vm, M: Machine> {
+/// A page that was unmapped. Its folio lock is held, and there is a reference to it. No more than that, as there are many and
+/// they are on the stack: the rest says its frame, as long as the lock is held.
+#[derive(Clone, Copy)]
+struct Page {
     pfn: Pfn,
-    home: Home<M>,
-    unmapped: Option<Unmapped<'vm, M>>,
-    /// Its contents as they were before the flush, where [`Guard::FlushBeforeWrite`] is off.
-    early: Option<Pfn>,
+    home: Home,
+    /// The frame with its contents as they were before the flush, where [`Guard::FlushBeforeWrite`] is off: its number + 1.
+    early: u64,
 }
 
 /// Where a page's contents are, or go.
 #[derive(Clone, Copy)]
-pub(super) enum Home<M> {
+enum Home {
     /// A file, to which there is a reference.
-    File(NonNull<object::Inner<M>>, u64),
+    File,
     /// A slot of swap, in whose cache the page is.
-    Swap(SwapSlot),
+    Swap,
     /// Nowhere: its owner has given it up.
     Nowhere,
 }
 
-/// Where candidates come from: given for how many there is room, at most so many; none when there are no more.
-pub(super) type Source<'s, M> = dyn FnMut(&Cx<'_, M>, usize) -> Isolated<LENGTH> + 's;
+impl Home {
+    /// The file, and the place in it, of the page in `frame`, whose home it is.
+    fn file<M: Machine>(frame: &Frame<M>) -> (NonNull<object::Inner<M>>, u64) {
+        match Name::of(frame) {
+            Some(Name::Object { object, index }) => (object, index),
+            _ => unreachable!("whoever has the folio lock takes a page from its file"),
+        }
+    }
+
+    /// The slot of such a page.
+    fn slot<M: Machine>(frame: &Frame<M>) -> SwapSlot {
+        frame.swap_slot().unwrap_or_else(|| unreachable!("whoever has the folio lock takes a page from the swap cache"))
+    }
+
+    /// What the entries of such a page say while it is unmapped.
+    fn placeholder<M: Machine>(self, frame: &Frame<M>) -> Placeholder {
+        match self {
+            Home::File => Placeholder::Nothing,
+            Home::Swap => Placeholder::Slot(Self::slot(frame)),
+            Home::Nowhere => Placeholder::Migration,
+        }
+    }
+}
+
+/// Where candidates come from: they are added to a list that is empty, at most as many as is said; none when there are no
+/// more.
+pub(super) type Source<'s, M> = dyn FnMut(&Cx<'_, M>, usize, &mut Isolated<LENGTH>) + 's;
 
 /// Reclaims of the list what can be; how many pages were freed. Without a [`Cx`]; the list's references are dropped.
 pub(crate) fn shrink<M: Machine>(vm: &Vm<M>, list: &Isolated<LENGTH>, choice: Choice) -> u64 {
-    let mut given = Some(list.clone());
-    shrink_from(vm, &mut |_, _| given.take().unwrap_or(Isolated::new()), choice)
+    let mut given = Some(list);
+    let mut source = |_: &Cx<'_, M>, _: usize, into: &mut Isolated<LENGTH>| {
+        given.take().into_iter().flat_map(Isolated::pages).for_each(|&pfn| into.push(pfn));
+    };
+    shrink_from(vm, &mut source, choice)
 }
 
 /// Reclaims one list of pages from `source`. Candidates that are in use take no place in the list: the flush is to
 /// serve as many pages as it can.
 pub(super) fn shrink_from<M: Machine>(vm: &Vm<M>, source: &mut Source<'_, M>, choice: Choice) -> u64 {
-    let mut pages = Pages { vm, list: [const { None }; LENGTH] };
+    let mut pages = Pages { vm, list: [None; LENGTH] };
     let mut freed = unmap(vm, source, choice, &mut pages.list);
     for page in pages.list.iter_mut().flatten() {
         // One after the other: the device may be slow, and the pages' locks are needed.
@@ -73,7 +102,7 @@ pub(super) fn shrink_from<M: Machine>(vm: &Vm<M>, source: &mut Source<'_, M>, ch
 /// has panicked.
 struct Pages<'vm, M: Machine> {
     vm: &'vm Vm<M>,
-    list: [Option<Page<'vm, M>>; LENGTH],
+    list: [Option<Page>; LENGTH],
 }
 
 impl<M: Machine> Drop for Pages<'_, M> {
@@ -84,36 +113,49 @@ impl<M: Machine> Drop for Pages<'_, M> {
 
 /// The first phase: those that can go are unmapped, until there are enough of them, with one flush; and those of them
 /// that are clean are freed; how many. The others are left in `pages`.
-fn unmap<'vm, M: Machine>(
-    vm: &'vm Vm<M>,
+fn unmap<M: Machine>(
+    vm: &Vm<M>,
     source: &mut Source<'_, M>,
     choice: Choice,
-    pages: &mut [Option<Page<'vm, M>>; LENGTH],
+    pages: &mut [Option<Page>; LENGTH],
 ) -> u64 {
     let cx = Cx::enter(vm);
-    let mut batch = UnmapBatch::new(&cx);
+    unmap_list(&cx, source, choice, pages) + finish_clean(&cx, pages)
+}
+
+/// Unmaps those that can go, with one flush; how many were freed before that, which is none. The lists that this needs are off
+/// the stack when pages are written.
+#[inline(never)]
+fn unmap_list<M: Machine>(
+    cx: &Cx<'_, M>,
+    source: &mut Source<'_, M>,
+    choice: Choice,
+    pages: &mut [Option<Page>; LENGTH],
+) -> u64 {
+    let mut batch = UnmapBatch::new(cx);
+    let mut list = Isolated::new();
     let mut count = 0;
     while count < LENGTH {
-        let list = source(&cx, LENGTH - count);
+        list.clear();
+        source(cx, LENGTH - count, &mut list);
         if list.is_empty() {
             break;
         }
-        for page in list.pages().iter().filter_map(|&pfn| begin(&cx, &mut batch, pfn, choice)) {
+        for page in list.pages().iter().filter_map(|&pfn| begin(cx, &mut batch, pfn, choice)) {
             pages[count] = Some(page);
             count += 1;
         }
     }
     let mut freed = 0;
     if !M::guard(Guard::BatchFlushBeforeFree) {
-        freed += finish_clean(&cx, pages);
+        freed += finish_clean(cx, pages);
     }
     batch.flush();
-    drop(batch);
-    freed + finish_clean(&cx, pages)
+    freed
 }
 
 /// Frees those of `pages` that need not be written; how many.
-fn finish_clean<M: Machine>(cx: &Cx<'_, M>, pages: &mut [Option<Page<'_, M>>; LENGTH]) -> u64 {
+fn finish_clean<M: Machine>(cx: &Cx<'_, M>, pages: &mut [Option<Page>; LENGTH]) -> u64 {
     let mut freed = 0;
     for place in pages {
         if let Some(page) = place.take_if(|page| cx.vm().physical().frame(page.pfn).flags() & folio::DIRTY == 0) {
@@ -124,12 +166,7 @@ fn finish_clean<M: Machine>(cx: &Cx<'_, M>, pages: &mut [Option<Page<'_, M>>; LE
 }
 
 /// Locks and unmaps a page, if it can go; else its reference is dropped.
-fn begin<'vm, 'a, M: Machine>(
-    cx: &'a Cx<'vm, M>,
-    batch: &mut UnmapBatch<'a, M>,
-    pfn: Pfn,
-    choice: Choice,
-) -> Option<Page<'vm, M>> {
+fn begin<'a, M: Machine>(cx: &'a Cx<'_, M>, batch: &mut UnmapBatch<'a, M>, pfn: Pfn, choice: Choice) -> Option<Page> {
     let frame = cx.vm().physical().frame(pfn);
     cx.count(Event::Scanned, 1);
     // Never waiting: other folio locks are held (F8).
@@ -143,19 +180,13 @@ fn begin<'vm, 'a, M: Machine>(
         object::release(cx, pfn);
         return None;
     };
-    let into = match home {
-        Home::File(..) => Placeholder::Nothing,
-        Home::Swap(slot) => Placeholder::Slot(slot),
-        Home::Nowhere => Placeholder::Migration,
-    };
-    let unmapped = Unmapped::begin(cx, batch, pfn, into);
-    let page = Page { pfn, home, unmapped, early: None };
-    if page.unmapped.is_none() {
-        put_back(cx, page);
+    let Some(unmapped) = Unmapped::begin(cx, batch, pfn, home.placeholder(frame)) else {
+        give_up(cx, Page { pfn, home, early: 0 });
         return None;
-    }
+    };
+    unmapped.suspend();
     let early = (!M::guard(Guard::FlushBeforeWrite)).then(|| copy_of(cx, pfn)).flatten();
-    Some(Page { early, ..page })
+    Some(Page { pfn, home, early: early.map_or(0, |copy| copy.0 + 1) })
 }
 
 /// Whether the page was accessed since this was last asked; then it is as good as new.
@@ -168,19 +199,19 @@ fn is_in_use<M: Machine>(cx: &Cx<'_, M>, pfn: Pfn) -> bool {
 }
 
 /// Where the page's contents can go; `None` if it must stay. Its folio lock is held.
-fn home_of<M: Machine>(cx: &Cx<'_, M>, pfn: Pfn) -> Option<Home<M>> {
+fn home_of<M: Machine>(cx: &Cx<'_, M>, pfn: Pfn) -> Option<Home> {
     let frame = cx.vm().physical().frame(pfn);
     match frame.kind() {
         Kind::File => {
             if frame.flags() & folio::SHARED_MEMORY != 0 || !object::is_up_to_date(frame) {
                 return None;
             }
-            let Some(Name::Object { object, index }) = Name::of(frame) else { return None };
+            let Some(Name::Object { object, .. }) = Name::of(frame) else { return None };
             // SAFETY: the page names the object in this section, so it is freed after that; it may be dying.
-            unsafe { object.as_ref() }.try_get().then_some(Home::File(object, index))
+            unsafe { object.as_ref() }.try_get().then_some(Home::File)
         }
         Kind::Anonymous if frame.flags() & folio::LAZY_FREE != 0 => Some(Home::Nowhere),
-        Kind::Anonymous => slot_of(cx, pfn).map(Home::Swap),
+        Kind::Anonymous => slot_of(cx, pfn).map(|_| Home::Swap),
         _ => None,
     }
 }
@@ -221,14 +252,17 @@ fn copy_of<M: Machine>(cx: &Cx<'_, M>, pfn: Pfn) -> Option<Pfn> {
 }
 
 /// The second phase of a page that was stored to: it is written where it belongs. If that fails it stays marked.
-fn write<M: Machine>(vm: &Vm<M>, page: &mut Page<'_, M>) {
+fn write<M: Machine>(vm: &Vm<M>, page: &mut Page) {
     let frame = vm.physical().frame(page.pfn);
+    let early = page.early.checked_sub(1).map(Pfn);
     match page.home {
-        Home::File(object, index) => {
+        Home::File => {
+            let (object, index) = Home::file(frame);
             // SAFETY: there is a reference to it.
             object::write_unmapped(vm, unsafe { object.as_ref() }, index, page.pfn);
         }
-        Home::Swap(slot) => {
+        Home::Swap => {
+            let slot = Home::slot(frame);
             if Cx::enter(vm).save_tags(slot, page.pfn).is_err() {
                 return;
             }
@@ -236,7 +270,7 @@ fn write<M: Machine>(vm: &Vm<M>, page: &mut Page<'_, M>) {
             if M::guard(Guard::DirtyClearedFirst) {
                 frame.clear_flags(folio::DIRTY);
             }
-            let is_refused = swap::write_page(vm, slot, page.early.unwrap_or(page.pfn)).is_err();
+            let is_refused = swap::write_page(vm, slot, early.unwrap_or(page.pfn)).is_err();
             if !is_refused || !M::guard(Guard::RefusedStaysDirty) {
                 core::mem::forget(refused);
             }
@@ -246,7 +280,8 @@ fn write<M: Machine>(vm: &Vm<M>, page: &mut Page<'_, M>) {
         }
         Home::Nowhere => {}
     }
-    if let Some(copy) = page.early.take() {
+    if let Some(copy) = early {
+        page.early = 0;
         Cx::enter(vm).free_frame(copy);
     }
 }
@@ -262,10 +297,10 @@ impl<M: Machine> Drop for Refused<'_, M> {
 
 /// Frees a page that is unmapped and clean, and that nobody else has a reference to; else puts it back. Whether it was
 /// freed.
-fn finish<M: Machine>(cx: &Cx<'_, M>, mut page: Page<'_, M>) -> bool {
+fn finish<M: Machine>(cx: &Cx<'_, M>, page: Page) -> bool {
     let frame = cx.vm().physical().frame(page.pfn);
     if let Home::Nowhere = page.home {
-        return lazy::finish(cx, page.pfn, page.unmapped.take());
+        return lazy::finish(cx, page.pfn, Unmapped::resume(cx.vm(), page.pfn, Placeholder::Migration));
     }
     let is_dirty = || frame.flags() & folio::DIRTY != 0;
     let was_dirty = is_dirty();
@@ -283,41 +318,43 @@ fn finish<M: Machine>(cx: &Cx<'_, M>, mut page: Page<'_, M>) -> bool {
     }
     let number = stamp(cx, frame.node());
     match page.home {
-        Home::File(object, index) => {
+        Home::File => {
+            let (object, index) = Home::file(frame);
             // SAFETY: there is a reference to it.
             unsafe { object.as_ref() }.cache().evict(cx, index, page.pfn, number);
             cx.put_object(object);
             cx.count(Event::StolenFile, 1);
         }
-        Home::Swap(slot) => {
-            cx.swap_detach(slot, page.pfn, number);
+        Home::Swap => {
+            cx.swap_detach(Home::slot(frame), page.pfn, number);
             cx.count(Event::StolenAnonymous, 1);
         }
         Home::Nowhere => {}
-    }
-    if let Some(unmapped) = page.unmapped.take() {
-        unmapped.complete();
     }
     frame.folio_lock().release(cx.vm());
     cx.free_frame(page.pfn);
     true
 }
 
-/// Gives a page up as a candidate: everything is as it was before.
-fn put_back<M: Machine>(cx: &Cx<'_, M>, mut page: Page<'_, M>) {
+/// Puts a page back into its entries, and gives it up.
+fn put_back<M: Machine>(cx: &Cx<'_, M>, page: Page) {
+    let into = page.home.placeholder(cx.vm().physical().frame(page.pfn));
+    Unmapped::resume(cx.vm(), page.pfn, into).undo(cx);
+    give_up(cx, page);
+}
+
+/// Gives a page up as a candidate, which is in its entries: everything is as it was before.
+fn give_up<M: Machine>(cx: &Cx<'_, M>, page: Page) {
     let frame = cx.vm().physical().frame(page.pfn);
-    if let Some(unmapped) = page.unmapped.take() {
-        unmapped.undo(cx);
-    }
     match page.home {
-        Home::File(object, _) => cx.put_object(object),
-        Home::Swap(_) if frame.flags() & folio::DIRTY != 0 => {
+        Home::File => cx.put_object(Home::file(frame).0),
+        Home::Swap if frame.flags() & folio::DIRTY != 0 => {
             leave_cache_locked(cx, page.pfn);
         }
-        Home::Swap(_) | Home::Nowhere => {}
+        Home::Swap | Home::Nowhere => {}
     }
-    if let Some(copy) = page.early.take() {
-        cx.free_frame(copy);
+    if let Some(copy) = page.early.checked_sub(1) {
+        cx.free_frame(Pfn(copy));
     }
     cx.count(Event::PutBack, 1);
     frame.folio_lock().release(cx.vm());

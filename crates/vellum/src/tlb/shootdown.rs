@@ -24,6 +24,14 @@ pub(crate) struct Flush {
     pub(crate) tables_freed: bool,
 }
 
+impl Flush {
+    /// What is asked of a CPU that has `space` loaded, once the space is of `generation`.
+    fn request(self, space: u64, generation: u64) -> Request {
+        let Flush { start, pages, .. } = self;
+        Request { space, start, pages, first: generation, last: generation, detach: 0 }
+    }
+}
+
 /// Spaces that one flush serves at most.
 pub(crate) const BATCH_SPACES: usize = 32;
 
@@ -62,8 +70,7 @@ impl<M: Machine> Cx<'_, M> {
         if !(what.tables_freed && M::guard(Guard::TablesFlushLazy)) {
             self.drop_lazy(&mut targets);
         }
-        let Flush { start, pages, .. } = what;
-        self.shoot(&targets, Request { space, start, pages, first: generation, last: generation, detach: 0 });
+        self.shoot(&targets, what.request(space, generation));
     }
 
     /// [`Cx::flush`] where [`Guard::FreedWhenAcknowledged`] is off: `meanwhile` does not wait for other CPUs.
@@ -75,32 +82,31 @@ impl<M: Machine> Cx<'_, M> {
         }
         let generation = tlb.generation.fetch_add(1, SeqCst) + 1;
         let targets = tlb.cpus.others(self.number(), self.vm().cpu_count()).unwrap_or(CpuSet::EMPTY);
-        let Flush { start, pages, .. } = what;
-        let request = Request { space, start, pages, first: generation, last: generation, detach: 0 };
-        self.shoot_around(&targets, request, meanwhile);
+        self.shoot_around(&targets, what.request(space, generation), meanwhile);
     }
 
     /// As [`Cx::flush`], of at most [`BATCH_SPACES`] spaces at once: one interrupt for each CPU that runs any of them. They
     /// are pinned, and no lock is held.
     #[inline(never)]
-    pub(crate) fn flush_all<'o>(&self, all: impl Iterator<Item = Owed<'o, M>>)
+    pub(crate) fn flush_all<'o>(&self, all: impl Iterator<Item = Owed<'o, M>> + Clone)
     where
         M: 'o,
     {
         if is_broadcast::<M::Arch>() {
             return self.broadcast_all(all);
         }
-        let mut requests = [None; BATCH_SPACES];
+        // Of each space; what else is asked for is looked at twice, as it would be much on the stack.
+        let mut generations = [0; BATCH_SPACES];
         let mut everybody = CpuSet::EMPTY;
         let mut tickets = [0u32; crate::cpuset::CPUS_MAX];
-        for (Owed { space, tlb, what: Flush { start, pages, .. } }, request) in all.zip(&mut requests) {
+        for (Owed { space, tlb, what }, noted) in all.clone().zip(&mut generations) {
             let others = || tlb.cpus.others(self.number(), self.vm().cpu_count()).unwrap_or(CpuSet::EMPTY);
             let too_early = if M::guard(Guard::GenerationFirst) { None } else { Some(others()) };
             let generation = tlb.generation.fetch_add(1, SeqCst) + 1;
             let mut targets = too_early.unwrap_or_else(others);
             self.drop_lazy(&mut targets);
-            let this = Request { space, start, pages, first: generation, last: generation, detach: 0 };
-            *request = Some(this);
+            let this = what.request(space, generation);
+            *noted = generation;
             for cpu in targets.iter() {
                 tickets[cpu] = self.post(cpu, this);
                 everybody.insert(cpu);
@@ -111,7 +117,9 @@ impl<M: Machine> Cx<'_, M> {
             self.count(Event::InterruptSent, everybody.len() as u64);
             self.call_for(&everybody);
         }
-        requests.iter().flatten().for_each(|&request| self.serve_request(request));
+        for (Owed { space, what, .. }, generation) in all.zip(generations) {
+            self.serve_request(what.request(space, generation));
+        }
         self.await_served(&everybody, &tickets);
     }
 

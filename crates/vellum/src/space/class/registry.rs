@@ -9,17 +9,19 @@ use crate::error::Error;
 use crate::guard::Guard;
 use crate::machine::Machine;
 use crate::object;
+use crate::phys::BootMemory;
+use crate::placed::Placed;
 use crate::structure::{Structure, holds};
 use crate::sync::{AtomicU32, AtomicU64, LockGuard, Rank, RawLock};
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 
-/// The most parts that the registry has. As many are used as there are CPUs, so that those of different spaces meet seldom.
+/// The most parts that the registry has. There are as many as CPUs, so that those of different spaces meet seldom.
 const PARTS: usize = 64;
 
 /// The registry of counted classes.
 pub(crate) struct Classes<M> {
     pub(super) records: Records<M>,
-    parts: [Part<M>; PARTS],
+    parts: Placed<[Part<M>]>,
 }
 
 /// A part of the registry, with all counted classes of some spaces.
@@ -35,8 +37,15 @@ struct Part<M> {
 }
 
 impl<M: Machine> Classes<M> {
-    pub(crate) const fn new() -> Self {
-        Classes { records: Records::new(), parts: [const { Part::new() }; PARTS] }
+    /// An empty one for `cpus` CPUs, if there is memory.
+    pub(crate) fn new(boot: &mut BootMemory<'_, M>, cpus: usize) -> Option<Self> {
+        let parts = boot.place_all(cpus.next_power_of_two().min(PARTS), |_| Part::new())?;
+        Some(Classes { records: Records::new(), parts })
+    }
+
+    /// Whether `address` lies in the registry, frames of records and of buckets apart.
+    pub(crate) fn holds(&self, address: usize) -> bool {
+        holds(self, address) || holds(&*self.parts, address)
     }
 }
 
@@ -157,8 +166,8 @@ impl<M: Machine> Cx<'_, M> {
     }
 
     fn part(&self, number: usize) -> &Part<M> {
-        let parts = self.vm().cpu_count().next_power_of_two().min(PARTS);
-        &self.vm().classes().parts[number & (parts - 1)]
+        let parts = &self.vm().classes().parts;
+        &parts[number & (parts.len() - 1)]
     }
 
     /// Takes the lock of the chain of the classes that show `object`.
