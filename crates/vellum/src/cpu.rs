@@ -5,6 +5,7 @@ use crate::object::{self, Dying};
 use crate::phys::CpuLists;
 use crate::placed::build_at;
 use crate::retire::DEAD_BATCH;
+use crate::space::members::Untold;
 use crate::stat::{Counters, Event};
 use crate::swap::SwapCursor;
 #[cfg(debug_assertions)]
@@ -30,6 +31,8 @@ pub(crate) struct Cpu<M: Machine> {
     pub(crate) dead: AtomicU64<M>,
     /// Pages committed on this CPU, less those that are not any more: all CPUs' sum is what is committed.
     pub(crate) committed: AtomicU64<M>,
+    /// Pages counted for a group of spaces, of which that does not know yet; other CPUs write there, too.
+    pub(crate) untold: Untold<M>,
     pub(crate) counters: Counters<M>,
     pub(crate) tlb: CpuTlb<M>,
     /// Page tables waiting for a grace period.
@@ -65,6 +68,7 @@ impl<M: Machine> Cpu<M> {
                     lists: CpuLists::new(),
                     dead: AtomicU64::new(0),
                     committed: AtomicU64::new(0),
+                    untold: Untold::new(),
                     counters: Counters::new(),
                     tlb: CpuTlb::new(),
                     dead_tables: Deferred::new(),

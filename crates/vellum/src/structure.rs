@@ -77,6 +77,8 @@ pub enum CpuPart {
     Counters,
     /// What it has counted as committed.
     Committed,
+    /// What it has counted for a group of spaces.
+    Untold,
     /// What it has loaded, and with which identifiers.
     Tlb,
     /// Its flush mailbox.
@@ -121,6 +123,7 @@ impl fmt::Display for CpuPart {
             CpuPart::Frames => "list of free frames",
             CpuPart::Counters => "event counters",
             CpuPart::Committed => "count of committed pages",
+            CpuPart::Untold => "count of a group's pages",
             CpuPart::Tlb => "TLB state",
             CpuPart::Mailbox => "mailbox",
             CpuPart::Retired => "list of what is retired",
@@ -209,6 +212,7 @@ impl<M: Machine> Cpu<M> {
             (holds(&self.lists, address), CpuPart::Frames),
             (holds(&self.counters, address), CpuPart::Counters),
             (holds(&self.committed, address), CpuPart::Committed),
+            (holds(&self.untold, address), CpuPart::Untold),
             (holds(&self.tlb.mailbox, address), CpuPart::Mailbox),
             (holds(&self.tlb, address), CpuPart::Tlb),
             (holds(self, address), CpuPart::Retired),

@@ -101,7 +101,10 @@ fn a_copy_on_write_takes_no_lock_of_a_page() {
 
 /// A space that both CPUs have loaded, with an anchor page in each one's leaf table, and frames on each CPU's list.
 fn shared_space(hosted: &Recorded) -> RecordedSpace<'_> {
-    let space = hosted.vm().create_space().expect("there is memory");
+    prepared(hosted, hosted.vm().create_space().expect("there is memory"))
+}
+
+fn prepared<'vm>(hosted: &Recorded, space: RecordedSpace<'vm>) -> RecordedSpace<'vm> {
     for (cpu, base) in BASES.into_iter().enumerate() {
         hosted.switch_to(cpu, &space);
         map_at(&space, base, 1);
@@ -210,6 +213,21 @@ fn nor_do_they_where_the_space_chooses_the_addresses() {
     }
     let untouched = written_by_both(&hosted, 100, |_, _| assert_eq!(space.unmap(map(), PAGE), Ok(())));
     assert_only("map anywhere and unmap", &untouched, |_| false);
+}
+
+/// Nor do those that fault in one group: each counts some pages before it tells the group.
+#[test]
+fn cpus_that_fault_in_one_group_write_no_common_line() {
+    let hosted = machine();
+    let group = hosted.vm().create_group(1 << 20).expect("there is memory");
+    let space = prepared(&hosted, group.create_space().expect("there is memory"));
+    (0..CPUS).for_each(|cpu| hosted.switch_to(cpu, &space));
+    for (cpu, base) in BASES.into_iter().enumerate() {
+        hosted.on(cpu, || map_at(&space, base + 100 * PAGE, 16));
+    }
+    let faults = written_by_both(&hosted, 16, |base, round| touch(&space, base + (100 + round) * PAGE));
+    assert_only("faults in a group", &faults, |_| false);
+    assert_eq!(group.pages(), space.rss().anonymous);
 }
 
 /// What DESIGN calls for: these four, in every pair.

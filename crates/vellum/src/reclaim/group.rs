@@ -50,7 +50,7 @@ impl<'vm, M: Machine> Group<'vm, M> {
 
     /// Resident pages of the members. Exact while nothing changes them.
     pub fn pages(&self) -> u64 {
-        self.members().resident()
+        self.members().resident(self.vm)
     }
 
     /// A new, empty space in the group. Its descendants by fork are members too. Allocates; may sleep to free memory.
@@ -101,20 +101,16 @@ impl<M: Machine> Space<'_, M> {
                 if space.inner().group() == Some(group) {
                     let (start, end) = (M::Arch::USER_START, M::Arch::USER_END);
                     let mut free = |list: &Isolated<LENGTH>| shrink(self.vm(), list, choice);
-                    let is_enough = || has_room(members);
+                    // Faults have room for a while.
+                    let is_enough = || !members.is_full_with(self.vm(), STEP - 1);
                     each_list(self.vm(), space.inner(), start, end, Sharers::Any, &mut free, &is_enough);
                 }
                 next = space.older();
             }
-            if !members.is_full() {
+            if !members.is_full(self.vm()) {
                 return true;
             }
         }
         false
     }
-}
-
-/// Whether so many pages were freed that faults have room for a while.
-fn has_room<M: Machine>(members: &Members<M>) -> bool {
-    members.resident().saturating_add(STEP) <= members.limit()
 }

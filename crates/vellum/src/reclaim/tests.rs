@@ -11,6 +11,7 @@ use crate::stat::Event;
 use crate::testing::user::{load, store};
 use crate::testing::{TestMachine, become_cpu};
 use crate::vm::Vm;
+use std::vec;
 
 const PAGE: u64 = 4096;
 const AT: u64 = 16 * PAGE;
@@ -127,4 +128,103 @@ fn a_policy_is_set_where_memory_has_to_be_freed_for_it() {
     assert_eq!(space.set_policy(FAR + PAGE, PAGE, Policy::Preferred(0)), Ok(()));
     taken.into_iter().for_each(|pfn| Cx::enter(&vm).free_frame(pfn));
     check(&space, 200);
+}
+
+/// A machine with `cpus` CPUs.
+fn boot_with(cpus: usize) -> Vm<TestMachine> {
+    become_cpu(0);
+    let machine = TestMachine::<X86_64>::with(&[(0x100, 2000, 0)], &vec![0; cpus]).with_compressor();
+    let vm = Vm::new(machine).expect("a machine that boots");
+    vm.set_compressed_limit(500);
+    vm.swap_on_memory(1000, 0).expect("an area");
+    vm
+}
+
+#[test]
+fn a_group_is_exact_near_its_limit() {
+    const LIMIT: u64 = 600;
+    let vm = boot_with(4);
+    let group = vm.create_group(LIMIT).expect("memory");
+    let space = group.create_space().expect("memory");
+    space.map(&MapRequest::anonymous(1000 * PAGE, Prot::READ_WRITE).at(Place::Fixed(AT))).expect("room");
+    for page in 0..LIMIT {
+        become_cpu(page as usize * 7 % 4);
+        store(&space, AT + page * PAGE, 1).expect("memory");
+        assert_eq!(group.pages(), page + 1);
+    }
+    assert_eq!(vm.totals().get(Event::GroupLimit), 0, "as many as the limit says");
+    for page in LIMIT..1000 {
+        become_cpu(page as usize % 4);
+        store(&space, AT + page * PAGE, 1).expect("memory");
+        assert!(group.pages() <= LIMIT, "{} pages", group.pages());
+        assert_eq!(group.pages(), space.rss().anonymous);
+    }
+    become_cpu(0);
+    assert!(vm.totals().get(Event::GroupLimit) > 0);
+    vm.audited().expect("a sound machine");
+}
+
+#[test]
+fn cpus_that_did_not_tell_do_not_hide_that_a_group_is_full() {
+    // Each CPU counts so few pages that it tells the group nothing.
+    let vm = boot_with(8);
+    let group = vm.create_group(8 * 25).expect("memory");
+    let space = group.create_space().expect("memory");
+    space.map(&MapRequest::anonymous(1000 * PAGE, Prot::READ_WRITE).at(Place::Fixed(AT))).expect("room");
+    group.set_limit(1 << 20);
+    for page in 0..8 * 25 {
+        become_cpu(page as usize % 8);
+        store(&space, AT + page * PAGE, 1).expect("memory");
+    }
+    become_cpu(0);
+    group.set_limit(8 * 25);
+    assert_eq!(vm.totals().get(Event::GroupLimit), 0);
+    store(&space, AT + 8 * 25 * PAGE, 1).expect("memory");
+    assert_eq!(vm.totals().get(Event::GroupLimit), 1);
+}
+
+#[test]
+fn a_group_inherits_nothing() {
+    let vm = boot_with(2);
+    for _ in 0..3 {
+        let group = vm.create_group(1 << 20).expect("memory");
+        assert_eq!(group.pages(), 0);
+        let space = group.create_space().expect("memory");
+        space.map(&MapRequest::anonymous(100 * PAGE, Prot::READ_WRITE).at(Place::Fixed(AT))).expect("room");
+        (0..50).for_each(|page| store(&space, AT + page * PAGE, 1).expect("memory"));
+        become_cpu(1);
+        (0..25).for_each(|page| space.unmap(AT + page * PAGE, PAGE).expect("a mapping"));
+        assert_eq!(group.pages(), 25);
+        become_cpu(0);
+        (25..50).for_each(|page| space.unmap(AT + page * PAGE, PAGE).expect("a mapping"));
+        assert_eq!(group.pages(), 0);
+        // The next one lies where this one did.
+        drop((group, space));
+        vm.quiesce();
+    }
+    vm.audited().expect("a sound machine");
+}
+
+#[test]
+fn groups_are_counted_beside_each_other() {
+    let vm = boot_with(4);
+    let groups = [0, 1].map(|_| vm.create_group(1 << 20).expect("memory"));
+    std::thread::scope(|scope| {
+        for cpu in 0..4 {
+            let (vm, groups) = (&vm, &groups);
+            scope.spawn(move || {
+                become_cpu(cpu);
+                for round in 0..40 {
+                    let space = groups[(round + cpu) % 2].create_space().expect("memory");
+                    space.map(&MapRequest::anonymous(40 * PAGE, Prot::READ_WRITE).at(Place::Fixed(AT))).expect("room");
+                    (0..40).for_each(|page| store(&space, AT + page * PAGE, 1).expect("memory"));
+                    drop(space);
+                    vm.quiesce();
+                }
+            });
+        }
+        become_cpu(0);
+    });
+    assert_eq!(groups.each_ref().map(|group| group.pages()), [0, 0]);
+    vm.audited().expect("a sound machine");
 }

@@ -3,6 +3,7 @@
 use super::ClassId;
 use super::ends::Ends;
 use super::lineage::{Lineage, OwnerName};
+use super::lines::Lines;
 use super::members::{self, Members};
 use super::table::Table;
 use crate::arch::Arch;
@@ -10,7 +11,7 @@ use crate::cpu::Cx;
 use crate::error::Error;
 use crate::guard::Guard;
 use crate::machine::Machine;
-use crate::phys::{AllocFlags, Pfn};
+use crate::phys::Pfn;
 use crate::structure::holds;
 use crate::sync::{AtomicU32, AtomicU64, Rank, RawLock, SleepLock};
 use crate::tlb::SpaceTlb;
@@ -37,17 +38,6 @@ impl RssKind {
 /// In [`Inner::walks`]: the space ends.
 const ENDING: u32 = 1 << 31;
 
-/// One CPU's part of a space, a cache line: written by that CPU alone.
-#[repr(C, align(64))]
-struct CpuLine<M> {
-    /// Resident pages by kind, and entries in swap, gained less lost on this CPU.
-    rss: [AtomicU64<M>; RssKind::COUNT],
-    /// Where this CPU looks for free addresses first.
-    cursor: AtomicU64<M>,
-    /// The leaf that this CPU emptied last; see [`Inner::leaf_emptied`].
-    emptied: AtomicU64<M>,
-}
-
 /// An address space. Fields: `H` written with the handle count, `R` under the registry's lock, `C` under a claim of
 /// the range they describe, unmarked ones never change.
 #[repr(C)]
@@ -55,9 +45,9 @@ pub(crate) struct Inner<M: Machine> {
     /// Written when the space is retired; nobody reads it before.
     _retired: [u64; 2],
     tlb: SpaceTlb<M>,
+    lines: Lines<M>,
     id: u64,
     root: Pfn,
-    lines: NonNull<CpuLine<M>>,
     /// The group it is a member of, with a reference.
     group: Option<NonNull<Members<M>>>,
     /// Number of the last fork whose flush is complete; waited on by faults in copied leaves.
@@ -200,15 +190,9 @@ impl<'vm, M: Machine> Space<'vm, M> {
             cx.slab_free(inner.cast(), size_of::<Inner<M>>());
             error
         };
-        let lines = Self::allocate_lines(&cx).map_err(give_back)?;
-        let root = Table::allocate(&cx, M::Arch::LEVELS - 1, ClassId::NONE);
-        let root = root.map_err(|error| {
-            Self::free_lines(&cx, lines);
-            give_back(error)
-        })?;
+        let root = Table::allocate(&cx, M::Arch::LEVELS - 1, ClassId::NONE).map_err(give_back)?;
         let lineage = Lineage::allocate(&cx).map_err(|error| {
             root.discard(&cx);
-            Self::free_lines(&cx, lines);
             give_back(error)
         })?;
         let address = inner.as_ptr().expose_provenance() as u64;
@@ -218,16 +202,13 @@ impl<'vm, M: Machine> Space<'vm, M> {
         vm.machine()
             .prepare_root(unsafe { core::slice::from_raw_parts_mut(vm.machine().frame(root.pfn).cast(), root.len()) });
         // SAFETY: the allocation is large enough, aligned (slab objects are aligned to their size class) and unused.
-        unsafe { inner.write(Inner::new(vm.next_id(), root.pfn, lines, (lineage, name), group)) };
+        unsafe { inner.write(Inner::new(vm, root.pfn, (lineage, name), group)) };
         if let Some(group) = group {
             // SAFETY: the caller's reference.
             unsafe { group.as_ref() }.get();
         }
         // SAFETY: just written.
         let space = unsafe { inner.as_ref() };
-        for cpu in 0..vm.cpu_count() {
-            space.line(vm, cpu).cursor.store(super::place::arena::<M::Arch>(cpu, vm.cpu_count()).0, Relaxed);
-        }
         space.register(&cx, parent);
         Ok(Space { vm, inner })
     }
@@ -260,35 +241,10 @@ impl<'vm, M: Machine> Space<'vm, M> {
         None
     }
 
-    fn lines_bytes(vm: &Vm<M>) -> usize {
-        vm.cpu_count() * size_of::<CpuLine<M>>()
-    }
-
-    fn allocate_lines(cx: &Cx<'_, M>) -> Result<NonNull<CpuLine<M>>, Error> {
-        let bytes = Self::lines_bytes(cx.vm());
-        if bytes <= crate::phys::SLAB_MAX {
-            return cx.slab_alloc(bytes).map(NonNull::cast);
-        }
-        let order = bytes.div_ceil(1 << M::Arch::PAGE_SHIFT).next_power_of_two().trailing_zeros() as u8;
-        let pfn = cx.alloc_zeroed(order, AllocFlags::NONE)?;
-        NonNull::new(cx.vm().machine().frame(pfn).cast()).ok_or(Error::OutOfMemory)
-    }
-
-    fn free_lines(cx: &Cx<'_, M>, lines: NonNull<CpuLine<M>>) {
-        let bytes = Self::lines_bytes(cx.vm());
-        if bytes <= crate::phys::SLAB_MAX {
-            cx.slab_free(lines.cast(), bytes);
-        } else {
-            if let Some(pfn) = cx.vm().physical().pfn_of(cx.vm().machine(), lines.cast()) {
-                cx.free_frame(pfn);
-            }
-        }
-    }
-
     /// Frees the structure itself, after the end of the space.
     fn free(&self) {
         let cx = Cx::enter(self.vm);
-        Self::free_lines(&cx, self.inner().lines);
+        self.inner().lines.free(&cx);
         self.inner().lineage().end(&cx, self.inner().name);
         if let Some(group) = self.inner().group {
             members::put(&cx, group);
@@ -328,18 +284,17 @@ impl<'vm, M: Machine> Space<'vm, M> {
 
 impl<M: Machine> Inner<M> {
     fn new(
-        id: u64,
+        vm: &Vm<M>,
         root: Pfn,
-        lines: NonNull<CpuLine<M>>,
         (lineage, name): (NonNull<Lineage<M>>, OwnerName<M>),
         group: Option<NonNull<Members<M>>>,
     ) -> Self {
         Inner {
             _retired: [0; 2],
             tlb: SpaceTlb::new(),
-            id,
+            lines: Lines::new(vm),
+            id: vm.next_id(),
             root,
-            lines,
             fork_done: AtomicU32::new(0),
             fork_begun: AtomicU32::new(0),
             stack_limit: AtomicU64::new(8 << 20),
@@ -499,13 +454,6 @@ impl<M: Machine> Inner<M> {
         &self.tlb
     }
 
-    #[inline(always)]
-    fn line(&self, vm: &Vm<M>, cpu: usize) -> &CpuLine<M> {
-        debug_assert!(cpu < vm.cpu_count());
-        // SAFETY: the array has one line for each CPU and lives as long as the space.
-        unsafe { self.lines.add(cpu).as_ref() }
-    }
-
     /// Whether the word that counts walks lies at `address`.
     pub(crate) fn is_walks_at(&self, address: usize) -> bool {
         holds(&self.walks, address)
@@ -513,19 +461,24 @@ impl<M: Machine> Inner<M> {
 
     /// The CPU whose line of the space contains `address`.
     pub(crate) fn line_at(&self, vm: &Vm<M>, address: usize) -> Option<usize> {
-        (0..vm.cpu_count()).find(|&cpu| holds(self.line(vm, cpu), address))
+        self.lines.cpu_at(vm, address)
     }
 
     /// Counts `pages` more (or, negative, fewer) resident pages.
     #[inline(always)]
     pub(crate) fn add_rss(&self, cx: &Cx<'_, M>, kind: RssKind, pages: i64) {
-        self.line(cx.vm(), cx.number()).rss[kind as usize].add_owned(pages as u64);
+        self.lines.add(cx, kind, pages);
         if let Some(group) = self.group
             && kind != RssKind::Swap
         {
             // SAFETY: the space's reference.
-            unsafe { group.as_ref() }.add(pages);
+            unsafe { group.as_ref() }.add(cx, pages);
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn lines(&self) -> &Lines<M> {
+        &self.lines
     }
 
     /// The group it is a member of.
@@ -536,19 +489,18 @@ impl<M: Machine> Inner<M> {
 
     /// Resident pages of one kind.
     pub(crate) fn rss_of(&self, vm: &Vm<M>, kind: RssKind) -> u64 {
-        let sum = |sum: u64, cpu| sum.wrapping_add(self.line(vm, cpu).rss[kind as usize].load(Relaxed));
         // Beside changes the CPUs' parts are not of one moment: what one has removed another may not have added yet.
-        ((0..vm.cpu_count()).fold(0, sum) as i64).max(0) as u64
+        (self.lines.sum(vm, kind) as i64).max(0) as u64
     }
 
     /// Where this CPU looks for free addresses first.
     pub(crate) fn cursor(&self, cx: &Cx<'_, M>) -> &AtomicU64<M> {
-        &self.line(cx.vm(), cx.number()).cursor
+        self.lines.cursor(cx)
     }
 
     /// The leaf that this CPU emptied last.
     pub(super) fn emptied(&self, cx: &Cx<'_, M>) -> &AtomicU64<M> {
-        &self.line(cx.vm(), cx.number()).emptied
+        self.lines.emptied(cx)
     }
 
     /// Whether fork number `stamp` still has its flush before it.

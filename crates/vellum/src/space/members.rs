@@ -1,20 +1,80 @@
 //! What the spaces of a group have in common: a limit of resident pages, and how many there are.
+//!
+//! A CPU counts a few pages of a group for itself before it tells the group, so that CPUs that fault in one group write no
+//! common line. Where the number is so near to the limit that it matters, whoever asks collects what is untold, and
+//! whoever counts tells the group at once: there the count is exact, as far as a sum can be that others change.
 
-use crate::cpu::Cx;
+use crate::cpu::{Cpu, Cx};
 use crate::machine::Machine;
 use crate::sync::AtomicU64;
-use core::ptr::NonNull;
-use core::sync::atomic::Ordering::{AcqRel, Relaxed};
+use crate::vm::Vm;
+use core::ptr::{NonNull, with_exposed_provenance};
+use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
+
+/// log2 of the alignment of groups.
+const ALIGN_SHIFT: u32 = 6;
+/// The most pages, more or fewer, that a CPU keeps untold.
+const UNTOLD_MAX: i64 = (1 << (ALIGN_SHIFT - 1)) - 1;
+
+/// What a CPU has counted for a group and not told it: the group's address and, in the bits that are free below it, the pages
+/// plus [`Untold::ZERO`]. 0 for no group. Taken by other CPUs, too: changed by compare and exchange.
+pub(crate) struct Untold<M>(AtomicU64<M>);
+
+impl<M: Machine> Untold<M> {
+    /// No page.
+    const ZERO: u64 = 1 << (ALIGN_SHIFT - 1);
+    const BELOW: u64 = (1 << ALIGN_SHIFT) - 1;
+
+    pub(crate) const fn new() -> Self {
+        Untold(AtomicU64::new(0))
+    }
+
+    /// The word for `pages` of the group at `group`.
+    #[inline(always)]
+    fn word(group: u64, pages: i64) -> u64 {
+        group | Self::ZERO.wrapping_add(pages as u64)
+    }
+
+    /// The group's address, and the pages.
+    #[inline(always)]
+    fn parts(word: u64) -> (u64, i64) {
+        match word {
+            0 => (0, 0),
+            _ => (word & !Self::BELOW, (word & Self::BELOW) as i64 - Self::ZERO as i64),
+        }
+    }
+
+    /// Tells the group what this has for it, if it is `only` or that is not said. Whoever adds up meanwhile finds rather too
+    /// many pages than too few: what is more is told before it goes from here, what is less afterwards.
+    fn tell(&self, _cx: &Cx<'_, M>, only: Option<u64>) {
+        loop {
+            let seen = self.0.load(Acquire);
+            let (group, pages) = Self::parts(seen);
+            if only.is_some_and(|only| only != group) {
+                return;
+            }
+            // SAFETY: the word does not name a group at its end, and did not in this section: so it is freed after that.
+            let Some(group) = (unsafe { with_exposed_provenance::<Members<M>>(group as usize).as_ref() }) else {
+                return;
+            };
+            group.count(pages.max(0));
+            if self.0.compare_exchange(seen, 0, AcqRel).is_ok() {
+                return group.count(pages.min(0));
+            }
+            group.count(-pages.max(0));
+        }
+    }
+}
 
 /// What a group consists of. Fields: all atomics of their own.
-#[repr(C)]
+#[repr(C, align(64))]
 pub(crate) struct Members<M> {
     /// Written when the group is retired.
     _retired: [u64; 2],
     /// Handles, and spaces.
     references: AtomicU64<M>,
     limit: AtomicU64<M>,
-    /// Resident pages of the members.
+    /// Resident pages of the members, but for what CPUs have not told.
     pages: AtomicU64<M>,
 }
 
@@ -39,20 +99,81 @@ impl<M: Machine> Members<M> {
         self.limit.store(pages, Relaxed);
     }
 
+    fn address(&self) -> u64 {
+        (&raw const *self).expose_provenance() as u64
+    }
+
     /// Counts `pages` more resident pages, or, negative, fewer.
     #[cold]
-    pub(crate) fn add(&self, pages: i64) {
-        self.pages.fetch_add(pages as u64, Relaxed);
+    pub(crate) fn add(&self, cx: &Cx<'_, M>, pages: i64) {
+        let own = &cx.cpu().untold;
+        let seen = own.0.load(Relaxed);
+        let (group, untold) = Untold::<M>::parts(seen);
+        let sum = untold + pages;
+        let may_wait = sum.abs() <= UNTOLD_MAX && !self.is_near(cx.vm());
+        if group == self.address() && may_wait {
+            let word = Untold::<M>::word(group, sum);
+            if own.0.compare_exchange(seen, word, Relaxed).is_ok() {
+                return;
+            }
+        }
+        self.add_told(cx, pages);
+    }
+
+    /// As [`Members::add`], where the CPU tells what it has counted until now.
+    #[inline(never)]
+    fn add_told(&self, cx: &Cx<'_, M>, pages: i64) {
+        let own = &cx.cpu().untold;
+        own.tell(cx, None);
+        if pages.abs() <= UNTOLD_MAX && !self.is_near(cx.vm()) {
+            // Nobody else writes there as long as it names no group.
+            own.0.store(Untold::<M>::word(self.address(), pages), Relaxed);
+        } else {
+            self.count(pages);
+        }
+    }
+
+    fn count(&self, pages: i64) {
+        if pages != 0 {
+            self.pages.fetch_add(pages as u64, Relaxed);
+        }
+    }
+
+    /// Whether what is untold may decide on which side of the limit the group is.
+    #[inline(always)]
+    fn is_near(&self, vm: &Vm<M>) -> bool {
+        let untold = vm.cpu_count() as u64 * UNTOLD_MAX as u64;
+        self.told().abs_diff(self.limit()) <= untold
+    }
+
+    /// Resident pages, but for what is untold. Changes of different CPUs may arrive in another order than they were made in.
+    #[inline(always)]
+    fn told(&self) -> u64 {
+        (self.pages.load(Relaxed) as i64).max(0) as u64
+    }
+
+    /// Whether `pages` more reach the limit. Looks at each CPU's part if that is nearly so.
+    pub(crate) fn is_full_with(&self, vm: &Vm<M>, pages: u64) -> bool {
+        if self.is_near(vm) {
+            let cx = Cx::enter(vm);
+            vm.cpus().for_each(|cpu| cpu.untold.tell(&cx, Some(self.address())));
+        }
+        self.told().saturating_add(pages) >= self.limit()
     }
 
     /// Whether the limit is reached.
-    pub(crate) fn is_full(&self) -> bool {
-        self.resident() >= self.limit()
+    pub(crate) fn is_full(&self, vm: &Vm<M>) -> bool {
+        self.is_full_with(vm, 0)
     }
 
-    /// Resident pages: changes of different CPUs may arrive in another order than they were made in.
-    pub(crate) fn resident(&self) -> u64 {
-        (self.pages.load(Relaxed) as i64).max(0) as u64
+    /// Resident pages.
+    pub(crate) fn resident(&self, vm: &Vm<M>) -> u64 {
+        let told = self.pages.load(Relaxed) as i64;
+        let untold = |cpu: &Cpu<M>| match Untold::<M>::parts(cpu.untold.0.load(Relaxed)) {
+            (group, pages) if group == self.address() => pages,
+            _ => 0,
+        };
+        vm.cpus().map(untold).fold(told, i64::wrapping_add).max(0) as u64
     }
 
     /// One more handle or space.
@@ -64,7 +185,10 @@ impl<M: Machine> Members<M> {
 /// One handle or space less.
 pub(crate) fn put<M: Machine>(cx: &Cx<'_, M>, group: NonNull<Members<M>>) {
     // SAFETY: the caller's reference.
-    if unsafe { group.as_ref() }.references.fetch_sub(1, AcqRel) == 1 {
+    let members = unsafe { group.as_ref() };
+    if members.references.fetch_sub(1, AcqRel) == 1 {
+        // Nobody counts for it any more; another group may lie there soon.
+        cx.vm().cpus().for_each(|cpu| cpu.untold.tell(cx, Some(members.address())));
         cx.retire(group.cast(), size_of::<Members<M>>());
     }
 }

@@ -47,6 +47,7 @@ mod give_up;
 mod handle;
 pub(crate) mod leaf;
 pub(crate) mod lineage;
+mod lines;
 pub(crate) mod members;
 mod place;
 mod query;

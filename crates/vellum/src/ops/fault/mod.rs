@@ -119,7 +119,7 @@ impl<M: Machine> Space<'_, M> {
     #[cold]
     fn charge(&self, address: u64, group: NonNull<Members<M>>) -> Result<(), FaultError> {
         // SAFETY: the space's reference.
-        let is_full = unsafe { group.as_ref() }.is_full();
+        let is_full = unsafe { group.as_ref() }.is_full(self.vm());
         // An access to a page that is there needs none.
         if is_full && !self.make_room_in_group(group) && self.translate(address).is_none() {
             return Err(FaultError::OutOfMemory { address });
