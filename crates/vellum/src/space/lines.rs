@@ -17,8 +17,10 @@ use crate::vm::Vm;
 use core::ptr::{NonNull, with_exposed_provenance};
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
-/// Words in the space.
+/// Words in the space. That of a CPU says the lowest bits of its number, and its place in a block the others.
 const ROOTS: usize = 16;
+/// In such a word: it is the address of a block.
+const IS_BLOCK: u64 = 1;
 
 /// One CPU's part of a space, a cache line: written by that CPU alone, but for the one that is shared.
 #[repr(C, align(64))]
@@ -37,12 +39,12 @@ const LINE_BYTES: usize = size_of::<Line<()>>();
 #[repr(C)]
 pub(super) struct Lines<M> {
     shared: Line<M>,
-    /// Addresses of lines, or of blocks of them; 0 where there is none. They stay as long as the space does.
+    /// Addresses of lines or, with [`IS_BLOCK`], of blocks of them; 0 where there is none. They stay as long as the space
+    /// does.
     roots: [AtomicU64<M>; ROOTS],
 }
 
-/// log2 of the CPUs for which there is one root.
-#[inline(always)]
+/// log2 of the CPUs for which there is one root; 0 if there are no blocks.
 fn block_shift(cpus: usize) -> u32 {
     if cpus <= ROOTS { 0 } else { (cpus - 1).ilog2() + 1 - ROOTS.ilog2() }
 }
@@ -72,48 +74,61 @@ impl<M: Machine> Lines<M> {
 
     /// The words of the block at `address`, which is from a root.
     fn block(&self, vm: &Vm<M>, address: u64) -> &[AtomicU64<M>] {
-        let block = with_exposed_provenance::<AtomicU64<M>>(address as usize);
+        let block = with_exposed_provenance::<AtomicU64<M>>((address & !IS_BLOCK) as usize);
         // SAFETY: blocks have as many words, zero at first, and are freed with the space.
         unsafe { core::slice::from_raw_parts(block, 1 << block_shift(vm.cpu_count())) }
     }
 
     /// The word that leads to the line of `cpu`, if there is one already.
-    #[inline(always)]
     fn word(&self, vm: &Vm<M>, cpu: usize) -> Option<&AtomicU64<M>> {
         let shift = block_shift(vm.cpu_count());
-        let root = self.roots.get(cpu >> shift)?;
+        let root = &self.roots[cpu % ROOTS];
         if shift == 0 {
             return Some(root);
         }
         match root.load(Acquire) {
             0 => None,
-            block => self.block(vm, block).get(cpu & ((1 << shift) - 1)),
+            block => self.block(vm, block).get(cpu / ROOTS),
         }
     }
 
     #[inline(always)]
     fn line(&self, vm: &Vm<M>, cpu: usize) -> Option<&Line<M>> {
+        let word = self.roots[cpu % ROOTS].load(Acquire);
+        if word & IS_BLOCK == 0 { Line::at(self, word) } else { self.line_of_block(vm, cpu) }
+    }
+
+    #[inline(never)]
+    fn line_of_block(&self, vm: &Vm<M>, cpu: usize) -> Option<&Line<M>> {
         Line::at(self, self.word(vm, cpu)?.load(Acquire))
     }
 
-    /// The current CPU's line, made if it has none; `None` if there is no memory for it.
+    /// The line of the current CPU, which has none yet: a new one or, if there is no memory, the shared one.
+    #[cold]
+    #[inline(never)]
+    fn first(&self, cx: &Cx<'_, M>) -> &Line<M> {
+        self.make(cx).unwrap_or(&self.shared)
+    }
+
     #[inline(always)]
-    fn own(&self, cx: &Cx<'_, M>) -> Option<&Line<M>> {
-        self.line(cx.vm(), cx.number()).or_else(|| self.make(cx))
+    fn own_or_shared(&self, cx: &Cx<'_, M>) -> &Line<M> {
+        match self.line(cx.vm(), cx.number()) {
+            Some(line) => line,
+            None => self.first(cx),
+        }
     }
 
     /// Makes the line of the current CPU, which has none. Any lock may be held that precedes those of slab caches.
-    #[cold]
-    #[inline(never)]
     fn make(&self, cx: &Cx<'_, M>) -> Option<&Line<M>> {
         let (vm, cpu) = (cx.vm(), cx.number());
         let shift = block_shift(vm.cpu_count());
-        let root = self.roots.get(cpu >> shift)?;
+        let root = &self.roots[cpu % ROOTS];
         if shift > 0 && root.load(Acquire) == 0 {
             let bytes = size_of::<u64>() << shift;
             let block = cx.slab_alloc(bytes).ok()?;
             // Another CPU of the block may be faster.
-            if root.compare_exchange(0, block.as_ptr().expose_provenance() as u64, AcqRel).is_err() {
+            let address = block.as_ptr().expose_provenance() as u64;
+            if root.compare_exchange(0, address | IS_BLOCK, AcqRel).is_err() {
                 cx.slab_free(block, bytes);
             }
         }
@@ -139,7 +154,7 @@ impl<M: Machine> Lines<M> {
             .for_each(|word| give_back(word.load(Acquire), LINE_BYTES));
         let shift = block_shift(vm.cpu_count());
         if shift > 0 {
-            self.roots.iter().for_each(|root| give_back(root.load(Acquire), size_of::<u64>() << shift));
+            self.roots.iter().for_each(|root| give_back(root.load(Acquire) & !IS_BLOCK, size_of::<u64>() << shift));
         }
     }
 
@@ -173,13 +188,13 @@ impl<M: Machine> Lines<M> {
     /// Where this CPU looks for free addresses first: a hint, also where it is shared.
     #[inline(always)]
     pub(super) fn cursor(&self, cx: &Cx<'_, M>) -> &AtomicU64<M> {
-        &self.own(cx).unwrap_or(&self.shared).cursor
+        &self.own_or_shared(cx).cursor
     }
 
     /// The leaf that this CPU emptied last. Where it is shared one may be forgotten, and stays until the space ends or
     /// somebody empties it again.
     pub(super) fn emptied(&self, cx: &Cx<'_, M>) -> &AtomicU64<M> {
-        &self.own(cx).unwrap_or(&self.shared).emptied
+        &self.own_or_shared(cx).emptied
     }
 
     /// The CPU whose line contains `address`.

@@ -105,6 +105,7 @@ impl<M: Machine> Members<M> {
 
     /// Counts `pages` more resident pages, or, negative, fewer.
     #[cold]
+    #[inline(never)]
     pub(crate) fn add(&self, cx: &Cx<'_, M>, pages: i64) {
         let own = &cx.cpu().untold;
         let seen = own.0.load(Relaxed);
