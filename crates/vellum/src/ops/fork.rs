@@ -224,7 +224,7 @@ impl<M: Machine> Fork<'_, M> {
         let mut spares = Spares::default();
         let table = target.table;
         if Runs::needs_spare(cx, table.frame, table.len(), low, high) {
-            spares.add(Runs::allocate_spare(cx, table.len())?);
+            Runs::allocate_spare(cx, &table, &mut spares)?;
         }
         let attributes = cx.attributes(class);
         // What is wiped comes as if it was new.

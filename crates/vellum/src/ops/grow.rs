@@ -11,6 +11,7 @@ use crate::space::apply::{ClassChange, Fold, PageChange};
 use crate::space::claim::Claim;
 use crate::space::split::Holes;
 use crate::space::{ClassFlags, ClassId, Extent, Space, stack_guard_pages};
+use core::ops::ControlFlow;
 use core::sync::atomic::Ordering::Relaxed;
 
 impl<'vm, M: Machine> Space<'vm, M> {
@@ -20,7 +21,7 @@ impl<'vm, M: Machine> Space<'vm, M> {
     pub(super) fn grow_stack(&self, address: u64) -> Result<bool, FaultError> {
         let limit = self.inner().stack_limit.load(Relaxed);
         let page = address >> M::Arch::PAGE_SHIFT << M::Arch::PAGE_SHIFT;
-        let look = || self.stack_above(&Cx::enter(self.vm()), page, limit).map(|(bottom, _)| bottom);
+        let look = || self.stack_above(page, limit).map(|(bottom, _)| bottom);
         loop {
             let Some(bottom) = look() else { return Ok(false) };
             if bottom == page {
@@ -56,52 +57,55 @@ impl<'vm, M: Machine> Space<'vm, M> {
 
     /// The first mapped address at or above `page`, and its class, if what is mapped there grows down and ends within
     /// `limit` bytes from `page`; `page` itself if it is mapped by now.
-    fn stack_above(&self, cx: &Cx<'_, M>, page: u64, limit: u64) -> Option<(u64, ClassId)> {
-        let high = page.saturating_add(limit).min(M::Arch::USER_END);
-        let (bottom, class) = self.inner().first_class(cx, page, high)?;
+    ///
+    /// Beyond what is claimed it is what there is at several moments, so what is mapped at `bottom` is told by what its
+    /// class said when it was found: later it may be another one's.
+    fn stack_above(&self, page: u64, limit: u64) -> Option<(u64, ClassId)> {
+        let (vm, high) = (self.vm(), page.saturating_add(limit).min(M::Arch::USER_END));
+        let first = self.inner().each_span(vm, (page, high), &mut |cx, here, span| match span.class {
+            ClassId::NONE => ControlFlow::Continue(()),
+            class => ControlFlow::Break((here, class, cx.attributes(class).unguarded())),
+        });
+        let (bottom, class, stack) = first.break_value()?;
         if bottom == page {
             return Some((bottom, class));
         }
-        if !cx.attributes(class).flags.has(ClassFlags::GROWS_DOWN) {
+        if !stack.flags.has(ClassFlags::GROWS_DOWN) {
             return None;
         }
-        // The limit is on the whole mapping: look for its end.
-        let mut end = bottom;
-        while end < M::Arch::USER_END && end - page <= limit {
-            let span = self.inner().span_at(cx, end, high.saturating_add(1));
-            if !cx.is_one_mapping(span.class, class) {
-                break;
-            }
-            end = span.end;
-        }
+        // The limit is on the whole mapping: look whether it ends there.
+        let beyond = high.saturating_add(1).min(M::Arch::USER_END);
+        let end = self.inner().each_span(vm, (bottom, beyond), &mut |cx, here, span| {
+            let is_stack = span.class != ClassId::NONE && cx.attributes(span.class).unguarded() == stack;
+            if is_stack { ControlFlow::Continue(()) } else { ControlFlow::Break(here) }
+        });
+        let end = end.break_value().unwrap_or(beyond);
         (end - page <= limit).then_some((bottom, class))
     }
 
     /// Extends the mapping at the end of the claimed range down to `page`; whether `page` is mapped now. `None` if nothing
     /// is mapped at the end any more: what was the lowest page of a stack went, and the stack may begin above (G12M).
     fn grow_claimed(&self, claim: &Claim<'_, M>, page: u64, limit: u64) -> Result<Option<bool>, Error> {
-        let (bottom, class) = {
-            let cx = Cx::enter(self.vm());
-            let last = claim.end - (1 << M::Arch::PAGE_SHIFT);
-            // Somebody else may have been faster, with this or with something else.
-            let stack = match M::guard(Guard::GrowUnderClaim) {
-                true => self.stack_above(&cx, page, limit),
-                false => Some((last, self.inner().span_at(&cx, last, claim.end).class)),
-            };
-            let Some((bottom, class)) = stack else { return Ok(Some(false)) };
-            if bottom == page {
-                return Ok(Some(true));
-            }
-            if bottom > last {
-                return Ok(None);
-            }
-            let attributes = cx.attributes(class);
-            if !attributes.flags.has(ClassFlags::GROWS_DOWN) || !self.has_gap(&cx, page) {
-                return Ok(Some(false));
-            }
-            // A guard at the bottom does not grow.
-            (bottom, cx.intern(&attributes.unguarded(), Extent::of::<M::Arch>(page, bottom))?)
+        let last = claim.end - (1 << M::Arch::PAGE_SHIFT);
+        // Somebody else may have been faster, with this or with something else.
+        let stack = match M::guard(Guard::GrowUnderClaim) {
+            true => self.stack_above(page, limit),
+            false => Some((last, self.inner().span_at(&Cx::enter(self.vm()), last, claim.end).class)),
         };
+        let Some((bottom, class)) = stack else { return Ok(Some(false)) };
+        if bottom == page {
+            return Ok(Some(true));
+        }
+        if bottom > last {
+            return Ok(None);
+        }
+        // It is claimed: so the class stays what it is.
+        let attributes = Cx::enter(self.vm()).attributes(class);
+        if !attributes.flags.has(ClassFlags::GROWS_DOWN) || !self.has_gap(page) {
+            return Ok(Some(false));
+        }
+        // A guard at the bottom does not grow.
+        let class = Cx::enter(self.vm()).intern(&attributes.unguarded(), Extent::of::<M::Arch>(page, bottom))?;
         let Ok(_ticket) = self.may_extend(class, (bottom - page) >> M::Arch::PAGE_SHIFT) else {
             Cx::enter(self.vm()).release_class(class, 1);
             return Ok(Some(false));
@@ -133,17 +137,13 @@ impl<'vm, M: Machine> Space<'vm, M> {
 
     /// Whether the guard gap below `page` is free, but for another part of a stack. As in Linux, what lies lower in the
     /// gap does not count if the nearest mapping is one that may lie there.
-    fn has_gap(&self, cx: &Cx<'_, M>, page: u64) -> bool {
-        let mut here = self.gap_below(page);
-        let mut nearest = ClassId::NONE;
-        while let Some((mapped, class)) = self.inner().first_class(cx, here, page) {
-            nearest = class;
-            here = self.inner().span_at(cx, mapped, page).end;
-        }
-        if nearest == ClassId::NONE {
-            return true;
-        }
-        let attributes = cx.attributes(nearest);
-        attributes.prot == Prot::NONE || attributes.flags.has(ClassFlags::GROWS_DOWN)
+    fn has_gap(&self, page: u64) -> bool {
+        let mut nearest = None;
+        let gap = (self.gap_below(page), page);
+        let _ = self.inner().each_span(self.vm(), gap, &mut |cx, _, span| {
+            nearest = if span.class == ClassId::NONE { nearest } else { Some(cx.attributes(span.class)) };
+            ControlFlow::<()>::Continue(())
+        });
+        nearest.is_none_or(|nearest| nearest.prot == Prot::NONE || nearest.flags.has(ClassFlags::GROWS_DOWN))
     }
 }

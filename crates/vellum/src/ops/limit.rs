@@ -5,11 +5,11 @@
 //! those who move: what moves while somebody counts would be counted twice, or not at all.
 
 use crate::arch::Arch;
-use crate::cpu::Cx;
 use crate::error::Error;
 use crate::machine::Machine;
 use crate::space::{ClassFlags, ClassId, Space};
 use crate::sync::SleepGuard;
+use core::ops::ControlFlow;
 use core::sync::atomic::Ordering::Relaxed;
 
 /// What [`Space::set_mapped_limit`] takes for no limit.
@@ -33,30 +33,25 @@ impl<M: Machine> Space<'_, M> {
 
     /// Mapped bytes of a range.
     fn mapped_within(&self, start: u64, end: u64) -> u64 {
-        let (mut here, mut mapped) = (start, 0);
-        while here < end {
-            let span = self.inner().span_at(&Cx::enter(self.vm()), here, end);
-            let next = span.end.min(end);
-            mapped += if span.class == ClassId::NONE { 0 } else { next - here };
-            here = next;
-        }
+        let mut mapped = 0;
+        let _ = self.inner().each_span(self.vm(), (start, end), &mut |_, here, span| {
+            mapped += if span.class == ClassId::NONE { 0 } else { span.end - here };
+            ControlFlow::<()>::Continue(())
+        });
         mapped
     }
 
     /// Committed pages of a range, but for those whose mappings have one of the flags `without`. As [`Space::mapped_bytes`];
     /// exact under a claim of the range.
     pub(super) fn committed_within(&self, start: u64, end: u64, without: ClassFlags) -> u64 {
-        let (mut here, mut committed) = (start, 0);
-        while here < end {
-            let cx = Cx::enter(self.vm());
-            let span = self.inner().span_at(&cx, here, end);
-            let next = span.end.min(end);
+        let mut committed = 0;
+        let _ = self.inner().each_span(self.vm(), (start, end), &mut |cx, here, span| {
             if span.class != ClassId::NONE && cx.is_committed(span.class) {
                 let is_counted = without == ClassFlags::NONE || !cx.attributes(span.class).flags.has_any(without);
-                committed += if is_counted { (next - here) >> M::Arch::PAGE_SHIFT } else { 0 };
+                committed += if is_counted { (span.end - here) >> M::Arch::PAGE_SHIFT } else { 0 };
             }
-            here = next;
-        }
+            ControlFlow::<()>::Continue(())
+        });
         committed
     }
 

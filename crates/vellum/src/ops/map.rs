@@ -322,13 +322,9 @@ impl<'vm, M: Machine> Space<'vm, M> {
             return self.map_fixed(middle, end - middle, attributes, offset + passed, replace).map(|_| start);
         }
         let claim = Claim::acquire(self.vm(), self.inner(), start, end);
-        if !replace {
-            let cx = Cx::enter(self.vm());
-            if let Some(address) = self.inner().first_mapped(&cx, start, end) {
-                drop(cx);
-                claim.release();
-                return Err(Error::Exists { address });
-            }
+        if !replace && let Some(address) = self.first_mapped(start, end - start) {
+            claim.release();
+            return Err(Error::Exists { address });
         }
         self.map_claimed(claim, attributes, offset)
     }

@@ -3,8 +3,9 @@
 use crate::cpu::Cx;
 use crate::error::Error;
 use crate::machine::Machine;
+use crate::space::ClassId;
 use crate::space::shift::Shift;
-use crate::space::{ClassId, Spares};
+use crate::vm::Vm;
 use core::marker::PhantomData;
 use core::ptr::NonNull;
 
@@ -17,8 +18,15 @@ pub(super) struct Piece {
     pub(super) old_length: u64,
     /// Length of what comes to the new place, which is more than moves if the mapping becomes longer.
     pub(super) new_length: u64,
-    /// Side arrays for the tables of the new place, and of the old one.
-    pub(super) spares: [Spares; 2],
+    /// Whether it is the first one of its mapping: set by [`Pieces::push`].
+    begins: bool,
+}
+
+impl Piece {
+    /// A piece of `old_length` bytes at the old place, and of `new_length` at the new one, that moves as `shift` says.
+    pub(super) fn new(shift: Shift, fresh_class: ClassId, old_length: u64, new_length: u64) -> Self {
+        Piece { shift, fresh_class, old_length, new_length, begins: false }
+    }
 }
 
 /// A list of pieces in slab memory, in order. Must be freed.
@@ -32,10 +40,14 @@ pub(super) struct Pieces<M> {
 
 struct Node {
     next: Option<NonNull<Node>>,
-    /// Whether it is the first one of its mapping.
-    begins: bool,
     piece: Piece,
 }
+
+// There may be one for each page that moves: the smallest objects there are.
+const _: () = assert!(size_of::<Node>() <= 64);
+
+/// How many pieces are freed in one read-side section.
+const PORTION: usize = 64;
 
 /// The pieces of one mapping.
 pub(super) struct OneMapping<'p> {
@@ -50,7 +62,7 @@ impl OneMapping<'_> {
         while let Some(mut node) = next {
             // SAFETY: nodes belong to the list alone, and were initialised; the list is borrowed mutably.
             let node = unsafe { node.as_mut() };
-            if node.begins && NonNull::from(&*node) != self.first {
+            if node.piece.begins && NonNull::from(&*node) != self.first {
                 return;
             }
             visit(&mut node.piece);
@@ -73,10 +85,11 @@ impl<M: Machine> Pieces<M> {
     ///
     /// # Errors
     /// [`Error::OutOfMemory`].
-    pub(super) fn push(&mut self, cx: &Cx<'_, M>, piece: Piece) -> Result<(), Error> {
+    pub(super) fn push(&mut self, cx: &Cx<'_, M>, mut piece: Piece) -> Result<(), Error> {
         let node = cx.slab_alloc(size_of::<Node>())?.cast::<Node>();
+        piece.begins = core::mem::take(&mut self.begins);
         // SAFETY: the allocation is that large, aligned to its size class, and unused.
-        unsafe { node.write(Node { next: None, begins: core::mem::take(&mut self.begins), piece }) };
+        unsafe { node.write(Node { next: None, piece }) };
         match self.last {
             // SAFETY: nodes belong to this list alone, and were initialised; the list is borrowed mutably.
             Some(mut last) => unsafe { last.as_mut() }.next = Some(node),
@@ -112,7 +125,7 @@ impl<M: Machine> Pieces<M> {
         while let Some(first) = next {
             // SAFETY: as in `push`.
             let node = unsafe { first.as_ref() };
-            let begins = node.begins;
+            let begins = node.piece.begins;
             next = node.next;
             if begins {
                 visit(&mut OneMapping { first, _list: PhantomData });
@@ -120,14 +133,20 @@ impl<M: Machine> Pieces<M> {
         }
     }
 
-    /// Frees the list, and the side arrays that were not used.
-    pub(super) fn free(mut self, cx: &Cx<'_, M>) {
-        while let Some(node) = self.first.take() {
-            // SAFETY: as in `push`; nobody has the node afterwards.
-            let Node { next, mut piece, .. } = unsafe { node.read() };
-            piece.spares.iter_mut().for_each(|spares| spares.free(cx));
-            cx.slab_free(node.cast(), size_of::<Node>());
-            self.first = next;
+    /// Frees the list, some of it in each read-side section.
+    pub(super) fn free(mut self, vm: &Vm<M>) {
+        while self.first.is_some() {
+            let cx = Cx::enter(vm);
+            let _ = (0..PORTION).all(|_| self.free_first(&cx));
         }
+    }
+
+    /// Frees the first one; whether there was one.
+    fn free_first(&mut self, cx: &Cx<'_, M>) -> bool {
+        let Some(node) = self.first else { return false };
+        // SAFETY: as in `push`; nobody has the node afterwards.
+        self.first = unsafe { node.as_ref() }.next;
+        cx.slab_free(node.cast(), size_of::<Node>());
+        true
     }
 }

@@ -12,6 +12,7 @@ use crate::space::claim::Claim;
 use crate::space::leaf::{Short, Simple};
 use crate::space::split::Holes;
 use crate::space::{Attributes, ClassFlags, ClassId, Space};
+use core::ops::ControlFlow;
 
 /// Whether the mapping of these attributes at an address may be changed.
 type May<'a, M> = dyn Fn(&Attributes<M>, u64) -> Result<(), Error> + 'a;
@@ -85,15 +86,14 @@ impl<'vm, M: Machine> Space<'vm, M> {
 
     /// Where the stack begins that is the first thing mapped in `start..end`: as of several moments, but under a claim.
     fn stack_bottom(&self, start: u64, end: u64) -> Result<u64, Error> {
-        let (first, class) = {
-            let cx = Cx::enter(self.vm());
-            let found = self.inner().first_class(&cx, start, end);
-            let (first, class) = found.ok_or(Error::NotMapped { address: start })?;
-            if !cx.attributes(class).flags.has(ClassFlags::GROWS_DOWN) {
-                return Err(Error::Invalid { what: "nothing that grows down is mapped there" });
-            }
-            (first, class)
-        };
+        let found = self.inner().each_span(self.vm(), (start, end), &mut |cx, here, span| match span.class {
+            ClassId::NONE => ControlFlow::Continue(()),
+            class => ControlFlow::Break((here, class, cx.attributes(class).flags)),
+        });
+        let (first, class, flags) = found.break_value().ok_or(Error::NotMapped { address: start })?;
+        if !flags.has(ClassFlags::GROWS_DOWN) {
+            return Err(Error::Invalid { what: "nothing that grows down is mapped there" });
+        }
         let (mut here, mut bottom) = (self.inner().stacks().0.min(first), None);
         while here < first {
             let cx = Cx::enter(self.vm());
@@ -182,7 +182,7 @@ impl<'vm, M: Machine> Space<'vm, M> {
             reached.result
         });
         claim.fold_now(&Cx::enter(self.vm()));
-        holds.release(&Cx::enter(self.vm()));
+        holds.release(self.vm());
         result
     }
 
@@ -254,45 +254,44 @@ impl<'vm, M: Machine> Space<'vm, M> {
         change: &Becomes<'_, M>,
     ) -> Result<(Reached, Ticket<'vm, M>), Error> {
         let mut last = ClassId::NONE;
-        // Where the first mapping begins that has not been asked for yet.
-        let (mut ticket, mut unasked) = (self.vm().no_ticket(), start);
-        let reached = self.survey(start, end, reach, &mut |cx, class, here| {
+        // What lies before whatever is in the way is asked for first, also if nothing is done then.
+        let part = if reach == Reach::Whole { Reach::Before } else { reach };
+        let reached = self.survey(start, end, part, &mut |cx, class, here| {
             if class != last {
                 let attributes = cx.attributes(class);
                 if let Err(error) = may(&attributes, here) {
                     return Ok(Err(error));
                 }
-                let new = change(attributes);
-                if new.commits_more(&attributes) && here >= unasked {
-                    unasked = self.end_of_mapping(cx, class, here, end);
-                    match self.vm().may_commit((unasked - here) >> M::Arch::PAGE_SHIFT, || 0) {
-                        Ok(more) => ticket.join(more),
-                        Err(refused) => return Ok(Err(refused)),
-                    }
-                }
-                holds.add(cx, cx.intern(&new, cx.extent_of(class))?)?;
+                holds.add(cx, cx.intern(&change(attributes), cx.extent_of(class))?)?;
                 last = class;
             }
             Ok(Ok(()))
-        });
-        reached.map(|reached| (reached, ticket))
+        })?;
+        let (mut reached, ticket) = self.may_change(start, reached, change);
+        if reach == Reach::Whole && reached.result.is_err() {
+            reached.end = start;
+        }
+        Ok((reached, ticket))
     }
 
-    /// The end of the mapping of which the slots from `here` on are of `class`; at most `end`, and perhaps that if nobody
-    /// need ask whether so much may be committed. Within a claim.
-    fn end_of_mapping(&self, cx: &Cx<'_, M>, class: ClassId, here: u64, end: u64) -> u64 {
-        if self.vm().commits_unasked((end - here) >> M::Arch::PAGE_SHIFT) {
-            return end;
-        }
-        let mut next = here;
-        while next < end {
-            let span = self.inner().span_at(cx, next, end);
-            if span.class == ClassId::NONE || !cx.is_one_mapping(class, span.class) {
-                break;
+    /// Lets the caller commit what the mappings of a claimed range will commit more, as long as the result lives; or those
+    /// before the first one that may not.
+    fn may_change(&self, start: u64, reached: Reached, change: &Becomes<'_, M>) -> (Reached, Ticket<'vm, M>) {
+        let mut ticket = self.vm().no_ticket();
+        let mut here = start;
+        let is_asked = !self.vm().commits_unasked((reached.end - start) >> M::Arch::PAGE_SHIFT);
+        while is_asked && let Some(mapped) = self.first_mapped(here, reached.end - here) {
+            let (class, end) = self.one_mapping(mapped, reached.end);
+            let attributes = Cx::enter(self.vm()).attributes(class);
+            if change(attributes).commits_more(&attributes) {
+                match self.vm().may_commit((end - mapped) >> M::Arch::PAGE_SHIFT, || 0) {
+                    Ok(more) => ticket.join(more),
+                    Err(refused) => return (Reached { end: mapped, result: Err(refused) }, ticket),
+                }
             }
-            next = span.end.min(end);
+            here = end;
         }
-        next
+        (reached, ticket)
     }
 
     /// Looks through a claimed range for how far an operation may go.

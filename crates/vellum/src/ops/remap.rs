@@ -21,8 +21,9 @@ use crate::space::apply::{ClassChange, Fold, PageChange};
 use crate::space::claim::Claim;
 use crate::space::shift::Shift;
 use crate::space::split::Holes;
-use crate::space::{Attributes, ClassFlags, ClassId, Extent, Space, Spares};
+use crate::space::{Attributes, ClassFlags, ClassId, Counted, Extent, Space, Spares};
 use crate::sync::SleepGuard;
+use core::ops::ControlFlow;
 
 /// Where a remapped range may go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -198,24 +199,21 @@ impl<'vm, M: Machine> Space<'vm, M> {
     }
 
     /// What is mapped at `start`, and up to where, at most `end`, it is one mapping; up to `start` if it is nothing.
-    fn one_mapping(&self, start: u64, end: u64) -> (ClassId, u64) {
+    pub(super) fn one_mapping(&self, start: u64, end: u64) -> (ClassId, u64) {
         self.run(start, end, |cx, one, next| cx.is_one_mapping(one, next))
     }
 
     /// What is mapped at `start`, and up to where, at most `end`, the classes go with that; up to `start` if it is nothing.
     fn run(&self, start: u64, end: u64, go_on: impl Fn(&Cx<'_, M>, ClassId, ClassId) -> bool) -> (ClassId, u64) {
         let mut class = ClassId::NONE;
-        let mut here = start;
-        while here < end {
-            let cx = Cx::enter(self.vm());
-            let span = self.inner().span_at(&cx, here, end);
-            if span.class == ClassId::NONE || (here > start && !go_on(&cx, class, span.class)) {
-                break;
+        let run = self.inner().each_span(self.vm(), (start, end), &mut |cx, here, span| {
+            if span.class == ClassId::NONE || (here > start && !go_on(cx, class, span.class)) {
+                return ControlFlow::Break(here);
             }
             class = if here == start { span.class } else { class };
-            here = span.end;
-        }
-        (class, here.min(end))
+            ControlFlow::Continue(())
+        });
+        (class, run.break_value().unwrap_or(end))
     }
 
     /// Extends the mapping behind its end. What is mapped a second time, by an old length of 0, has its end behind itself.
@@ -224,18 +222,17 @@ impl<'vm, M: Machine> Space<'vm, M> {
         let end = old.saturating_add(new_length).min(M::Arch::USER_END);
         let mut claim = Claim::acquire(self.vm(), self.inner(), old, end);
         let result = self.class_of(old, old + probe).and_then(|class| {
-            let cx = Cx::enter(self.vm());
-            let attributes = cx.attributes(class).unguarded();
+            let attributes = Cx::enter(self.vm()).attributes(class).unguarded();
             check_copy(&attributes, old_length)?;
             check_offset(&attributes, old, new_length)?;
             checked::<M::Arch>(old, new_length)?;
-            if let Some(address) = self.inner().first_mapped(&cx, old + old_length, end) {
+            if let Some(address) = self.first_mapped(old + old_length, new_length - old_length) {
                 return Err(Error::Exists { address });
             }
             if attributes.flags.has(ClassFlags::GROWS_DOWN) {
                 self.inner().note_stack(old, end);
             }
-            cx.intern(&attributes, Extent::of::<M::Arch>(old, end))
+            Cx::enter(self.vm()).intern(&attributes, Extent::of::<M::Arch>(old, end))
         });
         let result = result.and_then(|class| {
             let grown = self.map_part(&claim, old + old_length, end, class);
@@ -318,18 +315,26 @@ impl<'vm, M: Machine> Space<'vm, M> {
         let mut pieces = Pieces::new();
         let result = self.cut_up(&mut pieces, &mut holds, request, old_length, new, new_length);
         let ticket = result.and_then(|()| self.may_move_pieces(&mut pieces));
-        let result = match &ticket {
-            Ok(_) => pieces.try_each(|piece| self.prepare_piece(hull, piece)),
-            Err(refused) => Err(*refused),
-        };
-        match result {
-            Ok(()) => self.move_pieces(hull, &mut pieces),
-            Err(_) => pieces.each(|piece| self.tidy_piece(hull, piece)),
+        let result = ticket.and_then(|_ticket| {
+            let result = self.prepare_and_move(hull, &mut pieces);
+            self.fold_places(hull, [(new, new + new_length), (request.old, request.old + old_length)]);
+            result
+        });
+        pieces.free(self.vm());
+        holds.release(self.vm());
+        hull.fold_now(&Cx::enter(self.vm()));
+        result
+    }
+
+    /// Does all that may fail for all pieces, then moves them.
+    fn prepare_and_move(&self, hull: &Claim<'_, M>, pieces: &mut Pieces<M>) -> Result<(), Error> {
+        let mut pool = Spares::pool();
+        let mut counted = Default::default();
+        let result = pieces.try_each(|piece| self.prepare_piece(hull, piece, &mut pool, &mut counted));
+        if result.is_ok() {
+            pieces.each_mapping(|mapping| self.move_mapping(hull, mapping, &mut pool));
         }
-        let cx = Cx::enter(self.vm());
-        pieces.free(&cx);
-        holds.release(&cx);
-        hull.fold_now(&cx);
+        pool.free_pool(self.vm());
         result
     }
 
@@ -429,7 +434,7 @@ impl<'vm, M: Machine> Space<'vm, M> {
         let old_class =
             if request.keep_old { hold(attributes.unguarded(), cx.extent_of(class))? } else { ClassId::NONE };
         let shift = Shift { old, new, length: old_length.min(new_length), old_class, new_class };
-        pieces.push(&cx, Piece { shift, fresh_class, old_length, new_length, spares: Default::default() })
+        pieces.push(&cx, Piece::new(shift, fresh_class, old_length, new_length))
     }
 
     /// Lets the caller commit what the pieces are longer at their new places, or all of it if the old ones stay, less what is
@@ -455,76 +460,71 @@ impl<'vm, M: Machine> Space<'vm, M> {
         Ok(ticket)
     }
 
-    /// Cuts both places of a piece at their edges, and makes the leaves that its pages will need.
-    fn prepare_piece(&self, hull: &Claim<'_, M>, piece: &mut Piece) -> Result<(), Error> {
-        let vm = self.vm();
+    /// Cuts both places of a piece at their edges, sees to side arrays for the tables there, and makes the leaves that its
+    /// pages will need. What is cut off at the old place has an edge where it begins.
+    fn prepare_piece(
+        &self,
+        hull: &Claim<'_, M>,
+        piece: &Piece,
+        pool: &mut Spares,
+        [coming, leaving]: &mut [Counted; 2],
+    ) -> Result<(), Error> {
+        let (vm, shift) = (self.vm(), &piece.shift);
         let (target, source) = self.places(hull, piece);
-        let mut edges = target.split(vm, Holes::Cut)?;
-        edges.free(&Cx::enter(vm));
-        piece.spares[0] = target.reserve_fully(vm)?;
+        target.cut(vm, Holes::Cut)?;
+        target.reserve_in(vm, pool, coming)?;
         if let Some(source) = source {
-            let mut edges = source.split(vm, Holes::Cut)?;
-            edges.free(&Cx::enter(vm));
-            piece.spares[1] = source.reserve_fully(vm)?;
+            source.cut(vm, Holes::Cut)?;
+            let cut_off = shift.old + shift.length;
+            hull.part(shift.old, cut_off).reserve_in(vm, pool, leaving)?;
+            if cut_off < source.end {
+                hull.part(cut_off, source.end).reserve_in(vm, pool, leaving)?;
+            }
             source.settle();
-            self.inner().make_leaves(vm, &piece.shift)?;
+            self.inner().make_leaves(vm, shift)?;
         }
         Ok(())
     }
 
-    /// Moves all pieces. Cannot fail.
-    fn move_pieces(&self, hull: &Claim<'_, M>, pieces: &mut Pieces<M>) {
-        pieces.each_mapping(|mapping| self.move_mapping(hull, mapping));
-        // Not before all have moved: a table that is empty yet may have been made for a piece that comes later, or to divide
-        // a new place from an old one whose class is still the same.
-        pieces.each(|piece| self.fold_places(hull, piece));
-    }
-
     /// Clears the new place of a mapping, and moves it. It stays one: none of its pieces says how far it was moved, or all
-    /// do.
-    fn move_mapping(&self, hull: &Claim<'_, M>, mapping: &mut OneMapping<'_>) {
+    /// do. Cannot fail.
+    fn move_mapping(&self, hull: &Claim<'_, M>, mapping: &mut OneMapping<'_>, pool: &mut Spares) {
         let mut is_vacant = true;
         mapping.each(|piece| {
             let (mut target, _) = self.places(hull, piece);
-            let [coming, leaving] = &mut piece.spares;
-            target.apply_with(self.vm(), ClassChange::Set(ClassId::NONE), PageChange::Zap, coming, Fold::Nothing);
+            target.apply_with(self.vm(), ClassChange::Set(ClassId::NONE), PageChange::Zap, pool, Fold::Nothing);
             hull.join(target);
             let shift = &piece.shift;
             is_vacant &= piece.fresh_class != shift.new_class;
-            is_vacant = is_vacant && self.inner().vacate(self.vm(), shift, leaving);
+            is_vacant = is_vacant && self.inner().vacate(self.vm(), shift, pool);
         });
-        mapping.each(|piece| self.move_piece(hull, piece, is_vacant));
+        mapping.each(|piece| self.move_piece(hull, piece, is_vacant, pool));
     }
 
     /// Moves a piece, unless no page is there, to its place, which is clear; and removes what is left at the old one.
-    fn move_piece(&self, hull: &Claim<'_, M>, piece: &mut Piece, is_vacant: bool) {
+    fn move_piece(&self, hull: &Claim<'_, M>, piece: &Piece, is_vacant: bool, pool: &mut Spares) {
         let (vm, mut shift) = (self.vm(), piece.shift);
         let (mut target, source) = self.places(hull, piece);
-        let [coming, leaving] = &mut piece.spares;
         if is_vacant {
             shift.new_class = piece.fresh_class;
         } else if source.is_some() {
-            self.inner().shift_pages(vm, &shift, leaving, coming);
+            self.inner().shift_pages(vm, &shift, pool);
         }
-        target.apply_with(vm, ClassChange::Set(shift.new_class), PageChange::Keep, coming, Fold::Nothing);
+        target.apply_with(vm, ClassChange::Set(shift.new_class), PageChange::Keep, pool, Fold::Nothing);
         if let Some(mut source) = source {
             let pages = if shift.old_class == ClassId::NONE { PageChange::Zap } else { PageChange::Keep };
-            source.apply_with(vm, ClassChange::Set(shift.old_class), pages, leaving, Fold::Nothing);
+            source.apply_with(vm, ClassChange::Set(shift.old_class), pages, pool, Fold::Nothing);
             hull.join(source);
         }
         hull.join(target);
     }
 
-    /// Gives back the tables that were made for a piece, after a failure.
-    fn tidy_piece(&self, hull: &Claim<'_, M>, piece: &mut Piece) {
-        piece.spares.iter_mut().for_each(|spares| spares.free(&Cx::enter(self.vm())));
-        self.fold_places(hull, piece);
-    }
-
-    /// Gives back what is empty at both places of a piece.
-    fn fold_places(&self, hull: &Claim<'_, M>, piece: &Piece) {
-        let (target, source) = self.places(hull, piece);
-        for mut place in [Some(target), source].into_iter().flatten() {
+    /// Gives back what is empty at the new and at the old place, whether all has moved or not. Not before: a table that is
+    /// empty yet may have been made for a piece that comes later, or to divide a new place from an old one whose class is
+    /// still the same.
+    fn fold_places(&self, hull: &Claim<'_, M>, places: [(u64, u64); 2]) {
+        for (start, end) in places.into_iter().filter(|(start, end)| start < end) {
+            let mut place = hull.part(start, end);
             place.apply(self.vm(), ClassChange::Keep, PageChange::Keep, Spares::default(), Fold::Below);
             hull.join(place);
         }

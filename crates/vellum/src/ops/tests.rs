@@ -3,6 +3,7 @@
 mod edges;
 mod guards;
 mod parts;
+mod pieces;
 mod policy;
 mod reach;
 

@@ -1,7 +1,7 @@
 //! Address spaces: one radix tree each, which is the page table itself.
 //!
-//! * [`table`] – a page table and its descriptor; [`slot`] – where an entry stands; [`runs`] – the classes of its slots;
-//!   [`class`] – what a class says.
+//! * [`table`] – a page table and its descriptor; [`slot`] – where an entry stands; [`runs`] – the classes of its slots, and
+//!   [`spares`] – memory for them; [`class`] – what a class says.
 //! * [`walk`] – the way to one address; [`cursor`] – that through a range; [`claim`] – how range operations exclude each
 //!   other; [`split`] – tables at the edges of a range; [`apply`] – changing the slots of a range; [`fold`] – giving empty
 //!   tables back.
@@ -54,6 +54,7 @@ mod query;
 mod runs;
 pub(crate) mod shift;
 mod slot;
+mod spares;
 pub(crate) mod split;
 pub(crate) mod table;
 mod teardown;
@@ -70,5 +71,6 @@ pub use handle::Space;
 pub(crate) use handle::{Inner, RssKind, Spaces};
 pub use place::stack_guard_pages;
 pub use query::{MapEntry, Rss, SmapsEntry};
-pub(crate) use runs::{Runs, Spares};
+pub(crate) use runs::Runs;
+pub(crate) use spares::{Counted, Spares};
 pub(crate) use table::header_change;

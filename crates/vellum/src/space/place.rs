@@ -106,14 +106,9 @@ impl<M: Machine> Inner<M> {
         cx.attributes(class).flags.has(ClassFlags::GROWS_DOWN).then_some(first)
     }
 
-    /// The first mapped address in `start..end`.
-    pub(crate) fn first_mapped(&self, cx: &Cx<'_, M>, start: u64, end: u64) -> Option<u64> {
-        self.first_class(cx, start, end).map(|(address, _)| address)
-    }
-
     /// The first mapped address in `start..end`, and of what class it was when it was found: a second look may find it
     /// gone, and not what is mapped behind it (G12M).
-    pub(crate) fn first_class(&self, cx: &Cx<'_, M>, start: u64, end: u64) -> Option<(u64, ClassId)> {
+    fn first_class(&self, cx: &Cx<'_, M>, start: u64, end: u64) -> Option<(u64, ClassId)> {
         let mut here = start;
         while here < end {
             let span = self.span_at(cx, here, end);

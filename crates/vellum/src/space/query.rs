@@ -1,5 +1,6 @@
 //! What is mapped: the contents of `/proc/PID/maps` and `smaps`, and the resident set.
 
+use super::place::Span;
 use super::{Attributes, ClassFlags, ClassId, Inner, RssKind, Space};
 use crate::arch::{Absent, Arch, PageBits, Prot, Word};
 use crate::cpu::Cx;
@@ -156,7 +157,11 @@ impl<M: Machine> Space<'_, M> {
     /// Reads without locks, as [`Space::maps`].
     pub fn first_mapped(&self, start: u64, length: u64) -> Option<u64> {
         let (start, end) = (start.max(M::Arch::USER_START), start.saturating_add(length).min(M::Arch::USER_END));
-        self.inner().first_mapped(&Cx::enter(self.vm()), start, end)
+        let found = self.inner().each_span(self.vm(), (start, end), &mut |_, here, span| match span.class {
+            ClassId::NONE => ControlFlow::Continue(()),
+            _ => ControlFlow::Break(here),
+        });
+        found.break_value()
     }
 
     /// The first address of a range that is not mapped; nothing is beyond the user range.
@@ -271,18 +276,36 @@ fn describe<M: Machine>(cx: &Cx<'_, M>, class: ClassId, start: u64, end: u64) ->
     Some(Open { attributes: attributes.unguarded(), map, guarded })
 }
 
+/// What is done with each span, and where it begins; whether to go on.
+type EachSpan<'v, M, B> = dyn FnMut(&Cx<'_, M>, u64, &Span) -> ControlFlow<B> + 'v;
+
 impl<M: Machine> Inner<M> {
-    /// The first address of `start..end` that is not mapped.
-    pub(crate) fn first_hole(&self, vm: &Vm<M>, start: u64, end: u64) -> Option<u64> {
+    /// Calls `visit` with all spans of `start..end`, and where each begins, until it breaks off: what there is at several
+    /// moments, unless it is claimed. Each is in a read-side section of its own, as there may be one for each page.
+    pub(crate) fn each_span<B>(
+        &self,
+        vm: &Vm<M>,
+        (start, end): (u64, u64),
+        visit: &mut EachSpan<'_, M, B>,
+    ) -> ControlFlow<B> {
         let mut here = start;
         while here < end {
-            let span = self.span_at(&Cx::enter(vm), here, end);
-            if span.class == ClassId::NONE {
-                return Some(here);
-            }
+            let cx = Cx::enter(vm);
+            let Span { class, end: span_end } = self.span_at(&cx, here, end);
+            let span = Span { class, end: span_end.min(end) };
+            visit(&cx, here, &span)?;
             here = span.end;
         }
-        None
+        ControlFlow::Continue(())
+    }
+
+    /// The first address of `start..end` that is not mapped.
+    pub(crate) fn first_hole(&self, vm: &Vm<M>, start: u64, end: u64) -> Option<u64> {
+        let found = self.each_span(vm, (start, end), &mut |_, here, span| match span.class {
+            ClassId::NONE => ControlFlow::Break(here),
+            _ => ControlFlow::Continue(()),
+        });
+        found.break_value()
     }
 }
 

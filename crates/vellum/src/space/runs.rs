@@ -10,8 +10,8 @@
 //! Readers without the lock may see the words of two states mixed: the result is then some wrong class, which the
 //! sequence count exposes; the side array's address is in one word with its mark, so no stray pointer is followed.
 
-use super::ClassId;
-use crate::arch::LEVELS_MAX;
+use super::table::Table;
+use super::{ClassId, Spares};
 use crate::cpu::Cx;
 use crate::error::Error;
 use crate::machine::Machine;
@@ -49,39 +49,6 @@ impl Run {
 impl core::fmt::Debug for Run {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         write!(f, "{}: {:?}", self.start(), self.class())
-    }
-}
-
-/// Side arrays prepared for an operation's edge tables: at most one for each table on the paths to its two ends.
-#[derive(Default)]
-pub(crate) struct Spares {
-    frames: [Option<Pfn>; 2 * LEVELS_MAX],
-}
-
-impl Spares {
-    /// The smallest array with room for `len` slots: tables of different levels may need different sizes.
-    fn take<M: Machine>(&mut self, cx: &Cx<'_, M>, len: usize) -> Option<Pfn> {
-        let order = |pfn: &Pfn| cx.vm().physical().frame(*pfn).order();
-        let least = array_order::<M>(len);
-        let fits = self.frames.iter_mut().filter(|place| place.as_ref().is_some_and(|pfn| order(pfn) >= least));
-        fits.min_by_key(|place| place.as_ref().map(order))?.take()
-    }
-
-    /// Adds one more. There is room for one a table on the two paths.
-    pub(crate) fn add(&mut self, pfn: Pfn) {
-        if let Some(place) = self.frames.iter_mut().find(|place| place.is_none()) {
-            *place = Some(pfn);
-        }
-    }
-
-    /// Whether there is none.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.frames.iter().all(Option::is_none)
-    }
-
-    /// Frees what was not used.
-    pub(crate) fn free<M: Machine>(&mut self, cx: &Cx<'_, M>) {
-        self.frames.iter_mut().filter_map(Option::take).for_each(|pfn| cx.free_frame(pfn));
     }
 }
 
@@ -207,6 +174,11 @@ impl Runs {
         }
     }
 
+    /// Whether there is a side array.
+    pub(crate) fn has_side<M: Machine>(frame: &Frame<M>) -> bool {
+        frame.words[3].load(Acquire) >> COUNT_SHIFT == SIDE
+    }
+
     /// How many runs there are.
     #[inline(always)]
     pub(crate) fn count<M: Machine>(frame: &Frame<M>) -> usize {
@@ -223,12 +195,17 @@ impl Runs {
         count == SIDE || count < INLINE as u64
     }
 
-    /// A side array for [`Runs::set`], not yet in use.
-    pub(crate) fn allocate_spare<M: Machine>(cx: &Cx<'_, M>, len: usize) -> Result<Pfn, Error> {
-        let order = array_order::<M>(len);
+    /// Adds a side array for [`Runs::set`] on `table` to `spares`.
+    pub(crate) fn allocate_spare<M: Machine>(
+        cx: &Cx<'_, M>,
+        table: &Table<'_, M>,
+        spares: &mut Spares,
+    ) -> Result<(), Error> {
+        let order = array_order::<M>(table.len());
         let pfn = cx.alloc_frame(order, AllocFlags::NONE)?;
         cx.vm().physical().frame(pfn).set_kind(Kind::ClassArray, order);
-        Ok(pfn)
+        spares.add(cx, table.level, pfn);
+        Ok(())
     }
 
     /// Makes the slots `low..=high` of `class`. Under the lock, with the sequence odd. When the runs no longer fit, the
@@ -245,13 +222,13 @@ impl Runs {
         match Self::view(cx, frame, len) {
             RunsView::Side(_) => {
                 let side = Pfn(frame.words[3].load(Relaxed) & PFN);
-                Self::set_side(cx, frame, side, len, (low, high), class);
+                Self::set_side(cx, frame, side, len, (low, high), class, spares);
             }
             RunsView::Inline { runs, count, .. } => {
                 let (next, fresh) = replace(&runs[..count], len, low, high, class);
                 if fresh <= INLINE {
                     encode(frame, &next[..fresh]);
-                } else if let Some(pfn) = spares.and_then(|spares| spares.take(cx, len)) {
+                } else if let Some(pfn) = spares.and_then(|spares| spares.take(cx, level_of(frame))) {
                     Self::spill(cx, frame, pfn, &next[..fresh], len);
                 } else {
                     // To go on would leave rights that somebody has been told are gone.
@@ -287,7 +264,7 @@ impl Runs {
         }
         frame.words[2].store(borders as u64, Relaxed);
         if borders < INLINE as i64 / 2 {
-            Self::shrink(cx, frame, &side_array(cx, side)[..len], side);
+            Self::shrink(cx, frame, &side_array(cx, side)[..len], side, None);
         }
     }
 
@@ -299,6 +276,7 @@ impl Runs {
         len: usize,
         (low, high): (usize, usize),
         class: ClassId,
+        spares: Option<&mut Spares>,
     ) {
         let array = &side_array(cx, side)[..len];
         let is_border =
@@ -309,7 +287,7 @@ impl Runs {
         let borders = frame.words[2].load(Relaxed) + after as u64 - before as u64;
         frame.words[2].store(borders, Relaxed);
         if borders < INLINE as u64 / 2 {
-            Self::shrink(cx, frame, array, side);
+            Self::shrink(cx, frame, array, side, spares);
         }
     }
 
@@ -324,10 +302,16 @@ impl Runs {
         frame.words[3].store(SIDE << COUNT_SHIFT | pfn.0, Release);
     }
 
-    /// Goes back to inline runs when there are few, so that what the operation in progress still does fits too; the
-    /// side array is freed after a grace period.
+    /// Goes back to inline runs when there are few, so that what the operation in progress still does fits too, or finds
+    /// the side array in its pool; else that is freed after a grace period.
     #[cold]
-    fn shrink<M: Machine>(cx: &Cx<'_, M>, frame: &Frame<M>, array: &[AtomicU32<M>], side: Pfn) {
+    fn shrink<M: Machine>(
+        cx: &Cx<'_, M>,
+        frame: &Frame<M>,
+        array: &[AtomicU32<M>],
+        side: Pfn,
+        spares: Option<&mut Spares>,
+    ) {
         let mut runs = [Run(0); INLINE];
         let mut count = 0;
         for (slot, class) in array.iter().enumerate() {
@@ -338,7 +322,10 @@ impl Runs {
             }
         }
         encode(frame, &runs[..count]);
-        cx.retire_table(side);
+        match spares {
+            Some(spares) => spares.give_back(cx, level_of(frame), side),
+            None => cx.retire_table(side),
+        }
     }
 
     /// Frees the side array of a table which no reader can reach.
@@ -538,6 +525,11 @@ fn encode<M: Machine>(frame: &Frame<M>, runs: &[Run]) {
 #[inline(always)]
 fn border_change(neighbour: u32, old: u32, new: u32) -> i64 {
     i64::from(neighbour != new) - i64::from(neighbour != old)
+}
+
+/// The level of the table in `frame`.
+fn level_of<M: Machine>(frame: &Frame<M>) -> usize {
+    frame.table_level() as usize
 }
 
 /// log2 of the frames of a side array for `len` slots.

@@ -60,7 +60,7 @@ impl<M: Machine> Inner<M> {
     /// Moves all pages and changes the classes of both places, where there are leaves. The commit has begun, and the leaves
     /// are there. Upper slots without a lower table have no pages and get none: the caller changes them afterwards, all those
     /// of a table at once, which needs no side array.
-    pub(crate) fn shift_pages(&self, vm: &Vm<M>, shift: &Shift, spares: &mut Spares, target_spares: &mut Spares) {
+    pub(crate) fn shift_pages(&self, vm: &Vm<M>, shift: &Shift, pool: &mut Spares) {
         let range = (shift.old, shift.old + shift.length);
         let mut here = range.0;
         while here < range.1 {
@@ -68,7 +68,7 @@ impl<M: Machine> Inner<M> {
             let mut cursor = self.cursor_over(&cx, range, here).by_leaves();
             if let Some(slots) = cursor.next_leaf() {
                 for piece in pieces(shift, &slots) {
-                    self.shift_piece(&cx, piece, shift.old_class, shift.new_class, spares, target_spares);
+                    self.shift_piece(&cx, piece, shift, pool);
                 }
             }
             here = cursor.here();
@@ -91,10 +91,8 @@ impl<M: Machine> Inner<M> {
         &self,
         cx: &Cx<'_, M>,
         piece: Piece,
-        old_class: ClassId,
-        new_class: ClassId,
-        spares: &mut Spares,
-        target_spares: &mut Spares,
+        &Shift { old_class, new_class, .. }: &Shift,
+        pool: &mut Spares,
     ) {
         let (source, target) = (self.lowest(cx, piece.old), self.lowest(cx, piece.new));
         debug_assert!(source.level == 0 && target.level == 0, "a page is moved to where there is no leaf");
@@ -129,8 +127,8 @@ impl<M: Machine> Inner<M> {
             cx.flush(self.id(), self.tlb(), old_place);
             cx.count(Event::MovedPage, moved);
         }
-        from.set_counted_class(cx, low, low + pages as usize - 1, old_class, spares);
-        to.set_counted_class(cx, target_low, target_low + pages as usize - 1, new_class, target_spares);
+        from.set_counted_class(cx, low, low + pages as usize - 1, old_class, pool);
+        to.set_counted_class(cx, target_low, target_low + pages as usize - 1, new_class, pool);
         if !M::guard(Guard::MoveFlushedFirst) {
             drop((upper, lower));
             cx.flush(self.id(), self.tlb(), old_place);

@@ -2,12 +2,13 @@
 //!
 //! After [`Claim::split`] every slot the range touches either lies wholly inside it or names a lower table, and each
 //! table at an edge has, in [`Spares`], the side array it may need. What was made for nothing is given back by
-//! [`Claim::tidy`](super::fold).
+//! [`Claim::tidy`](super::fold). Who changes parts of what he has claimed in many steps cuts each, and reserves for all
+//! of them together.
 
 use super::claim::Claim;
 use super::table::Table;
 use super::walk::Maker;
-use super::{ClassId, Inner, Runs, Spares};
+use super::{ClassId, Counted, Inner, Runs, Spares};
 use crate::arch::Arch;
 use crate::cpu::Cx;
 use crate::error::Error;
@@ -21,59 +22,82 @@ impl<M: Machine> Claim<'_, M> {
     /// [`Error::OutOfMemory`].
     pub(crate) fn split(&self, vm: &Vm<M>, holes: Holes) -> Result<Spares, Error> {
         let cx = Cx::enter(vm);
-        split_at(&cx, self.space, self.start, holes)?;
-        split_at(&cx, self.space, self.end, holes)?;
-        self.reserve(&cx, Need::Exact)
+        self.cut_within(&cx, holes)?;
+        let mut spares = Spares::default();
+        let reserved = self.each_edge(&cx, &mut |table, low, high| match Runs::needs_spare(
+            &cx,
+            table.frame,
+            table.len(),
+            low,
+            high,
+        ) {
+            true => Runs::allocate_spare(&cx, table, &mut spares),
+            false => Ok(()),
+        });
+        reserved.inspect_err(|_| spares.free(&cx))?;
+        Ok(spares)
     }
 
-    /// A side array for every table on the edges that has slots of its own in the range, for a commit in several steps.
-    /// One is enough: of the borders between runs that a table has when its runs no longer fit the descriptor, those of the
-    /// range are at most three, so it does not go back to that before the last step.
+    /// Makes the tables for both edges. On an error nothing visible has changed.
     ///
     /// # Errors
     /// [`Error::OutOfMemory`].
-    pub(crate) fn reserve_fully(&self, vm: &Vm<M>) -> Result<Spares, Error> {
-        self.reserve(&Cx::enter(vm), Need::Any)
+    pub(crate) fn cut(&self, vm: &Vm<M>, holes: Holes) -> Result<(), Error> {
+        self.cut_within(&Cx::enter(vm), holes)
     }
 
-    fn reserve(&self, cx: &Cx<'_, M>, need: Need) -> Result<Spares, Error> {
-        let mut spares = Spares::default();
+    fn cut_within(&self, cx: &Cx<'_, M>, holes: Holes) -> Result<(), Error> {
+        split_at(cx, self.space, self.start, holes)?;
+        split_at(cx, self.space, self.end, holes)
+    }
+
+    /// Gives `pool` a side array for every table on the edges, which are cut, that has slots of its own in the range and
+    /// no array yet, for a commit in many steps. Those between the edges need none: all of their slots are changed, in
+    /// at most two steps where they are of one class before. `counted` are the tables that were seen to so far, for ranges
+    /// that lie below this one.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`].
+    pub(crate) fn reserve_in(&self, vm: &Vm<M>, pool: &mut Spares, counted: &mut Counted) -> Result<(), Error> {
+        let cx = Cx::enter(vm);
+        self.each_edge(&cx, &mut |table, low, high| {
+            let has_slots = table.level == 0 || (low..=high).any(|slot| table.entry(slot).is_empty());
+            match has_slots && counted.count(table) && !Runs::has_side(table.frame) {
+                true => Runs::allocate_spare(&cx, table, pool),
+                false => Ok(()),
+            }
+        })
+    }
+
+    /// Calls `visit` with each table on the ways to both ends, in ascending order on each level, and with the slots of the
+    /// range there, from the first to the last.
+    fn each_edge<'a>(
+        &self,
+        cx: &'a Cx<'_, M>,
+        visit: &mut dyn FnMut(&Table<'a, M>, usize, usize) -> Result<(), Error>,
+    ) -> Result<(), Error> {
         let last = self.end - 1;
         let mut right = Some(self.table(cx));
         let mut left = None;
-        let mut add = |table: &Table<'_, M>, low, high| -> Result<(), Error> {
-            let is_needed = match need {
-                Need::Exact => Runs::needs_spare(cx, table.frame, table.len(), low, high),
-                Need::Any => table.level == 0 || (low..=high).any(|slot| table.entry(slot).is_empty()),
-            };
-            if is_needed {
-                spares.add(Runs::allocate_spare(cx, table.len())?);
-            }
-            Ok(())
-        };
-        let mut result = Ok(());
         // One path until the ways to the two ends part, then two.
-        while result.is_ok() && (left.is_some() || right.is_some()) {
+        let mut have_parted = false;
+        while left.is_some() || right.is_some() {
             let (low, high) = (left.take(), right.take());
+            if let Some(table) = &low {
+                visit(table, table.index(self.start), table.len() - 1)?;
+                left = child_of(cx, table, self.start);
+            }
             if let Some(table) = high {
-                let first = if low.is_some() || table.base(self.start) != table.base(last) {
-                    0
-                } else {
-                    table.index(self.start)
-                };
-                result = add(&table, first, table.index(last));
+                let first = if have_parted { 0 } else { table.index(self.start) };
+                visit(&table, first, table.index(last))?;
                 right = child_of(cx, &table, last);
-                if low.is_none() && first == table.index(self.start) && first != table.index(last) {
+                if !have_parted && first != table.index(last) {
+                    have_parted = true;
                     left = child_of(cx, &table, self.start);
                 }
             }
-            if let Some(table) = low {
-                result = result.and_then(|()| add(&table, table.index(self.start), table.len() - 1));
-                left = child_of(cx, &table, self.start);
-            }
         }
-        result.inspect_err(|_| spares.free(cx))?;
-        Ok(spares)
+        Ok(())
     }
 }
 
@@ -84,15 +108,6 @@ pub(crate) enum Holes {
     Cut,
     /// They will not: they stay whole.
     Leave,
-}
-
-/// Which tables want a side array.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Need {
-    /// Those whose runs may not fit after one change.
-    Exact,
-    /// All.
-    Any,
 }
 
 fn child_of<'a, M: Machine>(cx: &'a Cx<'_, M>, table: &Table<'a, M>, address: u64) -> Option<Table<'a, M>> {

@@ -18,9 +18,9 @@
 //! class has been written to the slot which named it. It is marked stale first, under its own lock and its parent's;
 //! whoever takes a table's lock checks that mark (B16).
 
-use super::runs::{Place, Runs, RunsView, Spares};
+use super::runs::{Place, Runs, RunsView};
 use super::slot::{self, Slot};
-use super::{ClassId, Inner};
+use super::{ClassId, Inner, Spares};
 use crate::arch::{Arch, Word, entries, index, table_order};
 use crate::cpu::Cx;
 use crate::error::Error;

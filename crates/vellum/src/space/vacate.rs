@@ -22,7 +22,7 @@ impl<M: Machine> Inner<M> {
     /// The zero page is none. The commit has begun, so no leaves come.
     ///
     /// If the old place is to stay, what is faulted in there meanwhile stays with it, as after the move.
-    pub(crate) fn vacate(&self, vm: &Vm<M>, shift: &Shift, spares: &mut Spares) -> bool {
+    pub(crate) fn vacate(&self, vm: &Vm<M>, shift: &Shift, pool: &mut Spares) -> bool {
         let range = (shift.old, shift.old + shift.length);
         let mut here = range.0;
         while here < range.1 {
@@ -30,7 +30,7 @@ impl<M: Machine> Inner<M> {
             // A leaf at once, as its classes change.
             let mut cursor = self.cursor_over(&cx, range, here).by_leaves();
             while let Some(slots) = cursor.next_leaf() {
-                if !self.vacate_slots(&cx, &slots, shift, spares) {
+                if !self.vacate_slots(&cx, &slots, shift, pool) {
                     return false;
                 }
                 cursor.spend(slots.leaf.used());
@@ -40,7 +40,7 @@ impl<M: Machine> Inner<M> {
         true
     }
 
-    fn vacate_slots(&self, cx: &Cx<'_, M>, slots: &Slots<'_, M>, shift: &Shift, spares: &mut Spares) -> bool {
+    fn vacate_slots(&self, cx: &Cx<'_, M>, slots: &Slots<'_, M>, shift: &Shift, pool: &mut Spares) -> bool {
         let Slots { leaf, low, high, start } = *slots;
         let too_early = if M::guard(Guard::VacantUnderLock) { None } else { Some(is_vacant(&leaf, low, high)) };
         let Some(locked) = leaf.lock(cx, self, start) else { return true };
@@ -53,7 +53,7 @@ impl<M: Machine> Inner<M> {
             let mut gather = Gather::new(cx, self.id(), self.tlb());
             zap(cx, self, &locked, low, high, start, &mut gather);
             gather.finish();
-            locked.set_counted_class(cx, low, high, ClassId::NONE, spares);
+            locked.set_counted_class(cx, low, high, ClassId::NONE, pool);
         }
         true
     }
