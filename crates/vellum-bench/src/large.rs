@@ -6,40 +6,36 @@ use super::jobs::{BenchSpace, BenchVm, PAGE_BYTES, mapped, used_vm};
 use super::machine::BenchMachine;
 use super::pressure::{MemorySwap, Zeroes, with_swap};
 use super::window::Window;
-use super::{BenchError, unknown_among};
+use super::{BenchError, shaped, unknown_among};
 use vellum::arch::Prot;
 use vellum::ops::{Access, Advice, MapRequest, Place, RemapPlace, RemapRequest, Sharing};
 use vellum::{Error, Object, Vm};
 
 /// Pages that are worked on: enough that what is not bounded by pages shows.
 pub const PAGES: u64 = 1024;
-const LENGTH: u64 = PAGES * PAGE_BYTES;
+pub const LENGTH: u64 = PAGES * PAGE_BYTES;
 
 /// What is done to a window.
 pub type Job = fn(&mut Window);
 
-/// By name. Each is one call on a space with [`PAGES`] pages, but where the name says otherwise. *In pieces*: each page is a
-/// mapping of its own.
-pub const JOBS: &[(&str, Job)] = &[
+/// By name. Each is one call on a space with [`PAGES`] pages, but where the name says otherwise.
+const JOBS: &[(&str, Job)] = &[
     ("boot", boot),
     ("map-gib", map_gib),
+    ("map-behind", map_behind),
     ("populate", |window| on_pages(window, false, |space, at| space.populate(at, LENGTH, Access::Write))),
     ("protect", |window| on_pages(window, true, |space, at| space.protect(at, LENGTH, Prot::READ))),
     ("discard", |window| on_pages(window, true, |space, at| space.advise(at, LENGTH, Advice::DontNeed))),
     ("give-up", |window| on_pages(window, true, |space, at| space.advise(at, LENGTH, Advice::Free))),
     ("make-cold", |window| on_pages(window, true, |space, at| space.advise(at, LENGTH, Advice::Cold))),
     ("unmap", |window| on_pages(window, true, |space, at| space.unmap(at, LENGTH))),
-    ("remap", |window| on_pages(window, true, |space, at| space.remap(&to_the_other_side(at)).map(|_| ()))),
+    ("remap", |window| on_pages(window, true, |space, at| space.remap(&to_the_other_side(at, LENGTH)).map(|_| ()))),
     ("fork", |window| on_pages(window, true, |space, _| space.fork().map(std::mem::forget))),
     ("move-pages", |window| on_pages(window, true, |space, at| space.move_pages(at, LENGTH, 1).map(|_| ()))),
     ("maps", |window| looking(window, |space| space.maps(&mut |_| ()))),
     ("smaps", |window| looking(window, |space| space.smaps(&mut |_| ()))),
     ("resident", |window| on_pages(window, true, |space, at| space.resident(at, PAGES, &mut |_| ()))),
-    ("unmap-pieces", |window| in_pieces(window, |space, at| space.unmap(at, LENGTH))),
-    ("remap-pieces", |window| in_pieces(window, |space, at| space.remap(&to_the_other_side(at)).map(|_| ()))),
-    ("fork-pieces", |window| in_pieces(window, |space, _| space.fork().map(std::mem::forget))),
     ("exit", |window| exit(window, |_, _| ())),
-    ("exit-pieces", |window| exit(window, divide)),
     ("exit-files", |window| exit(window, |space, _| drop(show(space)))),
     ("page-out", |window| page_out(window, 0)),
     ("page-out-compressed", |window| page_out(window, PAGES)),
@@ -62,9 +58,10 @@ pub const JOBS: &[(&str, Job)] = &[
     }),
 ];
 
-fn to_the_other_side(old: u64) -> RemapRequest {
+/// A move of `length` bytes far away.
+pub fn to_the_other_side(old: u64, length: u64) -> RemapRequest {
     let place = RemapPlace::Fixed(old + (1 << 40));
-    RemapRequest { old, old_length: LENGTH, new_length: LENGTH, place, keep_old: false }
+    RemapRequest { old, old_length: length, new_length: length, place, keep_old: false }
 }
 
 fn boot(window: &mut Window) {
@@ -79,6 +76,17 @@ fn map_gib(window: &mut Window) {
     let space = vm.create_space().expect("there is memory");
     let request = MapRequest::anonymous(1 << 30, Prot::READ_WRITE);
     window.whole(1, || _ = space.map(&request).expect("there is room"), || ());
+}
+
+/// Mapping more than fits into a hole below 10,000 mappings, all of which are passed by.
+fn map_behind(window: &mut Window) {
+    let vm: BenchVm<false> = used_vm();
+    let space = vm.create_space().expect("there is memory");
+    let map = |pages, prot| space.map(&MapRequest::anonymous(pages * PAGE_BYTES, prot)).expect("there is room");
+    let low = map(1, Prot::READ);
+    (1..10_000).for_each(|number| _ = map(1, if number % 2 == 0 { Prot::READ } else { Prot::READ_WRITE }));
+    space.unmap(low, PAGE_BYTES).expect("it is mapped");
+    window.whole(1, || _ = map(2, Prot::READ), || ());
 }
 
 /// One call on a space, loaded on the CPU, with private memory.
@@ -96,23 +104,6 @@ fn looking(window: &mut Window, look: fn(&BenchSpace<'_, false>)) {
     let space = vm.create_space().expect("there is memory");
     mapped(&space, PAGES, true);
     window.whole(1, || look(&space), || vm.quiesce());
-}
-
-/// Makes each page of a mapping one of its own.
-fn divide(space: &BenchSpace<'_, false>, address: u64) {
-    for page in (0..PAGES).step_by(2) {
-        space.protect(address + page * PAGE_BYTES, PAGE_BYTES, Prot::READ).expect("it is mapped");
-    }
-}
-
-/// As [`on_pages`], where the memory is touched and in pieces.
-fn in_pieces(window: &mut Window, call: fn(&BenchSpace<'_, false>, u64) -> Result<(), Error>) {
-    let vm: BenchVm<false> = used_vm();
-    let space = vm.create_space().expect("there is memory");
-    let address = mapped(&space, PAGES, true);
-    divide(&space, address);
-    vm.switch_to(Some(&space));
-    window.whole(1, || call(&space, address).expect("it can be done"), || vm.quiesce());
 }
 
 /// Shared memory and a file, both shown by the space and stored to.
@@ -228,14 +219,19 @@ fn on_object(window: &mut Window, call: fn(&Object<'_, BenchMachine<false>>) -> 
     window.whole(1, calls, || vm.quiesce());
 }
 
+/// All jobs.
+pub fn all() -> impl Iterator<Item = &'static (&'static str, Job)> + Clone {
+    JOBS.iter().chain(shaped::OTHERS).chain(shaped::SHAPED)
+}
+
 /// The job called `name`.
 pub fn find(name: &str) -> Option<Job> {
-    JOBS.iter().find(|job| job.0 == name).map(|job| job.1)
+    all().find(|job| job.0 == name).map(|job| job.1)
 }
 
 /// The names that are asked for, or all.
 pub fn chosen(names: &[String]) -> Result<Vec<&'static str>, BenchError> {
-    let all = JOBS.iter().map(|job| job.0);
+    let all = all().map(|job| job.0);
     if names.is_empty() {
         return Ok(all.collect());
     }

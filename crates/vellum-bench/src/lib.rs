@@ -21,6 +21,7 @@ mod record;
 mod report;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod sections;
+mod shaped;
 mod sparse;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod stacks;

@@ -1,6 +1,4 @@
 //! `vellum bench sections`: for how long pre-emption is off in operations on large memory, and how much stack they take.
-//!
-//! What grows with the number of mappings, or of their classes, does not show here.
 
 use super::large::{self, PAGES};
 use super::stacks::DEEPEST;

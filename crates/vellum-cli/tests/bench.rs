@@ -61,7 +61,7 @@ fn one_operation_is_measured() {
 #[test]
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 fn operations_on_large_memory_pause_and_need_little_stack() {
-    let names = ["unmap", "exit", "protect", "fork", "maps"];
+    let names = ["unmap", "exit", "protect", "fork", "maps", "unmap-wide", "exit-scattered", "fork-scattered"];
     let output = ran(bench(&["sections"]).args(names).arg("--json"));
     let trouble = String::from_utf8_lossy(&output.stderr).into_owned();
     if trouble.contains("not permitted") {
@@ -89,7 +89,7 @@ fn operations_need_little_stack() {
     let document: serde_json::Value = serde_json::from_slice(&output.stdout).expect("it is JSON");
     let entries = document.as_array().expect("a list");
     for name in
-        ["boot", "fork", "fault-with-compression", "remap-pieces", "exit-files", "swap-off", "move-pages", "compact"]
+        ["boot", "fork", "fault-with-compression", "remap-striped", "exit-files", "swap-off", "move-pages", "compact"]
     {
         assert!(entries.iter().any(|entry| entry["name"] == name), "no {name}");
     }

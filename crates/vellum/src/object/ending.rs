@@ -32,8 +32,8 @@ struct Ending<'vm, M: Machine> {
 
 impl<M: Machine> Drop for Ending<'_, M> {
     fn drop(&mut self) {
-        /// Nodes of the cache freed before the core is left for a moment.
-        const NODES: usize = 8;
+        /// Nodes of the cache, of 64 pages each, freed before the core is left for a moment.
+        const NODES: usize = 2;
         let vm = self.vm;
         // SAFETY: the object is freed below, and by nobody else.
         let inner = unsafe { self.inner.as_ref() };

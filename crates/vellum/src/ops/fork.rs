@@ -1,8 +1,8 @@
 //! Fork: a snapshot of a space.
 //!
 //! Fork claims the whole space, so no range operation runs beside it. It copies table by table, under one table lock
-//! at a time; private pages lose the right to be written on both sides, without a flush. Each leaf it has copied is
-//! stamped with the fork's number, and a fault that would change a stamped leaf, or needs a new table, waits until
+//! at a time; private pages lose the right to be written on both sides, without a flush. Each leaf is stamped with the
+//! fork's number as it begins to be copied, and a fault that would change a stamped leaf, or needs a new table, waits until
 //! fork has flushed, once, at the end. So no thread can store to a copied page *through a fault* and then to one not
 //! yet copied; and what a thread stores to a copied page through a translation it still has, before the flush reaches
 //! its CPU, goes to the page that both sides share. The child therefore is the parent as it was at one moment: that of
@@ -16,7 +16,7 @@ use crate::machine::Machine;
 use crate::overcommit::Ticket;
 use crate::phys::Kind;
 use crate::space::claim::Claim;
-use crate::space::cursor::Step;
+use crate::space::cursor::{Begun, Cursor, Slots, Step};
 use crate::space::table::{Locked, Table};
 use crate::space::{Attributes, ClassFlags, ClassId, Inner, RssKind, Runs, Space, Spares};
 use crate::stat::Event;
@@ -123,20 +123,11 @@ impl<M: Machine> Fork<'_, M> {
     /// Copies table by table. The tables stay where they are: the claim sees to that in the parent, and nobody knows the
     /// child.
     fn copy(&mut self, vm: &Vm<M>) -> Result<(), Error> {
-        let mut here = M::Arch::USER_START;
+        let (mut here, mut begun) = (M::Arch::USER_START, Begun::default());
         loop {
             let cx = Cx::enter(vm);
-            let mut cursor = self.parent.cursor_over_all(&cx, here).by_leaves();
-            while let Some(step) = cursor.next() {
-                match step {
-                    Step::Down(table) if cursor.is_fresh(&table) => {
-                        cursor.spend(TABLE);
-                        self.table(&cx, table, cursor.here(), cursor.slots_of(&table))?;
-                    }
-                    Step::Leaf(slots) => cursor.spend_all(&slots.leaf, usize::MAX),
-                    Step::Down(_) | Step::Up { .. } => {}
-                }
-            }
+            let mut cursor = self.parent.cursor_over_all(&cx, here);
+            self.section(&cx, &mut cursor, &mut begun)?;
             if cursor.is_through() {
                 return Ok(());
             }
@@ -144,39 +135,74 @@ impl<M: Machine> Fork<'_, M> {
         }
     }
 
-    /// Copies one table, which covers `address` and of which the slots from the first to the last of `slots` may be used.
-    fn table(&mut self, cx: &Cx<'_, M>, table: Table<'_, M>, address: u64, slots: (usize, usize)) -> Result<(), Error> {
-        let root = self.child.root_table(cx);
-        if table.level == root.level {
-            return self.upper_classes(cx, table, root, address, slots);
+    /// Copies what the cursor comes to.
+    fn section(&mut self, cx: &Cx<'_, M>, cursor: &mut Cursor<'_, '_, M>, begun: &mut Begun) -> Result<(), Error> {
+        while let Some(step) = cursor.next() {
+            match step {
+                Step::Down(table) => {
+                    cursor.spend(TABLE);
+                    if cursor.is_fresh(&table) && !begun.is_more() {
+                        self.table(cx, &table, cursor.here(), cursor.slots_of(&table))?;
+                    }
+                    if table.level > 0
+                        && let Some(slots) = cursor.part_of(&table, begun)
+                    {
+                        cursor.spend_all(&table, slots.1 - slots.0 + 1);
+                        self.upper_classes(cx, table, cursor.here(), slots)?;
+                        if begun.is_more() {
+                            return Ok(());
+                        }
+                    }
+                }
+                Step::Leaf(slots) => {
+                    cursor.spend_all(&slots.leaf, slots.high - slots.low + 1);
+                    self.leaf(cx, &slots)?;
+                }
+                Step::Up { .. } => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives the child a table in place of `table`, which covers `address`, unless that is the root: empty yet.
+    fn table(
+        &mut self,
+        cx: &Cx<'_, M>,
+        table: &Table<'_, M>,
+        address: u64,
+        slots: (usize, usize),
+    ) -> Result<(), Error> {
+        if table.level == M::Arch::LEVELS - 1 {
+            return Ok(());
         }
         let copy = self.child.table_at(cx, address, table.level + 1);
         let fresh = Table::allocate(cx, table.level, ClassId::NONE)?;
         // It hangs before anything is copied, so that a reverse-mapping walk which comes after the copy of an entry finds
         // that (F1); after a failure the child's end frees what is there.
         let is_late = table.level == 0 && !M::guard(Guard::HungFirst);
-        if !is_late {
-            self.hang(cx, copy, fresh, address);
-        }
-        let result = match table.level {
-            0 => self.leaf_slots(cx, table, fresh, address),
-            _ => self.upper_classes(cx, table, fresh, address, slots),
-        };
-        if is_late {
-            self.hang(cx, copy, fresh, address);
-        }
+        let result = if is_late { self.leaf_slots(cx, *table, fresh, address, slots) } else { Ok(()) };
+        self.hang(cx, copy, fresh, address);
         result
     }
 
-    /// Gives the child's table the classes of the parent's slots that have no lower table.
+    /// Copies slots of a leaf whose copy hangs in its place, and is empty there.
+    fn leaf(&mut self, cx: &Cx<'_, M>, slots: &Slots<'_, M>) -> Result<(), Error> {
+        if !M::guard(Guard::HungFirst) {
+            return Ok(());
+        }
+        let copy = self.child.lowest(cx, slots.start);
+        self.leaf_slots(cx, slots.leaf, copy, slots.start, (slots.low, slots.high))
+    }
+
+    /// Gives the child's table the classes of the parent's slots `low..=high` that have no lower table.
     fn upper_classes(
         &self,
         cx: &Cx<'_, M>,
         table: Table<'_, M>,
-        copy: Table<'_, M>,
         address: u64,
         (low, high): (usize, usize),
     ) -> Result<(), Error> {
+        let copy = self.child.table_at(cx, address, table.level);
         let Some(_locked) = table.lock(cx, self.parent, address) else { return Ok(()) };
         let Some(target) = copy.lock(cx, self.child, address) else { return Ok(()) };
         let runs = table.runs(cx);
@@ -250,13 +276,15 @@ impl<M: Machine> Fork<'_, M> {
         }
     }
 
-    /// Copies the slots of a leaf.
+    /// Copies the slots `low..=high` of a leaf, which covers `address`. With the first of them it is stamped: so faults change
+    /// none of those that come later, and what others take away meanwhile, page by page, goes from one place or from both.
     fn leaf_slots(
         &mut self,
         cx: &Cx<'_, M>,
         leaf: Table<'_, M>,
         fresh: Table<'_, M>,
         address: u64,
+        (low, high): (usize, usize),
     ) -> Result<(), Error> {
         let Some(locked) = leaf.lock(cx, self.parent, address) else { return Ok(()) };
         locked.set_fork_stamp(self.number);
@@ -264,11 +292,11 @@ impl<M: Machine> Fork<'_, M> {
         self.changed |= locked.has_pending_flush(Guard::SettledByFork);
         let Some(target) = fresh.lock(cx, self.child, address) else { return Ok(()) };
         let runs = leaf.runs(cx);
-        let mut slot = 0;
+        let mut slot = low;
         let mut copied = [0; RssKind::COUNT];
         let mut result = Ok(());
-        while slot < leaf.len() && result.is_ok() {
-            let (class, end) = runs.run(slot, leaf.len());
+        while slot <= high && result.is_ok() {
+            let (class, end) = runs.run(slot, high + 1);
             let inherited = inherit(cx, class);
             if inherited != Inherit::Nothing {
                 result = self.set_class(cx, &target, slot, end - 1, class);

@@ -5,7 +5,7 @@
 //! one table at a time.
 
 use super::claim::Claim;
-use super::cursor::{Cursor, Slots, Step};
+use super::cursor::{Begun, Cursor, Slots, Step};
 use super::fold::fold_child;
 use super::give_up::give_up;
 use super::table::{Locked, Table};
@@ -83,13 +83,13 @@ impl<M: Machine> Claim<'_, M> {
         fold: Fold,
     ) {
         self.begin_commit();
-        let mut here = self.start;
+        let (mut here, mut begun) = (self.start, Begun::default());
         loop {
             let cx = Cx::enter(vm);
             let mut gather = Gather::new(&cx, self.space.id(), self.space.tlb());
             let mut change = Change { cx: &cx, space: self.space, classes: &classes, pages, fold, spares };
             let mut cursor = Cursor::new(&cx, self.table(&cx), (self.start, self.end), here);
-            change.section(&mut cursor, &mut gather);
+            change.section(&mut cursor, &mut begun, &mut gather);
             let is_done = cursor.is_through();
             here = cursor.here();
             if is_done && fold == Fold::Whole {
@@ -116,21 +116,27 @@ struct Change<'a, 'c, 's, M: Machine> {
 
 impl<'a, 'c, M: Machine> Change<'a, 'c, '_, M> {
     /// Changes what the cursor comes to.
-    fn section(&mut self, cursor: &mut Cursor<'a, 'c, M>, gather: &mut Gather<'a, M>) {
+    fn section(&mut self, cursor: &mut Cursor<'a, 'c, M>, begun: &mut Begun, gather: &mut Gather<'a, M>) {
         while let Some(step) = cursor.next() {
             match step {
                 // The classes of an upper table change once, for all sections: half-changed it might need more runs than
                 // before or after.
-                Step::Down(table) if table.level > 0 && cursor.is_fresh(&table) => {
-                    cursor.spend_all(&table, 0);
-                    self.upper(table, cursor.here(), cursor.slots_of(&table));
-                }
-                Step::Down(table) => {
+                Step::Down(table) if table.level > 0 => {
                     cursor.spend(TABLE);
-                    if table.level == 0 {
-                        // As an upper table, but where there is room for the run that it has more when it is half-changed.
-                        cursor.set_in_parts(self.keeps_classes() || Runs::may_change_in_parts(table.frame));
+                    if !self.keeps_classes()
+                        && let Some(slots) = cursor.part_of(&table, begun)
+                    {
+                        cursor.spend_all(&table, slots.1 - slots.0 + 1);
+                        self.upper(table, cursor.here(), slots);
+                        if begun.is_more() {
+                            return;
+                        }
                     }
+                }
+                Step::Down(leaf) => {
+                    cursor.spend(TABLE);
+                    // As an upper table, but where there is room for the run that it has more when it is half-changed.
+                    cursor.set_in_parts(self.keeps_classes() || Runs::may_change_in_parts(leaf.frame));
                 }
                 Step::Leaf(slots) => {
                     cursor.spend_all(&slots.leaf, slots.high - slots.low + 1);
@@ -150,9 +156,7 @@ impl<'a, 'c, M: Machine> Change<'a, 'c, '_, M> {
 
     /// Changes the classes of the slots of an upper table that have no lower one.
     fn upper(&mut self, table: Table<'a, M>, address: u64, slots: (usize, usize)) {
-        if !self.keeps_classes()
-            && let Some(locked) = table.lock(self.cx, self.space, address)
-        {
+        if let Some(locked) = table.lock(self.cx, self.space, address) {
             self.classes(&locked, slots);
         }
     }

@@ -18,15 +18,19 @@ use crate::vm::Vm;
 use core::ops::ControlFlow;
 
 /// After how many entries a cursor pauses: at some hundred instructions each, and with a last step of [`PART`] slots,
-/// pre-emption is off for less than fifty thousand. A step by whole leaves may be larger, as may be one in which each slot has
-/// a class of its own.
+/// pre-emption is off for less than fifty thousand. A step by whole leaves may be larger.
 const SECTION: usize = 128;
 /// The most slots of a leaf in one step.
 const PART: usize = 256;
+/// The most slots at once where each may have a class of its own: in a table of [`MANY`] runs or more.
+const PART_OF_MANY: usize = 16;
+const MANY: usize = 16;
 /// Slots without a lower table that are passed by at the price of an entry.
 const PASSED: usize = 16;
 /// What it is to handle a run of classes, in entries.
 const RUN: usize = 3;
+/// The same where there are many, each perhaps with a record to be made or given up: a part of them is enough for a section.
+const RUN_OF_MANY: usize = SECTION / PART_OF_MANY;
 
 /// Where a cursor has come to.
 pub(crate) enum Step<'a, M> {
@@ -54,6 +58,19 @@ pub(crate) struct Slots<'a, M> {
     pub(crate) high: usize,
     /// Address of the first one.
     pub(crate) start: u64,
+}
+
+/// How far one has come with the slots of an upper table that has many runs: its level, and the next slot. Those above it are
+/// done.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Begun(Option<(usize, usize)>);
+
+impl Begun {
+    /// Whether there is more of a table: then the section is to end, and the next one goes on with that.
+    #[inline(always)]
+    pub(crate) fn is_more(self) -> bool {
+        self.0.is_some()
+    }
 }
 
 /// What is done with the slots of each leaf; whether to go on.
@@ -147,17 +164,35 @@ impl<'a, 'c, M: Machine> Cursor<'a, 'c, M> {
         (table.index(self.here), table.index(self.ends[table.level] - 1))
     }
 
+    /// The slots of the range in the upper table to which the last step led down that are to be worked on now: all at once,
+    /// or some of them, if there are many runs. None if that was done before. `begun` stays from one section to the next.
+    ///
+    /// In parts only where there is a side array, so that what is half-changed fits.
+    #[inline(always)]
+    pub(crate) fn part_of(&mut self, table: &Table<'a, M>, begun: &mut Begun) -> Option<(usize, usize)> {
+        if !self.is_fresh(table) || begun.0.is_some_and(|(level, _)| level < table.level) {
+            return None;
+        }
+        let (first, last) = self.slots_of(table);
+        let low = begun.0.map_or(first, |(_, next)| next);
+        let has_many = Runs::count(table.frame) >= MANY;
+        let high = if has_many { last.min(low + PART_OF_MANY - 1) } else { last };
+        *begun = Begun((high < last).then_some((table.level, high + 1)));
+        Some((low, high))
+    }
+
     /// Notes that its user has handled as many entries where it came to, besides the step itself.
     #[inline(always)]
     pub(crate) fn spend(&mut self, entries: usize) {
         self.left = self.left.saturating_sub(entries);
     }
 
-    /// [`Cursor::spend`], for all pages of a leaf, or of a part of it, and for all runs of classes that a table has.
+    /// [`Cursor::spend`], for so many slots of a table: their pages, if it is a leaf, and runs.
     #[inline(always)]
     pub(crate) fn spend_all(&mut self, table: &Table<'a, M>, slots: usize) {
         let pages = if table.level == 0 { table.used().min(slots) } else { 0 };
-        self.spend(pages + RUN * Runs::count(table.frame));
+        let runs = Runs::count(table.frame);
+        self.spend(pages + if runs >= MANY { RUN_OF_MANY } else { RUN } * runs.min(slots));
     }
 
     /// The next step; none at its end, or if it pauses.
@@ -219,7 +254,8 @@ impl<'a, 'c, M: Machine> Cursor<'a, 'c, M> {
     #[inline(always)]
     fn leaf(&mut self, leaf: Table<'a, M>) -> Slots<'a, M> {
         let (low, start) = (leaf.index(self.here), self.here);
-        let slots = ((self.ends[0] - start) >> M::Arch::PAGE_SHIFT).min(self.part as u64);
+        let part = if self.part == PART && Runs::count(leaf.frame) >= MANY { PART_OF_MANY } else { self.part };
+        let slots = ((self.ends[0] - start) >> M::Arch::PAGE_SHIFT).min(part as u64);
         self.here += slots << M::Arch::PAGE_SHIFT;
         Slots { leaf, low, high: low + slots as usize - 1, start }
     }

@@ -15,6 +15,9 @@ use crate::error::Error;
 use crate::machine::Machine;
 use crate::vm::Vm;
 
+/// What is done with a table on the way to an edge, and with its first and last slot in the range.
+type Visit<'v, 'a, M> = dyn FnMut(&Table<'a, M>, usize, usize) -> Result<(), Error> + 'v;
+
 impl<M: Machine> Claim<'_, M> {
     /// Prepares both edges. On an error nothing visible has changed.
     ///
@@ -71,11 +74,7 @@ impl<M: Machine> Claim<'_, M> {
 
     /// Calls `visit` with each table on the ways to both ends, in ascending order on each level, and with the slots of the
     /// range there, from the first to the last.
-    fn each_edge<'a>(
-        &self,
-        cx: &'a Cx<'_, M>,
-        visit: &mut dyn FnMut(&Table<'a, M>, usize, usize) -> Result<(), Error>,
-    ) -> Result<(), Error> {
+    fn each_edge<'a>(&self, cx: &'a Cx<'_, M>, visit: &mut Visit<'_, 'a, M>) -> Result<(), Error> {
         let last = self.end - 1;
         let mut right = Some(self.table(cx));
         let mut left = None;

@@ -1,7 +1,7 @@
 //! The end of a space: nobody can reach it any more, so pages and tables go without locks, claims or grace periods.
 
 use super::apply::rss_kind;
-use super::cursor::{Cursor, Step};
+use super::cursor::{Begun, Cursor, Slots, Step};
 use super::table::Table;
 use super::{ClassId, Inner, RssKind, Runs};
 use crate::arch::{Arch, PageBits, Word, table_order};
@@ -42,13 +42,13 @@ impl<M: Machine> Inner<M> {
                 cx.detach_all(self.id(), self.tlb());
             }
         }
-        let mut here = M::Arch::USER_START;
+        let (mut here, mut begun) = (M::Arch::USER_START, Begun::default());
         loop {
             let cx = Cx::enter(vm);
             let mut teardown = Teardown { freed: FreeBatch::new(&cx), gone: [0; RssKind::COUNT], tables: 0 };
             let root = self.root_table(&cx);
-            let mut cursor = self.cursor_over_all(&cx, here).by_leaves();
-            teardown.section(&cx, &mut cursor);
+            let mut cursor = self.cursor_over_all(&cx, here);
+            teardown.section(&cx, &mut cursor, &mut begun);
             let is_done = cursor.is_through();
             here = cursor.here();
             if is_done {
@@ -68,17 +68,22 @@ impl<M: Machine> Inner<M> {
 
 impl<M: Machine> Teardown<'_, M> {
     /// Ends what the cursor comes to. Tables go when it leaves them, so those on its way are there when another goes on.
-    fn section(&mut self, cx: &Cx<'_, M>, cursor: &mut Cursor<'_, '_, M>) {
+    fn section(&mut self, cx: &Cx<'_, M>, cursor: &mut Cursor<'_, '_, M>, begun: &mut Begun) {
         while let Some(step) = cursor.next() {
             match step {
-                Step::Down(table) if table.level > 0 && cursor.is_fresh(&table) => {
-                    cursor.spend_all(&table, 0);
-                    self.classes(cx, &table, cursor.slots_of(&table));
+                Step::Down(table) if table.level > 0 => {
+                    if let Some(slots) = cursor.part_of(&table, begun) {
+                        cursor.spend_all(&table, slots.1 - slots.0 + 1);
+                        self.classes(cx, &table, slots);
+                        if begun.is_more() {
+                            return;
+                        }
+                    }
                 }
                 Step::Down(_) => {}
                 Step::Leaf(slots) => {
-                    cursor.spend_all(&slots.leaf, usize::MAX);
-                    self.pages(cx, slots.leaf);
+                    cursor.spend_all(&slots.leaf, slots.high - slots.low + 1);
+                    self.pages(cx, &slots);
                     self.classes(cx, &slots.leaf, (slots.low, slots.high));
                 }
                 Step::Up { child, .. } => {
@@ -94,12 +99,13 @@ impl<M: Machine> Teardown<'_, M> {
         table.each_class(cx, low, high, &mut |class, slots| table.end_slots(cx, class, ClassId::NONE, slots));
     }
 
-    /// Unmaps the pages of a leaf.
-    fn pages(&mut self, cx: &Cx<'_, M>, leaf: Table<'_, M>) {
-        let mut left = leaf.used();
-        let mut index = 0;
-        while left > 0 {
-            let word = leaf.slot(index).load(Relaxed);
+    /// Unmaps the pages of slots of a leaf.
+    fn pages(&mut self, cx: &Cx<'_, M>, slots: &Slots<'_, M>) {
+        // Most leaves are not full, and in order.
+        let mut left = slots.leaf.used();
+        let mut index = slots.low;
+        while left > 0 && index <= slots.high {
+            let word = slots.leaf.slot(index).load(Relaxed);
             index += 1;
             if word.is_empty() {
                 continue;

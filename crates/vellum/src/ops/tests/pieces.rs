@@ -1,8 +1,8 @@
-//! Moves of many pieces: what they take, and what they leave if they cannot have it.
+//! Moves of many pieces: what they take, and what they leave if they cannot have it; and tables of many runs.
 
 use super::{PAGE, load, ranges, store, vm};
 use crate::arch::{Prot, X86_64};
-use crate::ops::{Advice, MapRequest, Place, RemapPlace, RemapRequest};
+use crate::ops::{Advice, MapRequest, Place, RemapPlace, RemapRequest, Sharing};
 use crate::testing::TestMachine;
 use crate::{Error, Overcommit, Space};
 use std::vec::Vec;
@@ -140,4 +140,40 @@ fn what_is_cut_off_begins_with_an_edge() {
     stored.iter().for_each(|&at| assert_eq!(load(&space, AT + (4420 + at) * PAGE), Ok(at as u8)));
     assert_eq!(ranges(&space).len(), before - 3);
     vm.audited().expect("a sound machine");
+}
+
+/// Each slot has a class of its own, in a leaf with pages, and in an upper table: it takes several sections to change them all,
+/// to copy them, and to end them.
+#[test]
+fn tables_of_many_classes_are_done_in_parts() {
+    const MANY: u64 = 100;
+    let vm = vm::<X86_64>();
+    vm.set_overcommit(Overcommit::Always);
+    let object = vm.shared_memory(512 * MANY).expect("memory");
+    for bytes in [PAGE, 512 * PAGE] {
+        let space = vm.create_space().expect("a space");
+        for number in 0..MANY {
+            let (at, offset) = (AT + number * bytes, (MANY - 1 - number) * bytes);
+            let request = MapRequest::object(&object, offset, Sharing::Private, bytes, Prot::READ_WRITE);
+            space.map(&request.at(Place::Fixed(at))).expect("room");
+        }
+        let page = |number: u64| AT + number * bytes;
+        (0..MANY).step_by(7).for_each(|number| store(&space, page(number), number as u8).expect("memory"));
+        space.protect(AT, MANY * bytes, Prot::READ).expect("mapped");
+        let mapped = ranges(&space);
+        assert_eq!((mapped.len() as u64, mapped.iter().all(|range| range.2 == Prot::READ)), (MANY, true));
+        let child = space.fork().expect("a child");
+        assert_eq!(ranges(&child), mapped);
+        space.protect(AT, MANY * bytes, Prot::READ_WRITE).expect("mapped");
+        for number in 0..MANY {
+            store(&space, page(number), 255).expect("memory");
+            assert_eq!(load(&child, page(number)), Ok(if number % 7 == 0 { number as u8 } else { 0 }));
+        }
+        vm.audited().expect("a sound machine");
+        child.unmap(AT, MANY * bytes).expect("mapped");
+        assert_eq!((ranges(&child).len(), child.table_pages()), (0, 1));
+        drop((space, child));
+        vm.quiesce();
+        assert_eq!(vm.audited().expect("a sound machine").classes, 0);
+    }
 }
