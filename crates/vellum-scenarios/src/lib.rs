@@ -29,6 +29,7 @@ scenarios! {
         mprotect_beside_batch,
         munmap_beside_batch,
         two_batches_in_one_leaf,
+        taken_after_settling,
         copied_before_flush,
         busy_page_copied_before_flush,
         entry_without_rights,

@@ -154,6 +154,8 @@ guards! {
     EachSpaceOwed,
     /// What unmap batches owe is counted: one that has flushed does not pay for another. (A5)
     PendingCounted,
+    /// What a batch takes from a leaf after somebody has flushed for it is owed anew. (A19)
+    TakenSinceSettled,
     /// Migration copies a page after the flush. (A6)
     FlushBeforeCopy,
     /// So it does with one that it had to wait for. (A6)

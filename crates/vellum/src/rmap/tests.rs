@@ -11,6 +11,7 @@ use crate::object::{Backing, IoError, Object};
 use crate::ops::{Access, MapRequest, Place, RemapPlace, RemapRequest, Sharing};
 use crate::phys::Pfn;
 use crate::space::{Space, UnmapBatch};
+use crate::stat::Event;
 use crate::testing::user::{load, store};
 use crate::testing::{TestMachine, become_cpu, may_sleep};
 use crate::vm::Vm;
@@ -394,6 +395,52 @@ fn what_a_failed_unmapping_has_taken_is_flushed() {
     crate::object::release(&Cx::enter(&vm), pfn);
     assert!(is_refused && words(&[&space], A0) == [Word::EMPTY], "one entry was taken, and one not found");
     assert!(!is_owed, "the flush of the one is owed still");
+    vm.audited().expect("a sound machine");
+}
+
+/// A19: of the faults in a leaf to which a batch owes a flush, one flushes. What the batch takes afterwards is owed anew,
+/// and again once; when the batch has flushed, nothing is.
+#[test]
+fn a_leaf_is_settled_once() {
+    become_cpu(0);
+    let vm = Vm::new(TestMachine::<X86_64>::with(&[(0x100, 3000, 0)], &[0, 0])).expect("a machine that boots");
+    let space = vm.create_space().expect("memory");
+    map(&space, A0, 20);
+    let untouched = A0 + 20 * PAGE;
+    let request = MapRequest::anonymous(20 * PAGE, Prot::READ_WRITE).at(Place::Fixed(untouched));
+    space.map(&request).expect("room");
+    let settled = || vm.totals().get(Event::BatchSettled);
+    let faults = |pages: core::ops::Range<u64>| {
+        become_cpu(1);
+        pages.for_each(|page| store(&space, untouched + page * PAGE, 5).expect("memory"));
+        become_cpu(0);
+    };
+    let pages: Vec<_> = (0..2).map(|page| page_at(&space, A0 + page * PAGE)).collect();
+    for &pfn in &pages {
+        vm.physical().frame(pfn).get();
+        assert!(vm.physical().frame(pfn).folio_lock().try_acquire());
+    }
+    let cx = Cx::enter(&vm);
+    let mut batch = UnmapBatch::new(&cx);
+    let mut taken = Vec::new();
+    for (times, &pfn) in pages.iter().enumerate() {
+        let times = times as u64;
+        taken.push(Unmapped::begin(&cx, &mut batch, pfn, Placeholder::Migration).expect("all places are found"));
+        assert_eq!(settled(), times, "who takes does not flush");
+        faults(times * 5..times * 5 + 5);
+        assert_eq!(settled(), times + 1, "five faults after the batch took page {times}");
+    }
+    batch.flush();
+    faults(10..15);
+    assert_eq!(settled(), 2, "nothing is owed any more");
+    taken.into_iter().for_each(|unmapped| unmapped.undo(&cx));
+    drop(batch);
+    for &pfn in &pages {
+        vm.physical().frame(pfn).folio_lock().release(&vm);
+        crate::object::release(&cx, pfn);
+    }
+    drop(cx);
+    assert_eq!((load(&space, A0), load(&space, untouched + 7 * PAGE)), (Ok(1), Ok(5)));
     vm.audited().expect("a sound machine");
 }
 

@@ -8,7 +8,8 @@
 //! What the batch still owes is noted in the leaf's descriptor, under the leaf lock under which the entry went. Whoever
 //! relies on the translations being gone, since he finds the entry gone, looks there under the same lock and flushes
 //! himself ([`Cx::settle`]): protect, unmap, move, fork, and faults that install another page (A4, B4). The notes are
-//! counts and not flags: a batch takes back its own alone (A5).
+//! counts and not flags: a batch takes back its own alone (A5). Who has flushed the whole leaf under its lock notes that
+//! too, so that the next fault there need not, until a batch takes another of its entries (A19).
 //!
 //! What may be left unflushed while a page's contents are used: only entries through which nobody can store. That is
 //! what [`UnmapBatch::may_be_stored_to`] decides, from what the entry said when it was taken and from what the
@@ -104,6 +105,9 @@ impl<'a, M: Machine> UnmapBatch<'a, M> {
             self.leaves[self.leaf_count] = leaf.table.pfn;
             self.leaf_count += 1;
         }
+        if is_new_leaf || M::guard(Guard::TakenSinceSettled) {
+            leaf.set_unpaid();
+        }
     }
 
     /// Flushes what is owed: afterwards no CPU has a translation of an entry that was noted. No lock is held.
@@ -129,14 +133,15 @@ impl<M: Machine> Drop for UnmapBatch<'_, M> {
 
 impl<M: Machine> Cx<'_, M> {
     /// Flushes what unmap batches owe to the locked leaf that covers `address`. To be called when
-    /// [`Locked::has_pending_flush`] says so by whoever relies on translations of missing entries being gone. The
-    /// batches flush once more, themselves.
+    /// [`Locked::has_pending_flush`] says so by whoever relies on translations of missing entries being gone. It does not
+    /// say so again until a batch takes another entry of the leaf. The batches flush once more, themselves.
     #[cold]
     pub(crate) fn settle(&self, space: &Inner<M>, leaf: &Locked<'_, M>, address: u64) {
         self.count(Event::BatchSettled, 1);
         let start = leaf.table.base(address);
         let pages = (leaf.table.len() as u64).max(RANGE_MAX + 1);
         self.flush(space.id(), space.tlb(), Flush { start, pages, tables_freed: false });
+        leaf.set_paid();
     }
 }
 

@@ -6,13 +6,14 @@
 //! |---|---|---|
 //! | `counts` | low half: 0, so that no lookup takes a reference; high half: flushes owed, see below | added to under T |
 //! | `lock` | the table lock, T | – |
-//! | `words[0]` | used slots (bits 0-15), level (16-23), stale (24), the last fork that copied the table (32-63) | T |
+//! | `words[0]` | used slots (bits 0-15), level (16-23), stale (24), unpaid (25), the last fork that copied the table (32-63) | T |
 //! | `words[1..4]` | classes of the slots, see [`super::runs`] | T, read optimistically under the sequence |
 //! | `halves[0]` | sequence count of the classes: odd while they change | T |
 //! | `halves[1]` | claim: slots claimed by a range operation, see [`super::claim`] | T to set, owner to clear |
 //!
 //! A flush is owed for each unmap batch that has taken entries of the leaf and not flushed yet; it takes its own back
-//! without the lock. The lookups that get none are those that saw a page in this frame before.
+//! without the lock. It is *unpaid* if nobody has flushed the leaf since the last of those entries was taken. The lookups
+//! that get none are those that saw a page in this frame before.
 //!
 //! *Used* slots are those with an entry. A table is freed when it has none, all its slots are of one class, and that
 //! class has been written to the slot which named it. It is marked stale first, under its own lock and its parent's;
@@ -35,6 +36,7 @@ use core::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 const USED: u64 = 0xffff;
 const LEVEL_SHIFT: u32 = 16;
 const STALE: u64 = 1 << 24;
+const UNPAID: u64 = 1 << 25;
 const FORK_SHIFT: u32 = 32;
 
 /// What it means that the header of a table changes, if more than the number of used slots does.
@@ -410,9 +412,7 @@ impl<'a, M: Machine> Locked<'a, M> {
 
     /// Notes that fork number `stamp` has copied this table.
     pub(crate) fn set_fork_stamp(&self, stamp: u32) {
-        let header = &self.table.frame.words[0];
-        let rest = header.load(Relaxed) & ((1 << FORK_SHIFT) - 1);
-        header.store(rest | (stamp as u64) << FORK_SHIFT, Relaxed);
+        self.change_header(u64::MAX << FORK_SHIFT, u64::from(stamp) << FORK_SHIFT);
     }
 
     /// Notes that one more unmap batch owes this leaf a flush; [`Frame::flush_settled`] takes it back.
@@ -420,17 +420,35 @@ impl<'a, M: Machine> Locked<'a, M> {
         self.table.frame.counts().fetch_add(ONE_PENDING, SeqCst);
     }
 
+    /// Notes that an unmap batch which owes this leaf a flush has just taken an entry: what was flushed for it before does
+    /// not count any more.
+    pub(crate) fn set_unpaid(&self) {
+        self.change_header(0, UNPAID);
+    }
+
+    /// Notes that the whole leaf was flushed, under the lock that is held still: nobody need do so again for what was
+    /// taken until now, though batches count as owing it until they flush, too.
+    pub(super) fn set_paid(&self) {
+        self.change_header(UNPAID, 0);
+    }
+
+    #[inline(always)]
+    fn change_header(&self, clear: u64, set: u64) {
+        let header = &self.table.frame.words[0];
+        header.store(header.load(Relaxed) & !clear | set, Relaxed);
+    }
+
     /// Whether translations of entries that are gone may still be cached, since an unmap batch has not flushed yet. Who
     /// relies on their being gone calls [`Cx::settle`], or flushes as part of his own work; `settled` is the
     /// protection's name.
     #[inline(always)]
     pub(crate) fn has_pending_flush(&self, settled: Guard) -> bool {
-        M::guard(settled) && self.table.frame.counts().load(Acquire) != 0
+        let is_unpaid = || self.table.frame.words[0].load(Relaxed) & UNPAID != 0;
+        M::guard(settled) && self.table.frame.counts().load(Acquire) != 0 && is_unpaid()
     }
 
     /// Marks the table unlinked for good.
     pub(crate) fn set_stale(&self) {
-        let header = &self.table.frame.words[0];
-        header.store(header.load(Relaxed) | STALE, Relaxed);
+        self.change_header(0, STALE);
     }
 }
