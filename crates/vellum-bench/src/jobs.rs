@@ -179,6 +179,15 @@ pub fn teardown<const R: bool>(window: &mut Window) {
     window.whole(SPACE_PAGES, || drop(space.take()), || vm.quiesce());
 }
 
+/// Unmapping what a loaded space with other memory alone has, by page.
+pub fn unmap<const R: bool>(window: &mut Window) {
+    let vm = used_vm::<R>();
+    let space = inhabited(&vm);
+    let address = mapped(&space, SPACE_PAGES, true);
+    let unmap = || space.unmap(address, SPACE_PAGES * PAGE_BYTES).expect("it can be done");
+    window.whole(SPACE_PAGES, unmap, || vm.quiesce());
+}
+
 /// Ending a child that shares its pages with its parent, by page.
 pub fn teardown_shared<const R: bool>(window: &mut Window) {
     let vm = used_vm::<R>();

@@ -57,6 +57,7 @@ pub const BENCHES: &[Bench] = benches! {
     "fork-per-page", "page", Some(60), jobs::fork;
     "teardown-per-page", "page", Some(60), jobs::teardown, teardown;
     "teardown-shared-per-page", "page", None, jobs::teardown_shared;
+    "unmap-per-page", "page", None, jobs::unmap;
     "fork-small", "fork and end", None, sparse::fork_small;
     "fork-sparse", "fork", None, sparse::fork_sparse;
     "teardown-sparse", "end", None, sparse::teardown_sparse;

@@ -63,6 +63,17 @@ scenarios! {
         targets_before_generation,
         flushers_wait_for_each_other,
     }
+    /// Leaves that are taken out of the tree with what they show.
+    detach {
+        freed_before_flush,
+        uncounted_before_flush,
+        fault_in_detached_leaf,
+        replaced_before_flush,
+        under_lazy_cpu,
+        stored_to_beside_write_back,
+        migrated_meanwhile,
+        swapped_beside_swapoff,
+    }
     /// Frames and page tables that are freed.
     free {
         frame_before_flush,

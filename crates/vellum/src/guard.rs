@@ -57,6 +57,10 @@ guards! {
     FreedWhenAcknowledged,
     /// A frame counts as mapped until the flush. (B3)
     MappedUntilFlush,
+    /// What a leaf shows that was taken out of the tree as it was is dropped after the flush. (B25, B25M)
+    DetachedFlushed,
+    /// Leaves of shared mappings are not taken out of the tree as they are. (B25W)
+    SharedPageByPage,
     /// Unlinking a table flushes the paging-structure caches that may name it. (B12)
     TablesFlushed,
     /// A flush for unlinked tables goes to lazy CPUs too. (B13)

@@ -59,7 +59,7 @@ impl Cpu<'_> {
     }
 
     fn map_what(&self, at: At, pages: u64, prot: Prot, shows: Shows, replace: bool) -> bool {
-        let pages = if pages == super::LEAF { self.ops.leaf_pages() } else { pages };
+        let pages = self.counted(pages);
         let process = self.process();
         let shown = || self.pages(at, pages).enumerate().map(move |(n, page)| (page, shows.shown(n as u64)));
         let text = format!("mmap {} {prot:?} {shows:?}", self.range(at, pages));
@@ -69,14 +69,25 @@ impl Cpu<'_> {
         done
     }
 
+    /// How many pages these are, which may be named by the tables that they fill.
+    fn counted(&self, pages: u64) -> u64 {
+        match pages {
+            super::LEAF => self.ops.leaf_pages(),
+            super::TWO_LEAVES => 2 * self.ops.leaf_pages(),
+            pages => pages,
+        }
+    }
+
     /// Removes mappings.
     pub fn unmap(&self, at: At, pages: u64) -> bool {
+        let pages = self.counted(pages);
         let text = format!("munmap {}", self.range(at, pages));
         self.discarding(text, at, pages, || self.ops.unmap(self.process(), at, pages))
     }
 
     /// Gives pages up (`MADV_DONTNEED`).
     pub fn dont_need(&self, at: At, pages: u64) -> bool {
+        let pages = self.counted(pages);
         let text = format!("madvise DONTNEED {}", self.range(at, pages));
         self.discarding(text, at, pages, || self.ops.dont_need(self.process(), at, pages))
     }

@@ -45,6 +45,8 @@ pub const Z: At = At(1, 0);
 
 /// As many pages as a leaf table has: what to map for a table that can become empty.
 pub const LEAF: u64 = u64::MAX;
+/// As many pages as a leaf table and the next have: what to unmap from the first page of one on for whole leaves to go.
+pub const TWO_LEAVES: u64 = u64::MAX - 1;
 
 /// A hazard as a small program.
 #[derive(Clone, Copy)]

@@ -11,6 +11,7 @@ mod groups;
 mod hardware;
 mod hosted;
 mod interrupted;
+mod large_unmap;
 mod model;
 mod pressure_failure;
 mod pressure_sequences;

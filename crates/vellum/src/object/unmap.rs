@@ -112,7 +112,7 @@ impl Pass<'_> {
             if let Some(slots) = slots {
                 match cut_slots(cx, space, inner, &slots, self.loss.takes_copies, delta) {
                     Some(shown) => self.work += shown,
-                    // A stale leaf was empty, and has a successor.
+                    // A stale leaf was empty, or goes with all that it shows; it may have a successor.
                     None => here = slots.start,
                 }
             }

@@ -188,8 +188,8 @@ fn restore_swapped<M: Machine>(cx: &Cx<'_, M>, slot: SwapSlot, pfn: Pfn) {
 
 /// Maps `to` wherever entries say that a page is being moved from `from`. The folio locks of both are held.
 ///
-/// Afterwards no entry says so but in spaces that end. What is left of the old frame's mappings is on its way out: the
-/// gathers and ends of spaces that took those entries drop them.
+/// Afterwards no entry says so but in spaces that end, and in leaves that were taken out of the tree. What is left of the old
+/// frame's mappings is on its way out: the gathers, operations and ends of spaces that took those entries drop them.
 pub(crate) fn restore_migrated<M: Machine>(cx: &Cx<'_, M>, from: Pfn, to: Pfn) {
     let old = cx.vm().physical().frame(from);
     if old.mappings() == 0 {

@@ -297,7 +297,7 @@ fn look_pinned<'a, M: Machine>(
         if seek.passes_by::<M>(leaf.entry(index)) {
             return ControlFlow::Continue(());
         }
-        // A stale leaf was empty: its successor is looked at.
+        // A stale leaf was empty, or went with all its entries: what has come in its place is looked at.
         let Some(locked) = leaf.lock(cx, space, address) else { continue };
         let word = leaf.entry(index);
         if !seek.is_named_by::<M::Arch>(word) {

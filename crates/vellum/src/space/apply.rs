@@ -6,7 +6,8 @@
 
 use super::claim::Claim;
 use super::cursor::{Begun, Cursor, Slots, Step};
-use super::fold::fold_child;
+use super::detach::{Detached, is_private};
+use super::fold::{fold_child, may_unlink, unlink};
 use super::give_up::give_up;
 use super::table::{Locked, Table};
 use super::{Attributes, ClassFlags, ClassId, Inner, RssKind, Runs, Spares};
@@ -56,6 +57,9 @@ pub(crate) enum Fold {
 
 /// What it is to change the classes of a table, in entries.
 const TABLE: usize = 8;
+/// Pages of a leaf that goes with them for the price of an entry. Nothing is done for them; but their memory is missing until
+/// the flush, which comes when the section ends: after some twenty full leaves of 512 pages.
+const DETACHED: usize = 256;
 
 impl<M: Machine> Claim<'_, M> {
     /// Changes the whole range, flushes, and frees what was removed and became empty.
@@ -84,19 +88,28 @@ impl<M: Machine> Claim<'_, M> {
     ) {
         self.begin_commit();
         let (mut here, mut begun) = (self.start, Begun::default());
+        let mut detached = Detached::default();
         loop {
-            let cx = Cx::enter(vm);
-            let mut gather = Gather::new(&cx, self.space.id(), self.space.tlb());
-            let mut change = Change { cx: &cx, space: self.space, classes: &classes, pages, fold, spares };
-            let mut cursor = Cursor::new(&cx, self.table(&cx), (self.start, self.end), here);
-            change.section(&mut cursor, &mut begun, &mut gather);
-            let is_done = cursor.is_through();
-            here = cursor.here();
-            if is_done && fold == Fold::Whole {
-                self.fold(&cx, &mut gather);
-            }
-            gather.finish();
-            self.dying.adopt(cx.dying());
+            let is_done = {
+                let cx = Cx::enter(vm);
+                let mut gather = Gather::new(&cx, self.space.id(), self.space.tlb());
+                let mut cursor = Cursor::new(&cx, self.table(&cx), (self.start, self.end), here);
+                let (space, classes, detached) = (self.space, &classes, &mut detached);
+                let mut change = Change { cx: &cx, space, classes, pages, fold, spares, detached };
+                change.section(&mut cursor, &mut begun, &mut gather);
+                let is_done = cursor.is_through();
+                here = cursor.here();
+                if is_done && fold == Fold::Whole {
+                    self.fold(&cx, &mut gather);
+                }
+                if !M::guard(Guard::DetachedFlushed) {
+                    detached.free_some(&cx, self.space);
+                }
+                gather.finish();
+                self.dying.adopt(cx.dying());
+                is_done
+            };
+            detached.free(vm, self.space);
             if is_done {
                 return;
             }
@@ -112,6 +125,7 @@ struct Change<'a, 'c, 's, M: Machine> {
     pages: PageChange,
     fold: Fold,
     spares: &'s mut Spares,
+    detached: &'s mut Detached,
 }
 
 impl<'a, 'c, M: Machine> Change<'a, 'c, '_, M> {
@@ -122,7 +136,6 @@ impl<'a, 'c, M: Machine> Change<'a, 'c, '_, M> {
                 // The classes of an upper table change once, for all sections: half-changed it might need more runs than
                 // before or after.
                 Step::Down(table) if table.level > 0 => {
-                    cursor.spend(TABLE);
                     if !self.keeps_classes()
                         && let Some(slots) = cursor.part_of(&table, begun)
                     {
@@ -134,6 +147,9 @@ impl<'a, 'c, M: Machine> Change<'a, 'c, '_, M> {
                     }
                 }
                 Step::Down(leaf) => {
+                    if self.detach(cursor, &leaf, gather) {
+                        continue;
+                    }
                     cursor.spend(TABLE);
                     // As an upper table, but where there is room for the run that it has more when it is half-changed.
                     cursor.set_in_parts(self.keeps_classes() || Runs::may_change_in_parts(leaf.frame));
@@ -150,6 +166,43 @@ impl<'a, 'c, M: Machine> Change<'a, 'c, '_, M> {
         }
     }
 
+    /// Takes a leaf of which nothing is to stay out of the tree, with its entries, if that is possible; whether it was.
+    fn detach(&mut self, cursor: &mut Cursor<'a, 'c, M>, leaf: &Table<'a, M>, gather: &mut Gather<'a, M>) -> bool {
+        let takes_tables = self.pages == PageChange::Zap && self.fold != Fold::Nothing;
+        if !takes_tables || leaf.used() == 0 || cursor.slots_of(leaf) != (0, leaf.len() - 1) {
+            return false;
+        }
+        let Some(parent) = cursor.parent_of(leaf) else { return false };
+        let (cx, address) = (self.cx, cursor.here());
+        let index = parent.index(address);
+        let Some(upper) = parent.lock(cx, self.space, address) else { return false };
+        let Some(lower) = leaf.lock(cx, self.space, address) else { return false };
+        let class = self.common_class_after(&lower).filter(|_| is_private(cx, &lower));
+        let Some(class) = class.filter(|&class| may_unlink(cx, &parent, index, leaf, class)) else { return false };
+        cursor.spend_runs(leaf, leaf.len());
+        cursor.spend(leaf.used() / DETACHED);
+        self.classes(&lower, (0, leaf.len() - 1));
+        unlink(cx, &upper, index, &lower, class, self.spares);
+        gather.touch_table(address, leaf.len() as u64);
+        self.detached.add(leaf);
+        cursor.pass_by();
+        true
+    }
+
+    /// The class that all slots of a leaf are going to have, if it is one.
+    fn common_class_after(&self, leaf: &Locked<'a, M>) -> Option<ClassId> {
+        match self.classes {
+            ClassChange::Keep => leaf.uniform_class(),
+            ClassChange::Set(new) => Some(*new),
+            ClassChange::Map(change) => leaf.uniform_class().map(|class| self.mapped(class, *change)),
+        }
+    }
+
+    /// What a class becomes.
+    fn mapped(&self, class: ClassId, change: &dyn Fn(Attributes<M>) -> Attributes<M>) -> ClassId {
+        if class == ClassId::NONE { class } else { self.cx.known_class(&change(self.cx.attributes(class))) }
+    }
+
     fn keeps_classes(&self) -> bool {
         matches!(self.classes, ClassChange::Keep)
     }
@@ -158,6 +211,19 @@ impl<'a, 'c, M: Machine> Change<'a, 'c, '_, M> {
     fn upper(&mut self, table: Table<'a, M>, address: u64, slots: (usize, usize)) {
         if let Some(locked) = table.lock(self.cx, self.space, address) {
             self.classes(&locked, slots);
+            if let ClassChange::Set(new) = self.classes {
+                self.foretell(&locked, slots, *new);
+            }
+        }
+    }
+
+    /// Has slots of an upper table, if all of them have lower ones, say what these are going to say: so that each of these can
+    /// be unlinked without saying it here slot by slot, for which there may be no room.
+    fn foretell(&mut self, upper: &Locked<'a, M>, (low, high): (usize, usize), class: ClassId) {
+        let table = &upper.table;
+        let has_room = self.spares.has_for_full || !Runs::needs_spare(self.cx, table.frame, table.len(), low, high);
+        if self.fold != Fold::Nothing && has_room && table.childless(low, high + 1) == 0 {
+            upper.set_class(self.cx, low, high, class, Some(self.spares));
         }
     }
 
@@ -174,7 +240,7 @@ impl<'a, 'c, M: Machine> Change<'a, 'c, '_, M> {
                     let (class, end) = locked.table.runs(self.cx).run(slot, high + 1);
                     // What only slots say that have lower tables may be no class any more.
                     if class != ClassId::NONE && locked.table.childless(slot, end) > 0 {
-                        let new = self.cx.known_class(&change(self.cx.attributes(class)));
+                        let new = self.mapped(class, *change);
                         if new != class {
                             locked.set_counted_class(self.cx, slot, end - 1, new, self.spares);
                         }

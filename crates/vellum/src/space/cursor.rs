@@ -181,6 +181,17 @@ impl<'a, 'c, M: Machine> Cursor<'a, 'c, M> {
         Some((low, high))
     }
 
+    /// The table above `table`, to which the last step led down, if it has been there.
+    #[inline(always)]
+    pub(crate) fn parent_of(&self, table: &Table<'a, M>) -> Option<Table<'a, M>> {
+        (table.level < self.top).then(|| self.path[table.level + 1])
+    }
+
+    /// Goes to the end of the table to which the last step led down.
+    pub(crate) fn pass_by(&mut self) {
+        self.here = self.ends[self.level];
+    }
+
     /// Notes that its user has handled as many entries where it came to, besides the step itself.
     #[inline(always)]
     pub(crate) fn spend(&mut self, entries: usize) {
@@ -190,9 +201,17 @@ impl<'a, 'c, M: Machine> Cursor<'a, 'c, M> {
     /// [`Cursor::spend`], for so many slots of a table: their pages, if it is a leaf, and runs.
     #[inline(always)]
     pub(crate) fn spend_all(&mut self, table: &Table<'a, M>, slots: usize) {
-        let pages = if table.level == 0 { table.used().min(slots) } else { 0 };
+        if table.level == 0 {
+            self.spend(table.used().min(slots));
+        }
+        self.spend_runs(table, slots);
+    }
+
+    /// [`Cursor::spend`], for the runs of so many slots of a table.
+    #[inline(always)]
+    pub(crate) fn spend_runs(&mut self, table: &Table<'a, M>, slots: usize) {
         let runs = Runs::count(table.frame);
-        self.spend(pages + if runs >= MANY { RUN_OF_MANY } else { RUN } * runs.min(slots));
+        self.spend(if runs >= MANY { RUN_OF_MANY } else { RUN } * runs.min(slots));
     }
 
     /// The next step; none at its end, or if it pauses.

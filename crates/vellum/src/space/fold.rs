@@ -2,11 +2,11 @@
 //!
 //! A table without entries whose slots are all of one class says no more than one slot of its parent can: the class
 //! goes there, the table is unlinked and marked stale under both locks, its translations are flushed, and it is freed
-//! after a grace period.
+//! after a grace period. Leaves that an operation is about to empty may go with their entries: see [`super::detach`].
 
 use super::claim::{Claim, clear};
-use super::table::Table;
-use super::{Inner, Runs, Spares};
+use super::table::{Locked, Table};
+use super::{ClassId, Inner, Runs, Spares};
 use crate::arch::Arch;
 use crate::cpu::Cx;
 use crate::guard::Guard;
@@ -35,24 +35,46 @@ pub(crate) fn fold_child<'a, M: Machine>(
     let Some(lower) = child.lock(cx, space, address) else { return false };
     let Some(class) = lower.uniform_class() else { return false };
     let is_used = M::guard(Guard::EmptyUnderLock) && child.used() != 0;
-    if is_used || parent.entry(index).table() != Some(child.pfn) {
+    if is_used || !may_unlink(cx, parent, index, child, class) {
         return false;
-    }
-    if parent.class(cx, index) != class {
-        if Runs::needs_spare(cx, parent.frame, parent.len(), index, index) {
-            return false;
-        }
-        upper.set_class(cx, index, index, class, Some(spares));
     }
     // Whoever maps something in these addresses next does not see this leaf, which says that they are to be flushed
     // first.
     gather.touch_pending(&lower, Guard::SettledByFold, child.base(address), child.len() as u64);
-    lower.set_stale();
-    upper.take(index);
-    cx.release_class(class, child.len() as u64 - 1);
-    cx.count(Event::TableFree, 1);
+    unlink(cx, &upper, index, &lower, class, spares);
     gather.add_table(child.pfn, address);
     true
+}
+
+/// Whether slot `index` of `parent`, which is locked, names `child` and can say `class` instead.
+pub(super) fn may_unlink<M: Machine>(
+    cx: &Cx<'_, M>,
+    parent: &Table<'_, M>,
+    index: usize,
+    child: &Table<'_, M>,
+    class: ClassId,
+) -> bool {
+    let can_say = parent.class(cx, index) == class || !Runs::needs_spare(cx, parent.frame, parent.len(), index, index);
+    can_say && parent.entry(index).table() == Some(child.pfn)
+}
+
+/// Takes a table whose slots are all of `class` out of slot `index` of the one above, which says that from now on. See
+/// [`may_unlink`]. The flush for it is the caller's to do, before the table is retired.
+pub(super) fn unlink<M: Machine>(
+    cx: &Cx<'_, M>,
+    upper: &Locked<'_, M>,
+    index: usize,
+    lower: &Locked<'_, M>,
+    class: ClassId,
+    spares: &mut Spares,
+) {
+    if upper.table.class(cx, index) != class {
+        upper.set_class(cx, index, index, class, Some(spares));
+    }
+    lower.set_stale();
+    upper.take(index);
+    cx.release_class(class, lower.table.len() as u64 - 1);
+    cx.count(Event::TableFree, 1);
 }
 
 /// In [`Inner::emptied`]: the leaf was left where it is. Bits of an address within a page are free.

@@ -4,7 +4,7 @@
 //!   [`spares`] – memory for them; [`class`] – what a class says.
 //! * [`walk`] – the way to one address; [`cursor`] – that through a range; [`claim`] – how range operations exclude each
 //!   other; [`split`] – tables at the edges of a range; [`apply`] – changing the slots of a range; [`fold`] – giving empty
-//!   tables back.
+//!   tables back; [`detach`] – giving full ones back; [`gone`] – what goes with their entries.
 //! * [`leaf`] – the short way for a range within one leaf; [`shift`] – moving pages.
 //! * [`place`] – choosing addresses; [`query`] – what is mapped; [`handle`] – the public handle; [`lineage`] – who
 //!   descends from whom; [`members`] – what a group of spaces has in common; [`teardown`] – the end; [`ends`] – who waits
@@ -41,9 +41,11 @@ mod batch;
 pub(crate) mod claim;
 mod class;
 pub(crate) mod cursor;
+mod detach;
 mod ends;
 mod fold;
 mod give_up;
+mod gone;
 mod handle;
 pub(crate) mod leaf;
 pub(crate) mod lineage;

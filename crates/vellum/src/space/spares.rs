@@ -28,9 +28,16 @@ pub(crate) struct Spares {
     /// Those that tables have given back, which readers may still look at.
     used: [u64; LEVELS_MAX],
     is_pool: bool,
+    /// Whether there are some for tables, too, whose slots in the range all have lower tables.
+    pub(super) has_for_full: bool,
 }
 
 impl Spares {
+    /// None yet; there are to be some for every table on the ways to both ends that may need one.
+    pub(super) fn of_edges() -> Self {
+        Spares { has_for_full: true, ..Default::default() }
+    }
+
     /// A pool: of none, yet.
     pub(crate) fn pool() -> Self {
         Spares { is_pool: true, ..Default::default() }

@@ -26,7 +26,7 @@ impl<M: Machine> Claim<'_, M> {
     pub(crate) fn split(&self, vm: &Vm<M>, holes: Holes) -> Result<Spares, Error> {
         let cx = Cx::enter(vm);
         self.cut_within(&cx, holes)?;
-        let mut spares = Spares::default();
+        let mut spares = Spares::of_edges();
         let reserved = self.each_edge(&cx, &mut |table, low, high| match Runs::needs_spare(
             &cx,
             table.frame,

@@ -1,15 +1,14 @@
 //! The end of a space: nobody can reach it any more, so pages and tables go without locks, claims or grace periods.
 
-use super::apply::rss_kind;
 use super::cursor::{Begun, Cursor, Slots, Step};
+use super::gone::Gone;
 use super::table::Table;
-use super::{ClassId, Inner, RssKind, Runs};
-use crate::arch::{Arch, PageBits, Word, table_order};
+use super::{ClassId, Inner, Runs};
+use crate::arch::{Arch, table_order};
 use crate::cpu::Cx;
 use crate::guard::Guard;
 use crate::machine::Machine;
-use crate::object::{self, Dying};
-use crate::phys::{FreeBatch, Kind};
+use crate::object::Dying;
 use crate::stat::Event;
 use crate::vm::Vm;
 use core::sync::atomic::Ordering::Relaxed;
@@ -19,9 +18,7 @@ const TABLE: usize = 8;
 
 /// The end of a space in progress.
 struct Teardown<'a, M: Machine> {
-    freed: FreeBatch<'a, M>,
-    /// Resident pages that went, by kind.
-    gone: [u64; RssKind::COUNT],
+    gone: Gone<'a, M>,
     tables: u64,
 }
 
@@ -45,7 +42,7 @@ impl<M: Machine> Inner<M> {
         let (mut here, mut begun) = (M::Arch::USER_START, Begun::default());
         loop {
             let cx = Cx::enter(vm);
-            let mut teardown = Teardown { freed: FreeBatch::new(&cx), gone: [0; RssKind::COUNT], tables: 0 };
+            let mut teardown = Teardown { gone: Gone::new(&cx), tables: 0 };
             let root = self.root_table(&cx);
             let mut cursor = self.cursor_over_all(&cx, here);
             teardown.section(&cx, &mut cursor, &mut begun);
@@ -55,7 +52,6 @@ impl<M: Machine> Inner<M> {
                 teardown.free_table(&cx, root);
             }
             teardown.account(&cx, self);
-            drop(teardown);
             dying.adopt(cx.dying());
             if is_done {
                 break;
@@ -111,35 +107,7 @@ impl<M: Machine> Teardown<'_, M> {
                 continue;
             }
             left -= 1;
-            self.page(cx, word);
-        }
-    }
-
-    /// Drops one mapping.
-    #[inline(always)]
-    fn page(&mut self, cx: &Cx<'_, M>, word: Word<M::Arch>) {
-        if !word.is_page() {
-            if let Some(kind) = cx.end_absent(word, &mut self.freed) {
-                self.gone[kind as usize] += 1;
-            }
-            return;
-        }
-        let pfn = word.pfn();
-        let frame = cx.vm().physical().frame(pfn);
-        if frame.is_kind(Kind::Anonymous) {
-            self.gone[RssKind::Anonymous as usize] += 1;
-        } else {
-            let bits = word.bits();
-            if bits.has(PageBits::SPECIAL) {
-                return;
-            }
-            self.gone[rss_kind(cx, pfn) as usize] += 1;
-            if bits.has(PageBits::DIRTY) {
-                object::mark_dirty(frame);
-            }
-        }
-        if cx.drop_page_mapping(pfn) {
-            self.freed.add(pfn);
+            self.gone.entry(cx, word);
         }
     }
 
@@ -151,11 +119,8 @@ impl<M: Machine> Teardown<'_, M> {
         self.tables += 1;
     }
 
-    fn account(&mut self, cx: &Cx<'_, M>, space: &Inner<M>) {
-        for (kind, pages) in RssKind::ALL.into_iter().zip(self.gone) {
-            space.add_rss(cx, kind, -(pages as i64));
-        }
-        cx.count(Event::Unmapped, self.gone[..RssKind::Swap as usize].iter().sum());
+    fn account(self, cx: &Cx<'_, M>, space: &Inner<M>) {
+        self.gone.account(cx, space);
         cx.count(Event::TableFree, self.tables);
     }
 }

@@ -13,8 +13,8 @@ use crate::stat::Event;
 use crate::sync::AtomicU64;
 use core::sync::atomic::Ordering::Relaxed;
 
-/// Frames a gather holds before it must flush.
-const CAPACITY: usize = 510;
+/// Frames a gather holds before it must flush: a page of them, and on most architectures as many as a leaf has.
+const CAPACITY: usize = 512;
 
 /// A CPU's room for one gather. Owned by the gather in progress; no gather outlives its [`Cx`].
 #[repr(C, align(64))]
@@ -36,13 +36,15 @@ pub(crate) struct Gather<'a, M: Machine> {
     frames: usize,
     /// Head of the chain of unlinked tables, as frame number + 1.
     tables: u64,
+    /// Whether other tables were unlinked, which the operation has itself.
+    has_detached: bool,
     start: u64,
     end: u64,
 }
 
 impl<'a, M: Machine> Gather<'a, M> {
     pub(crate) fn new(cx: &'a Cx<'a, M>, space: u64, tlb: &'a SpaceTlb<M>) -> Self {
-        Gather { cx, space, tlb, frames: 0, tables: 0, start: u64::MAX, end: 0 }
+        Gather { cx, space, tlb, frames: 0, tables: 0, has_detached: false, start: u64::MAX, end: 0 }
     }
 
     /// Notes that the translation of `address` must be flushed.
@@ -81,6 +83,13 @@ impl<'a, M: Machine> Gather<'a, M> {
         }
     }
 
+    /// Notes the flush of a table that was unlinked with all its entries, which is the operation's own and covers `pages`
+    /// pages from `start` on.
+    pub(crate) fn touch_table(&mut self, start: u64, pages: u64) {
+        self.has_detached = true;
+        self.touch_range(Flush { start, pages, tables_freed: true });
+    }
+
     /// Flushes, then frees. Leaves the gather empty and usable.
     pub(crate) fn finish(&mut self) {
         if self.end == 0 {
@@ -96,7 +105,7 @@ impl<'a, M: Machine> Gather<'a, M> {
             self.drop_mappings();
         }
         let pages = (self.end - self.start) >> M::Arch::PAGE_SHIFT;
-        let what = Flush { start: self.start, pages, tables_freed: self.tables != 0 };
+        let what = Flush { start: self.start, pages, tables_freed: self.tables != 0 || self.has_detached };
         if M::guard(Guard::FreedWhenAcknowledged) {
             self.cx.flush(self.space, self.tlb, what);
         } else {
@@ -108,7 +117,7 @@ impl<'a, M: Machine> Gather<'a, M> {
             self.free_frames();
         }
         self.retire_tables();
-        (self.frames, self.start, self.end) = (0, u64::MAX, 0);
+        (self.frames, self.has_detached, self.start, self.end) = (0, false, u64::MAX, 0);
     }
 
     /// Drops the mappings of the gathered frames, and frees those that were the last.

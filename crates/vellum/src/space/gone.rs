@@ -1,0 +1,62 @@
+//! What goes with the entries of a table that nobody can use any more: mappings, slots of swap, what is counted.
+
+use super::apply::rss_kind;
+use super::{Inner, RssKind};
+use crate::arch::{PageBits, Word};
+use crate::cpu::Cx;
+use crate::machine::Machine;
+use crate::object;
+use crate::phys::{FreeBatch, Kind};
+use crate::stat::Event;
+
+/// Entries that went, of one space. The frames that they were the last to show are freed by the time this is dropped.
+pub(super) struct Gone<'a, M: Machine> {
+    freed: FreeBatch<'a, M>,
+    /// Resident pages that went, by kind.
+    pages: [u64; RssKind::COUNT],
+}
+
+impl<'a, M: Machine> Gone<'a, M> {
+    pub(super) fn new(cx: &'a Cx<'_, M>) -> Self {
+        Gone { freed: FreeBatch::new(cx), pages: [0; RssKind::COUNT] }
+    }
+
+    /// Drops what `word`, not empty, stood for. No translation of it is left, and nobody reads the slot where it was.
+    #[inline(always)]
+    pub(super) fn entry(&mut self, cx: &Cx<'_, M>, word: Word<M::Arch>) {
+        if !word.is_page() {
+            if let Some(kind) = cx.end_absent(word, &mut self.freed) {
+                self.pages[kind as usize] += 1;
+            }
+            return;
+        }
+        let pfn = word.pfn();
+        let frame = cx.vm().physical().frame(pfn);
+        if frame.is_kind(Kind::Anonymous) {
+            self.pages[RssKind::Anonymous as usize] += 1;
+        } else {
+            let bits = word.bits();
+            if bits.has(PageBits::SPECIAL) {
+                return;
+            }
+            self.pages[rss_kind(cx, pfn) as usize] += 1;
+            if bits.has(PageBits::DIRTY) {
+                object::mark_dirty(frame);
+            }
+        }
+        if cx.drop_page_mapping(pfn) {
+            self.freed.add(pfn);
+        }
+    }
+
+    /// Frees the frames, and counts what went.
+    pub(super) fn account(mut self, cx: &Cx<'_, M>, space: &Inner<M>) {
+        self.freed.finish();
+        for (kind, pages) in RssKind::ALL.into_iter().zip(self.pages) {
+            if pages != 0 {
+                space.add_rss(cx, kind, -(pages as i64));
+            }
+        }
+        cx.count(Event::Unmapped, self.pages[..RssKind::Swap as usize].iter().sum());
+    }
+}
