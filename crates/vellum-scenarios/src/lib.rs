@@ -106,6 +106,10 @@ scenarios! {
         other_operations_admitted,
         other_operations_admitted_in_leaf,
         page_comes_where_there_was_none,
+        opposite_ways,
+        to_where_nothing_is,
+        beside_all_between,
+        beside_some_between,
     }
     /// Copy on write, and pages that are somebody's own.
     cow {

@@ -71,6 +71,14 @@ guards! {
     MoveFlushedFirst,
     /// A move excludes whoever would change the entries that it moves. (B9)
     MoveUnderClaim,
+    /// Of two places that are claimed one by one, the lower one is claimed first. (B9O)
+    LowerClaimedFirst,
+    /// Two places are claimed below the table where they part, which everybody may claim. (B9T)
+    ClaimedBelowParting,
+    /// Who claims the upper one of two places passes by a claim above that waits for his lower one. (B9W)
+    WaiterPassed,
+    /// He waits for one that does not cover his lower one, too. (B9U)
+    OthersAwaited,
     /// That there are no pages at the old place of a move is seen under the lock under which it goes. (B9V)
     VacantUnderLock,
     /// An operation within one leaf leaves it alone if somebody has claimed it. (B9)

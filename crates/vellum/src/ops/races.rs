@@ -176,7 +176,7 @@ fn table(space: &Space<'_, Hooked>, address: u64, level: usize) -> Pfn {
 ///
 /// ```text
 /// CPU 0: remap                         CPU 1: fault
-/// claims the hull, makes leaves
+/// claims both places, makes leaves
 ///                                      finds no commit; is about to store the new table
 /// begins its commit
 /// (waits for CPU 1: the guard)         stores the table
@@ -194,7 +194,7 @@ fn a_move_takes_along_the_table_that_a_fault_is_making() {
     }
     vm.switch_to(Some(&space));
     let slot = vm.machine().frame(table(&space, BASE, 1)) as usize + size_of::<u64>();
-    let claim = &raw const vm.physical().frame(table(&space, BASE, 2)).halves[1] as usize;
+    let claim = &raw const vm.physical().frame(table(&space, BASE, 1)).halves[1] as usize;
     let [(begin, begun), (pause, paused), (resume, resumed), (finish, finished)] = [(); 4].map(|()| channel());
     thread::scope(|scope| {
         let space = &space;
@@ -219,6 +219,34 @@ fn a_move_takes_along_the_table_that_a_fault_is_making() {
     });
     assert_eq!((word(&space, target), word(&space, target + LEAF)), (Some(1), Some(42)));
     vm.switch_to(None);
+    vm.audited().expect("a clean audit");
+}
+
+/// What lies between the places of a move, if they are far apart, is nobody's: who maps and unmaps something there, with tables
+/// that come and go, does not wait.
+#[test]
+fn who_works_between_the_places_of_a_move_does_not_wait() {
+    let vm = boot();
+    let space = vm.create_space().expect("a space");
+    let (old, between, new) = (BASE, 2 * BASE + LEAF / 2, 3 * BASE);
+    space.map(&memory(old, PAGE)).expect("a mapping");
+    store(&space, old, 42);
+    // The page goes from its old place: both are claimed.
+    let slot = vm.machine().frame(table(&space, old, 0)) as usize;
+    let waits = || vm.totals().get(crate::Event::ClaimWait);
+    thread::scope(|scope| {
+        let space = &space;
+        meanwhile(scope, is(Event::Access(slot, Touch::Modify)), LONG, move || {
+            space.map(&memory(between, 2 * LEAF)).expect("a mapping");
+            store(space, between, 1);
+            space.protect(between, 2 * LEAF, Prot::READ).expect("a change");
+            space.unmap(between, 2 * LEAF).expect("it is mapped");
+        });
+        let place = RemapPlace::Fixed(new);
+        let request = RemapRequest { old, old_length: PAGE, new_length: PAGE, place, keep_old: false };
+        assert_eq!(space.remap(&request), Ok(new));
+    });
+    assert_eq!((word(&space, new), waits()), (Some(42), 0));
     vm.audited().expect("a clean audit");
 }
 

@@ -1,7 +1,7 @@
 //! Moving and resizing mappings.
 //!
-//! A move claims the hull of both ranges. Pages move leaf by leaf, under the locks of both leaves, and the old
-//! translations are flushed before those locks go: nobody can unmap or clean a page at its new place while a CPU still
+//! A move claims both ranges, or their claims ([`crate::space::pair`]). Pages move leaf by leaf, under the locks of both leaves,
+//! and the old translations are flushed before those locks go: nobody can unmap or clean a page at its new place while a CPU still
 //! reaches it at its old one (B7, B8). The pages keep their names; the class of the new range says how far it was
 //! moved.
 //!
@@ -19,6 +19,7 @@ use crate::machine::Machine;
 use crate::overcommit::Ticket;
 use crate::space::apply::{ClassChange, Fold, PageChange};
 use crate::space::claim::Claim;
+use crate::space::pair::ClaimPair;
 use crate::space::shift::Shift;
 use crate::space::split::Holes;
 use crate::space::{Attributes, ClassFlags, ClassId, Counted, Extent, Space, Spares};
@@ -65,7 +66,8 @@ impl<'vm, M: Machine> Space<'vm, M> {
     ///   whole old range must be one: mapped throughout, with equal attributes; guards do not matter.
     /// * Guards move too. None is in what comes behind the old length, is mapped a second time, or stays at the old place.
     ///
-    /// May sleep while another operation works on a range between the old and the new place; allocates page tables.
+    /// May sleep while another operation works on the old or the new place or, if they lie near each other, on a range between
+    /// them; allocates page tables.
     ///
     /// # Errors
     /// [`Error::Unaligned`], [`Error::ZeroLength`], [`Error::OutOfRange`], [`Error::TooLow`]; [`Error::NotMapped`] for
@@ -282,30 +284,30 @@ impl<'vm, M: Machine> Space<'vm, M> {
         must_be_free: bool,
     ) -> Result<Option<u64>, Error> {
         let probe = old_length.max(page::<M::Arch>());
-        let (low, high) = if M::guard(Guard::MoveUnderClaim) {
-            (request.old.min(new), (request.old + probe).max(new + new_length))
+        let claims = if M::guard(Guard::MoveUnderClaim) {
+            let (old, new) = ((request.old, request.old + probe), (new, new + new_length));
+            ClaimPair::acquire(self.vm(), self.inner(), old, new)
         } else {
-            (new, new + new_length)
+            ClaimPair::acquire_one(self.vm(), self.inner(), new, new + new_length)
         };
-        let mut claim = Claim::acquire(self.vm(), self.inner(), low, high);
         // Free, and no stack too close above: one may have grown since.
         let is_room = || self.inner().gap(&Cx::enter(self.vm()), new_length, new, new + new_length) == Some(new);
         let result = if must_be_free && !is_room() {
             Ok(None)
         } else {
-            self.move_claimed(&mut claim, request, old_length, new, new_length).map(|()| Some(new))
+            self.move_claimed(&claims, request, old_length, new, new_length).map(|()| Some(new))
         };
-        claim.release();
+        claims.end();
         if result.is_ok() && !request.keep_old {
             self.inner().note_unmapped(&Cx::enter(self.vm()), request.old);
         }
         result
     }
 
-    /// Moves, with the hull of both ranges claimed.
+    /// Moves, with both ranges claimed.
     fn move_claimed(
         &self,
-        hull: &mut Claim<'_, M>,
+        claims: &ClaimPair<'_, M>,
         request: &RemapRequest,
         old_length: u64,
         new: u64,
@@ -316,23 +318,22 @@ impl<'vm, M: Machine> Space<'vm, M> {
         let result = self.cut_up(&mut pieces, &mut holds, request, old_length, new, new_length);
         let ticket = result.and_then(|()| self.may_move_pieces(&mut pieces));
         let result = ticket.and_then(|_ticket| {
-            let result = self.prepare_and_move(hull, &mut pieces);
-            self.fold_places(hull, [(new, new + new_length), (request.old, request.old + old_length)]);
+            let result = self.prepare_and_move(claims, &mut pieces);
+            self.fold_places(claims, [(new, new + new_length), (request.old, request.old + old_length)]);
             result
         });
         pieces.free(self.vm());
         holds.release(self.vm());
-        hull.fold_now(&Cx::enter(self.vm()));
         result
     }
 
     /// Does all that may fail for all pieces, then moves them.
-    fn prepare_and_move(&self, hull: &Claim<'_, M>, pieces: &mut Pieces<M>) -> Result<(), Error> {
+    fn prepare_and_move(&self, claims: &ClaimPair<'_, M>, pieces: &mut Pieces<M>) -> Result<(), Error> {
         let mut pool = Spares::pool();
         let mut counted = Default::default();
-        let result = pieces.try_each(|piece| self.prepare_piece(hull, piece, &mut pool, &mut counted));
+        let result = pieces.try_each(|piece| self.prepare_piece(claims, piece, &mut pool, &mut counted));
         if result.is_ok() {
-            pieces.each_mapping(|mapping| self.move_mapping(hull, mapping, &mut pool));
+            pieces.each_mapping(|mapping| self.move_mapping(claims, mapping, &mut pool));
         }
         pool.free_pool(self.vm());
         result
@@ -464,21 +465,21 @@ impl<'vm, M: Machine> Space<'vm, M> {
     /// pages will need. What is cut off at the old place has an edge where it begins.
     fn prepare_piece(
         &self,
-        hull: &Claim<'_, M>,
+        claims: &ClaimPair<'_, M>,
         piece: &Piece,
         pool: &mut Spares,
         [coming, leaving]: &mut [Counted; 2],
     ) -> Result<(), Error> {
         let (vm, shift) = (self.vm(), &piece.shift);
-        let (target, source) = self.places(hull, piece);
+        let (target, source) = self.places(claims, piece);
         target.cut(vm, Holes::Cut)?;
         target.reserve_in(vm, pool, coming)?;
         if let Some(source) = source {
             source.cut(vm, Holes::Cut)?;
             let cut_off = shift.old + shift.length;
-            hull.part(shift.old, cut_off).reserve_in(vm, pool, leaving)?;
+            claims.part(shift.old, cut_off).reserve_in(vm, pool, leaving)?;
             if cut_off < source.end {
-                hull.part(cut_off, source.end).reserve_in(vm, pool, leaving)?;
+                claims.part(cut_off, source.end).reserve_in(vm, pool, leaving)?;
             }
             source.settle();
             self.inner().make_leaves(vm, shift)?;
@@ -488,23 +489,23 @@ impl<'vm, M: Machine> Space<'vm, M> {
 
     /// Clears the new place of a mapping, and moves it. It stays one: none of its pieces says how far it was moved, or all
     /// do. Cannot fail.
-    fn move_mapping(&self, hull: &Claim<'_, M>, mapping: &mut OneMapping<'_>, pool: &mut Spares) {
+    fn move_mapping(&self, claims: &ClaimPair<'_, M>, mapping: &mut OneMapping<'_>, pool: &mut Spares) {
         let mut is_vacant = true;
         mapping.each(|piece| {
-            let (mut target, _) = self.places(hull, piece);
+            let (mut target, _) = self.places(claims, piece);
             target.apply_with(self.vm(), ClassChange::Set(ClassId::NONE), PageChange::Zap, pool, Fold::Nothing);
-            hull.join(target);
+            claims.join(target);
             let shift = &piece.shift;
             is_vacant &= piece.fresh_class != shift.new_class;
             is_vacant = is_vacant && self.inner().vacate(self.vm(), shift, pool);
         });
-        mapping.each(|piece| self.move_piece(hull, piece, is_vacant, pool));
+        mapping.each(|piece| self.move_piece(claims, piece, is_vacant, pool));
     }
 
     /// Moves a piece, unless no page is there, to its place, which is clear; and removes what is left at the old one.
-    fn move_piece(&self, hull: &Claim<'_, M>, piece: &Piece, is_vacant: bool, pool: &mut Spares) {
+    fn move_piece(&self, claims: &ClaimPair<'_, M>, piece: &Piece, is_vacant: bool, pool: &mut Spares) {
         let (vm, mut shift) = (self.vm(), piece.shift);
-        let (mut target, source) = self.places(hull, piece);
+        let (mut target, source) = self.places(claims, piece);
         if is_vacant {
             shift.new_class = piece.fresh_class;
         } else if source.is_some() {
@@ -514,27 +515,27 @@ impl<'vm, M: Machine> Space<'vm, M> {
         if let Some(mut source) = source {
             let pages = if shift.old_class == ClassId::NONE { PageChange::Zap } else { PageChange::Keep };
             source.apply_with(vm, ClassChange::Set(shift.old_class), pages, pool, Fold::Nothing);
-            hull.join(source);
+            claims.join(source);
         }
-        hull.join(target);
+        claims.join(target);
     }
 
     /// Gives back what is empty at the new and at the old place, whether all has moved or not. Not before: a table that is
     /// empty yet may have been made for a piece that comes later, or to divide a new place from an old one whose class is
     /// still the same.
-    fn fold_places(&self, hull: &Claim<'_, M>, places: [(u64, u64); 2]) {
+    fn fold_places(&self, claims: &ClaimPair<'_, M>, places: [(u64, u64); 2]) {
         for (start, end) in places.into_iter().filter(|(start, end)| start < end) {
-            let mut place = hull.part(start, end);
+            let mut place = claims.part(start, end);
             place.apply(self.vm(), ClassChange::Keep, PageChange::Keep, Spares::default(), Fold::Below);
-            hull.join(place);
+            claims.join(place);
         }
     }
 
     /// The new place of a piece, and the old one. What is mapped a second time has no old place: no edges, and no pages.
-    fn places<'c>(&self, hull: &Claim<'c, M>, piece: &Piece) -> (Claim<'c, M>, Option<Claim<'c, M>>) {
+    fn places<'c>(&self, claims: &ClaimPair<'c, M>, piece: &Piece) -> (Claim<'c, M>, Option<Claim<'c, M>>) {
         let Shift { old, new, .. } = piece.shift;
-        let source = (piece.old_length > 0).then(|| hull.part(old, old + piece.old_length));
-        (hull.part(new, new + piece.new_length), source)
+        let source = (piece.old_length > 0).then(|| claims.part(old, old + piece.old_length));
+        (claims.part(new, new + piece.new_length), source)
     }
 }
 

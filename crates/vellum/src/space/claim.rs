@@ -10,7 +10,7 @@
 //! in the range, has a claim. Of two operations on overlapping ranges one stands above the other or both at one table.
 //! At one table the lock decides. Otherwise each writes its own word and then reads the other's, all sequentially
 //! consistent, so at least one sees the other; the lower withdraws, the upper waits. Nobody waits while another waits
-//! for him.
+//! for him. An operation on two ranges may have two claims: [`super::pair`] says why that holds for it, too.
 //!
 //! A short operation within one leaf holds the leaf's lock from beginning to end instead ([`super::leaf`]): it looks
 //! for claims after it has taken the lock, and who has claimed waits until he has seen each leaf's lock free.
@@ -18,7 +18,9 @@
 use super::Inner;
 use super::cursor::{Cursor, Step};
 use super::table::Table;
+use crate::arch::Arch;
 use crate::cpu::Cx;
+use crate::guard::Guard;
 use crate::machine::Machine;
 use crate::object::Dying;
 use crate::phys::Pfn;
@@ -52,6 +54,27 @@ pub(crate) struct Conflict {
     seen: u32,
 }
 
+/// What came of a try to claim a range.
+enum Tried {
+    /// It is claimed: at this table, of this level.
+    Claimed(Pfn, usize),
+    /// The tree has changed meanwhile.
+    Changed,
+    /// No table of a level so low covers it.
+    TooHigh,
+    /// Another claim is in the way.
+    Conflict(Conflict),
+}
+
+/// What a claim must be, besides free.
+#[derive(Clone, Copy)]
+pub(super) struct Terms {
+    /// Its table is of a lower level than this.
+    pub(super) below: usize,
+    /// An address of the lower range that the operation has claimed already, if it claims two.
+    pub(super) lower: Option<u64>,
+}
+
 /// What stands above a table.
 enum Above {
     /// No claim on the way.
@@ -81,15 +104,32 @@ pub(super) fn covers(claim: u32, index: usize) -> bool {
 impl<'s, M: Machine> Claim<'s, M> {
     /// Claims `start..end`, not empty. Sleeps while another operation has a claim that overlaps.
     pub(crate) fn acquire(vm: &'s Vm<M>, space: &'s Inner<M>, start: u64, end: u64) -> Self {
+        let terms = Terms { below: M::Arch::LEVELS, lower: None };
+        loop {
+            // No table is of so high a level.
+            if let Some(claim) = Self::acquire_on(vm, space, (start, end), terms) {
+                return claim;
+            }
+        }
+    }
+
+    /// [`Claim::acquire`]; `None` if there is no table for it of a level so low.
+    pub(super) fn acquire_on(
+        vm: &'s Vm<M>,
+        space: &'s Inner<M>,
+        (start, end): (u64, u64),
+        terms: Terms,
+    ) -> Option<Self> {
         let claim = loop {
             let conflict = {
                 let cx = Cx::enter(vm);
-                match Self::try_acquire(&cx, space, start, end) {
-                    Ok(Some((table, level))) => {
+                match Self::try_acquire(&cx, space, (start, end), terms) {
+                    Tried::Claimed(table, level) => {
                         break Claim { vm, space, table, level, start, end, dying: Dying::new() };
                     }
-                    Ok(None) => continue,
-                    Err(conflict) => {
+                    Tried::Changed => continue,
+                    Tried::TooHigh => return None,
+                    Tried::Conflict(conflict) => {
                         cx.count(Event::ClaimWait, 1);
                         conflict
                     }
@@ -100,33 +140,35 @@ impl<'s, M: Machine> Claim<'s, M> {
         if claim.level > 0 {
             claim.drain();
         }
-        claim
+        Some(claim)
     }
 
-    /// One try: the table claimed, nothing if the tree changed meanwhile, or the claim in the way.
-    fn try_acquire(cx: &Cx<'_, M>, space: &Inner<M>, start: u64, end: u64) -> Result<Option<(Pfn, usize)>, Conflict> {
+    fn try_acquire(cx: &Cx<'_, M>, space: &Inner<M>, (start, end): (u64, u64), terms: Terms) -> Tried {
         let table = space.covering(cx, start, end - 1);
+        if table.level >= terms.below {
+            return Tried::TooHigh;
+        }
         let (first, last) = (table.index(start), table.index(end - 1));
         {
-            let Some(_locked) = table.lock(cx, space, start) else { return Ok(None) };
+            let Some(_locked) = table.lock(cx, space, start) else { return Tried::Changed };
             if first == last && table.level > 0 && table.child(cx, first).is_some() {
-                return Ok(None);
+                return Tried::Changed;
             }
             let seen = table.claim().load(SeqCst);
             if seen != 0 {
-                return Err(Conflict { table: table.pfn, seen });
+                return Tried::Conflict(Conflict { table: table.pfn, seen });
             }
             table.claim().swap(encode(first, last), SeqCst);
         }
-        match claim_above(cx, space, &table, start) {
-            Above::Clear => Ok(Some((table.pfn, table.level))),
+        match claim_above(cx, space, &table, start, terms.lower) {
+            Above::Clear => Tried::Claimed(table.pfn, table.level),
             Above::Claimed(conflict) => {
                 clear(cx.vm(), table.pfn);
-                Err(conflict)
+                Tried::Conflict(conflict)
             }
             Above::Unlinked => {
                 clear(cx.vm(), table.pfn);
-                Ok(None)
+                Tried::Changed
             }
         }
     }
@@ -221,7 +263,7 @@ impl<'s, M: Machine> Claim<'s, M> {
             }
             parent.claim().swap(encode(index, index) | COMMITTING, SeqCst);
         }
-        if !matches!(claim_above(cx, self.space, &parent, self.start), Above::Clear) {
+        if !matches!(claim_above(cx, self.space, &parent, self.start, None), Above::Clear) {
             clear(self.vm, parent.pfn);
             return None;
         }
@@ -250,18 +292,31 @@ pub(crate) fn wait<M: Machine>(vm: &Vm<M>, conflict: Conflict) {
     vm.machine().sleep(vm.physical().frame(conflict.table).halves[1].as_core(), conflict.seen);
 }
 
-/// What stands above `table` on the way to it.
-fn claim_above<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, table: &Table<'_, M>, address: u64) -> Above {
+/// What stands above `table` on the way to it. Claims that also cover `lower`, which the caller has claimed, are passed by:
+/// they wait for him.
+fn claim_above<M: Machine>(
+    cx: &Cx<'_, M>,
+    space: &Inner<M>,
+    table: &Table<'_, M>,
+    address: u64,
+    lower: Option<u64>,
+) -> Above {
     for above in space.way(cx, address) {
         if above.level <= table.level {
             return if above.pfn == table.pfn { Above::Clear } else { Above::Unlinked };
         }
         let seen = above.claim().load(SeqCst);
-        if covers(seen, above.index(address)) {
+        if covers(seen, above.index(address)) && !lower.is_some_and(|lower| waits_below(&above, seen, address, lower)) {
             return Above::Claimed(Conflict { table: above.pfn, seen });
         }
     }
     Above::Unlinked
+}
+
+/// Whether the claim `seen` of a table on the way to `address` covers the way to `lower`, too.
+fn waits_below<M: Machine>(above: &Table<'_, M>, seen: u32, address: u64, lower: u64) -> bool {
+    let is_passed = above.base(lower) == above.base(address) && covers(seen, above.index(lower));
+    (is_passed || !M::guard(Guard::OthersAwaited)) && M::guard(Guard::WaiterPassed)
 }
 
 /// The claim in whose range `address` is, if it is being committed: whoever holds the lock of the table `table` on the

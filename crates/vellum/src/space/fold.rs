@@ -104,8 +104,8 @@ impl<M: Machine> Inner<M> {
         }
     }
 
-    /// Folds the leaf that covers `address` and what is above it, if it is empty.
-    fn fold_leaf(&self, vm: &Vm<M>, address: u64) {
+    /// Folds the lowest table that covers `address` and what is above it, if it is empty.
+    pub(super) fn fold_leaf(&self, vm: &Vm<M>, address: u64) {
         let page = address.max(M::Arch::USER_START);
         let mut claim = Claim::acquire(vm, self, page, page + (1 << M::Arch::PAGE_SHIFT));
         claim.fold_now(&Cx::enter(vm));

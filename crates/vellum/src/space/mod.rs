@@ -3,12 +3,12 @@
 //! * [`table`] – a page table and its descriptor; [`slot`] – where an entry stands; [`runs`] – the classes of its slots, and
 //!   [`spares`] – memory for them; [`class`] – what a class says.
 //! * [`walk`] – the way to one address; [`cursor`] – that through a range; [`claim`] – how range operations exclude each
-//!   other; [`split`] – tables at the edges of a range; [`apply`] – changing the slots of a range; [`fold`] – giving empty
-//!   tables back; [`detach`] – giving full ones back; [`gone`] – what goes with their entries.
+//!   other; [`pair`] – two ranges of one operation; [`split`] – tables at the edges of a range; [`apply`] – changing the slots
+//!   of a range; [`fold`] – giving empty tables back; [`detach`] – giving full ones back; [`gone`] – what goes with their entries.
 //! * [`leaf`] – the short way for a range within one leaf; [`shift`] – moving pages.
-//! * [`place`] – choosing addresses; [`query`] – what is mapped; [`handle`] – the public handle; [`lineage`] – who
-//!   descends from whom; [`members`] – what a group of spaces has in common; [`teardown`] – the end; [`ends`] – who waits
-//!   for it; [`batch`] – one flush for many pages, of any spaces; [`user`] – what CPUs run in.
+//! * [`place`] – choosing addresses; [`query`] – what is mapped; [`handle`] – the public
+//!   handle; [`lineage`] – who descends from whom; [`members`] – what a group of spaces has in common; [`teardown`] – the
+//!   end; [`ends`] – who waits for it; [`batch`] – one flush for many pages, of any spaces; [`user`] – what CPUs run in.
 //!
 //! # Lock order
 //!
@@ -51,6 +51,7 @@ pub(crate) mod leaf;
 pub(crate) mod lineage;
 mod lines;
 pub(crate) mod members;
+pub(crate) mod pair;
 mod place;
 mod query;
 mod runs;
