@@ -65,7 +65,7 @@ impl<M: Machine> Space<'_, M> {
         let _limited = self.may_map(new_top - old_top, (0, 0))?;
         let behind = (new_top + page::<M::Arch>()).min(M::Arch::USER_END);
         let mut claim = Claim::acquire(self.vm(), self.inner(), old_top, behind);
-        let free = self.inner().gap(&Cx::enter(self.vm()), behind - old_top, old_top, behind);
+        let free = self.inner().gap(self.vm(), behind - old_top, old_top, behind);
         let result = match free == Some(old_top) {
             true => self.map_part(&claim, old_top, new_top, ClassId::plain(Prot::READ_WRITE)),
             false => Err(Error::Exists { address: old_top }),

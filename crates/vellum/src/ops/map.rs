@@ -386,7 +386,7 @@ impl<'vm, M: Machine> Space<'vm, M> {
     // Room that a search without a lock has not found may have come where it had been already, while room ahead of it
     // went: so before there is none, it searches once more while nobody else maps or unmaps anything (G13N).
     pub(super) fn find_room_below(&self, length: u64, end: u64) -> Result<u64, Error> {
-        let choose = || self.inner().choose(&Cx::enter(self.vm()), length, end);
+        let choose = || self.inner().choose(self.vm(), length, end);
         let start = M::Arch::USER_START;
         let mut found = choose();
         if found.is_none() && length <= end - start && M::guard(Guard::RoomSoughtAlone) {
@@ -406,11 +406,7 @@ impl<'vm, M: Machine> Space<'vm, M> {
         offset: u64,
     ) -> Result<Option<u64>, Error> {
         let claim = Claim::acquire(self.vm(), self.inner(), address, address + length);
-        let is_free = {
-            let cx = Cx::enter(self.vm());
-            self.inner().gap(&cx, length, address, address + length) == Some(address)
-        };
-        if !is_free {
+        if self.inner().gap(self.vm(), length, address, address + length) != Some(address) {
             claim.release();
             return Ok(None);
         }

@@ -178,7 +178,7 @@ impl<'vm, M: Machine> Space<'vm, M> {
         };
         claim.fold_now(&Cx::enter(self.vm()));
         claim.release();
-        self.inner().note_unmapped(&Cx::enter(self.vm()), old + new_length);
+        self.inner().note_unmapped(&Cx::enter(self.vm()), old + new_length, end);
         result.map(|()| old)
     }
 
@@ -291,15 +291,15 @@ impl<'vm, M: Machine> Space<'vm, M> {
             ClaimPair::acquire_one(self.vm(), self.inner(), new, new + new_length)
         };
         // Free, and no stack too close above: one may have grown since.
-        let is_room = || self.inner().gap(&Cx::enter(self.vm()), new_length, new, new + new_length) == Some(new);
+        let is_room = || self.inner().gap(self.vm(), new_length, new, new + new_length) == Some(new);
         let result = if must_be_free && !is_room() {
             Ok(None)
         } else {
             self.move_claimed(&claims, request, old_length, new, new_length).map(|()| Some(new))
         };
         claims.end();
-        if result.is_ok() && !request.keep_old {
-            self.inner().note_unmapped(&Cx::enter(self.vm()), request.old);
+        if result.is_ok() && !request.keep_old && old_length > 0 {
+            self.inner().note_unmapped(&Cx::enter(self.vm()), request.old, request.old + old_length);
         }
         result
     }

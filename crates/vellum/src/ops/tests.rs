@@ -4,6 +4,7 @@ mod edges;
 mod guards;
 mod parts;
 mod pieces;
+mod places;
 mod policy;
 mod reach;
 

@@ -43,7 +43,7 @@ impl<M: Machine> Space<'_, M> {
             }
         };
         claim.release();
-        self.inner().note_unmapped(&Cx::enter(self.vm()), start);
+        self.inner().note_unmapped(&Cx::enter(self.vm()), start, end);
         result
     }
 
@@ -65,7 +65,7 @@ impl<M: Machine> Space<'_, M> {
             let unmapped = |_| Ok(Some(Simple { class: ClassId::NONE, pages: PageChange::Zap }));
             let short = self.inner().change_in_leaf(&cx, start, end, unmapped).unwrap_or(Short::No);
             if short != Short::No {
-                self.inner().note_unmapped(&cx, start);
+                self.inner().note_unmapped(&cx, start, end);
             }
             short
         };

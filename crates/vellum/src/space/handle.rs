@@ -498,6 +498,12 @@ impl<M: Machine> Inner<M> {
         self.lines.cursor(cx)
     }
 
+    /// Where this CPU has seen that there is no room.
+    #[inline(always)]
+    pub(super) fn stretch_words(&self, cx: &Cx<'_, M>) -> &[AtomicU64<M>; 2] {
+        self.lines.stretch(cx)
+    }
+
     /// The leaf that this CPU emptied last.
     pub(super) fn emptied(&self, cx: &Cx<'_, M>) -> &AtomicU64<M> {
         self.lines.emptied(cx)

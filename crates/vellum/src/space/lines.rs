@@ -31,6 +31,8 @@ struct Line<M> {
     cursor: AtomicU64<M>,
     /// The leaf that this CPU emptied last; see [`Inner::leaf_emptied`](super::Inner::leaf_emptied).
     emptied: AtomicU64<M>,
+    /// Where this CPU has seen that there is no room; see [`super::gap`].
+    stretch: [AtomicU64<M>; 2],
 }
 
 const LINE_BYTES: usize = size_of::<Line<()>>();
@@ -55,6 +57,7 @@ impl<M: Machine> Line<M> {
             rss: [const { AtomicU64::new(0) }; RssKind::COUNT],
             cursor: AtomicU64::new(arena::<M::Arch>(cpu, vm.cpu_count()).0),
             emptied: AtomicU64::new(0),
+            stretch: [const { AtomicU64::new(0) }; 2],
         }
     }
 
@@ -189,6 +192,12 @@ impl<M: Machine> Lines<M> {
     #[inline(always)]
     pub(super) fn cursor(&self, cx: &Cx<'_, M>) -> &AtomicU64<M> {
         &self.own_or_shared(cx).cursor
+    }
+
+    /// Where this CPU has seen that there is no room: a hint, as well.
+    #[inline(always)]
+    pub(super) fn stretch(&self, cx: &Cx<'_, M>) -> &[AtomicU64<M>; 2] {
+        &self.own_or_shared(cx).stretch
     }
 
     /// The leaf that this CPU emptied last. Where it is shared one may be forgotten, and stays until the space ends or

@@ -6,7 +6,7 @@
 //!   other; [`pair`] – two ranges of one operation; [`split`] – tables at the edges of a range; [`apply`] – changing the slots
 //!   of a range; [`fold`] – giving empty tables back; [`detach`] – giving full ones back; [`gone`] – what goes with their entries.
 //! * [`leaf`] – the short way for a range within one leaf; [`shift`] – moving pages.
-//! * [`place`] – choosing addresses; [`query`] – what is mapped; [`handle`] – the public
+//! * [`place`] – choosing addresses; [`gap`] – searching for free ones; [`query`] – what is mapped; [`handle`] – the public
 //!   handle; [`lineage`] – who descends from whom; [`members`] – what a group of spaces has in common; [`teardown`] – the
 //!   end; [`ends`] – who waits for it; [`batch`] – one flush for many pages, of any spaces; [`user`] – what CPUs run in.
 //!
@@ -44,6 +44,7 @@ pub(crate) mod cursor;
 mod detach;
 mod ends;
 mod fold;
+mod gap;
 mod give_up;
 mod gone;
 mod handle;

@@ -4,14 +4,23 @@
 //! that map and unmap do not meet in the tree. Unmapping moves the cursor back, so freed addresses are reused. An
 //! arena is where a search begins, not a right: when it is full the search covers the whole space.
 //!
+//! A gap that is too small for most would be where each search begins, and goes by all that is mapped above. So the CPU
+//! remembers one *stretch* without room, beside its cursor: that no gap of so many pages begins in it. Who searches for as many
+//! passes it by. A long search makes one, of all that it has gone by and passed by; it gets shorter when in its midst as
+//! much is unmapped, or something beside what is free. Other CPUs do not heed it: what they unmap is found by the search of
+//! everything without which there is no room.
+//!
 //! The search reads the tree without a lock; the caller claims what it found and checks again.
 
+use super::gap::{Search, Stretch};
 use super::table::Table;
 use super::{ClassFlags, ClassId, Inner};
 use crate::arch::Arch;
 use crate::cpu::Cx;
 use crate::guard::Guard;
 use crate::machine::Machine;
+use crate::vm::Vm;
+use core::ops::ControlFlow;
 use core::sync::atomic::Ordering::Relaxed;
 
 /// Pages kept free below a grows-down mapping by everything but fixed mappings: Linux's `stack_guard_gap`, less in
@@ -47,17 +56,30 @@ impl<M: Machine> Inner<M> {
     /// The run of slots of one table and one class that begins at `address`, at most up to about `limit`: as it was at one
     /// moment, whoever changes neighbours of it. Whether anything is mapped is decided by this, without a lock (G6).
     pub(crate) fn span_at(&self, cx: &Cx<'_, M>, address: u64, limit: u64) -> Span {
+        let find = || self.lowest(cx, address);
+        self.read_lowest(cx, address, find, |table| self.span_in(cx, table, address, limit))
+    }
+
+    /// What `read` makes of the lowest table that covers `address`, which `find` finds, as that was at one moment.
+    #[inline(always)]
+    pub(super) fn read_lowest<'a, T>(
+        &self,
+        cx: &'a Cx<'_, M>,
+        address: u64,
+        mut find: impl FnMut() -> Table<'a, M>,
+        read: impl Fn(&Table<'a, M>) -> T,
+    ) -> T {
         loop {
-            let table = self.lowest(cx, address);
+            let table = find();
             let Some(sequence) = table.sequence() else {
                 table.await_sequence(cx);
                 continue;
             };
-            let span = self.span_in(cx, &table, address, limit);
+            let seen = read(&table);
             // If a table hangs there by now, the class of its slot says nothing.
             let is_lowest = table.level == 0 || table.entry(table.index(address)).is_empty();
             if is_lowest && table.sequence_is(sequence) || !M::guard(Guard::SpanReread) {
-                return span;
+                return seen;
             }
         }
     }
@@ -76,38 +98,15 @@ impl<M: Machine> Inner<M> {
         Span { class, end: address_of(end) }
     }
 
-    /// A free range of `length` bytes at or above `low` and ending at or below `high`: the lowest there is.
-    pub(crate) fn gap(&self, cx: &Cx<'_, M>, length: u64, low: u64, high: u64) -> Option<u64> {
-        let guard = stack_guard_pages::<M::Arch>() << M::Arch::PAGE_SHIFT;
-        let (mut start, mut here) = (low, low);
-        while high.checked_sub(start)? >= length {
-            let wanted = start + length;
-            let span = self.span_at(cx, here, wanted);
-            if span.class != ClassId::NONE {
-                // Occupied: the next candidate begins behind it.
-                (start, here) = (span.end, span.end);
-            } else if span.end < wanted {
-                here = span.end;
-            } else {
-                let stack = if self.is_near_stack(start, wanted) { self.stack_within(cx, wanted, guard) } else { None };
-                match stack {
-                    None => return Some(start),
-                    Some(stack) => (start, here) = (stack, stack),
-                }
-            }
-        }
-        None
-    }
-
     /// Where a grows-down mapping begins within `guard` bytes from `end`, if one does.
-    fn stack_within(&self, cx: &Cx<'_, M>, end: u64, guard: u64) -> Option<u64> {
+    pub(super) fn stack_within(&self, cx: &Cx<'_, M>, end: u64, guard: u64) -> Option<u64> {
         let high = end.saturating_add(guard).min(M::Arch::USER_END);
         let (first, class) = self.first_class(cx, end, high)?;
         cx.attributes(class).flags.has(ClassFlags::GROWS_DOWN).then_some(first)
     }
 
     /// The first mapped address in `start..end`, and of what class it was when it was found: a second look may find it
-    /// gone, and not what is mapped behind it (G12M).
+    /// gone, and not what is mapped behind it (G12M). Goes by what is free alone, for which there are few tables.
     fn first_class(&self, cx: &Cx<'_, M>, start: u64, end: u64) -> Option<(u64, ClassId)> {
         let mut here = start;
         while here < end {
@@ -126,14 +125,35 @@ impl<M: Machine> Inner<M> {
         self.cursor(cx).load(Relaxed)
     }
 
-    /// A place for `length` bytes: in this CPU's arena from its cursor on, else anywhere in it, else anywhere below `end`.
-    pub(crate) fn choose(&self, cx: &Cx<'_, M>, length: u64, end: u64) -> Option<u64> {
-        let (low, high) = arena::<M::Arch>(cx.number(), cx.vm().cpu_count());
-        let cursor = self.cursor(cx).load(Relaxed).clamp(low, high);
-        self.gap(cx, length, cursor, high)
-            .or_else(|| self.gap(cx, length, low, high))
-            .or_else(|| self.gap(cx, length, low, end))
-            .or_else(|| self.gap(cx, length, M::Arch::USER_START, end))
+    /// A place for `length` bytes: in this CPU's arena from its cursor on, else anywhere in it or above it, else anywhere below
+    /// `end`, wherever other CPUs may have unmapped something meanwhile.
+    pub(crate) fn choose(&self, vm: &Vm<M>, length: u64, end: u64) -> Option<u64> {
+        let (cursor, low, stretch, mut ahead) = {
+            let cx = Cx::enter(vm);
+            let (low, high) = arena::<M::Arch>(cx.number(), vm.cpu_count());
+            let (cursor, stretch) = (self.cursor(&cx).load(Relaxed).clamp(low, high), self.stretch(&cx));
+            let mut search = Search::new(length, cursor, high).passing::<M::Arch>(stretch);
+            if let ControlFlow::Break(Some(found)) = self.search_section(&cx, &mut search) {
+                self.note_search(&cx, &search, Some(found), cursor);
+                return Some(found);
+            }
+            (cursor, low, stretch, search)
+        };
+        let searched = |search: &mut Search| {
+            let found = self.search(vm, search);
+            self.note_search(&Cx::enter(vm), search, found, cursor);
+            found
+        };
+        let again = || searched(&mut Search::new(length, low, end).passing::<M::Arch>(stretch));
+        searched(&mut ahead).or_else(again).or_else(|| self.gap(vm, length, M::Arch::USER_START, end))
+    }
+
+    /// Remembers what a search, which has `found` something or nothing, has gone by, if that was much and reaches up to the
+    /// cursor, where the next one begins.
+    fn note_search(&self, cx: &Cx<'_, M>, search: &Search, found: Option<u64>, cursor: u64) {
+        if let Some(stretch) = search.gone_by::<M::Arch>(found).filter(|stretch| stretch.end >= cursor) {
+            self.set_stretch(cx, stretch);
+        }
     }
 
     /// Notes that `start..end` was mapped: the next search begins behind it.
@@ -141,12 +161,53 @@ impl<M: Machine> Inner<M> {
         self.cursor(cx).store(end, Relaxed);
     }
 
-    /// Notes that addresses from `start` on were unmapped: the next search finds them, if they are in the arena.
-    pub(crate) fn note_unmapped(&self, cx: &Cx<'_, M>, start: u64) {
+    /// Notes that `start..end` was unmapped: the next search finds it, if it is in the arena.
+    #[inline(always)]
+    pub(crate) fn note_unmapped(&self, cx: &Cx<'_, M>, start: u64, end: u64) {
         let low = arena::<M::Arch>(cx.number(), cx.vm().cpu_count()).0;
         let cursor = self.cursor(cx);
         if start >= low && start < cursor.load(Relaxed) {
             cursor.store(start, Relaxed);
         }
+        if start < self.stretch_words(cx)[1].load(Relaxed) {
+            self.cut_stretch(cx, start, end);
+        }
+    }
+
+    /// The stretch of the address space where this CPU has seen no room, if there is one.
+    fn stretch(&self, cx: &Cx<'_, M>) -> Option<Stretch> {
+        let [start, end] = self.stretch_words(cx).each_ref().map(|word| word.load(Relaxed));
+        let page = 1 << M::Arch::PAGE_SHIFT;
+        (end != 0).then_some(Stretch { start, end: end & !(page - 1), pages: end & (page - 1) })
+    }
+
+    /// Remembers a stretch. Its pages are the last bits of its end: gaps of more are not told apart.
+    fn set_stretch(&self, cx: &Cx<'_, M>, Stretch { start, end, pages }: Stretch) {
+        let pages = pages.min((1 << M::Arch::PAGE_SHIFT) - 1);
+        let [of_start, of_end] = self.stretch_words(cx);
+        of_start.store(start, Relaxed);
+        of_end.store(if start < end { end | pages } else { 0 }, Relaxed);
+    }
+
+    /// Takes what was unmapped out of the stretch, if there may be room now: the larger part is left.
+    #[cold]
+    fn cut_stretch(&self, cx: &Cx<'_, M>, start: u64, end: u64) {
+        let Some(stretch) = self.stretch(cx).filter(|stretch| start < stretch.end && stretch.start < end) else {
+            return;
+        };
+        let page = 1 << M::Arch::PAGE_SHIFT;
+        let is_mapped = |address: u64| self.span_at(cx, address, address + page).class != ClassId::NONE;
+        // What is free below it is part of the same gap, which begins there.
+        let begins = start > M::Arch::USER_START && is_mapped(start - page);
+        let is_alone = begins && end < M::Arch::USER_END && is_mapped(end);
+        if is_alone && (end - start) >> M::Arch::PAGE_SHIFT < stretch.pages {
+            return;
+        }
+        let (below, above) = (start.saturating_sub(stretch.start), stretch.end.saturating_sub(end));
+        let left = match begins && below > above {
+            true => Stretch { end: start, ..stretch },
+            false => Stretch { start: end, ..stretch },
+        };
+        self.set_stretch(cx, left);
     }
 }

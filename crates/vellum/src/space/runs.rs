@@ -362,6 +362,24 @@ impl<M: Machine> RunsView<'_, M> {
         };
         (class, end.min(limit).max(index + 1))
     }
+
+    /// Whether slot `index` is mapped, and the end, exclusive, of the slots from there of which that is true: at most `len`,
+    /// or `limit` if they are free.
+    pub(crate) fn alike(&self, index: usize, limit: usize, len: usize) -> (bool, usize) {
+        let is_mapped = self.class(index) != ClassId::NONE;
+        let limit = if is_mapped { len } else { limit };
+        let differs = |class: ClassId| (class != ClassId::NONE) != is_mapped;
+        let end = match self {
+            RunsView::Side(array) => (index + 1..limit.min(array.len()))
+                .find(|&slot| differs(ClassId(array[slot].load(Relaxed))))
+                .unwrap_or(limit.min(array.len())),
+            RunsView::Inline { runs, count, .. } => {
+                let further = runs[..*count].iter().filter(|run| run.start() > index);
+                further.into_iter().find(|run| differs(run.class())).map_or(limit, |run| run.start())
+            }
+        };
+        (is_mapped, end.min(limit).max(index + 1))
+    }
 }
 
 /// Where a run lies: its number, first slot and end. The end of the last one is [`NO_RUN`].
