@@ -25,6 +25,10 @@ unsafe impl<A: Arch> Machine for Lab<A> {
     }
 
     fn frame(&self, pfn: Pfn) -> *mut u8 {
+        if !self.memory.contains(pfn) {
+            // What lies there is the host's: it may look like anything.
+            sim::report("I-PTFREE", format!("the core looks for frame F{:x}, where no memory is", pfn.0));
+        }
         self.memory.frame(pfn)
     }
 

@@ -71,7 +71,7 @@ fn whole_leaves_share_flushes<A: Arch>(messages: u64) {
         for (leaves, skipped) in [(32, 0), (34, leaf / 2)] {
             let (flushes, sent) = flushes_of::<A>(leaves * leaf, skipped, operation);
             // Pages of two leaves that are covered in part may need one each.
-            let most = (leaves as u64).div_ceil(LEAVES_A_FLUSH) + u64::from(skipped > 0) * 2;
+            let most = leaves.div_ceil(LEAVES_A_FLUSH) + u64::from(skipped > 0) * 2;
             assert!(flushes <= most, "{flushes} flushes for {leaves} leaves on {}, not {most}", A::NAME);
             assert!(sent <= flushes * messages, "{sent} messages for {flushes} flushes");
         }

@@ -126,7 +126,7 @@ impl<M: Machine> Fork<'_, M> {
         let (mut here, mut begun) = (M::Arch::USER_START, Begun::default());
         loop {
             let cx = Cx::enter(vm);
-            let mut cursor = self.parent.cursor_over_all(&cx, here);
+            let mut cursor = self.parent.cursor_over_all(&cx, here).by_plain_leaves();
             self.section(&cx, &mut cursor, &mut begun)?;
             if cursor.is_through() {
                 return Ok(());

@@ -244,7 +244,6 @@ impl<'vm, M: Machine> Space<'vm, M> {
         let cx = Cx::enter(self.vm());
         let class = |_| Ok(ClassId::plain(request.prot));
         let (address, _) = self.inner().map_at_cursor(&cx, length, class).ok()??;
-        self.inner().note_mapped(&cx, address + length);
         Some(address)
     }
 
@@ -357,7 +356,6 @@ impl<'vm, M: Machine> Space<'vm, M> {
                 && let Some((address, class)) = self.inner().map_at_cursor(&cx, length, class)?
             {
                 cx.release_class(class, 1);
-                self.inner().note_mapped(&cx, address + length);
                 return Ok(address);
             }
         }

@@ -1,6 +1,6 @@
 //! Looking an address up without locks.
 
-use crate::arch::{Arch, Entry, PageBits, Word};
+use crate::arch::{Arch, PageBits, Word};
 use crate::cpu::{Cx, Reader};
 use crate::guard::Guard;
 use crate::machine::Machine;
@@ -68,10 +68,7 @@ impl<'vm, M: Machine> Space<'vm, M> {
 }
 
 fn translation_of<M: Machine>(word: Word<M::Arch>) -> Option<Translation> {
-    match word.decode(0) {
-        Entry::Page(pfn, bits) => Some(Translation { pfn, bits }),
-        _ => None,
-    }
+    word.is_page().then(|| Translation { pfn: word.pfn(), bits: word.bits() })
 }
 
 /// Whether the page needs a reference: all do, but the zero page.

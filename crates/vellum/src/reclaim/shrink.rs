@@ -40,7 +40,7 @@ enum Home {
     /// A file, to which there is a reference.
     File,
     /// A slot of swap, in whose cache the page is.
-    Swap,
+    Swap(SwapSlot),
     /// Nowhere: its owner has given it up.
     Nowhere,
 }
@@ -54,16 +54,11 @@ impl Home {
         }
     }
 
-    /// The slot of such a page.
-    fn slot<M: Machine>(frame: &Frame<M>) -> SwapSlot {
-        frame.swap_slot().unwrap_or_else(|| unreachable!("whoever has the folio lock takes a page from the swap cache"))
-    }
-
     /// What the entries of such a page say while it is unmapped.
-    fn placeholder<M: Machine>(self, frame: &Frame<M>) -> Placeholder {
+    fn placeholder(self) -> Placeholder {
         match self {
             Home::File => Placeholder::Nothing,
-            Home::Swap => Placeholder::Slot(Self::slot(frame)),
+            Home::Swap(slot) => Placeholder::Slot(slot),
             Home::Nowhere => Placeholder::Migration,
         }
     }
@@ -180,7 +175,7 @@ fn begin<'a, M: Machine>(cx: &'a Cx<'_, M>, batch: &mut UnmapBatch<'a, M>, pfn: 
         object::release(cx, pfn);
         return None;
     };
-    let Some(unmapped) = Unmapped::begin(cx, batch, pfn, home.placeholder(frame)) else {
+    let Some(unmapped) = Unmapped::begin(cx, batch, pfn, home.placeholder()) else {
         give_up(cx, Page { pfn, home, early: 0 });
         return None;
     };
@@ -211,7 +206,7 @@ fn home_of<M: Machine>(cx: &Cx<'_, M>, pfn: Pfn) -> Option<Home> {
             unsafe { object.as_ref() }.try_get().then_some(Home::File)
         }
         Kind::Anonymous if frame.flags() & folio::LAZY_FREE != 0 => Some(Home::Nowhere),
-        Kind::Anonymous => slot_of(cx, pfn).map(|_| Home::Swap),
+        Kind::Anonymous => slot_of(cx, pfn).map(Home::Swap),
         _ => None,
     }
 }
@@ -261,8 +256,7 @@ fn write<M: Machine>(vm: &Vm<M>, page: &mut Page) {
             // SAFETY: there is a reference to it.
             object::write_unmapped(vm, unsafe { object.as_ref() }, index, page.pfn);
         }
-        Home::Swap => {
-            let slot = Home::slot(frame);
+        Home::Swap(slot) => {
             if Cx::enter(vm).save_tags(slot, page.pfn).is_err() {
                 return;
             }
@@ -325,8 +319,8 @@ fn finish<M: Machine>(cx: &Cx<'_, M>, page: Page) -> bool {
             cx.put_object(object);
             cx.count(Event::StolenFile, 1);
         }
-        Home::Swap => {
-            cx.swap_detach(Home::slot(frame), page.pfn, number);
+        Home::Swap(slot) => {
+            cx.swap_detach(slot, page.pfn, number);
             cx.count(Event::StolenAnonymous, 1);
         }
         Home::Nowhere => {}
@@ -338,8 +332,7 @@ fn finish<M: Machine>(cx: &Cx<'_, M>, page: Page) -> bool {
 
 /// Puts a page back into its entries, and gives it up.
 fn put_back<M: Machine>(cx: &Cx<'_, M>, page: Page) {
-    let into = page.home.placeholder(cx.vm().physical().frame(page.pfn));
-    Unmapped::resume(cx.vm(), page.pfn, into).undo(cx);
+    Unmapped::resume(cx.vm(), page.pfn, page.home.placeholder()).undo(cx);
     give_up(cx, page);
 }
 
@@ -348,10 +341,10 @@ fn give_up<M: Machine>(cx: &Cx<'_, M>, page: Page) {
     let frame = cx.vm().physical().frame(page.pfn);
     match page.home {
         Home::File => cx.put_object(Home::file(frame).0),
-        Home::Swap if frame.flags() & folio::DIRTY != 0 => {
+        Home::Swap(_) if frame.flags() & folio::DIRTY != 0 => {
             leave_cache_locked(cx, page.pfn);
         }
-        Home::Swap | Home::Nowhere => {}
+        Home::Swap(_) | Home::Nowhere => {}
     }
     if let Some(copy) = page.early.checked_sub(1) {
         cx.free_frame(Pfn(copy));

@@ -25,6 +25,8 @@ const PART: usize = 256;
 /// The most slots at once where each may have a class of its own: in a table of [`MANY`] runs or more.
 const PART_OF_MANY: usize = 16;
 const MANY: usize = 16;
+/// As many slots as a leaf has, but [`PART_OF_MANY`] where there are many runs.
+const PLAIN: usize = usize::MAX - 1;
 /// Slots without a lower table that are passed by at the price of an entry.
 const PASSED: usize = 16;
 /// What it is to handle a run of classes, in entries.
@@ -127,6 +129,11 @@ impl<'a, 'c, M: Machine> Cursor<'a, 'c, M> {
     /// This cursor, with all slots of a leaf in one step.
     pub(crate) fn by_leaves(self) -> Self {
         Cursor { part: usize::MAX, ..self }
+    }
+
+    /// This cursor, with all slots of a leaf in one step, unless it has many runs.
+    pub(crate) fn by_plain_leaves(self) -> Self {
+        Cursor { part: PLAIN, ..self }
     }
 
     /// From here on as many slots of a leaf in one step as may be changed one after the other: see [`Runs::may_change_in_parts`].
@@ -273,7 +280,8 @@ impl<'a, 'c, M: Machine> Cursor<'a, 'c, M> {
     #[inline(always)]
     fn leaf(&mut self, leaf: Table<'a, M>) -> Slots<'a, M> {
         let (low, start) = (leaf.index(self.here), self.here);
-        let part = if self.part == PART && Runs::count(leaf.frame) >= MANY { PART_OF_MANY } else { self.part };
+        let is_whole = self.part == usize::MAX || Runs::count(leaf.frame) < MANY;
+        let part = if is_whole { self.part } else { PART_OF_MANY };
         let slots = ((self.ends[0] - start) >> M::Arch::PAGE_SHIFT).min(part as u64);
         self.here += slots << M::Arch::PAGE_SHIFT;
         Slots { leaf, low, high: low + slots as usize - 1, start }

@@ -494,14 +494,15 @@ impl<M: Machine> Inner<M> {
     }
 
     /// Where this CPU looks for free addresses first.
+    #[inline(always)]
     pub(crate) fn cursor(&self, cx: &Cx<'_, M>) -> &AtomicU64<M> {
         self.lines.cursor(cx)
     }
 
-    /// Where this CPU has seen that there is no room.
+    /// As [`Inner::cursor`], and where this CPU has seen that there is no room.
     #[inline(always)]
-    pub(super) fn stretch_words(&self, cx: &Cx<'_, M>) -> &[AtomicU64<M>; 2] {
-        self.lines.stretch(cx)
+    pub(super) fn cursor_and_stretch(&self, cx: &Cx<'_, M>) -> (&AtomicU64<M>, &[AtomicU64<M>; 2]) {
+        self.lines.cursor_and_stretch(cx)
     }
 
     /// The leaf that this CPU emptied last.

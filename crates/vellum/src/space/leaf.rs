@@ -15,7 +15,7 @@ use crate::guard::Guard;
 use crate::machine::Machine;
 use crate::phys::Pfn;
 use crate::tlb::Gather;
-use core::sync::atomic::Ordering::SeqCst;
+use core::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 /// The way from the root to a leaf: the tables of each level.
 struct Path([Pfn; LEVELS_MAX]);
@@ -143,7 +143,8 @@ impl<M: Machine> Inner<M> {
         length: u64,
         class: impl FnOnce(u64) -> Result<ClassId, Error>,
     ) -> Result<Option<(u64, ClassId)>, Error> {
-        let start = self.arena_cursor(cx);
+        let cursor = self.cursor(cx);
+        let start = cursor.load(Relaxed);
         let Some(end) = start.checked_add(length).filter(|&end| end <= M::Arch::SEARCH_END) else { return Ok(None) };
         let is_early = !M::guard(Guard::StackAskedUnderLock);
         if is_early && self.is_near_stack(start, end) {
@@ -164,7 +165,11 @@ impl<M: Machine> Inner<M> {
                 Ok(Some(Simple { class: held, pages: PageChange::Keep }))
             },
         )?;
-        Ok((short != Short::No).then_some((start, held)))
+        Ok((short != Short::No).then(|| {
+            // The next search begins behind it.
+            cursor.store(end, Relaxed);
+            (start, held)
+        }))
     }
 
     /// Whether a grows-down mapping may begin within the guard gap behind `end`.

@@ -21,6 +21,8 @@ use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 const ROOTS: usize = 16;
 /// In such a word: it is the address of a block.
 const IS_BLOCK: u64 = 1;
+/// There is nothing: no line, which is asked for in one with whether it is a block.
+const NONE: u64 = IS_BLOCK;
 
 /// One CPU's part of a space, a cache line: written by that CPU alone, but for the one that is shared.
 #[repr(C, align(64))]
@@ -41,8 +43,8 @@ const LINE_BYTES: usize = size_of::<Line<()>>();
 #[repr(C)]
 pub(super) struct Lines<M> {
     shared: Line<M>,
-    /// Addresses of lines or, with [`IS_BLOCK`], of blocks of them; 0 where there is none. They stay as long as the space
-    /// does.
+    /// Addresses of lines or, with [`IS_BLOCK`], of blocks of them; [`NONE`] where there is neither. They stay as long as the
+    /// space does.
     roots: [AtomicU64<M>; ROOTS],
 }
 
@@ -72,7 +74,7 @@ impl<M: Machine> Line<M> {
 
 impl<M: Machine> Lines<M> {
     pub(super) fn new(vm: &Vm<M>) -> Self {
-        Lines { shared: Line::new(vm, 0), roots: [const { AtomicU64::new(0) }; ROOTS] }
+        Lines { shared: Line::new(vm, 0), roots: [const { AtomicU64::new(NONE) }; ROOTS] }
     }
 
     /// The words of the block at `address`, which is from a root.
@@ -90,7 +92,7 @@ impl<M: Machine> Lines<M> {
             return Some(root);
         }
         match root.load(Acquire) {
-            0 => None,
+            NONE => None,
             block => self.block(vm, block).get(cpu / ROOTS),
         }
     }
@@ -98,12 +100,17 @@ impl<M: Machine> Lines<M> {
     #[inline(always)]
     fn line(&self, vm: &Vm<M>, cpu: usize) -> Option<&Line<M>> {
         let word = self.roots[cpu % ROOTS].load(Acquire);
-        if word & IS_BLOCK == 0 { Line::at(self, word) } else { self.line_of_block(vm, cpu) }
+        if word & IS_BLOCK != 0 {
+            return self.line_of_block(vm, cpu);
+        }
+        // SAFETY: as in `Line::at`; it is not 0.
+        Some(unsafe { &*with_exposed_provenance::<Line<M>>(word as usize) })
     }
 
     #[inline(never)]
     fn line_of_block(&self, vm: &Vm<M>, cpu: usize) -> Option<&Line<M>> {
-        Line::at(self, self.word(vm, cpu)?.load(Acquire))
+        let word = self.word(vm, cpu)?.load(Acquire);
+        if word == NONE { None } else { Line::at(self, word) }
     }
 
     /// The line of the current CPU, which has none yet: a new one or, if there is no memory, the shared one.
@@ -126,12 +133,12 @@ impl<M: Machine> Lines<M> {
         let (vm, cpu) = (cx.vm(), cx.number());
         let shift = block_shift(vm.cpu_count());
         let root = &self.roots[cpu % ROOTS];
-        if shift > 0 && root.load(Acquire) == 0 {
+        if shift > 0 && root.load(Acquire) == NONE {
             let bytes = size_of::<u64>() << shift;
             let block = cx.slab_alloc(bytes).ok()?;
             // Another CPU of the block may be faster.
             let address = block.as_ptr().expose_provenance() as u64;
-            if root.compare_exchange(0, address | IS_BLOCK, AcqRel).is_err() {
+            if root.compare_exchange(NONE, address | IS_BLOCK, AcqRel).is_err() {
                 cx.slab_free(block, bytes);
             }
         }
@@ -148,7 +155,7 @@ impl<M: Machine> Lines<M> {
     pub(super) fn free(&self, cx: &Cx<'_, M>) {
         let vm = cx.vm();
         let give_back = |address: u64, bytes| {
-            NonNull::new(core::ptr::with_exposed_provenance_mut(address as usize))
+            NonNull::new(core::ptr::with_exposed_provenance_mut((address & !IS_BLOCK) as usize))
                 .into_iter()
                 .for_each(|memory| cx.slab_free(memory, bytes));
         };
@@ -157,7 +164,7 @@ impl<M: Machine> Lines<M> {
             .for_each(|word| give_back(word.load(Acquire), LINE_BYTES));
         let shift = block_shift(vm.cpu_count());
         if shift > 0 {
-            self.roots.iter().for_each(|root| give_back(root.load(Acquire) & !IS_BLOCK, size_of::<u64>() << shift));
+            self.roots.iter().for_each(|root| give_back(root.load(Acquire), size_of::<u64>() << shift));
         }
     }
 
@@ -194,10 +201,11 @@ impl<M: Machine> Lines<M> {
         &self.own_or_shared(cx).cursor
     }
 
-    /// Where this CPU has seen that there is no room: a hint, as well.
+    /// As [`Lines::cursor`], and where this CPU has seen that there is no room: a hint, as well.
     #[inline(always)]
-    pub(super) fn stretch(&self, cx: &Cx<'_, M>) -> &[AtomicU64<M>; 2] {
-        &self.own_or_shared(cx).stretch
+    pub(super) fn cursor_and_stretch(&self, cx: &Cx<'_, M>) -> (&AtomicU64<M>, &[AtomicU64<M>; 2]) {
+        let line = self.own_or_shared(cx);
+        (&line.cursor, &line.stretch)
     }
 
     /// The leaf that this CPU emptied last. Where it is shared one may be forgotten, and stays until the space ends or

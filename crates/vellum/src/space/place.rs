@@ -119,12 +119,6 @@ impl<M: Machine> Inner<M> {
         None
     }
 
-    /// Where this CPU would map next.
-    #[inline(always)]
-    pub(crate) fn arena_cursor(&self, cx: &Cx<'_, M>) -> u64 {
-        self.cursor(cx).load(Relaxed)
-    }
-
     /// A place for `length` bytes: in this CPU's arena from its cursor on, else anywhere in it or above it, else anywhere below
     /// `end`, wherever other CPUs may have unmapped something meanwhile.
     pub(crate) fn choose(&self, vm: &Vm<M>, length: u64, end: u64) -> Option<u64> {
@@ -165,18 +159,18 @@ impl<M: Machine> Inner<M> {
     #[inline(always)]
     pub(crate) fn note_unmapped(&self, cx: &Cx<'_, M>, start: u64, end: u64) {
         let low = arena::<M::Arch>(cx.number(), cx.vm().cpu_count()).0;
-        let cursor = self.cursor(cx);
+        let (cursor, [_, of_end]) = self.cursor_and_stretch(cx);
         if start >= low && start < cursor.load(Relaxed) {
             cursor.store(start, Relaxed);
         }
-        if start < self.stretch_words(cx)[1].load(Relaxed) {
+        if start < of_end.load(Relaxed) {
             self.cut_stretch(cx, start, end);
         }
     }
 
     /// The stretch of the address space where this CPU has seen no room, if there is one.
     fn stretch(&self, cx: &Cx<'_, M>) -> Option<Stretch> {
-        let [start, end] = self.stretch_words(cx).each_ref().map(|word| word.load(Relaxed));
+        let [start, end] = self.cursor_and_stretch(cx).1.each_ref().map(|word| word.load(Relaxed));
         let page = 1 << M::Arch::PAGE_SHIFT;
         (end != 0).then_some(Stretch { start, end: end & !(page - 1), pages: end & (page - 1) })
     }
@@ -184,7 +178,7 @@ impl<M: Machine> Inner<M> {
     /// Remembers a stretch. Its pages are the last bits of its end: gaps of more are not told apart.
     fn set_stretch(&self, cx: &Cx<'_, M>, Stretch { start, end, pages }: Stretch) {
         let pages = pages.min((1 << M::Arch::PAGE_SHIFT) - 1);
-        let [of_start, of_end] = self.stretch_words(cx);
+        let (_, [of_start, of_end]) = self.cursor_and_stretch(cx);
         of_start.store(start, Relaxed);
         of_end.store(if start < end { end | pages } else { 0 }, Relaxed);
     }

@@ -44,7 +44,7 @@ impl<M: Machine> Inner<M> {
             let cx = Cx::enter(vm);
             let mut teardown = Teardown { gone: Gone::new(&cx), tables: 0 };
             let root = self.root_table(&cx);
-            let mut cursor = self.cursor_over_all(&cx, here);
+            let mut cursor = self.cursor_over_all(&cx, here).by_plain_leaves();
             teardown.section(&cx, &mut cursor, &mut begun);
             let is_done = cursor.is_through();
             here = cursor.here();
@@ -97,11 +97,20 @@ impl<M: Machine> Teardown<'_, M> {
 
     /// Unmaps the pages of slots of a leaf.
     fn pages(&mut self, cx: &Cx<'_, M>, slots: &Slots<'_, M>) {
-        // Most leaves are not full, and in order.
-        let mut left = slots.leaf.used();
-        let mut index = slots.low;
-        while left > 0 && index <= slots.high {
-            let word = slots.leaf.slot(index).load(Relaxed);
+        let (leaf, used) = (slots.leaf, slots.leaf.used());
+        if (slots.low, slots.high) == (0, leaf.len() - 1) {
+            return self.whole(cx, leaf, used);
+        }
+        let words = leaf.slots(slots.low, slots.high + 1).iter().map(|slot| slot.load(Relaxed));
+        words.filter(|word| !word.is_empty()).take(used).for_each(|word| self.gone.entry(cx, word));
+    }
+
+    /// Unmaps the pages of a leaf: most are not full, and in order.
+    #[inline(always)]
+    fn whole(&mut self, cx: &Cx<'_, M>, leaf: Table<'_, M>, used: usize) {
+        let (mut left, mut index) = (used, 0);
+        while left > 0 {
+            let word = leaf.slot(index).load(Relaxed);
             index += 1;
             if word.is_empty() {
                 continue;
