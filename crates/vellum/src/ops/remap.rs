@@ -481,7 +481,7 @@ impl<'vm, M: Machine> Space<'vm, M> {
             if cut_off < source.end {
                 claims.part(cut_off, source.end).reserve_in(vm, pool, leaving)?;
             }
-            source.settle();
+            source.freeze_tables();
             self.inner().make_leaves(vm, shift)?;
         }
         Ok(())

@@ -181,7 +181,7 @@ impl<'s, M: Machine> Claim<'s, M> {
 
     /// [`Claim::begin_commit`], and waits for faults which were about to make a table: from here on the tables of the
     /// range stay as they are.
-    pub(crate) fn settle(&self) {
+    pub(crate) fn freeze_tables(&self) {
         self.begin_commit();
         self.each_below(|cx, table| {
             if table.level > 0 {
