@@ -169,7 +169,12 @@ impl<'a, 'c, M: Machine> Change<'a, 'c, '_, M> {
     /// Takes a leaf of which nothing is to stay out of the tree, with its entries, if that is possible; whether it was.
     fn detach(&mut self, cursor: &mut Cursor<'a, 'c, M>, leaf: &Table<'a, M>, gather: &mut Gather<'a, M>) -> bool {
         let takes_tables = self.pages == PageChange::Zap && self.fold != Fold::Nothing;
-        if !takes_tables || leaf.used() == 0 || cursor.slots_of(leaf) != (0, leaf.len() - 1) {
+        // Many classes are given up a few at a time.
+        if !takes_tables
+            || Cursor::has_many_runs(leaf)
+            || leaf.used() == 0
+            || cursor.slots_of(leaf) != (0, leaf.len() - 1)
+        {
             return false;
         }
         let Some(parent) = cursor.parent_of(leaf) else { return false };

@@ -182,10 +182,15 @@ impl<'a, 'c, M: Machine> Cursor<'a, 'c, M> {
         }
         let (first, last) = self.slots_of(table);
         let low = begun.0.map_or(first, |(_, next)| next);
-        let has_many = Runs::count(table.frame) >= MANY;
-        let high = if has_many { last.min(low + PART_OF_MANY - 1) } else { last };
+        let high = if Self::has_many_runs(table) { last.min(low + PART_OF_MANY - 1) } else { last };
         *begun = Begun((high < last).then_some((table.level, high + 1)));
         Some((low, high))
+    }
+
+    /// Whether a table has so many runs that it is gone through in small parts.
+    #[inline(always)]
+    pub(crate) fn has_many_runs(table: &Table<'a, M>) -> bool {
+        Runs::count(table.frame) >= MANY
     }
 
     /// The table above `table`, to which the last step led down, if it has been there.
@@ -280,7 +285,7 @@ impl<'a, 'c, M: Machine> Cursor<'a, 'c, M> {
     #[inline(always)]
     fn leaf(&mut self, leaf: Table<'a, M>) -> Slots<'a, M> {
         let (low, start) = (leaf.index(self.here), self.here);
-        let is_whole = self.part == usize::MAX || Runs::count(leaf.frame) < MANY;
+        let is_whole = self.part == usize::MAX || !Self::has_many_runs(&leaf);
         let part = if is_whole { self.part } else { PART_OF_MANY };
         let slots = ((self.ends[0] - start) >> M::Arch::PAGE_SHIFT).min(part as u64);
         self.here += slots << M::Arch::PAGE_SHIFT;
