@@ -109,6 +109,7 @@ scenarios! {
         opposite_ways,
         to_where_nothing_is,
         beside_all_between,
+        behind_the_new_place,
         beside_some_between,
     }
     /// Copy on write, and pages that are somebody's own.

@@ -64,6 +64,16 @@ enum Tried {
     TooHigh,
     /// Another claim is in the way.
     Conflict(Conflict),
+    /// As [`Tried::Conflict`], and it may be waiting for the lower range.
+    GiveWay(Conflict),
+}
+
+/// Why a range could not be claimed by those terms.
+pub(super) enum Refused {
+    /// There is no table for it of a level so low.
+    TooHigh,
+    /// A claim is in the way whose owner may wait for the lower range: that is to be given back before he is waited for.
+    GiveWay(Conflict),
 }
 
 /// What a claim must be, besides free.
@@ -81,6 +91,8 @@ enum Above {
     Clear,
     /// A claim.
     Claimed(Conflict),
+    /// A claim whose owner may wait for what the caller has claimed.
+    MayWait(Conflict),
     /// The way no longer leads to the table: it has been unlinked.
     Unlinked,
 }
@@ -107,19 +119,19 @@ impl<'s, M: Machine> Claim<'s, M> {
         let terms = Terms { below: M::Arch::LEVELS, lower: None };
         loop {
             // No table is of so high a level.
-            if let Some(claim) = Self::acquire_on(vm, space, (start, end), terms) {
+            if let Ok(claim) = Self::acquire_on(vm, space, (start, end), terms) {
                 return claim;
             }
         }
     }
 
-    /// [`Claim::acquire`]; `None` if there is no table for it of a level so low.
+    /// [`Claim::acquire`], by some terms.
     pub(super) fn acquire_on(
         vm: &'s Vm<M>,
         space: &'s Inner<M>,
         (start, end): (u64, u64),
         terms: Terms,
-    ) -> Option<Self> {
+    ) -> Result<Self, Refused> {
         let claim = loop {
             let conflict = {
                 let cx = Cx::enter(vm);
@@ -128,7 +140,8 @@ impl<'s, M: Machine> Claim<'s, M> {
                         break Claim { vm, space, table, level, start, end, dying: Dying::new() };
                     }
                     Tried::Changed => continue,
-                    Tried::TooHigh => return None,
+                    Tried::TooHigh => return Err(Refused::TooHigh),
+                    Tried::GiveWay(conflict) => return Err(Refused::GiveWay(conflict)),
                     Tried::Conflict(conflict) => {
                         cx.count(Event::ClaimWait, 1);
                         conflict
@@ -140,7 +153,7 @@ impl<'s, M: Machine> Claim<'s, M> {
         if claim.level > 0 {
             claim.drain();
         }
-        Some(claim)
+        Ok(claim)
     }
 
     fn try_acquire(cx: &Cx<'_, M>, space: &Inner<M>, (start, end): (u64, u64), terms: Terms) -> Tried {
@@ -165,6 +178,10 @@ impl<'s, M: Machine> Claim<'s, M> {
             Above::Claimed(conflict) => {
                 clear(cx.vm(), table.pfn);
                 Tried::Conflict(conflict)
+            }
+            Above::MayWait(conflict) => {
+                clear(cx.vm(), table.pfn);
+                Tried::GiveWay(conflict)
             }
             Above::Unlinked => {
                 clear(cx.vm(), table.pfn);
@@ -292,8 +309,7 @@ pub(crate) fn wait<M: Machine>(vm: &Vm<M>, conflict: Conflict) {
     vm.machine().sleep(vm.physical().frame(conflict.table).halves[1].as_core(), conflict.seen);
 }
 
-/// What stands above `table` on the way to it. Claims that also cover `lower`, which the caller has claimed, are passed by:
-/// they wait for him.
+/// What stands above `table` on the way to it, for a caller who has claimed `lower`, if he claims two ranges.
 fn claim_above<M: Machine>(
     cx: &Cx<'_, M>,
     space: &Inner<M>,
@@ -306,17 +322,43 @@ fn claim_above<M: Machine>(
             return if above.pfn == table.pfn { Above::Clear } else { Above::Unlinked };
         }
         let seen = above.claim().load(SeqCst);
-        if covers(seen, above.index(address)) && !lower.is_some_and(|lower| waits_below(&above, seen, address, lower)) {
-            return Above::Claimed(Conflict { table: above.pfn, seen });
+        if covers(seen, above.index(address)) {
+            let conflict = Conflict { table: above.pfn, seen };
+            match lower.map_or(Manner::Apart, |lower| manner(&above, seen, address, lower)) {
+                Manner::Apart => return Above::Claimed(conflict),
+                Manner::MayWait => return Above::MayWait(conflict),
+                Manner::Waits => {}
+            }
         }
     }
     Above::Unlinked
 }
 
-/// Whether the claim `seen` of a table on the way to `address` covers the way to `lower`, too.
-fn waits_below<M: Machine>(above: &Table<'_, M>, seen: u32, address: u64, lower: u64) -> bool {
-    let is_passed = above.base(lower) == above.base(address) && covers(seen, above.index(lower));
-    (is_passed || !M::guard(Guard::OthersAwaited)) && M::guard(Guard::WaiterPassed)
+/// What somebody's claim has to do with the lower one of two ranges, which is claimed.
+enum Manner {
+    /// Nothing: he does not wait for it.
+    Apart,
+    /// He waits for it, or is going to: he is passed by.
+    Waits,
+    /// It lies in the first or the last of his slots, perhaps outside of his range.
+    MayWait,
+}
+
+/// What the claim `seen` of a table on the way to `address` has to do with `lower`, which came first.
+fn manner<M: Machine>(above: &Table<'_, M>, seen: u32, address: u64, lower: u64) -> Manner {
+    if !M::guard(Guard::WaiterPassed) {
+        return Manner::Apart;
+    }
+    if !M::guard(Guard::OthersAwaited) {
+        return Manner::Waits;
+    }
+    let slot = above.index(lower);
+    if above.base(lower) != above.base(address) || !covers(seen, slot) {
+        return Manner::Apart;
+    }
+    // All of a slot between others is his.
+    let is_between = covers(seen, slot.wrapping_sub(1)) && covers(seen, slot + 1);
+    if is_between { Manner::Waits } else { Manner::MayWait }
 }
 
 /// The claim in whose range `address` is, if it is being committed: whoever holds the lock of the table `table` on the

@@ -96,7 +96,8 @@ impl Search {
     /// What it has gone by before it `found` something, or nothing, if that was much: from what was mapped first, as the gap before
     /// that is where others will begin.
     pub(super) fn gone_by<A: Arch>(&self, found: Option<u64>) -> Option<Stretch> {
-        let (start, end) = (self.first?, found.unwrap_or(self.high));
+        // The last gap, up to where the search ended, was too small for this one alone.
+        let (start, end) = (self.first?, found.unwrap_or(self.start));
         let pages = (self.largest >> A::PAGE_SHIFT) + 1;
         (self.steps > LONG && start < end).then_some(Stretch { start, end, pages })
     }
@@ -140,7 +141,10 @@ impl<M: Machine> Inner<M> {
                 let is_near = self.is_near_stack(search.start, wanted);
                 match if is_near { self.stack_within(cx, wanted, guard) } else { None } {
                     None => return ControlFlow::Break(Some(search.start)),
-                    Some(stack) => (search.start, search.here) = (stack, stack),
+                    Some(stack) => {
+                        search.largest = search.largest.max(stack - search.start);
+                        (search.start, search.here) = (stack, stack);
+                    }
                 }
             }
         }

@@ -18,6 +18,7 @@ const UNTOLD_MAX: i64 = (1 << (ALIGN_SHIFT - 1)) - 1;
 
 /// What a CPU has counted for a group and not told it: the group's address and, in the bits that are free below it, the pages
 /// plus [`Untold::ZERO`]. 0 for no group. Taken by other CPUs, too: changed by compare and exchange.
+#[repr(align(64))]
 pub(crate) struct Untold<M>(AtomicU64<M>);
 
 impl<M: Machine> Untold<M> {

@@ -12,11 +12,13 @@
 //!
 //! * He has claimed a range, and waits for claims below it: each of these stands at a table of his slots.
 //! * He has claimed the lower range, and tries to claim the upper one. He waits for a claim at the table of that, or above it. Up
-//!   to where the ranges part it lies within the upper one's slot. At that table it covers the upper one's slot; if it covered
-//!   the lower one's too, or stood still higher, it would cover the lower claim. Such a one came later, since the lower claim
-//!   was not made before all above had been looked at; so it sees the lower claim, and waits for it: it is passed by. When the
-//!   lower claim ends it looks on at higher addresses, and finds the upper one. What is left begins behind the lower
-//!   range's slot.
+//!   to where the ranges part it lies within the upper one's slot. At that table it covers the upper one's slot. If it covers
+//!   the lower one's too, or stands still higher and covers the slot that both are in, it came later, since the lower claim was
+//!   not made before all above had been looked at. If that slot is between others of its, all of the slot is in its range: so
+//!   it sees the lower claim, and waits for it, and is passed by. When the lower claim ends it looks on at higher
+//!   addresses, and finds the upper one. If the slot is its first or its last one, nobody knows whether the lower range is in
+//!   its range, whose owner may wait for that or not: then the lower claim is given back before he is waited for, and all
+//!   begins anew. What is left begins behind the lower range's slot.
 //!
 //! So of those who wait for each other in a circle each would have to wait for a claim that begins behind the last. Short
 //! operations wait for nothing with a lock in hand, faults have no claims. A claim is moved up ([`Claim::move_up`]) only to
@@ -24,7 +26,7 @@
 //! they part has room for one.
 
 use super::Inner;
-use super::claim::{Claim, Terms, wait};
+use super::claim::{Claim, Refused, Terms, wait};
 use super::walk::{Made, Maker};
 use crate::arch::{Arch, index};
 use crate::cpu::Cx;
@@ -75,13 +77,17 @@ impl<'s, M: Machine> ClaimPair<'s, M> {
                 space.fold_leaf(vm, second.0);
                 return None;
             }
-            let Some(lower) = Claim::acquire_on(vm, space, first, Terms { below, lower: None }) else { continue };
+            let Ok(lower) = Claim::acquire_on(vm, space, first, Terms { below, lower: None }) else { continue };
             let terms = Terms { below, lower: Some(first.0) };
-            if let Some(upper) = Claim::acquire_on(vm, space, second, terms) {
-                return Some(ClaimPair { vm, lower, upper: Some(upper) });
+            match Claim::acquire_on(vm, space, second, terms) {
+                Ok(upper) => return Some(ClaimPair { vm, lower, upper: Some(upper) }),
+                // Its table has been folded.
+                Err(Refused::TooHigh) => lower.release(),
+                Err(Refused::GiveWay(conflict)) => {
+                    lower.release();
+                    wait(vm, conflict);
+                }
             }
-            // Its table has been folded.
-            lower.release();
         }
     }
 

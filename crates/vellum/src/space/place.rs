@@ -175,9 +175,11 @@ impl<M: Machine> Inner<M> {
         (end != 0).then_some(Stretch { start, end: end & !(page - 1), pages: end & (page - 1) })
     }
 
-    /// Remembers a stretch. Its pages are the last bits of its end: gaps of more are not told apart.
+    /// Remembers a stretch, unless it has larger gaps than can be said: its pages are the last bits of its end.
     fn set_stretch(&self, cx: &Cx<'_, M>, Stretch { start, end, pages }: Stretch) {
-        let pages = pages.min((1 << M::Arch::PAGE_SHIFT) - 1);
+        if pages >> M::Arch::PAGE_SHIFT != 0 {
+            return;
+        }
         let (_, [of_start, of_end]) = self.cursor_and_stretch(cx);
         of_start.store(start, Relaxed);
         of_end.store(if start < end { end | pages } else { 0 }, Relaxed);

@@ -103,7 +103,8 @@ impl<M: Machine> Inner<M> {
         let Some(lower) = at(first).lock(cx, self, first) else { return };
         let upper = if one_leaf { None } else { at(second).lock(cx, self, second) };
         let (from, to) = match &upper {
-            None => (&lower, &lower),
+            None if one_leaf => (&lower, &lower),
+            None => return,
             Some(upper) if piece.old < piece.new => (&lower, upper),
             Some(upper) => (upper, &lower),
         };
