@@ -147,7 +147,6 @@ impl<M: Machine> Fork<'_, M> {
                     if table.level > 0
                         && let Some(slots) = cursor.part_of(&table, begun)
                     {
-                        cursor.spend_all(&table, slots.1 - slots.0 + 1);
                         self.upper_classes(cx, table, cursor.here(), slots)?;
                         if begun.is_more() {
                             return Ok(());

@@ -62,11 +62,8 @@ impl<'vm, M: Machine> Space<'vm, M> {
     /// class said when it was found: later it may be another one's.
     fn stack_above(&self, page: u64, limit: u64) -> Option<(u64, ClassId)> {
         let (vm, high) = (self.vm(), page.saturating_add(limit).min(M::Arch::USER_END));
-        let first = self.inner().each_span(vm, (page, high), &mut |cx, here, span| match span.class {
-            ClassId::NONE => ControlFlow::Continue(()),
-            class => ControlFlow::Break((here, class, cx.attributes(class).unguarded())),
-        });
-        let (bottom, class, stack) = first.break_value()?;
+        let (bottom, class, stack) = self.inner().first_attributes(vm, page, high)?;
+        let stack = stack.unguarded();
         if bottom == page {
             return Some((bottom, class));
         }

@@ -12,7 +12,6 @@ use crate::space::claim::Claim;
 use crate::space::leaf::{Short, Simple};
 use crate::space::split::Holes;
 use crate::space::{Attributes, ClassFlags, ClassId, Space};
-use core::ops::ControlFlow;
 
 /// Whether the mapping of these attributes at an address may be changed.
 type May<'a, M> = dyn Fn(&Attributes<M>, u64) -> Result<(), Error> + 'a;
@@ -86,12 +85,9 @@ impl<'vm, M: Machine> Space<'vm, M> {
 
     /// Where the stack begins that is the first thing mapped in `start..end`: as of several moments, but under a claim.
     fn stack_bottom(&self, start: u64, end: u64) -> Result<u64, Error> {
-        let found = self.inner().each_span(self.vm(), (start, end), &mut |cx, here, span| match span.class {
-            ClassId::NONE => ControlFlow::Continue(()),
-            class => ControlFlow::Break((here, class, cx.attributes(class).flags)),
-        });
-        let (first, class, flags) = found.break_value().ok_or(Error::NotMapped { address: start })?;
-        if !flags.has(ClassFlags::GROWS_DOWN) {
+        let found = self.inner().first_attributes(self.vm(), start, end);
+        let (first, class, attributes) = found.ok_or(Error::NotMapped { address: start })?;
+        if !attributes.flags.has(ClassFlags::GROWS_DOWN) {
             return Err(Error::Invalid { what: "nothing that grows down is mapped there" });
         }
         let (mut here, mut bottom) = (self.inner().stacks().0.min(first), None);

@@ -139,7 +139,6 @@ impl<'a, 'c, M: Machine> Change<'a, 'c, '_, M> {
                     if !self.keeps_classes()
                         && let Some(slots) = cursor.part_of(&table, begun)
                     {
-                        cursor.spend_all(&table, slots.1 - slots.0 + 1);
                         self.upper(table, cursor.here(), slots);
                         if begun.is_more() {
                             return;

@@ -172,7 +172,8 @@ impl<'a, 'c, M: Machine> Cursor<'a, 'c, M> {
     }
 
     /// The slots of the range in the upper table to which the last step led down that are to be worked on now: all at once,
-    /// or some of them, if there are many runs. None if that was done before. `begun` stays from one section to the next.
+    /// or some of them, if there are many runs; noted as handled. None if that was done before. `begun` stays from one section to
+    /// the next.
     ///
     /// In parts only where there is a side array, so that what is half-changed fits.
     #[inline(always)]
@@ -184,6 +185,7 @@ impl<'a, 'c, M: Machine> Cursor<'a, 'c, M> {
         let low = begun.0.map_or(first, |(_, next)| next);
         let high = if Self::has_many_runs(table) { last.min(low + PART_OF_MANY - 1) } else { last };
         *begun = Begun((high < last).then_some((table.level, high + 1)));
+        self.spend_all(table, high - low + 1);
         Some((low, high))
     }
 

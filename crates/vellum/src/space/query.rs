@@ -157,11 +157,7 @@ impl<M: Machine> Space<'_, M> {
     /// Reads without locks, as [`Space::maps`].
     pub fn first_mapped(&self, start: u64, length: u64) -> Option<u64> {
         let (start, end) = (start.max(M::Arch::USER_START), start.saturating_add(length).min(M::Arch::USER_END));
-        let found = self.inner().each_span(self.vm(), (start, end), &mut |_, here, span| match span.class {
-            ClassId::NONE => ControlFlow::Continue(()),
-            _ => ControlFlow::Break(here),
-        });
-        found.break_value()
+        self.inner().first_attributes(self.vm(), start, end).map(|(address, ..)| address)
     }
 
     /// The first address of a range that is not mapped; nothing is beyond the user range.
@@ -297,6 +293,16 @@ impl<M: Machine> Inner<M> {
             here = span.end;
         }
         ControlFlow::Continue(())
+    }
+
+    /// The first address of `start..end` that is mapped, what class it was of when it was found, and what that says: a second
+    /// look may find something else there (G12M).
+    pub(crate) fn first_attributes(&self, vm: &Vm<M>, start: u64, end: u64) -> Option<(u64, ClassId, Attributes<M>)> {
+        let found = self.each_span(vm, (start, end), &mut |cx, here, span| match span.class {
+            ClassId::NONE => ControlFlow::Continue(()),
+            class => ControlFlow::Break((here, class, cx.attributes(class))),
+        });
+        found.break_value()
     }
 
     /// The first address of `start..end` that is not mapped.

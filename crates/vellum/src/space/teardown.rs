@@ -69,7 +69,6 @@ impl<M: Machine> Teardown<'_, M> {
             match step {
                 Step::Down(table) if table.level > 0 => {
                     if let Some(slots) = cursor.part_of(&table, begun) {
-                        cursor.spend_all(&table, slots.1 - slots.0 + 1);
                         self.classes(cx, &table, slots);
                         if begun.is_more() {
                             return;
