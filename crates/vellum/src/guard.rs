@@ -49,6 +49,12 @@ guards! {
     HoleAwaited,
     /// What was unlinked is freed only when no lockless walker can be inside. (B11, B14, G1, G7)
     GracePeriod,
+    /// A huge page is not installed where somebody has claimed a part of its place. (C11)
+    HugeUnclaimed,
+    /// The table in the place of a huge page shows its pages when it is published. (C5)
+    SplitFilledFirst,
+    /// Where the architecture wants that, a huge page is no entry, and flushed, before a table comes in its place. (C6)
+    SplitBreakBeforeMake,
     /// Frames are freed after the flush. (B1)
     FlushBeforeFree,
     /// Whoever takes an entry of a page of an object that was stored to flushes it before the leaf's lock goes. (B2)

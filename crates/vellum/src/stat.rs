@@ -131,6 +131,12 @@ events! {
     CompactFail = "compact_fail",
     /// Flushes of what an unmap batch owed, by somebody who could not wait for it.
     BatchSettled = "nr_tlb_batch_settled",
+    /// Faults that mapped a fresh huge page.
+    HugeFault = "thp_fault_alloc",
+    /// Faults that wanted a huge page, and there was none to be had.
+    HugeFallback = "thp_fault_fallback",
+    /// Entries of huge pages that were replaced by a table of their pages.
+    SplitMapping = "thp_split_pmd",
     /// Walks from a page to the entries that show it.
     RmapWalk = "rmap_walks",
     /// Places those walks looked at.

@@ -54,6 +54,8 @@ pub struct Vm<M: Machine> {
     commitment: Commitment<M>,
     /// Not zero: unmap batches flush each entry at once.
     unbatched: AtomicU32<M>,
+    /// A [`HugePages`](crate::ops::HugePages).
+    pub(crate) huge_pages: AtomicU32<M>,
     /// Last: what precedes it lies in its memory, as do the devices and backings that are dropped with that.
     machine: M,
 }
@@ -103,6 +105,7 @@ impl<M: Machine> Vm<M> {
             zero_page,
             commitment: Commitment::new(),
             unbatched: AtomicU32::new(0),
+            huge_pages: AtomicU32::new(0),
             machine,
         };
         let memory = vm.free_frames();

@@ -75,7 +75,7 @@ fn x86_64_words_that_are_not_present_name_no_memory() {
         let moving = |flag| Absent::Migration { pfn, is_exclusive: flag, is_dirty: flag, is_accessed: flag };
         let slot = SwapSlot::new(31, pfn.0);
         let swapped = [Absent::Swap { slot, is_exclusive: true }, Absent::Swap { slot, is_exclusive: false }];
-        for absent in swapped.into_iter().chain([moving(true), moving(false), Absent::Poison]) {
+        for absent in swapped.into_iter().chain([moving(true), moving(false), Absent::Poison, Absent::Splitting]) {
             let word = X86_64::absent(absent);
             assert!(word & 1 == 0 && !X86_64::is_page(word), "{word:#x}");
             assert!(named(word) >= FAR, "{absent:?}: {word:#x}");
@@ -289,7 +289,7 @@ fn absent_pages() -> impl Iterator<Item = Absent> {
             Absent::Migration { pfn, is_exclusive, is_dirty, is_accessed }
         })
     });
-    swapped.chain(moving).chain([Absent::Poison])
+    swapped.chain(moving).chain([Absent::Poison, Absent::Splitting])
 }
 
 /// The same, belonging to nobody alone.
@@ -300,6 +300,7 @@ fn shared(absent: Absent) -> Absent {
             Absent::Migration { pfn, is_exclusive: false, is_dirty, is_accessed }
         }
         Absent::Poison => Absent::Poison,
+        Absent::Splitting => Absent::Splitting,
     }
 }
 

@@ -275,5 +275,6 @@ fn show_absent(absent: Absent) -> String {
         Absent::Swap { slot, is_exclusive } => format!("swap {}{}", show_slot(slot), own(is_exclusive)),
         Absent::Migration { pfn: Pfn(frame), is_exclusive, .. } => format!("moving F{frame:x}{}", own(is_exclusive)),
         Absent::Poison => "poison".into(),
+        Absent::Splitting => "a huge page being split".into(),
     }
 }

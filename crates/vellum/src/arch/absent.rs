@@ -10,6 +10,8 @@ const KIND: u64 = 3;
 const SWAP: u64 = 1;
 const MIGRATION: u64 = 2;
 const POISON: u64 = 3;
+/// [`POISON`], and what that has nothing to say of.
+const SPLITTING: u64 = POISON | DIRTY;
 const DIRTY: u64 = 1 << 3;
 const ACCESSED: u64 = 1 << 4;
 const VALUE_SHIFT: u32 = 6;
@@ -62,6 +64,9 @@ pub enum Absent {
     },
     /// It is lost: every access gets a bus error.
     Poison,
+    /// It was a huge page, and a table of its pages comes in its place as soon as that is allowed: who holds the lock of the
+    /// table where this stands is waiting for a flush.
+    Splitting,
 }
 
 impl Absent {
@@ -86,6 +91,7 @@ impl Absent {
                 MIGRATION | flags | (pfn.0 & VALUE) << VALUE_SHIFT
             }
             Absent::Poison => POISON,
+            Absent::Splitting => SPLITTING,
         }
     }
 
@@ -101,6 +107,7 @@ impl Absent {
                 is_dirty: raw & DIRTY != 0,
                 is_accessed: raw & ACCESSED != 0,
             }),
+            POISON if raw & DIRTY != 0 => Some(Absent::Splitting),
             POISON => Some(Absent::Poison),
             _ => None,
         }

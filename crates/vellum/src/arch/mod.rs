@@ -273,7 +273,7 @@ pub trait Arch: Copy + Send + Sync + 'static {
     fn is_page(word: u64) -> bool;
 
     /// The highest level at which an entry may be a page: a *huge* one, whose first frame is aligned to its size. Those below
-    /// may have huge pages too, down to 1. (The core makes none yet.)
+    /// may have huge pages too, down to 1.
     const HUGE_LEVEL: usize;
 
     /// The word of a huge page at `level`, 1 to [`Arch::HUGE_LEVEL`], which says of it what the level 0 word `small`, known to

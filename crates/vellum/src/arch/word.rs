@@ -77,6 +77,25 @@ impl<A: Arch> Word<A> {
         Word::from_raw(A::table(pfn))
     }
 
+    /// This word, of a table of `level`, as it would stand in a leaf: a huge page as a page of its first frame. Whatever else is
+    /// no lower table is the same at all levels.
+    #[inline(always)]
+    pub(crate) fn as_small(self, level: usize) -> Word<A> {
+        if level == 0 || !A::is_huge(self.0) { self } else { Word::from_raw(A::small(self.0)) }
+    }
+
+    /// This word, of a leaf, as it stands in a table of `level`: what [`Word::as_small`] undoes.
+    #[inline(always)]
+    pub(crate) fn at_level(self, level: usize) -> Word<A> {
+        if level == 0 || !self.is_page() { self } else { Word::from_raw(A::huge(self.0, level)) }
+    }
+
+    /// The page `pages` further on, which is as this one.
+    #[inline(always)]
+    pub(crate) fn further(self, pages: u64) -> Word<A> {
+        Word::of_page(self.pfn().offset(pages), self.bits())
+    }
+
     /// What it says in a table of `level`.
     #[inline(always)]
     pub(crate) fn decode(self, level: usize) -> Entry {

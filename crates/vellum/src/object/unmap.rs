@@ -160,6 +160,10 @@ fn cut_slots<M: Machine>(
     takes_copies: bool,
     delta: u64,
 ) -> Option<usize> {
+    if slots.leaf.level > 0 {
+        // A huge page shows anonymous memory.
+        return Some(0);
+    }
     let locked = slots.leaf.lock(cx, space, slots.start)?;
     let mut gather = Gather::new(cx, space.id(), space.tlb());
     let (mut slot, mut shown) = (slots.low, 0);

@@ -58,9 +58,9 @@ pub enum Advice {
     GuardInstall,
     /// Takes [`Advice::GuardInstall`] back: it reads as memory that nobody has accessed. Other pages stay as they are.
     GuardRemove,
-    /// Not supported yet: use huge pages.
+    /// It gets huge pages, where there are free ones: see [`HugePages`](super::HugePages).
     HugePage,
-    /// Not supported yet: do not use huge pages.
+    /// It gets none any more.
     NoHugePage,
     /// Not supported yet: collapse to huge pages now.
     Collapse,
@@ -74,8 +74,6 @@ impl Advice {
     /// The name in `madvise`'s manual.
     fn name(self) -> &'static str {
         match self {
-            Advice::HugePage => "MADV_HUGEPAGE",
-            Advice::NoHugePage => "MADV_NOHUGEPAGE",
             Advice::Collapse => "MADV_COLLAPSE",
             Advice::Mergeable => "MADV_MERGEABLE",
             Advice::Unmergeable => "MADV_UNMERGEABLE",
@@ -130,6 +128,8 @@ impl<M: Machine> Space<'_, M> {
             Advice::DoDump => flags(none, ClassFlags::DONT_DUMP),
             Advice::GuardInstall => flags(ClassFlags::GUARD, none),
             Advice::GuardRemove => flags(none, ClassFlags::GUARD),
+            Advice::HugePage => flags(ClassFlags::HUGE_PAGES, ClassFlags::NO_HUGE_PAGES),
+            Advice::NoHugePage => flags(ClassFlags::NO_HUGE_PAGES, ClassFlags::HUGE_PAGES),
             Advice::DontNeed => self.change_pages(start, length, reach, PageChange::Zap, |_| Ok(())),
             Advice::Free => self.give_up(start, length, reach),
             Advice::Cold => self.look_over(start, length, reach, |start, end| self.make_cold(start, end)),
@@ -203,10 +203,14 @@ impl<M: Machine> Space<'_, M> {
         let result = too_early.unwrap_or_else(look).and_then(|reached| {
             if reached.end > start {
                 let mut part = claim.part(start, reached.end);
-                // No class changes, so there are no edges to prepare: slots cut by the range have no pages.
-                part.apply(self.vm(), ClassChange::Keep, pages, Spares::default(), Fold::Below);
+                // No class changes, so there are no edges to prepare but those of huge pages.
+                let cut = part.cut_pages(self.vm());
+                if cut.is_ok() {
+                    part.apply(self.vm(), ClassChange::Keep, pages, Spares::default(), Fold::Below);
+                }
                 claim.join(part);
                 claim.fold_now(&Cx::enter(self.vm()));
+                cut?;
             }
             reached.result
         });

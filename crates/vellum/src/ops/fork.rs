@@ -153,6 +153,8 @@ impl<M: Machine> Fork<'_, M> {
                         }
                     }
                 }
+                // Huge pages went with the classes of their table.
+                Step::Leaf(slots) if slots.leaf.level > 0 => {}
                 Step::Leaf(slots) => {
                     cursor.spend_all(&slots.leaf, slots.high - slots.low + 1);
                     self.leaf(cx, &slots)?;
@@ -193,26 +195,54 @@ impl<M: Machine> Fork<'_, M> {
         self.leaf_slots(cx, slots.leaf, copy, slots.start, (slots.low, slots.high))
     }
 
-    /// Gives the child's table the classes of the parent's slots `low..=high` that have no lower table.
+    /// Gives the child's table the classes of the parent's slots `low..=high` that have no lower table, and shares the huge
+    /// pages there.
     fn upper_classes(
-        &self,
+        &mut self,
         cx: &Cx<'_, M>,
         table: Table<'_, M>,
         address: u64,
         (low, high): (usize, usize),
     ) -> Result<(), Error> {
         let copy = self.child.table_at(cx, address, table.level);
-        let Some(_locked) = table.lock(cx, self.parent, address) else { return Ok(()) };
+        let Some(locked) = table.lock(cx, self.parent, address) else { return Ok(()) };
         let Some(target) = copy.lock(cx, self.child, address) else { return Ok(()) };
+        self.changed |= locked.has_pending_flush(Guard::SettledByFork);
         let runs = table.runs(cx);
         let mut slot = low;
         while slot <= high {
             let (class, end) = runs.run(slot, high + 1);
-            if inherit(cx, class) != Inherit::Nothing {
+            let inherited = inherit(cx, class);
+            if inherited != Inherit::Nothing {
                 self.childless(cx, &table, &target, (slot, end), class)?;
+            }
+            if table.used() > 0 && table.level <= M::Arch::HUGE_LEVEL && matches!(inherited, Inherit::Pages { .. }) {
+                self.huge_pages(cx, &locked, &target, (slot, end))?;
             }
             slot = end;
         }
+        Ok(())
+    }
+
+    /// Shares the huge pages that slots of an upper table show. The table is stamped, as a leaf is, before the first of them.
+    fn huge_pages(
+        &mut self,
+        cx: &Cx<'_, M>,
+        locked: &Locked<'_, M>,
+        target: &Locked<'_, M>,
+        (low, end): (usize, usize),
+    ) -> Result<(), Error> {
+        let mut shared = 0;
+        for index in (low..end).filter(|&index| locked.table.page(index).is_page()) {
+            locked.set_fork_stamp(self.number);
+            let (old, word) = locked.update(index, Word::shared_copy);
+            cx.vm().physical().folio(word.pfn()).add_mapping();
+            self.changed |= old != word;
+            target.install(index, word);
+            shared += 1;
+        }
+        self.child.add_rss(cx, RssKind::Anonymous, (shared * locked.table.pages()) as i64);
+        cx.count(Event::ForkPage, shared);
         Ok(())
     }
 
@@ -227,7 +257,7 @@ impl<M: Machine> Fork<'_, M> {
     ) -> Result<(), Error> {
         let mut slot = low;
         while slot < end {
-            let is_childless = |slot: usize| table.entry(slot).is_empty();
+            let is_childless = |slot: usize| table.is_childless(slot);
             let next = (slot + 1..end).find(|&next| is_childless(next) != is_childless(slot)).unwrap_or(end);
             if is_childless(slot) {
                 self.set_class(cx, target, slot, next - 1, class)?;
@@ -271,7 +301,7 @@ impl<M: Machine> Fork<'_, M> {
     /// Puts a table of the child into its slot of `copy`.
     fn hang(&self, cx: &Cx<'_, M>, copy: Table<'_, M>, fresh: Table<'_, M>, address: u64) {
         if let Some(locked) = copy.lock(cx, self.child, address) {
-            locked.install(copy.index(address), Word::of_table(fresh.pfn));
+            locked.hang(copy.index(address), &fresh);
         }
     }
 
@@ -351,9 +381,12 @@ impl<M: Machine> Fork<'_, M> {
             if word.bits().has(PageBits::SPECIAL) {
                 continue;
             }
-            let frame = cx.vm().physical().frame(word.pfn());
-            if !ALL && frame.kind() != Kind::Anonymous {
-                continue;
+            let mut frame = cx.vm().physical().frame(word.pfn());
+            if !frame.is_single(Kind::Anonymous) {
+                frame = cx.vm().physical().folio(word.pfn());
+                if !ALL && frame.kind() != Kind::Anonymous {
+                    continue;
+                }
             }
             frame.add_mapping();
             let mut shared = word.shared_copy();

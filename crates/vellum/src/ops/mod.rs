@@ -11,6 +11,7 @@ mod fault;
 mod fork;
 mod grow;
 mod holds;
+mod huge_pages;
 mod limit;
 mod map;
 mod move_pages;
@@ -38,6 +39,7 @@ mod write_back;
 
 pub use advise::Advice;
 pub use fault::{Access, FaultError, FaultKind};
+pub use huge_pages::HugePages;
 pub use map::{MapFlags, MapRequest, Place, Sharing, Source};
 pub use remap::{RemapPlace, RemapRequest};
 pub use translate::{HeldPage, Translation};

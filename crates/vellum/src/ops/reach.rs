@@ -47,18 +47,23 @@ fn try_reach<M: Machine, R>(
     if !(M::Arch::USER_START..M::Arch::USER_END).contains(&address) {
         return None;
     }
-    let leaf = space.lowest(cx, address);
-    if leaf.level > 0 {
+    let table = space.lowest(cx, address);
+    let index = table.index(address);
+    if table.level > 0 && table.page(index).is_empty() {
         return None;
     }
-    let locked = leaf.lock(cx, space, address)?;
-    let (_, word) = locked.update(leaf.index(address), |word| noted::<M>(word, access));
+    let locked = table.lock(cx, space, address)?;
+    if !table.is_childless(index) {
+        return None;
+    }
+    let (_, word) = locked.update(index, |word| noted::<M>(word, access));
     if !is_allowed::<M>(word, access) {
         return None;
     }
     let _held = M::guard(Guard::ReachedUnderLock).then_some(locked);
-    let page = cx.vm().machine().frame(word.pfn());
-    Some(touch(page.wrapping_add((address & ((1 << M::Arch::PAGE_SHIFT) - 1)) as usize)))
+    let within = address & (table.span() - 1);
+    let page = cx.vm().machine().frame(word.pfn().offset(within >> M::Arch::PAGE_SHIFT));
+    Some(touch(page.wrapping_add((within & ((1 << M::Arch::PAGE_SHIFT) - 1)) as usize)))
 }
 
 fn is_allowed<M: Machine>(word: Word<M::Arch>, access: Access) -> bool {

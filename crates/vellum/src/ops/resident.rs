@@ -1,7 +1,7 @@
 //! Which pages are in memory.
 
 use super::range::{aligned, checked, page};
-use crate::arch::{Absent, Arch, Word};
+use crate::arch::{Absent, Arch};
 use crate::cpu::Cx;
 use crate::error::Error;
 use crate::machine::Machine;
@@ -56,13 +56,13 @@ impl<M: Machine> Space<'_, M> {
 
     fn is_resident(&self, cx: &Cx<'_, M>, address: u64, attributes: &Attributes<M>) -> bool {
         let table = self.inner().lowest(cx, address);
-        let word = if table.level == 0 { table.entry(table.index(address)) } else { Word::EMPTY };
+        let word = table.page(table.index(address));
         if word.is_page() {
             return true;
         }
         match word.absent() {
             Some(Absent::Swap { slot, .. }) => cx.swap_has_page(slot),
-            Some(Absent::Migration { .. }) => true,
+            Some(Absent::Migration { .. } | Absent::Splitting) => true,
             Some(Absent::Poison) => false,
             None => {
                 let Some(object) = attributes.object else { return false };

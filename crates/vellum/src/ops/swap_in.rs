@@ -28,7 +28,7 @@ pub(super) fn absent<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, plan: &Plan<'
         Some(Absent::Swap { slot, is_exclusive }) => Ok(swapped(cx, space, plan, slot, is_exclusive)),
         Some(Absent::Migration { pfn, .. }) => Ok(Step::AwaitFolio(pfn, plan.word)),
         Some(Absent::Poison) => Err(PageError::Io { index: plan.offset(M::Arch::PAGE_SHIFT) }),
-        None => Ok(Step::Retry),
+        Some(Absent::Splitting) | None => Ok(Step::Retry),
     }
 }
 

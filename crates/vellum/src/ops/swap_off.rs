@@ -152,7 +152,7 @@ impl<M: Machine> Space<'_, M> {
         };
         let found = self.inner().each_leaf(self.vm(), (here, M::Arch::USER_END), &mut |_, slots| match (slots.low
             ..=slots.high)
-            .find(|&index| is_of_area(slots.leaf.entry(index)))
+            .find(|&index| is_of_area(slots.leaf.page(index)))
         {
             Some(index) => ControlFlow::Break(slots.address(index)),
             None => ControlFlow::Continue(()),

@@ -2,6 +2,7 @@
 
 mod edges;
 mod guards;
+mod huge;
 mod parts;
 mod pieces;
 mod places;

@@ -42,8 +42,10 @@ impl<'vm, M: Machine> Space<'vm, M> {
         loop {
             let reader = Reader::enter(self.vm());
             let translation = translation_of::<M>(self.inner().page_entry(&reader, address))?;
+            let physical = self.vm().physical();
+            let head = physical.head(translation.pfn);
             if is_counted(translation) {
-                let frame = self.vm().physical().frame(translation.pfn);
+                let frame = physical.frame(head);
                 if frame.is_full() {
                     return None;
                 }
@@ -59,9 +61,13 @@ impl<'vm, M: Machine> Space<'vm, M> {
             // is this page, and stays it.
             let again = translation_of::<M>(self.inner().page_entry(&reader, address));
             drop(reader);
-            let held = HeldPage { vm: self.vm(), translation };
-            if again.is_some_and(|again| again.pfn == translation.pfn) || !M::guard(Guard::TranslateRecheck) {
-                return Some(held);
+            let is_it =
+                again.is_some_and(|again| again.pfn == translation.pfn) && physical.head(translation.pfn) == head;
+            if is_it || !M::guard(Guard::TranslateRecheck) {
+                return Some(HeldPage { vm: self.vm(), translation });
+            }
+            if is_counted(translation) {
+                object::release(&Cx::enter(self.vm()), head);
             }
         }
     }
@@ -92,7 +98,7 @@ impl<M: Machine> HeldPage<'_, M> {
     /// before the reference is dropped. Only where the entry granted [`Prot::WRITE`](crate::arch::Prot::WRITE).
     pub fn mark_dirty(&self) {
         if is_counted(self.translation) {
-            object::mark_dirty(self.vm.physical().frame(self.translation.pfn));
+            object::mark_dirty(self.vm.physical().folio(self.translation.pfn));
         }
     }
 }

@@ -28,7 +28,7 @@ pub enum Kind {
     Absent = 0,
     /// The first frame of a free block in the buddy allocator.
     Free,
-    /// A further frame of a free block, or of an allocated block of order above 0.
+    /// A further frame of a free block, or of an allocated block of order above 0; one of a folio says its order.
     Tail,
     /// Free, on a CPU's list.
     Cached,
@@ -128,7 +128,7 @@ impl<M: Machine> Frame<M> {
 
     /// Kind and order, as they are together at one moment.
     #[inline(always)]
-    pub(super) fn kind_and_order(&self) -> (Kind, u8) {
+    pub(crate) fn kind_and_order(&self) -> (Kind, u8) {
         let state = self.state.load(Relaxed);
         (Kind::of_state(state), (state >> 8) as u8)
     }
@@ -137,6 +137,12 @@ impl<M: Machine> Frame<M> {
     #[inline(always)]
     pub fn node(&self) -> u8 {
         (self.state.load(Relaxed) >> 16) as u8
+    }
+
+    /// Whether the frame is of `kind` and a block by itself; as quick as [`Frame::is_kind`].
+    #[inline(always)]
+    pub(crate) fn is_single(&self, kind: Kind) -> bool {
+        self.state.load(Relaxed) as u16 == kind as u16
     }
 
     /// Whether the frame is of `kind`: quicker than comparing [`Frame::kind`].
@@ -247,6 +253,11 @@ impl<M: Machine> Frame<M> {
     #[inline(always)]
     pub(crate) fn add_mapping_of_reference(&self) {
         self.counts.fetch_add(ONE_MAPPING, Relaxed);
+    }
+
+    /// So many more mappings, with their references: of a huge page that becomes small ones, which has one already.
+    pub(crate) fn add_mappings(&self, mappings: u64) {
+        self.counts.fetch_add((ONE_MAPPING + ONE_REFERENCE) * mappings, Relaxed);
     }
 
     /// One mapping and its reference less; whether that was the last reference.

@@ -2,7 +2,7 @@
 //!
 //! From the bottom: `memmap` finds a frame's descriptor; `buddy` keeps free blocks per node, under `Rank::Zone`;
 //! `percpu` keeps single free frames per CPU, without a lock, and is where allocations enter; `run` frees many frames
-//! at once; `policy` chooses among nodes; `scan` goes round the frames for reclaim; `isolate` puts blocks together for
+//! at once; `policy` chooses among nodes; `head` makes blocks of pages that count as one; `scan` goes round the frames for reclaim; `isolate` puts blocks together for
 //! compaction; `workingset` notes pages that come back soon; `array` makes long arrays of frames; `slab` cuts frames into
 //! small objects, under `Rank::Slab`; `boot` carves the core's own structures from the machine's memory and hands over the
 //! rest; `audit` recounts everything.
@@ -17,6 +17,7 @@ mod buddy;
 pub(crate) mod folio;
 mod frame;
 mod free_batch;
+mod head;
 mod isolate;
 mod list;
 mod memmap;

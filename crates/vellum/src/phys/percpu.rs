@@ -332,10 +332,11 @@ impl<M: Machine> Cx<'_, M> {
     }
 }
 
-/// Drops a reference to a page, freeing it if that was the last.
+/// Drops a reference to the folio of a page, freeing it if that was the last.
 pub(crate) fn release<M: Machine>(cx: &Cx<'_, M>, pfn: Pfn) {
-    if cx.vm().physical().frame(pfn).put() {
-        cx.free_frame(pfn);
+    let head = cx.vm().physical().head(pfn);
+    if cx.vm().physical().frame(head).put() {
+        cx.free_frame(head);
     }
 }
 

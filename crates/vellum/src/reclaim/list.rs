@@ -68,9 +68,9 @@ impl<const N: usize> Isolated<N> {
     }
 }
 
-/// Whether the frame holds a page that can be reclaimed or moved.
+/// Whether the frame holds a page that can be reclaimed or moved: one that is a folio by itself.
 fn is_page<M: Machine>(frame: &Frame<M>) -> bool {
-    matches!(frame.kind(), Kind::Anonymous | Kind::File)
+    frame.is_single(Kind::Anonymous) || frame.is_single(Kind::File)
 }
 
 /// Takes a reference; not where there is none, for that frame is about to be freed (I9).

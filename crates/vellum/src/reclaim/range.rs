@@ -6,7 +6,7 @@ use crate::arch::{PageBits, Word};
 use crate::cpu::Cx;
 use crate::machine::Machine;
 use crate::object;
-use crate::phys::Pfn;
+use crate::phys::{Kind, Pfn};
 use crate::rmap::take_accessed;
 use crate::space::cursor::Slots;
 use crate::space::{Inner, Space};
@@ -100,11 +100,11 @@ fn collect<M: Machine, const N: usize>(
         if list.is_full() {
             return ControlFlow::Break(slots.address(index));
         }
-        let word = slots.leaf.entry(index);
+        let word = slots.leaf.page(index);
         if let Some(pfn) = page_of(cx, word, sharers) {
             // The frame may have become another page before it was counted; if the entry names it still, whatever has
             // become of its bits, it is the page.
-            let now = slots.leaf.entry(index);
+            let now = slots.leaf.page(index);
             if now.is_page() && now.pfn() == pfn {
                 list.push(pfn);
             } else {
@@ -123,5 +123,6 @@ fn page_of<M: Machine>(cx: &Cx<'_, M>, word: Word<M::Arch>, sharers: Sharers) ->
     let pfn = word.pfn();
     let frame = cx.vm().physical().frame(pfn);
     let is_meant = sharers == Sharers::Any || frame.mappings() == 1;
-    (is_meant && frame.try_get()).then_some(pfn)
+    let is_single = frame.is_single(Kind::Anonymous) || frame.is_single(Kind::File);
+    (is_meant && is_single && frame.try_get()).then_some(pfn)
 }

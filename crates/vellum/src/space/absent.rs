@@ -15,7 +15,7 @@ fn kind_of<M: Machine>(cx: &Cx<'_, M>, absent: Absent) -> Option<RssKind> {
         Absent::Swap { .. } => Some(RssKind::Swap),
         // It is resident all the while.
         Absent::Migration { pfn, .. } => Some(rss_kind(cx, pfn)),
-        Absent::Poison => None,
+        Absent::Poison | Absent::Splitting => None,
     }
 }
 
@@ -28,7 +28,7 @@ impl<M: Machine> Cx<'_, M> {
             Absent::Swap { slot, .. } => self.drop_swap_entry(slot),
             // Anonymous, as pages of objects are taken out of their entries for good.
             Absent::Migration { pfn, .. } => gather.add(pfn, address),
-            Absent::Poison => {}
+            Absent::Poison | Absent::Splitting => {}
         }
         kind_of(self, absent)
     }
@@ -44,7 +44,7 @@ impl<M: Machine> Cx<'_, M> {
                     freed.add(pfn);
                 }
             }
-            Absent::Poison => {}
+            Absent::Poison | Absent::Splitting => {}
         }
         kind
     }
@@ -58,7 +58,7 @@ impl<M: Machine> Cx<'_, M> {
         match absent {
             Absent::Swap { slot, .. } => self.swap_dup(slot)?,
             Absent::Migration { pfn, .. } => self.vm().physical().frame(pfn).add_mapping(),
-            Absent::Poison => {}
+            Absent::Poison | Absent::Splitting => {}
         }
         Ok(kind_of(self, absent))
     }

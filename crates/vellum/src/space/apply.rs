@@ -139,7 +139,7 @@ impl<'a, 'c, M: Machine> Change<'a, 'c, '_, M> {
                     if !self.keeps_classes()
                         && let Some(slots) = cursor.part_of(&table, begun)
                     {
-                        self.upper(table, cursor.here(), slots);
+                        self.upper(table, cursor.here(), slots, gather);
                         if begun.is_more() {
                             return;
                         }
@@ -153,6 +153,8 @@ impl<'a, 'c, M: Machine> Change<'a, 'c, '_, M> {
                     // As an upper table, but where there is room for the run that it has more when it is half-changed.
                     cursor.set_in_parts(self.keeps_classes() || Runs::may_change_in_parts(leaf.frame));
                 }
+                // A huge page went with the classes of its table, if these change.
+                Step::Leaf(slots) if slots.leaf.level > 0 && !self.keeps_classes() => {}
                 Step::Leaf(slots) => {
                     cursor.spend_all(&slots.leaf, slots.high - slots.low + 1);
                     self.leaf(&slots, gather);
@@ -211,9 +213,12 @@ impl<'a, 'c, M: Machine> Change<'a, 'c, '_, M> {
         matches!(self.classes, ClassChange::Keep)
     }
 
-    /// Changes the classes of the slots of an upper table that have no lower one.
-    fn upper(&mut self, table: Table<'a, M>, address: u64, slots: (usize, usize)) {
+    /// Changes the classes of the slots of an upper table that have no lower one, and the huge pages there.
+    fn upper(&mut self, table: Table<'a, M>, address: u64, slots: (usize, usize), gather: &mut Gather<'a, M>) {
         if let Some(locked) = table.lock(self.cx, self.space, address) {
+            if table.used() > 0 && table.level <= M::Arch::HUGE_LEVEL {
+                self.entries(&locked, slots, table.base(address) + table.span() * slots.0 as u64, gather);
+            }
             self.classes(&locked, slots);
             if let ClassChange::Set(new) = self.classes {
                 self.foretell(&locked, slots, *new);
@@ -268,27 +273,32 @@ impl<'a, 'c, M: Machine> Change<'a, 'c, '_, M> {
 
     /// Changes slots of a leaf.
     fn leaf(&mut self, slots: &Slots<'a, M>, gather: &mut Gather<'a, M>) {
-        let (table, low, high, first) = (slots.leaf, slots.low, slots.high, slots.start);
-        let Some(locked) = table.lock(self.cx, self.space, first) else { return };
-        let used = table.used();
-        if self.pages != PageChange::Keep && (used > 0 || locked.has_pending_flush(Guard::EmptyLeafSettled)) {
-            match self.pages {
-                PageChange::Reprotect(prot) => {
-                    if let Some(flush) = reprotect(self.cx, &locked, (low, high), first, prot) {
-                        gather.touch_range(flush);
-                    }
+        let Some(locked) = slots.leaf.lock(self.cx, self.space, slots.start) else { return };
+        self.entries(&locked, (slots.low, slots.high), slots.start, gather);
+        self.classes(&locked, (slots.low, slots.high));
+    }
+
+    /// Changes the pages that the slots `low..=high` of a locked table show; `first` is the address of slot `low`.
+    fn entries(&mut self, locked: &Locked<'a, M>, (low, high): (usize, usize), first: u64, gather: &mut Gather<'a, M>) {
+        let has_some = || locked.table.used() > 0 || locked.has_pending_flush(Guard::EmptyLeafSettled);
+        if self.pages == PageChange::Keep || !has_some() {
+            return;
+        }
+        match self.pages {
+            PageChange::Reprotect(prot) => {
+                if let Some(flush) = reprotect(self.cx, locked, (low, high), first, prot) {
+                    gather.touch_range(flush);
                 }
-                PageChange::GiveUp => give_up(self.cx, self.space, &locked, (low, high), first, gather),
-                _ => {
-                    zap(self.cx, self.space, &locked, low, high, first, gather);
-                    if self.flushes_leaf() {
-                        // Under the lock: a fault may put another page there as soon as that goes.
-                        gather.finish();
-                    }
+            }
+            PageChange::GiveUp => give_up(self.cx, self.space, locked, (low, high), first, gather),
+            _ => {
+                zap(self.cx, self.space, locked, low, high, first, gather);
+                if self.flushes_leaf() {
+                    // Under the lock: a fault may put another page there as soon as that goes.
+                    gather.finish();
                 }
             }
         }
-        self.classes(&locked, (low, high));
     }
 }
 
@@ -312,7 +322,7 @@ pub(crate) fn reprotect<M: Machine>(
     }
     for index in low..high + 1 {
         // What is absent gets its rights from the class when it comes back.
-        if !locked.table.entry(index).is_page() {
+        if !locked.table.page(index).is_page() {
             continue;
         }
         let (old, new) = locked.update(
@@ -332,8 +342,8 @@ pub(crate) fn reprotect<M: Machine>(
         }
     }
     (lost_first < lost_end).then(|| Flush {
-        start: first + (((lost_first - low) as u64) << M::Arch::PAGE_SHIFT),
-        pages: (lost_end - lost_first) as u64,
+        start: first + (lost_first - low) as u64 * locked.table.span(),
+        pages: (lost_end - lost_first) as u64 * locked.table.pages(),
         tables_freed: false,
     })
 }
@@ -357,11 +367,11 @@ pub(crate) fn readable<A: Arch>(prot: Prot) -> Prot {
 /// Which count a page belongs to, by what its frame is used for.
 #[inline(always)]
 pub(crate) fn rss_kind<M: Machine>(cx: &Cx<'_, M>, pfn: Pfn) -> RssKind {
-    let frame = cx.vm().physical().frame(pfn);
+    let frame = cx.vm().physical().folio(pfn);
     if frame.kind() == Kind::Anonymous { RssKind::Anonymous } else { object::rss_kind(frame) }
 }
 
-/// Unmaps the pages of `low..=high` of a locked leaf; `first` is the address of slot `low`.
+/// Unmaps the pages of `low..=high` of a locked table; `first` is the address of slot `low`.
 pub(crate) fn zap<'a, M: Machine>(
     cx: &'a Cx<'_, M>,
     space: &Inner<M>,
@@ -373,15 +383,16 @@ pub(crate) fn zap<'a, M: Machine>(
 ) {
     let mut gone = [0i64; RssKind::COUNT];
     let mut dirty_file = false;
-    gather.touch_pending(locked, Guard::SettledByZap, first, (high - low + 1) as u64);
+    let pages = locked.table.pages();
+    gather.touch_pending(locked, Guard::SettledByZap, first, (high - low + 1) as u64 * pages);
     for index in low..=high {
-        if locked.table.entry(index).is_empty() {
+        if locked.table.page(index).is_empty() {
             continue;
         }
         if gather.is_full() {
             gather.finish();
         }
-        let address = first + (((index - low) as u64) << M::Arch::PAGE_SHIFT);
+        let address = first + (index - low) as u64 * locked.table.span();
         let word = locked.take(index);
         if !word.is_page() {
             if let Some(kind) = cx.drop_absent(word, address, gather) {
@@ -395,13 +406,22 @@ pub(crate) fn zap<'a, M: Machine>(
             continue;
         }
         let pfn = word.pfn();
+        let frame = cx.vm().physical().frame(pfn);
+        if frame.is_single(Kind::Anonymous) {
+            gone[RssKind::Anonymous as usize] += 1;
+            gather.add(pfn, address);
+            continue;
+        }
         let kind = rss_kind(cx, pfn);
         if kind != RssKind::Anonymous && bits.has(PageBits::DIRTY) {
-            object::mark_dirty(cx.vm().physical().frame(pfn));
+            object::mark_dirty(cx.vm().physical().folio(pfn));
             dirty_file = true;
         }
-        gone[kind as usize] += 1;
-        gather.add(pfn, address);
+        gone[kind as usize] += pages as i64;
+        match frame.is_single(Kind::File) {
+            true => gather.add(pfn, address),
+            false => gather.add_folio(pfn, address, pages),
+        }
     }
     for (kind, pages) in RssKind::ALL.into_iter().zip(gone) {
         if pages != 0 {
@@ -428,7 +448,7 @@ pub(crate) fn zap_shown<'a, M: Machine>(
 ) {
     let is_copy = |index: &usize| {
         let word = locked.table.entry(*index);
-        let is_shown = word.is_page() && cx.vm().physical().frame(word.pfn()).is_kind(Kind::File);
+        let is_shown = word.is_page() && cx.vm().physical().folio(word.pfn()).is_kind(Kind::File);
         !word.is_empty() && !is_shown
     };
     let mut index = low;

@@ -349,10 +349,10 @@ impl<M: Machine> SpaceAudit<'_, '_, M> {
             let word = table.entry(slot);
             let class = runs.class(slot);
             used += u64::from(!word.is_empty());
-            if (word.is_empty() || table.level == 0) && self.cx.is_committed(class) {
+            if table.is_childless(slot) && self.cx.is_committed(class) {
                 self.audit.committed += table.pages();
             }
-            if class.is_stored() && (word.is_empty() || table.level == 0) {
+            if class.is_stored() && table.is_childless(slot) {
                 let dead = AuditError::Class { class: class.0, counted: 1, recorded: 0 };
                 self.cx.class_tally(class).ok_or(dead)?.add_owned(1);
                 let here = address + ((slot as u64) << M::Arch::shift(table.level));
@@ -361,8 +361,9 @@ impl<M: Machine> SpaceAudit<'_, '_, M> {
                     return Err(AuditError::Extent { space, address: here });
                 }
             }
-            if !word.is_empty() && table.level == 0 {
-                self.page(word, class, address + ((slot as u64) << M::Arch::shift(0)))?;
+            let page = table.page(slot);
+            if !page.is_empty() {
+                self.page(page, class, address + ((slot as u64) << M::Arch::shift(table.level)), table.pages())?;
             }
         }
         let recorded = table.used() as u64;
@@ -373,7 +374,7 @@ impl<M: Machine> SpaceAudit<'_, '_, M> {
         Ok(())
     }
 
-    fn page(&mut self, word: Word<M::Arch>, class: ClassId, address: u64) -> Result<(), AuditError> {
+    fn page(&mut self, word: Word<M::Arch>, class: ClassId, address: u64, pages: u64) -> Result<(), AuditError> {
         let space = self.space.id();
         if class != ClassId::NONE && self.cx.attributes(class).is_guarded() {
             return Err(AuditError::Guarded { space, address });
@@ -388,8 +389,8 @@ impl<M: Machine> SpaceAudit<'_, '_, M> {
             Entry::Absent(Absent::Migration { .. }) => return Err(AuditError::Moving { space, address }),
             _ => return Ok(()),
         };
-        self.audit.mapped_pages += 1;
-        let frame = self.cx.vm().physical().get(pfn);
+        self.audit.mapped_pages += pages;
+        let frame = self.cx.vm().physical().get(pfn).map(|_| self.cx.vm().physical().folio(pfn));
         let found = frame.map_or(Kind::Absent, |frame| frame.kind());
         let is_zero_page = bits.has(PageBits::SPECIAL) && pfn == self.cx.vm().zero_page();
         let Some(frame) = frame.filter(|_| is_zero_page || matches!(found, Kind::Anonymous | Kind::File)) else {
@@ -399,7 +400,7 @@ impl<M: Machine> SpaceAudit<'_, '_, M> {
             return Err(AuditError::Rights { space, address, found: bits });
         }
         if !is_zero_page {
-            self.rss[rss_kind(self.cx, pfn) as usize] += 1;
+            self.rss[rss_kind(self.cx, pfn) as usize] += pages;
             if let Some(tally) = tally(frame) {
                 tally.add_owned(1);
             }
@@ -412,7 +413,9 @@ impl<M: Machine> SpaceAudit<'_, '_, M> {
         let granted = super::apply::readable::<M::Arch>(attributes.prot);
         let within = bits.prot().without(granted) == crate::arch::Prot::NONE;
         let is_exclusive = bits.has(PageBits::EXCLUSIVE);
-        let lonely = !is_exclusive || (frame.kind() == Kind::Anonymous && frame.mappings() == 1 && !is_zero_page);
+        // The pages of a folio may each be shown.
+        let is_alone = frame.mappings() <= 1 << frame.order();
+        let lonely = !is_exclusive || (frame.kind() == Kind::Anonymous && is_alone && !is_zero_page);
         let private_write = attributes.is_private() && bits.has(PageBits::WRITE);
         within && lonely && (!private_write || is_exclusive)
     }

@@ -361,6 +361,12 @@ fn manner<M: Machine>(above: &Table<'_, M>, seen: u32, address: u64, lower: u64)
     if is_between { Manner::Waits } else { Manner::MayWait }
 }
 
+/// Whether somebody has claimed a slot on the way to `address` down to `table`, whose lock the caller has taken before.
+pub(crate) fn is_claimed<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, table: &Table<'_, M>, address: u64) -> bool {
+    let mut way = space.way(cx, address).take_while(|above| above.level >= table.level);
+    way.any(|above| covers(above.claim().load(SeqCst), above.index(address)))
+}
+
 /// The claim in whose range `address` is, if it is being committed: whoever holds the lock of the table `table` on the
 /// way there may not make a table below it. Sequentially consistent: an operation marks its claim before it takes the
 /// lock, so it either finds the table made, or is seen here.

@@ -11,7 +11,7 @@
 
 use super::table::Table;
 use super::{Inner, Runs};
-use crate::arch::{Arch, LEVELS_MAX};
+use crate::arch::{Arch, LEVELS_MAX, Word};
 use crate::cpu::Cx;
 use crate::machine::Machine;
 use crate::vm::Vm;
@@ -27,6 +27,10 @@ const PART_OF_MANY: usize = 16;
 const MANY: usize = 16;
 /// As many slots as a leaf has, but [`PART_OF_MANY`] where there are many runs.
 const PLAIN: usize = usize::MAX - 1;
+/// What it is to handle a huge page, in entries.
+pub(super) const HUGE: usize = 2;
+/// The most huge pages that are handled at once.
+const HUGE_AT_ONCE: usize = 32;
 /// Slots without a lower table that are passed by at the price of an entry.
 const PASSED: usize = 16;
 /// What it is to handle a run of classes, in entries.
@@ -38,7 +42,8 @@ const RUN_OF_MANY: usize = SECTION / PART_OF_MANY;
 pub(crate) enum Step<'a, M> {
     /// Down, to a table of any level; the first step is to the uppermost.
     Down(Table<'a, M>),
-    /// Slots of the leaf to which the last step down led.
+    /// Slots of the leaf to which the last step down led; or one slot of an upper table that has an entry, but no lower table:
+    /// a huge page.
     Leaf(Slots<'a, M>),
     /// Up, to the parent of a table with which it is done.
     Up {
@@ -51,7 +56,7 @@ pub(crate) enum Step<'a, M> {
     },
 }
 
-/// Slots of a leaf that lie side by side.
+/// Slots of a leaf that lie side by side, or one that shows a huge page.
 pub(crate) struct Slots<'a, M> {
     pub(crate) leaf: Table<'a, M>,
     /// The first one.
@@ -82,7 +87,7 @@ impl<M: Machine> Slots<'_, M> {
     /// The address of slot `index`, one of them.
     #[inline(always)]
     pub(crate) fn address(&self, index: usize) -> u64 {
-        self.start + (((index - self.low) as u64) << M::Arch::PAGE_SHIFT)
+        self.start + (((index - self.low) as u64) << M::Arch::shift(self.leaf.level))
     }
 }
 
@@ -183,10 +188,33 @@ impl<'a, 'c, M: Machine> Cursor<'a, 'c, M> {
         }
         let (first, last) = self.slots_of(table);
         let low = begun.0.map_or(first, |(_, next)| next);
-        let high = if Self::has_many_runs(table) { last.min(low + PART_OF_MANY - 1) } else { last };
+        let part = match Self::has_many_runs(table) {
+            true => PART_OF_MANY,
+            false => self.part_of_huge(table, (low, last)),
+        };
+        let high = last.min(low.saturating_add(part - 1));
         *begun = Begun((high < last).then_some((table.level, high + 1)));
         self.spend_all(table, high - low + 1);
         Some((low, high))
+    }
+
+    /// How many of the slots `low..=last` of an upper table are worked on at once for their huge pages; notes that as handled.
+    fn part_of_huge(&mut self, table: &Table<'a, M>, (low, last): (usize, usize)) -> usize {
+        if table.used() == 0 || table.level > M::Arch::HUGE_LEVEL {
+            return usize::MAX;
+        }
+        let is_huge = |slot: &usize| !table.page(*slot).is_empty();
+        let mut huge = (low..=last).filter(is_huge);
+        match huge.nth(HUGE_AT_ONCE) {
+            Some(next) if Runs::may_change_in_parts(table.frame) => {
+                self.spend(HUGE_AT_ONCE * HUGE);
+                next - low
+            }
+            _ => {
+                self.spend((low..=last).filter(is_huge).count() * HUGE);
+                usize::MAX
+            }
+        }
     }
 
     /// Whether a table has so many runs that it is gone through in small parts.
@@ -215,8 +243,10 @@ impl<'a, 'c, M: Machine> Cursor<'a, 'c, M> {
     /// [`Cursor::spend`], for so many slots of a table: their pages, if it is a leaf, and runs.
     #[inline(always)]
     pub(crate) fn spend_all(&mut self, table: &Table<'a, M>, slots: usize) {
-        if table.level == 0 {
-            self.spend(table.used().min(slots));
+        match table.level {
+            0 => self.spend(table.used().min(slots)),
+            _ if slots == 1 => self.spend(HUGE),
+            _ => {}
         }
         self.spend_runs(table, slots);
     }
@@ -247,9 +277,10 @@ impl<'a, 'c, M: Machine> Cursor<'a, 'c, M> {
         if self.level == 0 {
             return Some(Step::Leaf(self.leaf(table)));
         }
-        match self.skip_to_child(&table) {
-            Some(child) => Some(self.down(child, &table)),
-            None => self.up(table),
+        let Some((slot, word)) = self.skip_to_entry(&table) else { return self.up(table) };
+        match word.table() {
+            Some(child) => Some(self.down(Table::at(self.cx, child, table.level - 1), &table)),
+            None => Some(Step::Leaf(self.huge(table, slot))),
         }
     }
 
@@ -294,23 +325,31 @@ impl<'a, 'c, M: Machine> Cursor<'a, 'c, M> {
         Slots { leaf, low, high: low + slots as usize - 1, start }
     }
 
-    /// The first lower table in the rest of `table`, at whose beginning the cursor is then; or it is behind that rest.
+    /// A slot with a huge page, where the cursor is.
+    #[cold]
+    fn huge(&mut self, table: Table<'a, M>, slot: usize) -> Slots<'a, M> {
+        let start = self.here;
+        self.here = table.slot_end(start).min(self.ends[table.level]);
+        Slots { leaf: table, low: slot, high: slot, start }
+    }
+
+    /// The first entry in the rest of the upper table `table`, at whose beginning the cursor is then; or it is behind that rest.
     #[inline(always)]
-    fn skip_to_child(&mut self, table: &Table<'a, M>) -> Option<Table<'a, M>> {
+    fn skip_to_entry(&mut self, table: &Table<'a, M>) -> Option<(usize, Word<M::Arch>)> {
         let end = self.ends[table.level];
         let (first, last) = (table.index(self.here), table.index(end - 1));
         // Most tables with none at all are large, untouched mappings.
         let begin = if table.used() == 0 { last + 1 } else { first };
         let (slot, word) = table.first_entry(begin, last + 1);
         self.spend((slot - begin) / PASSED);
-        let Some(child) = word.table() else {
+        if word.is_empty() {
             self.here = end;
             return None;
-        };
+        }
         if slot > first {
             self.here = table.base(self.here) + ((slot as u64) << M::Arch::shift(table.level));
         }
-        Some(Table::at(self.cx, child, table.level - 1))
+        Some((slot, word))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::table::Locked;
 use super::{Inner, RssKind};
-use crate::arch::{Absent, Arch, PageBits, Word};
+use crate::arch::{Absent, PageBits, Word};
 use crate::cpu::Cx;
 use crate::guard::Guard;
 use crate::machine::Machine;
@@ -15,7 +15,7 @@ use crate::tlb::Gather;
 /// afterwards, and flushed by the gather before the operation returns, so that a store shows (B4). What is in swap, or
 /// lost, is dropped now. `first` is the address of slot `low`.
 ///
-/// Pages that others share stay as they are.
+/// Pages that others share, and parts of larger folios, stay as they are.
 pub(super) fn give_up<'a, M: Machine>(
     cx: &'a Cx<'_, M>,
     space: &Inner<M>,
@@ -26,8 +26,8 @@ pub(super) fn give_up<'a, M: Machine>(
 ) {
     gather.touch_pending(locked, Guard::SettledByGiveUp, first, (high - low + 1) as u64);
     for index in low..=high {
-        let address = first + (((index - low) as u64) << M::Arch::PAGE_SHIFT);
-        let word = locked.table.entry(index);
+        let address = first + (index - low) as u64 * locked.table.span();
+        let word = locked.table.page(index);
         if word.is_page() {
             if may_go(cx, word) {
                 let clean = |word: Word<_>| word.with_bits(word.bits().without(PageBits::DIRTY));
@@ -46,7 +46,7 @@ pub(super) fn give_up<'a, M: Machine>(
             // What is lost is given up with it: the program gets fresh memory instead of bus errors, as in Linux.
             Some(Absent::Poison) => _ = locked.take(index),
             // It is resident all the while, and stays.
-            Some(Absent::Migration { .. }) | None => {}
+            Some(Absent::Migration { .. } | Absent::Splitting) | None => {}
         }
     }
 }
@@ -59,7 +59,7 @@ fn may_go<M: Machine>(cx: &Cx<'_, M>, word: Word<M::Arch>) -> bool {
     }
     let pfn: Pfn = word.pfn();
     let frame = cx.vm().physical().frame(pfn);
-    if frame.kind() != Kind::Anonymous || frame.mappings() != 1 {
+    if !frame.is_single(Kind::Anonymous) || frame.mappings() != 1 {
         return false;
     }
     // Only tried: the leaf's lock is held. Whoever is at work on the page, to put it out or to move it, relies on its

@@ -31,20 +31,32 @@ impl<'a, M: Machine> Gone<'a, M> {
             return;
         }
         let pfn = word.pfn();
-        let frame = cx.vm().physical().frame(pfn);
-        if frame.is_kind(Kind::Anonymous) {
-            self.pages[RssKind::Anonymous as usize] += 1;
-        } else {
-            let bits = word.bits();
-            if bits.has(PageBits::SPECIAL) {
-                return;
-            }
-            self.pages[rss_kind(cx, pfn) as usize] += 1;
-            if bits.has(PageBits::DIRTY) {
-                object::mark_dirty(frame);
-            }
+        if !cx.vm().physical().frame(pfn).is_single(Kind::Anonymous) {
+            return self.other(cx, word, 1);
         }
+        self.pages[RssKind::Anonymous as usize] += 1;
         if cx.drop_page_mapping(pfn) {
+            self.freed.add(pfn);
+        }
+    }
+
+    /// As [`Gone::entry`], for what is no anonymous page by itself, or for one entry that showed so many pages.
+    pub(super) fn other(&mut self, cx: &Cx<'_, M>, word: Word<M::Arch>, pages: u64) {
+        if !word.is_page() {
+            return self.entry(cx, word);
+        }
+        let (pfn, bits) = (word.pfn(), word.bits());
+        if bits.has(PageBits::SPECIAL) {
+            return;
+        }
+        self.pages[rss_kind(cx, pfn) as usize] += pages;
+        let frame = cx.vm().physical().frame(pfn);
+        if bits.has(PageBits::DIRTY) {
+            object::mark_dirty(cx.vm().physical().folio(pfn));
+        }
+        if !frame.is_single(Kind::File) {
+            cx.end_page_mapping(pfn);
+        } else if cx.drop_page_mapping(pfn) {
             self.freed.add(pfn);
         }
     }

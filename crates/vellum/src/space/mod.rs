@@ -3,7 +3,8 @@
 //! * [`table`] – a page table and its descriptor; [`slot`] – where an entry stands; [`runs`] – the classes of its slots, and
 //!   [`spares`] – memory for them; [`class`] – what a class says.
 //! * [`walk`] – the way to one address; [`cursor`] – that through a range; [`claim`] – how range operations exclude each
-//!   other; [`pair`] – two ranges of one operation; [`split`] – tables at the edges of a range; [`apply`] – changing the slots
+//!   other; [`pair`] – two ranges of one operation; [`split`] – tables at the edges of a range; [`huge`] – those in the place of a
+//!   huge page; [`apply`] – changing the slots
 //!   of a range; [`fold`] – giving empty tables back; [`detach`] – giving full ones back; [`gone`] – what goes with their entries.
 //! * [`leaf`] – the short way for a range within one leaf; [`shift`] – moving pages.
 //! * [`place`] – choosing addresses; [`gap`] – searching for free ones; [`query`] – what is mapped; [`handle`] – the public
@@ -48,6 +49,7 @@ mod gap;
 mod give_up;
 mod gone;
 mod handle;
+mod huge;
 pub(crate) mod leaf;
 pub(crate) mod lineage;
 mod lines;

@@ -77,7 +77,7 @@ impl<M: Machine> Inner<M> {
             };
             let seen = read(&table);
             // If a table hangs there by now, the class of its slot says nothing.
-            let is_lowest = table.level == 0 || table.entry(table.index(address)).is_empty();
+            let is_lowest = table.is_childless(table.index(address));
             if is_lowest && table.sequence_is(sequence) || !M::guard(Guard::SpanReread) {
                 return seen;
             }

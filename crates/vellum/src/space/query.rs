@@ -31,6 +31,10 @@ pub struct MapEntry {
     pub wipe_on_fork: bool,
     /// Not part of a core dump.
     pub dont_dump: bool,
+    /// Huge pages are wanted (`hg` of `VmFlags`).
+    pub huge_pages: bool,
+    /// Huge pages are not wanted (`nh`).
+    pub no_huge_pages: bool,
     /// Its pages count as committed (`ac` of `VmFlags`).
     pub is_committed: bool,
     /// From which node private memory comes.
@@ -50,6 +54,8 @@ pub struct SmapsEntry {
     pub resident: u64,
     /// Resident pages that are private copies or anonymous.
     pub anonymous: u64,
+    /// Of those, pages that are shown as huge pages (`AnonHugePages`).
+    pub anonymous_huge: u64,
     /// Resident pages modified through this mapping.
     pub dirty: u64,
     /// Resident pages mapped more than once.
@@ -106,6 +112,7 @@ impl<M: Machine> Space<'_, M> {
                 map: *map,
                 resident: 0,
                 anonymous: 0,
+                anonymous_huge: 0,
                 dirty: 0,
                 shared: 0,
                 referenced: 0,
@@ -206,14 +213,15 @@ impl<M: Machine> Space<'_, M> {
     fn count_resident(&self, entry: &mut SmapsEntry) {
         let range = (entry.map.start, entry.map.end);
         let _ = self.inner().each_leaf(self.vm(), range, &mut |cx, slots| {
-            (slots.low..=slots.high).for_each(|index| entry.add(cx, slots.leaf.entry(index)));
+            (slots.low..=slots.high).for_each(|index| entry.add(cx, slots.leaf.page(index), slots.leaf.pages()));
             ControlFlow::<()>::Continue(())
         });
     }
 }
 
 impl SmapsEntry {
-    fn add<M: Machine>(&mut self, cx: &Cx<'_, M>, word: Word<M::Arch>) {
+    /// Counts an entry that shows so many pages.
+    fn add<M: Machine>(&mut self, cx: &Cx<'_, M>, word: Word<M::Arch>, pages: u64) {
         if !word.is_page() {
             self.add_absent(cx, word);
             return;
@@ -221,12 +229,16 @@ impl SmapsEntry {
         if word.bits().has(PageBits::SPECIAL) {
             return;
         }
-        let (frame, bits) = (cx.vm().physical().frame(word.pfn()), word.bits());
-        self.resident += 1;
-        self.anonymous += u64::from(frame.kind() == Kind::Anonymous);
-        self.dirty += u64::from(bits.has(PageBits::DIRTY));
-        self.shared += u64::from(frame.mappings() > 1);
-        self.referenced += u64::from(bits.has(PageBits::ACCESSED));
+        let (pfn, bits) = (word.pfn(), word.bits());
+        let frame = cx.vm().physical().folio(pfn);
+        let if_so = |so: bool| if so { pages } else { 0 };
+        self.resident += pages;
+        self.anonymous += if_so(frame.kind() == Kind::Anonymous);
+        self.anonymous_huge += if_so(frame.kind() == Kind::Anonymous && pages > 1);
+        self.dirty += if_so(bits.has(PageBits::DIRTY));
+        // A folio that is mapped page by page has many mappings; an exclusive page has one.
+        self.shared += if_so(frame.mappings() > 1 && !bits.has(PageBits::EXCLUSIVE));
+        self.referenced += if_so(bits.has(PageBits::ACCESSED));
     }
 
     /// Counts what an entry says that shows no page: one that is being moved is resident all the while.
@@ -241,7 +253,7 @@ impl SmapsEntry {
                 self.shared += u64::from(frame.mappings() > 1);
                 self.referenced += u64::from(is_accessed);
             }
-            Some(Absent::Poison) | None => {}
+            Some(Absent::Poison | Absent::Splitting) | None => {}
         }
     }
 }
@@ -263,6 +275,8 @@ fn describe<M: Machine>(cx: &Cx<'_, M>, class: ClassId, start: u64, end: u64) ->
         dont_fork: attributes.flags.has(ClassFlags::DONT_FORK),
         wipe_on_fork: attributes.flags.has(ClassFlags::WIPE_ON_FORK),
         dont_dump: attributes.flags.has(ClassFlags::DONT_DUMP),
+        huge_pages: attributes.flags.has(ClassFlags::HUGE_PAGES),
+        no_huge_pages: attributes.flags.has(ClassFlags::NO_HUGE_PAGES),
         is_committed: attributes.is_committed(),
         policy: attributes.policy,
         object: attributes.object.map_or(0, object_id),

@@ -43,16 +43,17 @@ struct Piece {
 }
 
 impl<M: Machine> Inner<M> {
-    /// Makes the leaves at the new place for all pages that are at the old one. The commit has begun, so no more come.
+    /// Makes the leaves at the new place for all pages that are at the old one, where huge pages become small ones. The commit
+    /// has begun, so no more come.
     pub(crate) fn make_leaves(&self, vm: &Vm<M>, shift: &Shift) -> Result<(), Error> {
         let range = (shift.old, shift.old + shift.length);
         let made = self.each_leaf(vm, range, &mut |cx, slots| {
-            for piece in pieces(shift, slots) {
-                if let Err(error) = self.make_leaf(cx, piece.new) {
-                    return ControlFlow::Break(error);
-                }
+            let places = || pieces(shift, slots).map(|piece| self.make_leaf(cx, piece.new));
+            let split = if slots.leaf.level > 0 { self.make_leaf(cx, slots.start) } else { Ok(()) };
+            match split.and_then(|()| places().collect()) {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(error) => ControlFlow::Break(error),
             }
-            ControlFlow::Continue(())
         });
         made.break_value().map_or(Ok(()), Err)
     }
@@ -140,9 +141,9 @@ impl<M: Machine> Inner<M> {
 /// The parts of a move of which `slots` are the old place.
 fn pieces<M: Machine>(shift: &Shift, slots: &Slots<'_, M>) -> impl Iterator<Item = Piece> {
     let leaf = 1u64 << (M::Arch::shift(0) + M::Arch::index_bits(0));
-    let length = ((slots.high - slots.low + 1) as u64) << M::Arch::PAGE_SHIFT;
+    let length = (slots.high - slots.low + 1) as u64 * slots.leaf.span();
     let (old, new) = (slots.start, shift.new + (slots.start - shift.old));
-    // At most two: the new place of slots of one leaf lies in at most two.
+    // At most two: the new place of what one leaf can show lies in at most two.
     let first = length.min(leaf - (new & (leaf - 1)));
     let rest = Piece { old: old + first, new: new + first, length: length - first };
     [Piece { old, new, length: first }, rest].into_iter().filter(|piece| piece.length > 0)

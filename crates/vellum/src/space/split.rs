@@ -49,6 +49,16 @@ impl<M: Machine> Claim<'_, M> {
         self.cut_within(&Cx::enter(vm), holes)
     }
 
+    /// Makes tables where an edge lies within a huge page: all that a commit needs which changes no classes.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`]; no page has changed.
+    pub(crate) fn cut_pages(&self, vm: &Vm<M>) -> Result<(), Error> {
+        let cx = Cx::enter(vm);
+        split_page_at(&cx, self.space, self.start)?;
+        split_page_at(&cx, self.space, self.end)
+    }
+
     fn cut_within(&self, cx: &Cx<'_, M>, holes: Holes) -> Result<(), Error> {
         split_at(cx, self.space, self.start, holes)?;
         split_at(cx, self.space, self.end, holes)
@@ -64,7 +74,7 @@ impl<M: Machine> Claim<'_, M> {
     pub(crate) fn reserve_in(&self, vm: &Vm<M>, pool: &mut Spares, counted: &mut Counted) -> Result<(), Error> {
         let cx = Cx::enter(vm);
         self.each_edge(&cx, &mut |table, low, high| {
-            let has_slots = table.level == 0 || (low..=high).any(|slot| table.entry(slot).is_empty());
+            let has_slots = table.level == 0 || (low..=high).any(|slot| table.is_childless(slot));
             match has_slots && counted.count(table) && !Runs::has_side(table.frame) {
                 true => Runs::allocate_spare(&cx, table, pool),
                 false => Ok(()),
@@ -129,5 +139,17 @@ fn split_at<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, address: u64, holes: H
             return Ok(());
         }
         space.make_child(cx, table, address, class, Maker::Owner)?;
+    }
+}
+
+/// Makes tables until no huge page lies across `address`.
+fn split_page_at<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, address: u64) -> Result<(), Error> {
+    loop {
+        let table = space.lowest(cx, address.min(M::Arch::USER_END - 1));
+        let index = table.index(address);
+        if address & (table.span() - 1) == 0 || !table.page(index).is_page() {
+            return Ok(());
+        }
+        space.make_child(cx, table, address, table.class(cx, index), Maker::Owner)?;
     }
 }

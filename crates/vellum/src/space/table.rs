@@ -120,6 +120,14 @@ impl<'a, M: Machine> Table<'a, M> {
         Ok(table)
     }
 
+    /// Makes each slot of a table that nobody knows what `entry` says of it: a page, as it would stand in a leaf.
+    pub(crate) fn fill(&self, entry: impl Fn(usize) -> Word<M::Arch>) {
+        for index in 0..self.len() {
+            self.slot(index).store(entry(index).at_level(self.level), Relaxed);
+        }
+        self.frame.words[0].store((self.level as u64) << LEVEL_SHIFT | self.len() as u64, Relaxed);
+    }
+
     /// Gives back a table that never became visible.
     pub(crate) fn discard(self, cx: &Cx<'_, M>) {
         Runs::clear(cx, self.frame);
@@ -163,6 +171,23 @@ impl<'a, M: Machine> Table<'a, M> {
     #[inline(always)]
     pub(crate) fn entry(&self, index: usize) -> Word<M::Arch> {
         self.slot(index).load(Acquire)
+    }
+
+    /// The entry of slot `index`, as it would stand in a leaf; see [`Word::as_small`]. Empty if there is a lower table.
+    #[inline(always)]
+    pub(crate) fn page(&self, index: usize) -> Word<M::Arch> {
+        let word = self.entry(index);
+        match self.level {
+            0 => word,
+            _ if word.table().is_some() => Word::EMPTY,
+            level => word.as_small(level),
+        }
+    }
+
+    /// Whether slot `index` has no lower table, so that its class says something.
+    #[inline(always)]
+    pub(crate) fn is_childless(&self, index: usize) -> bool {
+        self.level == 0 || self.entry(index).table().is_none()
     }
 
     /// The lower table that slot `index` names, if it does.
@@ -271,7 +296,7 @@ impl<'a, M: Machine> Table<'a, M> {
     pub(crate) fn childless(&self, low: usize, end: usize) -> usize {
         match self.level == 0 || self.used() == 0 {
             true => end - low,
-            false => self.slots(low, end).iter().filter(|slot| slot.load(Acquire).is_empty()).count(),
+            false => self.slots(low, end).iter().filter(|slot| slot.load(Acquire).table().is_none()).count(),
         }
     }
 
@@ -322,20 +347,28 @@ impl<'a, M: Machine> Locked<'a, M> {
         header.store(word & !USED | (word.wrapping_add(change as u64) & USED), Relaxed);
     }
 
-    /// Writes an entry into an empty slot: nothing else writes there, the lock being held.
+    /// Writes an entry into an empty slot: nothing else writes there, the lock being held. A page is given as it would stand in
+    /// a leaf, here as in [`Locked::update`], whatever the table's level.
     #[inline(always)]
     pub(crate) fn install(&self, index: usize, word: Word<M::Arch>) {
         debug_assert!(self.table.entry(index).is_empty() || !M::guard(Guard::Recheck));
-        self.table.slot(index).store(word, Release);
+        self.table.slot(index).store(word.at_level(self.table.level), Release);
         self.add_used(1);
     }
 
-    /// Removes the entry of a slot; what it was, with what the hardware noted up to then.
+    /// Hangs a lower table into an empty slot.
+    pub(crate) fn hang(&self, index: usize, child: &Table<'_, M>) {
+        debug_assert!(self.table.entry(index).is_empty() || !M::guard(Guard::RecheckAbove));
+        self.table.slot(index).store(Word::of_table(child.pfn), Release);
+        self.add_used(1);
+    }
+
+    /// Removes the entry of a slot; what it was, with what the hardware noted up to then, as it would stand in a leaf.
     #[inline(always)]
     pub(crate) fn take(&self, index: usize) -> Word<M::Arch> {
         let word = self.table.slot(index).swap(Word::EMPTY, SeqCst);
         self.add_used(-1);
-        word
+        word.as_small(self.table.level)
     }
 
     /// Replaces the entry of a slot by what `change` makes of it, never losing what the hardware sets meanwhile; the
@@ -346,16 +379,16 @@ impl<'a, M: Machine> Locked<'a, M> {
         index: usize,
         mut change: impl FnMut(Word<M::Arch>) -> Word<M::Arch>,
     ) -> (Word<M::Arch>, Word<M::Arch>) {
-        let slot = self.table.slot(index);
-        let mut old = slot.load(Relaxed);
+        let (slot, level) = (self.table.slot(index), self.table.level);
+        let mut old = slot.load(Relaxed).as_small(level);
         loop {
             let new = change(old);
             if new == old {
                 return (old, new);
             }
-            match slot.compare_exchange(old, new, SeqCst) {
+            match slot.compare_exchange(old.at_level(level), new.at_level(level), SeqCst) {
                 Ok(_) => return (old, new),
-                Err(now) => old = now,
+                Err(now) => old = now.as_small(level),
             }
         }
     }

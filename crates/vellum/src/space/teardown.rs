@@ -79,7 +79,10 @@ impl<M: Machine> Teardown<'_, M> {
                 Step::Leaf(slots) => {
                     cursor.spend_all(&slots.leaf, slots.high - slots.low + 1);
                     self.pages(cx, &slots);
-                    self.classes(cx, &slots.leaf, (slots.low, slots.high));
+                    // Those of an upper table went with it.
+                    if slots.leaf.level == 0 {
+                        self.classes(cx, &slots.leaf, (slots.low, slots.high));
+                    }
                 }
                 Step::Up { child, .. } => {
                     cursor.spend(TABLE);
@@ -97,6 +100,9 @@ impl<M: Machine> Teardown<'_, M> {
     /// Unmaps the pages of slots of a leaf.
     fn pages(&mut self, cx: &Cx<'_, M>, slots: &Slots<'_, M>) {
         let (leaf, used) = (slots.leaf, slots.leaf.used());
+        if leaf.level > 0 {
+            return self.gone.other(cx, leaf.page(slots.low), leaf.pages());
+        }
         if (slots.low, slots.high) == (0, leaf.len() - 1) {
             return self.whole(cx, leaf, used);
         }

@@ -62,5 +62,5 @@ impl<M: Machine> Inner<M> {
 /// Whether the slots `low..=high` show no pages.
 fn is_vacant<M: Machine>(table: &Table<'_, M>, low: usize, high: usize) -> bool {
     let is_zero = |word: Word<M::Arch>| word.is_empty() || word.is_page() && word.bits().has(PageBits::SPECIAL);
-    (low..=high).all(|slot| is_zero(table.entry(slot)))
+    (low..=high).all(|slot| is_zero(table.page(slot)))
 }

@@ -4,7 +4,7 @@ use super::claim::{Conflict, commit_above};
 use super::slot::Slot;
 use super::table::Table;
 use super::{ClassId, Inner};
-use crate::arch::{Arch, Word, index};
+use crate::arch::{Absent, Arch, Word, index};
 use crate::cpu::{Cx, Reader};
 use crate::error::Error;
 use crate::guard::Guard;
@@ -43,13 +43,40 @@ impl<M: Machine> Inner<M> {
         Table::at(cx, pfn, level)
     }
 
-    /// The entry of the page at `address`, empty if there is none.
+    /// The entry of the page at `address`, as it stands in a leaf or, of one that is part of a huge page, would stand there;
+    /// empty if there is none.
     #[inline(always)]
     pub(crate) fn page_entry(&self, reader: &Reader<'_, M>, address: u64) -> Word<M::Arch> {
         let machine = reader.vm().machine();
         match self.descend(machine, address, |_, _| ()) {
             (leaf, 0) => slot_at(machine, leaf, 0, address).load(Acquire),
-            _ => Word::EMPTY,
+            (table, level) => match slot_at(machine, table, level, address).load(Acquire) {
+                word if word.is_empty() => word,
+                _ => self.upper_page_entry(reader, address),
+            },
+        }
+    }
+
+    /// [`Inner::page_entry`], of a page where there was an entry, but no leaf.
+    #[cold]
+    fn upper_page_entry(&self, reader: &Reader<'_, M>, address: u64) -> Word<M::Arch> {
+        let machine = reader.vm().machine();
+        loop {
+            let (table, level) = self.descend(machine, address, |_, _| ());
+            let word = slot_at(machine, table, level, address).load(Acquire);
+            if level == 0 {
+                return word;
+            }
+            if word.table().is_some() {
+                continue;
+            }
+            let word = word.as_small(level);
+            if word.absent() == Some(Absent::Splitting) && !word.is_page() {
+                reader.vm().physical().frame(table).lock.await_release(machine);
+                continue;
+            }
+            let within = address & ((1 << M::Arch::shift(level)) - 1);
+            return if word.is_page() { word.further(within >> M::Arch::PAGE_SHIFT) } else { word };
         }
     }
 
@@ -87,7 +114,7 @@ impl<M: Machine> Inner<M> {
     }
 
     /// Makes the lower table of the slot of `table` covering `address`, if it has none and is still of `class`: all its
-    /// slots get that class.
+    /// slots get that class. If there is a huge page, the table shows its pages from then on.
     ///
     /// Takes the table's lock; allocates.
     pub(crate) fn make_child(
@@ -107,14 +134,17 @@ impl<M: Machine> Inner<M> {
         let waits = maker == Maker::Fault && M::guard(Guard::TablesBreakBeforeMake);
         let commit = if waits { commit_above(cx, self, &table, address) } else { None };
         let has_changed =
-            M::guard(Guard::RecheckAbove) && (!table.entry(index).is_empty() || table.class(cx, index) != class);
+            M::guard(Guard::RecheckAbove) && (!table.is_childless(index) || table.class(cx, index) != class);
         if commit.is_some() || has_changed {
             drop(locked);
             child.discard(cx);
             return Ok(commit.map_or(Made::LookAgain, Made::Wait));
         }
         cx.retain_class(class, child.len() as u64 - 1);
-        locked.install(index, Word::of_table(child.pfn));
+        match table.page(index).is_page() {
+            false => locked.hang(index, &child),
+            true => self.split_entry(cx, &locked, index, &child, address),
+        }
         Ok(Made::LookAgain)
     }
 }

@@ -40,11 +40,19 @@ impl<M: Machine> Cx<'_, M> {
         }
     }
 
-    /// Drops a mapping of page `pfn`, and takes the page out of the swap cache if nobody else wants it there; whether
+    /// Drops a mapping of page `pfn`, and frees its folio if that was the last reference.
+    pub(crate) fn end_page_mapping(&self, pfn: Pfn) {
+        let head = self.vm().physical().head(pfn);
+        if self.drop_page_mapping(head) {
+            self.free_frame(head);
+        }
+    }
+
+    /// Drops a mapping of the folio `head`, and takes it out of the swap cache if nobody else wants it there; whether
     /// the last reference went.
     #[inline(always)]
-    pub(crate) fn drop_page_mapping(&self, pfn: Pfn) -> bool {
-        let frame = self.vm().physical().frame(pfn);
+    pub(crate) fn drop_page_mapping(&self, head: Pfn) -> bool {
+        let (frame, pfn) = (self.vm().physical().frame(head), head);
         if frame.flags_relaxed() & folio::SWAP_CACHE != 0 {
             return self.drop_cached_mapping(pfn);
         }

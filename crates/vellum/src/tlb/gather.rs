@@ -15,6 +15,8 @@ use core::sync::atomic::Ordering::Relaxed;
 
 /// Frames a gather holds before it must flush: a page of them, and on most architectures as many as a leaf has.
 const CAPACITY: usize = 512;
+/// In the number of a frame that is held: it may be a folio of more pages. No frame has such a number.
+const FOLIO: u64 = 1 << 63;
 
 /// A CPU's room for one gather. Owned by the gather in progress; no gather outlives its [`Cx`].
 #[repr(C, align(64))]
@@ -66,12 +68,24 @@ impl<'a, M: Machine> Gather<'a, M> {
         self.frames == CAPACITY
     }
 
-    /// Adds a frame which was mapped at `address`: its mapping is dropped after the flush. The gather is not full.
+    /// Adds a frame which was mapped at `address`, a folio by itself: its mapping is dropped after the flush. The gather is
+    /// not full.
     #[inline(always)]
     pub(crate) fn add(&mut self, pfn: Pfn, address: u64) {
-        self.cx.cpu().gather.0[self.frames].store(pfn.0, Relaxed);
-        self.frames += 1;
+        self.note(pfn.0);
         self.touch(address);
+    }
+
+    /// As [`Gather::add`], for a page of any folio, or `pages` pages of it that one entry showed.
+    pub(crate) fn add_folio(&mut self, pfn: Pfn, address: u64, pages: u64) {
+        self.note(self.cx.vm().physical().head(pfn).0 | FOLIO);
+        self.touch_range(Flush { start: address, pages, tables_freed: false });
+    }
+
+    #[inline(always)]
+    fn note(&mut self, entry: u64) {
+        self.cx.cpu().gather.0[self.frames].store(entry, Relaxed);
+        self.frames += 1;
     }
 
     /// Adds a table, unlinked and empty, that covered `address`.
@@ -125,9 +139,14 @@ impl<'a, M: Machine> Gather<'a, M> {
     fn free_frames(&self) {
         let mut freed = FreeBatch::new(self.cx);
         for entry in &self.cx.cpu().gather.0[..self.frames] {
-            let pfn = Pfn(entry.load(Relaxed));
-            if !M::guard(Guard::MappedUntilFlush) || self.cx.drop_page_mapping(pfn) {
-                freed.add(pfn);
+            let entry = entry.load(Relaxed);
+            let pfn = Pfn(entry & !FOLIO);
+            if M::guard(Guard::MappedUntilFlush) && !self.cx.drop_page_mapping(pfn) {
+                continue;
+            }
+            match entry & FOLIO {
+                0 => freed.add(pfn),
+                _ => self.cx.free_frame(pfn),
             }
         }
     }
@@ -138,7 +157,7 @@ impl<'a, M: Machine> Gather<'a, M> {
         let mut kept = 0;
         for entry in &room[..self.frames] {
             let entry = entry.load(Relaxed);
-            if self.cx.vm().physical().frame(Pfn(entry)).drop_mapping() {
+            if self.cx.vm().physical().frame(Pfn(entry & !FOLIO)).drop_mapping() {
                 room[kept].store(entry, Relaxed);
                 kept += 1;
             }

@@ -74,7 +74,5 @@ fn drop_flushed<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, plan: &Plan<'_, M>
     }
     let old = word.pfn();
     space.add_rss(cx, rss_kind(cx, old), -1);
-    if cx.drop_page_mapping(old) {
-        cx.free_frame(old);
-    }
+    cx.end_page_mapping(old);
 }

@@ -12,11 +12,13 @@
 //! | `object` | that to a page of a file or of shared memory |
 //! | `present` | an access that the entry there did not allow |
 //! | `copy` | a private copy in place of a shared page |
+//! | `huge` | where the way ends at an upper table: huge pages |
 //!
 //! What is absent comes back in [`swap_in`](super::swap_in).
 
 mod anonymous;
 mod copy;
+mod huge;
 mod kinds;
 mod object;
 mod plan;
@@ -26,6 +28,7 @@ pub use kinds::{Access, FaultError, FaultKind};
 pub(super) use plan::{Plan, bits_for, commit, plan_at};
 
 use self::anonymous::absent_anonymous;
+use self::huge::{Huge, above_leaf};
 use self::object::absent_object;
 use self::plan::still_so;
 use self::present::present;
@@ -60,6 +63,10 @@ pub(super) enum Step<M: Machine> {
     SwapIn(SwapSlot),
     /// A fork has copied the table and not flushed yet.
     AwaitFork(u32),
+    /// A huge page is to be copied: it must become small ones first.
+    Split,
+    /// A huge page of so many pages (log2) may come: it is to be cleared first, with pre-emption on.
+    ClearHuge(u8),
     /// Nothing is mapped, but a stack above may grow.
     Grow,
     /// The page must be read first, which sleeps. The object comes with a reference.
@@ -130,10 +137,11 @@ impl<M: Machine> Space<'_, M> {
     #[inline(always)]
     fn fault_with(&self, address: u64, access: Access, fetched: &mut Option<Fetched>) -> Result<FaultKind, FaultError> {
         let mut is_major = false;
+        let mut huge = Huge::Wanted;
         loop {
             let step = {
                 let cx = Cx::enter(self.vm());
-                let step = try_fault(&cx, self.inner(), address, access, fetched)?;
+                let step = try_fault(&cx, self.inner(), address, access, fetched, &mut huge)?;
                 if let Step::Done(kind) = step {
                     count(&cx, kind, is_major);
                     return Ok(kind);
@@ -142,7 +150,8 @@ impl<M: Machine> Space<'_, M> {
             };
             match step {
                 Step::Done(kind) => return Ok(kind),
-                Step::Retry => Cx::enter(self.vm()).count(Event::FaultRetry, 1),
+                Step::Retry | Step::Split => Cx::enter(self.vm()).count(Event::FaultRetry, 1),
+                Step::ClearHuge(order) => huge = self.clear_huge(order),
                 Step::Descend => {}
                 Step::AwaitCommit(conflict) => claim::wait(self.vm(), conflict),
                 Step::AwaitFork(stamp) => self.await_fork(stamp),
@@ -256,6 +265,7 @@ fn try_fault<M: Machine>(
     address: u64,
     access: Access,
     fetched: &mut Option<Fetched>,
+    huge: &mut Huge,
 ) -> Result<Step<M>, FaultError> {
     if !(M::Arch::USER_START..M::Arch::USER_END).contains(&address) {
         return Err(FaultError::Segv { address, denied: false });
@@ -268,7 +278,7 @@ fn try_fault<M: Machine>(
     let index = table.index(address);
     let class = table.class(cx, index);
     // If a table hangs there by now, the class of its slot says nothing.
-    let still_so = || still_so(&table, sequence) && (table.level == 0 || table.entry(index).is_empty());
+    let still_so = || still_so(&table, sequence) && table.is_childless(index);
     if class == ClassId::NONE {
         // A move that replaces what is mapped leaves a hole for a moment. It was none of those if nobody was committing
         // after it was seen and before it is found to be there still (G6F).
@@ -287,17 +297,16 @@ fn try_fault<M: Machine>(
         let fault = Err(FaultError::Segv { address, denied: is_denied });
         return if still_so() { fault } else { Ok(Step::Retry) };
     }
-    if table.level > 0 {
-        return add_table(cx, space, table, address, class);
-    }
-    let word = table.entry(index);
+    let word = table.page(index);
     // Read after the entry: an entry that a fork made read-only comes with the stamp.
     let stamp = table.fork_stamp();
     if space.fork_pending(stamp) {
         return Ok(Step::AwaitFork(stamp));
     }
     let plan = Plan { leaf: table, index, sequence, attributes, word, address: page, access };
-    let step = if !word.is_empty() {
+    let step = if table.level > 0 {
+        above_leaf(cx, space, plan, class, huge)
+    } else if !word.is_empty() {
         if word.is_page() { present(cx, space, &plan) } else { super::swap_in::absent(cx, space, &plan) }
     } else if let Some(object) = attributes.object {
         absent_object(cx, space, &plan, object, fetched)
@@ -318,10 +327,10 @@ fn add_table<M: Machine>(
     table: Table<'_, M>,
     address: u64,
     class: ClassId,
-) -> Result<Step<M>, FaultError> {
+) -> Result<Step<M>, PageError> {
     match space.make_child(cx, table, address, class, Maker::Fault) {
         Ok(Made::LookAgain) => Ok(Step::Descend),
         Ok(Made::Wait(conflict)) => Ok(Step::AwaitCommit(conflict)),
-        Err(_) => Err(FaultError::OutOfMemory { address }),
+        Err(_) => Err(PageError::OutOfMemory),
     }
 }

@@ -12,14 +12,15 @@ use crate::space::{Attributes, ClassFlags, ClassId, Inner};
 
 /// What a try has found out.
 pub(in crate::ops) struct Plan<'a, M: Machine> {
+    /// The lowest table: no leaf, if there is a huge page.
     pub(in crate::ops) leaf: Table<'a, M>,
     pub(in crate::ops) index: usize,
     /// Of the leaf's classes.
     pub(super) sequence: u32,
     pub(in crate::ops) attributes: Attributes<M>,
-    /// The entry.
+    /// The entry, as it would stand in a leaf.
     pub(in crate::ops) word: Word<M::Arch>,
-    /// Rounded down to a page.
+    /// Rounded down to a page; to a huge one, if there is one.
     pub(in crate::ops) address: u64,
     pub(in crate::ops) access: Access,
 }
@@ -85,7 +86,7 @@ pub(in crate::ops) fn commit<'a, M: Machine>(
 ) -> Option<Locked<'a, M>> {
     let locked = plan.leaf.lock(cx, space, plan.address)?;
     let as_planned = !M::guard(Guard::Recheck)
-        || plan.leaf.sequence() == Some(plan.sequence) && plan.leaf.entry(plan.index) == plan.word;
+        || plan.leaf.sequence() == Some(plan.sequence) && plan.leaf.page(plan.index) == plan.word;
     if !as_planned || space.fork_pending(plan.leaf.fork_stamp()) {
         return None;
     }

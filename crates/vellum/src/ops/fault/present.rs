@@ -29,15 +29,19 @@ pub(super) fn present<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, plan: &Plan<
         return Ok(if done { Step::Done(FaultKind::Anonymous) } else { Step::Retry });
     }
     let source = plan.word.pfn();
-    let frame = cx.vm().physical().frame(source);
+    let head = cx.vm().physical().head(source);
+    let frame = cx.vm().physical().frame(head);
     if frame.kind() == Kind::Anonymous && frame.references() == 1 {
         return Ok(reuse(cx, space, plan, bits | granted | PageBits::EXCLUSIVE));
+    }
+    if plan.leaf.level > 0 {
+        return Ok(Step::Split);
     }
     if !frame.try_get() {
         return Ok(Step::Retry);
     }
     // From here on the frame cannot become another page; that it did not before, the entry says, which still names it.
-    let is_it = plan.leaf.entry(plan.index) == plan.word;
+    let is_it = plan.leaf.entry(plan.index) == plan.word && cx.vm().physical().head(source) == head;
     // A page whose only other user is the swap cache need not be copied: it leaves the cache and is looked at again. The
     // slot is asked for first: another mapping is another user, too, and most pages have that instead.
     let is_nearly_alone = || frame.kind() == Kind::Anonymous && frame.swap_slot().is_some() && frame.references() == 3;
@@ -47,7 +51,7 @@ pub(super) fn present<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, plan: &Plan<
         Ok(Step::Retry)
     };
     if frame.put() {
-        cx.free_frame(source);
+        cx.free_frame(head);
     }
     step
 }
@@ -75,7 +79,7 @@ pub(super) fn reuse<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, plan: &Plan<'_
     let Some(locked) = commit(cx, space, plan) else { return Step::Retry };
     // Under the lock the entry's own reference pins the frame, and nobody can take another from the entry. Before, the
     // frame may have been another page, which the entry did not show.
-    let frame = cx.vm().physical().frame(pfn);
+    let frame = cx.vm().physical().folio(pfn);
     if frame.kind() != Kind::Anonymous || frame.references() != 1 && M::guard(Guard::ReuseRecounted) {
         return Step::Retry;
     }

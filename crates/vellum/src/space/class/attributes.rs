@@ -40,11 +40,15 @@ flag_set! {
         /// Its pages count as committed; see [`crate::overcommit`]. Private mappings have it that may be stored to, and
         /// keep it.
         COMMITTED = 1024;
+        /// Huge pages are wanted.
+        HUGE_PAGES = 2048;
+        /// Huge pages are not wanted.
+        NO_HUGE_PAGES = 4096;
     }
 }
 
-/// The flags that a class without a record may have: the lowest ones, and one.
-const PLAIN_FLAGS: u16 = 0x7f | ClassFlags::COMMITTED.0;
+/// The flags that a class without a record may have: the lowest ones, and some.
+const PLAIN_FLAGS: u16 = 0x7f | ClassFlags::COMMITTED.0 | ClassFlags::HUGE_PAGES.0 | ClassFlags::NO_HUGE_PAGES.0;
 /// In the identity of a class without a record, above its flags and rights.
 const PLAIN: u32 = 1 << (16 - PLAIN_FLAGS.leading_zeros() + FLAGS_SHIFT);
 /// Where the flags begin in such an identity.

@@ -1,0 +1,162 @@
+//! Faults at an upper table: where a huge page is, or may come.
+//!
+//! A slot of an upper table that has no lower one is of one class for its whole span. So whether a huge page may come there is
+//! asked of the class, and nothing of the mapping's extent. It is cleared outside of the core, as that takes long, and then
+//! installed as any page is: if the table, its classes and the entry are what they were.
+
+use super::plan::{Plan, bits_for, commit};
+use super::present::present;
+use super::{Access, FaultKind, Step, add_table};
+use crate::arch::{Absent, Arch, PageBits, Word};
+use crate::cpu::Cx;
+use crate::error::PageError;
+use crate::guard::Guard;
+use crate::machine::Machine;
+use crate::ops::HugePages;
+use crate::phys::{Kind, Pfn, release};
+use crate::space::claim::is_claimed;
+use crate::space::{Attributes, ClassFlags, ClassId, Inner, RssKind, Space};
+use crate::stat::Event;
+use core::sync::atomic::Ordering::Relaxed;
+
+/// What a fault has for a place that may get a huge page.
+pub(super) enum Huge {
+    /// Nothing yet.
+    Wanted,
+    /// A folio of the order that was wanted, cleared, with one reference and no mapping.
+    Cleared(Pfn, u8),
+    /// None is to be had, or the place may not have one: small pages it is.
+    Refused,
+}
+
+impl Huge {
+    /// Frees the folio, if there is one.
+    pub(super) fn drop<M: Machine>(self, cx: &Cx<'_, M>) {
+        if let Huge::Cleared(head, _) = self {
+            release(cx, head);
+        }
+    }
+}
+
+/// A fault whose way ends at the upper table of `plan`, whose slot has no lower one.
+pub(super) fn above_leaf<M: Machine>(
+    cx: &Cx<'_, M>,
+    space: &Inner<M>,
+    mut plan: Plan<'_, M>,
+    class: ClassId,
+    huge: &mut Huge,
+) -> Result<Step<M>, PageError> {
+    let table = plan.leaf;
+    let (page, pages) = (plan.address, table.pages());
+    plan.address &= !(table.span() - 1);
+    if plan.word.is_page() {
+        return match present(cx, space, &plan)? {
+            // A copy is one of a small page.
+            Step::Split => add_table(cx, space, table, page, class),
+            step => Ok(step),
+        };
+    }
+    if plan.word.absent() == Some(Absent::Splitting) {
+        table.frame.lock.wait_free(cx);
+        return Ok(Step::Retry);
+    }
+    let order = pages.trailing_zeros() as u8;
+    match *huge {
+        Huge::Cleared(head, cleared) if order == cleared && is_wanted(cx, table.level, &plan) => {
+            match install(cx, space, &plan, head) {
+                Installed::Changed => return Ok(Step::Retry),
+                Installed::Yes => *huge = Huge::Refused,
+                Installed::Claimed => {
+                    core::mem::replace(huge, Huge::Refused).drop(cx);
+                    return add_table(cx, space, table, page, class);
+                }
+            }
+            Ok(Step::Done(FaultKind::Anonymous))
+        }
+        Huge::Wanted if is_wanted(cx, table.level, &plan) => Ok(Step::ClearHuge(order)),
+        _ => add_table(cx, space, table, page, class),
+    }
+}
+
+/// Whether the place is to get a huge page of `level`.
+fn is_wanted<M: Machine>(cx: &Cx<'_, M>, level: usize, plan: &Plan<'_, M>) -> bool {
+    level == 1
+        && level <= M::Arch::HUGE_LEVEL
+        && plan.access == Access::Write
+        && plan.word.is_empty()
+        && may_be_huge(cx, &plan.attributes)
+}
+
+/// Whether what is mapped may have huge pages.
+fn may_be_huge<M: Machine>(cx: &Cx<'_, M>, attributes: &Attributes<M>) -> bool {
+    if attributes.object.is_some() || !attributes.is_private() || attributes.flags.has(ClassFlags::TAGGED) {
+        return false;
+    }
+    match cx.vm().huge_pages() {
+        HugePages::Always => !attributes.flags.has(ClassFlags::NO_HUGE_PAGES),
+        HugePages::Advised => attributes.flags.has(ClassFlags::HUGE_PAGES),
+        HugePages::Never => false,
+    }
+}
+
+/// What came of installing a huge page.
+enum Installed {
+    Yes,
+    /// Something is not as planned.
+    Changed,
+    /// Somebody has claimed a part of the place, or all of it.
+    Claimed,
+}
+
+/// Installs the folio `head` at the plan's place, if that is still as planned, and nobody has claimed any of it: who has
+/// prepared the edges of his range does not expect a page that lies across one. It is the argument of the short way
+/// ([`crate::space::leaf`]): either the claim is seen here, under the lock, or who has claimed waits until the lock is free.
+fn install<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, plan: &Plan<'_, M>, head: Pfn) -> Installed {
+    let bits = bits_for::<M::Arch>(plan.attributes.prot, true, plan.access) | PageBits::EXCLUSIVE | plan.tag_bit();
+    let frame = cx.vm().physical().frame(head);
+    // The page's name for reverse mappings, as a small one has it; nobody knows the folio.
+    frame.set_kind(Kind::Anonymous, frame.order());
+    frame.words[0].store(space.owner(), Relaxed);
+    frame.words[1].store(plan.anonymous_offset(), Relaxed);
+    let Some(locked) = commit(cx, space, plan) else { return Installed::Changed };
+    if M::guard(Guard::HugeUnclaimed) && is_claimed(cx, space, &plan.leaf, plan.address) {
+        return Installed::Claimed;
+    }
+    frame.add_mapping_of_reference();
+    locked.install(plan.index, Word::of_page(head, bits));
+    drop(locked);
+    space.add_rss(cx, RssKind::Anonymous, plan.leaf.pages() as i64);
+    cx.count(Event::HugeFault, 1);
+    Installed::Yes
+}
+
+impl<M: Machine> Space<'_, M> {
+    /// A cleared folio of `1 << order` pages for a fault of this space; none if there is none free, or the space's group has no
+    /// room for so many pages. Clears it with pre-emption on.
+    #[cold]
+    pub(super) fn clear_huge(&self, order: u8) -> Huge {
+        let vm = self.vm();
+        // SAFETY: the space's reference.
+        let has_room =
+            |pages| self.inner().group().is_none_or(|group| !unsafe { group.as_ref() }.is_full_with(vm, pages));
+        let head = {
+            let has_room = has_room(1 << order);
+            let cx = Cx::enter(vm);
+            let folio = if has_room { cx.alloc_folio(order).ok() } else { None };
+            let Some(head) = folio else {
+                cx.count(Event::HugeFallback, 1);
+                return Huge::Refused;
+            };
+            let frame = vm.physical().frame(head);
+            frame.words[2].store(0, Relaxed);
+            frame.set_counts(1, 0);
+            head
+        };
+        for page in 0..1 << order {
+            let machine = vm.machine();
+            // SAFETY: the frames were just allocated, and nobody else has them.
+            unsafe { machine.clear_page(machine.frame(head.offset(page))) };
+        }
+        Huge::Cleared(head, order)
+    }
+}

@@ -1,0 +1,248 @@
+//! Huge pages: made by faults, cut where an operation wants a part of one.
+
+use super::{load, store};
+use crate::arch::{Aarch64, Arch, Ppc64, Prot, Riscv64, Sparc64, Tiny, X86_64};
+use crate::ops::{Access, Advice, FaultKind, HugePages, MapRequest, Place, RemapPlace, RemapRequest};
+use crate::stat::Event;
+use crate::testing::TestMachine;
+use crate::{Error, Overcommit, Space, Vm};
+
+type Vmm<A> = Vm<TestMachine<A>>;
+
+/// Bytes of a page, and of a huge one.
+fn sizes<A: Arch>() -> (u64, u64) {
+    (1 << A::PAGE_SHIFT, 1 << A::shift(1))
+}
+
+fn vm<A: Arch>(frames: u64) -> Vmm<A> {
+    let vm = Vm::new(TestMachine::<A>::new(frames)).expect("a machine");
+    vm.set_huge_pages(HugePages::Always);
+    vm
+}
+
+/// A mapping of `count` huge pages, each at its place, the first bytes of all pages stored to.
+fn huge<'vm, A: Arch>(vm: &'vm Vmm<A>, count: u64) -> (Space<'vm, TestMachine<A>>, u64) {
+    let (page, huge) = sizes::<A>();
+    let space = vm.create_space().expect("a space");
+    let start = (A::USER_END / 2) & !(huge * 4 - 1);
+    space.map(&MapRequest::anonymous(count * huge, Prot::READ_WRITE).at(Place::Fixed(start))).expect("a mapping");
+    for number in 0..count {
+        let kind = space.fault(start + number * huge + page, Access::Write).expect("a huge page");
+        assert_eq!(kind, FaultKind::Anonymous);
+    }
+    assert_eq!(vm.count(Event::HugeFault), count);
+    for address in (start..start + count * huge).step_by(page as usize) {
+        store(&space, address, mark::<A>(address)).expect("a store");
+    }
+    (space, start)
+}
+
+fn mark<A: Arch>(address: u64) -> u8 {
+    (address >> A::PAGE_SHIFT) as u8 | 1
+}
+
+fn check<A: Arch>(space: &Space<'_, TestMachine<A>>, start: u64, end: u64) {
+    for address in (start..end).step_by(1 << A::PAGE_SHIFT) {
+        assert_eq!(load(space, address), Ok(mark::<A>(address)), "{address:#x}");
+    }
+}
+
+fn finish<A: Arch>(vm: &Vmm<A>) {
+    vm.quiesce();
+    let audit = vm.audited().expect("all is well");
+    assert_eq!(audit.mapped_pages, 0);
+}
+
+trait Count {
+    fn count(&self, event: Event) -> u64;
+}
+
+impl<A: Arch> Count for Vmm<A> {
+    fn count(&self, event: Event) -> u64 {
+        self.totals().get(event)
+    }
+}
+
+fn frames<A: Arch>() -> u64 {
+    16 * (sizes::<A>().1 / sizes::<A>().0) + 1024
+}
+
+fn life<A: Arch>() {
+    let (page, huge_page) = sizes::<A>();
+    let pages = huge_page / page;
+    let vm = vm::<A>(frames::<A>());
+    let (space, start) = huge(&vm, 2);
+    let end = start + 2 * huge_page;
+    assert_eq!(space.rss().anonymous, 2 * pages);
+    let (tables, mut smaps) = (space.table_pages(), None);
+    space.smaps(&mut |entry| smaps = Some(*entry));
+    assert_eq!(
+        smaps.map(|entry| (entry.anonymous, entry.anonymous_huge, entry.dirty)),
+        Some((2 * pages, 2 * pages, 2 * pages))
+    );
+    check(&space, start, end);
+    vm.audited().expect("all is well");
+    // Rights of all of it change in place, those of a part cut it.
+    space.protect(start, 2 * huge_page, Prot::READ).expect("protect");
+    assert!(store(&space, start, 0).is_err());
+    space.protect(start, 2 * huge_page, Prot::READ_WRITE).expect("protect");
+    assert_eq!((space.table_pages(), vm.count(Event::SplitMapping)), (tables, 0));
+    space.protect(start + page, page, Prot::READ).expect("protect");
+    assert_eq!((space.table_pages(), vm.count(Event::SplitMapping)), (tables + 1, 1));
+    check(&space, start, end);
+    assert!(store(&space, start + page, 0).is_err());
+    store(&space, start, mark::<A>(start)).expect("its neighbour can be stored to");
+    vm.audited().expect("all is well");
+    // What is discarded reads as zero, the rest stays.
+    space.advise(start + huge_page + page, page, Advice::DontNeed).expect("discard");
+    assert_eq!(load(&space, start + huge_page + page), Ok(0));
+    check(&space, start, start + huge_page + page);
+    check(&space, start + huge_page + 2 * page, end);
+    space.unmap(start, huge_page / 2).expect("a part");
+    check(&space, start + huge_page / 2, start + huge_page);
+    vm.audited().expect("all is well");
+    space.unmap(start, 2 * huge_page).expect("all");
+    assert_eq!(space.rss().anonymous, 0);
+    drop(space);
+    finish(&vm);
+}
+
+fn fork<A: Arch>() {
+    let (page, huge_page) = sizes::<A>();
+    let pages = huge_page / page;
+    let vm = vm::<A>(frames::<A>());
+    let (space, start) = huge(&vm, 2);
+    let end = start + 2 * huge_page;
+    let child = space.fork().expect("a child");
+    assert_eq!((child.rss().anonymous, vm.count(Event::SplitMapping)), (2 * pages, 0));
+    vm.audited().expect("all is well");
+    check(&child, start, end);
+    // A store copies a page, of a huge one that is cut for it.
+    store(&child, start + page, 99).expect("a store");
+    assert_eq!(vm.count(Event::SplitMapping), 1);
+    assert_eq!(load(&child, start + page), Ok(99));
+    check(&space, start, end);
+    vm.audited().expect("all is well");
+    let grandchild = child.fork().expect("a grandchild");
+    drop(child);
+    assert_eq!(load(&grandchild, start + page), Ok(99));
+    drop(grandchild);
+    // Whoever is alone has it whole again.
+    let splits = vm.count(Event::SplitMapping);
+    store(&space, start + huge_page, 7).expect("a store");
+    assert_eq!((vm.count(Event::SplitMapping), vm.count(Event::ReuseFault)), (splits, 1));
+    vm.audited().expect("all is well");
+    drop(space);
+    finish(&vm);
+}
+
+fn moves<A: Arch>() {
+    let (page, huge_page) = sizes::<A>();
+    let vm = vm::<A>(frames::<A>());
+    let (space, start) = huge(&vm, 2);
+    let to = start + 2 * huge_page + page;
+    let request = RemapRequest {
+        old: start,
+        old_length: huge_page + page,
+        new_length: huge_page + page,
+        place: RemapPlace::Fixed(to),
+        keep_old: false,
+    };
+    space.remap(&request).expect("a move");
+    for offset in (0..huge_page + page).step_by(page as usize) {
+        assert_eq!(load(&space, to + offset), Ok(mark::<A>(start + offset)));
+    }
+    check(&space, start + huge_page + page, start + 2 * huge_page);
+    vm.audited().expect("all is well");
+    drop(space);
+    finish(&vm);
+}
+
+/// Runs a check on each architecture.
+macro_rules! everywhere {
+    ($check:ident) => {
+        $check::<X86_64>();
+        $check::<Aarch64>();
+        $check::<Riscv64>();
+        $check::<Ppc64>();
+        $check::<Sparc64>();
+    };
+}
+
+#[test]
+fn a_huge_page_is_cut_where_a_part_of_it_is_wanted() {
+    everywhere!(life);
+}
+
+#[test]
+fn fork_shares_huge_pages() {
+    everywhere!(fork);
+    fork::<Tiny>();
+}
+
+#[test]
+fn huge_pages_move() {
+    everywhere!(moves);
+}
+
+#[test]
+fn small_pages_come_where_there_is_no_huge_one() {
+    let vm = vm::<X86_64>(768);
+    vm.set_overcommit(Overcommit::Always);
+    let space = vm.create_space().expect("a space");
+    let start = 1 << 30;
+    space.map(&MapRequest::anonymous(4 << 20, Prot::READ_WRITE).at(Place::Fixed(start))).expect("a mapping");
+    assert_eq!(store(&space, start, 1), Ok(()));
+    assert_eq!((vm.count(Event::HugeFault), vm.count(Event::HugeFallback)), (0, 1));
+    drop(space);
+    finish(&vm);
+}
+
+#[test]
+fn advice_and_policy_say_where_they_come() {
+    let vm = Vm::new(TestMachine::<X86_64>::new(4096)).expect("a machine");
+    let space = vm.create_space().expect("a space");
+    let huge = 2 << 20;
+    let of = |policy, advice: Option<Advice>, address: u64| {
+        vm.set_huge_pages(policy);
+        assert_eq!(vm.huge_pages(), policy);
+        space.map(&MapRequest::anonymous(huge, Prot::READ_WRITE).at(Place::Fixed(address))).expect("a mapping");
+        advice.inspect(|&advice| space.advise(address, huge, advice).expect("advice"));
+        let before = vm.count(Event::HugeFault);
+        store(&space, address, 1).expect("a store");
+        space.unmap(address, huge).expect("unmap");
+        vm.count(Event::HugeFault) > before
+    };
+    let start = 1 << 30;
+    assert!(!of(HugePages::Advised, None, start));
+    assert!(of(HugePages::Advised, Some(Advice::HugePage), start));
+    assert!(of(HugePages::Always, None, start));
+    assert!(!of(HugePages::Always, Some(Advice::NoHugePage), start));
+    assert!(!of(HugePages::Never, Some(Advice::HugePage), start));
+    // Whatever is at the edges of a mapping, only whole places get one.
+    vm.set_huge_pages(HugePages::Always);
+    space.map(&MapRequest::anonymous(huge, Prot::READ_WRITE).at(Place::Fixed(start + 4096))).expect("a mapping");
+    let before = vm.count(Event::HugeFault);
+    store(&space, start + 4096, 1).expect("a store");
+    assert_eq!(vm.count(Event::HugeFault), before);
+    drop(space);
+    finish(&vm);
+}
+
+#[test]
+fn cutting_one_needs_memory_and_changes_nothing_without() {
+    let vm = vm::<X86_64>(4096);
+    let (space, start) = huge(&vm, 1);
+    let page = 4096;
+    vm.machine().allow_allocations(0);
+    assert_eq!(space.advise(start, page, Advice::DontNeed), Err(Error::OutOfMemory));
+    assert_eq!(space.unmap(start, page), Err(Error::OutOfMemory));
+    assert_eq!(space.protect(start, page, Prot::READ), Err(Error::OutOfMemory));
+    space.protect(start, 2 << 20, Prot::READ).expect("all of it needs none");
+    space.protect(start, 2 << 20, Prot::READ_WRITE).expect("all of it needs none");
+    vm.machine().allow_allocations(u64::MAX);
+    check(&space, start, start + (2 << 20));
+    assert_eq!(vm.count(Event::SplitMapping), 0);
+    drop(space);
+    finish(&vm);
+}

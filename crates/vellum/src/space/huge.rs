@@ -1,0 +1,80 @@
+//! A huge page becomes small ones: a table takes the place of the entry that showed all of it.
+//!
+//! The folio stays what it is; each of its pages has an entry from then on, with the rights and marks of the one that there was.
+//! The table is filled before anybody sees it, and is published in one exchange, which is repeated if the processor has noted
+//! something in the old entry meanwhile: so no access, and no walk without a lock, finds nothing there, and no accessed or dirty
+//! bit is lost. The flush for it comes under the lock: a translation of all of the page would outlive changes of its parts that
+//! flush only those.
+//!
+//! Where the architecture wants an invalid entry and a flush between entries of two sizes, the entry says so for the time of the
+//! flush ([`Absent::Splitting`]). Who comes upon that waits for the lock of the table where it stands.
+
+use super::Inner;
+use super::table::{Locked, Table};
+use crate::arch::{Absent, Arch, Word};
+use crate::cpu::Cx;
+use crate::guard::Guard;
+use crate::machine::Machine;
+use crate::stat::Event;
+use crate::tlb::Flush;
+use core::sync::atomic::Ordering::{Relaxed, Release, SeqCst};
+
+impl<M: Machine> Inner<M> {
+    /// Puts `child`, which nobody knows yet, in the place of the huge page that slot `index` of a locked table shows, at
+    /// `address`. The classes are the caller's to see to.
+    pub(super) fn split_entry(
+        &self,
+        cx: &Cx<'_, M>,
+        upper: &Locked<'_, M>,
+        index: usize,
+        child: &Table<'_, M>,
+        address: u64,
+    ) {
+        let start = address & !(upper.table.span() - 1);
+        let flush =
+            || cx.flush(self.id(), self.tlb(), Flush { start, pages: upper.table.pages(), tables_freed: false });
+        let frame = cx.vm().physical().folio(upper.table.page(index).pfn());
+        // One for each page, and there was one.
+        frame.add_mappings(child.len() as u64 - 1);
+        if M::Arch::semantics().break_before_make && M::guard(Guard::SplitBreakBeforeMake) {
+            let (word, _) = upper.update(index, |_| Word::of_absent(Absent::Splitting));
+            flush();
+            fill(child, word);
+            upper.publish(index, child);
+        } else {
+            upper.publish_over(index, child);
+            flush();
+        }
+        cx.count(Event::SplitMapping, 1);
+    }
+}
+
+/// Gives `child`, which nobody knows, the pages of a huge one, which `word` shows as it would stand in a leaf.
+fn fill<M: Machine>(child: &Table<'_, M>, word: Word<M::Arch>) {
+    child.fill(|index| word.further(index as u64 * child.pages()));
+}
+
+impl<M: Machine> Locked<'_, M> {
+    /// Makes `child` the entry of a slot that shows a huge page, whose pages `child` shows when this is seen.
+    fn publish_over(&self, index: usize, child: &Table<'_, M>) {
+        let slot = self.table.slot(index);
+        let mut word = slot.load(Relaxed);
+        loop {
+            if M::guard(Guard::SplitFilledFirst) {
+                fill(child, word.as_small(self.table.level));
+            }
+            match slot.compare_exchange(word, Word::of_table(child.pfn), SeqCst) {
+                Ok(()) => break,
+                Err(now) => word = now,
+            }
+        }
+        if !M::guard(Guard::SplitFilledFirst) {
+            fill(child, word.as_small(self.table.level));
+        }
+    }
+
+    /// Makes `child` the entry of a slot which shows nothing to a processor.
+    fn publish(&self, index: usize, child: &Table<'_, M>) {
+        self.table.slot(index).store(Word::of_table(child.pfn), Release);
+    }
+}
