@@ -56,6 +56,8 @@ pub struct Vm<M: Machine> {
     unbatched: AtomicU32<M>,
     /// A [`HugePages`](crate::ops::HugePages).
     pub(crate) huge_pages: AtomicU32<M>,
+    /// Of which sizes folios may be, log2 of their pages: a bit each.
+    pub(crate) folio_orders: AtomicU32<M>,
     /// Last: what precedes it lies in its memory, as do the devices and backings that are dropped with that.
     machine: M,
 }
@@ -106,6 +108,7 @@ impl<M: Machine> Vm<M> {
             commitment: Commitment::new(),
             unbatched: AtomicU32::new(0),
             huge_pages: AtomicU32::new(0),
+            folio_orders: AtomicU32::new(0),
             machine,
         };
         let memory = vm.free_frames();

@@ -1,5 +1,6 @@
 //! Which memory gets huge pages.
 
+use crate::arch::Arch;
 use crate::machine::Machine;
 use crate::vm::Vm;
 use core::sync::atomic::Ordering::Relaxed;
@@ -31,5 +32,19 @@ impl<M: Machine> Vm<M> {
             policy if policy == HugePages::Never as u32 => HugePages::Never,
             _ => HugePages::Advised,
         }
+    }
+
+    /// Says of which sizes folios may be that are mapped page by page, where the policy lets huge pages come: bit *n* is for
+    /// 2^*n* pages, fewer than a huge page has; at first, none. A fault then brings as many pages at once, the most for which
+    /// there is room. What Linux has in `hugepages-<size>kB/enabled`. Other bits are ignored.
+    pub fn set_folio_orders(&self, orders: u32) {
+        let huge = 1u32.unbounded_shl(M::Arch::index_bits(0));
+        self.folio_orders.store(orders & huge.wrapping_sub(1) & !1, Relaxed);
+    }
+
+    /// Of which sizes folios may be: see [`Vm::set_folio_orders`].
+    #[inline(always)]
+    pub fn folio_orders(&self) -> u32 {
+        self.folio_orders.load(Relaxed)
     }
 }

@@ -1,5 +1,7 @@
 //! The first access to a page of anonymous memory.
 
+use super::fetched::Fetched;
+use super::folio::absent_folio;
 use super::plan::{Plan, bits_for, commit};
 use super::{Access, FaultKind, Step};
 use crate::arch::{Arch, PageBits, Word};
@@ -17,12 +19,18 @@ pub(super) fn absent_anonymous<M: Machine>(
     cx: &Cx<'_, M>,
     space: &Inner<M>,
     plan: &Plan<'_, M>,
+    fetched: &mut Option<Fetched>,
 ) -> Result<Step<M>, PageError> {
     if plan.access != Access::Write {
         let bits = bits_for::<M::Arch>(plan.attributes.prot, false, plan.access) | PageBits::SPECIAL | plan.tag_bit();
         let Some(locked) = commit(cx, space, plan) else { return Ok(Step::Retry) };
         locked.install(plan.index, Word::of_page(cx.vm().zero_page(), bits));
         return Ok(Step::Done(FaultKind::Zero));
+    }
+    if cx.vm().folio_orders() != 0
+        && let Some(step) = absent_folio(cx, space, plan, fetched)
+    {
+        return Ok(step);
     }
     let pfn = fresh_page(cx, space, plan)?;
     let bits = bits_for::<M::Arch>(plan.attributes.prot, true, plan.access) | PageBits::EXCLUSIVE | plan.tag_bit();

@@ -4,6 +4,7 @@
 //! asked of the class, and nothing of the mapping's extent. It is cleared outside of the core, as that takes long, and then
 //! installed as any page is: if the table, its classes and the entry are what they were.
 
+use super::fetched::Fetched;
 use super::plan::{Plan, bits_for, commit};
 use super::present::present;
 use super::{Access, FaultKind, Step, add_table};
@@ -13,30 +14,11 @@ use crate::error::PageError;
 use crate::guard::Guard;
 use crate::machine::Machine;
 use crate::ops::HugePages;
-use crate::phys::{Kind, Pfn, release};
+use crate::phys::{Kind, Pfn};
 use crate::space::claim::is_claimed;
 use crate::space::{Attributes, ClassFlags, ClassId, Inner, RssKind, Space};
 use crate::stat::Event;
 use core::sync::atomic::Ordering::Relaxed;
-
-/// What a fault has for a place that may get a huge page.
-pub(super) enum Huge {
-    /// Nothing yet.
-    Wanted,
-    /// A folio of the order that was wanted, cleared, with one reference and no mapping.
-    Cleared(Pfn, u8),
-    /// None is to be had, or the place may not have one: small pages it is.
-    Refused,
-}
-
-impl Huge {
-    /// Frees the folio, if there is one.
-    pub(super) fn drop<M: Machine>(self, cx: &Cx<'_, M>) {
-        if let Huge::Cleared(head, _) = self {
-            release(cx, head);
-        }
-    }
-}
 
 /// A fault whose way ends at the upper table of `plan`, whose slot has no lower one.
 pub(super) fn above_leaf<M: Machine>(
@@ -44,7 +26,7 @@ pub(super) fn above_leaf<M: Machine>(
     space: &Inner<M>,
     mut plan: Plan<'_, M>,
     class: ClassId,
-    huge: &mut Huge,
+    fetched: &mut Option<Fetched>,
 ) -> Result<Step<M>, PageError> {
     let table = plan.leaf;
     let (page, pages) = (plan.address, table.pages());
@@ -61,21 +43,20 @@ pub(super) fn above_leaf<M: Machine>(
         return Ok(Step::Retry);
     }
     let order = pages.trailing_zeros() as u8;
-    match *huge {
-        Huge::Cleared(head, cleared) if order == cleared && is_wanted(cx, table.level, &plan) => {
-            match install(cx, space, &plan, head) {
-                Installed::Changed => return Ok(Step::Retry),
-                Installed::Yes => *huge = Huge::Refused,
-                Installed::Claimed => {
-                    core::mem::replace(huge, Huge::Refused).drop(cx);
-                    return add_table(cx, space, table, page, class);
-                }
+    match *fetched {
+        _ if !is_wanted(cx, table.level, &plan) => {}
+        Some(Fetched::Folio { head, order: cleared }) if order == cleared => match install(cx, space, &plan, head) {
+            Installed::Changed => return Ok(Step::Retry),
+            Installed::Yes => {
+                *fetched = None;
+                return Ok(Step::Done(FaultKind::Anonymous));
             }
-            Ok(Step::Done(FaultKind::Anonymous))
-        }
-        Huge::Wanted if is_wanted(cx, table.level, &plan) => Ok(Step::ClearHuge(order)),
-        _ => add_table(cx, space, table, page, class),
+            Installed::Claimed => {}
+        },
+        Some(Fetched::Folio { .. } | Fetched::NoFolio(_)) => {}
+        _ => return Ok(Step::ClearFolio(order)),
     }
+    add_table(cx, space, table, page, class)
 }
 
 /// Whether the place is to get a huge page of `level`.
@@ -84,11 +65,11 @@ fn is_wanted<M: Machine>(cx: &Cx<'_, M>, level: usize, plan: &Plan<'_, M>) -> bo
         && level <= M::Arch::HUGE_LEVEL
         && plan.access == Access::Write
         && plan.word.is_empty()
-        && may_be_huge(cx, &plan.attributes)
+        && is_eligible(cx, &plan.attributes)
 }
 
-/// Whether what is mapped may have huge pages.
-fn may_be_huge<M: Machine>(cx: &Cx<'_, M>, attributes: &Attributes<M>) -> bool {
+/// Whether what is mapped may have huge pages, and folios of several pages.
+pub(super) fn is_eligible<M: Machine>(cx: &Cx<'_, M>, attributes: &Attributes<M>) -> bool {
     if attributes.object.is_some() || !attributes.is_private() || attributes.flags.has(ClassFlags::TAGGED) {
         return false;
     }
@@ -134,7 +115,7 @@ impl<M: Machine> Space<'_, M> {
     /// A cleared folio of `1 << order` pages for a fault of this space; none if there is none free, or the space's group has no
     /// room for so many pages. Clears it with pre-emption on.
     #[cold]
-    pub(super) fn clear_huge(&self, order: u8) -> Huge {
+    pub(super) fn clear_folio(&self, order: u8) -> Fetched {
         let vm = self.vm();
         // SAFETY: the space's reference.
         let has_room =
@@ -145,7 +126,7 @@ impl<M: Machine> Space<'_, M> {
             let folio = if has_room { cx.alloc_folio(order).ok() } else { None };
             let Some(head) = folio else {
                 cx.count(Event::HugeFallback, 1);
-                return Huge::Refused;
+                return Fetched::NoFolio(order);
             };
             let frame = vm.physical().frame(head);
             frame.words[2].store(0, Relaxed);
@@ -157,6 +138,6 @@ impl<M: Machine> Space<'_, M> {
             // SAFETY: the frames were just allocated, and nobody else has them.
             unsafe { machine.clear_page(machine.frame(head.offset(page))) };
         }
-        Huge::Cleared(head, order)
+        Fetched::Folio { head, order }
     }
 }

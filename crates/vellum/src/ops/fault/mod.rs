@@ -12,12 +12,16 @@
 //! | `object` | that to a page of a file or of shared memory |
 //! | `present` | an access that the entry there did not allow |
 //! | `copy` | a private copy in place of a shared page |
+//! | `fetched` | what was got outside of the core for the next try |
 //! | `huge` | where the way ends at an upper table: huge pages |
+//! | `folio` | that to a page of anonymous memory which comes with its neighbours |
 //!
 //! What is absent comes back in [`swap_in`](super::swap_in).
 
 mod anonymous;
 mod copy;
+mod fetched;
+mod folio;
 mod huge;
 mod kinds;
 mod object;
@@ -28,7 +32,8 @@ pub use kinds::{Access, FaultError, FaultKind};
 pub(super) use plan::{Plan, bits_for, commit, plan_at};
 
 use self::anonymous::absent_anonymous;
-use self::huge::{Huge, above_leaf};
+use self::fetched::Fetched;
+use self::huge::above_leaf;
 use self::object::absent_object;
 use self::plan::still_so;
 use self::present::present;
@@ -65,20 +70,12 @@ pub(super) enum Step<M: Machine> {
     AwaitFork(u32),
     /// A huge page is to be copied: it must become small ones first.
     Split,
-    /// A huge page of so many pages (log2) may come: it is to be cleared first, with pre-emption on.
-    ClearHuge(u8),
+    /// A folio of so many pages (log2) may come: it is to be cleared first, with pre-emption on.
+    ClearFolio(u8),
     /// Nothing is mapped, but a stack above may grow.
     Grow,
     /// The page must be read first, which sleeps. The object comes with a reference.
     Read(NonNull<crate::object::Inner<M>>, u64),
-}
-
-/// A page of an object, with a reference, fetched before the try that needs it.
-struct Fetched {
-    /// The object's identity: addresses are used again.
-    object: u64,
-    index: u64,
-    pfn: Pfn,
 }
 
 impl<M: Machine> Space<'_, M> {
@@ -102,7 +99,7 @@ impl<M: Machine> Space<'_, M> {
         self.end_fault(address, access, fetched, result)
     }
 
-    /// Ends a fault that lacked memory, or has fetched a page for nothing.
+    /// Ends a fault that lacked memory, or has fetched something for nothing.
     #[cold]
     #[inline(never)]
     fn end_fault(
@@ -137,11 +134,10 @@ impl<M: Machine> Space<'_, M> {
     #[inline(always)]
     fn fault_with(&self, address: u64, access: Access, fetched: &mut Option<Fetched>) -> Result<FaultKind, FaultError> {
         let mut is_major = false;
-        let mut huge = Huge::Wanted;
         loop {
             let step = {
                 let cx = Cx::enter(self.vm());
-                let step = try_fault(&cx, self.inner(), address, access, fetched, &mut huge)?;
+                let step = try_fault(&cx, self.inner(), address, access, fetched)?;
                 if let Step::Done(kind) = step {
                     count(&cx, kind, is_major);
                     return Ok(kind);
@@ -151,7 +147,10 @@ impl<M: Machine> Space<'_, M> {
             match step {
                 Step::Done(kind) => return Ok(kind),
                 Step::Retry | Step::Split => Cx::enter(self.vm()).count(Event::FaultRetry, 1),
-                Step::ClearHuge(order) => huge = self.clear_huge(order),
+                Step::ClearFolio(order) => {
+                    self.drop_fetched(fetched);
+                    *fetched = Some(self.clear_folio(order));
+                }
                 Step::Descend => {}
                 Step::AwaitCommit(conflict) => claim::wait(self.vm(), conflict),
                 Step::AwaitFork(stamp) => self.await_fork(stamp),
@@ -181,12 +180,12 @@ impl<M: Machine> Space<'_, M> {
         }
     }
 
-    /// Lets go of a page that was fetched for nothing: before anything is read or written, lest it is kept for ever if that
+    /// Lets go of what was fetched for nothing: before anything is read or written, lest it is kept for ever if that
     /// panics.
     #[cold]
     fn drop_fetched(&self, fetched: &mut Option<Fetched>) {
-        if let Some(page) = fetched.take() {
-            crate::object::release(&Cx::enter(self.vm()), page.pfn);
+        if let Some(fetched) = fetched.take() {
+            fetched.drop(self.vm());
         }
     }
 
@@ -198,7 +197,7 @@ impl<M: Machine> Space<'_, M> {
             Cx::enter(self.vm()).count(Event::PageIn, 1);
         }
         match page {
-            Ok((pfn, was_read)) => Ok((Fetched { object: object.inner().id(), index, pfn }, was_read)),
+            Ok((pfn, was_read)) => Ok((Fetched::Page { object: object.inner().id(), index, pfn }, was_read)),
             Err(PageError::OutOfMemory) => Err(FaultError::OutOfMemory { address }),
             Err(PageError::Io { index } | PageError::BeyondEnd { index }) => Err(FaultError::Bus { address, index }),
         }
@@ -265,7 +264,6 @@ fn try_fault<M: Machine>(
     address: u64,
     access: Access,
     fetched: &mut Option<Fetched>,
-    huge: &mut Huge,
 ) -> Result<Step<M>, FaultError> {
     if !(M::Arch::USER_START..M::Arch::USER_END).contains(&address) {
         return Err(FaultError::Segv { address, denied: false });
@@ -305,13 +303,13 @@ fn try_fault<M: Machine>(
     }
     let plan = Plan { leaf: table, index, sequence, attributes, word, address: page, access };
     let step = if table.level > 0 {
-        above_leaf(cx, space, plan, class, huge)
+        above_leaf(cx, space, plan, class, fetched)
     } else if !word.is_empty() {
         if word.is_page() { present(cx, space, &plan) } else { super::swap_in::absent(cx, space, &plan) }
     } else if let Some(object) = attributes.object {
         absent_object(cx, space, &plan, object, fetched)
     } else {
-        absent_anonymous(cx, space, &plan)
+        absent_anonymous(cx, space, &plan, fetched)
     };
     step.map_err(|error| match error {
         PageError::OutOfMemory => FaultError::OutOfMemory { address },

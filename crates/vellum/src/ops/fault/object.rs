@@ -1,8 +1,9 @@
 //! An access to a page of a file or of shared memory that is not mapped yet.
 
 use super::copy::copy_to;
+use super::fetched::Fetched;
 use super::plan::{Plan, bits_for, commit, still_so};
-use super::{Access, FaultKind, Fetched, Step};
+use super::{Access, FaultKind, Step};
 use crate::arch::{Arch, Word};
 use crate::cpu::Cx;
 use crate::error::PageError;
@@ -60,9 +61,12 @@ pub(super) fn find_page<M: Machine>(
         // Who asks for the page waits until that is over.
         return None;
     }
-    match fetched.take_if(|page| page.object == object.id() && page.index == index) {
-        Some(page) => Some(page.pfn),
-        None => object.lookup(cx, index),
+    match *fetched {
+        Some(Fetched::Page { object: fetched_of, index: page, pfn }) if fetched_of == object.id() && page == index => {
+            *fetched = None;
+            Some(pfn)
+        }
+        _ => object.lookup(cx, index),
     }
 }
 

@@ -246,3 +246,60 @@ fn cutting_one_needs_memory_and_changes_nothing_without() {
     drop(space);
     finish(&vm);
 }
+
+/// Folios of 4 and of 16 pages, where there is room for them.
+fn small_folios<A: Arch>() {
+    let (page, huge_page) = sizes::<A>();
+    let vm = vm::<A>(frames::<A>());
+    vm.set_folio_orders(1 << 2 | 1 << 4 | 1);
+    assert_eq!(vm.folio_orders(), 1 << 2 | 1 << 4);
+    let space = vm.create_space().expect("a space");
+    let start = (A::USER_END / 2) & !(huge_page - 1);
+    // At both ends of what one leaf shows there is no whole folio.
+    let (low, high) = (start + 5 * page, start + 62 * page);
+    space.map(&MapRequest::anonymous(high - low, Prot::READ_WRITE).at(Place::Fixed(low))).expect("a mapping");
+    let mut faults = 0;
+    for address in (low..high).step_by(page as usize) {
+        if space.translate(address).is_none() {
+            space.fault(address, Access::Write).expect("a page");
+            faults += 1;
+        }
+        store(&space, address, mark::<A>(address)).expect("a store");
+    }
+    // 5 6 7, 8-11, 12-15, 16-31, 32-47, 48-51, 52-55, 56-59, 60, 61.
+    assert_eq!((faults, vm.count(Event::FolioFault)), (12, 7));
+    assert_eq!(space.rss().anonymous, 57);
+    check(&space, low, high);
+    vm.audited().expect("all is well");
+    let child = space.fork().expect("a child");
+    store(&child, start + 20 * page, 99).expect("a store");
+    assert_eq!(load(&child, start + 20 * page), Ok(99));
+    space.protect(start + 17 * page, page, Prot::READ).expect("a part");
+    space.unmap(start + 33 * page, 3 * page).expect("a part");
+    check(&space, low, start + 33 * page);
+    check(&space, start + 36 * page, high);
+    vm.audited().expect("all is well");
+    space.advise(start + 36 * page, 4 * page, Advice::DontNeed).expect("a part");
+    assert_eq!(load(&space, start + 37 * page), Ok(0));
+    drop((space, child));
+    finish(&vm);
+}
+
+#[test]
+fn one_fault_brings_several_pages() {
+    everywhere!(small_folios);
+}
+
+#[test]
+fn smaller_folios_come_where_there_is_no_larger_one() {
+    let vm = vm::<X86_64>(768);
+    vm.set_overcommit(Overcommit::Always);
+    vm.set_folio_orders(1 << 3);
+    let space = vm.create_space().expect("a space");
+    let start = 1 << 30;
+    space.map(&MapRequest::anonymous(4 << 20, Prot::READ_WRITE).at(Place::Fixed(start))).expect("a mapping");
+    assert_eq!(store(&space, start, 1), Ok(()));
+    assert_eq!((vm.count(Event::HugeFallback), vm.count(Event::FolioFault), space.rss().anonymous), (1, 1, 8));
+    drop(space);
+    finish(&vm);
+}
