@@ -135,6 +135,8 @@ events! {
     HugeFault = "thp_fault_alloc",
     /// Faults that wanted a huge page, and there was none to be had.
     HugeFallback = "thp_fault_fallback",
+    /// Huge pages of zeroes made: one.
+    HugeZeroPage = "thp_zero_page_alloc",
     /// Faults that mapped a fresh folio of several pages, fewer than a huge one has.
     FolioFault = "anon_fault_alloc",
     /// Entries of huge pages that were replaced by a table of their pages.

@@ -15,7 +15,7 @@ use crate::swap::Swap;
 use crate::sync::{AtomicU32, AtomicU64, GlobalEpoch};
 use crate::tlb::Identifiers;
 use core::ptr::NonNull;
-use core::sync::atomic::Ordering::Relaxed;
+use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 
 /// What frames are used for; see [`Vm::usage`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,6 +51,8 @@ pub struct Vm<M: Machine> {
     spaces: Spaces<M>,
     next_id: AtomicU64<M>,
     zero_page: Pfn,
+    /// The number of the first frame of the huge page of zeroes + 1; 0: there is none yet. Kept for ever.
+    huge_zero_page: AtomicU64<M>,
     commitment: Commitment<M>,
     /// Not zero: unmap batches flush each entry at once.
     unbatched: AtomicU32<M>,
@@ -105,6 +107,7 @@ impl<M: Machine> Vm<M> {
             spaces: Spaces::new(),
             next_id: AtomicU64::new(1),
             zero_page,
+            huge_zero_page: AtomicU64::new(0),
             commitment: Commitment::new(),
             unbatched: AtomicU32::new(0),
             huge_pages: AtomicU32::new(0),
@@ -262,6 +265,12 @@ impl<M: Machine> Vm<M> {
         self.zero_page
     }
 
+    /// The huge page of zeroes of `1 << order` pages, if it was made.
+    pub(crate) fn huge_zero_page(&self, order: u8) -> Option<Pfn> {
+        let head = Pfn(self.huge_zero_page.load(Acquire).checked_sub(1)?);
+        (self.physical.frame(head).order() == order).then_some(head)
+    }
+
     /// The counter that identities come from.
     pub(crate) fn identities(&self) -> &AtomicU64<M> {
         &self.next_id
@@ -285,5 +294,19 @@ impl<M: Machine> Vm<M> {
 
     pub(crate) fn cpus(&self) -> impl Iterator<Item = &Cpu<M>> {
         (0..self.cpu_count).map(|number| self.cpu(number))
+    }
+}
+
+impl<M: Machine> Cx<'_, M> {
+    /// Makes the folio `head`, which is all zero and nobody else's, the huge page of zeroes, unless there is one; whether it is.
+    pub(crate) fn keep_huge_zero_page(&self, head: Pfn) -> bool {
+        let frame = self.vm().physical.frame(head);
+        let is_first = self.vm().huge_zero_page.compare_exchange(0, head.0 + 1, AcqRel).is_ok();
+        if is_first {
+            frame.set_kind(Kind::Reserved, frame.order());
+            frame.counts().store(0, Relaxed);
+            self.count(Event::HugeZeroPage, 1);
+        }
+        is_first
     }
 }

@@ -233,7 +233,9 @@ impl<M: Machine> Fork<'_, M> {
         (low, end): (usize, usize),
     ) -> Result<(), Error> {
         let mut shared = 0;
-        for index in (low..end).filter(|&index| locked.table.page(index).is_page()) {
+        // The huge page of zeroes comes by faults.
+        let is_counted = |word: Word<M::Arch>| word.is_page() && !word.bits().has(PageBits::SPECIAL);
+        for index in (low..end).filter(|&index| is_counted(locked.table.page(index))) {
             locked.set_fork_stamp(self.number);
             let (old, word) = locked.update(index, Word::shared_copy);
             cx.vm().physical().folio(word.pfn()).add_mapping();

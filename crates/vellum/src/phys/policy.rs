@@ -2,7 +2,7 @@
 //!
 //! A CPU keeps frames of its own node only. A frame of any other one is taken from that node's zone, under its lock.
 
-use super::{AllocFlags, NODES_MAX, Pfn, Physical};
+use super::{AllocFlags, NODES_MAX, ORDER_MAX, Pfn, Physical};
 use crate::cpu::Cx;
 use crate::error::Error;
 use crate::machine::Machine;
@@ -118,7 +118,15 @@ impl<M: Machine> Cx<'_, M> {
     /// [`Error::OutOfMemory`]; for [`Policy::Bind`] also when other nodes have memory.
     #[inline(always)]
     pub(crate) fn alloc_frame_by(&self, flags: AllocFlags, policy: Policy, offset: u64) -> Result<Pfn, Error> {
-        if policy.is_local() { self.alloc_frame(0, flags) } else { self.alloc_by_policy(flags, policy, offset) }
+        if policy.is_local() { self.alloc_frame(0, flags) } else { self.alloc_by_policy(0, flags, policy, offset) }
+    }
+
+    /// As [`Cx::alloc_frame_by`], for a block of `1 << order` frames.
+    pub(super) fn alloc_block_by(&self, order: u8, policy: Policy, offset: u64) -> Result<Pfn, Error> {
+        match policy.is_local() {
+            true => self.alloc_frame(order, AllocFlags::NONE),
+            false => self.alloc_by_policy(order, AllocFlags::NONE, policy, offset),
+        }
     }
 
     /// Allocates a single frame of `node`, or fails. Not counted as a policy's.
@@ -126,13 +134,13 @@ impl<M: Machine> Cx<'_, M> {
         if !self.is_allocation_allowed(0, flags) {
             return Err(Error::OutOfMemory);
         }
-        self.alloc_near(node, NodeSet::EMPTY.with(node), flags).ok_or(Error::OutOfMemory)
+        self.alloc_near(node, NodeSet::EMPTY.with(node), 0, flags).ok_or(Error::OutOfMemory)
     }
 
     #[cold]
     #[inline(never)]
-    fn alloc_by_policy(&self, flags: AllocFlags, policy: Policy, offset: u64) -> Result<Pfn, Error> {
-        if !self.is_allocation_allowed(0, flags) {
+    fn alloc_by_policy(&self, order: u8, flags: AllocFlags, policy: Policy, offset: u64) -> Result<Pfn, Error> {
+        if !self.is_allocation_allowed(order, flags) {
             return Err(Error::OutOfMemory);
         }
         let physical = self.vm().physical();
@@ -146,7 +154,7 @@ impl<M: Machine> Cx<'_, M> {
             }
         };
         let centre = if let Policy::Bind(_) = policy { home } else { wanted.unwrap_or(home) };
-        let pfn = self.alloc_near(centre, allowed, flags).ok_or(Error::OutOfMemory)?;
+        let pfn = self.alloc_near(centre, allowed, order, flags).ok_or(Error::OutOfMemory)?;
         if Some(physical.frame(pfn).node()) == wanted {
             self.count(Event::NumaHit, 1);
             self.count(Event::NumaInterleave, matches!(policy, Policy::Interleave(_)) as u64);
@@ -163,28 +171,35 @@ impl<M: Machine> Cx<'_, M> {
         self.cpu().lists.home().unwrap_or(0)
     }
 
-    /// Takes a frame from the node nearest to `centre` among those allowed; if none has any left, once more after
+    /// Takes a block from the node nearest to `centre` among those allowed; if none has any left, once more after
     /// draining this CPU's stacks, which may keep frames of those nodes where they are not looked for.
-    fn alloc_near(&self, centre: u8, allowed: NodeSet, flags: AllocFlags) -> Option<Pfn> {
-        let pfn = self.try_near(centre, allowed, flags);
+    fn alloc_near(&self, centre: u8, allowed: NodeSet, order: u8, flags: AllocFlags) -> Option<Pfn> {
+        let pfn = self.try_near(centre, allowed, order, flags);
         if pfn.is_some() || self.cpu().lists.len() == 0 {
             return pfn;
         }
         self.drain_cpu();
-        self.try_near(centre, allowed, flags)
+        self.try_near(centre, allowed, order, flags)
     }
 
-    fn try_near(&self, centre: u8, allowed: NodeSet, flags: AllocFlags) -> Option<Pfn> {
+    fn try_near(&self, centre: u8, allowed: NodeSet, order: u8, flags: AllocFlags) -> Option<Pfn> {
         let physical = self.vm().physical();
         let nodes = || physical.nodes_near(centre).filter(|&node| allowed.contains(node));
-        let ordinary = |node| self.alloc_single(node, physical.zone(node).watermarks().min, physical.batch as u64);
+        let ordinary = |node| self.alloc_of(node, order, physical.zone(node).watermarks().min, physical.batch as u64);
         let pfn = nodes().find_map(ordinary);
-        let from_reserve = || nodes().find_map(|node| self.alloc_single(node, 0, 1));
+        let from_reserve = || nodes().find_map(|node| self.alloc_of(node, order, 0, 1));
         if flags.has(AllocFlags::RESERVE) { pfn.or_else(from_reserve) } else { pfn }
     }
 
-    /// Takes a frame of `node`, leaving `floor` in its zone: by way of this CPU's stack if it is the CPU's own node.
-    fn alloc_single(&self, node: u8, floor: u64, batch: u64) -> Option<Pfn> {
+    /// Takes a block of `node`, leaving `floor` in its zone: a single frame by way of this CPU's stack if it is the CPU's own
+    /// node.
+    fn alloc_of(&self, node: u8, order: u8, floor: u64, batch: u64) -> Option<Pfn> {
+        if order > ORDER_MAX {
+            return None;
+        }
+        if order > 0 {
+            return self.alloc_from_zone(node, order, floor, batch);
+        }
         let physical = self.vm().physical();
         if node == self.home_node() {
             // After its node ran out, another one's frames may lie on the stack.

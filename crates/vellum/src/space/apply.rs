@@ -402,7 +402,7 @@ pub(crate) fn zap<'a, M: Machine>(
         }
         let bits = word.bits();
         if bits.has(PageBits::SPECIAL) {
-            gather.touch(address);
+            gather.touch_range(Flush { start: address, pages, tables_freed: false });
             continue;
         }
         let pfn = word.pfn();

@@ -392,7 +392,9 @@ impl<M: Machine> SpaceAudit<'_, '_, M> {
         self.audit.mapped_pages += pages;
         let frame = self.cx.vm().physical().get(pfn).map(|_| self.cx.vm().physical().folio(pfn));
         let found = frame.map_or(Kind::Absent, |frame| frame.kind());
-        let is_zero_page = bits.has(PageBits::SPECIAL) && pfn == self.cx.vm().zero_page();
+        let vm = self.cx.vm();
+        let zero_page = if pages > 1 { vm.huge_zero_page(pages.trailing_zeros() as u8) } else { Some(vm.zero_page()) };
+        let is_zero_page = bits.has(PageBits::SPECIAL) && zero_page == Some(pfn);
         let Some(frame) = frame.filter(|_| is_zero_page || matches!(found, Kind::Anonymous | Kind::File)) else {
             return Err(AuditError::Entry { space, address, frame: pfn, found });
         };

@@ -11,7 +11,7 @@
 
 use super::Inner;
 use super::table::{Locked, Table};
-use crate::arch::{Absent, Arch, Word};
+use crate::arch::{Absent, Arch, PageBits, Word};
 use crate::cpu::Cx;
 use crate::guard::Guard;
 use crate::machine::Machine;
@@ -33,16 +33,18 @@ impl<M: Machine> Inner<M> {
         let start = address & !(upper.table.span() - 1);
         let flush =
             || cx.flush(self.id(), self.tlb(), Flush { start, pages: upper.table.pages(), tables_freed: false });
-        let frame = cx.vm().physical().folio(upper.table.page(index).pfn());
-        // One for each page, and there was one.
-        frame.add_mappings(child.len() as u64 - 1);
+        let word = upper.table.page(index);
+        if !word.bits().has(PageBits::SPECIAL) {
+            // One for each page, and there was one.
+            cx.vm().physical().folio(word.pfn()).add_mappings(child.len() as u64 - 1);
+        }
         if M::Arch::semantics().break_before_make && M::guard(Guard::SplitBreakBeforeMake) {
             let (word, _) = upper.update(index, |_| Word::of_absent(Absent::Splitting));
             flush();
-            fill(child, word);
+            fill(cx, child, word);
             upper.publish(index, child);
         } else {
-            upper.publish_over(index, child);
+            upper.publish_over(cx, index, child);
             flush();
         }
         cx.count(Event::SplitMapping, 1);
@@ -50,18 +52,22 @@ impl<M: Machine> Inner<M> {
 }
 
 /// Gives `child`, which nobody knows, the pages of a huge one, which `word` shows as it would stand in a leaf.
-fn fill<M: Machine>(child: &Table<'_, M>, word: Word<M::Arch>) {
+fn fill<M: Machine>(cx: &Cx<'_, M>, child: &Table<'_, M>, word: Word<M::Arch>) {
+    if word.bits().has(PageBits::SPECIAL) {
+        let zero = Word::of_page(cx.vm().zero_page(), word.bits());
+        return child.fill(|_| zero);
+    }
     child.fill(|index| word.further(index as u64 * child.pages()));
 }
 
 impl<M: Machine> Locked<'_, M> {
     /// Makes `child` the entry of a slot that shows a huge page, whose pages `child` shows when this is seen.
-    fn publish_over(&self, index: usize, child: &Table<'_, M>) {
+    fn publish_over(&self, cx: &Cx<'_, M>, index: usize, child: &Table<'_, M>) {
         let slot = self.table.slot(index);
         let mut word = slot.load(Relaxed);
         loop {
             if M::guard(Guard::SplitFilledFirst) {
-                fill(child, word.as_small(self.table.level));
+                fill(cx, child, word.as_small(self.table.level));
             }
             match slot.compare_exchange(word, Word::of_table(child.pfn), SeqCst) {
                 Ok(()) => break,
@@ -69,7 +75,7 @@ impl<M: Machine> Locked<'_, M> {
             }
         }
         if !M::guard(Guard::SplitFilledFirst) {
-            fill(child, word.as_small(self.table.level));
+            fill(cx, child, word.as_small(self.table.level));
         }
     }
 

@@ -2,10 +2,21 @@
 
 use crate::cpu::Cx;
 use crate::machine::Machine;
-use crate::phys::{Pfn, release};
+use crate::phys::{Pfn, Policy, release};
 use crate::vm::Vm;
 
+/// A folio that a try asks for, cleared.
+#[derive(Clone, Copy)]
+pub(in crate::ops) struct Wanted {
+    /// log2 of its pages.
+    pub(in crate::ops) order: u8,
+    /// From which node it is to come, for page `offset` of the mapping.
+    pub(in crate::ops) policy: Policy,
+    pub(in crate::ops) offset: u64,
+}
+
 /// What a try asked for, and may use if it asks for it again.
+#[derive(Clone, Copy)]
 pub(super) enum Fetched {
     /// A page of an object, with a reference.
     Page {

@@ -38,7 +38,7 @@ pub(super) fn absent_folio<M: Machine>(
                 Step::Done(FaultKind::Anonymous)
             }),
         Some(Fetched::Folio { .. }) => None,
-        _ => Some(Step::ClearFolio(order)),
+        _ => Some(Step::ClearFolio(plan.wants(order))),
     }
 }
 

@@ -7,7 +7,7 @@
 use super::fetched::Fetched;
 use super::plan::{Plan, bits_for, commit};
 use super::present::present;
-use super::{Access, FaultKind, Step, add_table};
+use super::{Access, FaultKind, Step, Wanted, add_table};
 use crate::arch::{Absent, Arch, PageBits, Word};
 use crate::cpu::Cx;
 use crate::error::PageError;
@@ -18,6 +18,7 @@ use crate::phys::{Kind, Pfn};
 use crate::space::claim::is_claimed;
 use crate::space::{Attributes, ClassFlags, ClassId, Inner, RssKind, Space};
 use crate::stat::Event;
+use crate::tlb::Flush;
 use core::sync::atomic::Ordering::Relaxed;
 
 /// A fault whose way ends at the upper table of `plan`, whose slot has no lower one.
@@ -29,43 +30,86 @@ pub(super) fn above_leaf<M: Machine>(
     fetched: &mut Option<Fetched>,
 ) -> Result<Step<M>, PageError> {
     let table = plan.leaf;
-    let (page, pages) = (plan.address, table.pages());
+    let page = plan.address;
     plan.address &= !(table.span() - 1);
-    if plan.word.is_page() {
-        return match present(cx, space, &plan)? {
-            // A copy is one of a small page.
-            Step::Split => add_table(cx, space, table, page, class),
-            step => Ok(step),
-        };
-    }
     if plan.word.absent() == Some(Absent::Splitting) {
         table.frame.lock.wait_free(cx);
         return Ok(Step::Retry);
     }
-    let order = pages.trailing_zeros() as u8;
-    match *fetched {
-        _ if !is_wanted(cx, table.level, &plan) => {}
-        Some(Fetched::Folio { head, order: cleared }) if order == cleared => match install(cx, space, &plan, head) {
-            Installed::Changed => return Ok(Step::Retry),
-            Installed::Yes => {
-                *fetched = None;
-                return Ok(Step::Done(FaultKind::Anonymous));
-            }
-            Installed::Claimed => {}
-        },
-        Some(Fetched::Folio { .. } | Fetched::NoFolio(_)) => {}
-        _ => return Ok(Step::ClearFolio(order)),
-    }
-    add_table(cx, space, table, page, class)
+    let step = match plan.word.is_page() {
+        true => present(cx, space, &plan, fetched)?,
+        false if plan.access == Access::Write => first_store(cx, space, &plan, fetched),
+        false => first_load(cx, space, &plan, fetched),
+    };
+    // What there is no huge page for, and a copy of a part, are small pages.
+    if let Step::Split = step { add_table(cx, space, table, page, class) } else { Ok(step) }
 }
 
-/// Whether the place is to get a huge page of `level`.
-fn is_wanted<M: Machine>(cx: &Cx<'_, M>, level: usize, plan: &Plan<'_, M>) -> bool {
-    level == 1
-        && level <= M::Arch::HUGE_LEVEL
-        && plan.access == Access::Write
-        && plan.word.is_empty()
-        && is_eligible(cx, &plan.attributes)
+/// The first store to a place that has no page yet, or shows only that nothing was stored there: a huge page, if it may come.
+pub(super) fn first_store<M: Machine>(
+    cx: &Cx<'_, M>,
+    space: &Inner<M>,
+    plan: &Plan<'_, M>,
+    fetched: &mut Option<Fetched>,
+) -> Step<M> {
+    match may_come(cx, plan, *fetched) {
+        Coming::Not => Step::Split,
+        Coming::Wanted(wanted) => Step::ClearFolio(wanted),
+        Coming::Cleared(head) => match install(cx, space, plan, head) {
+            Installed::Changed => Step::Retry,
+            Installed::Claimed => Step::Split,
+            Installed::Yes => {
+                *fetched = None;
+                Step::Done(FaultKind::Anonymous)
+            }
+        },
+    }
+}
+
+/// The first load from such a place: one huge page of zeroes is shown to all, and kept for ever when it was made.
+fn first_load<M: Machine>(
+    cx: &Cx<'_, M>,
+    space: &Inner<M>,
+    plan: &Plan<'_, M>,
+    fetched: &mut Option<Fetched>,
+) -> Step<M> {
+    let order = plan.leaf.pages().trailing_zeros() as u8;
+    let zero = cx.vm().huge_zero_page(order);
+    match (may_come(cx, plan, *fetched), zero) {
+        (Coming::Not, _) => Step::Split,
+        (_, Some(zero)) => match install_zero(cx, space, plan, zero) {
+            Installed::Changed => Step::Retry,
+            Installed::Claimed => Step::Split,
+            Installed::Yes => Step::Done(FaultKind::Zero),
+        },
+        (Coming::Wanted(wanted), None) => Step::ClearFolio(wanted),
+        (Coming::Cleared(head), None) => {
+            if cx.keep_huge_zero_page(head) {
+                *fetched = None;
+            }
+            Step::Retry
+        }
+    }
+}
+
+/// Whether a huge page may come at a place.
+enum Coming {
+    Not,
+    Wanted(Wanted),
+    Cleared(Pfn),
+}
+
+fn may_come<M: Machine>(cx: &Cx<'_, M>, plan: &Plan<'_, M>, fetched: Option<Fetched>) -> Coming {
+    let level = plan.leaf.level;
+    if level != 1 || level > M::Arch::HUGE_LEVEL || !is_eligible(cx, &plan.attributes) {
+        return Coming::Not;
+    }
+    let order = plan.leaf.pages().trailing_zeros() as u8;
+    match fetched {
+        Some(Fetched::Folio { head, order: cleared }) if cleared == order => Coming::Cleared(head),
+        Some(Fetched::Folio { .. } | Fetched::NoFolio(_)) => Coming::Not,
+        _ => Coming::Wanted(plan.wants(order)),
+    }
 }
 
 /// Whether what is mapped may have huge pages, and folios of several pages.
@@ -104,26 +148,45 @@ fn install<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, plan: &Plan<'_, M>, hea
         return Installed::Claimed;
     }
     frame.add_mapping_of_reference();
-    locked.install(plan.index, Word::of_page(head, bits));
+    if !plan.word.is_empty() && M::guard(Guard::CopyBreakBeforeMake) {
+        // No CPU may load zeroes when a store to the new page is seen (D9).
+        locked.take(plan.index);
+        let what = Flush { start: plan.address, pages: plan.leaf.pages(), tables_freed: false };
+        cx.flush(space.id(), space.tlb(), what);
+    }
+    match plan.leaf.page(plan.index).is_empty() {
+        true => locked.install(plan.index, Word::of_page(head, bits)),
+        false => _ = locked.update(plan.index, |_| Word::of_page(head, bits)),
+    }
     drop(locked);
     space.add_rss(cx, RssKind::Anonymous, plan.leaf.pages() as i64);
     cx.count(Event::HugeFault, 1);
     Installed::Yes
 }
 
+/// As [`install`], for the huge page of zeroes, which nobody counts.
+fn install_zero<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, plan: &Plan<'_, M>, zero: Pfn) -> Installed {
+    let bits = bits_for::<M::Arch>(plan.attributes.prot, false, plan.access) | PageBits::SPECIAL;
+    let Some(locked) = commit(cx, space, plan) else { return Installed::Changed };
+    if M::guard(Guard::HugeUnclaimed) && is_claimed(cx, space, &plan.leaf, plan.address) {
+        return Installed::Claimed;
+    }
+    locked.install(plan.index, Word::of_page(zero, bits));
+    Installed::Yes
+}
+
 impl<M: Machine> Space<'_, M> {
-    /// A cleared folio of `1 << order` pages for a fault of this space; none if there is none free, or the space's group has no
-    /// room for so many pages. Clears it with pre-emption on.
+    /// A cleared folio for a fault of this space; none if there is none free, or the space's group has no room for so many pages. Clears it with pre-emption on.
     #[cold]
-    pub(super) fn clear_folio(&self, order: u8) -> Fetched {
-        let vm = self.vm();
+    pub(super) fn clear_folio(&self, wanted: Wanted) -> Fetched {
+        let (vm, Wanted { order, policy, offset }) = (self.vm(), wanted);
         // SAFETY: the space's reference.
         let has_room =
             |pages| self.inner().group().is_none_or(|group| !unsafe { group.as_ref() }.is_full_with(vm, pages));
         let head = {
             let has_room = has_room(1 << order);
             let cx = Cx::enter(vm);
-            let folio = if has_room { cx.alloc_folio(order).ok() } else { None };
+            let folio = if has_room { cx.alloc_folio_by(order, policy, offset).ok() } else { None };
             let Some(head) = folio else {
                 cx.count(Event::HugeFallback, 1);
                 return Fetched::NoFolio(order);

@@ -32,7 +32,7 @@ pub use kinds::{Access, FaultError, FaultKind};
 pub(super) use plan::{Plan, bits_for, commit, plan_at};
 
 use self::anonymous::absent_anonymous;
-use self::fetched::Fetched;
+use self::fetched::{Fetched, Wanted};
 use self::huge::above_leaf;
 use self::object::absent_object;
 use self::plan::still_so;
@@ -70,8 +70,8 @@ pub(super) enum Step<M: Machine> {
     AwaitFork(u32),
     /// A huge page is to be copied: it must become small ones first.
     Split,
-    /// A folio of so many pages (log2) may come: it is to be cleared first, with pre-emption on.
-    ClearFolio(u8),
+    /// A folio may come: it is to be cleared first, with pre-emption on.
+    ClearFolio(Wanted),
     /// Nothing is mapped, but a stack above may grow.
     Grow,
     /// The page must be read first, which sleeps. The object comes with a reference.
@@ -147,9 +147,9 @@ impl<M: Machine> Space<'_, M> {
             match step {
                 Step::Done(kind) => return Ok(kind),
                 Step::Retry | Step::Split => Cx::enter(self.vm()).count(Event::FaultRetry, 1),
-                Step::ClearFolio(order) => {
+                Step::ClearFolio(wanted) => {
                     self.drop_fetched(fetched);
-                    *fetched = Some(self.clear_folio(order));
+                    *fetched = Some(self.clear_folio(wanted));
                 }
                 Step::Descend => {}
                 Step::AwaitCommit(conflict) => claim::wait(self.vm(), conflict),
@@ -305,7 +305,7 @@ fn try_fault<M: Machine>(
     let step = if table.level > 0 {
         above_leaf(cx, space, plan, class, fetched)
     } else if !word.is_empty() {
-        if word.is_page() { present(cx, space, &plan) } else { super::swap_in::absent(cx, space, &plan) }
+        if word.is_page() { present(cx, space, &plan, fetched) } else { super::swap_in::absent(cx, space, &plan) }
     } else if let Some(object) = attributes.object {
         absent_object(cx, space, &plan, object, fetched)
     } else {

@@ -1,6 +1,6 @@
 //! What a fault has read without a lock, and whether that still holds under the lock.
 
-use super::Access;
+use super::{Access, Wanted};
 use crate::arch::{Arch, PageBits, Prot, Word};
 use crate::cpu::Cx;
 use crate::guard::Guard;
@@ -39,6 +39,11 @@ impl<M: Machine> Plan<'_, M> {
     pub(in crate::ops) fn anonymous_offset(&self) -> u64 {
         let copy = if self.attributes.object.is_some() { COPY_OF_OBJECT } else { 0 };
         (self.offset(M::Arch::PAGE_SHIFT) & !COPY_OF_OBJECT) | copy
+    }
+
+    /// The folio of `1 << order` pages that may come at this place.
+    pub(super) fn wants(&self, order: u8) -> Wanted {
+        Wanted { order, policy: self.attributes.policy, offset: self.offset(M::Arch::PAGE_SHIFT) >> order }
     }
 
     /// The bit by which accesses are checked against tags, where the mapping wants that.

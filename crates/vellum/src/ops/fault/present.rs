@@ -2,6 +2,8 @@
 
 use super::anonymous::fresh_page;
 use super::copy::{copy_to, replace};
+use super::fetched::Fetched;
+use super::huge::first_store;
 use super::plan::{Plan, bits_for, commit};
 use super::{Access, FaultKind, Step};
 use crate::arch::{PageBits, Word};
@@ -13,7 +15,14 @@ use crate::phys::Kind;
 use crate::space::Inner;
 
 /// A page is there, and did not allow the access, or no longer did when the CPU looked.
-pub(super) fn present<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, plan: &Plan<'_, M>) -> Result<Step<M>, PageError> {
+/// [`Step::Split`] if it is a huge one, and small ones must come in its place.
+#[inline(always)]
+pub(super) fn present<M: Machine>(
+    cx: &Cx<'_, M>,
+    space: &Inner<M>,
+    plan: &Plan<'_, M>,
+    fetched: &mut Option<Fetched>,
+) -> Result<Step<M>, PageError> {
     let bits = plan.word.bits();
     if plan.access != Access::Write {
         let writable = bits.has(PageBits::WRITE);
@@ -24,6 +33,9 @@ pub(super) fn present<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, plan: &Plan<
         return Ok(grant(cx, space, plan, bits | granted));
     }
     if bits.has(PageBits::SPECIAL) {
+        if plan.leaf.level > 0 {
+            return Ok(first_store(cx, space, plan, fetched));
+        }
         let pfn = fresh_page(cx, space, plan)?;
         let done = replace(cx, space, plan, pfn, None);
         return Ok(if done { Step::Done(FaultKind::Anonymous) } else { Step::Retry });

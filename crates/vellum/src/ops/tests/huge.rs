@@ -5,7 +5,7 @@ use crate::arch::{Aarch64, Arch, Ppc64, Prot, Riscv64, Sparc64, Tiny, X86_64};
 use crate::ops::{Access, Advice, FaultKind, HugePages, MapRequest, Place, RemapPlace, RemapRequest};
 use crate::stat::Event;
 use crate::testing::TestMachine;
-use crate::{Error, Overcommit, Space, Vm};
+use crate::{Error, NodeSet, Overcommit, Policy, Space, Vm};
 
 type Vmm<A> = Vm<TestMachine<A>>;
 
@@ -300,6 +300,62 @@ fn smaller_folios_come_where_there_is_no_larger_one() {
     space.map(&MapRequest::anonymous(4 << 20, Prot::READ_WRITE).at(Place::Fixed(start))).expect("a mapping");
     assert_eq!(store(&space, start, 1), Ok(()));
     assert_eq!((vm.count(Event::HugeFallback), vm.count(Event::FolioFault), space.rss().anonymous), (1, 1, 8));
+    drop(space);
+    finish(&vm);
+}
+
+/// Loads of untouched memory, then stores.
+fn zeroes<A: Arch>() {
+    let (page, huge_page) = sizes::<A>();
+    let pages = huge_page / page;
+    let vm = vm::<A>(frames::<A>());
+    let space = vm.create_space().expect("a space");
+    let start = (A::USER_END / 2) & !(huge_page * 4 - 1);
+    space.map(&MapRequest::anonymous(3 * huge_page, Prot::READ_WRITE).at(Place::Fixed(start))).expect("a mapping");
+    for number in 0..3 {
+        assert_eq!(space.fault(start + number * huge_page + page, Access::Read), Ok(FaultKind::Zero));
+    }
+    let tables = space.table_pages();
+    assert_eq!((vm.count(Event::HugeZeroPage), vm.count(Event::HugeFault), space.rss().anonymous), (1, 0, 0));
+    assert_eq!(load(&space, start + huge_page - 1), Ok(0));
+    vm.audited().expect("all is well");
+    let child = space.fork().expect("a child");
+    assert_eq!(child.translate(start), None);
+    // A store brings a huge page; one where a part was cut off, a small one.
+    assert_eq!(space.fault(start + page, Access::Write), Ok(FaultKind::Anonymous));
+    assert_eq!((vm.count(Event::HugeFault), space.rss().anonymous, space.table_pages()), (1, pages, tables));
+    store(&space, start + page, 5).expect("a store");
+    space.protect(start + huge_page, page, Prot::READ).expect("a part");
+    assert_eq!(space.fault(start + huge_page + page, Access::Write), Ok(FaultKind::Anonymous));
+    assert_eq!((vm.count(Event::HugeFault), space.rss().anonymous), (1, pages + 1));
+    assert_eq!(load(&space, start + huge_page), Ok(0));
+    space.advise(start + 2 * huge_page, huge_page, Advice::DontNeed).expect("discard");
+    assert_eq!(space.translate(start + 2 * huge_page), None);
+    assert_eq!(load(&space, start + page), Ok(5));
+    assert_eq!(load(&child, start + page), Ok(0));
+    vm.audited().expect("all is well");
+    drop((space, child));
+    finish(&vm);
+}
+
+#[test]
+fn one_huge_page_of_zeroes_is_shown_to_all() {
+    everywhere!(zeroes);
+}
+
+#[test]
+fn huge_pages_come_from_the_node_that_is_wanted() {
+    let frames = 4096;
+    let vm =
+        Vm::new(TestMachine::<X86_64>::with(&[(0x1000, frames, 0), (0x8000, frames, 1)], &[0])).expect("a machine");
+    vm.set_huge_pages(HugePages::Always);
+    let space = vm.create_space().expect("a space");
+    let (start, length) = (1 << 30, 2 << 20);
+    space.map(&MapRequest::anonymous(length, Prot::READ_WRITE).at(Place::Fixed(start))).expect("a mapping");
+    space.set_policy(start, length, Policy::Bind(NodeSet::EMPTY.with(1))).expect("a policy");
+    store(&space, start, 1).expect("a store");
+    let head = space.translate(start).expect("a page").pfn;
+    assert_eq!((vm.count(Event::HugeFault), vm.physical().frame(head).node()), (1, 1));
     drop(space);
     finish(&vm);
 }
