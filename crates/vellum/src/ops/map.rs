@@ -363,7 +363,7 @@ impl<'vm, M: Machine> Space<'vm, M> {
             let address = self.find_room_below(length, end)?;
             if let Some(address) = self.map_if_free(address, length, attributes, offset)? {
                 let cx = Cx::enter(self.vm());
-                self.inner().note_mapped(&cx, address + length);
+                self.inner().note_mapped(&cx, address, address + length);
                 return Ok(address);
             }
         }

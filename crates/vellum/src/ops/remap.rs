@@ -269,7 +269,7 @@ impl<'vm, M: Machine> Space<'vm, M> {
         let new = self.find_room_below(new_length, search_end::<M::Arch>(hint))?;
         let moved = self.move_to(request, old_length, new, new_length, true)?;
         if moved.is_some() {
-            self.inner().note_mapped(&Cx::enter(self.vm()), new + new_length);
+            self.inner().note_mapped(&Cx::enter(self.vm()), new, new + new_length);
         }
         Ok(moved)
     }

@@ -32,19 +32,13 @@ impl<M: Machine> Space<'_, M> {
     /// The long way.
     fn unmap_claimed(&self, start: u64, end: u64) -> Result<(), Error> {
         let mut claim = Claim::acquire(self.vm(), self.inner(), start, end);
-        let result = match claim.split(self.vm(), Holes::Leave) {
-            Ok(spares) => {
-                claim.apply(self.vm(), ClassChange::Set(ClassId::NONE), PageChange::Zap, spares, Fold::Whole);
-                Ok(())
-            }
-            Err(error) => {
-                claim.tidy(&Cx::enter(self.vm()));
-                Err(error)
-            }
-        };
+        let result = claim.split(self.vm(), Holes::Leave).map(|spares| claim.apply_unmap(self.vm(), spares));
+        if result.is_err() {
+            claim.tidy(&Cx::enter(self.vm()));
+        }
         claim.release();
         self.inner().note_unmapped(&Cx::enter(self.vm()), start, end);
-        result
+        result.map(|emptied| self.inner().table_emptied(self.vm(), start, emptied))
     }
 
     /// Unmaps `start..end`, a part of what is claimed. Tables that it empties above the part are left to the claim.

@@ -38,7 +38,7 @@ pub(crate) struct Claim<'s, M: Machine> {
     vm: &'s Vm<M>,
     pub(crate) space: &'s Inner<M>,
     table: Pfn,
-    level: usize,
+    pub(super) level: usize,
     pub(crate) start: u64,
     /// Exclusive.
     pub(crate) end: u64,

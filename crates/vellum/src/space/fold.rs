@@ -4,6 +4,7 @@
 //! goes there, the table is unlinked and marked stale under both locks, its translations are flushed, and it is freed
 //! after a grace period. Leaves that an operation is about to empty may go with their entries: see [`super::detach`].
 
+use super::apply::{ClassChange, Fold, PageChange};
 use super::claim::{Claim, clear};
 use super::table::{Locked, Table};
 use super::{ClassId, Inner, Runs, Spares};
@@ -77,31 +78,65 @@ pub(super) fn unlink<M: Machine>(
     cx.count(Event::TableFree, 1);
 }
 
-/// In [`Inner::emptied`]: the leaf was left where it is. Bits of an address within a page are free.
+/// In [`Inner::emptied`]: the table was left where it is. Bits of an address within a page are free.
 const KEPT: u64 = 1;
+
+/// What became of the table in which a range was unmapped.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Emptied {
+    /// It has other slots, or is the root.
+    No,
+    /// It has been given back.
+    Folded,
+    /// It is empty.
+    Left,
+}
+
+/// Where the leaf begins that covers `address`: so the place is named at which a CPU has emptied a table.
+fn leaf_of<A: Arch>(address: u64) -> u64 {
+    address & !((1 << (A::shift(0) + A::index_bits(0))) - 1)
+}
 
 impl<M: Machine> Inner<M> {
     /// Gives back the leaf that covers `address` and was emptied by a short operation, and what is above it, if it is still
-    /// empty. But if this CPU emptied the same leaf the last time, too, it stays until the CPU empties another one: who maps
-    /// and unmaps a page far from all others, again and again, does not make three tables each time.
+    /// empty and [`Inner::note_emptied`] does not keep it.
     #[cold]
     pub(crate) fn leaf_emptied(&self, vm: &Vm<M>, address: u64) {
-        let leaf = address & !((1 << (M::Arch::shift(0) + M::Arch::index_bits(0))) - 1);
+        self.table_emptied(vm, address, Emptied::Left);
+    }
+
+    /// After a table at `address` was emptied: notes that, and gives it back if it is there and not to be kept.
+    pub(crate) fn table_emptied(&self, vm: &Vm<M>, address: u64, emptied: Emptied) {
+        if emptied != Emptied::No && !self.note_emptied(vm, address) && emptied == Emptied::Left {
+            self.fold_leaf(vm, address);
+        }
+    }
+
+    /// Whether the table that this CPU emptied last was at `address`, too.
+    fn has_emptied(&self, cx: &Cx<'_, M>, address: u64) -> bool {
+        let last = self.emptied(cx).load(Relaxed);
+        // Where the first leaf begins at 0 it is never kept: 0 is none.
+        last & !KEPT == leaf_of::<M::Arch>(address) && last != 0
+    }
+
+    /// Notes that this CPU has emptied a table at `address`; whether that stays. It does if the CPU emptied one there the last
+    /// time, too, until it empties another one: who maps and unmaps a page, or a GiB, far from all others, again and again, does
+    /// not make the tables each time.
+    fn note_emptied(&self, vm: &Vm<M>, address: u64) -> bool {
+        let leaf = leaf_of::<M::Arch>(address);
         let last = {
             let cx = Cx::enter(vm);
-            let last = self.emptied(&cx).load(Relaxed);
-            // Where the first leaf begins at 0 it is never kept: 0 is none.
-            let again = last & !KEPT == leaf && last != 0;
+            let (again, last) = (self.has_emptied(&cx, address), self.emptied(&cx).load(Relaxed));
             self.emptied(&cx).store(if again { leaf | KEPT } else { leaf }, Relaxed);
             if again {
-                return;
+                return true;
             }
             last
         };
-        self.fold_leaf(vm, address);
         if last & KEPT != 0 {
             self.fold_leaf(vm, last & !KEPT);
         }
+        false
     }
 
     /// Folds the lowest table that covers `address` and what is above it, if it is empty.
@@ -131,6 +166,27 @@ impl<M: Machine> Claim<'_, M> {
     pub(crate) fn fold_now(&mut self, cx: &Cx<'_, M>) {
         let mut gather = Gather::new(cx, self.space.id(), self.space.tlb());
         self.fold(cx, &mut gather);
+    }
+
+    /// Whether the claimed table, which is not the root, could be folded.
+    fn has_emptied(&self, cx: &Cx<'_, M>) -> bool {
+        let table = self.table(cx);
+        table.level < M::Arch::LEVELS - 1 && table.used() == 0 && Runs::uniform(table.frame).is_some()
+    }
+
+    /// Unmaps the whole claimed range, as [`Claim::apply`] does: what became of the claimed table. It is left for now if this CPU
+    /// emptied it the last time, too.
+    pub(crate) fn apply_unmap(&mut self, vm: &Vm<M>, spares: Spares) -> Emptied {
+        let level = self.level;
+        let fold = if self.space.has_emptied(&Cx::enter(vm), self.start) { Fold::Below } else { Fold::Whole };
+        self.apply(vm, ClassChange::Set(ClassId::NONE), PageChange::Zap, spares, fold);
+        if level != self.level {
+            Emptied::Folded
+        } else if self.has_emptied(&Cx::enter(vm)) {
+            Emptied::Left
+        } else {
+            Emptied::No
+        }
     }
 
     /// Folds the tables on the ways to both ends of the range that are not needed, after an operation which failed.

@@ -35,6 +35,8 @@ pub(super) struct Search {
     length: u64,
     /// Where they must end, at most.
     high: u64,
+    /// Of what they begin at a multiple.
+    span: u64,
     /// Where the gap begins in which it is.
     start: u64,
     /// Up to where that gap is known to be free.
@@ -63,7 +65,18 @@ type Near<'a, M> = (Table<'a, M>, u64);
 impl Search {
     /// One for `length` bytes, not 0, at or above `low` that end at or below `high`.
     pub(super) fn new(length: u64, low: u64, high: u64) -> Self {
-        Search { length, high, start: low, here: low, stretch: None, steps: 0, first: None, largest: 0 }
+        Search { length, high, span: 1, start: low, here: low, stretch: None, steps: 0, first: None, largest: 0 }
+    }
+
+    /// This one, for addresses from a multiple of `span` on, a power of two.
+    pub(super) fn aligned(mut self, span: u64) -> Self {
+        self.span = span;
+        self
+    }
+
+    /// Where what is sought would begin in the gap.
+    fn place(&self) -> u64 {
+        self.start.saturating_add(self.span - 1) & !(self.span - 1)
     }
 
     /// This one, which passes by `stretch` if there is no room for it.
@@ -93,11 +106,11 @@ impl Search {
         self.pass::<A>();
     }
 
-    /// What it has gone by before it `found` something, or nothing, if that was much: from what was mapped first, as the gap before
-    /// that is where others will begin.
-    pub(super) fn gone_by<A: Arch>(&self, found: Option<u64>) -> Option<Stretch> {
-        // The last gap, up to where the search ended, was too small for this one alone.
-        let (start, end) = (self.first?, found.unwrap_or(self.start));
+    /// What it has gone by up to where it ended, if that was much: from what was mapped first, as the gap before that is where
+    /// others will begin.
+    pub(super) fn gone_by<A: Arch>(&self) -> Option<Stretch> {
+        // The last gap has room for this one, or was too small for it alone.
+        let (start, end) = (self.first?, self.start);
         let pages = (self.largest >> A::PAGE_SHIFT) + 1;
         (self.steps > LONG && start < end).then_some(Stretch { start, end, pages })
     }
@@ -125,10 +138,11 @@ impl<M: Machine> Inner<M> {
         let mut near = (root, root.base(search.here));
         let mut left = SECTION;
         while left > 0 {
-            if search.high.checked_sub(search.start).is_none_or(|room| room < search.length) {
+            let place = search.place();
+            if search.high.checked_sub(place).is_none_or(|room| room < search.length) {
                 return ControlFlow::Break(None);
             }
-            let wanted = search.start + search.length;
+            let wanted = place + search.length;
             let alike = self.alike_at(cx, &mut near, search.here, wanted);
             let steps = 1 + alike.slots / PASSED;
             left = left.saturating_sub(steps);
@@ -138,9 +152,9 @@ impl<M: Machine> Inner<M> {
             } else if alike.end < wanted {
                 search.here = alike.end;
             } else {
-                let is_near = self.is_near_stack(search.start, wanted);
+                let is_near = self.is_near_stack(place, wanted);
                 match if is_near { self.stack_within(cx, wanted, guard) } else { None } {
-                    None => return ControlFlow::Break(Some(search.start)),
+                    None => return ControlFlow::Break(Some(place)),
                     Some(stack) => {
                         search.largest = search.largest.max(stack - search.start);
                         (search.start, search.here) = (stack, stack);

@@ -505,7 +505,7 @@ impl<M: Machine> Inner<M> {
         self.lines.cursor_and_stretch(cx)
     }
 
-    /// The leaf that this CPU emptied last.
+    /// Where this CPU emptied a table last.
     pub(super) fn emptied(&self, cx: &Cx<'_, M>) -> &AtomicU64<M> {
         self.lines.emptied(cx)
     }

@@ -31,7 +31,7 @@ struct Line<M> {
     rss: [AtomicU64<M>; RssKind::COUNT],
     /// Where this CPU looks for free addresses first.
     cursor: AtomicU64<M>,
-    /// The leaf that this CPU emptied last; see [`Inner::leaf_emptied`](super::Inner::leaf_emptied).
+    /// Where this CPU emptied a table last; see [`Inner::note_emptied`](super::Inner::note_emptied).
     emptied: AtomicU64<M>,
     /// Where this CPU has seen that there is no room; see [`super::gap`].
     stretch: [AtomicU64<M>; 2],
@@ -208,7 +208,7 @@ impl<M: Machine> Lines<M> {
         (&line.cursor, &line.stretch)
     }
 
-    /// The leaf that this CPU emptied last. Where it is shared one may be forgotten, and stays until the space ends or
+    /// Where this CPU emptied a table last. Where it is shared one may be forgotten, and stays until the space ends or
     /// somebody empties it again.
     pub(super) fn emptied(&self, cx: &Cx<'_, M>) -> &AtomicU64<M> {
         &self.own_or_shared(cx).emptied

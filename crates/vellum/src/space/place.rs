@@ -4,6 +4,9 @@
 //! that map and unmap do not meet in the tree. Unmapping moves the cursor back, so freed addresses are reused. An
 //! arena is where a search begins, not a right: when it is full the search covers the whole space.
 //!
+//! What consists of whole slots of an upper table prefers to begin with one ([`preferred_span`]); the cursor stays before what is
+//! left free for that, so that what is smaller goes there.
+//!
 //! A gap that is too small for most would be where each search begins, and goes by all that is mapped above. So the CPU
 //! remembers one *stretch* without room, beside its cursor: that no gap of so many pages begins in it. Who searches for as many
 //! passes it by. A long search makes one, of all that it has gone by and passed by; it gets shorter when in its midst as
@@ -23,6 +26,9 @@ use crate::vm::Vm;
 use core::ops::ControlFlow;
 use core::sync::atomic::Ordering::Relaxed;
 
+/// An arena has as many times the span to which mappings in it are aligned, at least.
+const SPANS: u64 = 16;
+
 /// Pages kept free below a grows-down mapping by everything but fixed mappings: Linux's `stack_guard_gap`, less in
 /// address spaces too small for that.
 pub fn stack_guard_pages<A: Arch>() -> u64 {
@@ -40,6 +46,18 @@ pub(crate) fn arena<A: Arch>(cpu: usize, cpus: usize) -> (u64, u64) {
     let (low, share) = (align_up(low, shift), share >> shift << shift);
     let start = (low + share * cpu as u64).min(A::SEARCH_END);
     (start, (start + share).min(A::SEARCH_END))
+}
+
+/// Of what a mapping of `length` bytes begins at a multiple, if there is room: of what the largest slots span of which it can
+/// consist. So it needs no lower tables, and may have huge pages. `None` for shorter ones, for those that would end within a
+/// slot all the same, whose neighbours shall be adjacent, and where little room is left by the spans.
+fn preferred_span<A: Arch>(length: u64, cpus: usize) -> Option<u64> {
+    if length >> A::shift(1) == 0 {
+        return None;
+    }
+    let (start, end) = arena::<A>(0, cpus);
+    let mut spans = (1..A::LEVELS).rev().map(|level| 1 << A::shift(level));
+    spans.find(|span| length % span == 0 && *span <= (end - start) / SPANS)
 }
 
 fn align_up(value: u64, shift: u32) -> u64 {
@@ -119,40 +137,61 @@ impl<M: Machine> Inner<M> {
         None
     }
 
-    /// A place for `length` bytes: in this CPU's arena from its cursor on, else anywhere in it or above it, else anywhere below
-    /// `end`, wherever other CPUs may have unmapped something meanwhile.
+    /// A place for `length` bytes: in this CPU's arena from its cursor on, at a multiple of what [`preferred_span`] says if there
+    /// is one; else anywhere in it or above it, else anywhere below `end`, wherever other CPUs may have unmapped something
+    /// meanwhile.
     pub(crate) fn choose(&self, vm: &Vm<M>, length: u64, end: u64) -> Option<u64> {
-        let (cursor, low, stretch, mut ahead) = {
+        if let Some(span) = preferred_span::<M::Arch>(length, vm.cpu_count())
+            && let Some(found) = self.search_ahead(vm, length, span).0
+        {
+            return Some(found);
+        }
+        let (found, cursor, stretch) = self.search_ahead(vm, length, 1);
+        let again = || {
+            let low = arena::<M::Arch>(Cx::enter(vm).number(), vm.cpu_count()).0;
+            let mut search = Search::new(length, low, end).passing::<M::Arch>(stretch);
+            let found = self.search(vm, &mut search);
+            self.note_search(&Cx::enter(vm), &search, cursor);
+            found
+        };
+        found.or_else(again).or_else(|| self.gap(vm, length, M::Arch::USER_START, end))
+    }
+
+    /// Searches this CPU's arena from its cursor on for `length` bytes at a multiple of `span`: what it finds, the cursor, and what
+    /// it has passed by.
+    fn search_ahead(&self, vm: &Vm<M>, length: u64, span: u64) -> (Option<u64>, u64, Option<Stretch>) {
+        let (cursor, stretch, mut search) = {
             let cx = Cx::enter(vm);
             let (low, high) = arena::<M::Arch>(cx.number(), vm.cpu_count());
             let (cursor, stretch) = (self.cursor(&cx).load(Relaxed).clamp(low, high), self.stretch(&cx));
-            let mut search = Search::new(length, cursor, high).passing::<M::Arch>(stretch);
-            if let ControlFlow::Break(Some(found)) = self.search_section(&cx, &mut search) {
-                self.note_search(&cx, &search, Some(found), cursor);
-                return Some(found);
+            let mut search = Search::new(length, cursor, high).aligned(span).passing::<M::Arch>(stretch);
+            if let ControlFlow::Break(found) = self.search_section(&cx, &mut search) {
+                self.note_search(&cx, &search, cursor);
+                return (found, cursor, stretch);
             }
-            (cursor, low, stretch, search)
+            (cursor, stretch, search)
         };
-        let searched = |search: &mut Search| {
-            let found = self.search(vm, search);
-            self.note_search(&Cx::enter(vm), search, found, cursor);
-            found
-        };
-        let again = || searched(&mut Search::new(length, low, end).passing::<M::Arch>(stretch));
-        searched(&mut ahead).or_else(again).or_else(|| self.gap(vm, length, M::Arch::USER_START, end))
+        let found = self.search(vm, &mut search);
+        self.note_search(&Cx::enter(vm), &search, cursor);
+        (found, cursor, stretch)
     }
 
-    /// Remembers what a search, which has `found` something or nothing, has gone by, if that was much and reaches up to the
-    /// cursor, where the next one begins.
-    fn note_search(&self, cx: &Cx<'_, M>, search: &Search, found: Option<u64>, cursor: u64) {
-        if let Some(stretch) = search.gone_by::<M::Arch>(found).filter(|stretch| stretch.end >= cursor) {
+    /// Remembers what a search that has ended has gone by, if that was much and reaches up to the cursor, where the next one
+    /// begins.
+    fn note_search(&self, cx: &Cx<'_, M>, search: &Search, cursor: u64) {
+        if let Some(stretch) = search.gone_by::<M::Arch>().filter(|stretch| stretch.end >= cursor) {
             self.set_stretch(cx, stretch);
         }
     }
 
-    /// Notes that `start..end` was mapped: the next search begins behind it.
-    pub(crate) fn note_mapped(&self, cx: &Cx<'_, M>, end: u64) {
-        self.cursor(cx).store(end, Relaxed);
+    /// Notes that `start..end` was mapped: the next search begins behind it. But what may have been left free before it, so that
+    /// it begins at a multiple, is for others.
+    pub(crate) fn note_mapped(&self, cx: &Cx<'_, M>, start: u64, end: u64) {
+        let cursor = self.cursor(cx);
+        let span = preferred_span::<M::Arch>(end - start, cx.vm().cpu_count());
+        if span.is_none_or(|span| start % span != 0 || start == cursor.load(Relaxed)) {
+            cursor.store(end, Relaxed);
+        }
     }
 
     /// Notes that `start..end` was unmapped: the next search finds it, if it is in the arena.

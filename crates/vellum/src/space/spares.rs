@@ -27,6 +27,8 @@ pub(crate) struct Spares {
     fresh: [u64; LEVELS_MAX],
     /// Those that tables have given back, which readers may still look at.
     used: [u64; LEVELS_MAX],
+    /// How many there are.
+    count: usize,
     is_pool: bool,
     /// Whether there are some for tables, too, whose slots in the range all have lower tables.
     pub(super) has_for_full: bool,
@@ -45,25 +47,31 @@ impl Spares {
 
     /// Takes one for a table of `level`.
     pub(super) fn take<M: Machine>(&mut self, cx: &Cx<'_, M>, level: usize) -> Option<Pfn> {
-        pop(cx, &mut self.used[level]).or_else(|| pop(cx, &mut self.fresh[level]))
+        let taken = pop(cx, &mut self.used[level]).or_else(|| pop(cx, &mut self.fresh[level]))?;
+        self.count -= 1;
+        Some(taken)
     }
 
     /// Adds one, never used, for a table of `level`.
     pub(super) fn add<M: Machine>(&mut self, cx: &Cx<'_, M>, level: usize, pfn: Pfn) {
         push(cx, &mut self.fresh[level], pfn);
+        self.count += 1;
     }
 
     /// What becomes of the array that a table of `level` has no more use for.
     pub(super) fn give_back<M: Machine>(&mut self, cx: &Cx<'_, M>, level: usize, pfn: Pfn) {
         match self.is_pool {
-            true => push(cx, &mut self.used[level], pfn),
+            true => {
+                push(cx, &mut self.used[level], pfn);
+                self.count += 1;
+            }
             false => cx.retire_table(pfn),
         }
     }
 
     /// Whether there is none.
     pub(crate) fn is_empty(&self) -> bool {
-        self.fresh.iter().chain(&self.used).all(|&first| first == 0)
+        self.count == 0
     }
 
     /// Frees what is left of those for the edges of one range.
@@ -81,6 +89,10 @@ impl Spares {
 
     /// Frees one; whether there was one.
     fn free_one<M: Machine>(&mut self, cx: &Cx<'_, M>) -> bool {
+        if self.is_empty() {
+            return false;
+        }
+        self.count -= 1;
         if let Some(pfn) = self.fresh.iter_mut().find_map(|first| pop(cx, first)) {
             cx.free_frame(pfn);
             return true;

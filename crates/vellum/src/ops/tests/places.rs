@@ -77,13 +77,55 @@ fn gaps_that_were_passed_by_are_found() {
     let low = combed(&space, COUNT);
     let above = low + COUNT * PAGE;
     assert_eq!(map(&space, 2, 0), Ok(above));
-    // Leaves without gaps, a step each.
-    let leaves = map(&space, 40 * LEAF, 0).expect("room");
+    // Leaves without gaps, a step each, and a page, so that they begin where the others end.
+    let leaves = map(&space, 40 * LEAF + 1, 0).expect("room");
+    assert_eq!(leaves, above + 2 * PAGE);
     (0..40).for_each(|leaf| _ = space.fault(leaves + leaf * LEAF * PAGE, Access::Read).expect("memory"));
     space.unmap(low, PAGE).expect("holes are fine");
-    assert_eq!(map(&space, 2, 0), Ok(leaves + 40 * LEAF * PAGE));
+    assert_eq!(map(&space, 2, 0), Ok(leaves + (40 * LEAF + 1) * PAGE));
     space.unmap(low, PAGE).expect("holes are fine");
     assert_eq!([map(&space, 1, 0), map(&space, 1, 0)], [Ok(low), Ok(low + 2 * PAGE)]);
+}
+
+/// What consists of whole upper slots begins with one, and needs no tables; what is smaller goes into what is left free for that, and
+/// neighbours are adjacent.
+#[test]
+fn large_mappings_begin_with_a_slot_and_leave_no_holes_for_good() {
+    const LEAF: u64 = 512;
+    const GIB: u64 = 512 * LEAF;
+    let vm = vm::<X86_64>();
+    vm.set_overcommit(Overcommit::Always);
+    let space = vm.create_space().expect("a space");
+    let first = map(&space, 1, 0).expect("room");
+    let tables = space.table_pages();
+    let gib = map(&space, GIB, 0).expect("room");
+    assert_eq!((gib % (GIB * PAGE), map(&space, 2 * GIB, 0)), (0, Ok(gib + GIB * PAGE)));
+    let leaves = map(&space, 3 * LEAF, 1).expect("room");
+    assert!(leaves % (LEAF * PAGE) == 0 && (first..gib).contains(&leaves), "{leaves:#x}");
+    assert_eq!(space.table_pages(), tables);
+    // One that ends within a slot all the same begins where there is room.
+    let end = leaves + 3 * LEAF * PAGE;
+    assert_eq!([map(&space, LEAF + 1, 0), map(&space, LEAF + 1, 1)], [Ok(end), Ok(end + (LEAF + 1) * PAGE)]);
+    // What is left free before the next one is not lost either.
+    assert_eq!(map(&space, LEAF, 0), Ok((end + 2 * (LEAF + 1) * PAGE).next_multiple_of(LEAF * PAGE)));
+    assert_eq!(map(&space, 1, 0), Ok(end + 2 * (LEAF + 1) * PAGE));
+}
+
+/// Where there is no such place, any is as good.
+#[test]
+fn large_mappings_take_what_room_there_is() {
+    const LEAF: u64 = 512;
+    let vm = vm::<X86_64>();
+    vm.set_overcommit(Overcommit::Always);
+    let space = vm.create_space().expect("a space");
+    let (start, end) = (X86_64::USER_START, X86_64::SEARCH_END);
+    let all = MapRequest::anonymous(end - start, Prot::READ_WRITE).at(Place::Fixed(start));
+    space.map(&all).expect("room");
+    for hole in [(1u64 << 45) + 7 * PAGE, start + PAGE, end - (LEAF + 1) * PAGE] {
+        space.unmap(hole, LEAF * PAGE).expect("it is mapped");
+        assert_eq!(map(&space, LEAF + 1, 0), Err(Error::NoAddressSpace { length: (LEAF + 1) * PAGE }));
+        assert_eq!(map(&space, LEAF, 0), Ok(hole));
+    }
 }
 
 /// There is room if and only if there is room, whoever has made it.
