@@ -92,11 +92,15 @@ impl<M: Machine> SharedCpuSet<M> {
             let own = if cpu / 64 == word { 1 << (cpu % 64) } else { 0 };
             self.0[word].load(SeqCst) & !own != 0
         };
-        (0..cpus.div_ceil(64)).any(is_other).then(|| {
-            let mut set = self.snapshot(cpus);
-            set.remove(cpu);
-            set
-        })
+        if (0..cpus.div_ceil(64)).any(is_other) { Some(self.without(cpu, cpus)) } else { None }
+    }
+
+    /// [`Self::snapshot`] without `cpu`. Apart: most often there is nobody else.
+    #[inline(never)]
+    fn without(&self, cpu: usize, cpus: usize) -> CpuSet {
+        let mut set = self.snapshot(cpus);
+        set.remove(cpu);
+        set
     }
 
     /// Whether the word of the first 64 CPUs lies at `address`.

@@ -316,6 +316,13 @@ pub trait Arch: Copy + Send + Sync + 'static {
     /// The frame of a level 0 word known to be a page.
     fn pfn(word: u64) -> Pfn;
 
+    /// The frame of a level 0 word that is a page of the usual kind: less is asked than by [`Arch::is_page`] and [`Arch::pfn`]
+    /// where there is another kind, of which this says nothing.
+    #[inline(always)]
+    fn usual_page(word: u64) -> Option<Pfn> {
+        if Self::is_page(word) { Some(Self::pfn(word)) } else { None }
+    }
+
     /// The bits of a level 0 word known to be a page.
     fn page_bits(word: u64) -> PageBits;
 

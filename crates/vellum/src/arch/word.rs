@@ -114,6 +114,18 @@ impl<A: Arch> Word<A> {
         A::pfn(self.0)
     }
 
+    /// The frame of a page, if it is one.
+    #[inline(always)]
+    pub(crate) fn page(self) -> Option<Pfn> {
+        if self.is_page() { Some(self.pfn()) } else { None }
+    }
+
+    /// The frame of a page of the usual kind: the quick form of [`Word::page`], to be asked first. See [`Arch::usual_page`].
+    #[inline(always)]
+    pub(crate) fn usual_page(self) -> Option<Pfn> {
+        A::usual_page(self.0)
+    }
+
     /// What it says of a page beside its frame.
     #[inline(always)]
     pub(crate) fn bits(self) -> PageBits {

@@ -160,6 +160,10 @@ macro_rules! x86 {
                 pfn(word)
             }
             #[inline(always)]
+            fn usual_page(word: u64) -> Option<Pfn> {
+                if word & PRESENT != 0 { Some(Pfn((word & FRAME) >> 12)) } else { None }
+            }
+            #[inline(always)]
             fn with_rights(word: u64, rights: u64) -> u64 {
                 let new = word & !Self::RIGHTS | rights;
                 if (word ^ new) & PRESENT != 0 { new ^ FRAME } else { new }

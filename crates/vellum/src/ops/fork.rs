@@ -235,7 +235,8 @@ impl<M: Machine> Fork<'_, M> {
         let mut shared = 0;
         // The huge page of zeroes comes by faults.
         let is_counted = |word: Word<M::Arch>| word.is_page() && !word.bits().has(PageBits::SPECIAL);
-        for index in (low..end).filter(|&index| is_counted(locked.table.page(index))) {
+        let is_shared = |&index: &usize| is_counted(locked.table.page(index));
+        for index in locked.table.own_entries(low, end).filter(is_shared) {
             locked.set_fork_stamp(self.number);
             let (old, word) = locked.update(index, Word::shared_copy);
             cx.vm().physical().folio(word.pfn()).add_mapping();
@@ -366,10 +367,15 @@ impl<M: Machine> Fork<'_, M> {
         let mut result = Ok(());
         for index in low..high {
             let word = locked.table.slot(index).load(Relaxed);
-            if word.is_empty() {
+            // In this order: most are pages.
+            if word.usual_page().is_none() && word.is_empty() {
                 continue;
             }
-            if !word.is_page() {
+            let pfn = if let Some(pfn) = word.usual_page() {
+                pfn
+            } else if let Some(pfn) = word.page() {
+                pfn
+            } else {
                 result = self.absent(cx, locked, fresh, index, copied);
                 if result.is_err() {
                     if !M::guard(Guard::PartialForkCounted) {
@@ -379,13 +385,13 @@ impl<M: Machine> Fork<'_, M> {
                 }
                 absent += i64::from(!fresh.entry(index).is_empty());
                 continue;
-            }
+            };
             if word.bits().has(PageBits::SPECIAL) {
                 continue;
             }
-            let mut frame = cx.vm().physical().frame(word.pfn());
+            let mut frame = cx.vm().physical().frame(pfn);
             if !frame.is_single(Kind::Anonymous) {
-                frame = cx.vm().physical().folio(word.pfn());
+                frame = cx.vm().physical().folio(pfn);
                 if !ALL && frame.kind() != Kind::Anonymous {
                     continue;
                 }
@@ -393,7 +399,7 @@ impl<M: Machine> Fork<'_, M> {
             frame.add_mapping();
             let mut shared = word.shared_copy();
             if shared != word {
-                shared = locked.update(index, Word::shared_copy).1;
+                shared = locked.update_from(index, word, Word::shared_copy).1;
                 self.changed = true;
             }
             fresh.slot(index).store(shared, Relaxed);

@@ -29,6 +29,16 @@ impl<'vm, M: Machine> Space<'vm, M> {
         if address >= M::Arch::USER_END {
             return None;
         }
+        match self.inner().leaf_entry(&Reader::enter(self.vm()), address) {
+            Some(word) => translation_of::<M>(word),
+            None => self.translate_above(address),
+        }
+    }
+
+    /// [`Space::translate`] where there is no leaf: in a section of its own, so that the other way has nothing to keep for it.
+    #[cold]
+    #[inline(never)]
+    fn translate_above(&self, address: u64) -> Option<Translation> {
         translation_of::<M>(self.inner().page_entry(&Reader::enter(self.vm()), address))
     }
 
@@ -74,7 +84,9 @@ impl<'vm, M: Machine> Space<'vm, M> {
 }
 
 fn translation_of<M: Machine>(word: Word<M::Arch>) -> Option<Translation> {
-    word.is_page().then(|| Translation { pfn: word.pfn(), bits: word.bits() })
+    // In this order: of most words no more is asked than that.
+    let pfn = if let Some(pfn) = word.usual_page() { pfn } else { word.page()? };
+    Some(Translation { pfn, bits: word.bits() })
 }
 
 /// Whether the page needs a reference: all do, but the zero page.

@@ -45,7 +45,7 @@ impl Seek {
     #[inline(always)]
     pub(crate) fn is_named_by<A: Arch>(self, word: Word<A>) -> bool {
         match self {
-            Seek::Page(pfn) | Seek::Stored(pfn) => word.is_page() && word.pfn() == pfn,
+            Seek::Page(pfn) | Seek::Stored(pfn) => word.page() == Some(pfn),
             _ if word.is_page() => false,
             Seek::Migration(pfn) => {
                 matches!(word.absent(), Some(Absent::Migration { pfn: named, .. }) if named == pfn)

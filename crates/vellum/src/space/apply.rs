@@ -322,11 +322,13 @@ pub(crate) fn reprotect<M: Machine>(
     }
     for index in low..high + 1 {
         // What is absent gets its rights from the class when it comes back.
-        if !locked.table.page(index).is_page() {
+        let seen = locked.table.page(index);
+        if !seen.is_page() {
             continue;
         }
-        let (old, new) = locked.update(
+        let (old, new) = locked.update_from(
             index,
+            seen,
             #[inline(always)]
             |word| {
                 let bits = word.bits();
@@ -394,18 +396,17 @@ pub(crate) fn zap<'a, M: Machine>(
         }
         let address = first + (index - low) as u64 * locked.table.span();
         let word = locked.take(index);
-        if !word.is_page() {
+        let Some(pfn) = word.page() else {
             if let Some(kind) = cx.drop_absent(word, address, gather) {
                 gone[kind as usize] += 1;
             }
             continue;
-        }
+        };
         let bits = word.bits();
         if bits.has(PageBits::SPECIAL) {
             gather.touch_range(Flush { start: address, pages, tables_freed: false });
             continue;
         }
-        let pfn = word.pfn();
         let frame = cx.vm().physical().frame(pfn);
         if frame.is_single(Kind::Anonymous) {
             gone[RssKind::Anonymous as usize] += 1;

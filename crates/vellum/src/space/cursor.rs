@@ -203,18 +203,16 @@ impl<'a, 'c, M: Machine> Cursor<'a, 'c, M> {
         if table.used() == 0 || table.level > M::Arch::HUGE_LEVEL {
             return usize::MAX;
         }
-        let is_huge = |slot: &usize| !table.page(*slot).is_empty();
-        let mut huge = (low..=last).filter(is_huge);
-        match huge.nth(HUGE_AT_ONCE) {
-            Some(next) if Runs::may_change_in_parts(table.frame) => {
+        let mut huge = 0;
+        for slot in table.own_entries(low, last + 1) {
+            if huge == HUGE_AT_ONCE && Runs::may_change_in_parts(table.frame) {
                 self.spend(HUGE_AT_ONCE * HUGE);
-                next - low
+                return slot - low;
             }
-            _ => {
-                self.spend((low..=last).filter(is_huge).count() * HUGE);
-                usize::MAX
-            }
+            huge += 1;
         }
+        self.spend(huge * HUGE);
+        usize::MAX
     }
 
     /// Whether a table has so many runs that it is gone through in small parts.

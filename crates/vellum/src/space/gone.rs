@@ -6,7 +6,7 @@ use crate::arch::{PageBits, Word};
 use crate::cpu::Cx;
 use crate::machine::Machine;
 use crate::object;
-use crate::phys::{FreeBatch, Kind};
+use crate::phys::{FreeBatch, Kind, Pfn};
 use crate::stat::Event;
 
 /// Entries that went, of one space. The frames that they were the last to show are freed by the time this is dropped.
@@ -24,33 +24,38 @@ impl<'a, M: Machine> Gone<'a, M> {
     /// Drops what `word`, not empty, stood for. No translation of it is left, and nobody reads the slot where it was.
     #[inline(always)]
     pub(super) fn entry(&mut self, cx: &Cx<'_, M>, word: Word<M::Arch>) {
-        if !word.is_page() {
-            if let Some(kind) = cx.end_absent(word, &mut self.freed) {
-                self.pages[kind as usize] += 1;
-            }
-            return;
+        match word.usual_page() {
+            Some(pfn) if cx.vm().physical().frame(pfn).is_single(Kind::Anonymous) => self.anonymous(cx, pfn),
+            _ => self.other(cx, word, 1),
         }
-        let pfn = word.pfn();
-        if !cx.vm().physical().frame(pfn).is_single(Kind::Anonymous) {
-            return self.other(cx, word, 1);
-        }
+    }
+
+    #[inline(always)]
+    fn anonymous(&mut self, cx: &Cx<'_, M>, pfn: Pfn) {
         self.pages[RssKind::Anonymous as usize] += 1;
         if cx.drop_page_mapping(pfn) {
             self.freed.add(pfn);
         }
     }
 
-    /// As [`Gone::entry`], for what is no anonymous page by itself, or for one entry that showed so many pages.
+    /// As [`Gone::entry`], for what may be no anonymous page by itself, or for one entry that showed so many pages.
+    #[inline(never)]
     pub(super) fn other(&mut self, cx: &Cx<'_, M>, word: Word<M::Arch>, pages: u64) {
-        if !word.is_page() {
-            return self.entry(cx, word);
+        let Some(pfn) = word.page() else {
+            if let Some(kind) = cx.end_absent(word, &mut self.freed) {
+                self.pages[kind as usize] += 1;
+            }
+            return;
+        };
+        let frame = cx.vm().physical().frame(pfn);
+        if frame.is_single(Kind::Anonymous) {
+            return self.anonymous(cx, pfn);
         }
-        let (pfn, bits) = (word.pfn(), word.bits());
+        let bits = word.bits();
         if bits.has(PageBits::SPECIAL) {
             return;
         }
         self.pages[rss_kind(cx, pfn) as usize] += pages;
-        let frame = cx.vm().physical().frame(pfn);
         if bits.has(PageBits::DIRTY) {
             object::mark_dirty(cx.vm().physical().folio(pfn));
         }

@@ -257,10 +257,9 @@ impl Runs {
         if high + 1 < len {
             borders += border_change(at(high + 1).load(Relaxed), old, class.0);
         }
-        let mut slot = low;
-        while slot <= high {
-            at(slot).store(class.0, Relaxed);
-            slot += 1;
+        at(low).store(class.0, Relaxed);
+        if low < high {
+            fill_side(cx, side, low + 1, high, class);
         }
         frame.words[2].store(borders as u64, Relaxed);
         if borders < INLINE as i64 / 2 {
@@ -561,6 +560,13 @@ fn array_order<M: Machine>(len: usize) -> u8 {
 fn side_slot<'a, M: Machine>(cx: &'a Cx<'_, M>, pfn: Pfn, index: usize) -> &'a AtomicU32<M> {
     // SAFETY: as for `side_array`, which has an entry for each slot of the table.
     unsafe { &*cx.vm().machine().frame(pfn).cast_const().cast::<AtomicU32<M>>().add(index) }
+}
+
+/// Makes the slots `low..=high` of `class` in the side array in frame `pfn`. Apart: a loop costs more than its one round where
+/// a single slot is changed.
+#[inline(never)]
+fn fill_side<M: Machine>(cx: &Cx<'_, M>, pfn: Pfn, low: usize, high: usize, class: ClassId) {
+    side_array(cx, pfn)[low..=high].iter().for_each(|slot| slot.store(class.0, Relaxed));
 }
 
 fn side_array<'a, M: Machine>(cx: &'a Cx<'_, M>, pfn: Pfn) -> &'a [AtomicU32<M>] {

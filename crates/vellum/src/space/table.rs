@@ -167,6 +167,20 @@ impl<'a, M: Machine> Table<'a, M> {
         (end, Word::EMPTY)
     }
 
+    /// Those slots of `low..end`, of an upper table, that have an entry and no lower table: huge pages, most often.
+    pub(crate) fn own_entries(self, low: usize, end: usize) -> impl Iterator<Item = usize> + 'a {
+        let mut next = low;
+        core::iter::from_fn(move || {
+            loop {
+                let (slot, word) = self.first_entry(next, end);
+                next = slot + 1;
+                if word.is_empty() || word.table().is_none() {
+                    return (slot < end).then_some(slot);
+                }
+            }
+        })
+    }
+
     /// Loads the entry of slot `index`.
     #[inline(always)]
     pub(crate) fn entry(&self, index: usize) -> Word<M::Arch> {
@@ -258,8 +272,9 @@ impl<'a, M: Machine> Table<'a, M> {
     }
 
     /// Waits while the classes change. Whoever changes them has the lock and pre-emption off.
+    // By value, so that a table need not lie in memory for it.
     #[cold]
-    pub(crate) fn await_sequence(&self, cx: &Cx<'_, M>) {
+    pub(crate) fn await_sequence(self, cx: &Cx<'_, M>) {
         let word = &self.frame.halves[0];
         let seen = word.load(Relaxed);
         if seen & 1 != 0 {
@@ -377,10 +392,21 @@ impl<'a, M: Machine> Locked<'a, M> {
     pub(crate) fn update(
         &self,
         index: usize,
+        change: impl FnMut(Word<M::Arch>) -> Word<M::Arch>,
+    ) -> (Word<M::Arch>, Word<M::Arch>) {
+        let old = self.table.slot(index).load(Relaxed).as_small(self.table.level);
+        self.update_from(index, old, change)
+    }
+
+    /// As [`Locked::update`], by whoever has loaded the entry already: it was `old`, as it would stand in a leaf.
+    #[inline(always)]
+    pub(crate) fn update_from(
+        &self,
+        index: usize,
+        mut old: Word<M::Arch>,
         mut change: impl FnMut(Word<M::Arch>) -> Word<M::Arch>,
     ) -> (Word<M::Arch>, Word<M::Arch>) {
         let (slot, level) = (self.table.slot(index), self.table.level);
-        let mut old = slot.load(Relaxed).as_small(level);
         loop {
             let new = change(old);
             if new == old {

@@ -117,7 +117,8 @@ impl<M: Machine> Teardown<'_, M> {
         while left > 0 {
             let word = leaf.slot(index).load(Relaxed);
             index += 1;
-            if word.is_empty() {
+            // In this order: most are pages.
+            if word.usual_page().is_none() && word.is_empty() {
                 continue;
             }
             left -= 1;

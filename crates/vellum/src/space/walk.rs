@@ -43,6 +43,16 @@ impl<M: Machine> Inner<M> {
         Table::at(cx, pfn, level)
     }
 
+    /// The entry of the page at `address`, if there is a leaf for it.
+    #[inline(always)]
+    pub(crate) fn leaf_entry(&self, reader: &Reader<'_, M>, address: u64) -> Option<Word<M::Arch>> {
+        let machine = reader.vm().machine();
+        match self.descend(machine, address, |_, _| ()) {
+            (leaf, 0) => Some(slot_at(machine, leaf, 0, address).load(Acquire)),
+            _ => None,
+        }
+    }
+
     /// The entry of the page at `address`, as it stands in a leaf or, of one that is part of a huge page, would stand there;
     /// empty if there is none.
     #[inline(always)]

@@ -55,11 +55,14 @@ impl<M: Machine> Cx<'_, M> {
         let too_early = if M::guard(Guard::GenerationFirst) { None } else { Some(others()) };
         let generation = tlb.generation.fetch_add(1, SeqCst) + 1;
         match too_early.unwrap_or_else(others) {
-            None => self.while_busy(|| {
-                if self.cpu().tlb.loaded.load(Relaxed) == space {
-                    self.invalidate_loaded(what.start, what.pages, generation, generation);
-                }
-            }),
+            None => self.while_busy(
+                #[inline(always)]
+                || {
+                    if self.cpu().tlb.loaded.load(Relaxed) == space {
+                        self.invalidate_loaded(what.start, what.pages, generation, generation);
+                    }
+                },
+            ),
             Some(targets) => self.flush_everywhere(space, targets, what, generation),
         }
     }

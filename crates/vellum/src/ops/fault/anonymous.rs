@@ -28,7 +28,8 @@ pub(super) fn absent_anonymous<M: Machine>(
         return Ok(Step::Done(FaultKind::Zero));
     }
     if cx.vm().folio_orders() != 0
-        && let Some(step) = absent_folio(cx, space, plan, fetched)
+        // A copy, so that the plan of a small page need not lie in memory.
+        && let Some(step) = absent_folio(cx, space, &Plan { ..*plan }, fetched)
     {
         return Ok(step);
     }

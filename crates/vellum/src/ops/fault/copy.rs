@@ -9,7 +9,7 @@ use crate::cpu::Cx;
 use crate::error::PageError;
 use crate::guard::Guard;
 use crate::machine::Machine;
-use crate::phys::Pfn;
+use crate::phys::{Kind, Pfn};
 use crate::space::apply::rss_kind;
 use crate::space::{Inner, RssKind};
 use crate::tlb::Flush;
@@ -51,28 +51,47 @@ pub(super) fn replace<M: Machine>(
     };
     let bits = bits_for::<M::Arch>(plan.attributes.prot, true, plan.access) | PageBits::EXCLUSIVE | plan.tag_bit();
     let word = Word::of_page(pfn, bits);
-    if plan.word.is_empty() {
+    let gone = if plan.word.is_empty() {
         locked.install(plan.index, word);
+        None
     } else if M::guard(Guard::CopyBreakBeforeMake) {
         let old = locked.take(plan.index);
-        drop_flushed(cx, space, plan, old);
+        let gone = drop_flushed(cx, space, plan, old);
         locked.install(plan.index, word);
+        gone
     } else {
         let old = locked.update(plan.index, |_| word).0;
-        drop_flushed(cx, space, plan, old);
-    }
+        drop_flushed(cx, space, plan, old)
+    };
     drop(locked);
-    space.add_rss(cx, RssKind::Anonymous, 1);
+    if gone != Some(RssKind::Anonymous) {
+        gone.inspect(|&kind| space.add_rss(cx, kind, -1));
+        space.add_rss(cx, RssKind::Anonymous, 1);
+    }
     true
 }
 
-/// Flushes the entry that the plan saw, which was `word` when it was removed, and drops its mapping.
-fn drop_flushed<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, plan: &Plan<'_, M>, word: Word<M::Arch>) {
+/// Flushes the entry that the plan saw, which was `word` when it was removed, and drops its mapping: of what kind of page, whose
+/// count is the caller's.
+#[inline(always)]
+fn drop_flushed<M: Machine>(
+    cx: &Cx<'_, M>,
+    space: &Inner<M>,
+    plan: &Plan<'_, M>,
+    word: Word<M::Arch>,
+) -> Option<RssKind> {
     cx.flush(space.id(), space.tlb(), Flush { start: plan.address, pages: 1, tables_freed: false });
     if word.bits().has(PageBits::SPECIAL) {
-        return;
+        return None;
     }
     let old = word.pfn();
-    space.add_rss(cx, rss_kind(cx, old), -1);
-    cx.end_page_mapping(old);
+    if !cx.vm().physical().frame(old).is_single(Kind::Anonymous) {
+        let kind = rss_kind(cx, old);
+        cx.end_page_mapping(old);
+        return Some(kind);
+    }
+    if cx.drop_page_mapping(old) {
+        cx.free_frame(old);
+    }
+    Some(RssKind::Anonymous)
 }

@@ -280,7 +280,7 @@ fn try_fault<M: Machine>(
     if class == ClassId::NONE {
         // A move that replaces what is mapped leaves a hole for a moment. It was none of those if nobody was committing
         // after it was seen and before it is found to be there still (G6F).
-        let conflict = if M::guard(Guard::HoleAwaited) { commit_above(cx, space, &table, address) } else { None };
+        let conflict = if M::guard(Guard::HoleAwaited) { commit_above(cx, space, &{ table }, address) } else { None };
         return Ok(match conflict {
             Some(conflict) => Step::AwaitCommit(conflict),
             None if still_so() => Step::Grow,
@@ -301,15 +301,20 @@ fn try_fault<M: Machine>(
     if space.fork_pending(stamp) {
         return Ok(Step::AwaitFork(stamp));
     }
-    let plan = Plan { leaf: table, index, sequence, attributes, word, address: page, access };
+    let plan = || Plan { leaf: table, index, sequence, attributes, word, address: page, access };
+    if table.level == 0 && word.is_empty() && attributes.object.is_none() {
+        // Apart from the others, whose plans and steps lie in memory.
+        return absent_anonymous(cx, space, &plan(), fetched).map_err(|_| FaultError::OutOfMemory { address });
+    }
+    let plan = plan();
     let step = if table.level > 0 {
         above_leaf(cx, space, plan, class, fetched)
-    } else if !word.is_empty() {
-        if word.is_page() { present(cx, space, &plan, fetched) } else { super::swap_in::absent(cx, space, &plan) }
-    } else if let Some(object) = attributes.object {
+    } else if let (true, Some(object)) = (word.is_empty(), attributes.object) {
         absent_object(cx, space, &plan, object, fetched)
+    } else if word.is_page() {
+        present(cx, space, &plan, fetched)
     } else {
-        absent_anonymous(cx, space, &plan, fetched)
+        super::swap_in::absent(cx, space, &plan)
     };
     step.map_err(|error| match error {
         PageError::OutOfMemory => FaultError::OutOfMemory { address },

@@ -97,9 +97,17 @@ pub(in crate::ops) fn commit<'a, M: Machine>(
     }
     if locked.has_pending_flush(Guard::SettledByFault) && !plan.word.is_page() {
         // Another CPU may still see the page that was here.
-        cx.settle(space, &locked, plan.address);
+        return Some(settled(cx, space, locked, plan.address));
     }
     Some(locked)
+}
+
+/// `locked`, in which nothing is owed any more for the page at `address`. By value, so that a lock need not lie in memory for it.
+#[cold]
+#[inline(never)]
+fn settled<'a, M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, locked: Locked<'a, M>, address: u64) -> Locked<'a, M> {
+    cx.settle(space, &locked, address);
+    locked
 }
 
 /// The bits of an entry that grants what the class does; WRITE only if `writable`.
