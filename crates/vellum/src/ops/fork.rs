@@ -261,8 +261,9 @@ impl<M: Machine> Fork<'_, M> {
         let mut slot = low;
         while slot < end {
             let is_childless = |slot: usize| table.is_childless(slot);
-            let next = (slot + 1..end).find(|&next| is_childless(next) != is_childless(slot)).unwrap_or(end);
-            if is_childless(slot) {
+            let is_this = is_childless(slot);
+            let next = (slot + 1..end).find(|&next| is_childless(next) != is_this).unwrap_or(end);
+            if is_this {
                 self.set_class(cx, target, slot, next - 1, class)?;
             }
             slot = next;

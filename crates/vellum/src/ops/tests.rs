@@ -15,7 +15,7 @@ use crate::ops::{
 };
 use crate::testing::user::{load, store};
 use crate::testing::{OnePage, TestMachine};
-use crate::{Error, Event, Space, Vm};
+use crate::{Error, Event, Overcommit, Space, Vm};
 use std::vec::Vec;
 
 const PAGE: u64 = 4096;

@@ -29,17 +29,17 @@ impl<'vm, M: Machine> Space<'vm, M> {
         if address >= M::Arch::USER_END {
             return None;
         }
-        match self.inner().leaf_entry(&Reader::enter(self.vm()), address) {
-            Some(word) => translation_of::<M>(word),
-            None => self.translate_above(address),
-        }
+        let in_leaf = self.inner().leaf_entry(&Reader::enter(self.vm()), address);
+        let word = if let Some(word) = in_leaf { word } else { self.entry_above(address) };
+        translation_of::<M>(word)
     }
 
-    /// [`Space::translate`] where there is no leaf: in a section of its own, so that the other way has nothing to keep for it.
+    /// The entry of the page at `address` where there was no leaf: in a section of its own, so that the other way has nothing to
+    /// keep for it.
     #[cold]
     #[inline(never)]
-    fn translate_above(&self, address: u64) -> Option<Translation> {
-        translation_of::<M>(self.inner().page_entry(&Reader::enter(self.vm()), address))
+    fn entry_above(&self, address: u64) -> Word<M::Arch> {
+        self.inner().page_entry(&Reader::enter(self.vm()), address)
     }
 
     /// The page at `address` with a reference: as long as the result lives, its frame holds no other page, even if

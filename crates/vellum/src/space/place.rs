@@ -57,7 +57,7 @@ fn preferred_span<A: Arch>(length: u64, cpus: usize) -> Option<u64> {
     }
     let (start, end) = arena::<A>(0, cpus);
     let mut spans = (1..A::LEVELS).rev().map(|level| 1 << A::shift(level));
-    spans.find(|span| length % span == 0 && *span <= (end - start) / SPANS)
+    spans.find(|span| length.is_multiple_of(*span) && *span <= (end - start) / SPANS)
 }
 
 fn align_up(value: u64, shift: u32) -> u64 {
@@ -189,7 +189,7 @@ impl<M: Machine> Inner<M> {
     pub(crate) fn note_mapped(&self, cx: &Cx<'_, M>, start: u64, end: u64) {
         let cursor = self.cursor(cx);
         let span = preferred_span::<M::Arch>(end - start, cx.vm().cpu_count());
-        if span.is_none_or(|span| start % span != 0 || start == cursor.load(Relaxed)) {
+        if span.is_none_or(|span| !start.is_multiple_of(span) || start == cursor.load(Relaxed)) {
             cursor.store(end, Relaxed);
         }
     }

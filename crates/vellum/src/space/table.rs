@@ -167,17 +167,23 @@ impl<'a, M: Machine> Table<'a, M> {
         (end, Word::EMPTY)
     }
 
-    /// Those slots of `low..end`, of an upper table, that have an entry and no lower table: huge pages, most often.
+    /// Those slots of `low..end`, of an upper table, that have an entry and no lower table: huge pages, most often. Without the
+    /// lock, what comes meanwhile may be missed.
     pub(crate) fn own_entries(self, low: usize, end: usize) -> impl Iterator<Item = usize> + 'a {
-        let mut next = low;
+        // Most tables with few entries have them side by side, and need not be gone through to the end.
+        let (mut next, mut left) = (low, self.used());
         core::iter::from_fn(move || {
-            loop {
+            while left > 0 {
                 let (slot, word) = self.first_entry(next, end);
-                next = slot + 1;
-                if word.is_empty() || word.table().is_none() {
-                    return (slot < end).then_some(slot);
+                if word.is_empty() {
+                    return None;
+                }
+                (next, left) = (slot + 1, left - 1);
+                if word.table().is_none() {
+                    return Some(slot);
                 }
             }
+            None
         })
     }
 
