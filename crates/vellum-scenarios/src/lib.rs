@@ -191,6 +191,7 @@ scenarios! {
         write_backs_together,
         busy_page_left_dirty,
         written_after_truncate,
+        cut_beside_munmap,
         unmapped_beside_write_back,
         process_ends_beside_write_back,
         reclaimed_beside_write_back,

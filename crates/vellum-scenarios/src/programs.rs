@@ -1,7 +1,7 @@
 //! Programs that several scenarios look at, each with another protection off. With all of them on, a program is searched
-//! once.
+//! once. And parts of programs, for scenarios at different places.
 
-use vellum_lab::scenario::{LEAF, Process, Prot, Scenario, X, Y, actor};
+use vellum_lab::scenario::{At, Cpu, LEAF, Process, Prot, Scenario, X, Y, actor};
 
 /// A table becomes empty and is given back, while a fault puts another page there.
 pub(crate) const EMPTIED_BESIDE_FAULT: Scenario = Scenario {
@@ -41,3 +41,53 @@ pub(crate) const SWITCH_BESIDE_FLUSH: Scenario = Scenario {
     ],
     ..Scenario::DEFAULT
 };
+
+/// Two pages, at places which threads that run nowhere yet are going to move between.
+pub(crate) fn two_pages(cpu: &Cpu<'_>, places: [At; 2]) {
+    for (at, value) in places.into_iter().zip(1..) {
+        cpu.map(at, 1, Prot::ReadWrite);
+        cpu.store(at, value);
+    }
+    cpu.switch_away();
+}
+
+/// A thread moves a page; what it runs in has no part in it.
+pub(crate) fn move_page(cpu: &Cpu<'_>, from: At, to: At) {
+    cpu.switch_away();
+    cpu.remap(from, 1, to);
+}
+
+/// The two pages of [`two_pages`] are at their new places.
+pub(crate) fn have_come(cpu: &Cpu<'_>, places: [At; 2]) {
+    cpu.switch_to(Process(0));
+    let loaded = places.map(|at| cpu.load(at));
+    cpu.expect_if_done(loaded == [Some(1), Some(2)], "I-LOST", "a page has not come where it was moved to");
+}
+
+/// Pages from which a right is taken away, up to one that moves down from far: four leaves of four, and one.
+const BETWEEN: u64 = 17;
+/// Slot of the note: the right was taken away.
+const PROTECTED: usize = 0;
+
+/// A page at the end of pages from which a right is going to be taken away, and one in the leaf to which it is to move.
+pub(crate) fn move_beside_protect(cpu: &Cpu<'_>, neighbour: At, between: At, old: At) {
+    cpu.map(neighbour, 1, Prot::ReadWrite);
+    cpu.map(between, BETWEEN, Prot::ReadWrite);
+    cpu.store(old, 1);
+    cpu.switch_away();
+}
+
+/// A thread takes the right away.
+pub(crate) fn protect_between(cpu: &Cpu<'_>, between: At) {
+    cpu.switch_away();
+    if cpu.protect(between, BETWEEN, Prot::Read) {
+        cpu.note(PROTECTED, 1);
+    }
+}
+
+/// It is gone, wherever the page is now.
+pub(crate) fn is_protected(cpu: &Cpu<'_>, new: At) {
+    cpu.switch_to(Process(0));
+    let stored = cpu.store(new, 2);
+    cpu.expect(cpu.noted(PROTECTED) == 0 || !stored, "I-VMA", "a store after mprotect took the right away");
+}

@@ -2,7 +2,7 @@
 
 use crate::machine::Machine;
 use crate::object::{self, Dying};
-use crate::phys::CpuLists;
+use crate::phys::{CpuLists, Magazines};
 use crate::placed::build_at;
 use crate::retire::DEAD_BATCH;
 use crate::space::members::Untold;
@@ -39,6 +39,7 @@ pub(crate) struct Cpu<M: Machine> {
     pub(crate) dead_tables: Deferred<M>,
     /// Slab objects waiting for a grace period.
     pub(crate) dead_objects: Deferred<M>,
+    pub(crate) magazines: Magazines<M>,
     pub(crate) gather: GatherBuffer<M>,
     /// Where it takes swap slots from.
     pub(crate) swap: SwapCursor<M>,
@@ -73,6 +74,7 @@ impl<M: Machine> Cpu<M> {
                     tlb: CpuTlb::new(),
                     dead_tables: Deferred::new(),
                     dead_objects: Deferred::new(),
+                    magazines: Magazines::new(),
                     gather: GatherBuffer::new(),
                     swap: SwapCursor::new(),
                     #[cfg(debug_assertions)]

@@ -73,6 +73,8 @@ pub enum CpuPart {
     Epoch,
     /// Its lists of free frames.
     Frames,
+    /// Its magazines of free slab objects.
+    Magazines,
     /// Its event counters.
     Counters,
     /// What it has counted as committed.
@@ -121,6 +123,7 @@ impl fmt::Display for CpuPart {
         f.write_str(match self {
             CpuPart::Epoch => "epoch announcement",
             CpuPart::Frames => "list of free frames",
+            CpuPart::Magazines => "magazines of slab objects",
             CpuPart::Counters => "event counters",
             CpuPart::Committed => "count of committed pages",
             CpuPart::Untold => "count of a group's pages",
@@ -210,6 +213,7 @@ impl<M: Machine> Cpu<M> {
         let parts = [
             (holds(&self.epoch, address), CpuPart::Epoch),
             (holds(&self.lists, address), CpuPart::Frames),
+            (holds(&self.magazines, address), CpuPart::Magazines),
             (holds(&self.counters, address), CpuPart::Counters),
             (holds(&self.committed, address), CpuPart::Committed),
             (holds(&self.untold, address), CpuPart::Untold),

@@ -288,6 +288,18 @@ macro_rules! of_test_machine {
 }
 pub(crate) use of_test_machine;
 
+/// What a machine without a processor does about translations: nothing.
+macro_rules! without_translations {
+    () => {
+        fn load_root(&self, _load: $crate::machine::RootLoad) {}
+        fn unload_root(&self) {}
+        fn invalidate_page(&self, _asid: $crate::machine::Asid, _address: u64) {}
+        fn invalidate_asid(&self, _asid: $crate::machine::Asid) {}
+        fn send_interrupt(&self, _cpus: &$crate::cpuset::CpuSet) {}
+    };
+}
+pub(crate) use without_translations;
+
 /// A file of one page of zeroes, which keeps the first word of what is written.
 pub(crate) struct OnePage {
     word: AtomicU64,

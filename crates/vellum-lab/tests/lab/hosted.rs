@@ -2,13 +2,14 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
+use vellum::Event;
 use vellum::arch::{Arch, Prot, Tiny, X86_64};
 use vellum::ops::{FaultKind, MapRequest, Place};
 use vellum_lab::det::FailurePlan;
 use vellum_lab::hardware::MachineConfig;
 use vellum_lab::hosted::Hosted;
 use vellum_lab::recorder::{self, Summary};
-use vellum_lab::threads::{Mmus, ThreadHost};
+use vellum_lab::threads::{CpuThread, Mmus, ThreadHost};
 
 const PAGE: u64 = 4096;
 
@@ -214,4 +215,81 @@ fn threads_share_a_space<A: Arch>() {
     assert_eq!(host.machine().take_violations(), []);
     assert!(host.machine().total_counters().interrupts_sent > 0);
     drop(space);
+}
+
+/// Where threads map, touch and unmap 3 MiB, more than a leaf, so that each claims some slots of a table above.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Region {
+    /// Where the core chooses, beside a page that stays.
+    Beside,
+    /// Where the core chooses, and nothing else is.
+    Alone,
+    /// In one GiB.
+    Chosen,
+}
+
+/// How often threads wait for each other's claims, each of which does so `rounds` times.
+fn claim_waits(region: Region, rounds: u64) -> u64 {
+    const CPUS: usize = 4;
+    const LENGTH: u64 = 3 << 20;
+    let host = ThreadHost::<X86_64>::new(&MachineConfig::new(CPUS, 4096), Mmus::Simulated).expect("a machine");
+    let main = host.enter(0);
+    let space = host.vm().create_space().expect("a space");
+    let (ready, left) = (AtomicUsize::new(0), AtomicUsize::new(CPUS));
+    let map = |length, place| space.map(&MapRequest::anonymous(length, Prot::READ_WRITE).at(place)).expect("room");
+    let waits = || host.vm().totals().get(Event::ClaimWait);
+    let work = |thread: &CpuThread<'_, X86_64>| {
+        // What others wait for are answers to flushes, too.
+        let wait = |is_over: &dyn Fn() -> bool| {
+            while !is_over() {
+                thread.poll();
+                std::thread::yield_now();
+            }
+        };
+        if region == Region::Beside {
+            thread.store(&space, map(PAGE, Place::Anywhere), &[1]).expect("mapped");
+        }
+        ready.fetch_add(1, Relaxed);
+        wait(&|| ready.load(Relaxed) == CPUS);
+        let before = waits();
+        let place = match region {
+            Region::Chosen => Place::Fixed((1 << 40) + thread.cpu() as u64 * (32 << 20)),
+            _ => Place::Anywhere,
+        };
+        for round in 0..rounds {
+            let address = map(LENGTH, place);
+            thread.store(&space, address + round % 768 * PAGE, &[1]).expect("mapped");
+            space.unmap(address, LENGTH).expect("mapped");
+        }
+        left.fetch_sub(1, Relaxed);
+        wait(&|| left.load(Relaxed) == 0);
+        before
+    };
+    let before = std::thread::scope(|scope| {
+        for cpu in 1..CPUS {
+            let (host, work) = (&host, &work);
+            scope.spawn(move || work(&host.enter(cpu)));
+        }
+        let before = work(&main);
+        main.idle();
+        before
+    });
+    assert_eq!(host.machine().take_violations(), []);
+    let waits = waits() - before;
+    println!("{region:?}: {waits} waits in {} operations", 2 * CPUS as u64 * rounds);
+    waits
+}
+
+/// A table has one claim, also for operations on slots of it that are apart: see decision 21. Where the core chooses the
+/// addresses, CPUs have parts of the address space of their own, and tables there, as long as something is mapped.
+#[test]
+fn cpus_that_map_where_the_core_chooses_wait_for_no_claim() {
+    assert_eq!(claim_waits(Region::Beside, 100), 0);
+}
+
+/// Figures for the decision.
+#[test]
+#[ignore = "takes long, and asserts nothing"]
+fn cpus_that_map_in_one_table_wait_for_claims() {
+    [Region::Beside, Region::Alone, Region::Chosen].iter().for_each(|&region| _ = claim_waits(region, 400));
 }

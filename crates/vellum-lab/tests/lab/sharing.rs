@@ -3,9 +3,9 @@
 //! What the core writes to pages' contents is not in a record; everything that goes through `vellum::sync` is: the
 //! page-table entries, the frames' descriptors, and what belongs to the CPU alone.
 
-use vellum::Structure;
 use vellum::arch::{Aarch64, Arch, Prot, X86_64};
-use vellum::ops::{Access, FaultKind, MapRequest, Place};
+use vellum::ops::{Access, FaultKind, MapRequest, Place, Sharing};
+use vellum::{Structure, Touch};
 use vellum_lab::conflicts::{self, Line, Operation};
 use vellum_lab::hardware::MachineConfig;
 use vellum_lab::recorder::{self, Record, Summary};
@@ -23,6 +23,9 @@ const COPY_MODIFIES_MAX: u64 = 7;
 /// Where the two CPUs work: 16 MiB apart, in leaf tables of their own.
 const BASES: [u64; 2] = [0x10_0000_0000, 0x10_0100_0000];
 const CPUS: usize = 2;
+/// How often CPUs may take the lock of a slab cache for each object that they make and drop: a batch is at least four
+/// objects, to be taken and to be given back.
+const SLAB_EXCHANGES_MAX: f64 = 0.5;
 
 fn machine() -> Recorded {
     Recorded::new(&MachineConfig::new(CPUS, 16_384)).expect("the host has memory")
@@ -228,6 +231,51 @@ fn cpus_that_fault_in_one_group_write_no_common_line() {
     let faults = written_by_both(&hosted, 16, |base, round| touch(&space, base + (100 + round) * PAGE));
     assert_only("faults in a group", &faults, |_| false);
     assert_eq!(group.pages(), space.rss().anonymous);
+}
+
+/// What each of the CPUs does that make and drop things of their own, and for how many slab objects it asks thereby, at
+/// least.
+type Maker<'a> = (&'a str, u64, &'a dyn Fn(&Recorded));
+
+/// How many exchanges of slab caches' lines both CPUs together do for each object: of those that are asked for, with which
+/// they come back after a grace period.
+fn slab_exchanges((what, objects, make): Maker<'_>) -> f64 {
+    const ROUNDS: u64 = 256;
+    let hosted = machine();
+    let round = || (0..CPUS).for_each(|cpu| hosted.on(cpu, || make(&hosted)));
+    // Until as many wait for grace periods as will later.
+    (0..64).for_each(|_| round());
+    let records = recorded(|| (0..ROUNDS).for_each(|_| round()));
+    let is_exchange = |record: &&Record| {
+        let place = || hosted.vm().structure_at(record.address);
+        record.touch == Touch::Modify && matches!(place(), Some(Structure::SlabCache(_)))
+    };
+    let exchanges = records.iter().filter(is_exchange).count() as f64 / (ROUNDS * objects * CPUS as u64) as f64;
+    println!("{what}: {exchanges:.3} exchanges of slab caches' lines for each object");
+    exchanges
+}
+
+/// CPUs that make spaces, objects and nodes of page caches of their own come to the slabs, where they write common lines,
+/// once for a batch; each exchange stands for taking a lock.
+#[test]
+fn cpus_that_make_things_of_their_own_share_slabs_once_a_batch() {
+    let spaces = |hosted: &Recorded| drop(hosted.vm().create_space().expect("there is memory"));
+    let objects = |hosted: &Recorded| drop(hosted.vm().shared_memory(16).expect("there is memory"));
+    // Six levels of nodes above the page.
+    let nodes = |hosted: &Recorded| {
+        let object = hosted.vm().shared_memory_unreserved(1 << 31).expect("there is memory");
+        let space = hosted.vm().create_space().expect("there is memory");
+        let request = MapRequest::object(&object, (1 << 30) * PAGE, Sharing::Shared, PAGE, Prot::READ_WRITE);
+        let address = space.map(&request).expect("there is room");
+        assert!(space.fault(address, Access::Write).is_ok());
+    };
+    // A space has a lineage, and a line for the CPU.
+    let makers: [Maker<'_>; 3] = [("spaces", 2, &spaces), ("objects", 1, &objects), ("nodes", 10, &nodes)];
+    for maker in makers {
+        let exchanges = slab_exchanges(maker);
+        // Formerly one to take it, and one to give it back.
+        assert!(exchanges <= SLAB_EXCHANGES_MAX, "{}: {exchanges} for each", maker.0);
+    }
 }
 
 /// What DESIGN calls for: these four, in every pair.

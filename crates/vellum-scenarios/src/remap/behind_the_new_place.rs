@@ -1,17 +1,14 @@
 //! B9X: as B9U, where who takes the right away begins in the slot of the uppermost table in which the new place is, behind
 //! that: by the slots of his claim he seems to wait for who moves, and does not.
 
+use crate::programs::{is_protected, move_beside_protect, move_page, protect_between};
 use vellum_lab::explore::Bound;
-use vellum_lab::scenario::{At, Mode, Process, Prot, Scenario, actor};
+use vellum_lab::scenario::{At, Mode, Scenario, actor};
 use vellum::Guard;
 
 const NEW: At = At(4, 0);
 const BETWEEN: At = At(6, 0);
 const FAR: At = At(10, 0);
-/// Pages from the one to the other: four leaves of four, and one.
-const SOME: u64 = 17;
-/// Slot of the note: the right was taken away.
-const PROTECTED: usize = 0;
 
 pub(crate) static SCENARIO: Scenario = Scenario {
     id: "B9X",
@@ -22,29 +19,12 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     runs: |mode| Mode::TOYS.contains(&mode),
     invariants: &["I-VMA"],
     bound: Bound { preemptions: 2, surprises: 0 },
-    start: |cpu| {
-        // The new place has a leaf.
-        cpu.map(At(4, 1), 1, Prot::ReadWrite);
-        cpu.map(BETWEEN, SOME, Prot::ReadWrite);
-        cpu.store(FAR, 1);
-        cpu.switch_away();
-    },
+    // The new place has a leaf.
+    start: |cpu| move_beside_protect(cpu, At(4, 1), BETWEEN, FAR),
     actors: &[
-        actor("mremap", |cpu| {
-            cpu.switch_away();
-            cpu.remap(FAR, 1, NEW);
-        }),
-        actor("mprotect", |cpu| {
-            cpu.switch_away();
-            if cpu.protect(BETWEEN, SOME, Prot::Read) {
-                cpu.note(PROTECTED, 1);
-            }
-        }),
+        actor("mremap", |cpu| move_page(cpu, FAR, NEW)),
+        actor("mprotect", |cpu| protect_between(cpu, BETWEEN)),
     ],
-    end: |cpu| {
-        cpu.switch_to(Process(0));
-        let stored = cpu.store(NEW, 2);
-        cpu.expect(cpu.noted(PROTECTED) == 0 || !stored, "I-VMA", "a store after mprotect took the right away");
-    },
+    end: |cpu| is_protected(cpu, NEW),
     ..Scenario::DEFAULT
 };

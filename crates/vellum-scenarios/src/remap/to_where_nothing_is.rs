@@ -2,8 +2,9 @@
 //! place is the one where all three places part, and a table has one claim at a time. Who moves down has it, and waits for
 //! the old place; who moves up has that, and waits for the table. So there must be tables to be claimed below it.
 
+use crate::programs::{have_come, move_page, two_pages};
 use vellum_lab::explore::Bound;
-use vellum_lab::scenario::{At, Mode, Process, Prot, Scenario, X, actor};
+use vellum_lab::scenario::{At, Mode, Scenario, X, actor};
 use vellum::Guard;
 
 const OLD: At = At(3, 0);
@@ -19,27 +20,11 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     runs: |mode| Mode::TOYS.contains(&mode),
     invariants: &["I-PROG"],
     bound: Bound { preemptions: 2, surprises: 0 },
-    start: |cpu| {
-        for (at, value) in [(OLD, 1), (NEXT, 2)] {
-            cpu.map(at, 1, Prot::ReadWrite);
-            cpu.store(at, value);
-        }
-        cpu.switch_away();
-    },
+    start: |cpu| two_pages(cpu, [OLD, NEXT]),
     actors: &[
-        actor("mremap up", |cpu| {
-            cpu.switch_away();
-            cpu.remap(OLD, 1, ABOVE);
-        }),
-        actor("mremap down", |cpu| {
-            cpu.switch_away();
-            cpu.remap(NEXT, 1, X);
-        }),
+        actor("mremap up", |cpu| move_page(cpu, OLD, ABOVE)),
+        actor("mremap down", |cpu| move_page(cpu, NEXT, X)),
     ],
-    end: |cpu| {
-        cpu.switch_to(Process(0));
-        let loaded = (cpu.load(ABOVE), cpu.load(X));
-        cpu.expect_if_done(loaded == (Some(1), Some(2)), "I-LOST", "a page has not come where it was moved to");
-    },
+    end: |cpu| have_come(cpu, [ABOVE, X]),
     ..Scenario::DEFAULT
 };

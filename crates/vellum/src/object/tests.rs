@@ -41,6 +41,7 @@ fn check_empty(vm: &TestVm) {
     for cpu in 0..CPUS {
         become_cpu(cpu);
         vm.quiesce();
+        Cx::enter(vm).drain_cpu();
     }
     become_cpu(0);
     assert_eq!(vm.objects().len(), 0);

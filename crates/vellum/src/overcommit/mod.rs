@@ -96,7 +96,10 @@ impl<M: Machine> Commitment<M> {
     }
 
     fn policy(&self) -> Overcommit {
-        let word = self.policy.load(SeqCst);
+        Self::policy_of(self.policy.load(SeqCst))
+    }
+
+    fn policy_of(word: u64) -> Overcommit {
         let value = word >> KIND_BITS;
         match word & ((1 << KIND_BITS) - 1) {
             HEURISTIC => Overcommit::Heuristic,
@@ -120,9 +123,9 @@ impl<M: Machine> Commitment<M> {
         self.memory.saturating_add(self.swap.load(SeqCst))
     }
 
-    /// The most pages at once for which nobody need ask, by the policy.
-    fn passes_unasked(&self) -> u64 {
-        match self.policy() {
+    /// The most pages at once for which nobody need ask, by a policy.
+    fn passes_unasked(&self, policy: Overcommit) -> u64 {
+        match policy {
             Overcommit::Heuristic => self.memory,
             Overcommit::Always => u64::MAX,
             Overcommit::Never(_) => 0,
@@ -161,7 +164,9 @@ impl<M: Machine> Vm<M> {
         // Of two who set it at once, whoever stores last here has seen the policy that stays.
         loop {
             let seen = commitment.policy.load(SeqCst);
-            commitment.unasked.store(commitment.passes_unasked(), SeqCst);
+            // By the word that is compared: read again it could be another, and be this one once more below.
+            let policy = Commitment::<M>::policy_of(seen);
+            commitment.unasked.store(commitment.passes_unasked(policy), SeqCst);
             if commitment.policy.load(SeqCst) == seen {
                 return;
             }

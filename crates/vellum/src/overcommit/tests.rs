@@ -1,5 +1,7 @@
 //! One rule a test; each ends with an audit, which recounts what is committed.
 
+mod together;
+
 use super::{CommitLimit, Overcommit};
 use crate::arch::{Prot, X86_64};
 use crate::ops::{Access, Advice, FaultError, MapFlags, MapRequest, Place, RemapPlace, RemapRequest, Sharing};

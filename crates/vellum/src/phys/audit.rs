@@ -43,6 +43,13 @@ pub enum FrameList {
         /// The class.
         class: usize,
     },
+    /// Free slab objects of a size class that a CPU keeps.
+    Magazine {
+        /// The CPU.
+        cpu: usize,
+        /// The class.
+        class: usize,
+    },
 }
 
 /// What the audit of physical memory found wrong first.
@@ -131,6 +138,18 @@ pub enum PhysAuditError {
         /// Objects on its free list or never used.
         found: u64,
     },
+    /// CPUs keep more objects of a slab than are not in it.
+    Kept {
+        /// The frame.
+        frame: Pfn,
+        /// Objects in use, as far as the slab knows.
+        in_use: u64,
+    },
+    /// A CPU keeps an object of a slab's that lies in no slab of that size.
+    NoObject {
+        /// Where it is kept.
+        list: FrameList,
+    },
     /// A free frame has counts.
     Counts {
         /// The frame.
@@ -187,6 +206,7 @@ impl<M: Machine> Physical<M> {
         expect_count(FrameList::AllCached, tally.frames[Kind::Cached as usize], cached)?;
         for class in 0..CLASSES {
             self.audit_slabs(class, &tally)?;
+            (0..vm.machine().cpu_count()).try_for_each(|cpu| self.audit_magazine(vm, cpu, class))?;
         }
         let total = tally.frames.iter().sum::<u64>() - tally.frames[Kind::Absent as usize];
         let free = tally.frames[Kind::Free as usize] + tally.frames[Kind::Cached as usize];
@@ -241,7 +261,7 @@ impl<M: Machine> Physical<M> {
         if expected != found {
             return Err(PhysAuditError::Slab { frame: pfn, expected, found });
         }
-        self.frame(pfn).halves[0].store(0, Relaxed);
+        self.frame(pfn).halves.iter().for_each(|half| half.store(0, Relaxed));
         tally.partial_slabs[slab.class()] += !slab.is_full() as u64;
         Ok(())
     }
@@ -288,6 +308,17 @@ impl<M: Machine> Physical<M> {
         let length = self.audit_list(list.first(), true, |pfn, frame| expect_kind(pfn, frame, Kind::Slab))?;
         expect_count(FrameList::Slabs { class }, list.len(), length)?;
         expect_count(FrameList::Slabs { class }, tally.partial_slabs[class], length)
+    }
+
+    /// What a CPU keeps of a class; counted in the descriptor of each object's slab, which has that many in use.
+    fn audit_magazine(&self, vm: &Vm<M>, cpu: usize, class: usize) -> Result<(), PhysAuditError> {
+        let (list, magazines) = (FrameList::Magazine { cpu, class }, &vm.cpu(cpu).magazines);
+        let found = magazines.audit(vm, class, |slab| {
+            let (frame, slab) = slab.ok_or(PhysAuditError::NoObject { list })?;
+            let in_use = slab.in_use();
+            if slab.count_kept() <= in_use { Ok(()) } else { Err(PhysAuditError::Kept { frame, in_use }) }
+        })?;
+        expect_count(list, magazines.len(class), found)
     }
 
     /// Walks a list, marking its frames; how long it is. `is_double`: it has backward links.

@@ -4,7 +4,7 @@
 //! `percpu` keeps single free frames per CPU, without a lock, and is where allocations enter; `run` frees many frames
 //! at once; `policy` chooses among nodes; `head` makes blocks of pages that count as one; `scan` goes round the frames for reclaim; `isolate` puts blocks together for
 //! compaction; `workingset` notes pages that come back soon; `array` makes long arrays of frames; `slab` cuts frames into
-//! small objects, under `Rank::Slab`; `boot` carves the core's own structures from the machine's memory and hands over the
+//! small objects, under `Rank::Slab`, of which `magazine` keeps some for each CPU; `boot` carves the core's own structures from the machine's memory and hands over the
 //! rest; `audit` recounts everything.
 //!
 //! No global allocator and no infallible allocation: running out of memory is [`Error::OutOfMemory`](crate::Error),
@@ -20,6 +20,7 @@ mod free_batch;
 mod head;
 mod isolate;
 mod list;
+mod magazine;
 mod memmap;
 mod percpu;
 mod policy;
@@ -38,6 +39,7 @@ pub(crate) use boot::BootMemory;
 pub use folio::PageFlags;
 pub use frame::{Frame, Kind};
 pub(crate) use free_batch::FreeBatch;
+pub(crate) use magazine::Magazines;
 pub(crate) use percpu::{CpuLists, release};
 pub use policy::{NodeSet, Policy};
 pub(crate) use slab::SLAB_MAX;

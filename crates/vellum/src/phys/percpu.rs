@@ -19,7 +19,7 @@ use crate::sync::AtomicU32;
 use core::sync::atomic::Ordering::Relaxed;
 
 /// Frames taken from a zone at a time on machines that are not small.
-const BATCH: u64 = 32;
+pub(super) const BATCH: u64 = 32;
 /// Batches on a CPU's stack when it is drained, to half.
 const BATCHES_MAX: u32 = 3;
 /// Batches of zeroed frames a CPU keeps: one half.
@@ -160,11 +160,17 @@ impl<M: Machine> Cx<'_, M> {
         }
     }
 
-    /// Gives all frames the current CPU keeps back to the zones.
+    /// Gives all frames the current CPU keeps back to the zones, and all objects to their slabs.
     pub(crate) fn drain_cpu(&self) {
+        self.drain_magazines();
         let lists = &self.cpu().lists;
         self.drain(&lists.frames, u64::MAX);
         self.drain(&lists.tables, u64::MAX);
+    }
+
+    /// Whether [`Cx::drain_cpu`] may find something.
+    pub(super) fn keeps_memory(&self) -> bool {
+        self.cpu().lists.len() > 0 || !self.cpu().magazines.is_empty()
     }
 
     /// Asks the machine, which may inject a failure.
@@ -209,7 +215,7 @@ impl<M: Machine> Cx<'_, M> {
         if let Some(pfn) = self.alloc_from_zones(order, flags) {
             return Ok(pfn);
         }
-        if self.cpu().lists.len() == 0 {
+        if !self.keeps_memory() {
             return Err(Error::OutOfMemory);
         }
         self.drain_cpu();

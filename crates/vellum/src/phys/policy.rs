@@ -175,7 +175,7 @@ impl<M: Machine> Cx<'_, M> {
     /// draining this CPU's stacks, which may keep frames of those nodes where they are not looked for.
     fn alloc_near(&self, centre: u8, allowed: NodeSet, order: u8, flags: AllocFlags) -> Option<Pfn> {
         let pfn = self.try_near(centre, allowed, order, flags);
-        if pfn.is_some() || self.cpu().lists.len() == 0 {
+        if pfn.is_some() || !self.keeps_memory() {
             return pfn;
         }
         self.drain_cpu();

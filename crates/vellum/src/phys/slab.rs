@@ -4,7 +4,8 @@
 //! Everything else is in the frame's descriptor: which class (`words[1]`), the first free object (`words[2]`, as its
 //! index plus one; the next one's is in the free object itself), how many objects are in use and how many have ever
 //! been (`words[3]`, low and high half; what was never used is on no list). Slabs with room are on the class's list;
-//! of those that are empty a class keeps one.
+//! of those that are empty a class keeps one. Allocations are served from the CPU's own magazine (see `magazine`), which is
+//! filled from the slabs and emptied to them in batches.
 //!
 //! Lock: `Rank::Slab`, one per class; never held while a frame is allocated or freed.
 
@@ -54,6 +55,38 @@ impl<M: Machine> SlabClass<M> {
     pub(super) fn partial(&self) -> &LinkedList<M> {
         &self.partial
     }
+
+    /// Under the lock: takes an object from a slab with room, if there is one.
+    fn take(&self, physical: &Physical<M>, machine: &M) -> Option<NonNull<u8>> {
+        let pfn = self.partial.first()?;
+        let slab = Slab::of(physical, machine, pfn)?;
+        if slab.in_use() == 0 {
+            self.empty.add_owned(1u64.wrapping_neg());
+        }
+        let object = slab.take();
+        if slab.is_full() {
+            self.partial.remove(&physical.map, slab.frame);
+        }
+        object
+    }
+
+    /// Under the lock: puts an object back into its slab, frame `pfn`. Whether the slab, now empty, is one too many: then it
+    /// is on no list any more, and the caller's to free.
+    fn put(&self, physical: &Physical<M>, machine: &M, pfn: Pfn, object: NonNull<u8>) -> bool {
+        let Some(slab) = Slab::of(physical, machine, pfn) else { return false };
+        if slab.is_full() {
+            self.partial.push(&physical.map, pfn, slab.frame);
+        }
+        slab.put(object);
+        let is_empty = slab.in_use() == 0;
+        let is_surplus = is_empty && self.empty.load(Relaxed) > 0;
+        if is_surplus {
+            self.partial.remove(&physical.map, slab.frame);
+        } else if is_empty {
+            self.empty.add_owned(1);
+        }
+        is_surplus
+    }
 }
 
 /// The descriptor of a frame that is a slab, with the class's lock held.
@@ -75,9 +108,9 @@ impl<M: Machine> Cx<'_, M> {
         if !self.is_allocation_allowed(0, flags) {
             return Err(Error::OutOfMemory);
         }
-        let object = match self.slab_take(class, None) {
+        let object = match self.cpu().magazines.pop(class) {
             Some(object) => object,
-            None => self.slab_grow(class, flags)?,
+            None => self.slab_refill(class, flags)?,
         };
         // SAFETY: the object is the caller's alone, and that large.
         unsafe { object.write_bytes(0, object_size(class)) };
@@ -88,8 +121,8 @@ impl<M: Machine> Cx<'_, M> {
     /// object of that size is left alone (and an assertion in debug builds).
     pub(crate) fn slab_free(&self, object: NonNull<u8>, size: usize) {
         let vm = self.vm();
-        let slab = pfn_of(vm.machine(), object.as_ptr()).map(|pfn| (pfn, vm.physical().frame(pfn)));
-        let (Some(class), Some((pfn, frame))) = (class_of(size), slab) else {
+        let slab = pfn_of(vm.machine(), object.as_ptr()).map(|pfn| vm.physical().frame(pfn));
+        let (Some(class), Some(frame)) = (class_of(size), slab) else {
             debug_assert!(false, "{object:?} of {size} bytes is not a slab object");
             return;
         };
@@ -102,45 +135,72 @@ impl<M: Machine> Cx<'_, M> {
             );
             return;
         }
-        let slab = Slab { frame, page: vm.machine().frame(pfn), class };
-        let cache = &vm.physical().slabs[class];
-        let guard = cache.lock.lock(self, Rank::Slab);
-        if slab.is_full() {
-            cache.partial.push(&vm.physical().map, pfn, frame);
+        let magazines = &self.cpu().magazines;
+        magazines.push(class, object);
+        let batch = vm.physical().magazine_batch(class);
+        if magazines.len(class) > 2 * batch {
+            self.slab_give_back(class, batch.max(1));
         }
-        slab.put(object);
-        let is_empty = slab.in_use() == 0;
-        let is_surplus = is_empty && cache.empty.load(Relaxed) > 0;
-        if is_surplus {
-            cache.partial.remove(&vm.physical().map, frame);
-        } else if is_empty {
-            cache.empty.add_owned(1);
+    }
+
+    /// Gives all objects that the current CPU keeps back to their slabs, and slabs that become empty to its list of frames.
+    pub(super) fn drain_magazines(&self) {
+        (0..CLASSES).for_each(|class| self.slab_give_back(class, u64::MAX));
+    }
+
+    /// Gives up to `count` objects of the CPU's magazine back to their slabs.
+    #[cold]
+    #[inline(never)]
+    fn slab_give_back(&self, class: usize, count: u64) {
+        let (vm, magazines) = (self.vm(), &self.cpu().magazines);
+        let physical = vm.physical();
+        let mut left = count.min(magazines.len(class));
+        if left == 0 {
+            return;
+        }
+        let mut surplus = None;
+        let guard = physical.slabs[class].lock.lock(self, Rank::Slab);
+        while left > 0
+            && let Some(object) = magazines.pop(class)
+        {
+            left -= 1;
+            let Some(pfn) = pfn_of(vm.machine(), object.as_ptr()) else { continue };
+            if physical.slabs[class].put(physical, vm.machine(), pfn, object) {
+                physical.frame(pfn).link.store(surplus.map_or(0, |next: Pfn| next.0 + 1), Relaxed);
+                surplus = Some(pfn);
+            }
         }
         drop(guard);
-        if is_surplus {
+        while let Some(pfn) = surplus {
+            surplus = physical.frame(pfn).link.load(Relaxed).checked_sub(1).map(Pfn);
             self.free_frame(pfn);
         }
     }
 
-    /// Takes an object from a slab with room; `fresh` is a new slab to add to those first.
-    fn slab_take(&self, class: usize, fresh: Option<Pfn>) -> Option<NonNull<u8>> {
-        let physical = self.vm().physical();
+    /// An object, and a batch for the CPU's magazine, which is empty, as far as there are slabs with room.
+    #[cold]
+    #[inline(never)]
+    fn slab_refill(&self, class: usize, flags: AllocFlags) -> Result<NonNull<u8>, Error> {
+        self.slab_take(class, None);
+        match self.cpu().magazines.pop(class) {
+            Some(object) => Ok(object),
+            None => self.slab_grow(class, flags),
+        }
+    }
+
+    /// Fills the CPU's magazine from slabs with room; `fresh` is a new slab to add to those first.
+    fn slab_take(&self, class: usize, fresh: Option<Pfn>) {
+        let (physical, magazines) = (self.vm().physical(), &self.cpu().magazines);
         let cache = &physical.slabs[class];
         let _guard = cache.lock.lock(self, Rank::Slab);
         if let Some(pfn) = fresh {
             cache.partial.push(&physical.map, pfn, physical.frame(pfn));
             cache.empty.add_owned(1);
         }
-        let pfn = cache.partial.first()?;
-        let slab = Slab { frame: physical.frame(pfn), page: self.vm().machine().frame(pfn), class };
-        if slab.in_use() == 0 {
-            cache.empty.add_owned(1u64.wrapping_neg());
+        for _ in 0..physical.magazine_batch(class).max(1) {
+            let Some(object) = cache.take(physical, self.vm().machine()) else { return };
+            magazines.push(class, object);
         }
-        let object = slab.take();
-        if slab.is_full() {
-            cache.partial.remove(&physical.map, slab.frame);
-        }
-        object
     }
 
     #[cold]
@@ -154,12 +214,13 @@ impl<M: Machine> Cx<'_, M> {
         frame.words[1].store(class as u64, Relaxed);
         frame.words[2].store(0, Relaxed);
         frame.words[3].store(0, Relaxed);
-        self.slab_take(class, Some(pfn)).ok_or(Error::OutOfMemory)
+        self.slab_take(class, Some(pfn));
+        self.cpu().magazines.pop(class).ok_or(Error::OutOfMemory)
     }
 }
 
 impl<'a, M: Machine> Slab<'a, M> {
-    /// The slab `pfn`, for [`super::audit`] at quiescence; `None` if its class does not exist.
+    /// The slab `pfn`, with the class's lock held or at quiescence; `None` if its class does not exist.
     pub(super) fn of(physical: &'a Physical<M>, machine: &M, pfn: Pfn) -> Option<Self> {
         let frame = physical.frame(pfn);
         let class = frame.words[1].load(Relaxed) as usize;
@@ -186,6 +247,11 @@ impl<'a, M: Machine> Slab<'a, M> {
         self.in_use() == self.capacity()
     }
 
+    /// Counts one more of the objects that CPUs keep; how many have been, of an audit that has set the count to 0.
+    pub(super) fn count_kept(&self) -> u64 {
+        self.frame.halves[1].fetch_add(1, Relaxed) as u64 + 1
+    }
+
     /// The objects on the free list and those never used; `None` if the list is broken.
     pub(super) fn free(&self) -> Option<u64> {
         let (mut listed, mut next) = (0, self.frame.words[2].load(Relaxed));
@@ -206,19 +272,21 @@ impl<'a, M: Machine> Slab<'a, M> {
             0 => (counts >> 32, counts + 1 + (1 << 32)),
             _ => (free - 1, counts + 1),
         };
+        let object = NonNull::new(self.object(index))?;
         if free != 0 {
-            self.check_poison(index);
+            check_poison(object, self.class);
             self.frame.words[2].store(self.next_of(index), Relaxed);
         }
         self.frame.words[3].store(counts, Relaxed);
-        NonNull::new(self.object(index))
+        Some(object)
     }
 
     /// Puts an object back.
     fn put(&self, object: NonNull<u8>) {
         let offset = object.as_ptr().addr() & (Physical::<M>::PAGE - 1);
         let index = (offset >> (SHIFT_MIN as usize + self.class)) as u64;
-        self.poison(index);
+        self.check_used(index);
+        poison(object, self.class);
         let next = self.frame.words[2].load(Relaxed);
         // SAFETY: the object is free now and the class's lock is held, so nobody else accesses it.
         unsafe { self.object(index).cast::<u64>().write(next) };
@@ -236,9 +304,9 @@ impl<'a, M: Machine> Slab<'a, M> {
         unsafe { self.object(index).cast::<u64>().read() }
     }
 
-    /// In debug builds: the object is not free already; marks it.
+    /// In debug builds: the object is not free already.
     #[inline(always)]
-    fn poison(&self, index: u64) {
+    fn check_used(&self, index: u64) {
         #[cfg(debug_assertions)]
         {
             let mut next = self.frame.words[2].load(Relaxed);
@@ -247,28 +315,32 @@ impl<'a, M: Machine> Slab<'a, M> {
                 next = self.next_of(next - 1);
             }
             assert!(index < self.ever_used(), "slab object {:?} is freed, never having been used", self.object(index));
-            // SAFETY: the object is being freed, so nobody else accesses it.
-            unsafe { self.object(index).write_bytes(POISON, object_size(self.class)) };
         }
         let _ = index;
     }
+}
 
-    /// In debug builds: nobody has written to the free object.
-    #[inline(always)]
-    fn check_poison(&self, index: u64) {
-        #[cfg(debug_assertions)]
-        for byte in size_of::<u64>()..object_size(self.class) {
-            // SAFETY: the object is free, hence nobody else accesses it, and `poison` has written all of it.
-            let found = unsafe { self.object(index).add(byte).read() };
-            assert_eq!(
-                found,
-                POISON,
-                "byte {byte} of slab object {:?}, written after it was freed",
-                self.object(index)
-            );
-        }
-        let _ = index;
+/// In debug builds: marks an object that is being freed.
+#[inline(always)]
+pub(super) fn poison(object: NonNull<u8>, class: usize) {
+    #[cfg(debug_assertions)]
+    // SAFETY: the object is being freed, so nobody else accesses it.
+    unsafe {
+        object.write_bytes(POISON, object_size(class));
     }
+    let _ = (object, class);
+}
+
+/// In debug builds: nobody has written to the free object.
+#[inline(always)]
+pub(super) fn check_poison(object: NonNull<u8>, class: usize) {
+    #[cfg(debug_assertions)]
+    for byte in size_of::<u64>()..object_size(class) {
+        // SAFETY: the object is free, hence nobody else accesses it, and `poison` has written all of it.
+        let found = unsafe { object.add(byte).read() };
+        assert_eq!(found, POISON, "byte {byte} of slab object {object:?}, written after it was freed");
+    }
+    let _ = (object, class);
 }
 
 /// The class for objects of `size` bytes.
@@ -277,7 +349,7 @@ fn class_of(size: usize) -> Option<usize> {
     (shift <= SHIFT_MAX).then(|| (shift - SHIFT_MIN) as usize)
 }
 
-fn object_size(class: usize) -> usize {
+pub(super) const fn object_size(class: usize) -> usize {
     1 << (SHIFT_MIN as usize + class)
 }
 

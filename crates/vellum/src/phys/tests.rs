@@ -1,6 +1,7 @@
 //! Tests of physical memory on a host-backed machine: against a model where there is one, with an audit at each end.
 
 mod isolate;
+mod magazine;
 mod policy;
 mod scan;
 
@@ -617,6 +618,7 @@ fn slab_objects_are_zero_aligned_and_disjoint() {
     for (object, size) in owned.into_values() {
         Cx::enter(&vm).slab_free(object, size);
     }
+    drain(&vm);
     // Each class keeps one empty slab.
     assert_eq!(audit(&vm).frames(Kind::Slab), 6);
 }
@@ -645,6 +647,7 @@ fn slabs_run_out_of_memory_without_a_trace() {
     }
     assert!(objects.len() > 800, "{} objects", objects.len());
     objects.into_iter().for_each(|object| cx.slab_free(object, 1024));
+    cx.drain_cpu();
     drop(cx);
     assert_eq!(audit(&vm).frames(Kind::Slab), 1);
 }

@@ -44,6 +44,16 @@ pub enum AuditError {
         /// The address.
         address: u64,
     },
+    /// A slot of an upper table says neither that there is a lower one nor that there is none: who goes by the tree passes it
+    /// by, and a processor perhaps does not.
+    Upper {
+        /// The space.
+        space: u64,
+        /// The first address that the slot covers.
+        address: u64,
+        /// Its level.
+        level: usize,
+    },
     /// A table's number of used slots is wrong.
     UsedSlots {
         /// The space.
@@ -349,6 +359,11 @@ impl<M: Machine> SpaceAudit<'_, '_, M> {
             let word = table.entry(slot);
             let class = runs.class(slot);
             used += u64::from(!word.is_empty());
+            let is_page = || matches!(word.decode(table.level), Entry::Page(..));
+            if table.level > 0 && !word.is_empty() && word.table().is_none() && !is_page() {
+                let here = address + ((slot as u64) << M::Arch::shift(table.level));
+                return Err(AuditError::Upper { space, address: here, level: table.level });
+            }
             if table.is_childless(slot) && self.cx.is_committed(class) {
                 self.audit.committed += table.pages();
             }
@@ -422,3 +437,6 @@ impl<M: Machine> SpaceAudit<'_, '_, M> {
         within && lonely && (!private_write || is_exclusive)
     }
 }
+
+#[cfg(test)]
+mod tests;

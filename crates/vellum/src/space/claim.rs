@@ -97,7 +97,7 @@ enum Above {
     Unlinked,
 }
 
-fn encode(first: usize, last: usize) -> u32 {
+pub(super) fn encode(first: usize, last: usize) -> u32 {
     HELD | (first as u32) << 15 | last as u32
 }
 

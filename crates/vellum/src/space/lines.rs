@@ -7,7 +7,7 @@
 //! No operation fails for want of a line. Who finds no memory for one, or only passes by, as reclaim does, uses the line that
 //! the space itself has, and shares it: by atomic read-modify-writes.
 
-use super::handle::RssKind;
+use super::RssKind;
 use super::place::arena;
 use crate::cpu::Cx;
 use crate::machine::Machine;

@@ -2,14 +2,15 @@
 //!
 //! A CPU counts a few pages of a group for itself before it tells the group, so that CPUs that fault in one group write no
 //! common line. Where the number is so near to the limit that it matters, whoever asks collects what is untold, and
-//! whoever counts tells the group at once: there the count is exact, as far as a sum can be that others change.
+//! whoever counts tells the group at once: there the count is exact, as far as a sum can be that others change. What has been
+//! collected need not be again, until a CPU counts for itself once more.
 
 use crate::cpu::{Cpu, Cx};
 use crate::machine::Machine;
 use crate::sync::AtomicU64;
 use crate::vm::Vm;
 use core::ptr::{NonNull, with_exposed_provenance};
-use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
+use core::sync::atomic::Ordering::{AcqRel, Relaxed, SeqCst};
 
 /// log2 of the alignment of groups.
 const ALIGN_SHIFT: u32 = 6;
@@ -49,7 +50,7 @@ impl<M: Machine> Untold<M> {
     /// many pages than too few: what is more is told before it goes from here, what is less afterwards.
     fn tell(&self, _cx: &Cx<'_, M>, only: Option<u64>) {
         loop {
-            let seen = self.0.load(Acquire);
+            let seen = self.0.load(SeqCst);
             let (group, pages) = Self::parts(seen);
             if only.is_some_and(|only| only != group) {
                 return;
@@ -67,6 +68,60 @@ impl<M: Machine> Untold<M> {
     }
 }
 
+/// Whether all CPUs have told what they had: in the lowest bits; above them a number that every change makes another.
+///
+/// A CPU counts for itself, then looks here, and undoes what it finds; who collects says so here, then looks at each CPU. All
+/// sequentially consistent, so one of the two sees the other. It is done only if nobody has undone it since it began, nor begun
+/// it anew.
+struct Collection<M>(AtomicU64<M>);
+
+impl<M: Machine> Collection<M> {
+    const STATE: u64 = 3;
+    const BEGUN: u64 = 1;
+    const DONE: u64 = 2;
+
+    const fn new() -> Self {
+        Collection(AtomicU64::new(0))
+    }
+
+    fn after(seen: u64, state: u64) -> u64 {
+        (seen | Self::STATE).wrapping_add(1) | state
+    }
+
+    #[inline(always)]
+    fn is_done(&self) -> bool {
+        self.0.load(SeqCst) & Self::STATE == Self::DONE
+    }
+
+    /// What [`Collection::end`] is to be told.
+    fn begin(&self) -> u64 {
+        let mut seen = self.0.load(SeqCst);
+        loop {
+            let begun = Self::after(seen, Self::BEGUN);
+            match self.0.compare_exchange(seen, begun, SeqCst) {
+                Ok(_) => return begun,
+                Err(now) => seen = now,
+            }
+        }
+    }
+
+    fn end(&self, begun: u64) {
+        // If it has changed, there is something untold again, or another collects it.
+        let _ = self.0.compare_exchange(begun, Self::after(begun, Self::DONE), SeqCst);
+    }
+
+    #[inline(always)]
+    fn undo(&self) {
+        let mut seen = self.0.load(SeqCst);
+        while seen & Self::STATE != 0 {
+            match self.0.compare_exchange(seen, Self::after(seen, 0), SeqCst) {
+                Ok(_) => return,
+                Err(now) => seen = now,
+            }
+        }
+    }
+}
+
 /// What a group consists of. Fields: all atomics of their own.
 #[repr(C, align(64))]
 pub(crate) struct Members<M> {
@@ -77,6 +132,7 @@ pub(crate) struct Members<M> {
     limit: AtomicU64<M>,
     /// Resident pages of the members, but for what CPUs have not told.
     pages: AtomicU64<M>,
+    collection: Collection<M>,
 }
 
 impl<M: Machine> Members<M> {
@@ -87,6 +143,7 @@ impl<M: Machine> Members<M> {
             references: AtomicU64::new(1),
             limit: AtomicU64::new(limit),
             pages: AtomicU64::new(0),
+            collection: Collection::new(),
         }
     }
 
@@ -115,8 +172,8 @@ impl<M: Machine> Members<M> {
         let may_wait = sum.abs() <= UNTOLD_MAX && !self.is_near(cx.vm());
         if group == self.address() && may_wait {
             let word = Untold::<M>::word(group, sum);
-            if own.0.compare_exchange(seen, word, Relaxed).is_ok() {
-                return;
+            if own.0.compare_exchange(seen, word, SeqCst).is_ok() {
+                return self.collection.undo();
             }
         }
         self.add_told(cx, pages);
@@ -129,7 +186,8 @@ impl<M: Machine> Members<M> {
         own.tell(cx, None);
         if pages.abs() <= UNTOLD_MAX && !self.is_near(cx.vm()) {
             // Nobody else writes there as long as it names no group.
-            own.0.store(Untold::<M>::word(self.address(), pages), Relaxed);
+            own.0.swap(Untold::<M>::word(self.address(), pages), SeqCst);
+            self.collection.undo();
         } else {
             self.count(pages);
         }
@@ -154,11 +212,14 @@ impl<M: Machine> Members<M> {
         (self.pages.load(Relaxed) as i64).max(0) as u64
     }
 
-    /// Whether `pages` more reach the limit. Looks at each CPU's part if that is nearly so.
+    /// Whether `pages` more reach the limit. Looks at each CPU's part if that is nearly so and nobody has looked since one
+    /// counted for itself.
     pub(crate) fn is_full_with(&self, vm: &Vm<M>, pages: u64) -> bool {
-        if self.is_near(vm) {
+        if self.is_near(vm) && !self.collection.is_done() {
             let cx = Cx::enter(vm);
+            let begun = self.collection.begin();
             vm.cpus().for_each(|cpu| cpu.untold.tell(&cx, Some(self.address())));
+            self.collection.end(begun);
         }
         self.told().saturating_add(pages) >= self.limit()
     }
@@ -194,3 +255,6 @@ pub(crate) fn put<M: Machine>(cx: &Cx<'_, M>, group: NonNull<Members<M>>) {
         cx.retire(group.cast(), size_of::<Members<M>>());
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,9 +7,12 @@
 //!   huge page; [`apply`] – changing the slots
 //!   of a range; [`fold`] – giving empty tables back; [`detach`] – giving full ones back; [`gone`] – what goes with their entries.
 //! * [`leaf`] – the short way for a range within one leaf; [`shift`] – moving pages.
-//! * [`place`] – choosing addresses; [`gap`] – searching for free ones; [`query`] – what is mapped; [`handle`] – the public
-//!   handle; [`lineage`] – who descends from whom; [`members`] – what a group of spaces has in common; [`teardown`] – the
-//!   end; [`ends`] – who waits for it; [`batch`] – one flush for many pages, of any spaces; [`user`] – what CPUs run in.
+//! * [`place`] – choosing addresses; [`gap`] – searching for free ones; [`query`] – what is mapped; [`stacks`] – where grows-down
+//!   mappings are.
+//! * [`inner`] – what a space consists of; [`handle`] – the public handle; [`registry`] – all spaces; [`lines`] – what it has for
+//!   each CPU; [`resident`] – its resident pages; [`members`] – what a group of spaces has in common; [`lineage`] – who
+//!   descends from whom; [`walks`] – who comes by reverse mapping; [`teardown`] – the end; [`ends`] – who waits for it;
+//!   [`batch`] – one flush for many pages, of any spaces; [`user`] – what CPUs run in.
 //!
 //! # Lock order
 //!
@@ -50,6 +53,7 @@ mod give_up;
 mod gone;
 mod handle;
 mod huge;
+mod inner;
 pub(crate) mod leaf;
 pub(crate) mod lineage;
 mod lines;
@@ -57,16 +61,20 @@ pub(crate) mod members;
 pub(crate) mod pair;
 mod place;
 mod query;
+mod registry;
+mod resident;
 mod runs;
 pub(crate) mod shift;
 mod slot;
 mod spares;
 pub(crate) mod split;
+mod stacks;
 pub(crate) mod table;
 mod teardown;
 mod user;
 mod vacate;
 pub(crate) mod walk;
+mod walks;
 
 pub use audit::{Audit, AuditError};
 pub(crate) use batch::UnmapBatch;
@@ -74,9 +82,11 @@ pub(crate) use claim::claimed;
 pub(crate) use class::{Attributes, ClassFlags, ClassId, Classes, Extent};
 pub(crate) use ends::{Begun, OneMore};
 pub use handle::Space;
-pub(crate) use handle::{Inner, RssKind, Spaces};
+pub(crate) use inner::Inner;
 pub use place::stack_guard_pages;
 pub use query::{MapEntry, Rss, SmapsEntry};
+pub(crate) use registry::Spaces;
+pub(crate) use resident::RssKind;
 pub(crate) use runs::Runs;
 pub(crate) use spares::{Counted, Spares};
 pub(crate) use table::header_change;

@@ -35,6 +35,10 @@ use crate::guard::Guard;
 use crate::machine::Machine;
 use crate::vm::Vm;
 
+/// How often two ranges are tried to be claimed one by one, before their hull is claimed: each time another operation has
+/// changed the tables between, or had to be given way to, so this is for those who are never alone.
+const TRIES: usize = 8;
+
 /// Two claimed ranges. Must be ended.
 pub(crate) struct ClaimPair<'s, M: Machine> {
     vm: &'s Vm<M>,
@@ -62,7 +66,8 @@ impl<'s, M: Machine> ClaimPair<'s, M> {
         ClaimPair { vm, lower: Claim::acquire(vm, space, start, end), upper: None }
     }
 
-    /// Claims two ranges that part at a table of `level`, below that; `None` if there is no memory for the tables.
+    /// Claims two ranges that part at a table of `level`, below that; `None` if there is no memory for the tables, or if it has
+    /// been tried often enough.
     fn acquire_apart(
         vm: &'s Vm<M>,
         space: &'s Inner<M>,
@@ -71,11 +76,9 @@ impl<'s, M: Machine> ClaimPair<'s, M> {
         level: usize,
     ) -> Option<Self> {
         let below = if M::guard(Guard::ClaimedBelowParting) { level } else { M::Arch::LEVELS };
-        loop {
+        for _ in 0..TRIES {
             if [first.0, second.0].iter().any(|&address| space.make_way(vm, address, below - 1).is_err()) {
-                space.fold_leaf(vm, first.0);
-                space.fold_leaf(vm, second.0);
-                return None;
+                break;
             }
             let Ok(lower) = Claim::acquire_on(vm, space, first, Terms { below, lower: None }) else { continue };
             let terms = Terms { below, lower: Some(first.0) };
@@ -89,6 +92,9 @@ impl<'s, M: Machine> ClaimPair<'s, M> {
                 }
             }
         }
+        space.fold_leaf(vm, first.0);
+        space.fold_leaf(vm, second.0);
+        None
     }
 
     /// A part of one of the claimed ranges, to work on. To be ended by [`ClaimPair::join`].
@@ -144,3 +150,6 @@ fn parting<A: Arch>(one: (u64, u64), other: (u64, u64)) -> Option<usize> {
     let is_in_one_slot = |range: (u64, u64)| range.0 >> A::shift(level) == (range.1 - 1) >> A::shift(level);
     (is_in_one_slot(one) && is_in_one_slot(other)).then_some(level)
 }
+
+#[cfg(test)]
+mod tests;

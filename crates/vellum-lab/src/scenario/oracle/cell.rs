@@ -52,6 +52,11 @@ impl Cell {
         self.unknown
     }
 
+    /// Whether an operation is under way that takes it away.
+    pub(super) fn is_being_taken(&self) -> bool {
+        self.under_way > 0
+    }
+
     /// A load has returned `value`.
     pub(super) fn loaded(&mut self, value: u64) {
         if self.under_way == 0 && !self.unknown {

@@ -173,7 +173,7 @@ impl Oracle {
                 self.cell((of, to)).add(contents);
             }
         }
-        self.beyond_end(&shows, by_user)
+        self.beyond_end((process, page), &shows, by_user)
     }
 
     /// What is wrong with a load that returned `value`.
@@ -191,14 +191,16 @@ impl Oracle {
         {
             self.cell(key).loaded(value);
         }
-        self.beyond_end(&shows, true)
+        self.beyond_end((process, page), &shows, true)
     }
 
-    /// What is wrong with an access that was done: it may not be done beyond the end of the file.
-    fn beyond_end(&self, shows: &[Shown], by_user: bool) -> Option<Wrong> {
+    /// What is wrong with an access that was done: it may not be done beyond the end of the file, unless an operation that
+    /// takes the page from the process is under way, which has not flushed yet.
+    fn beyond_end(&self, key: Key, shows: &[Shown], by_user: bool) -> Option<Wrong> {
         let [Shown::File(index) | Shown::Copy(index)] = *shows else { return None };
         let is_beyond = by_user && self.length.is_some_and(|length| index >= length);
-        is_beyond.then(|| Wrong {
+        let is_being_taken = self.cells.get(&key).is_some_and(Cell::is_being_taken);
+        (is_beyond && !is_being_taken).then(|| Wrong {
             invariant: "I-GONE",
             text: format!("an access to page {index} of the file, which ends before it"),
         })

@@ -59,7 +59,7 @@ fn faults<E: Mistake + Debug + 'static>(
             let (_file, _) = w.put_bad_file(4, 1);
             w.fails(|| access(&w.space, B + 9 * P))
         };
-        "memory is short" => |w| w.starves(|| access(&w.space, LARGE));
+        "memory is short" => |w| w.starves_in_fault(|| access(&w.space, LARGE));
     }
 }
 

@@ -355,7 +355,7 @@ fn pages_that_cannot_be_had(rows: &mut Vec<Row>, call: &'static str, populate: P
             let (_file, _) = w.put_bad_file(4, 0);
             w.fails(|| populate(&w.space, B + 8 * P, P, Access::Read))
         };
-        "memory is short" => |w| w.starves(|| populate(&w.space, LARGE, P, Access::Write));
+        "memory is short" => |w| w.starves_in_fault(|| populate(&w.space, LARGE, P, Access::Write));
     }
 }
 

@@ -241,14 +241,41 @@ impl<'vm> World<'vm> {
         fails(self.vm, spaces, &self.objects.borrow(), call)
     }
 
-    /// As [`World::fails`], while no memory is left.
+    /// Makes a call with so many allocations before memory is at its end.
+    fn short<T>(&self, left: u64, call: &mut impl FnMut() -> T) -> T {
+        self.vm.machine().set_failure_plan(FailurePlan::From(left));
+        let result = call();
+        self.vm.machine().set_failure_plan(FailurePlan::Never);
+        result
+    }
+
+    /// As [`World::fails`], while memory is short: none is left from the first allocation on, or from the second, and so
+    /// on, until the call does with what it gets.
     pub(super) fn starves<T, E: Mistake>(&self, mut call: impl FnMut() -> Result<T, E>) -> Told {
-        self.fails(|| {
-            self.vm.machine().set_failure_plan(FailurePlan::From(0));
-            let result = call();
-            self.vm.machine().set_failure_plan(FailurePlan::Never);
-            result
-        })
+        let told = self.fails(|| self.short(0, &mut call));
+        let mut more = |left: &u64| {
+            let again = try_to_fail(self.vm, &[&self.space], &self.objects.borrow(), || self.short(*left, &mut call))?;
+            assert_eq!(again.error, told.error, "with {left} allocations");
+            Some(())
+        };
+        let most = (1..).map_while(|left| more(&left)).count();
+        assert!(most < 100, "{most} allocations");
+        told
+    }
+
+    /// As [`World::starves`], for an access, which leaves the tables there that it has made.
+    pub(super) fn starves_in_fault<T, E: Mistake>(&self, mut call: impl FnMut() -> Result<T, E>) -> Told {
+        let told = self.fails(|| self.short(0, &mut call));
+        let look = || State::of(self.vm, &[&self.space], &self.objects.borrow()).without_tables();
+        let before = look();
+        let tables = self.space.table_pages();
+        for left in 1.. {
+            let Err(error) = self.short(left, &mut call) else { break };
+            assert_eq!(self::told(error).error, told.error, "with {left} allocations");
+            assert_eq!(look(), before, "with {left} allocations");
+        }
+        assert!(self.space.table_pages() > tables, "no table was made");
+        Told { done: Some("tables that were made for it stay"), ..told }
     }
 
     /// Makes a mistake which leaves something done.
@@ -266,17 +293,27 @@ pub(super) fn fails<A: Arch, T, E: Mistake>(
     vm: &Vm<Det<A>>,
     spaces: &[&Space<'_, Det<A>>],
     objects: &[Object<'_, Det<A>>],
-    mut call: impl FnMut() -> Result<T, E>,
+    call: impl FnMut() -> Result<T, E>,
 ) -> Told {
+    try_to_fail(vm, spaces, objects, call).expect("a mistake")
+}
+
+/// [`fails`], but for a call that may be none: then it is made once.
+fn try_to_fail<A: Arch, T, E: Mistake>(
+    vm: &Vm<Det<A>>,
+    spaces: &[&Space<'_, Det<A>>],
+    objects: &[Object<'_, Det<A>>],
+    mut call: impl FnMut() -> Result<T, E>,
+) -> Option<Told> {
     let before = State::of(vm, spaces, objects);
-    let error = call().err().expect("a mistake");
+    let error = call().err()?;
     assert_eq!(State::of(vm, spaces, objects), before, "after {error:?}");
     // What the first call has left on the core's own lists is used by the second.
     let memory = memory(vm);
     assert_eq!(call().err(), Some(error), "the second time");
     assert_eq!(State::of(vm, spaces, objects), before, "after {error:?}, the second time");
     assert_eq!(self::memory(vm), memory, "memory in use, after {error:?}");
-    told(error)
+    Some(told(error))
 }
 
 /// What memory is used for, when nothing waits to be freed.
@@ -293,6 +330,15 @@ struct State {
     /// Lengths, and pages in memory.
     objects: Vec<(u64, u64)>,
     swap: vellum::SwapUsage,
+}
+
+impl State {
+    /// But for how many tables there are.
+    fn without_tables(mut self) -> Self {
+        self.audit.tables = 0;
+        self.spaces.iter_mut().for_each(|space| space.tables = 0);
+        self
+    }
 }
 
 #[derive(Debug, PartialEq, Eq)]

@@ -1,0 +1,38 @@
+//! What the audit of a space finds.
+
+use super::AuditError;
+use crate::Vm;
+use crate::arch::{Prot, X86_64};
+use crate::cpu::Cx;
+use crate::machine::Machine;
+use crate::ops::{MapRequest, Place};
+use crate::testing::user::store;
+use crate::testing::{TestMachine, become_cpu};
+
+const AT: u64 = 1 << 40;
+/// Of an entry of x86-64: its pages are not cached. The core makes no upper entry with it, and takes one for no table.
+const CACHE_DISABLE: u64 = 1 << 4;
+
+/// An upper entry in which somebody has changed what the core does not: from then on it would pass by the tables below, and
+/// the processor would not.
+#[test]
+fn an_upper_entry_that_is_no_table_is_found() {
+    become_cpu(0);
+    let vm = Vm::new(TestMachine::<X86_64>::new(512)).expect("a machine");
+    let space = vm.create_space().expect("memory");
+    let request = MapRequest::anonymous(4096, Prot::READ_WRITE).at(Place::Fixed(AT));
+    assert_eq!(space.map(&request), Ok(AT));
+    store(&space, AT, 1).expect("memory");
+    vm.audited().expect("a sound machine");
+    for level in 1..4 {
+        let pfn = space.inner().table_at(&Cx::enter(&vm), AT, level).pfn;
+        let slot = (AT >> (12 + 9 * level)) as usize % 512;
+        // SAFETY: a table's frame; the test is alone.
+        let word = unsafe { &mut *vm.machine().frame(pfn).cast::<u64>().add(slot) };
+        *word |= CACHE_DISABLE;
+        let found = vm.audited().err();
+        assert_eq!(found, Some(AuditError::Upper { space: space.id(), address: AT, level }));
+        *word &= !CACHE_DISABLE;
+        vm.audited().expect("a sound machine");
+    }
+}
