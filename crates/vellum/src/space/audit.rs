@@ -413,7 +413,7 @@ impl<M: Machine> SpaceAudit<'_, '_, M> {
         let Some(frame) = frame.filter(|_| is_zero_page || matches!(found, Kind::Anonymous | Kind::File)) else {
             return Err(AuditError::Entry { space, address, frame: pfn, found });
         };
-        if class == ClassId::NONE || !self.is_allowed(self.cx.attributes(class), bits, frame, is_zero_page) {
+        if class == ClassId::NONE || !self.is_allowed(self.cx.attributes(class), (bits, pages), frame, is_zero_page) {
             return Err(AuditError::Rights { space, address, found: bits });
         }
         if !is_zero_page {
@@ -426,12 +426,19 @@ impl<M: Machine> SpaceAudit<'_, '_, M> {
     }
 
     /// Whether an entry grants no more than its class, and what it says of exclusiveness holds.
-    fn is_allowed(&self, attributes: Attributes<M>, bits: PageBits, frame: &Frame<M>, is_zero_page: bool) -> bool {
+    /// Whether an entry for so many pages may have these bits.
+    fn is_allowed(
+        &self,
+        attributes: Attributes<M>,
+        (bits, pages): (PageBits, u64),
+        frame: &Frame<M>,
+        is_zero_page: bool,
+    ) -> bool {
         let granted = super::apply::readable::<M::Arch>(attributes.prot);
         let within = bits.prot().without(granted) == crate::arch::Prot::NONE;
         let is_exclusive = bits.has(PageBits::EXCLUSIVE);
-        // The pages of a folio may each be shown.
-        let is_alone = frame.mappings() <= 1 << frame.order();
+        // Of the pages of a folio, by themselves, one may be nobody else's and another not: the count says nothing of either.
+        let is_alone = frame.mappings() <= 1 || pages == 1 && frame.order() > 0;
         let lonely = !is_exclusive || (frame.kind() == Kind::Anonymous && is_alone && !is_zero_page);
         let private_write = attributes.is_private() && bits.has(PageBits::WRITE);
         within && lonely && (!private_write || is_exclusive)

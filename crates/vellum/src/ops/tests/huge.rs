@@ -185,6 +185,30 @@ fn huge_pages_move() {
     everywhere!(moves);
 }
 
+/// A child gets nothing of one page: that stays the parent's alone, and the others are shared.
+fn partly_shared<A: Arch>() {
+    let (page, huge_page) = sizes::<A>();
+    let vm = vm::<A>(frames::<A>());
+    let (space, start) = huge(&vm, 1);
+    space.advise(start, page, Advice::WipeOnFork).expect("advice");
+    let child = space.fork().expect("a child");
+    vm.audited().expect("all is well");
+    assert_eq!(load(&child, start), Ok(0));
+    check(&child, start + page, start + huge_page);
+    store(&space, start, 99).expect("a store");
+    store(&space, start + page, 98).expect("a store");
+    assert_eq!((load(&space, start), load(&child, start)), (Ok(99), Ok(0)));
+    check(&child, start + page, start + huge_page);
+    vm.audited().expect("all is well");
+    drop((space, child));
+    finish(&vm);
+}
+
+#[test]
+fn pages_of_a_huge_one_are_shared_or_not() {
+    everywhere!(partly_shared);
+}
+
 #[test]
 fn small_pages_come_where_there_is_no_huge_one() {
     let vm = vm::<X86_64>(768);
