@@ -199,6 +199,18 @@ pub unsafe trait Machine: Sized + Send + Sync + 'static {
         unsafe { core::ptr::write_bytes(page, 0, 1 << <Self::Arch as Arch>::PAGE_SHIFT) }
     }
 
+    /// Clears `frames` consecutive frames from `first` on, which lie in one range: a huge page, with pre-emption on. The default
+    /// clears page by page; an embedder whose direct map has them side by side may clear all at once.
+    ///
+    /// # Safety
+    /// Nothing else accesses these frames.
+    unsafe fn clear_frames(&self, first: Pfn, frames: u64) {
+        for page in 0..frames {
+            // SAFETY: the caller's contract.
+            unsafe { self.clear_page(self.frame(first.offset(page))) };
+        }
+    }
+
     /// Copies one page. The default copies bytes; an embedder may use what its processor does best.
     ///
     /// # Safety

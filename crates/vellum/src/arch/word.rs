@@ -96,6 +96,19 @@ impl<A: Arch> Word<A> {
         Word::of_page(self.pfn().offset(pages), self.bits())
     }
 
+    /// How much larger the number of `next` is, the word of the frame behind that of this one which is as it. Among the frames
+    /// of one aligned block that is the same for all, whatever the architecture: the number of a frame is one field.
+    #[inline(always)]
+    pub(crate) fn step_to(self, next: Word<A>) -> u64 {
+        next.0.wrapping_sub(self.0)
+    }
+
+    /// This word, so many [steps](Word::step_to) further.
+    #[inline(always)]
+    pub(crate) fn stepped(self, step: u64, count: u64) -> Word<A> {
+        Word::from_raw(self.0.wrapping_add(step.wrapping_mul(count)))
+    }
+
     /// What it says in a table of `level`.
     #[inline(always)]
     pub(crate) fn decode(self, level: usize) -> Entry {

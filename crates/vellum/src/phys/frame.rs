@@ -344,3 +344,18 @@ pub(super) fn set_singles<M: Machine>(frames: &[Frame<M>], kind: Kind, node: u8,
     rest.iter().for_each(&mut change);
     first.state.store(state | start, Relaxed);
 }
+
+/// Makes all frames of a block but the first, which the caller has, tails of a folio of `order`: one store each. What else their
+/// state says is what the first one's does: a block has one node, and no range begins within it.
+#[inline(always)]
+pub(super) fn set_tails<M: Machine>(block: &[Frame<M>], order: u8) {
+    let Some((head, tails)) = block.split_first() else { return };
+    let state = Kind::Tail as u32 | (order as u32) << 8 | head.state.load(Relaxed) & NODE;
+    let set = |frame: &Frame<M>| {
+        debug_assert_eq!(frame.state.load(Relaxed) & !KIND_AND_ORDER, state & NODE, "what a tail's state says beside");
+        frame.state.store(state, Relaxed);
+    };
+    let (many, rest) = tails.as_chunks::<64>();
+    many.iter().for_each(|frames| frames.iter().for_each(set));
+    rest.iter().for_each(set);
+}

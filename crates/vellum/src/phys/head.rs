@@ -5,6 +5,7 @@
 //! ([`Kind::Tail`]) say the folio's order, so that one load leads from any page to the head. Most folios are one page, which
 //! is its own head.
 
+use super::frame::set_tails;
 use super::{Frame, Kind, Pfn, Physical, Policy};
 use crate::cpu::Cx;
 use crate::error::Error;
@@ -40,9 +41,7 @@ impl<M: Machine> Cx<'_, M> {
     /// As [`Cx::alloc_folio`], from the node that `policy` wants for page `offset` of what the folio is for.
     pub(crate) fn alloc_folio_by(&self, order: u8, policy: Policy, offset: u64) -> Result<Pfn, Error> {
         let head = self.alloc_block_by(order, policy, offset)?;
-        for page in 1..1 << order {
-            self.vm().physical().frame(head.offset(page)).set_kind(Kind::Tail, order);
-        }
+        set_tails(self.vm().physical().map.block(head, order), order);
         Ok(head)
     }
 }

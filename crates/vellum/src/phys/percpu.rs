@@ -197,10 +197,12 @@ impl<M: Machine> Cx<'_, M> {
     }
 
     fn clear_block(&self, pfn: Pfn, order: u8) {
-        for index in 0..1 << order {
-            let machine = self.vm().machine();
-            // SAFETY: the frames were just allocated, so nobody else accesses them.
-            unsafe { machine.clear_page(machine.frame(pfn.offset(index))) };
+        let machine = self.vm().machine();
+        match order {
+            // SAFETY: the frame was just allocated, so nobody else accesses it.
+            0 => unsafe { machine.clear_page(machine.frame(pfn)) },
+            // SAFETY: so were these.
+            _ => unsafe { machine.clear_frames(pfn, 1 << order) },
         }
     }
 

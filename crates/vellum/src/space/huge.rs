@@ -55,9 +55,9 @@ impl<M: Machine> Inner<M> {
 fn fill<M: Machine>(cx: &Cx<'_, M>, child: &Table<'_, M>, word: Word<M::Arch>) {
     if word.bits().has(PageBits::SPECIAL) {
         let zero = Word::of_page(cx.vm().zero_page(), word.bits());
-        return child.fill(|_| zero);
+        return child.fill(zero, zero);
     }
-    child.fill(|index| word.further(index as u64 * child.pages()));
+    child.fill(word, word.further(child.pages()));
 }
 
 impl<M: Machine> Locked<'_, M> {

@@ -1,8 +1,10 @@
-//! The short way: an operation on a range within one leaf and of one class.
+//! The short way: an operation on a range within one leaf and of one class; or on whole slots of one upper table that have no
+//! lower ones, of one class: huge pages, or nothing.
 //!
-//! It holds the leaf's lock from beginning to end instead of a claim. After it has taken the lock it looks for claims
-//! on the leaf and on the way to it; if there is one, or the range is not that simple, nothing is done here and the
-//! operation takes the long way.
+//! It holds the table's lock from beginning to end instead of a claim. After it has taken the lock it looks for claims
+//! on the table and on the way to it; if there is one, or the range is not that simple, nothing is done here and the
+//! operation takes the long way. Below slots without lower tables nobody can have claims, nor make any as long as the lock is
+//! held; who has claimed above waits for the locks of all tables in his range, upper ones and leaves alike.
 
 use super::apply::{PageChange, reprotect, zap};
 use super::claim::covers;
@@ -17,7 +19,11 @@ use crate::phys::Pfn;
 use crate::tlb::Gather;
 use core::sync::atomic::Ordering::{Relaxed, SeqCst};
 
-/// The way from the root to a leaf: the tables of each level.
+/// Slots of an upper table that go the short way at most: what is done to their pages is done with pre-emption off.
+const SLOTS_MAX: u64 = 32;
+
+/// The way from the root to a table: the tables of each level.
+#[derive(Clone, Copy)]
 struct Path([Pfn; LEVELS_MAX]);
 
 /// What to do with a range that is all of one class.
@@ -40,30 +46,28 @@ pub(crate) enum Short {
 }
 
 impl<M: Machine> Inner<M> {
-    /// The leaf that covers `address`, and the way to it.
+    /// The lowest table that covers `address`, its level, and the way to it.
     #[inline(always)]
-    fn leaf_path<'a>(&self, cx: &'a Cx<'_, M>, address: u64) -> Option<(Table<'a, M>, Path)> {
+    fn path(&self, cx: &Cx<'_, M>, address: u64) -> (Pfn, usize, Path) {
         let mut path = Path([self.root(); LEVELS_MAX]);
-        match self.descend(cx.vm().machine(), address, |level, pfn| path.0[level] = pfn) {
-            (leaf, 0) => Some((Table::at(cx, leaf, 0), path)),
-            _ => None,
-        }
+        let (lowest, level) = self.descend(cx.vm().machine(), address, |level, pfn| path.0[level] = pfn);
+        (lowest, level, path)
     }
 
-    /// Locks the leaf, unless somebody has claimed it or a slot on the way to it.
+    /// Locks the table at the end of a way, unless somebody has claimed it or a slot on the way to it.
     #[inline(always)]
     fn lock_unclaimed<'a>(
         &self,
         cx: &'a Cx<'_, M>,
-        leaf: Table<'a, M>,
+        table: Table<'a, M>,
         path: &Path,
         address: u64,
     ) -> Option<Locked<'a, M>> {
-        let locked = leaf.lock(cx, self, address)?;
-        if M::guard(Guard::LeafClaimSeen) && leaf.claim().load(SeqCst) != 0 {
+        let locked = table.lock(cx, self, address)?;
+        if M::guard(Guard::LeafClaimSeen) && table.claim().load(SeqCst) != 0 {
             return None;
         }
-        for level in 1..M::Arch::LEVELS {
+        for level in table.level + 1..M::Arch::LEVELS {
             let claim = cx.vm().physical().frame(path.0[level]).halves[1].load(SeqCst);
             if claim != 0 && covers(claim, index::<M::Arch>(address, level)) {
                 return None;
@@ -84,10 +88,72 @@ impl<M: Machine> Inner<M> {
     ) -> Result<Short, Error> {
         let leaf_shift = M::Arch::shift(0) + M::Arch::index_bits(0);
         if start >> leaf_shift != (end - 1) >> leaf_shift {
+            // Most ranges that are larger are none of whole slots.
+            let are_whole = (start | end) & ((1 << M::Arch::shift(1)) - 1) == 0;
+            return if are_whole { self.change_above_leaf(cx, start, end, decide) } else { Ok(Short::No) };
+        }
+        let (lowest, level, path) = self.path(cx, start);
+        match level {
+            0 => {}
+            1 => return self.change_beside_leaves(cx, lowest, path, start, end, decide),
+            _ => return Ok(Short::No),
+        }
+        let leaf = Table::at(cx, lowest, 0);
+        let Some(locked) = self.lock_unclaimed(cx, leaf, &path, start) else { return Ok(Short::No) };
+        self.change_locked(cx, &locked, start, end, decide)
+    }
+
+    /// [`Inner::change_in_leaf`], of a range that is larger than a leaf's.
+    #[inline(never)]
+    fn change_above_leaf(
+        &self,
+        cx: &Cx<'_, M>,
+        start: u64,
+        end: u64,
+        decide: impl FnOnce(ClassId) -> Result<Option<Simple>, Error>,
+    ) -> Result<Short, Error> {
+        let (lowest, level, path) = self.path(cx, start);
+        match level {
+            0 => Ok(Short::No),
+            _ => self.change_slots(cx, &Table::at(cx, lowest, level), &path, start, end, decide),
+        }
+    }
+
+    /// [`Inner::change_in_leaf`], where there is no leaf but could be one.
+    #[inline(never)]
+    fn change_beside_leaves(
+        &self,
+        cx: &Cx<'_, M>,
+        lowest: Pfn,
+        path: Path,
+        start: u64,
+        end: u64,
+        decide: impl FnOnce(ClassId) -> Result<Option<Simple>, Error>,
+    ) -> Result<Short, Error> {
+        // The level is known to the compiler.
+        self.change_slots(cx, &Table::at(cx, lowest, 1), &path, start, end, decide)
+    }
+
+    /// Changes whole slots of an upper table, if none of them has a lower one.
+    #[inline(always)]
+    fn change_slots(
+        &self,
+        cx: &Cx<'_, M>,
+        table: &Table<'_, M>,
+        path: &Path,
+        start: u64,
+        end: u64,
+        decide: impl FnOnce(ClassId) -> Result<Option<Simple>, Error>,
+    ) -> Result<Short, Error> {
+        let slots = (end - start) >> M::Arch::shift(table.level);
+        let (low, are_whole) = (table.index(start), (start | end) & (table.span() - 1) == 0);
+        if !are_whole || slots > SLOTS_MAX || low + slots as usize > table.len() {
             return Ok(Short::No);
         }
-        let Some((leaf, path)) = self.leaf_path(cx, start) else { return Ok(Short::No) };
-        let Some(locked) = self.lock_unclaimed(cx, leaf, &path, start) else { return Ok(Short::No) };
+        let Some(locked) = self.lock_unclaimed(cx, *table, path, start) else { return Ok(Short::No) };
+        if !(low..low + slots as usize).all(|slot| table.is_childless(slot)) {
+            return Ok(Short::No);
+        }
         self.change_locked(cx, &locked, start, end, decide)
     }
 

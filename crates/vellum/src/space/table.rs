@@ -120,10 +120,20 @@ impl<'a, M: Machine> Table<'a, M> {
         Ok(table)
     }
 
-    /// Makes each slot of a table that nobody knows what `entry` says of it: a page, as it would stand in a leaf.
-    pub(crate) fn fill(&self, entry: impl Fn(usize) -> Word<M::Arch>) {
-        for index in 0..self.len() {
-            self.slot(index).store(entry(index).at_level(self.level), Relaxed);
+    /// Makes the slots of a table that nobody knows show the pages of a huge one, of which `first` and `second` are the first two
+    /// as they would stand in a leaf; or all of them one page, if these are one.
+    pub(crate) fn fill(&self, first: Word<M::Arch>, second: Word<M::Arch>) {
+        let (mut next, second) = (first.at_level(self.level), second.at_level(self.level));
+        let step = next.step_to(second);
+        debug_assert!(
+            step == 0 || {
+                let last = self.len() as u64 - 1;
+                next.stepped(step, last) == first.further(last * self.pages()).at_level(self.level)
+            }
+        );
+        for slot in self.slots(0, self.len()) {
+            slot.store(next, Relaxed);
+            next = next.stepped(step, 1);
         }
         self.frame.words[0].store((self.level as u64) << LEVEL_SHIFT | self.len() as u64, Relaxed);
     }

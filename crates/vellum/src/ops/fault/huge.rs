@@ -196,11 +196,8 @@ impl<M: Machine> Space<'_, M> {
             frame.set_counts(1, 0);
             head
         };
-        for page in 0..1 << order {
-            let machine = vm.machine();
-            // SAFETY: the frames were just allocated, and nobody else has them.
-            unsafe { machine.clear_page(machine.frame(head.offset(page))) };
-        }
+        // SAFETY: the frames were just allocated, and nobody else has them.
+        unsafe { vm.machine().clear_frames(head, 1 << order) };
         Fetched::Folio { head, order }
     }
 }

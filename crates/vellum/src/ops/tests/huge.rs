@@ -2,7 +2,12 @@
 
 use super::{load, store};
 use crate::arch::{Aarch64, Arch, Ppc64, Prot, Riscv64, Sparc64, Tiny, X86_64};
+use crate::cpu::Cx;
 use crate::ops::{Access, Advice, FaultKind, HugePages, MapRequest, Place, RemapPlace, RemapRequest};
+use crate::space::ClassId;
+use crate::space::apply::PageChange;
+use crate::space::claim::Claim;
+use crate::space::leaf::{Short, Simple};
 use crate::stat::Event;
 use crate::testing::TestMachine;
 use crate::{Error, NodeSet, Overcommit, Policy, Space, Vm};
@@ -207,6 +212,46 @@ fn partly_shared<A: Arch>() {
 #[test]
 fn pages_of_a_huge_one_are_shared_or_not() {
     everywhere!(partly_shared);
+}
+
+/// Which ranges of an upper table go the short way: whole slots without lower tables, where nobody has claimed anything.
+fn short_way<A: Arch>() {
+    let (page, huge_page) = sizes::<A>();
+    let vm = vm::<A>(frames::<A>());
+    let (space, start) = huge(&vm, 3);
+    let inner = space.inner();
+    let goes = |from: u64, bytes: u64, prot| {
+        let cx = Cx::enter(&vm);
+        let decide = |class: ClassId| {
+            Ok(Some(Simple { class: class.plain_with_prot(prot), pages: PageChange::Reprotect(prot) }))
+        };
+        inner.change_in_leaf(&cx, start + from, start + from + bytes, decide) == Ok(Short::Done)
+    };
+    assert!(goes(0, huge_page, Prot::READ) && goes(0, huge_page, Prot::READ_WRITE));
+    assert!(goes(huge_page, 2 * huge_page, Prot::READ));
+    assert!(store(&space, start + 2 * huge_page, 0).is_err() && store(&space, start, mark::<A>(start)).is_ok());
+    assert!(goes(huge_page, 2 * huge_page, Prot::READ_WRITE));
+    vm.audited().expect("all is well");
+    for (from, to) in [(2 * huge_page, 3 * huge_page), (0, 4 << A::shift(2).min(60))] {
+        let claim = Claim::acquire(&vm, inner, start + from, start + to.min(A::USER_END - start));
+        assert!(!goes(0, huge_page, Prot::READ), "there is a claim");
+        claim.release();
+    }
+    assert!(!goes(page, huge_page - page, Prot::READ) && !goes(0, huge_page + page, Prot::READ));
+    space.protect(start + huge_page, page, Prot::READ).expect("a part");
+    assert!(!goes(0, 2 * huge_page, Prot::READ), "there is a lower table");
+    assert!(goes(2 * huge_page, huge_page, Prot::READ));
+    vm.audited().expect("all is well");
+    space.unmap(start + 2 * huge_page, huge_page).expect("all of it");
+    assert_eq!(load(&space, start + 3 * huge_page - 1).ok(), None);
+    check(&space, start, start + 2 * huge_page);
+    drop(space);
+    finish(&vm);
+}
+
+#[test]
+fn whole_slots_go_the_short_way() {
+    everywhere!(short_way);
 }
 
 #[test]
