@@ -39,6 +39,10 @@ advices! {
     MADV_DONTFORK = 10 => DontFork;
     /// Takes [`MADV_DONTFORK`] back.
     MADV_DOFORK = 11 => DoFork;
+    /// It gets huge pages, where there are free ones: see `vellum::ops::HugePages`.
+    MADV_HUGEPAGE = 14 => HugePage;
+    /// It gets none.
+    MADV_NOHUGEPAGE = 15 => NoHugePage;
     /// It is not part of a core dump.
     MADV_DONTDUMP = 16 => DontDump;
     /// Takes [`MADV_DONTDUMP`] back.
@@ -64,7 +68,7 @@ advices! {
 /// Takes advice about a range, as `madvise` does: what is mapped takes it whatever holes are between, and what lies before
 /// a mapping which it does not fit, also if the call fails. Populating ends at the first page that cannot be.
 ///
-/// Unknown, as to a Linux that is built without them: huge pages, merging of equal pages, poisoning.
+/// Unknown, as to a Linux that is older or built without them: `MADV_COLLAPSE`, merging of equal pages, poisoning.
 ///
 /// # Errors
 /// In this order: `EINVAL` for an unknown advice, an address that is not aligned, or a range that wraps around; nothing

@@ -30,9 +30,9 @@ pub const MAP_NORESERVE: u64 = 0x4000;
 pub const MAP_POPULATE: u64 = 0x8000;
 /// Takes [`MAP_POPULATE`] back.
 pub const MAP_NONBLOCK: u64 = 0x1_0000;
-/// For a stack; means nothing.
+/// For a stack: it gets no huge pages.
 pub const MAP_STACK: u64 = 0x2_0000;
-/// Of huge pages.
+/// From a reserve of huge pages.
 pub const MAP_HUGETLB: u64 = 0x4_0000;
 /// Exactly there, or not at all.
 pub const MAP_FIXED_NOREPLACE: u64 = 0x10_0000;
@@ -61,8 +61,8 @@ const KNOWN: u64 = MAP_SHARED
 /// Makes a mapping, as `mmap` does; its address. `file` is what the descriptor means, `None` if it is not open; it is
 /// not looked at with [`MAP_ANONYMOUS`].
 ///
-/// Not built: huge pages (as a Linux without them: `EINVAL`), locking ([`MAP_LOCKED`] is refused as to a process that
-/// may lock nothing), `MAP_DROPPABLE`, and [`MAP_32BIT`], which means nothing.
+/// Not built: reserves of huge pages ([`MAP_HUGETLB`], as a Linux without them: `EINVAL`), locking ([`MAP_LOCKED`] is refused
+/// as to a process that may lock nothing), `MAP_DROPPABLE`, and [`MAP_32BIT`], which means nothing.
 ///
 /// # Errors
 /// In this order: `EINVAL` for an offset that is not aligned; `EBADF`; `EINVAL` for huge pages, or length 0; `ENOMEM`
@@ -170,6 +170,7 @@ fn properties(flags: u64) -> MapFlags {
     let flag = |on: bool, flag: MapFlags| if on { flag } else { MapFlags::NONE };
     flag(flags & MAP_GROWSDOWN != 0, MapFlags::GROWS_DOWN)
         | flag(flags & MAP_NORESERVE != 0, MapFlags::NO_RESERVE)
+        | flag(flags & MAP_STACK != 0, MapFlags::NO_HUGE_PAGES)
         | flag(flags & (MAP_POPULATE | MAP_NONBLOCK) == MAP_POPULATE, MapFlags::POPULATE)
 }
 

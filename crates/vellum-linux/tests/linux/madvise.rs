@@ -135,6 +135,28 @@ fn dumps() {
     });
 }
 
+/// Which memory gets huge pages; a stack's gets none. Whatever is mapped takes the advice, also what has none in the end.
+#[test]
+fn huge_pages() {
+    with_space(|space| {
+        let file = numbers(space);
+        put(space, 0, 1024, RW, ANON);
+        put_file(space, 1030, 4, RW, MAP_SHARED, opened(&file, true));
+        put(space, 1040, 1, RW, ANON | MAP_STACK);
+        put(space, 1050, 1, RW, SHARED);
+        assert_eq!(madvise(space, B, 1100 * P, MADV_HUGEPAGE), Err(Errno::ENOMEM), "around holes");
+        assert_eq!(layout(space), "0-1024 rw-p hg, 1030-1034 rw-s hg, 1040-1041 rw-p hg, 1050-1051 rw-s hg");
+        assert_eq!(madvise(space, B + 512 * P, 512 * P, MADV_NOHUGEPAGE), Ok(()), "the one takes the other back");
+        (0..3).for_each(|page| store(space, page * 511, 7).expect("memory"));
+        let found = |from| core(space, from, 512).0.matches('1').count();
+        assert_eq!((found(0), found(512)), (512, 1));
+        put(space, 1040, 1, RW, ANON | MAP_STACK);
+        assert_eq!(madvise(space, B + 1030 * P, 4 * P, MADV_NOHUGEPAGE), Ok(()));
+        let rest = "1030-1034 rw-s nh, 1040-1041 rw-p nh, 1050-1051 rw-s hg";
+        assert_eq!(layout(space), format!("0-512 rw-p hg, 512-1024 rw-p nh, {rest}"));
+    });
+}
+
 /// A hole in what shared mappings show: up to a mapping that shows nothing to make one in, around holes. Rights do not
 /// matter, as long as they may come back.
 #[test]

@@ -107,6 +107,8 @@ pub fn layout(space: &Space<'_, M>) -> String {
             (map.wipe_on_fork, " wf"),
             (map.no_reserve, " nr"),
             (map.dont_dump, " dd"),
+            (map.huge_pages, " hg"),
+            (map.no_huge_pages, " nh"),
         ] {
             what.push_str(if on { name } else { "" });
         }

@@ -76,6 +76,9 @@ flag_set! {
         POPULATE = 4;
         /// Accesses are checked against memory tags (`PROT_MTE`); private anonymous memory only.
         TAGGED = 8;
+        /// It gets no huge pages, as if it was advised [`NoHugePage`](super::Advice::NoHugePage) (what Linux makes of
+        /// `MAP_STACK`).
+        NO_HUGE_PAGES = 16;
     }
 }
 
@@ -192,6 +195,7 @@ impl<'a, 'vm, M: Machine> MapRequest<'a, 'vm, M> {
         let flags = flag(self.flags.has(MapFlags::GROWS_DOWN), ClassFlags::GROWS_DOWN)
             | flag(self.flags.has(MapFlags::NO_RESERVE) && !reserves_always, ClassFlags::NO_RESERVE)
             | flag(is_shared, ClassFlags::SHARED)
+            | flag(self.flags.has(MapFlags::NO_HUGE_PAGES), ClassFlags::NO_HUGE_PAGES)
             | flag(self.flags.has(MapFlags::TAGGED), ClassFlags::TAGGED);
         let attributes = Attributes {
             prot: self.prot,
