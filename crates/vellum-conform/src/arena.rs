@@ -21,6 +21,10 @@ pub const POOL: std::ops::Range<u64> = 500..524;
 pub const HEAP: u64 = 2048;
 /// Around this page stacks are mapped, with nothing below for a long way.
 pub const STACK: u64 = 4096;
+/// Where large mappings are made, of so many pages that huge ones fit.
+pub const LARGE: std::ops::Range<u64> = 8192..8192 + 4 * HUGE;
+/// Pages of a huge one.
+pub const HUGE: u64 = 512;
 /// How far a stack may grow, in bytes.
 pub const STACK_LIMIT: u64 = 256 * PAGE;
 

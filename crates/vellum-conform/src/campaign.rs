@@ -10,6 +10,7 @@ use crate::stats::Stats;
 use std::fmt;
 use std::io;
 use std::time::{Duration, Instant};
+use vellum::ops::HugePages;
 
 /// Where a campaign ends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -85,11 +86,17 @@ impl Campaign {
         let has_pressure = self.has_pressure && seed.is_multiple_of(2);
         let ends = if has_pressure || !linux.clears_behind_ends() { Ends::WithPage } else { Ends::Anywhere };
         let (has_heap, has_holes, has_guards) = (linux.has_heap(), linux.makes_holes(), linux.has_guards());
-        let ops = generate::sequence(seed, Recipe { has_pressure, has_heap, has_holes, has_guards, ends });
-        let settings = Settings { ends, ..self.settings };
+        let (has_huge_pages, is_large) = (linux.has_huge_pages(), seed.is_multiple_of(3));
+        let recipe = Recipe { has_pressure, has_heap, has_holes, has_guards, has_huge_pages, is_large, ends };
+        let ops = generate::sequence(seed, recipe);
+        let huge_pages = if seed & 2 == 0 { HugePages::Always } else { HugePages::Advised };
+        // Of 4, 16 and 64 pages, now and then.
+        let folio_orders = if seed.is_multiple_of(5) { 1 << 2 | 1 << 4 | 1 << 6 } else { 0 };
+        let settings = Settings { ends, huge_pages, folio_orders, is_large, ..self.settings };
         let ending = compare::run(linux, &ops, &settings, stats)?;
         stats.sequences += 1;
         stats.pressed_sequences += u64::from(has_pressure);
+        stats.large_sequences += u64::from(is_large);
         let Ending::Differs(once) = ending else { return Ok(()) };
         match again(linux, seed, &ops, &settings)? {
             Again::Same => {

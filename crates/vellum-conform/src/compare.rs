@@ -9,7 +9,9 @@ use crate::op::{ALIVE, Call, Op, Outcome, PROCESSES};
 use crate::ours::{self, Ours};
 use crate::residency::Residency;
 use crate::stats::Stats;
+use std::collections::BTreeSet;
 use std::io;
+use vellum::ops::HugePages;
 use vellum_lab::quiet::quietly;
 
 /// A mistake to be made on Vellum's side: in a process, instead of a call. `None` leaves the call as it is.
@@ -24,6 +26,13 @@ pub struct Settings {
     pub sum_every: usize,
     /// Where files may end.
     pub ends: Ends,
+    /// Which memory has huge pages on Vellum's side. On Linux's side none has: whatever is advised, only whose pages are in
+    /// memory could differ by that.
+    pub huge_pages: HugePages,
+    /// Of which sizes folios may be there: see `Vm::set_folio_orders`.
+    pub folio_orders: u32,
+    /// Whether there may be mappings so large that huge pages fit.
+    pub is_large: bool,
     /// A mistake that Vellum's side makes.
     pub mistake: Option<Mistake>,
 }
@@ -41,7 +50,15 @@ impl Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Settings { check_every: 6, sum_every: 3, ends: Ends::Anywhere, mistake: None }
+        Settings {
+            check_every: 6,
+            sum_every: 3,
+            ends: Ends::Anywhere,
+            huge_pages: HugePages::Always,
+            folio_orders: 0,
+            is_large: true,
+            mistake: None,
+        }
     }
 }
 
@@ -132,7 +149,8 @@ pub fn run(linux: &mut Linux, ops: &[Op], settings: &Settings, stats: &mut Stats
         stats,
         checks: 0,
         lines: Default::default(),
-        residency: Residency::default(),
+        residency: Residency::new(settings.is_large || settings.folio_orders != 0),
+        accessed: BTreeSet::new(),
     };
     let result = quietly(|| run.sequence(linux, ops));
     let (at, wrong) = match result {
@@ -159,6 +177,9 @@ impl From<io::Error> for Wrong {
     }
 }
 
+/// Bytes of a mapping that is long.
+const LONG: u64 = 256 * PAGE;
+
 struct Run<'a> {
     settings: &'a Settings,
     steps: Vec<Step>,
@@ -168,13 +189,17 @@ struct Run<'a> {
     /// By process: what it had mapped when that was compared last, in Linux and in Vellum.
     lines: [(Vec<Line>, Vec<Line>); PROCESSES],
     residency: Residency,
+    /// Pages that were loaded from or stored to.
+    accessed: BTreeSet<u64>,
 }
 
 impl Run<'_> {
     fn sequence(&mut self, linux: &mut Linux, ops: &[Op]) -> Result<Ending, Wrong> {
-        let hosted = ours::machine().map_err(|why| Wrong::Differs(0, why))?;
-        let mut ours =
-            Ours::begin(&hosted, linux.has_heap(), self.settings.ends).map_err(|why| Wrong::Differs(0, why))?;
+        let Settings { ends, huge_pages, folio_orders, is_large, .. } = *self.settings;
+        let hosted = ours::machine(is_large).map_err(|why| Wrong::Differs(0, why))?;
+        hosted.vm().set_huge_pages(huge_pages);
+        hosted.vm().set_folio_orders(folio_orders);
+        let mut ours = Ours::begin(&hosted, linux.has_heap(), ends, is_large).map_err(|why| Wrong::Differs(0, why))?;
         let (planned, living) = plan(ops);
         let count = planned.len();
         let mut done = 0;
@@ -189,6 +214,8 @@ impl Run<'_> {
         self.files(linux, &ours).map_err(|wrong| wrong.at(at))?;
         let (out, back) = ours.swapped();
         self.stats.pressed += ours.pressed();
+        let (mapped, split) = ours.huge();
+        self.stats.huge = (self.stats.huge.0 + mapped, self.stats.huge.1 + split);
         self.stats.swapped = (self.stats.swapped.0 + out, self.stats.swapped.1 + back);
         ours.end().map_err(|wrong| Wrong::Differs(at, wrong))?;
         Ok(Ending::Same)
@@ -228,6 +255,13 @@ impl Run<'_> {
     fn resident(&mut self, planned: &Planned, linux: Outcome, ours: Outcome) -> Option<String> {
         let Planned { process, child, call, pressure, .. } = planned;
         self.residency.was_pressed |= *pressure != 0;
+        if let Call::Load { address }
+        | Call::Store { address, .. }
+        | Call::Read { address, .. }
+        | Call::Write { address } = *call
+        {
+            self.accessed.insert(address & !(PAGE - 1));
+        }
         match (*call, linux, ours) {
             (Call::Residency { address, length }, Outcome::Resident(linux), Outcome::Resident(ours)) => {
                 self.residency.check(*process, address..address + length, (linux, ours))
@@ -265,10 +299,26 @@ impl Run<'_> {
             self.lines[process] = mapped;
             self.stats.pages += maps::pages(&lines);
             if sums {
+                let lines = if is_last { lines } else { self.looked_at(&lines) };
                 self.sums(linux, ours, process, &lines)?;
             }
         }
         Ok(ours.check()?)
+    }
+
+    /// Of long mappings only the pages that were accessed, and the first and the last: to load from all of them takes long,
+    /// and gives a page to what had none.
+    fn looked_at(&self, lines: &[Line]) -> Vec<Line> {
+        let part = |line: &Line, start: u64| Line { start, end: start + PAGE, ..*line };
+        let of_line = |line: &Line| -> Vec<Line> {
+            if line.end - line.start <= LONG {
+                return vec![*line];
+            }
+            let edges = [line.start, line.end - PAGE];
+            let pages: BTreeSet<u64> = self.accessed.range(line.start..line.end).copied().chain(edges).collect();
+            pages.into_iter().map(|start| part(line, start)).collect()
+        };
+        lines.iter().flat_map(of_line).collect()
     }
 
     fn sums(&mut self, linux: &mut Linux, ours: &mut Ours<'_>, process: usize, lines: &[Line]) -> Result<(), What> {

@@ -31,6 +31,10 @@ impl Linux {
         match *self {}
     }
 
+    pub fn has_huge_pages(&self) -> bool {
+        match *self {}
+    }
+
     pub fn version(&self) -> Version {
         match *self {}
     }

@@ -1,7 +1,7 @@
 //! Random sequences from a seed.
 
 use crate::abi::*;
-use crate::arena::{self, HEAP, PAGE, PAGES, POOL, STACK};
+use crate::arena::{self, HEAP, HUGE, LARGE, PAGE, PAGES, POOL, STACK};
 use crate::files::{Ends, FILES, LENGTH_MAX};
 use crate::op::{Call, Op};
 use fastrand::Rng;
@@ -17,6 +17,10 @@ pub struct Recipe {
     pub has_holes: bool,
     /// Whether mappings can have guards.
     pub has_guards: bool,
+    /// Whether memory can be advised to have huge pages.
+    pub has_huge_pages: bool,
+    /// Whether there are mappings so large that huge pages fit.
+    pub is_large: bool,
     /// Where files may end.
     pub ends: Ends,
 }
@@ -28,6 +32,8 @@ struct Generator {
     /// Ranges that were mapped, latest last: first page and pages.
     mapped: Vec<(u64, u64)>,
     stores: u64,
+    /// Pages of large ranges that are faulted in at once: not more than Vellum has.
+    populated: u64,
     /// Of the pool, so many pages are used: with few of them everything meets.
     pool: u64,
     /// By kind of call, whether the sequence has it: with few kinds there is more of each.
@@ -38,7 +44,7 @@ struct Generator {
 pub fn sequence(seed: u64, recipe: Recipe) -> Vec<Op> {
     let mut generator = Generator::new(Rng::with_seed(seed), recipe);
     // One in 32 is long, for states that take many operations to build.
-    let count = if generator.percent(3) { 250 } else { 15 + generator.below(46) };
+    let count = if !recipe.is_large && generator.percent(3) { 250 } else { 15 + generator.below(46) };
     (0..count).map(|number| generator.op(number < 3)).collect()
 }
 
@@ -50,7 +56,18 @@ const ADDRESSES: [u64; 6] = [0, 0x800, 1 << 57, 0xffff_8000_0000_0000, u64::MAX,
 /// A flag of `mmap` that Linux does not know.
 const UNKNOWN: u64 = 1 << 21;
 
-const ADVICE: [u64; 34] = [
+/// Most pages of large ranges that a sequence faults in at once.
+const POPULATED_MAX: u64 = 2 * HUGE;
+/// Places in a huge page, and lengths about as large as one.
+const LARGE_PAGES: u64 = LARGE.end - LARGE.start;
+const PLACES: [u64; 8] = [0, 0, 0, 1, 7, HUGE / 2, HUGE - 2, HUGE - 1];
+const LARGE_LENGTHS: [u64; 9] = [HUGE, HUGE, HUGE, 2 * HUGE, 3 * HUGE, HUGE - 1, HUGE + 1, HUGE / 2, 2 * HUGE + 100];
+
+const ADVICE: [u64; 38] = [
+    MADV_HUGEPAGE,
+    MADV_HUGEPAGE,
+    MADV_NOHUGEPAGE,
+    MADV_NOHUGEPAGE,
     MADV_GUARD_INSTALL,
     MADV_GUARD_INSTALL,
     MADV_GUARD_INSTALL,
@@ -95,7 +112,7 @@ impl Generator {
             // Mappings, loads and stores every sequence has.
             (1..=9).for_each(|kind| has[kind] = random.u32(..100) < 65);
         }
-        Generator { random, recipe, mapped: Vec::new(), stores: 0, pool, has }
+        Generator { random, recipe, mapped: Vec::new(), stores: 0, populated: 0, pool, has }
     }
 
     fn below(&mut self, end: u64) -> u64 {
@@ -123,14 +140,23 @@ impl Generator {
     }
 
     fn call(&mut self) -> Call {
+        // Where nothing is yet, a store brings a huge page, and a load none.
+        if self.large(12) {
+            return Call::Store { address: self.word(), value: self.value() };
+        }
         match self.below(1000) {
             0..190 => self.map(),
             190..240 => self.on_range(|address, length, this| this.unmap(address, length)),
             240..320 => self.on_range(|address, length, this| Call::Protect { address, length, prot: this.prot(true) }),
             320..420 => self.remap(),
-            420..520 => self.on_range(|address, length, this| Call::Advise { address, length, advice: this.advice() }),
+            420..520 => {
+                self.on_range(|address, length, this| Call::Advise { address, length, advice: this.advice(length) })
+            }
             520..550 if self.recipe.has_heap => self.brk(),
-            550..570 => self.on_range(|address, length, _| Call::Residency { address, length }),
+            550..570 => self.on_range(|address, length, _| {
+                let is_large = (64 * PAGE..=LARGE_PAGES * PAGE).contains(&length);
+                Call::Residency { address, length: if is_large { 64 * PAGE } else { length } }
+            }),
             570..610 => self.truncate(),
             610..655 => Call::Fork,
             655..665 => Call::Exit,
@@ -144,12 +170,20 @@ impl Generator {
 
     /// Any page of interest.
     fn page(&mut self) -> u64 {
+        if self.large(50) {
+            return LARGE.start + self.below(LARGE_PAGES / HUGE) * HUGE + self.pick(&PLACES);
+        }
         match self.below(100) {
             0..68 => (POOL.start + POOL.end) / 2 - self.pool / 2 + self.below(self.pool),
             68..78 => PAGES - 1 - self.below(12),
             78..85 if self.recipe.has_heap => HEAP + self.below(12),
             _ => STACK - 8 + self.below(16),
         }
+    }
+
+    /// Whether, of so many in a hundred cases, something is large; it never is where nothing is.
+    fn large(&mut self, percent: u64) -> bool {
+        self.recipe.is_large && self.percent(percent)
     }
 
     /// What was mapped, mostly of late; something was.
@@ -165,7 +199,11 @@ impl Generator {
             return self.page();
         }
         let (first, pages) = self.mapping();
-        if self.percent(40) { first } else { first + self.below(pages.clamp(1, 16)) }
+        match pages > 64 && self.percent(60) {
+            true => first + (self.below(pages) / HUGE * HUGE + self.pick(&PLACES)).min(pages - 1),
+            false if self.percent(40) => first,
+            false => first + self.below(pages.clamp(1, 16)),
+        }
     }
 
     fn address(&mut self, page: u64) -> u64 {
@@ -177,6 +215,9 @@ impl Generator {
     }
 
     fn pages(&mut self) -> u64 {
+        if self.large(15) {
+            return self.pick(&LARGE_LENGTHS);
+        }
         if self.percent(92) { 1 + self.below(5) } else { self.pick(&[8, 12, 16, 24, 60]) }
     }
 
@@ -195,9 +236,17 @@ impl Generator {
             return (self.address(page), self.length());
         }
         let (first, pages) = self.mapping();
-        let skipped = if self.percent(55) { 0 } else { self.below(pages.min(8)) };
+        let skipped = match self.below(100) {
+            0..55 => 0,
+            _ if pages > HUGE && self.percent(40) => HUGE,
+            _ => self.below(pages.min(8)),
+        };
         let rest = pages - skipped;
-        let pages = if self.percent(45) { rest } else { 1 + self.below(rest) };
+        let pages = match self.below(100) {
+            0..45 => rest,
+            _ if rest > HUGE && self.percent(60) => self.pick(&[1, 3, HUGE - 1, HUGE]),
+            _ => 1 + self.below(rest),
+        };
         (self.address(first + skipped), pages * PAGE)
     }
 
@@ -222,6 +271,9 @@ impl Generator {
     }
 
     fn map(&mut self) -> Call {
+        if self.large(60) {
+            return self.large_map();
+        }
         let mut flags = match self.below(100) {
             0..70 => MAP_PRIVATE,
             70..97 => MAP_SHARED,
@@ -250,12 +302,34 @@ impl Generator {
                 flags |= MAP_GROWSDOWN;
             }
         }
-        flags |= if self.percent(10) { MAP_POPULATE } else { 0 };
+        let populates = self.percent(10);
         flags |= if self.percent(6) { MAP_NORESERVE } else { 0 };
         flags |= if self.percent(4) { self.pick(&[MAP_STACK, MAP_NONBLOCK, MAP_LOCKED, UNKNOWN]) } else { 0 };
         let (length, prot) = (self.length(), self.prot(false));
+        flags |= if populates && (!self.recipe.is_large || self.may_populate(length)) { MAP_POPULATE } else { 0 };
         self.note_mapping(address, length, flags);
         Call::Map { address, length, prot, flags, file, offset }
+    }
+
+    /// A mapping where huge pages fit.
+    fn large_map(&mut self) -> Call {
+        let first = LARGE.start + self.below(LARGE_PAGES / HUGE) * HUGE + self.pick(&[0, 0, 0, 0, 1, HUGE - 4]);
+        let length = self.pick(&LARGE_LENGTHS).min(LARGE.end - first) * PAGE;
+        let mut flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED;
+        flags |= if self.percent(10) && self.may_populate(length) { MAP_POPULATE } else { 0 };
+        flags |= if self.percent(5) { self.pick(&[MAP_STACK, MAP_NORESERVE, MAP_GROWSDOWN]) } else { 0 };
+        let prot = if self.percent(70) { PROT_READ | PROT_WRITE } else { self.prot(false) };
+        let address = arena::page(first);
+        self.note_mapping(address, length, flags);
+        Call::Map { address, length, prot, flags, file: -1, offset: 0 }
+    }
+
+    /// Whether a range may be faulted in at once; if so it is.
+    fn may_populate(&mut self, length: u64) -> bool {
+        let pages = length / PAGE;
+        let has_room = pages <= 64 || pages <= LARGE_PAGES && self.populated + pages <= POPULATED_MAX;
+        self.populated += if has_room && pages > 64 { pages } else { 0 };
+        has_room
     }
 
     /// A file, and where in it.
@@ -284,7 +358,7 @@ impl Generator {
     }
 
     fn note_mapping(&mut self, address: u64, length: u64, flags: u64) {
-        let pages = length.div_ceil(PAGE).clamp(1, 64);
+        let pages = length.div_ceil(PAGE).clamp(1, if self.recipe.is_large { LARGE_PAGES } else { 64 });
         let is_fixed = flags & (MAP_FIXED | MAP_FIXED_NOREPLACE) != 0;
         let first = match address.checked_sub(arena::START) {
             Some(offset) if offset / PAGE < PAGES && (is_fixed || self.percent(50)) => offset / PAGE,
@@ -316,10 +390,14 @@ impl Generator {
         Call::Remap { address, length, new_length, flags, new_address }
     }
 
-    fn advice(&mut self) -> u64 {
-        let advice = self.pick(&ADVICE);
+    fn advice(&mut self, length: u64) -> u64 {
+        let advice = if self.large(20) { MADV_HUGEPAGE } else { self.pick(&ADVICE) };
         // What was given up is there still, or is not, as it happens to be needed.
         match advice {
+            MADV_HUGEPAGE | MADV_NOHUGEPAGE if !self.recipe.has_huge_pages => MADV_NORMAL,
+            MADV_POPULATE_READ | MADV_POPULATE_WRITE if self.recipe.is_large && !self.may_populate(length) => {
+                MADV_NORMAL
+            }
             MADV_FREE if self.recipe.has_pressure => MADV_DONTNEED,
             MADV_REMOVE if !self.recipe.has_holes => MADV_DONTNEED,
             MADV_GUARD_INSTALL | MADV_GUARD_REMOVE if !self.recipe.has_guards => MADV_DONTNEED,
@@ -383,17 +461,42 @@ impl Generator {
     }
 }
 
+/// A recipe of everything, for tests.
+#[cfg(test)]
+pub(crate) const RECIPE: Recipe = Recipe {
+    has_pressure: true,
+    has_heap: true,
+    has_holes: true,
+    has_guards: true,
+    has_huge_pages: true,
+    is_large: false,
+    ends: Ends::Anywhere,
+};
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn large_sequences_have_mappings_where_huge_pages_fit() {
+        let sequences = (0..50).map(|seed| sequence(seed, Recipe { is_large: true, ..RECIPE }));
+        let fits = |call: &Call| match *call {
+            Call::Map { address, length, flags, .. } => {
+                let first = address.next_multiple_of(HUGE * PAGE);
+                flags & MAP_PRIVATE != 0 && address.saturating_add(length) >= first.saturating_add(HUGE * PAGE)
+            }
+            _ => false,
+        };
+        let with_one = sequences.filter(|ops| ops.iter().any(|op| fits(&op.call))).count();
+        assert!(with_one > 40, "{with_one}");
+    }
 
     #[test]
     fn every_kind_of_call_is_made_and_none_does_harm() {
         let mut kinds = [0; Call::KINDS.len()];
         for seed in 0..200 {
             let ends = Ends::Anywhere;
-            let recipe =
-                Recipe { has_pressure: seed % 2 == 0, has_heap: true, has_holes: true, has_guards: true, ends };
+            let recipe = Recipe { has_pressure: seed % 2 == 0, is_large: seed % 3 == 0, ends, ..RECIPE };
             for op in sequence(seed, recipe) {
                 assert!(op.call.is_harmless(), "{}", op.call);
                 kinds[op.call.kind()] += 1;

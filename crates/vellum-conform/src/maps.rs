@@ -36,6 +36,10 @@ pub struct Flags {
     pub wipe_on_fork: bool,
     /// It is not part of a core dump.
     pub dont_dump: bool,
+    /// It gets huge pages.
+    pub huge: bool,
+    /// It gets none.
+    pub no_huge: bool,
     /// It is committed, and can be stored to. What cannot be stored to any more is so on one side, and on the other as long
     /// as it may have pages.
     pub committed: bool,
@@ -43,13 +47,15 @@ pub struct Flags {
 
 impl fmt::Display for Flags {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Flags { grows_down, no_reserve, dont_fork, wipe_on_fork, dont_dump, committed } = *self;
+        let Flags { grows_down, no_reserve, dont_fork, wipe_on_fork, dont_dump, huge, no_huge, committed } = *self;
         let names = [
             (grows_down, "grows down"),
             (no_reserve, "not reserved"),
             (dont_fork, "not for children"),
             (wipe_on_fork, "empty for children"),
             (dont_dump, "not in dumps"),
+            (huge, "with huge pages"),
+            (no_huge, "without huge pages"),
             (committed, "committed"),
         ];
         names.iter().filter(|(has, _)| *has).try_for_each(|(_, name)| write!(f, ", {name}"))
@@ -156,6 +162,8 @@ mod tests {
         dont_fork: false,
         wipe_on_fork: false,
         dont_dump: false,
+        huge: false,
+        no_huge: false,
         committed: false,
     };
     const LINE: Line =

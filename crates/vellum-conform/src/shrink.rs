@@ -82,8 +82,7 @@ fn lengths(length: u64) -> impl Iterator<Item = u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::files::Ends;
-    use crate::generate::{Recipe, sequence};
+    use crate::generate::{RECIPE, Recipe, sequence};
 
     /// Whether some process stores after some fork: what a difference might need.
     fn stores_after_fork(ops: &[Op]) -> bool {
@@ -93,8 +92,7 @@ mod tests {
 
     #[test]
     fn what_is_not_needed_goes() {
-        let ends = Ends::Anywhere;
-        let recipe = Recipe { has_pressure: true, has_heap: true, has_holes: true, has_guards: true, ends };
+        let recipe = RECIPE;
         let found = (0..100).map(|seed| sequence(seed, recipe)).find(|ops| stores_after_fork(ops));
         let ops = shrink(&found.expect("one of them does"), stores_after_fork);
         assert_eq!(ops.len(), 2);
@@ -104,8 +102,7 @@ mod tests {
 
     #[test]
     fn calls_become_plainer_and_that_ends() {
-        let ends = Ends::Anywhere;
-        let recipe = Recipe { has_pressure: false, has_heap: true, has_holes: true, has_guards: true, ends };
+        let recipe = Recipe { has_pressure: false, ..RECIPE };
         for seed in 0..50 {
             for op in sequence(seed, recipe) {
                 let plainest = shrink(&[op], |_| true);

@@ -10,6 +10,8 @@ pub struct Stats {
     pub sequences: u64,
     /// Those under pressure.
     pub pressed_sequences: u64,
+    /// Those with mappings so large that huge pages fit.
+    pub large_sequences: u64,
     /// By kind of call, in the order of [`Call::KINDS`]: those that succeeded on both sides.
     pub succeeded: [u64; Call::KINDS.len()],
     /// And those that failed alike, or got the same signal.
@@ -20,6 +22,8 @@ pub struct Stats {
     pub sums: u64,
     /// Pages that Vellum has freed or moved meanwhile, when it was asked to.
     pub pressed: u64,
+    /// Huge pages that it has mapped, and those it has made small ones of.
+    pub huge: (u64, u64),
     /// Pages that it has written to swap, and read back.
     pub swapped: (u64, u64),
     /// By place in [`DIFFERENCES`]: sequences that ended there.

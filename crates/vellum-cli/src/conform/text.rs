@@ -24,6 +24,8 @@ pub fn report(report: &Report) -> String {
         "{pressed} sequences under pressure: {pages} pages were freed or moved meanwhile, {out} went to swap, \
          {back} came back"
     );
+    let (large, (huge, split)) = (stats.large_sequences, stats.huge);
+    _ = writeln!(text, "{large} sequences of large mappings: {huge} huge pages were mapped, {split} became small ones");
     text += &calls(report);
     text += &meant(report);
     if !report.has_heap {

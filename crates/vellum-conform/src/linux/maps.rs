@@ -56,6 +56,8 @@ fn flags_of(text: &str, prot: u8) -> Flags {
         dont_fork: has("dc"),
         wipe_on_fork: has("wf"),
         dont_dump: has("dd"),
+        huge: has("hg"),
+        no_huge: has("nh"),
         committed: has("ac") && prot & 2 != 0,
     }
 }
@@ -89,6 +91,8 @@ mod tests {
     #[test]
     fn flags_have_two_letters() {
         let flags = Flags { grows_down: true, dont_fork: true, ..Flags::default() };
+        assert_eq!(flags_of(" rd wr hg", 3), Flags { huge: true, ..Flags::default() });
+        assert_eq!(flags_of(" rd wr nh", 3), Flags { no_huge: true, ..Flags::default() });
         assert_eq!(flags_of(" rd wr mr mw me gd dc ac", 3), Flags { committed: true, ..flags });
         assert_eq!(flags_of(" rd mr mw me gd dc ac", 1), flags, "what cannot be stored to is not compared");
         assert_eq!(flags_of("", 3), Flags::default());

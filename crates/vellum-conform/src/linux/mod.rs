@@ -8,7 +8,7 @@ mod raw;
 mod shared;
 mod worker;
 
-use crate::abi::MADV_GUARD_INSTALL;
+use crate::abi::{MADV_GUARD_INSTALL, MADV_HUGEPAGE};
 use crate::arena::PAGE;
 use crate::differences::Version;
 use crate::files::{self, Ends, FILES, LENGTH_MAX};
@@ -67,7 +67,7 @@ impl Linux {
             error @ ..0 => return Err(say(io::Error::from_raw_os_error(-error as i32))),
             pid => pid as libc::pid_t,
         };
-        let (version, has_guards) = (version(), files.iter().all(|file| takes_guard(&file.whole)));
+        let (version, has_guards) = (version(), files.iter().all(|file| takes_advice(&file.whole, MADV_GUARD_INSTALL)));
         let linux = Linux { shared, ancestor, files, word, version, has_guards, sequences: 0, is_running: false };
         if !shared.wait(DRIVER, PATIENCE) {
             return Err("this Linux cannot run sequences: a process that was forked does not answer".into());
@@ -96,6 +96,11 @@ impl Linux {
     /// Whether all mappings can have guards: those of files since 6.15, private anonymous ones since 6.13.
     pub fn has_guards(&self) -> bool {
         self.has_guards
+    }
+
+    /// Whether memory can be advised to have huge pages: not if it is built without them.
+    pub fn has_huge_pages(&self) -> bool {
+        takes_advice(&self.word, MADV_HUGEPAGE)
     }
 
     /// Which Linux it is.
@@ -328,13 +333,13 @@ fn makes_hole(file: &File) -> bool {
     unsafe { libc::fallocate(file.as_raw_fd(), mode, offset, length) == 0 }
 }
 
-/// Whether a mapping of `file`, which has a page, can have a guard.
-fn takes_guard(file: &File) -> bool {
+/// Whether a mapping of `file` can have a guard, or takes other advice.
+fn takes_advice(file: &File, advice: u64) -> bool {
     // SAFETY: a new mapping, which goes at once.
     unsafe {
         let (null, number) = (std::ptr::null_mut(), file.as_raw_fd());
         let at = libc::mmap(null, PAGE as usize, libc::PROT_READ, libc::MAP_SHARED, number, 0);
-        let is_taken = at != libc::MAP_FAILED && libc::madvise(at, PAGE as usize, MADV_GUARD_INSTALL as i32) == 0;
+        let is_taken = at != libc::MAP_FAILED && libc::madvise(at, PAGE as usize, advice as i32) == 0;
         libc::munmap(at, PAGE as usize);
         is_taken
     }

@@ -30,17 +30,20 @@ pub(crate) type Machine = Host<X86_64>;
 
 /// Frames of the machine, on two nodes: enough that no sequence ends for want of memory.
 const FRAMES: u64 = 3000;
+/// And if mappings are so large that huge pages fit.
+const LARGE_FRAMES: u64 = 24_000;
 /// Pages of the swap area.
 const SWAP_PAGES: u64 = 1024;
 /// CPUs of the machine.
 const CPUS: usize = 2;
 
-/// Makes a machine for one sequence.
+/// Makes a machine for one sequence; `is_large`: of mappings so large that huge pages fit.
 ///
 /// # Errors
 /// Why there is none.
-pub fn machine() -> Result<Hosted<X86_64>, String> {
-    Hosted::new(&MachineConfig::with_nodes(CPUS, FRAMES, 2)).map_err(|error| error.to_string())
+pub fn machine(is_large: bool) -> Result<Hosted<X86_64>, String> {
+    let frames = if is_large { LARGE_FRAMES } else { FRAMES };
+    Hosted::new(&MachineConfig::with_nodes(CPUS, frames, 2)).map_err(|error| error.to_string())
 }
 
 /// Vellum, running a sequence. Nothing is dropped on the way out of a failure: the core may be in any state then.
@@ -53,6 +56,7 @@ pub struct Ours<'h> {
     swap: Option<AreaId>,
     cpu: usize,
     has_been_pressed: bool,
+    is_large: bool,
     /// Pages that pressure has freed or moved.
     pressed: u64,
 }
@@ -68,7 +72,7 @@ impl<'h> Ours<'h> {
     ///
     /// # Errors
     /// What fails.
-    pub fn begin(hosted: &'h Hosted<X86_64>, has_heap: bool, ends: Ends) -> Result<Ours<'h>, String> {
+    pub fn begin(hosted: &'h Hosted<X86_64>, has_heap: bool, ends: Ends, is_large: bool) -> Result<Ours<'h>, String> {
         let mut ours = Ours {
             hosted,
             spaces: Default::default(),
@@ -77,6 +81,7 @@ impl<'h> Ours<'h> {
             swap: None,
             cpu: 0,
             has_been_pressed: false,
+            is_large,
             pressed: 0,
         };
         let space = hosted.vm().create_space().map_err(|error| error.to_string())?;
@@ -124,6 +129,12 @@ impl<'h> Ours<'h> {
     pub fn swapped(&self) -> (u64, u64) {
         let totals = self.hosted.vm().totals();
         (totals.get(Event::SwapOut), totals.get(Event::SwapIn))
+    }
+
+    /// Huge pages that were mapped, and those that small ones were made of.
+    pub fn huge(&self) -> (u64, u64) {
+        let totals = self.hosted.vm().totals();
+        (totals.get(Event::HugeFault), totals.get(Event::SplitMapping))
     }
 
     /// Carries an operation out in process `process`, after what happens to memory by `pressure`; `child` is the number
@@ -293,6 +304,8 @@ impl<'h> Ours<'h> {
                         dont_fork: entry.dont_fork,
                         wipe_on_fork: entry.wipe_on_fork,
                         dont_dump: entry.dont_dump,
+                        huge: entry.huge_pages,
+                        no_huge: entry.no_huge_pages,
                         committed: entry.is_committed && entry.prot.has(Prot::WRITE),
                     },
                 });

@@ -66,6 +66,10 @@ impl Ours<'_> {
 
     /// A few pages where mappings are.
     fn some_range(&self, random: &mut Rng) -> (u64, u64) {
+        if self.is_large && random.bool() {
+            let first = arena::LARGE.start + random.u64(..4) * arena::HUGE;
+            return (arena::page(first), random.choice(&[1, 5, arena::HUGE]).copied().unwrap_or(1) * PAGE);
+        }
         let first = match random.u32(..10) {
             0..7 => arena::POOL.start + random.u64(..24),
             7 => arena::HEAP + random.u64(..8),
