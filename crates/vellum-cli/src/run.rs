@@ -3,10 +3,11 @@
 use crate::output::print;
 use crate::progress::Progress;
 use crate::report::{Report, json, text};
-use crate::run_args::{RunArgs, Switch};
+use crate::run_args::{RunArgs, Switch, Thp};
 use crate::{BAD_INPUT, FAILED, fail};
 use std::path::Path;
 use std::process::ExitCode;
+use vellum::ops::HugePages;
 use vellum_hosts::HostArch;
 use vellum_lab::outcome::{Outcome, RunError};
 use vellum_lab::pressure::Pressure;
@@ -56,7 +57,12 @@ pub fn run(args: &RunArgs) -> ExitCode {
     };
     let fitting = match &source {
         Source::Workload { workload, .. } => workload.fitting(args.memory),
-        Source::Trace { .. } => Fitting { memory_bytes: args.memory.unwrap_or(1 << 30), swap_bytes: 0, nodes: 1 },
+        Source::Trace { .. } => Fitting {
+            memory_bytes: args.memory.unwrap_or(1 << 30),
+            swap_bytes: 0,
+            nodes: 1,
+            huge_pages: HugePages::Advised,
+        },
     };
     let Some(arch) = args.arch.host() else {
         return fail(BAD_INPUT, "--arch tiny: its addresses are too short for those of real programs");
@@ -81,6 +87,7 @@ fn pressure(args: &RunArgs, fitting: Fitting) -> Result<Pressure, &'static str> 
         swap_bytes: args.swap.unwrap_or(fitting.swap_bytes),
         zswap_bytes,
         is_batched: args.batch == Switch::On,
+        huge_pages: args.thp.map_or(fitting.huge_pages, Thp::policy),
     })
 }
 

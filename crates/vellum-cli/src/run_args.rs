@@ -4,24 +4,27 @@ use crate::size;
 use clap::{Args, ValueEnum};
 use std::ffi::OsString;
 use std::path::PathBuf;
+use vellum::ops::HugePages;
 use vellum_hosts::HostArch;
 
 #[derive(Debug, Args)]
 pub struct RunArgs {
     /// A trace file (`-` for standard input), or a workload: fault-private, fault-shared, map-churn, protect-toggle,
-    /// fork-server, file-readers, stack-and-heap, reclaim-scan, swap-storm, migrate-nodes, tagged-heap. The bundled
-    /// trace if there is none.
+    /// fork-server, file-readers, stack-and-heap, reclaim-scan, swap-storm, migrate-nodes, tagged-heap, huge-heap.
+    /// The bundled trace if there is none.
     pub target: Option<PathBuf>,
     /// Simulated CPUs, 1 to 256 [a trace: 1; a workload: what the host has].
     #[arg(long, value_parser = cpus)]
     pub cpus: Option<usize>,
-    /// Simulated memory, 1M to 64G [1G; reclaim-scan, swap-storm: 32M; migrate-nodes: 64M; tagged-heap: 16M].
+    /// Simulated memory, 1M to 64G [1G; reclaim-scan, swap-storm: 32M; migrate-nodes, huge-heap: 64M;
+    /// tagged-heap: 16M].
     #[arg(long, value_parser = memory)]
     pub memory: Option<u64>,
     /// NUMA nodes, 1 to 16, over which memory and CPUs are spread [1; migrate-nodes, tagged-heap: 2].
     #[arg(long, value_parser = nodes)]
     pub nodes: Option<u8>,
-    /// Swap, 1M to 64G, in a temporary file [none; swap-storm: 16 times the memory; tagged-heap: 4 times].
+    /// Swap, 1M to 64G, in a temporary file [none; swap-storm: 16 times the memory; tagged-heap: 4 times;
+    /// huge-heap: as much].
     #[arg(long, value_name = "SIZE", value_parser = memory)]
     pub swap: Option<u64>,
     /// The most memory that compressed pages may take before they go to swap, 1M to 64G, and less than the memory
@@ -31,6 +34,9 @@ pub struct RunArgs {
     /// Whether one flush serves a list of pages that are unmapped under pressure, rather than one flush each.
     #[arg(long, value_enum, default_value = "on")]
     pub batch: Switch,
+    /// Which memory gets huge pages: all of it, what the program advises so, or none [madvise; huge-heap: always].
+    #[arg(long, value_enum)]
+    pub thp: Option<Thp>,
     /// The processor.
     #[arg(long, value_enum, default_value = "x86_64")]
     pub arch: ArchName,
@@ -48,15 +54,13 @@ pub struct RunArgs {
 #[derive(Debug, Args)]
 pub struct LaterArgs {
     #[arg(long, hide = true, num_args = 0..=1)]
-    thp: Option<Option<OsString>>,
-    #[arg(long, hide = true, num_args = 0..=1)]
     machine: Option<Option<OsString>>,
 }
 
 impl LaterArgs {
     /// The first one that was given.
     pub fn given(&self) -> Option<&'static str> {
-        let all = [(&self.thp, "--thp"), (&self.machine, "--machine")];
+        let all = [(&self.machine, "--machine")];
         all.into_iter().find(|(value, _)| value.is_some()).map(|(_, name)| name)
     }
 }
@@ -66,6 +70,34 @@ impl LaterArgs {
 pub enum Switch {
     On,
     Off,
+}
+
+/// Which memory gets huge pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Thp {
+    Always,
+    Madvise,
+    Never,
+}
+
+impl Thp {
+    /// The policy.
+    pub fn policy(self) -> HugePages {
+        match self {
+            Thp::Always => HugePages::Always,
+            Thp::Madvise => HugePages::Advised,
+            Thp::Never => HugePages::Never,
+        }
+    }
+
+    /// The name of a policy.
+    pub fn name(policy: HugePages) -> &'static str {
+        match policy {
+            HugePages::Always => "always",
+            HugePages::Advised => "madvise",
+            HugePages::Never => "never",
+        }
+    }
 }
 
 /// Architectures that can be asked for.

@@ -1,9 +1,10 @@
-//! What a run has against the shortage of memory: nodes, swap, its compressed tier, and whether unmapping is batched.
+//! How a run's memory is served: nodes, swap and its compressed tier, whether unmapping is batched, and what gets huge pages.
 
 use crate::hardware::MachineConfig;
 use crate::outcome::RunError;
 use crate::swap_device::FileDevice;
 use vellum::arch::Arch;
+use vellum::ops::HugePages;
 use vellum::{Machine, Overcommit, Vm};
 
 /// The settings.
@@ -17,6 +18,8 @@ pub struct Pressure {
     pub zswap_bytes: u64,
     /// Whether one flush serves a list of pages that are unmapped, rather than one flush each.
     pub is_batched: bool,
+    /// Which memory gets huge pages.
+    pub huge_pages: HugePages,
 }
 
 impl Default for Pressure {
@@ -26,8 +29,9 @@ impl Default for Pressure {
 }
 
 impl Pressure {
-    /// One node, no swap; unmapping is batched.
-    pub const NONE: Pressure = Pressure { nodes: 1, swap_bytes: 0, zswap_bytes: 0, is_batched: true };
+    /// One node, no swap; unmapping is batched; huge pages where they are advised.
+    pub const NONE: Pressure =
+        Pressure { nodes: 1, swap_bytes: 0, zswap_bytes: 0, is_batched: true, huge_pages: HugePages::Advised };
 
     /// The machine.
     pub(crate) fn machine(&self, cpus: usize, frames: u64) -> MachineConfig {
@@ -51,7 +55,7 @@ impl Pressure {
 }
 
 /// Hands the core what is to serve it under pressure: a swap area on `device`, or without one an area whose pages live
-/// in the compressed tier alone; the tier's limit; the switch for batches; that no memory is refused in advance.
+/// in the compressed tier alone; the tier's limit; the switch for batches; what gets huge pages; that no memory is refused in advance.
 pub(crate) fn hand_to_core<M: Machine>(
     vm: &Vm<M>,
     pressure: &Pressure,
@@ -60,6 +64,7 @@ pub(crate) fn hand_to_core<M: Machine>(
     let failed = |error| RunError::Workload(format!("no swap area: {error}"));
     let zswap_pages = pressure.zswap_pages::<M::Arch>();
     vm.set_batching(pressure.is_batched);
+    vm.set_huge_pages(pressure.huge_pages);
     vm.set_compressed_limit(zswap_pages);
     // What a program was given where it was recorded, it gets here, however little memory there is.
     vm.set_overcommit(Overcommit::Always);

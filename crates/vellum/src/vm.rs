@@ -26,6 +26,8 @@ pub struct MemoryUsage {
     pub tables: u64,
     /// Anonymous memory.
     pub anonymous: u64,
+    /// Those of it that are parts of huge pages.
+    pub anonymous_huge: u64,
     /// Caches of files and shared memory.
     pub file: u64,
     /// The core's own objects.
@@ -194,7 +196,10 @@ impl<M: Machine> Vm<M> {
                 Kind::Absent | Kind::Tail => {}
                 Kind::Free | Kind::Cached => usage.free += frames,
                 Kind::Table | Kind::ClassArray => usage.tables += frames,
-                Kind::Anonymous => usage.anonymous += frames,
+                Kind::Anonymous => {
+                    usage.anonymous += frames;
+                    usage.anonymous_huge += if frames > 1 { frames } else { 0 };
+                }
                 Kind::File => usage.file += frames,
                 Kind::Slab | Kind::Allocated | Kind::Isolated => usage.slab += frames,
                 Kind::Reserved => usage.reserved += frames,

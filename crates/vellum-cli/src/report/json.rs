@@ -1,6 +1,7 @@
 //! The report as one JSON document.
 
 use super::Report;
+use crate::run_args::Thp;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use vellum_lab::latency::Histogram;
@@ -64,6 +65,8 @@ struct Settings {
     swap_bytes: u64,
     zswap_bytes: u64,
     batch: bool,
+    /// Which memory gets huge pages, as in Linux's setting.
+    thp: &'static str,
 }
 
 #[derive(Serialize)]
@@ -73,6 +76,8 @@ struct Tlb {
     flushes: u64,
     flush_batches: u64,
     misses: u64,
+    /// Those of them that an entry for more than a page answered.
+    huge_misses: u64,
 }
 
 #[derive(Serialize)]
@@ -89,6 +94,8 @@ struct Memory {
 struct FramesByUse {
     free: u64,
     anonymous: u64,
+    /// Of the anonymous ones: parts of huge pages.
+    anonymous_huge: u64,
     file: u64,
     tables: u64,
     slab: u64,
@@ -137,6 +144,7 @@ impl<'a> Document<'a> {
                 flushes: report.flushes(),
                 flush_batches: report.counter("nr_tlb_flush_batch"),
                 misses: outcome.processors.mmu.misses,
+                huge_misses: outcome.processors.mmu.huge_misses,
             },
             work: work(report),
             memory: Memory::new(report),
@@ -194,6 +202,7 @@ impl Settings {
             swap_bytes: pressure.swap_bytes,
             zswap_bytes: pressure.zswap_bytes,
             batch: pressure.is_batched,
+            thp: Thp::name(pressure.huge_pages),
         }
     }
 }
@@ -210,6 +219,7 @@ impl Memory {
             frames_by_use: FramesByUse {
                 free: usage.free,
                 anonymous: usage.anonymous,
+                anonymous_huge: usage.anonymous_huge,
                 file: usage.file,
                 tables: usage.tables,
                 slab: usage.slab,

@@ -1,9 +1,10 @@
 //! The report for people.
 
 use super::Report;
+use crate::run_args::Thp;
 use crate::size;
 use std::fmt::Write;
-use vellum::ops::FaultKind;
+use vellum::ops::{FaultKind, HugePages};
 use vellum_lab::latency::Histogram;
 use vellum_lab::outcome::{Outcome, Tally};
 
@@ -70,6 +71,9 @@ fn memory(report: &Report<'_>) -> String {
     }
     if !pressure.is_batched {
         add(", no batches".into());
+    }
+    if pressure.huge_pages != HugePages::Advised {
+        add(format!(", huge pages {}", Thp::name(pressure.huge_pages)));
     }
     text
 }
@@ -172,6 +176,15 @@ impl Lines {
         ];
         let uses: Vec<String> = uses.iter().map(|(name, frames)| format!("{} {name}", count(*frames))).collect();
         self.row("", &format!("{}; {} page tables at most", uses.join(", "), count(peaks.table_pages_max)));
+        let [mapped, refused, split] =
+            ["thp_fault_alloc", "thp_fault_fallback", "thp_split_pmd"].map(|name| report.counter(name));
+        if mapped + refused > 0 {
+            let [huge, small] = [usage.anonymous_huge, usage.anonymous - usage.anonymous_huge]
+                .map(|frames| size::show(frames * report.page_bytes));
+            self.row("huge", &format!("{huge} of anonymous memory in huge pages, {small} in small ones"));
+            let [mapped, refused, split] = [mapped, refused, split].map(count);
+            self.row("", &format!("{mapped} mapped, {refused} not to be had, {split} mapped as small ones since"));
+        }
     }
 
     /// What the shortage of memory led to, if there was one.
@@ -204,7 +217,10 @@ impl Lines {
 
     fn tlb(&mut self, report: &Report<'_>) {
         let processors = &report.outcome.processors;
-        let misses = count(processors.mmu.misses);
+        let misses = match processors.mmu.huge_misses {
+            0 => format!("{} misses", count(processors.mmu.misses)),
+            huge => format!("{} misses ({} of huge pages)", count(processors.mmu.misses), count(huge)),
+        };
         let [flushes, batches, sent, received] = [
             report.flushes(),
             report.counter("nr_tlb_flush_batch"),
@@ -212,7 +228,7 @@ impl Lines {
             processors.interrupts_received,
         ]
         .map(count);
-        self.row("tlb", &format!("{misses} misses; {flushes} flushes, {batches} batches"));
+        self.row("tlb", &format!("{misses}; {flushes} flushes, {batches} batches"));
         self.row("", &format!("{sent} interrupts sent, {received} received"));
     }
 

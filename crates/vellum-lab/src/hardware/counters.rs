@@ -7,6 +7,8 @@ pub struct MmuCounters {
     pub hits: u64,
     /// Accesses for which it had no entry.
     pub misses: u64,
+    /// Those of them that an entry for more than a page answered.
+    pub huge_misses: u64,
     /// Walks of the tables: misses, stores through clean entries, and speculative fills.
     pub walks: u64,
     /// Valid entries that had to make room.
@@ -27,6 +29,7 @@ impl MmuCounters {
         MmuCounters {
             hits: self.hits + other.hits,
             misses: self.misses + other.misses,
+            huge_misses: self.huge_misses + other.huge_misses,
             walks: self.walks + other.walks,
             evictions: self.evictions + other.evictions,
             faults: self.faults + other.faults,

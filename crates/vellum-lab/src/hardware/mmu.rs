@@ -239,7 +239,10 @@ impl<A: Arch> Mmu<A> {
         let (tag, page) = (self.epochs.tag(load.asid.0), address >> A::PAGE_SHIFT);
         let Some(entry) = self.tlb.lookup(tag, page) else {
             self.counters.misses += 1;
-            return self.fill(bus, load, address, access, log);
+            let filled = self.fill(bus, load, address, access, log);
+            let is_huge = self.tlb.lookup(tag, page).is_some_and(|entry| entry.order > 0);
+            self.counters.huge_misses += u64::from(is_huge);
+            return filled;
         };
         self.counters.hits += 1;
         if !permits(entry.bits, access) {

@@ -7,6 +7,7 @@ mod fault_private;
 mod fault_shared;
 mod file_readers;
 mod fork_server;
+mod huge_heap;
 mod map_churn;
 mod migrate_nodes;
 mod protect_toggle;
@@ -24,6 +25,7 @@ use crate::pressure::Pressure;
 use user::User;
 use vellum::Space;
 use vellum::arch::Arch;
+use vellum::ops::HugePages;
 
 /// A built-in workload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,9 +52,11 @@ pub enum Workload {
     MigrateNodes,
     /// Each CPU has a heap whose blocks are tagged, larger than memory.
     TaggedHeap,
+    /// Each CPU has a heap of huge pages, parts of which are discarded, protected, put out and shared.
+    HugeHeap,
 }
 
-/// The memory that a workload is run with where nothing else is said.
+/// What a workload is run with where nothing else is said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fitting {
     /// Bytes of memory.
@@ -61,6 +65,8 @@ pub struct Fitting {
     pub swap_bytes: u64,
     /// NUMA nodes.
     pub nodes: u8,
+    /// Which memory gets huge pages.
+    pub huge_pages: HugePages,
 }
 
 /// On what a workload runs.
@@ -78,7 +84,7 @@ pub struct Setting {
 
 impl Workload {
     /// All of them.
-    pub const ALL: [Workload; 11] = [
+    pub const ALL: [Workload; 12] = [
         Workload::FaultPrivate,
         Workload::FaultShared,
         Workload::MapChurn,
@@ -90,6 +96,7 @@ impl Workload {
         Workload::SwapStorm,
         Workload::MigrateNodes,
         Workload::TaggedHeap,
+        Workload::HugeHeap,
     ];
 
     /// Its name.
@@ -106,6 +113,7 @@ impl Workload {
             Workload::SwapStorm => "swap-storm",
             Workload::MigrateNodes => "migrate-nodes",
             Workload::TaggedHeap => "tagged-heap",
+            Workload::HugeHeap => "huge-heap",
         }
     }
 
@@ -114,20 +122,22 @@ impl Workload {
         Workload::ALL.into_iter().find(|workload| workload.name() == name)
     }
 
-    /// The memory that fits it, and with `memory_bytes` of it, the swap.
+    /// What fits it, with `memory_bytes` of memory.
     pub const fn fitting(self, memory_bytes: Option<u64>) -> Fitting {
         let (usual, swap_per_memory, nodes) = match self {
             Workload::ReclaimScan => (32 << 20, 0, 1),
             Workload::SwapStorm => (32 << 20, 16, 1),
             Workload::MigrateNodes => (64 << 20, 0, 2),
             Workload::TaggedHeap => (16 << 20, 4, 2),
+            Workload::HugeHeap => (64 << 20, 1, 1),
             _ => (1 << 30, 0, 1),
         };
         let memory_bytes = match memory_bytes {
             Some(bytes) => bytes,
             None => usual,
         };
-        Fitting { memory_bytes, swap_bytes: memory_bytes.saturating_mul(swap_per_memory), nodes }
+        let huge_pages = if matches!(self, Workload::HugeHeap) { HugePages::Always } else { HugePages::Advised };
+        Fitting { memory_bytes, swap_bytes: memory_bytes.saturating_mul(swap_per_memory), nodes, huge_pages }
     }
 
     /// Runs it.
@@ -152,6 +162,7 @@ impl Workload {
             Workload::SwapStorm => swap_storm::prepare(user, cpus),
             Workload::MigrateNodes => migrate_nodes::prepare(user, cpus),
             Workload::TaggedHeap => tagged_heap::prepare(user, cpus),
+            Workload::HugeHeap => huge_heap::prepare(user, cpus),
         }
     }
 }
@@ -240,8 +251,8 @@ mod tests {
     /// Runs one of them on little memory.
     fn pressed<A: Arch>(workload: Workload, cpus: usize, is_deterministic: bool, is_batched: bool) -> Outcome {
         let fitting = workload.fitting(Some(4 << 20));
-        let Fitting { memory_bytes, swap_bytes, nodes } = fitting;
-        let pressure = Pressure { nodes, swap_bytes, zswap_bytes: 0, is_batched };
+        let Fitting { memory_bytes, swap_bytes, nodes, huge_pages } = fitting;
+        let pressure = Pressure { nodes, swap_bytes, zswap_bytes: 0, is_batched, huge_pages };
         let setting = Setting { cpus, frames: memory_bytes >> A::PAGE_SHIFT, is_deterministic, pressure };
         let outcome = tried::<A>(workload, &setting).unwrap_or_else(|error| panic!("{}: {error}", workload.name()));
         assert!(outcome.is_clean(), "{}: {:?} {:?}", workload.name(), outcome.oracle.first, outcome.audit);
@@ -301,9 +312,14 @@ mod tests {
             assert_eq!(Workload::named(workload.name()), Some(workload));
             for is_deterministic in [true, false] {
                 for nodes in [1, 3] {
-                    let pressure = Pressure { nodes, ..Pressure::NONE };
+                    let huge_pages = workload.fitting(None).huge_pages;
+                    let pressure = Pressure { nodes, huge_pages, ..Pressure::NONE };
                     let setting = Setting { cpus: 3, frames: 16384, is_deterministic, pressure };
                     let outcome = workload.run::<X86_64>(&setting).unwrap();
+                    let count = |name| outcome.counters.iter().find(|counter| counter.0 == name).unwrap().1;
+                    let are_huge = workload == Workload::HugeHeap;
+                    assert_eq!(count("thp_fault_alloc") > 20, are_huge, "{}", workload.name());
+                    assert_eq!(count("thp_split_pmd") > 20, are_huge, "{}", workload.name());
                     assert!(outcome.is_clean(), "{}: {:?}", workload.name(), outcome.oracle.first);
                     assert!(outcome.oracle.loads_checked > 1000, "{}", workload.name());
                 }
