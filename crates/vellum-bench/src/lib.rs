@@ -10,6 +10,7 @@
 
 mod callgrind;
 mod growth;
+mod huge;
 mod jobs;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod large;

@@ -124,23 +124,33 @@ impl Drop for Arena {
 /// `page` is valid for writes of a page that nothing else accesses.
 #[inline(always)]
 pub unsafe fn clear(page: *mut u8) {
+    // SAFETY: the caller's contract.
+    unsafe { clear_all(page, PAGE) }
+}
+
+/// Clears `bytes` bytes.
+///
+/// # Safety
+/// `memory` is valid for writes of so many, which nothing else accesses.
+#[inline(always)]
+unsafe fn clear_all(memory: *mut u8, bytes: usize) {
     if APART.load(Relaxed) {
         // SAFETY: the caller's contract.
-        unsafe { cleared_apart(page) }
+        unsafe { cleared_apart(memory, bytes) }
     } else {
         // SAFETY: the caller's contract.
-        unsafe { page.write_bytes(0, PAGE) }
+        unsafe { memory.write_bytes(0, bytes) }
     }
 }
 
-/// Clears a page inside the measured window; the counting stops while this runs, which it knows by name.
+/// Clears memory inside the measured window; the counting stops while this runs, which it knows by name.
 ///
 /// # Safety
-/// As [`clear`].
+/// As [`clear_all`].
 #[inline(never)]
-unsafe fn cleared_apart(page: *mut u8) {
+unsafe fn cleared_apart(memory: *mut u8, bytes: usize) {
     // SAFETY: the caller's contract.
-    uncounted(|| unsafe { page.write_bytes(0, PAGE) });
+    uncounted(|| unsafe { memory.write_bytes(0, bytes) });
 }
 
 /// Copies a page inside the measured window; the counting stops while this runs, as in [`cleared_apart`].
@@ -273,6 +283,12 @@ unsafe impl<const RECORD: bool> Machine for BenchMachine<RECORD> {
     unsafe fn clear_page(&self, page: *mut u8) {
         // SAFETY: the caller's contract.
         unsafe { clear(page) }
+    }
+
+    #[inline(always)]
+    unsafe fn clear_frames(&self, first: Pfn, frames: u64) {
+        // SAFETY: the caller's contract, and the frames lie side by side.
+        unsafe { clear_all(self.frame(first), frames as usize * PAGE) }
     }
 
     #[inline(always)]

@@ -3,7 +3,7 @@
 #[cfg(target_arch = "x86_64")]
 use super::peers;
 use super::window::Window;
-use super::{jobs, pressure, sparse};
+use super::{huge, jobs, pressure, sparse};
 
 /// An operation that is measured.
 pub struct Bench {
@@ -68,6 +68,12 @@ pub const BENCHES: &[Bench] = benches! {
     "reclaim-file-per-page", "page", None, pressure::reclaim_file;
     "swap-out-per-page", "page", None, pressure::swap_out;
     "swap-in-per-page", "page", None, pressure::swap_in;
+    "huge-fault", "fault", Some(1500), huge::first_touch;
+    "huge-split-per-page", "page", Some(60), huge::split;
+    "huge-protect-toggle", "pair", Some(870), huge::protect_toggle;
+    "huge-fork", "huge page", None, huge::fork;
+    "huge-teardown", "huge page", None, huge::teardown;
+    "huge-unmap", "huge page", None, huge::unmap;
     "migrate-per-page", "page", None, pressure::migrate;
 };
 

@@ -77,9 +77,21 @@ impl<M: Machine> Inner<M> {
     }
 
     /// Tries `start..end` the short way. `decide` says what to do with a range of the class it is given, or that the
-    /// operation fails; it is called with the leaf's lock held.
+    /// operation fails; it is called with the table's lock held.
     #[inline(always)]
     pub(crate) fn change_in_leaf(
+        &self,
+        cx: &Cx<'_, M>,
+        start: u64,
+        end: u64,
+        decide: impl FnOnce(ClassId) -> Result<Option<Simple>, Error>,
+    ) -> Result<Short, Error> {
+        self.change_in::<true>(cx, start, end, decide)
+    }
+
+    /// [`Inner::change_in_leaf`]; without `ABOVE` in leaves only, which spares what `decide` has captured the way to memory.
+    #[inline(always)]
+    fn change_in<const ABOVE: bool>(
         &self,
         cx: &Cx<'_, M>,
         start: u64,
@@ -90,12 +102,12 @@ impl<M: Machine> Inner<M> {
         if start >> leaf_shift != (end - 1) >> leaf_shift {
             // Most ranges that are larger are none of whole slots.
             let are_whole = (start | end) & ((1 << M::Arch::shift(1)) - 1) == 0;
-            return if are_whole { self.change_above_leaf(cx, start, end, decide) } else { Ok(Short::No) };
+            return if ABOVE && are_whole { self.change_above_leaf(cx, start, end, decide) } else { Ok(Short::No) };
         }
         let (lowest, level, path) = self.path(cx, start);
         match level {
             0 => {}
-            1 => return self.change_beside_leaves(cx, lowest, path, start, end, decide),
+            1 if ABOVE => return self.change_beside_leaves(cx, lowest, path, start, end, decide),
             _ => return Ok(Short::No),
         }
         let leaf = Table::at(cx, lowest, 0);
@@ -217,7 +229,7 @@ impl<M: Machine> Inner<M> {
             return Ok(None);
         }
         let mut held = ClassId::NONE;
-        let short = self.change_in_leaf(
+        let short = self.change_in::<false>(
             cx,
             start,
             end,
