@@ -53,8 +53,20 @@ guards! {
     HugeUnclaimed,
     /// The table in the place of a huge page shows its pages when it is published. (C5)
     SplitFilledFirst,
+    /// It shows what the processor has noted in the huge page's entry until then. (C5)
+    SplitRepeated,
     /// Where the architecture wants that, a huge page is no entry, and flushed, before a table comes in its place. (C6)
     SplitBreakBeforeMake,
+    /// Who discards a huge page finds out under the lock whether a fault has split it meanwhile. (C1S)
+    SplitSeen,
+    /// Who looks an address up without a lock waits while a huge page there is no entry, to become a table. (C12)
+    SplittingAwaited,
+    /// Who finds a table where a huge page was goes down. (C11, C12)
+    TableSeen,
+    /// An entry is changed where it stands: nobody finds none. (C1)
+    ChangedInPlace,
+    /// It is changed only if it is what the change was made from: the processor may have noted something. (C4)
+    ChangeRepeated,
     /// Frames are freed after the flush. (B1)
     FlushBeforeFree,
     /// Whoever takes an entry of a page of an object that was stored to flushes it before the leaf's lock goes. (B2)

@@ -28,7 +28,14 @@ const PLAIN: Semantics = Semantics {
 };
 
 /// Hardware sets accessed and dirty bits, and forgets a translation that does not allow an access.
-const ASSIST: Semantics = Semantics { hardware_accessed: true, hardware_dirty: true, fault_drops_entry: true, ..PLAIN };
+/// May have translations of two sizes for one address.
+const ASSIST: Semantics = Semantics {
+    mixed_sizes_fault: false,
+    hardware_accessed: true,
+    hardware_dirty: true,
+    fault_drops_entry: true,
+    ..PLAIN
+};
 
 macro_rules! toys {
     ($($(#[$doc:meta])* $toy:ident, $name:literal, $asids:literal, $semantics:expr;)*) => {
@@ -122,6 +129,7 @@ toys! {
         Semantics {
             shootdown: Shootdown::Broadcast,
             break_before_make: true,
+            mixed_sizes_fault: true,
             fault_drops_entry: false,
             ..ASSIST
         };

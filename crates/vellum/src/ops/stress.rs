@@ -1,7 +1,7 @@
 //! Random operations on one space by several threads at once; the audit at the end is the oracle.
 
-use crate::arch::{Arch, Prot, Tiny, X86_64};
-use crate::ops::{Access, Advice, MapRequest, Place, RemapPlace, RemapRequest};
+use crate::arch::{Arch, Prot, Tiny, TinyBroadcast, X86_64};
+use crate::ops::{Access, Advice, HugePages, MapRequest, Place, RemapPlace, RemapRequest};
 use crate::testing::{TestMachine, become_cpu};
 use crate::{Space, Vm};
 
@@ -61,8 +61,9 @@ fn step<A: Arch>(space: &Space<'_, TestMachine<A>>, random: &mut Random, base: u
 
 fn ignore<T>(_: T) {}
 
-fn stress<A: Arch>(seed: u64, steps: u64, base: u64, pages: u64) {
+fn stress<A: Arch>(seed: u64, steps: u64, base: u64, pages: u64, huge_pages: HugePages) {
     let vm = Vm::new(TestMachine::<A>::with(&[(0x100, 60_000, 0)], &[0; THREADS])).expect("a machine");
+    vm.set_huge_pages(huge_pages);
     let space = vm.create_space().expect("a space");
     std::thread::scope(|scope| {
         for cpu in 0..THREADS {
@@ -86,18 +87,27 @@ fn stress<A: Arch>(seed: u64, steps: u64, base: u64, pages: u64) {
 
 #[test]
 fn threads_in_one_leaf() {
-    stress::<X86_64>(1, 2_000, 1 << 40, 64);
+    stress::<X86_64>(1, 2_000, 1 << 40, 64, HugePages::Never);
 }
 
 #[test]
 fn threads_across_tables_of_three_levels() {
     // The range straddles a slot of level 2, so claims stand at different levels.
-    stress::<X86_64>(2, 1_000, (1 << 39) - (700 << 12), 1_600);
+    stress::<X86_64>(2, 1_000, (1 << 39) - (700 << 12), 1_600, HugePages::Never);
 }
 
 #[test]
 fn threads_in_a_tiny_space() {
     for seed in 0..8 {
-        stress::<Tiny>(100 + 10 * seed, 600, 0x1000, 40);
+        stress::<Tiny>(100 + 10 * seed, 600, 0x1000, 40, HugePages::Never);
+    }
+}
+
+#[test]
+fn threads_among_huge_pages() {
+    stress::<X86_64>(3, 1_000, (1 << 39) - (700 << 12), 1_600, HugePages::Always);
+    for seed in 0..8 {
+        stress::<Tiny>(200 + 10 * seed, 600, 0x1000, 40, HugePages::Always);
+        stress::<TinyBroadcast>(300 + 10 * seed, 600, 0x1000, 40, HugePages::Always);
     }
 }

@@ -9,6 +9,7 @@ use super::cursor::{Begun, Cursor, Slots, Step};
 use super::detach::{Detached, is_private};
 use super::fold::{fold_child, may_unlink, unlink};
 use super::give_up::give_up;
+use super::huge::wants_break;
 use super::table::{Locked, Table};
 use super::{Attributes, ClassFlags, ClassId, Inner, RssKind, Runs, Spares};
 use crate::arch::{Arch, PageBits, Prot, Word};
@@ -157,7 +158,9 @@ impl<'a, 'c, M: Machine> Change<'a, 'c, '_, M> {
                 Step::Leaf(slots) if slots.leaf.level > 0 && !self.keeps_classes() => {}
                 Step::Leaf(slots) => {
                     cursor.spend_all(&slots.leaf, slots.high - slots.low + 1);
-                    self.leaf(&slots, gather);
+                    if !self.leaf(&slots, gather) {
+                        cursor.look_again(&slots);
+                    }
                 }
                 Step::Up { child, parent, address } if self.fold != Fold::Nothing => {
                     fold_child(self.cx, self.space, &parent, &child, address, self.spares, gather);
@@ -263,19 +266,26 @@ impl<'a, 'c, M: Machine> Change<'a, 'c, '_, M> {
     /// Whether what was removed from a leaf is flushed before the leaf's lock is free. Where another mapping replaces it,
     /// no CPU may still load the old page when a store to the new one is seen (B23). Where the mapping stays, a load that
     /// races with the operation may find either, but entries may have to be broken before they are made.
-    fn flushes_leaf(&self) -> bool {
+    fn flushes_leaf(&self, level: usize) -> bool {
         match self.classes {
             ClassChange::Set(new) if *new == ClassId::NONE => false,
             ClassChange::Set(_) if M::guard(Guard::ReplacedUnderLock) => true,
+            // Small pages may come where a huge one was.
+            _ if level > 0 => wants_break::<M::Arch>(),
             _ => M::Arch::semantics().break_before_make,
         }
     }
 
-    /// Changes slots of a leaf.
-    fn leaf(&mut self, slots: &Slots<'a, M>, gather: &mut Gather<'a, M>) {
-        let Some(locked) = slots.leaf.lock(self.cx, self.space, slots.start) else { return };
+    /// Changes slots of a leaf, or one that shows a huge page; not if a fault which had the lock when the commit began has put a
+    /// table there.
+    fn leaf(&mut self, slots: &Slots<'a, M>, gather: &mut Gather<'a, M>) -> bool {
+        let Some(locked) = slots.leaf.lock(self.cx, self.space, slots.start) else { return true };
+        if !slots.leaf.is_childless(slots.low) && M::guard(Guard::SplitSeen) {
+            return false;
+        }
         self.entries(&locked, (slots.low, slots.high), slots.start, gather);
         self.classes(&locked, (slots.low, slots.high));
+        true
     }
 
     /// Changes the pages that the slots `low..=high` of a locked table show; `first` is the address of slot `low`.
@@ -293,7 +303,7 @@ impl<'a, 'c, M: Machine> Change<'a, 'c, '_, M> {
             PageChange::GiveUp => give_up(self.cx, self.space, locked, (low, high), first, gather),
             _ => {
                 zap(self.cx, self.space, locked, low, high, first, gather);
-                if self.flushes_leaf() {
+                if self.flushes_leaf(locked.table.level) {
                     // Under the lock: a fault may put another page there as soon as that goes.
                     gather.finish();
                 }

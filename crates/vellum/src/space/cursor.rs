@@ -323,6 +323,12 @@ impl<'a, 'c, M: Machine> Cursor<'a, 'c, M> {
         Slots { leaf, low, high: low + slots as usize - 1, start }
     }
 
+    /// Goes back to the beginning of `slots`, which it has just come to: the table there has changed.
+    #[cold]
+    pub(crate) fn look_again(&mut self, slots: &Slots<'a, M>) {
+        self.here = slots.start;
+    }
+
     /// A slot with a huge page, where the cursor is.
     #[cold]
     fn huge(&mut self, table: Table<'a, M>, slot: usize) -> Slots<'a, M> {

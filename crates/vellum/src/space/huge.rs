@@ -10,6 +10,7 @@
 //! flush ([`Absent::Splitting`]). Who comes upon that waits for the lock of the table where it stands.
 
 use super::Inner;
+use super::rules::How;
 use super::table::{Locked, Table};
 use crate::arch::{Absent, Arch, PageBits, Word};
 use crate::cpu::Cx;
@@ -38,7 +39,7 @@ impl<M: Machine> Inner<M> {
             // One for each page, and there was one.
             cx.vm().physical().folio(word.pfn()).add_mappings(child.len() as u64 - 1);
         }
-        if M::Arch::semantics().break_before_make && M::guard(Guard::SplitBreakBeforeMake) {
+        if wants_break::<M::Arch>() && M::guard(Guard::SplitBreakBeforeMake) {
             let (word, _) = upper.update(index, |_| Word::of_absent(Absent::Splitting));
             flush();
             fill(cx, child, word);
@@ -49,6 +50,12 @@ impl<M: Machine> Inner<M> {
         }
         cx.count(Event::SplitMapping, 1);
     }
+}
+
+/// Whether an entry must be invalid, and flushed, between a huge page and its table: also where nothing is wrong with the change
+/// but that a TLB may then have entries of both sizes.
+pub(super) fn wants_break<A: Arch>() -> bool {
+    A::semantics().break_before_make || A::semantics().mixed_sizes_fault
 }
 
 /// Gives `child`, which nobody knows, the pages of a huge one, which `word` shows as it would stand in a leaf.
@@ -69,6 +76,11 @@ impl<M: Machine> Locked<'_, M> {
             if M::guard(Guard::SplitFilledFirst) {
                 fill(cx, child, word.as_small(self.table.level));
             }
+            if !M::guard(Guard::SplitRepeated) {
+                slot.swap(Word::of_table(child.pfn), SeqCst);
+                break;
+            }
+            self.assert_how(word, Word::of_table(child.pfn), How::Split);
             match slot.compare_exchange(word, Word::of_table(child.pfn), SeqCst) {
                 Ok(()) => break,
                 Err(now) => word = now,
@@ -81,6 +93,7 @@ impl<M: Machine> Locked<'_, M> {
 
     /// Makes `child` the entry of a slot which shows nothing to a processor.
     fn publish(&self, index: usize, child: &Table<'_, M>) {
+        self.assert_how(self.table.entry(index), Word::of_table(child.pfn), How::Published);
         self.table.slot(index).store(Word::of_table(child.pfn), Release);
     }
 }

@@ -19,6 +19,7 @@
 //! class has been written to the slot which named it. It is marked stale first, under its own lock and its parent's;
 //! whoever takes a table's lock checks that mark (B16).
 
+use super::rules::{How, how};
 use super::runs::{Place, Runs, RunsView};
 use super::slot::{self, Slot};
 use super::{ClassId, Inner, Spares};
@@ -383,21 +384,37 @@ impl<'a, M: Machine> Locked<'a, M> {
     #[inline(always)]
     pub(crate) fn install(&self, index: usize, word: Word<M::Arch>) {
         debug_assert!(self.table.entry(index).is_empty() || !M::guard(Guard::Recheck));
-        self.table.slot(index).store(word.at_level(self.table.level), Release);
+        let word = word.at_level(self.table.level);
+        self.assert_how(Word::EMPTY, word, How::Published);
+        self.table.slot(index).store(word, Release);
         self.add_used(1);
     }
 
     /// Hangs a lower table into an empty slot.
     pub(crate) fn hang(&self, index: usize, child: &Table<'_, M>) {
         debug_assert!(self.table.entry(index).is_empty() || !M::guard(Guard::RecheckAbove));
+        self.assert_how(Word::EMPTY, Word::of_table(child.pfn), How::Published);
         self.table.slot(index).store(Word::of_table(child.pfn), Release);
         self.add_used(1);
+    }
+
+    /// Asserts that this change of an entry is one that there is, and is made so ([`super::rules`]).
+    #[inline(always)]
+    pub(super) fn assert_how(&self, from: Word<M::Arch>, to: Word<M::Arch>, made: How) {
+        debug_assert!(
+            how(self.table.level, from, to) == Some(made)
+                || !M::guard(Guard::CopyBreakBeforeMake)
+                || !M::guard(Guard::SplitBreakBeforeMake),
+            "an entry of level {} becomes {to:?}, and was {from:?}",
+            self.table.level
+        );
     }
 
     /// Removes the entry of a slot; what it was, with what the hardware noted up to then, as it would stand in a leaf.
     #[inline(always)]
     pub(crate) fn take(&self, index: usize) -> Word<M::Arch> {
         let word = self.table.slot(index).swap(Word::EMPTY, SeqCst);
+        self.assert_how(word, Word::EMPTY, How::Taken);
         self.add_used(-1);
         word.as_small(self.table.level)
     }
@@ -424,10 +441,18 @@ impl<'a, M: Machine> Locked<'a, M> {
     ) -> (Word<M::Arch>, Word<M::Arch>) {
         let (slot, level) = (self.table.slot(index), self.table.level);
         loop {
+            if !M::guard(Guard::ChangedInPlace) {
+                old = slot.swap(Word::EMPTY, SeqCst).as_small(level);
+            }
             let new = change(old);
+            if !M::guard(Guard::ChangedInPlace) || !M::guard(Guard::ChangeRepeated) {
+                slot.store(new.at_level(level), SeqCst);
+                return (old, new);
+            }
             if new == old {
                 return (old, new);
             }
+            self.assert_how(old.at_level(level), new.at_level(level), How::Changed);
             match slot.compare_exchange(old.at_level(level), new.at_level(level), SeqCst) {
                 Ok(_) => return (old, new),
                 Err(now) => old = now.as_small(level),

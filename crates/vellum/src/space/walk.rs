@@ -77,11 +77,12 @@ impl<M: Machine> Inner<M> {
             if level == 0 {
                 return word;
             }
-            if word.table().is_some() {
+            if word.table().is_some() && M::guard(Guard::TableSeen) {
                 continue;
             }
             let word = word.as_small(level);
-            if word.absent() == Some(Absent::Splitting) && !word.is_page() {
+            let is_splitting = !word.is_page() && word.absent() == Some(Absent::Splitting);
+            if is_splitting && M::guard(Guard::SplittingAwaited) {
                 reader.vm().physical().frame(table).lock.await_release(machine);
                 continue;
             }

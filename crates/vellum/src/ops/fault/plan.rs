@@ -91,7 +91,9 @@ pub(in crate::ops) fn commit<'a, M: Machine>(
 ) -> Option<Locked<'a, M>> {
     let locked = plan.leaf.lock(cx, space, plan.address)?;
     let as_planned = !M::guard(Guard::Recheck)
-        || plan.leaf.sequence() == Some(plan.sequence) && plan.leaf.page(plan.index) == plan.word;
+        || plan.leaf.sequence() == Some(plan.sequence)
+            && plan.leaf.is_childless(plan.index)
+            && plan.leaf.page(plan.index) == plan.word;
     if !as_planned || space.fork_pending(plan.leaf.fork_stamp()) {
         return None;
     }
