@@ -38,5 +38,6 @@ pub use counters::{CpuCounters, MmuCounters};
 pub use memory::{HostMemory, NoHostMemory};
 pub use mmu::{Bus, Checks, Fault, FaultReason, Mmu, Translated};
 pub use peek::Peek;
+pub(crate) use violation::is_user_frame;
 pub use violation::{FrameKinds, Invariant, Violation, ViolationLog};
 pub use walk::walk_tables;

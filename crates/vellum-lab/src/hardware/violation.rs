@@ -116,7 +116,7 @@ fn block_kind<K: FrameKinds + ?Sized>(kinds: &K, pfn: Pfn) -> Option<Kind> {
 
 /// Whether a user translation may name `pfn` now. Reserved frames may be named: the zero page is one.
 #[inline]
-pub(super) fn is_user_frame<K: FrameKinds + ?Sized>(kinds: &K, pfn: Pfn) -> Result<(), Option<Kind>> {
+pub(crate) fn is_user_frame<K: FrameKinds + ?Sized>(kinds: &K, pfn: Pfn) -> Result<(), Option<Kind>> {
     match block_kind(kinds, pfn) {
         Some(Kind::Anonymous | Kind::File | Kind::Reserved) => Ok(()),
         other => Err(other),

@@ -176,15 +176,20 @@ impl<A: Arch> Lab<A> {
         Some((access::word_at(word.as_ptr().addr())?, word.load(SeqCst)))
     }
 
-    /// The leaf entry for `address` of the tables below `root`, if there is a leaf table.
+    /// The entry for `address` of the tables below `root`, at which the way there ends: of a leaf or a huge page, or none.
     pub(crate) fn leaf_word(&self, root: Pfn, address: u64) -> Option<&AtomicU64> {
+        self.last_entry(root, address).map(|(word, _)| word)
+    }
+
+    /// As [`Lab::leaf_word`], with its level.
+    pub(crate) fn last_entry(&self, root: Pfn, address: u64) -> Option<(&AtomicU64, usize)> {
         let (mut table, mut level) = (root, A::LEVELS - 1);
         loop {
             let word = self.memory.word(table, index::<A>(address, level))?;
-            if level == 0 {
-                return Some(word);
+            match A::table_of(word.load(SeqCst)).filter(|_| level > 0) {
+                Some(next) => (table, level) = (next, level - 1),
+                None => return Some((word, level)),
             }
-            (table, level) = (A::table_of(word.load(SeqCst))?, level - 1);
         }
     }
 }

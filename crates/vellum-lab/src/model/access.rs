@@ -189,6 +189,7 @@ impl Model {
     /// The private page at `address`, made from what it shows if there is none yet.
     pub(super) fn own_page(&mut self, space: SpaceId, address: u64, attributes: &Attributes) -> &mut Page {
         let (page, size) = (self.limits.page(address), self.limits.page_size());
+        self.note_huge(space, address, attributes);
         if !self.space(space).pages.contains_key(&page) {
             let contents: Rc<[u8]> = match attributes.object {
                 Some(object) => {

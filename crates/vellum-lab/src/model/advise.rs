@@ -60,6 +60,8 @@ impl Model {
                 Advice::KeepOnFork => attributes.wipe_on_fork = false,
                 Advice::DontDump => attributes.dont_dump = true,
                 Advice::DoDump => attributes.dont_dump = false,
+                Advice::HugePage => attributes.huge_pages = Some(true),
+                Advice::NoHugePage => attributes.huge_pages = Some(false),
                 _ => {}
             }),
         }
@@ -215,6 +217,8 @@ fn is_supported(advice: Advice) -> bool {
             | Advice::KeepOnFork
             | Advice::DontDump
             | Advice::DoDump
+            | Advice::HugePage
+            | Advice::NoHugePage
             | Advice::GuardInstall
             | Advice::GuardRemove
     )

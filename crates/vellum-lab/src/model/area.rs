@@ -37,6 +37,8 @@ pub struct Attributes {
     pub wipe_on_fork: bool,
     /// Not part of a core dump.
     pub dont_dump: bool,
+    /// Whether huge pages are wanted; `None` if nothing was said.
+    pub huge_pages: Option<bool>,
     /// Its pages count as committed.
     pub committed: bool,
     /// In what order it is expected to be read.

@@ -7,6 +7,8 @@ use vellum::arch::{Arch, Prot};
 pub struct Limits {
     /// log2 of the page size.
     pub page_shift: u32,
+    /// log2 of the size of a huge page.
+    pub huge_shift: u32,
     /// First address that may be mapped.
     pub user_start: u64,
     /// End of what may be mapped, exclusive.
@@ -26,6 +28,7 @@ impl Limits {
     pub fn of<A: Arch>(stack_guard_pages: u64) -> Self {
         Limits {
             page_shift: A::PAGE_SHIFT,
+            huge_shift: A::shift(1),
             user_start: A::USER_START,
             user_end: A::USER_END,
             search_end: A::SEARCH_END,

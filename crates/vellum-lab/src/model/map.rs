@@ -141,6 +141,7 @@ impl Model {
             dont_fork: false,
             wipe_on_fork: false,
             dont_dump: false,
+            huge_pages: None,
             committed: false,
             order: ReadOrder::Normal,
             policy: Policy::Local,

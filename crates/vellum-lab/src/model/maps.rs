@@ -26,6 +26,8 @@ pub struct MapLine {
     pub wipe_on_fork: bool,
     /// Not part of a core dump.
     pub dont_dump: bool,
+    /// Whether huge pages are wanted; `None` if nothing was said.
+    pub huge_pages: Option<bool>,
     /// Its pages count as committed.
     pub committed: bool,
     /// What it shows; `None` for private anonymous memory.
@@ -37,7 +39,7 @@ pub struct MapLine {
 impl MapLine {
     fn new(start: u64, end: u64, attributes: &Attributes) -> Self {
         let Attributes { prot, sharing, grows_down, no_reserve, dont_fork, wipe_on_fork, .. } = *attributes;
-        let Attributes { dont_dump, committed, object, .. } = *attributes;
+        let Attributes { dont_dump, huge_pages, committed, object, .. } = *attributes;
         let offset = if object.is_some() { attributes.offset(start) } else { 0 };
         MapLine {
             start,
@@ -49,6 +51,7 @@ impl MapLine {
             dont_fork,
             wipe_on_fork,
             dont_dump,
+            huge_pages,
             committed,
             object,
             offset,
@@ -102,6 +105,14 @@ impl Model {
         let pages = self.limits.page(start)..self.limits.page(end);
         let sure = self.space(space).pages.iter().filter(|(number, page)| pages.contains(number) && !page.may_go);
         sure.count() as u64
+    }
+
+    /// Whether some area of a range has pages that may be there or not, and none that is there.
+    pub fn is_unsure_of_pages(&self, space: SpaceId, start: u64, end: u64) -> bool {
+        self.space(space).areas.within(start, end).iter().any(|area| {
+            let (start, end) = (area.start, area.end);
+            self.private_pages_within(space, start, end) > 0 && self.sure_pages_within(space, start, end) == 0
+        })
     }
 
     /// The attributes at `address`, and the extent of its area.

@@ -17,6 +17,7 @@ mod brk;
 mod commit;
 mod fork;
 mod guards;
+mod huge;
 mod limits;
 mod map;
 mod maps;
@@ -38,6 +39,7 @@ use object::ObjectState;
 use rustc_hash::FxHashMap;
 use space::SpaceState;
 use std::rc::Rc;
+use vellum::ops::HugePages;
 
 /// An address space of the model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -85,6 +87,7 @@ pub struct Model {
     limits: Limits,
     quirk: Option<Quirk>,
     commit_limit: Option<u64>,
+    huge_pages: HugePages,
     spaces: Vec<Option<SpaceState>>,
     objects: FxHashMap<ObjectId, ObjectState>,
     next_object: u32,
@@ -98,6 +101,7 @@ impl Model {
             limits,
             quirk: None,
             commit_limit: None,
+            huge_pages: HugePages::Never,
             spaces: Vec::new(),
             objects: FxHashMap::default(),
             next_object: 0,
@@ -128,7 +132,8 @@ impl Model {
         assert!(self.spaces[space.0 as usize].take().is_some(), "{space:?} is gone");
     }
 
-    /// Number of private pages the space must own frames for: exactly the core's count of anonymous pages.
+    /// Number of private pages the space must own frames for: exactly the core's count of anonymous pages, if there are no
+    /// huge pages.
     pub fn private_pages(&self, space: SpaceId) -> u64 {
         self.space(space).pages.len() as u64
     }

@@ -107,13 +107,14 @@ impl Cpu<'_> {
 
     /// Changes rights.
     pub fn protect(&self, at: At, pages: u64, prot: Prot) -> bool {
+        let pages = self.counted(pages);
         let text = format!("mprotect {} {prot:?}", self.range(at, pages));
         self.operation(text, || self.ops.protect(self.process(), at, pages, prot))
     }
 
     /// Moves a mapping, replacing what is at the new place.
     pub fn remap(&self, from: At, pages: u64, to: At) -> bool {
-        let process = self.process();
+        let (pages, process) = (self.counted(pages), self.process());
         let moved = || self.pages(from, pages).zip(self.pages(to, pages));
         self.shared.with_oracle(|oracle| oracle.begin_move(process, moved()));
         let text = format!("mremap {} to {:#x}", self.range(from, pages), self.ops.address(to));

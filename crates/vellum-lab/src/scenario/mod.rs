@@ -11,6 +11,7 @@ mod describe;
 mod device;
 pub mod diagram;
 mod file;
+mod huge;
 mod mode;
 mod ops;
 mod oracle;

@@ -99,6 +99,8 @@ pub(crate) trait Ops: Send + Sync {
     fn swap(&self) -> &dyn super::swap::SwapOps;
     /// The end of the file.
     fn file(&self) -> &dyn super::file::FileOps;
+    /// Huge pages.
+    fn huge(&self) -> &dyn super::huge::HugeOps;
     /// Devices that interrupt.
     fn devices(&self) -> &dyn super::device::DeviceOps;
     /// The toy's means.

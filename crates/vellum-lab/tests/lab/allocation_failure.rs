@@ -237,10 +237,13 @@ fn brk(at: u16) -> Op {
 }
 
 fn sweep_all<A: Arch>(scenarios: &[Scenario]) {
-    let settings = Settings { cpus: 2, frames: 1024, ..Settings::default() };
+    sweep_with::<A>(scenarios, &Settings { cpus: 2, frames: 1024, ..Settings::default() });
+}
+
+fn sweep_with<A: Arch>(scenarios: &[Scenario], settings: &Settings) {
     let (mut requests, mut failed, mut survived, mut wrong) = (0, 0, 0, Vec::new());
     for Scenario { name, setup, op } in scenarios {
-        match sweep::<A>(setup, op, &settings) {
+        match sweep::<A>(setup, op, settings) {
             Ok(found) => {
                 println!("{}, {name}: {} allocations", A::NAME, found.requests);
                 (requests, failed, survived) =
@@ -318,6 +321,57 @@ fn large_reservations_survive_every_failure() {
         ),
     ];
     sweep_all::<X86_64>(&scenarios);
+}
+
+/// What is done to two huge pages, the first of which lies at page `low` of the pool.
+fn huge_pages(low: u16) -> Vec<Scenario> {
+    let mapped = map(low, 1, |op| {
+        if let Map { length, .. } = op {
+            *length = Huge(2);
+        }
+    });
+    let at = Mapped { area: 0, page: 1 };
+    let (cpu, space, length) = (0, 0, Pages(1));
+    let fresh = [mapped];
+    let made = [mapped, store(at)];
+    let forked = [mapped, store(at), Fork { cpu, space }];
+    let discard = |length| Advise { cpu, space, at, length, advice: DontNeed };
+    let all = Mapped { area: 0, page: 0 };
+    vec![
+        scenario("make a huge page", &fresh, store(at)),
+        scenario("populate huge pages", &fresh, Advise { cpu, space, at: all, length: Rest, advice: PopulateWrite }),
+        scenario("discard a part", &made, discard(length)),
+        scenario("give a part up", &made, Advise { cpu, space, at, length, advice: Free }),
+        scenario("protect a part", &made, Protect { cpu, space, at, length, rights: ReadOnly }),
+        scenario("protect all", &made, Protect { cpu, space, at: all, length: Huge(1), rights: ReadOnly }),
+        scenario("say nothing of a part", &made, Advise { cpu, space, at, length, advice: DontFork }),
+        scenario("guard a part", &made, Advise { cpu, space, at, length, advice: GuardInstall }),
+        scenario("unmap a part", &made, Unmap { cpu, space, at, length }),
+        scenario("unmap all", &made, Unmap { cpu, space, at: all, length: Rest }),
+        scenario("fork", &made, Fork { cpu, space }),
+        scenario("copy a page", &forked, store(at)),
+        scenario("copy a page by the kernel", &forked, CopyOut { cpu, space, at, offset: 0, bytes: 1 }),
+        scenario("discard a shared part", &forked, discard(length)),
+        scenario(
+            "move a part",
+            &made,
+            Remap { cpu, space, at, length, new_length: length, goal: Wander, keep_old: false },
+        ),
+        scenario(
+            "move all",
+            &made,
+            Remap { cpu, space, at: all, length: Rest, new_length: Rest, goal: Wander, keep_old: false },
+        ),
+    ]
+}
+
+#[test]
+fn huge_pages_survive_every_failure() {
+    let settings = Settings { cpus: 2, frames: 1024, ..Settings::default() };
+    // Page 18 of the pool begins a leaf.
+    sweep_with::<X86_64>(&huge_pages(18), &settings.with_huge_pages::<X86_64>());
+    sweep_with::<Tiny>(&huge_pages(8), &settings.with_huge_pages::<Tiny>());
+    sweep_with::<TinyBroadcast>(&huge_pages(8), &settings.with_huge_pages::<TinyBroadcast>());
 }
 
 fn sweep_random<A: Arch>() {

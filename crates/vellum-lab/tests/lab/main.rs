@@ -10,6 +10,7 @@ mod flush_rule;
 mod groups;
 mod hardware;
 mod hosted;
+mod huge;
 mod interrupted;
 mod large_unmap;
 mod model;

@@ -32,7 +32,13 @@ fn run_part<A: Arch>(part: u64, count: u64) {
     let first = variable("VELLUM_SEED").unwrap_or(0) + (part << 40);
     let begun = Instant::now();
     match run_seeds::<A>(first..first + count, None) {
-        Ok(stats) => println!("{}, {:.1} s: {stats}", A::NAME, begun.elapsed().as_secs_f64()),
+        Ok(stats) => {
+            println!("{}, {:.1} s: {stats}", A::NAME, begun.elapsed().as_secs_f64());
+            assert!(
+                count < 100 || stats.huge.0 > count / 16 && stats.huge.1 > count / 40,
+                "huge pages are rare: {stats}"
+            );
+        }
         Err(report) => panic!("{report}"),
     }
 }

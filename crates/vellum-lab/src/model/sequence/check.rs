@@ -115,6 +115,7 @@ impl<A: Arch> World<'_, A> {
             dont_fork: entry.dont_fork,
             wipe_on_fork: entry.wipe_on_fork,
             dont_dump: entry.dont_dump,
+            huge_pages: (entry.huge_pages != entry.no_huge_pages).then_some(entry.huge_pages),
             committed: entry.is_committed,
             object,
             offset: entry.offset,
@@ -134,6 +135,10 @@ impl<A: Arch> World<'_, A> {
             let expected = counts(model, pair.model, entry.map.start, entry.map.end);
             if !expected.contains(&(entry.anonymous + entry.swapped)) && wrong.is_ok() {
                 wrong = Err(format!("{entry:x?} should have {expected:?} anonymous pages"));
+            }
+            let huge = entry.anonymous_huge << A::PAGE_SHIFT;
+            if (huge % (1 << A::shift(1)) != 0 || entry.anonymous_huge > entry.anonymous) && wrong.is_ok() {
+                wrong = Err(format!("{entry:x?} has an impossible number of huge pages"));
             }
             let guarded = model.guarded_within(pair.model, entry.map.start, entry.map.end) >> A::PAGE_SHIFT;
             if entry.guarded != guarded && wrong.is_ok() {

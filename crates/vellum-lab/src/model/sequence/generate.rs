@@ -1,7 +1,9 @@
 //! Random sequences from a seed.
 
-use super::Relief;
 use super::op::{Access, Advice, Goal, How, Length, Op, Put, Rights, Spot, What};
+use super::{Pool, Relief, Settings};
+use vellum::arch::Arch;
+use vellum::ops::HugePages;
 
 /// A small deterministic generator of random numbers (SplitMix64).
 #[derive(Clone, Debug)]
@@ -39,23 +41,51 @@ impl Random {
 }
 
 /// Makes the operations of one sequence. Most name what is mapped when they run, so that they meet.
-struct Generator {
+struct Generator<'a> {
     random: Random,
+    ground: &'a Ground,
+}
+
+/// What operations are made for.
+#[derive(Clone, Debug)]
+pub struct Ground {
+    /// Pages of the pool.
     pool: u64,
+    /// Those of them that begin where a huge page may.
+    borders: Vec<u16>,
+    /// Pages of a huge page.
+    huge: u16,
+    /// How many operations in a hundred are to meet huge pages.
+    huge_percent: u64,
     relief: Option<Relief>,
 }
 
-/// `count` operations on a pool of `pool` pages, some of them about pressure where there is something against it.
-pub fn sequence(seed: u64, count: usize, pool: usize, relief: Option<Relief>) -> Vec<Op> {
-    let mut generator = Generator { random: Random::new(seed), pool: pool as u64, relief };
+impl Ground {
+    /// That of an architecture.
+    pub fn of<A: Arch>() -> Ground {
+        let pool = Pool::of::<A>(vellum::space::stack_guard_pages::<A>());
+        let huge = 1 << (A::shift(1) - A::PAGE_SHIFT);
+        Ground { pool: pool.count() as u64, borders: pool.huge_borders::<A>(), huge, huge_percent: 0, relief: None }
+    }
+
+    /// The same, for sequences that are run in this way.
+    pub fn with(&self, settings: &Settings) -> Ground {
+        let huge_percent = if settings.huge_pages == HugePages::Always { 30 } else { 6 };
+        Ground { huge_percent, relief: settings.relief, ..self.clone() }
+    }
+}
+
+/// `count` operations, some of them about pressure where there is something against it.
+pub fn sequence(seed: u64, count: usize, ground: &Ground) -> Vec<Op> {
+    let mut generator = Generator { random: Random::new(seed), ground };
     // Nothing can be done before something is mapped.
     let head = 1 + generator.random.below(3) as usize;
     let first: Vec<Op> = (0..head).map(|_| generator.map(0, 0)).collect();
-    let on = relief.map(|_| Op::SwitchSwap { cpu: 0 });
+    let on = ground.relief.map(|_| Op::SwitchSwap { cpu: 0 });
     first.into_iter().chain(on).chain((head..count).map(|_| generator.next())).collect()
 }
 
-const ADVICE: [Advice; 24] = [
+const ADVICE: [Advice; 27] = [
     Advice::GuardInstall,
     Advice::GuardInstall,
     Advice::GuardInstall,
@@ -79,15 +109,18 @@ const ADVICE: [Advice; 24] = [
     Advice::Random,
     Advice::DontDump,
     Advice::DoDump,
+    Advice::HugePage,
+    Advice::HugePage,
+    Advice::NoHugePage,
     Advice::Collapse,
 ];
 
 /// Advice about memory that is short.
 const RELIEF: [Advice; 4] = [Advice::PageOut, Advice::PageOut, Advice::Cold, Advice::Free];
 
-impl Generator {
+impl Generator<'_> {
     fn next(&mut self) -> Op {
-        match self.relief {
+        match self.ground.relief {
             Some(relief) if self.random.percent(30) => self.relief(relief),
             _ => self.op(),
         }
@@ -164,13 +197,19 @@ impl Generator {
         }
     }
 
+    /// Whether something is to lie where huge pages do.
+    fn is_huge(&mut self) -> bool {
+        self.random.percent(self.ground.huge_percent)
+    }
+
     fn space(&mut self) -> u8 {
         if self.random.percent(55) { 0 } else { self.random.below(4) as u8 }
     }
 
     fn spot(&mut self) -> Spot {
         match self.random.below(100) {
-            0..90 => Spot::Pool(self.random.below(self.pool) as u16),
+            _ if self.is_huge() => Spot::Pool(self.random.pick(&self.ground.borders)),
+            0..90 => Spot::Pool(self.random.below(self.ground.pool) as u16),
             90..98 => Spot::Answer { back: self.random.below(3) as u8, page: self.random.below(4) as u8 },
             _ => {
                 Spot::Raw(self.random.pick(&[0, 0x800, 0x1000, 1 << 46, 1 << 47, 1 << 63, u64::MAX, u64::MAX - 0xfff]))
@@ -183,17 +222,24 @@ impl Generator {
             0..12 => self.spot(),
             12..20 => Spot::Answer { back: self.random.below(2) as u8, page: self.random.below(4) as u8 },
             _ => {
-                Spot::Mapped { area: self.random.below(12) as u8, page: self.random.pick(&[0, 0, 1, 2, 3, 5, 9, 600]) }
+                let huge = self.ground.huge;
+                let page = match self.is_huge() {
+                    true => self.random.pick(&[0, huge - 1, huge, huge + 1, 2 * huge]),
+                    false => self.random.pick(&[0, 0, 1, 2, 3, 5, 9, 600]),
+                };
+                Spot::Mapped { area: self.random.below(12) as u8, page }
             }
         }
     }
 
     fn length(&mut self, at: Spot) -> Length {
         match self.random.below(100) {
+            _ if self.is_huge() => Length::Huge(1 + self.random.below(3) as u8),
             0..70 => Length::Pages(1 + self.random.below(6) as u16),
             70..84 => {
-                let from = if let Spot::Pool(index) = at { u64::from(index).min(self.pool - 1) } else { 0 };
-                Length::To((from + 1 + self.random.below(self.pool - from)) as u16 % self.pool as u16)
+                let pool = self.ground.pool;
+                let from = if let Spot::Pool(index) = at { u64::from(index).min(pool - 1) } else { 0 };
+                Length::To((from + 1 + self.random.below(pool - from)) as u16 % pool as u16)
             }
             84..90 => Length::Rest,
             90..95 => Length::Pages(self.random.pick(&[0, 16, 64, 512, 513])),

@@ -34,6 +34,7 @@ mod touch;
 mod world;
 
 pub use file::PatternFile;
+use generate::Ground;
 pub use generate::Random;
 pub use op::{Goal, How, Length, Op, Put, Rights, Spot, What};
 pub use pool::Pool;
@@ -44,8 +45,8 @@ pub use sweep::{Sweep, sweep, sweep_seeds};
 pub mod paste {
     pub use super::op::Access::*;
     pub use super::op::Advice::{
-        Cold, Collapse, DoFork, DontFork, DontNeed, Free, KeepOnFork, Normal, PageOut, PopulateRead, PopulateWrite,
-        Random, Sequential, WillNeed, WipeOnFork,
+        Cold, Collapse, DoDump, DoFork, DontDump, DontFork, DontNeed, Free, GuardInstall, GuardRemove, HugePage,
+        KeepOnFork, NoHugePage, Normal, PageOut, PopulateRead, PopulateWrite, Random, Sequential, WillNeed, WipeOnFork,
     };
     pub use super::op::Goal::*;
     pub use super::op::How::*;
@@ -65,6 +66,7 @@ use outcome::Wrong;
 use std::cell::Cell;
 use std::fmt;
 use vellum::arch::Arch;
+use vellum::ops::HugePages;
 use world::World;
 
 /// How sequences are run.
@@ -80,6 +82,8 @@ pub struct Settings {
     pub quirk: Option<Quirk>,
     /// How many pages may be committed, where there is no swap; `None` for any number.
     pub commit_pages: Option<u64>,
+    /// Which memory gets huge pages.
+    pub huge_pages: HugePages,
     /// Where memory may be short: what there is against that. The machine has two nodes then, and a sequence which runs
     /// out of memory ends there.
     pub relief: Option<Relief>,
@@ -87,7 +91,30 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Settings { cpus: 2, frames: 2048, check_every: 8, quirk: None, commit_pages: None, relief: None }
+        Settings {
+            cpus: 2,
+            frames: 2048,
+            check_every: 8,
+            quirk: None,
+            commit_pages: None,
+            huge_pages: HugePages::default(),
+            relief: None,
+        }
+    }
+}
+
+impl Settings {
+    /// Whether a sequence may run out of memory: it ends there. Huge pages of many pages take what is not used.
+    fn may_run_out<A: Arch>(&self) -> bool {
+        let is_large = A::shift(1) - A::PAGE_SHIFT > 6;
+        self.relief.is_some() || self.huge_pages == HugePages::Always && is_large
+    }
+
+    /// The same, with huge pages wherever they may come, and more memory than most sequences need then, unless it is to be
+    /// short.
+    pub fn with_huge_pages<A: Arch>(self) -> Settings {
+        let more = if self.relief.is_none() { 40 << (A::shift(1) - A::PAGE_SHIFT) } else { 0 };
+        Settings { huge_pages: HugePages::Always, frames: self.frames + more, ..self }
     }
 }
 
@@ -106,6 +133,8 @@ pub struct Stats {
     pub faulted: u64,
     /// Loads whose bytes were compared.
     pub loads_checked: u64,
+    /// Huge pages that faults have made, and those that were cut into small ones.
+    pub huge: (u64, u64),
     /// Pages that reclaim freed when it was asked to.
     pub freed: u64,
     /// Pages that were moved to another node.
@@ -132,6 +161,7 @@ impl Stats {
         self.accesses += other.accesses;
         self.faulted += other.faulted;
         self.loads_checked += other.loads_checked;
+        self.huge = (self.huge.0 + other.huge.0, self.huge.1 + other.huge.1);
         self.freed += other.freed;
         self.moved += other.moved;
         self.swapped = (self.swapped.0 + other.swapped.0, self.swapped.1 + other.swapped.1);
@@ -145,7 +175,8 @@ impl fmt::Display for Stats {
         write!(
             f,
             "{sequences} sequences: {succeeded} operations, {refused} refused alike; {accesses} stores and fetches, \
-             {loads_checked} loads checked, {faulted} faulted alike"
+             {loads_checked} loads checked, {faulted} faulted alike; {} huge pages, {} cut",
+            self.huge.0, self.huge.1
         )?;
         if freed + moved == 0 {
             return Ok(());
@@ -190,7 +221,7 @@ fn run_steps<A: Arch>(ops: &[Op], settings: &Settings, at: &Cell<usize>) -> Resu
         at.set(index);
         match world.step(op) {
             Ok(()) => {}
-            Err(Wrong::OutOfMemory) if settings.relief.is_some() => return end_early(world),
+            Err(Wrong::OutOfMemory) if settings.may_run_out::<A>() => return end_early(world),
             Err(wrong) => return Err(wrong.to_string()),
         }
         if (index + 1) % settings.check_every == 0 {
@@ -200,7 +231,7 @@ fn run_steps<A: Arch>(ops: &[Op], settings: &Settings, at: &Cell<usize>) -> Resu
     at.set(ops.len());
     world.check()?;
     if let Err(wrong) = world.load_everything() {
-        return if matches!(wrong, Wrong::OutOfMemory) && settings.relief.is_some() {
+        return if matches!(wrong, Wrong::OutOfMemory) && settings.may_run_out::<A>() {
             end_early(world)
         } else {
             Err(wrong.to_string())
@@ -268,7 +299,7 @@ pub fn run_seeds_under_pressure<A: Arch>(
 }
 
 fn run_with<A: Arch>(seeds: std::ops::Range<u64>, settings: &Settings) -> Result<Stats, Box<Report>> {
-    let pool = Pool::of::<A>(vellum::space::stack_guard_pages::<A>()).count();
+    let ground = Ground::of::<A>();
     let mut total = Stats::default();
     for seed in seeds {
         let mut random = Random::new(seed ^ 0x5eed);
@@ -283,7 +314,10 @@ fn run_with<A: Arch>(seeds: std::ops::Range<u64>, settings: &Settings) -> Result
         if settings.relief.is_none() {
             settings.commit_pages = random.pick(&[None, None, None, Some(60), Some(500), Some(1 << 30)]);
         }
-        let ops = generate::sequence(seed, length, pool, settings.relief);
+        if random.percent(50) {
+            settings = settings.with_huge_pages::<A>();
+        }
+        let ops = generate::sequence(seed, length, &ground.with(&settings));
         match run::<A>(&ops, &settings) {
             Ok(stats) => total.add(&stats),
             Err(failure) => return Err(Box::new(report::<A>(seed, ops, &settings, &failure))),

@@ -39,6 +39,8 @@ pub enum Length {
     To(u16),
     /// Up to the end of the mapping; one page if there is none.
     Rest,
+    /// So many huge pages.
+    Huge(u8),
     /// So many bytes.
     Bytes(u64),
 }

@@ -46,6 +46,12 @@ impl Pool {
         &self.pages
     }
 
+    /// Which pages begin where a huge page may.
+    pub fn huge_borders<A: Arch>(&self) -> Vec<u16> {
+        let is_border = |page: &u64| page & ((1 << A::shift(1)) - 1) == 0;
+        (0..).zip(&self.pages).filter(|(_, page)| is_border(page)).map(|(index, _)| index).collect()
+    }
+
     /// Page `index`, modulo their count.
     pub fn page(&self, index: u16) -> u64 {
         self.pages[index as usize % self.pages.len()]

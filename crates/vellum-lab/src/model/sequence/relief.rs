@@ -137,7 +137,7 @@ impl<A: Arch> World<'_, A> {
         let up_to = |shift: u32| ((1u64 << shift) - (address & ((1 << shift) - 1))) as usize;
         match self.granule_shift() {
             Some(shift) => (self.oracle.model.tag(self.spaces[index].model, address, shift), bytes.min(up_to(shift))),
-            None if self.relief.is_some() => (0, bytes.min(up_to(A::PAGE_SHIFT))),
+            None if self.may_run_out => (0, bytes.min(up_to(A::PAGE_SHIFT))),
             None => (0, bytes),
         }
     }

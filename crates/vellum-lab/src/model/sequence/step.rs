@@ -288,8 +288,7 @@ impl<'h, A: Arch> World<'h, A> {
     fn remap(&mut self, cpu: u8, space: u8, request: &RemapRequest) -> Result<(), Wrong> {
         let pair = &self.spaces[self.space_index(space)];
         let (start, end) = (request.old, request.old.saturating_add(request.old_length));
-        let private = self.oracle.model.private_pages_within(pair.model, start, end);
-        if private != self.oracle.model.sure_pages_within(pair.model, start, end) {
+        if self.oracle.model.is_unsure_of_pages(pair.model, start, end) {
             // Whether a page is left there decides what the new place is one with.
             return Ok(());
         }

@@ -3,7 +3,7 @@
 use super::op::{Advice, How, Op};
 use super::outcome::Wrong;
 use super::world::{self, World};
-use super::{Pool, Random, Settings, generate, shrink};
+use super::{Ground, Random, Settings, generate, shrink};
 use crate::det::FailurePlan;
 use crate::hardware::MachineConfig;
 use crate::hosted::Hosted;
@@ -56,12 +56,15 @@ pub fn sweep<A: Arch>(setup: &[Op], op: &Op, settings: &Settings) -> Result<Swee
 /// # Errors
 /// What went wrong, after as few operations as were found.
 pub fn sweep_seeds<A: Arch>(seeds: std::ops::Range<u64>) -> Result<Sweep, String> {
-    let pool = Pool::of::<A>(vellum::space::stack_guard_pages::<A>()).count();
-    let settings = Settings::default();
+    let ground = Ground::of::<A>();
     let mut total = Sweep::default();
     for seed in seeds {
         let length = 6 + Random::new(seed).below(20) as usize;
-        let mut setup = generate::sequence(seed, length, pool, None);
+        let settings = match seed % 2 {
+            0 => Settings::default().with_huge_pages::<A>(),
+            _ => Settings::default(),
+        };
+        let mut setup = generate::sequence(seed, length, &ground.with(&settings));
         let Some(op) = setup.pop() else { continue };
         // A store that fails on its second page has stored to the first.
         let op = match op {

@@ -56,6 +56,8 @@ pub(super) struct World<'h, A: Arch> {
     pub(super) stamp: u8,
     pub(super) stats: Stats,
     pub(super) relief: Option<Relief>,
+    /// The sequence may run out of memory.
+    pub(super) may_run_out: bool,
     pub(super) swap: SwapArea,
 }
 
@@ -92,8 +94,11 @@ impl<'h, A: Arch> World<'h, A> {
             stamp: 0,
             stats: Stats::default(),
             relief: settings.relief,
+            may_run_out: settings.may_run_out::<A>(),
             swap: SwapArea::new::<A>(settings.relief),
         };
+        hosted.vm().set_huge_pages(settings.huge_pages);
+        world.model().set_huge_pages(settings.huge_pages);
         hosted.vm().set_compressed_limit(settings.relief.map_or(0, |relief| relief.compressed_frames));
         world.create_space()?;
         for number in 0..4 {
@@ -205,6 +210,7 @@ impl<'h, A: Arch> World<'h, A> {
                 let line = maps.iter().find(|line| (line.start..line.end).contains(&start));
                 line.map_or(page, |line| line.end - start)
             }
+            Length::Huge(pages) => u64::from(pages) << A::shift(1),
             Length::Bytes(bytes) => bytes,
         }
     }
@@ -237,6 +243,7 @@ impl<'h, A: Arch> World<'h, A> {
         let totals = self.hosted.vm().totals();
         self.stats.swapped.0 = totals.get(Event::SwapOut) + totals.get(Event::CompressedOut);
         self.stats.swapped.1 = totals.get(Event::SwapIn) + totals.get(Event::CompressedIn);
+        self.stats.huge = (totals.get(Event::HugeFault), totals.get(Event::SplitMapping));
         self.stats.loads_checked = self.oracle.loads_checked;
         Ok(self.stats)
     }

@@ -2,12 +2,14 @@
 
 use super::World;
 use crate::explore::{WordId, access, sim};
+use crate::hardware::is_user_frame;
 use crate::lab::Action;
 use crate::poison::lock;
 use crate::scenario::At;
 use crate::scenario::backing::FILE_PAGES;
 use crate::scenario::device::DeviceOps;
 use crate::scenario::file::FileOps;
+use crate::scenario::huge::HugeOps;
 use crate::scenario::ops::{Ops, Prot, Shows};
 use crate::scenario::pressure::PressureOps;
 use crate::scenario::reach::ReachOps;
@@ -16,7 +18,6 @@ use crate::scenario::toy::ToyOps;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use vellum::arch::{Arch, entries};
 use vellum::ops::{Advice, MapFlags, MapRequest, Place, RemapPlace, RemapRequest, Sharing};
-use vellum::phys::Kind;
 use vellum::{AuditError, CommitLimit, Error, Machine, Overcommit};
 
 /// The request, for memory with tags.
@@ -116,8 +117,7 @@ impl<A: Arch> Ops for World<A> {
         let frame = held.translation().pfn;
         let word = self.vm().machine().memory().word(frame, 0)?;
         access::touch(&access::word_at(word.as_ptr().addr()).map(|word| (word, false)).into_iter().collect::<Vec<_>>());
-        let kind = self.vm().frame_kind(frame);
-        if !matches!(kind, Some(Kind::Anonymous | Kind::File | Kind::Reserved)) {
+        if let Err(kind) = is_user_frame(self.vm(), frame) {
             self.cpu().expect(false, "I-REF", &format!("frame F{:x} is held, and {kind:?}", frame.0));
         }
         Some(word.load(SeqCst))
@@ -243,6 +243,10 @@ impl<A: Arch> Ops for World<A> {
     }
 
     fn file(&self) -> &dyn FileOps {
+        self
+    }
+
+    fn huge(&self) -> &dyn HugeOps {
         self
     }
 

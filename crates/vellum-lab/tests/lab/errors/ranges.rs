@@ -287,7 +287,7 @@ fn advising(rows: &mut Vec<Row>) {
 
 fn advice_that_does_not_fit(rows: &mut Vec<Row>, call: &'static str, advise: Advise) {
     provoke! { rows, call,
-        "what is not built yet" => |w| w.fails(|| advise(&w.space, B, P, Advice::HugePage));
+        "what is not built yet" => |w| w.fails(|| advise(&w.space, B, P, Advice::Mergeable));
         "`Free` of what is not private and anonymous" => |w| w.fails(|| advise(&w.space, B + 2 * P, P, Advice::Free));
         "`WipeOnFork` of what is not private and anonymous" => |w| {
             w.fails(|| advise(&w.space, B + 2 * P, P, Advice::WipeOnFork))

@@ -1,0 +1,228 @@
+//! Huge pages and who looks addresses up without a lock: nobody is interrupted on his account. And threads of which each has a page
+//! of every huge one, whatever becomes of that.
+
+use vellum::arch::{Aarch64, Arch, Prot, Tiny, TinyBroadcast, X86_64};
+use vellum::ops::{Advice, HugePages, MapRequest, Place};
+use vellum::{Event, Space};
+use vellum_lab::hardware::MachineConfig;
+use vellum_lab::host::Host;
+use vellum_lab::hosted::Hosted;
+use vellum_lab::threads::{CpuThread, Mmus, ThreadHost};
+
+/// What one look at an address may find.
+#[derive(Clone, Copy, PartialEq)]
+enum Shows {
+    Huge,
+    Small,
+    Nothing,
+}
+
+/// A space that CPU 0 runs, with `count` huge pages.
+struct World<'h, A: Arch> {
+    hosted: &'h Hosted<A>,
+    space: Space<'h, Host<A>>,
+    start: u64,
+    huge: u64,
+    cpus: usize,
+}
+
+impl<'h, A: Arch> World<'h, A> {
+    fn new(hosted: &'h Hosted<A>, cpus: usize, count: u64) -> Self {
+        hosted.vm().set_huge_pages(HugePages::Always);
+        let space = hosted.vm().create_space().expect("memory");
+        let huge = 1 << A::shift(1);
+        let start = 2 * huge;
+        space.map(&MapRequest::anonymous(count * huge, Prot::READ_WRITE).at(Place::Fixed(start))).expect("a mapping");
+        let world = World { hosted, space, start, huge, cpus };
+        for number in 0..count {
+            hosted.store(0, &world.space, start + number * huge, &[1]).expect("a store");
+        }
+        assert_eq!(world.count(Event::HugeFault), count);
+        world
+    }
+
+    fn count(&self, event: Event) -> u64 {
+        self.hosted.vm().totals().get(event)
+    }
+
+    /// Every other CPU, which runs nothing, looks the address up and holds the page.
+    fn look(&self, address: u64, shows: Shows) {
+        for cpu in 1..self.cpus {
+            self.hosted.on(cpu, || {
+                let translation = self.space.translate(address);
+                assert_eq!(translation.is_none(), shows == Shows::Nothing);
+                let held = self.space.hold(address);
+                assert_eq!(held.as_ref().map(|held| held.translation().pfn), translation.map(|to| to.pfn));
+            });
+        }
+    }
+
+    /// Runs `operation` on CPU 0 among looks of all others.
+    fn among_looks(&self, address: u64, (before, after): (Shows, Shows), operation: impl FnOnce(&Self)) {
+        self.look(address, before);
+        self.hosted.on(0, || operation(self));
+        self.look(address, after);
+    }
+}
+
+/// What a huge page goes through, once for each of `count`, with walkers on all CPUs: interrupts, and flushes by broadcast.
+fn serialised<A: Arch>(cpus: usize, count: u64) -> (u64, u64) {
+    let frames = 1024 + (count + 2) * (1 << (A::shift(1) - A::PAGE_SHIFT));
+    let hosted = Hosted::<A>::new(&MachineConfig::new(cpus, frames)).expect("a machine");
+    let world = World::new(&hosted, cpus, count);
+    let page = 1 << A::PAGE_SHIFT;
+    let flushes = world.count(Event::Broadcast);
+    for number in 0..count {
+        let here = world.start + number * world.huge;
+        let protect = |world: &World<'_, A>, at: u64, length: u64, prot: Prot| {
+            world.space.protect(at, length, prot).expect("rights");
+        };
+        // In place.
+        world.among_looks(here + page, (Shows::Huge, Shows::Huge), |world| {
+            protect(world, here, world.huge, Prot::READ);
+            protect(world, here, world.huge, Prot::READ_WRITE);
+        });
+        assert_eq!(world.count(Event::SplitMapping), number / 2);
+        if number % 2 == 0 {
+            // Small pages where a huge one was discarded.
+            world.among_looks(here + page, (Shows::Huge, Shows::Small), |world| {
+                world.space.advise(here, world.huge, Advice::DontNeed).expect("a discard");
+                world.look(here, Shows::Nothing);
+                world.hosted.load(0, &world.space, here + page, 1).expect("a load");
+            });
+        } else {
+            world.among_looks(here + page, (Shows::Huge, Shows::Small), |world| {
+                protect(world, here, page, Prot::READ);
+            });
+        }
+    }
+    assert_eq!(hosted.take_violations(), []);
+    (world.count(Event::InterruptSent), world.count(Event::Broadcast) - flushes)
+}
+
+/// Source thread 003: on a processor that does not interrupt to flush, discarding a huge page had to interrupt every CPU that might
+/// be looking, lest it take the small pages' table for a page; a change of rights should not have to.
+#[test]
+fn nobody_is_interrupted_for_who_looks_without_a_lock() {
+    assert_eq!(serialised::<Tiny>(8, 8), (0, 0));
+    assert_eq!(serialised::<X86_64>(8, 64), (0, 0));
+    // Two for rights taken away and given back; one for the discard, or one for the split and one for its part's right.
+    let (interrupts, broadcasts) = serialised::<TinyBroadcast>(3, 8);
+    assert_eq!(interrupts, 0);
+    assert!(broadcasts <= 8 * 4, "{broadcasts} flushes for 8 huge pages");
+}
+
+/// Threads of which each has the pages `number`, `number + THREADS`, … of a mapping, and knows what they hold.
+struct Owner<'w, 'h, A: Arch> {
+    cpu: &'w CpuThread<'h, A>,
+    space: &'w Space<'h, Host<A>>,
+    number: u64,
+    random: fastrand::Rng,
+    holds: Vec<u64>,
+}
+
+const THREADS: u64 = 4;
+
+impl<A: Arch> Owner<'_, '_, A> {
+    fn address(start: u64, number: u64, index: usize) -> u64 {
+        start + ((index as u64 * THREADS + number) << A::PAGE_SHIFT)
+    }
+
+    fn check(&self, space: &Space<'_, Host<A>>, address: u64, expected: u64) {
+        let bytes = self.cpu.load(space, address, 8).expect("a page that is mapped can be loaded from");
+        let found = u64::from_ne_bytes(bytes.try_into().expect("eight bytes"));
+        assert_eq!(found, expected, "{}, thread {}, {address:#x}", A::NAME, self.number);
+    }
+
+    fn run(&mut self, start: u64, operations: u64) {
+        let page = 1 << A::PAGE_SHIFT;
+        for round in 1..=operations {
+            let index = self.random.usize(..self.holds.len());
+            let address = Self::address(start, self.number, index);
+            match self.random.u32(..20) {
+                0..8 => {
+                    let value = round * THREADS + self.number;
+                    self.cpu.store(self.space, address, &value.to_ne_bytes()).expect("a store");
+                    self.holds[index] = value;
+                }
+                8..14 => self.check(self.space, address, self.holds[index]),
+                14 | 15 => {
+                    self.space.advise(address, page, Advice::DontNeed).expect("a discard");
+                    self.holds[index] = 0;
+                }
+                16 => {
+                    self.space.protect(address, page, Prot::READ).expect("rights");
+                    assert!(self.cpu.store(self.space, address, &[1]).is_err());
+                    self.space.protect(address, page, Prot::READ_WRITE).expect("rights");
+                }
+                17 => {
+                    let child = self.space.fork().expect("memory");
+                    self.check(&child, address, self.holds[index]);
+                    self.cpu.store(&child, address, &[0xff; 8]).expect("a store");
+                    self.cpu.switch_to(self.space);
+                }
+                18 => {
+                    // All the others' pages of it, too: nothing changes for them.
+                    let huge = 1 << A::shift(1);
+                    self.space.protect(address & !(huge - 1), huge, Prot::READ_WRITE).expect("rights");
+                }
+                _ => {
+                    let held = self.space.hold(address);
+                    assert!(held.is_some() || self.holds[index] == 0 || self.space.translate(address).is_none());
+                }
+            }
+        }
+    }
+}
+
+fn threads_own_parts<A: Arch>(seed: u64, count: u64, operations: u64) {
+    let pages = count << (A::shift(1) - A::PAGE_SHIFT);
+    let config = MachineConfig::new(THREADS as usize, 2048 + 12 * pages);
+    let host = ThreadHost::<A>::new(&config, Mmus::Simulated).expect("a machine");
+    host.machine().check_frames(true);
+    let main = host.enter(0);
+    let vm = host.vm();
+    vm.set_huge_pages(HugePages::Always);
+    let space = vm.create_space().expect("a space");
+    let start = 2 << A::shift(1);
+    let request = MapRequest::anonymous(pages << A::PAGE_SHIFT, Prot::READ_WRITE).at(Place::Fixed(start));
+    space.map(&request).expect("a mapping");
+    drop(main);
+    std::thread::scope(|scope| {
+        for number in 0..THREADS {
+            let (host, space) = (&host, &space);
+            scope.spawn(move || {
+                let cpu = host.enter(number as usize);
+                let random = fastrand::Rng::with_seed(seed * THREADS + number);
+                let holds = vec![0; (pages / THREADS) as usize];
+                let mut owner = Owner { cpu: &cpu, space, number, random, holds };
+                owner.run(start, operations);
+                for (index, &value) in owner.holds.iter().enumerate() {
+                    owner.check(space, Owner::<A>::address(start, number, index), value);
+                }
+            });
+        }
+    });
+    let main = host.enter(0);
+    vm.quiesce();
+    // SAFETY: the threads have ended.
+    unsafe { vm.audit() }.unwrap_or_else(|error| panic!("{}, seed {seed}: {error}", A::NAME));
+    assert_eq!(host.machine().take_violations(), []);
+    let totals = vm.totals();
+    assert!(totals.get(Event::HugeFault) > 0 && totals.get(Event::SplitMapping) > 0, "{}", A::NAME);
+    drop(space);
+    vm.quiesce();
+    // SAFETY: the threads have ended.
+    let audit = unsafe { vm.audit() }.unwrap_or_else(|error| panic!("{}, seed {seed}: {error}", A::NAME));
+    assert_eq!((audit.tables, audit.mapped_pages), (0, 0));
+    drop(main);
+}
+
+#[test]
+fn threads_find_what_they_stored_in_parts_of_huge_pages() {
+    for seed in 0..20 {
+        threads_own_parts::<Tiny>(seed, 4, 300);
+    }
+    threads_own_parts::<X86_64>(1, 2, 5_000);
+    threads_own_parts::<Aarch64>(2, 2, 2_000);
+}
