@@ -98,6 +98,32 @@ scenarios! {
         word_beside_move,
         page_of_another_read,
     }
+    /// Huge pages: entries that may be a page or a table.
+    huge {
+        emptied_beside_lookup,
+        discarded_beside_split,
+        noted_beside_protect,
+        noted_beside_busy_split,
+        split_shown_empty,
+        noted_beside_split,
+        two_sizes_cached,
+        table_read_as_page,
+        installed_across_discard,
+        small_pages_under_walker,
+        table_under_walker,
+        nothing_found_while_split,
+        reached_beside_fork,
+        two_faults_at_one_place,
+        page_over_table,
+        installed_after_munmap,
+        installed_behind_move,
+        fault_before_fork_flush,
+        split_beside_fork,
+        reused_beside_fork,
+        zeroes_seen_after_store,
+        freed_before_flush,
+        uncounted_before_flush,
+    }
     /// `mremap`.
     remap {
         hole_seen_in_replaced_mapping,
