@@ -32,7 +32,7 @@ pub(super) fn above_leaf<M: Machine>(
     let table = plan.leaf;
     let page = plan.address;
     plan.address &= !(table.span() - 1);
-    if plan.word.absent() == Some(Absent::Splitting) {
+    if !plan.word.is_page() && plan.word.absent() == Some(Absent::Splitting) {
         table.frame.lock.wait_free(cx);
         return Ok(Step::Retry);
     }
