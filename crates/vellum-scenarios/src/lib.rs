@@ -269,6 +269,19 @@ scenarios! {
         mailbox_released_after_interrupt,
         identifiers_locked_by_interrupt,
     }
+    /// Huge pages.
+    huge {
+        collapse_stored_to_meanwhile,
+        collapse_of_held_page,
+        collapse_beside_remap,
+        collapse_beside_fault,
+        collapse_place_taken,
+        collapse_beside_page_out,
+        collapse_leaf_freed_under_walker,
+        collapse_leaf_in_walk_cache,
+        collapse_entry_read_twice,
+        collapse_rejoined_under_walker,
+    }
     /// Operations that the core does not have.
     toy {
         dirty_page_late_flush,

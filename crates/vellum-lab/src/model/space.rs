@@ -60,6 +60,11 @@ impl Page {
         Page { held: Held { contents, tags: None }, others: Vec::new(), may_go: false }
     }
 
+    /// One that is there, or is not and reads the same.
+    pub(super) fn that_may_be(zeros: Rc<[u8]>) -> Self {
+        Page { may_go: true, ..Page::new(zeros) }
+    }
+
     /// What it holds, as far as is known.
     pub(super) fn contents(&self) -> &Rc<[u8]> {
         &self.held.contents
