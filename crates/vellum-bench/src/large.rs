@@ -50,6 +50,8 @@ const JOBS: &[(&str, Job)] = &[
     ("compact", |window| {
         on_pages(window, true, |space, _| Ok(std::hint::black_box(space.vm().compact(0, 9))).map(|_| ()))
     }),
+    ("collapse", collapse),
+    ("rejoin", rejoin),
     ("truncate", truncate),
     ("punch", |window| on_object(window, |object| object.punch(0, LENGTH))),
     ("write-back", |window| on_object(window, |object| object.write_back().map(|_| ()))),
@@ -96,6 +98,33 @@ fn on_pages(window: &mut Window, touched: bool, call: fn(&BenchSpace<'_, false>,
     let address = mapped(&space, PAGES, touched);
     vm.switch_to(Some(&space));
     window.whole(1, || call(&space, address).expect("it can be done"), || vm.quiesce());
+}
+
+/// A space with a huge page's worth of small pages at its place.
+fn with_place<'vm>(vm: &'vm BenchVm<false>) -> (BenchSpace<'vm, false>, u64) {
+    let space = vm.create_space().expect("there is memory");
+    let request = MapRequest::anonymous(LENGTH, Prot::READ_WRITE).at(Place::Fixed(1 << 40));
+    let at = space.map(&request).expect("there is room");
+    space.populate(at, LENGTH, Access::Write).expect("there is memory");
+    vm.switch_to(Some(&space));
+    (space, at)
+}
+
+fn collapse(window: &mut Window) {
+    let vm: BenchVm<false> = used_vm();
+    let (space, at) = with_place(&vm);
+    window.whole(1, || space.advise(at, LENGTH, Advice::Collapse).expect("it can be done"), || vm.quiesce());
+}
+
+/// Putting huge pages together that were cut.
+fn rejoin(window: &mut Window) {
+    let vm: BenchVm<false> = used_vm();
+    let (space, at) = with_place(&vm);
+    space.advise(at, LENGTH, Advice::Collapse).expect("it can be done");
+    space.protect(at, PAGE_BYTES, Prot::READ).expect("it is mapped");
+    space.protect(at, PAGE_BYTES, Prot::READ_WRITE).expect("it is mapped");
+    space.fault(at, Access::Write).expect("it can be stored to");
+    window.whole(1, || space.advise(at, LENGTH, Advice::Collapse).expect("it can be done"), || vm.quiesce());
 }
 
 /// A look at such a space.

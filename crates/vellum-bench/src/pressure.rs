@@ -6,7 +6,7 @@ use super::machine::{PAGE, apart};
 use super::window::Window;
 use std::sync::Mutex;
 use vellum::arch::Prot;
-use vellum::ops::{Access, Advice, MapRequest, Sharing};
+use vellum::ops::{Access, Advice, MapRequest, Place, Sharing};
 use vellum::{Backing, IoError, SwapDevice};
 
 /// Pages that are worked on.
@@ -122,4 +122,19 @@ pub fn migrate<const R: bool>(window: &mut Window) {
     let go = || moved = space.move_pages(address, PAGES * PAGE_BYTES, 1).expect("there is such a node");
     window.whole(PAGES, go, || vm.quiesce());
     assert_eq!(moved, (PAGES, 0), "all pages move");
+}
+
+/// Making huge pages of small ones.
+pub fn collapse<const R: bool>(window: &mut Window) {
+    let vm = used_vm::<R>();
+    let space = vm.create_space().expect("there is memory");
+    let (address, length) = (1 << 40, PAGES * PAGE_BYTES);
+    let request = MapRequest::anonymous(length, Prot::READ_WRITE).at(Place::Fixed(address));
+    space.map(&request).expect("there is room");
+    space.populate(address, length, Access::Write).expect("there is memory");
+    let tables = space.table_pages();
+    vm.switch_to(Some(&space));
+    let collapse = || space.advise(address, length, Advice::Collapse).expect("there are huge pages");
+    window.whole(PAGES, collapse, || vm.quiesce());
+    assert!(space.table_pages() < tables, "huge pages need no leaves");
 }

@@ -75,6 +75,7 @@ pub const BENCHES: &[Bench] = benches! {
     "huge-teardown", "huge page", None, huge::teardown;
     "huge-unmap", "huge page", None, huge::unmap;
     "migrate-per-page", "page", None, pressure::migrate;
+    "collapse-per-page", "page", Some(100), pressure::collapse;
 };
 
 /// The one called `name`.

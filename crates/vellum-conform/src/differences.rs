@@ -113,7 +113,7 @@ pub const DIFFERENCES: [Difference; 14] = [
     },
     Difference {
         id: "not-built",
-        linux: "knows MAP_DROPPABLE, MADV_DONTNEED_LOCKED, and if it is built so, MAP_HUGETLB, MADV_COLLAPSE, merging of \
+        linux: "knows MAP_DROPPABLE, MADV_DONTNEED_LOCKED, and if it is built so, MAP_HUGETLB, merging of \
                 equal pages and poisoning",
         vellum: "EINVAL, as a Linux that is older, or built without them",
         reason: "not built yet",

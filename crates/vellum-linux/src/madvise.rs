@@ -59,6 +59,8 @@ advices! {
     MADV_POPULATE_READ = 22 => PopulateRead;
     /// Fault all of it in for stores.
     MADV_POPULATE_WRITE = 23 => PopulateWrite;
+    /// Its small pages become huge ones now.
+    MADV_COLLAPSE = 25 => Collapse;
     /// Every access faults, as if nothing was mapped.
     MADV_GUARD_INSTALL = 102 => GuardInstall;
     /// Takes [`MADV_GUARD_INSTALL`] back.
@@ -68,13 +70,14 @@ advices! {
 /// Takes advice about a range, as `madvise` does: what is mapped takes it whatever holes are between, and what lies before
 /// a mapping which it does not fit, also if the call fails. Populating ends at the first page that cannot be.
 ///
-/// Unknown, as to a Linux that is older or built without them: `MADV_COLLAPSE`, merging of equal pages, poisoning.
+/// Unknown, as to a Linux that is older or built without them: merging of equal pages, poisoning.
 ///
 /// # Errors
 /// In this order: `EINVAL` for an unknown advice, an address that is not aligned, or a range that wraps around; nothing
 /// for a length of 0; `EINVAL` for a mapping which the advice does not fit; `EAGAIN` if memory is short, but `ENOMEM` for
 /// guards; `ENOMEM` for a hole, at the end. `MADV_REMOVE`: `EINVAL` for private anonymous memory, `EACCES` for a private mapping or one that must
-/// not be stored to, `EOPNOTSUPP` if the file can have no holes, `EIO`. Populating: `ENOMEM` for a hole, or if memory is
+/// not be stored to, `EOPNOTSUPP` if the file can have no holes, `EIO`. `MADV_COLLAPSE`: `EINVAL` also where there is
+/// no page, `ENOMEM` if there is no huge page, `EAGAIN` if somebody has one of the pages in hand. Populating: `ENOMEM` for a hole, or if memory is
 /// short, `EINVAL` for a mapping without the right, `EFAULT` for a guard, and for a page that cannot be read or lies beyond
 /// the end of its file, whichever comes first.
 pub fn madvise<M: Machine>(space: &Space<'_, M>, address: u64, length: u64, number: u64) -> Result<(), Errno> {
@@ -97,7 +100,9 @@ pub fn madvise<M: Machine>(space: &Space<'_, M>, address: u64, length: u64, numb
         Advice::PopulateRead => populate(space, address, within - address, Access::Read)?,
         Advice::PopulateWrite => populate(space, address, within - address, Access::Write)?,
         Advice::Remove => remove(space, address, within - address)?,
-        Advice::GuardInstall | Advice::GuardRemove => space.advise_partly(address, within - address, advice)?,
+        Advice::GuardInstall | Advice::GuardRemove | Advice::Collapse => {
+            space.advise_partly(address, within - address, advice)?
+        }
         _ => space.advise_partly(address, within - address, advice).map_err(|error| match error {
             // ENOMEM says that there is a hole.
             Error::OutOfMemory => Errno::EAGAIN,

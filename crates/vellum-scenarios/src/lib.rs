@@ -123,6 +123,16 @@ scenarios! {
         zeroes_seen_after_store,
         freed_before_flush,
         uncounted_before_flush,
+        collapse_stored_to_meanwhile,
+        collapse_of_held_page,
+        collapse_beside_remap,
+        collapse_beside_fault,
+        collapse_place_taken,
+        collapse_beside_page_out,
+        collapse_leaf_freed_under_walker,
+        collapse_leaf_in_walk_cache,
+        collapse_entry_read_twice,
+        collapse_rejoined_under_walker,
     }
     /// `mremap`.
     remap {

@@ -66,6 +66,11 @@ pub enum Error {
         /// The address.
         address: u64,
     },
+    /// Somebody is at work on a page there, or holds it: it may go another time.
+    Busy {
+        /// First address of the place concerned.
+        address: u64,
+    },
     /// Two arguments contradict each other, or one is not a known value.
     Invalid {
         /// What is wrong.
@@ -96,6 +101,7 @@ impl Error {
             Error::Exists { .. } => 17,
             Error::AccessDenied { .. } => 13,
             Error::Guarded { .. } => 14,
+            Error::Busy { .. } => 11,
             Error::Io { .. } => 5,
         }
     }
@@ -118,6 +124,7 @@ impl fmt::Display for Error {
             Error::OutOfMemory => f.write_str("out of physical memory"),
             Error::AccessDenied { address } => write!(f, "the object does not allow that access at {address:#x}"),
             Error::Guarded { address } => write!(f, "a guard lies at {address:#x}"),
+            Error::Busy { address } => write!(f, "a page at {address:#x} is in somebody's hands"),
             Error::Invalid { what } => write!(f, "invalid: {what}"),
             Error::Unsupported { what } => write!(f, "not supported yet: {what}"),
             Error::Io { index } => write!(f, "I/O error at page {index} of the file"),

@@ -67,6 +67,18 @@ guards! {
     ChangedInPlace,
     /// It is changed only if it is what the change was made from: the processor may have noted something. (C4)
     ChangeRepeated,
+    /// Who makes a huge page of small ones excludes whoever would change or move them. (B10)
+    CollapseUnderClaim,
+    /// That nothing is absent in a leaf is seen under the lock under which it is taken out for a huge page. (E20H)
+    CollapseLooksUnderLock,
+    /// No fault makes a table where a huge page is being put together. (B17C)
+    CollapsePlaceKept,
+    /// What small pages hold is copied to a huge one after their flush. (C10)
+    CollapseFlushedFirst,
+    /// A page that somebody holds stays where it is. (C6)
+    CollapseCounted,
+    /// Whether somebody holds a page is asked when its entry is gone. (C6)
+    CollapseCountsLast,
     /// Frames are freed after the flush. (B1)
     FlushBeforeFree,
     /// Whoever takes an entry of a page of an object that was stored to flushes it before the leaf's lock goes. (B2)

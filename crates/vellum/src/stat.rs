@@ -141,6 +141,10 @@ events! {
     FolioFault = "anon_fault_alloc",
     /// Entries of huge pages that were replaced by a table of their pages.
     SplitMapping = "thp_split_pmd",
+    /// Huge pages that were allocated to take the place of small ones.
+    CollapseAlloc = "thp_collapse_alloc",
+    /// Times that there was none to be had for that.
+    CollapseAllocFailed = "thp_collapse_alloc_failed",
     /// Walks from a page to the entries that show it.
     RmapWalk = "rmap_walks",
     /// Places those walks looked at.

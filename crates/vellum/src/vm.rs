@@ -62,6 +62,8 @@ pub struct Vm<M: Machine> {
     pub(crate) huge_pages: AtomicU32<M>,
     /// Of which sizes folios may be, log2 of their pages: a bit each.
     pub(crate) folio_orders: AtomicU32<M>,
+    /// Where [`Vm::collapse`] goes on: the number of a space, and an address there.
+    pub(crate) collapse_cursor: [AtomicU64<M>; 2],
     /// Last: what precedes it lies in its memory, as do the devices and backings that are dropped with that.
     machine: M,
 }
@@ -114,6 +116,7 @@ impl<M: Machine> Vm<M> {
             unbatched: AtomicU32::new(0),
             huge_pages: AtomicU32::new(0),
             folio_orders: AtomicU32::new(0),
+            collapse_cursor: [const { AtomicU64::new(0) }; 2],
             machine,
         };
         let memory = vm.free_frames();

@@ -55,6 +55,7 @@ fn the_guides_errnos_are_those_of_the_errors() {
         ("`NoAddressSpace`", Error::NoAddressSpace { length: 1 }),
         ("`Limit`", Error::Limit { length: 1 }),
         ("`Guarded`", Error::Guarded { address: 0 }),
+        ("`Busy`", Error::Busy { address: 0 }),
         ("`CommitLimit`", Error::CommitLimit { bytes: 1 }),
         ("`OutOfMemory`", Error::OutOfMemory),
         ("`Exists`", Error::Exists { address: 0 }),

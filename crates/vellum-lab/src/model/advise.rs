@@ -1,7 +1,9 @@
 //! Advice and population.
 
 use super::area::{Area, ReadOrder};
+use super::space::Page;
 use super::{Model, Quirk, SpaceId};
+use std::collections::BTreeSet;
 use vellum::arch::Prot;
 use vellum::ops::{Access, Advice, Sharing};
 use vellum::{Error, Policy};
@@ -34,6 +36,9 @@ impl Model {
             }
             Advice::Free if attributes.object.is_some() => {
                 Err(Error::Invalid { what: "only private anonymous memory can be given up" })
+            }
+            Advice::Collapse if attributes.object.is_some() => {
+                Err(Error::Invalid { what: "only private anonymous memory can be collapsed" })
             }
             _ => Ok(()),
         })?;
@@ -116,6 +121,23 @@ impl Model {
             let pages = self.limits.page(start)..self.limits.page(end);
             let all = self.space_mut(space).pages.iter_mut();
             all.filter(|(number, _)| pages.contains(number)).for_each(|(_, page)| page.may_go = true);
+        }
+    }
+
+    /// Notes that the places of `size` bytes in a range may have been collapsed: where there was a page, all may be there.
+    pub fn may_collapse(&mut self, space: SpaceId, start: u64, end: u64, size: u64) {
+        let whole = start.checked_next_multiple_of(size).unwrap_or(end)..end / size * size;
+        let address_of = |page: u64| page << self.limits.page_shift;
+        let with_pages = self.space(space).pages.keys().map(|&page| address_of(page));
+        let places: BTreeSet<u64> = with_pages.filter(|at| whole.contains(at)).map(|at| at / size * size).collect();
+        for place in places {
+            for address in (place..place + size).step_by(self.limits.page_size() as usize) {
+                let is_private = |area: Area| area.attributes.object.is_none();
+                if self.space(space).areas.find(address).is_some_and(is_private) {
+                    let (number, zeros) = (self.limits.page(address), self.zeros.clone());
+                    self.space_mut(space).pages.entry(number).or_insert_with(|| Page::perhaps(zeros));
+                }
+            }
         }
     }
 
@@ -221,5 +243,6 @@ fn is_supported(advice: Advice) -> bool {
             | Advice::NoHugePage
             | Advice::GuardInstall
             | Advice::GuardRemove
+            | Advice::Collapse
     )
 }

@@ -87,6 +87,18 @@ impl Cpu<'_> {
         self.operation(text, || self.ops.pressure().advise(self.process(), at, pages, advice))
     }
 
+    /// Makes a huge page of all pages of the leaf of `at`, its first (`MADV_COLLAPSE`): not done if somebody has one of them in
+    /// hand, or none is there.
+    pub fn collapse(&self, at: At) -> bool {
+        let pages = self.ops.leaf_pages();
+        let not_done = Error::NotMapped { address: self.ops.address(at) };
+        let text = format!("madvise COLLAPSE {}", self.range(at, pages));
+        self.operation(text, || match self.ops.pressure().advise(self.process(), at, pages, Advice::Collapse) {
+            Err(Error::Busy { .. } | Error::Invalid { .. }) => Err(not_done),
+            result => result,
+        })
+    }
+
     /// Moves pages to memory node `node` of a world that has it ([`super::Scenario::nodes`]); how many were moved.
     pub fn migrate(&self, at: At, pages: u64, node: u8) -> u64 {
         let mut moved = 0;

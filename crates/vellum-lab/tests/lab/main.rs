@@ -4,6 +4,7 @@
 
 mod allocation_failure;
 mod broadcast;
+mod collapse;
 mod contract;
 mod errors;
 mod flush_rule;

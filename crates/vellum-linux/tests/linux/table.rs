@@ -156,6 +156,12 @@ fn advising(all: &mut Provocations) {
         "the range wraps around" => |space| madvise(space, B, u64::MAX, MADV_NORMAL).map(|()| 0);
         "`MADV_FREE` of what is not private and anonymous" => |space| advise(space, 2, MADV_FREE);
         "`MADV_WIPEONFORK` of what is not private and anonymous" => |space| advise(space, 2, MADV_WIPEONFORK);
+        "`MADV_COLLAPSE` of what is not private and anonymous" => |space| advise(space, 2, MADV_COLLAPSE);
+        "`MADV_COLLAPSE` where there is no page" => |space| {
+            const LENGTH: u64 = 4 << 20;
+            let at = mmap(space, 0, LENGTH, RW, ANON, None, 0)?;
+            madvise(space, at, LENGTH, MADV_COLLAPSE).map(|()| 0)
+        };
         "`MADV_REMOVE` of private anonymous memory" => |space| advise(space, 0, MADV_REMOVE);
         "`MADV_REMOVE` of a private mapping of a file" => |space| remove(space, true, false, MAP_PRIVATE);
         "`MADV_REMOVE` of a file not opened for writing" => |space| remove(space, false, false, MAP_SHARED);

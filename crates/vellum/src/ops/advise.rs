@@ -62,7 +62,9 @@ pub enum Advice {
     HugePage,
     /// It gets none any more.
     NoHugePage,
-    /// Not supported yet: collapse to huge pages now.
+    /// Its small pages become huge ones now, whatever the policy says: those of all whole places of a huge page in the range.
+    /// Memory is moved to get some, pages are brought back from swap, and what was not there takes memory, too. Private
+    /// anonymous memory only, without tags and guards, and none that was advised [`Advice::NoHugePage`].
     Collapse,
     /// Not supported yet: merge equal pages.
     Mergeable,
@@ -74,7 +76,6 @@ impl Advice {
     /// The name in `madvise`'s manual.
     fn name(self) -> &'static str {
         match self {
-            Advice::Collapse => "MADV_COLLAPSE",
             Advice::Mergeable => "MADV_MERGEABLE",
             Advice::Unmergeable => "MADV_UNMERGEABLE",
             _ => "this advice",
@@ -91,9 +92,11 @@ impl<M: Machine> Space<'_, M> {
     /// # Errors
     /// [`Error::Unaligned`], [`Error::OutOfRange`]; [`Error::NotMapped`] if the range has a hole; [`Error::Invalid`] if
     /// the advice does not fit a mapping; [`Error::Unsupported`] for what is not built yet; [`Error::OutOfMemory`];
-    /// those of [`Space::populate`]; for [`Advice::Remove`] [`Error::AccessDenied`] if a mapping is private or must not be
-    /// stored to, and those of [`Object::punch`]. Nothing is changed then, but that populating, or making holes in files,
-    /// may have got part of the way.
+    /// those of [`Space::populate`]; for [`Advice::Collapse`] [`Error::Invalid`] also if there is no page in a place,
+    /// [`Error::OutOfMemory`] if there is no huge page or the space's group is at its limit, and [`Error::Busy`] if somebody is
+    /// at work on a page or holds one; for [`Advice::Remove`] [`Error::AccessDenied`] if a mapping is private or must not be
+    /// stored to, and those of [`Object::punch`]. Nothing is changed then, but that populating, collapsing, or making holes in
+    /// files, may have got part of the way.
     pub fn advise(&self, start: u64, length: u64, advice: Advice) -> Result<(), Error> {
         self.advise_reaching(start, length, advice, Reach::Whole)
     }
@@ -138,6 +141,7 @@ impl<M: Machine> Space<'_, M> {
             }),
             Advice::WillNeed => self.will_need(start, length, reach),
             Advice::Remove => self.remove(start, length, reach),
+            Advice::Collapse => self.collapse(start, length, reach),
             Advice::PopulateRead => self.populate_reaching(start, length, Access::Read, reach),
             Advice::PopulateWrite => self.populate_reaching(start, length, Access::Write, reach),
             _ => Err(Error::Unsupported { what: advice.name() }),

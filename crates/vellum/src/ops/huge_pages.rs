@@ -2,6 +2,7 @@
 
 use crate::arch::Arch;
 use crate::machine::Machine;
+use crate::space::{Attributes, ClassFlags, Space};
 use crate::vm::Vm;
 use core::sync::atomic::Ordering::Relaxed;
 
@@ -17,6 +18,29 @@ pub enum HugePages {
     Always,
     /// None.
     Never,
+}
+
+/// Whether what is mapped can have huge pages, whatever anybody wants.
+pub(super) fn can_be_huge<M: Machine>(attributes: &Attributes<M>) -> bool {
+    attributes.object.is_none() && attributes.is_private() && !attributes.flags.has(ClassFlags::TAGGED)
+}
+
+/// Whether what is mapped is to get huge pages.
+pub(super) fn is_wanted_huge<M: Machine>(vm: &Vm<M>, attributes: &Attributes<M>) -> bool {
+    let is_wanted = match vm.huge_pages() {
+        HugePages::Always => !attributes.flags.has(ClassFlags::NO_HUGE_PAGES),
+        HugePages::Advised => attributes.flags.has(ClassFlags::HUGE_PAGES),
+        HugePages::Never => false,
+    };
+    is_wanted && can_be_huge(attributes)
+}
+
+impl<M: Machine> Space<'_, M> {
+    /// Whether the space's group, if it is in one, has room for so many pages more.
+    pub(super) fn has_room_in_group(&self, pages: u64) -> bool {
+        // SAFETY: the space's reference.
+        self.inner().group().is_none_or(|group| !unsafe { group.as_ref() }.is_full_with(self.vm(), pages))
+    }
 }
 
 impl<M: Machine> Vm<M> {

@@ -6,6 +6,7 @@
 
 mod advise;
 mod brk;
+mod collapse;
 mod copy;
 mod fault;
 mod fork;
@@ -38,6 +39,7 @@ mod word;
 mod write_back;
 
 pub use advise::Advice;
+pub use collapse::CollapseLimits;
 pub use fault::{Access, FaultError, FaultKind};
 pub use huge_pages::HugePages;
 pub use map::{MapFlags, MapRequest, Place, Sharing, Source};

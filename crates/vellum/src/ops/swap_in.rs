@@ -198,8 +198,8 @@ impl<M: Machine> Space<'_, M> {
                 return true;
             }
             let cx = Cx::enter(vm);
-            let leaf = self.inner().lowest(&cx, address);
-            if leaf.level > 0 || leaf.entry(leaf.index(address)) != word {
+            let table = self.inner().lowest(&cx, address);
+            if table.page(table.index(address)) != word {
                 return false;
             }
             if migrating::<M>(word).is_some() {

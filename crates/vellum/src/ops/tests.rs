@@ -1,5 +1,6 @@
 //! The operations on the test machine, one behaviour a test.
 
+mod collapse;
 mod edges;
 mod guards;
 mod huge;

@@ -260,6 +260,11 @@ impl<M: Machine> Frame<M> {
         self.counts.fetch_add((ONE_MAPPING + ONE_REFERENCE) * mappings, Relaxed);
     }
 
+    /// So many mappings less, with their references, of a huge page that becomes one again: not the last.
+    pub(crate) fn drop_mappings(&self, mappings: u64) {
+        self.counts.fetch_sub((ONE_MAPPING + ONE_REFERENCE) * mappings, AcqRel);
+    }
+
     /// One mapping and its reference less; whether that was the last reference.
     #[inline(always)]
     pub(crate) fn drop_mapping(&self) -> bool {

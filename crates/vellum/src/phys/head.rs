@@ -30,15 +30,11 @@ impl<M: Machine> Physical<M> {
 }
 
 impl<M: Machine> Cx<'_, M> {
-    /// Allocates a folio of `1 << order` pages, not cleared: its head, of [`Kind::Allocated`] and with counts 0.
+    /// Allocates a folio of `1 << order` pages, not cleared, from the node that `policy` wants for page `offset` of what it is
+    /// for: its head, of [`Kind::Allocated`] and with counts 0.
     ///
     /// # Errors
     /// [`Error::OutOfMemory`], without anything having been done to get some.
-    pub(crate) fn alloc_folio(&self, order: u8) -> Result<Pfn, Error> {
-        self.alloc_folio_by(order, Policy::Local, 0)
-    }
-
-    /// As [`Cx::alloc_folio`], from the node that `policy` wants for page `offset` of what the folio is for.
     pub(crate) fn alloc_folio_by(&self, order: u8, policy: Policy, offset: u64) -> Result<Pfn, Error> {
         let head = self.alloc_block_by(order, policy, offset)?;
         set_tails(self.vm().physical().map.block(head, order), order);

@@ -81,6 +81,8 @@ pub(super) enum Refused {
 pub(super) struct Terms {
     /// Its table is of a lower level than this.
     pub(super) below: usize,
+    /// Its table is of this level at least, even if a lower one covers the range.
+    pub(super) from: usize,
     /// An address of the lower range that the operation has claimed already, if it claims two.
     pub(super) lower: Option<u64>,
 }
@@ -116,10 +118,16 @@ pub(super) fn covers(claim: u32, index: usize) -> bool {
 impl<'s, M: Machine> Claim<'s, M> {
     /// Claims `start..end`, not empty. Sleeps while another operation has a claim that overlaps.
     pub(crate) fn acquire(vm: &'s Vm<M>, space: &'s Inner<M>, start: u64, end: u64) -> Self {
-        let terms = Terms { below: M::Arch::LEVELS, lower: None };
+        Self::acquire_from(vm, space, (start, end), 0)
+    }
+
+    /// [`Claim::acquire`], at a table of level `from` or above: by who takes tables below that out of the tree. It excludes
+    /// others as any claim does, which look for it on their whole way down.
+    pub(crate) fn acquire_from(vm: &'s Vm<M>, space: &'s Inner<M>, range: (u64, u64), from: usize) -> Self {
+        let terms = Terms { below: M::Arch::LEVELS, from, lower: None };
         loop {
             // No table is of so high a level.
-            if let Ok(claim) = Self::acquire_on(vm, space, (start, end), terms) {
+            if let Ok(claim) = Self::acquire_on(vm, space, range, terms) {
                 return claim;
             }
         }
@@ -157,14 +165,15 @@ impl<'s, M: Machine> Claim<'s, M> {
     }
 
     fn try_acquire(cx: &Cx<'_, M>, space: &Inner<M>, (start, end): (u64, u64), terms: Terms) -> Tried {
-        let table = space.covering(cx, start, end - 1);
+        let lowest = space.covering(cx, start, end - 1);
+        let table = if lowest.level >= terms.from { lowest } else { space.table_at(cx, start, terms.from) };
         if table.level >= terms.below {
             return Tried::TooHigh;
         }
         let (first, last) = (table.index(start), table.index(end - 1));
         {
             let Some(_locked) = table.lock(cx, space, start) else { return Tried::Changed };
-            if first == last && table.level > 0 && table.child(cx, first).is_some() {
+            if first == last && table.level > terms.from && table.child(cx, first).is_some() {
                 return Tried::Changed;
             }
             let seen = table.claim().load(SeqCst);

@@ -4,7 +4,7 @@
 //!   [`spares`] – memory for them; [`class`] – what a class says.
 //! * [`walk`] – the way to one address; [`cursor`] – that through a range; [`claim`] – how range operations exclude each
 //!   other; [`pair`] – two ranges of one operation; [`split`] – tables at the edges of a range; [`huge`] – those in the place of a
-//!   huge page; [`rules`] – which changes of an entry there are; [`apply`] – changing the slots
+//!   huge page, and [`collapse`] – a huge page in the place of a table; [`rules`] – which changes of an entry there are; [`apply`] – changing the slots
 //!   of a range; [`fold`] – giving empty tables back; [`detach`] – giving full ones back; [`gone`] – what goes with their entries.
 //! * [`leaf`] – the short way for a range within one leaf; [`shift`] – moving pages.
 //! * [`place`] – choosing addresses; [`gap`] – searching for free ones; [`query`] – what is mapped; [`stacks`] – where grows-down
@@ -44,6 +44,7 @@ mod audit;
 mod batch;
 pub(crate) mod claim;
 mod class;
+pub(crate) mod collapse;
 pub(crate) mod cursor;
 mod detach;
 mod ends;

@@ -80,8 +80,10 @@ impl<'s, M: Machine> ClaimPair<'s, M> {
             if [first.0, second.0].iter().any(|&address| space.make_way(vm, address, below - 1).is_err()) {
                 break;
             }
-            let Ok(lower) = Claim::acquire_on(vm, space, first, Terms { below, lower: None }) else { continue };
-            let terms = Terms { below, lower: Some(first.0) };
+            let Ok(lower) = Claim::acquire_on(vm, space, first, Terms { below, from: 0, lower: None }) else {
+                continue;
+            };
+            let terms = Terms { below, from: 0, lower: Some(first.0) };
             match Claim::acquire_on(vm, space, second, terms) {
                 Ok(upper) => return Some(ClaimPair { vm, lower, upper: Some(upper) }),
                 // Its table has been folded.

@@ -32,6 +32,7 @@ use crate::phys::{AllocFlags, Frame, Kind, Pfn};
 use crate::stat::Event;
 use crate::structure::Change;
 use crate::sync::{AtomicU32, LockGuard, Rank, Sequence};
+use crate::vm::Vm;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 
 const USED: u64 = 0xffff;
@@ -101,8 +102,13 @@ impl<'a, M: Machine> Table<'a, M> {
     /// The table in frame `pfn`, of `level`.
     #[inline(always)]
     pub(crate) fn at(cx: &'a Cx<'_, M>, pfn: Pfn, level: usize) -> Self {
-        let frame = cx.vm().physical().frame(pfn);
-        Table { pfn, frame, slots: cx.vm().machine().frame(pfn).cast(), level }
+        Self::owned(cx.vm(), pfn, level)
+    }
+
+    /// As [`Table::at`], of a table that is the caller's own: it was taken out of the tree, and he has not retired it.
+    #[inline(always)]
+    pub(super) fn owned(vm: &'a Vm<M>, pfn: Pfn, level: usize) -> Self {
+        Table { pfn, frame: vm.physical().frame(pfn), slots: vm.machine().frame(pfn).cast(), level }
     }
 
     /// Allocates an empty table of `level` whose slots are all of `class`. Nobody else knows it yet.
@@ -282,6 +288,14 @@ impl<'a, M: Machine> Table<'a, M> {
         Some(Locked { table: *self, _guard: guard })
     }
 
+    /// Puts a table that the caller has marked stale back to use, with its lock: he is about to link it where it was.
+    pub(super) fn revive(&self, cx: &'a Cx<'_, M>, space: &Inner<M>, address: u64) -> Locked<'a, M> {
+        let rank = Rank::Table((M::Arch::LEVELS - self.level) as u8, self.base(address), space.id());
+        let locked = Locked { table: *self, _guard: self.frame.lock.lock(cx, rank) };
+        locked.change_header(STALE, 0);
+        locked
+    }
+
     /// The sequence count of the classes, to be compared later; `None` while they change.
     #[inline(always)]
     pub(crate) fn sequence(&self) -> Option<u32> {
@@ -408,6 +422,11 @@ impl<'a, M: Machine> Locked<'a, M> {
             "an entry of level {} becomes {to:?}, and was {from:?}",
             self.table.level
         );
+    }
+
+    /// Puts `word`, as it stands in a table of this level, in the place of an entry, either of which may name a lower table.
+    pub(super) fn exchange(&self, index: usize, word: Word<M::Arch>) {
+        self.table.slot(index).swap(word, SeqCst);
     }
 
     /// Removes the entry of a slot; what it was, with what the hardware noted up to then, as it would stand in a leaf.

@@ -146,7 +146,9 @@ impl<M: Machine> Inner<M> {
         let commit = if waits { commit_above(cx, self, &table, address) } else { None };
         let has_changed =
             M::guard(Guard::RecheckAbove) && (!table.is_childless(index) || table.class(cx, index) != class);
-        if commit.is_some() || has_changed {
+        // A huge page is being put together there.
+        let is_kept = M::guard(Guard::CollapsePlaceKept) && is_absent(table.page(index));
+        if commit.is_some() || has_changed || is_kept {
             drop(locked);
             child.discard(cx);
             return Ok(commit.map_or(Made::LookAgain, Made::Wait));
@@ -158,6 +160,11 @@ impl<M: Machine> Inner<M> {
         }
         Ok(Made::LookAgain)
     }
+}
+
+/// Whether the entry says something of an absent page.
+fn is_absent<A: Arch>(word: Word<A>) -> bool {
+    !word.is_page() && word.absent().is_some()
 }
 
 /// The slot of the table of `level` in frame `pfn`, a live one, that covers `address`.

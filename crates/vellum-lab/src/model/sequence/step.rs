@@ -219,7 +219,29 @@ impl<'h, A: Arch> World<'h, A> {
         Ok(())
     }
 
+    /// Collapses a range, which changes nothing that programs see. Whether there is a page, a huge one to be had, a guard or a
+    /// tag in the way, the model does not know.
+    fn collapse(&mut self, cpu: u8, space: u8, at: Spot, length: Length) -> Result<(), Wrong> {
+        self.on_range(cpu, space, at, length, |pair, start, length| {
+            let core = pair.core.advise(start, length, Advice::Collapse);
+            let is_for_itself = matches!(
+                core,
+                Err(Error::Invalid { .. } | Error::Busy { .. } | Error::OutOfMemory | Error::NotMapped { .. })
+            );
+            let told = if is_for_itself { Ok(()) } else { core };
+            (told, move |model, space| {
+                let answer = model_of(model).advise(space, start, length, Advice::Collapse);
+                let end = start.saturating_add(length).min(A::USER_END);
+                model_of(model).may_collapse(space, start, end, 1 << A::shift(1));
+                if is_for_itself { Ok(()) } else { answer }
+            })
+        })
+    }
+
     fn advise(&mut self, cpu: u8, space: u8, at: Spot, length: Length, advice: Advice) -> Result<(), Wrong> {
+        if advice == Advice::Collapse {
+            return self.collapse(cpu, space, at, length);
+        }
         if matches!(advice, Advice::PopulateRead | Advice::PopulateWrite) && self.is_long(space, at, length) {
             return Ok(());
         }
@@ -230,6 +252,9 @@ impl<'h, A: Arch> World<'h, A> {
     }
 
     fn advise_partly(&mut self, cpu: u8, space: u8, at: Spot, length: Length, advice: Advice) -> Result<(), Wrong> {
+        if advice == Advice::Collapse {
+            return self.collapse(cpu, space, at, length);
+        }
         if matches!(advice, Advice::PopulateRead | Advice::PopulateWrite) && self.is_long(space, at, length) {
             return Ok(());
         }

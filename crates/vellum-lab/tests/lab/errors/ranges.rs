@@ -259,6 +259,9 @@ fn moving(rows: &mut Vec<Row>) {
     }
 }
 
+/// Bytes of a huge page.
+const HUGE: u64 = 2 << 20;
+
 /// Calls with an advice and whether only in part.
 type Advise = fn(&Space<'_, M>, u64, u64, Advice) -> Result<(), Error>;
 
@@ -288,6 +291,29 @@ fn advising(rows: &mut Vec<Row>) {
 fn advice_that_does_not_fit(rows: &mut Vec<Row>, call: &'static str, advise: Advise) {
     provoke! { rows, call,
         "what is not built yet" => |w| w.fails(|| advise(&w.space, B, P, Advice::Mergeable));
+        "`Collapse` of what is not private and anonymous" => |w| {
+            w.fails(|| advise(&w.space, B + 2 * P, P, Advice::Collapse))
+        };
+        "`Collapse` where no huge pages are wanted" => |w| {
+            w.space.advise(B, P, Advice::NoHugePage).expect("mapped");
+            w.fails(|| advise(&w.space, B, P, Advice::Collapse))
+        };
+        "`Collapse` of a guard" => |w| {
+            w.space.advise(B, P, Advice::GuardInstall).expect("mapped");
+            w.fails(|| advise(&w.space, B, P, Advice::Collapse))
+        };
+        "`Collapse` where there is no page" => |w| w.fails(|| advise(&w.space, LARGE, HUGE, Advice::Collapse));
+        "`Collapse`, and somebody holds a page" => |w| {
+            w.store(LARGE);
+            w.fails(|| {
+                let _held = w.space.hold(LARGE);
+                advise(&w.space, LARGE, HUGE, Advice::Collapse)
+            })
+        };
+        "`Collapse`, and memory is short" => |w| {
+            w.store(LARGE);
+            w.starves(|| advise(&w.space, LARGE, HUGE, Advice::Collapse))
+        };
         "`Free` of what is not private and anonymous" => |w| w.fails(|| advise(&w.space, B + 2 * P, P, Advice::Free));
         "`WipeOnFork` of what is not private and anonymous" => |w| {
             w.fails(|| advise(&w.space, B + 2 * P, P, Advice::WipeOnFork))

@@ -4,12 +4,12 @@
 //! one class and have no entries. Each page has an entry of its own. As a huge page, it is cleared outside of the core.
 
 use super::fetched::Fetched;
-use super::huge::is_eligible;
 use super::plan::{Plan, bits_for, commit};
 use super::{Access, FaultKind, Step};
 use crate::arch::{PageBits, Word};
 use crate::cpu::Cx;
 use crate::machine::Machine;
+use crate::ops::huge_pages::is_wanted_huge;
 use crate::phys::{Kind, Pfn};
 use crate::space::{Inner, RssKind};
 use crate::stat::Event;
@@ -24,7 +24,7 @@ pub(super) fn absent_folio<M: Machine>(
     plan: &Plan<'_, M>,
     fetched: &mut Option<Fetched>,
 ) -> Option<Step<M>> {
-    if !is_eligible(cx, &plan.attributes) {
+    if !is_wanted_huge(cx.vm(), &plan.attributes) {
         return None;
     }
     // Where a larger one could not be had, smaller ones are tried.

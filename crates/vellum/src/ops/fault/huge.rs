@@ -13,10 +13,10 @@ use crate::cpu::Cx;
 use crate::error::PageError;
 use crate::guard::Guard;
 use crate::machine::Machine;
-use crate::ops::HugePages;
+use crate::ops::huge_pages::is_wanted_huge;
 use crate::phys::{Kind, Pfn};
 use crate::space::claim::is_claimed;
-use crate::space::{Attributes, ClassFlags, ClassId, Inner, RssKind, Space};
+use crate::space::{ClassId, Inner, RssKind, Space};
 use crate::stat::Event;
 use crate::tlb::Flush;
 use core::sync::atomic::Ordering::Relaxed;
@@ -32,9 +32,16 @@ pub(super) fn above_leaf<M: Machine>(
     let table = plan.leaf;
     let page = plan.address;
     plan.address &= !(table.span() - 1);
-    if !plan.word.is_page() && plan.word.absent() == Some(Absent::Splitting) {
-        table.frame.lock.wait_free(cx);
-        return Ok(Step::Retry);
+    // A page's word may look like anything.
+    let absent = if plan.word.is_page() { None } else { plan.word.absent() };
+    match absent {
+        Some(Absent::Splitting) => {
+            table.frame.lock.wait_free(cx);
+            return Ok(Step::Retry);
+        }
+        // Small pages are becoming a huge one.
+        Some(Absent::Migration { pfn, .. }) => return Ok(Step::AwaitFolio(pfn, plan.word)),
+        _ => {}
     }
     let step = match plan.word.is_page() {
         true => present(cx, space, &plan, fetched)?,
@@ -101,7 +108,7 @@ enum Coming {
 
 fn may_come<M: Machine>(cx: &Cx<'_, M>, plan: &Plan<'_, M>, fetched: Option<Fetched>) -> Coming {
     let level = plan.leaf.level;
-    if level != 1 || level > M::Arch::HUGE_LEVEL || !is_eligible(cx, &plan.attributes) {
+    if level != 1 || level > M::Arch::HUGE_LEVEL || !is_wanted_huge(cx.vm(), &plan.attributes) {
         return Coming::Not;
     }
     let order = plan.leaf.pages().trailing_zeros() as u8;
@@ -109,18 +116,6 @@ fn may_come<M: Machine>(cx: &Cx<'_, M>, plan: &Plan<'_, M>, fetched: Option<Fetc
         Some(Fetched::Folio { head, order: cleared }) if cleared == order => Coming::Cleared(head),
         Some(Fetched::Folio { .. } | Fetched::NoFolio(_)) => Coming::Not,
         _ => Coming::Wanted(plan.wants(order)),
-    }
-}
-
-/// Whether what is mapped may have huge pages, and folios of several pages.
-pub(super) fn is_eligible<M: Machine>(cx: &Cx<'_, M>, attributes: &Attributes<M>) -> bool {
-    if attributes.object.is_some() || !attributes.is_private() || attributes.flags.has(ClassFlags::TAGGED) {
-        return false;
-    }
-    match cx.vm().huge_pages() {
-        HugePages::Always => !attributes.flags.has(ClassFlags::NO_HUGE_PAGES),
-        HugePages::Advised => attributes.flags.has(ClassFlags::HUGE_PAGES),
-        HugePages::Never => false,
     }
 }
 
@@ -180,11 +175,8 @@ impl<M: Machine> Space<'_, M> {
     #[cold]
     pub(super) fn clear_folio(&self, wanted: Wanted) -> Fetched {
         let (vm, Wanted { order, policy, offset }) = (self.vm(), wanted);
-        // SAFETY: the space's reference.
-        let has_room =
-            |pages| self.inner().group().is_none_or(|group| !unsafe { group.as_ref() }.is_full_with(vm, pages));
         let head = {
-            let has_room = has_room(1 << order);
+            let has_room = self.has_room_in_group(1 << order);
             let cx = Cx::enter(vm);
             let folio = if has_room { cx.alloc_folio_by(order, policy, offset).ok() } else { None };
             let Some(head) = folio else {

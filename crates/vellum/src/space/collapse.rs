@@ -1,0 +1,413 @@
+//! Small pages become a huge one: the entry of all of it takes the place of a table of its parts.
+//!
+//! Who collapses has claimed the place, in the table above, and brings a folio.
+//!
+//! 1. Under the locks of both tables the leaf is taken out of the tree as it is, with its entries, and is stale. In its place
+//!    stands that a page is being moved from the folio, whose lock is held: who faults there sleeps for that lock, and nobody
+//!    makes a table. The class of all of the leaf's slots goes to the slot above.
+//! 2. One flush, of translations and of what processors have cached of the way to the leaf. From then on nobody stores to the
+//!    pages by an entry, and nobody finds the leaf: it belongs to who collapses (C10). To all others its pages are mapped, at a
+//!    place that nobody finds, like those of other leaves that were taken out ([`super::detach`]).
+//! 3. The references of each page are counted. Who takes one by the entry looks at it again afterwards, on a way from the root;
+//!    so either he is seen here, and the leaf goes back where it was, or he sees that the entry is gone (C6).
+//! 4. With pre-emption on, the pages are copied, and what was empty is cleared.
+//! 5. The folio is shown, in one store. Between the two sizes there was an entry that shows nothing, and a flush, as some
+//!    architectures demand and none forbids. No other flush follows, whatever faults there have been.
+//! 6. The leaf is emptied and its pages are dropped, as of one that was unmapped, and it is freed when no walker without a lock
+//!    can be inside: no interrupt is sent to drive them out (C7, B14).
+//!
+//! A page that others map, after a fork, is copied as it is, and they keep it: nobody stores to it while it has several
+//! mappings, of which the one in the leaf is one. What is the leaf's alone, nobody else has.
+//!
+//! Where the entries show all pages of one folio in their places, as they do when a huge page was cut for something that is
+//! over, there is nothing to copy: the entry comes back under the locks ([`rejoin`]).
+
+use super::apply::readable;
+use super::detach::Detached;
+use super::fold::may_unlink;
+use super::table::{Locked, Table};
+use super::{Attributes, ClassId, Inner, RssKind, Runs, Spares};
+use crate::arch::{Absent, Arch, PageBits, Word};
+use crate::cpu::Cx;
+use crate::guard::Guard;
+use crate::machine::Machine;
+use crate::phys::{Kind, Pfn, folio, release};
+use crate::stat::Event;
+use crate::sync::fence;
+use crate::tlb::Flush;
+use crate::vm::Vm;
+use core::sync::atomic::Ordering::{Relaxed, Release, SeqCst};
+
+/// The level of the tables in which huge pages come.
+pub(crate) const LEVEL: usize = 1;
+
+/// What a leaf shows, as far as that decides whether it is to be collapsed: numbers of its slots.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Census {
+    /// They show nothing, or the page of zeroes.
+    pub(crate) none: u64,
+    /// They show a page that is not theirs alone.
+    pub(crate) shared: u64,
+    /// Their page is in swap.
+    pub(crate) swapped: u64,
+    /// Their page is lost or being moved, or somebody has a reference to it.
+    pub(crate) busy: u64,
+    /// They show, from the first one on, the pages that follow its page.
+    pub(crate) in_place: u64,
+}
+
+/// What there is where a huge page could be.
+pub(crate) enum Seen {
+    /// One.
+    Huge,
+    /// No page, and no table of any.
+    Nothing,
+    /// Several mappings, or not all is mapped.
+    Mixed,
+    /// Pages of a mapping of that class, or parts of huge ones.
+    Small(ClassId, Census),
+}
+
+/// Why a place was not collapsed; all is as before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kept {
+    /// It is not as it was when it was looked at.
+    Changed,
+    /// Somebody has a reference to one of its pages.
+    Busy,
+    /// There is no memory for what the table above would have to say.
+    OutOfMemory,
+}
+
+/// Whether a mapping may have huge pages.
+pub(crate) type Fits<'f, M> = dyn Fn(&Attributes<M>) -> bool + 'f;
+
+impl<M: Machine> Inner<M> {
+    /// What there is in the place of a huge page that begins at `start`, without a lock.
+    pub(crate) fn look_at_place(&self, cx: &Cx<'_, M>, start: u64) -> Seen {
+        let parent = self.table_at(cx, start, LEVEL);
+        if parent.level != LEVEL {
+            return Seen::Nothing;
+        }
+        let index = parent.index(start);
+        let Some(leaf) = parent.child(cx, index) else {
+            return if parent.page(index).is_empty() { Seen::Nothing } else { Seen::Huge };
+        };
+        match Runs::uniform(leaf.frame) {
+            Some(class) if class != ClassId::NONE => Seen::Small(class, Census::of(cx, &leaf)),
+            _ => Seen::Mixed,
+        }
+    }
+}
+
+impl Census {
+    fn of<M: Machine>(cx: &Cx<'_, M>, leaf: &Table<'_, M>) -> Self {
+        let mut census = Census::default();
+        let first = leaf.entry(0);
+        for index in 0..leaf.len() {
+            census.add(cx, leaf.entry(index), first, index as u64);
+        }
+        census
+    }
+
+    fn add<M: Machine>(&mut self, cx: &Cx<'_, M>, word: Word<M::Arch>, first: Word<M::Arch>, index: u64) {
+        if word.is_empty() {
+            self.none += 1;
+        } else if !word.is_page() {
+            let is_swapped = matches!(word.absent(), Some(Absent::Swap { .. }));
+            *(if is_swapped { &mut self.swapped } else { &mut self.busy }) += 1;
+        } else if word.bits().has(PageBits::SPECIAL) {
+            self.none += 1;
+        } else {
+            self.shared += u64::from(!word.bits().has(PageBits::EXCLUSIVE));
+            // Only if those before it are, too.
+            self.in_place += u64::from(self.in_place == index && is_further(word, first, index));
+            self.busy += u64::from(!is_unheld(cx, word));
+        }
+    }
+}
+
+/// Whether `word`, a page, is as `first` would be so many pages further on, but for what processors note.
+fn is_further<A: Arch>(word: Word<A>, first: Word<A>, pages: u64) -> bool {
+    let noted = PageBits::ACCESSED | PageBits::DIRTY;
+    first.is_page()
+        && word.pfn() == first.pfn().offset(pages)
+        && word.bits().without(noted) == first.bits().without(noted)
+}
+
+/// Whether the page that an entry shows is anonymous, and has no references but those of mappings and of the swap cache.
+#[inline(always)]
+fn is_unheld<M: Machine>(cx: &Cx<'_, M>, word: Word<M::Arch>) -> bool {
+    let frame = cx.vm().physical().folio(word.pfn());
+    let of_cache = u32::from(frame.flags_relaxed() & folio::SWAP_CACHE != 0);
+    frame.is_kind(Kind::Anonymous) && frame.other_references() == of_cache
+}
+
+/// Whether nobody has a reference to a page of the leaf, none of whose entries is found any more.
+fn are_unheld<M: Machine>(cx: &Cx<'_, M>, leaf: &Table<'_, M>) -> bool {
+    // Against those who take a reference first and look at the entry again.
+    fence::<M>(SeqCst);
+    (0..leaf.len()).all(|index| {
+        let word = leaf.slot(index).load(Relaxed);
+        !word.is_page() || word.bits().has(PageBits::SPECIAL) || is_unheld(cx, word)
+    })
+}
+
+/// A leaf that was taken out of its place, to which a folio is on its way.
+pub(crate) struct Collapsing<'s, M: Machine> {
+    vm: &'s Vm<M>,
+    space: &'s Inner<M>,
+    /// First address of the place.
+    start: u64,
+    attributes: Attributes<M>,
+    head: Pfn,
+    leaf: Pfn,
+}
+
+impl<'s, M: Machine> Collapsing<'s, M> {
+    /// Takes the leaf of the place that begins at `start`, which the caller has claimed, out of the tree for the folio `head`,
+    /// of whose lock and reference he is rid when it is shown. Takes the locks of both tables, one after the other; flushes.
+    ///
+    /// # Errors
+    /// Why not; all is as before then, and the folio the caller's.
+    pub(crate) fn begin(
+        vm: &'s Vm<M>,
+        space: &'s Inner<M>,
+        start: u64,
+        head: Pfn,
+        fits: &Fits<'_, M>,
+    ) -> Result<Self, Kept> {
+        let cx = Cx::enter(vm);
+        let parent = space.table_at(&cx, start, LEVEL);
+        if parent.level != LEVEL {
+            return Err(Kept::Changed);
+        }
+        let mut spares = spare_for(&cx, &parent, start)?;
+        let taken = take_out(&cx, space, &parent, start, head, fits, &mut spares);
+        spares.free(&cx);
+        let (leaf, attributes, were_unheld) = taken?;
+        let this = Collapsing { vm, space, start, attributes, head, leaf: leaf.pfn };
+        if M::guard(Guard::CollapseFlushedFirst) {
+            this.flush(&cx);
+        }
+        let are_unheld = were_unheld.unwrap_or_else(|| are_unheld(&cx, &leaf));
+        if !are_unheld && M::guard(Guard::CollapseCounted) {
+            this.put_back(&cx, &parent);
+            return Err(Kept::Busy);
+        }
+        Ok(this)
+    }
+
+    /// Fills the folio with what the leaf shows, with pre-emption on; what was noted in its entries.
+    pub(crate) fn fill(&self) -> PageBits {
+        let machine = self.vm.machine();
+        let leaf = Table::owned(self.vm, self.leaf, 0);
+        let mut noted = PageBits::NONE;
+        for index in 0..leaf.len() {
+            let word = leaf.slot(index).load(Relaxed);
+            let to = machine.frame(self.head.offset(index as u64));
+            if word.is_page() && !word.bits().has(PageBits::SPECIAL) {
+                noted = noted | word.bits();
+                // SAFETY: both frames are a page long. The new one is ours alone; the old one has the reference of the
+                // entry, which is ours.
+                unsafe { machine.copy_page(machine.frame(word.pfn()), to) };
+            } else {
+                // SAFETY: as above.
+                unsafe { machine.clear_page(to) };
+            }
+        }
+        noted
+    }
+
+    /// Shows the folio, in whose pages `noted` was noted, to everybody who waits for it, and drops the old pages. Enters and
+    /// leaves the core.
+    pub(crate) fn finish(self, noted: PageBits) {
+        {
+            let cx = Cx::enter(self.vm);
+            if !M::guard(Guard::CollapseFlushedFirst) {
+                self.flush(&cx);
+            }
+            self.show(&cx, noted);
+        }
+        let mut detached = Detached::default();
+        detached.add(&Table::owned(self.vm, self.leaf, 0));
+        detached.free(self.vm, self.space);
+    }
+
+    fn show(&self, cx: &Cx<'_, M>, noted: PageBits) {
+        let pages = 1 << (M::Arch::shift(LEVEL) - M::Arch::PAGE_SHIFT);
+        let frame = cx.vm().physical().frame(self.head);
+        frame.set_kind(Kind::Anonymous, frame.order());
+        // Without the bit that tells copies of pages of objects.
+        let offset = (self.start >> M::Arch::PAGE_SHIFT).wrapping_sub(self.attributes.delta) << 1 >> 1;
+        frame.words[0].store(self.space.owner(), Relaxed);
+        frame.words[1].store(offset, Relaxed);
+        // Its contents are nowhere else, whatever was noted in the entries.
+        frame.words[2].store(folio::DIRTY, Relaxed);
+        frame.add_mapping();
+        let kept = PageBits::ACCESSED | PageBits::DIRTY;
+        let bits = PageBits::of(readable::<M::Arch>(self.attributes.prot)) | PageBits::EXCLUSIVE;
+        let word = Word::of_page(self.head, bits | noted.without(noted.without(kept)));
+        let parent = self.space.table_at(cx, self.start, LEVEL);
+        if let Some(upper) = parent.lock(cx, self.space, self.start) {
+            upper.exchange(parent.index(self.start), word.at_level(LEVEL));
+        }
+        self.space.add_rss(cx, RssKind::Anonymous, pages);
+        cx.count(Event::TableFree, 1);
+        frame.folio_lock().release(cx.vm());
+        release(cx, self.head);
+    }
+
+    /// Hangs the leaf where it was.
+    fn put_back(&self, cx: &Cx<'_, M>, parent: &Table<'_, M>) {
+        let leaf = Table::owned(self.vm, self.leaf, 0);
+        let Some(upper) = parent.lock(cx, self.space, self.start) else { return };
+        let lower = leaf.revive(cx, self.space, self.start);
+        if let Some(class) = lower.uniform_class() {
+            cx.retain_class(class, leaf.len() as u64 - 1);
+        }
+        upper.exchange(parent.index(self.start), Word::of_table(self.leaf));
+    }
+
+    fn flush(&self, cx: &Cx<'_, M>) {
+        flush(cx, self.space, self.start);
+    }
+}
+
+/// Flushes the translations of a place, and the way to the leaf that was there.
+fn flush<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, start: u64) {
+    let pages = 1 << (M::Arch::shift(LEVEL) - M::Arch::PAGE_SHIFT);
+    cx.flush(space.id(), space.tlb(), Flush { start, pages, tables_freed: M::guard(Guard::TablesFlushed) });
+    cx.count(Event::FlushBatch, 1);
+}
+
+/// A side array for the table above a leaf, if that would need one to say what the leaf says.
+fn spare_for<M: Machine>(cx: &Cx<'_, M>, parent: &Table<'_, M>, start: u64) -> Result<Spares, Kept> {
+    let (mut spares, index) = (Spares::default(), parent.index(start));
+    if Runs::needs_spare(cx, parent.frame, parent.len(), index, index) {
+        Runs::allocate_spare(cx, parent, &mut spares).map_err(|_| Kept::OutOfMemory)?;
+    }
+    Ok(spares)
+}
+
+/// The locks of the leaf at `start` and of the table above, and the class of all of the leaf's slots, if it has one that fits.
+fn lock_both<'a, M: Machine>(
+    cx: &'a Cx<'_, M>,
+    space: &Inner<M>,
+    parent: &Table<'a, M>,
+    start: u64,
+    fits: &Fits<'_, M>,
+) -> Result<(Locked<'a, M>, Locked<'a, M>, ClassId, Attributes<M>), Kept> {
+    let index = parent.index(start);
+    let upper = parent.lock(cx, space, start).ok_or(Kept::Changed)?;
+    let leaf = parent.child(cx, index).ok_or(Kept::Changed)?;
+    let lower = leaf.lock(cx, space, start).ok_or(Kept::Changed)?;
+    let class = lower.uniform_class().filter(|&class| class != ClassId::NONE).ok_or(Kept::Changed)?;
+    let attributes = cx.attributes(class);
+    let can_go = fits(&attributes) && may_unlink(cx, parent, index, &leaf, class);
+    if !can_go || space.fork_pending(leaf.fork_stamp()) {
+        return Err(Kept::Changed);
+    }
+    Ok((upper, lower, class, attributes))
+}
+
+/// What was taken out: the leaf, what it is of, and whether nobody had references, where that is asked too early.
+type TakenOut<'a, M> = (Table<'a, M>, Attributes<M>, Option<bool>);
+
+/// The first step; see the module.
+fn take_out<'a, M: Machine>(
+    cx: &'a Cx<'_, M>,
+    space: &Inner<M>,
+    parent: &Table<'a, M>,
+    start: u64,
+    head: Pfn,
+    fits: &Fits<'_, M>,
+    spares: &mut Spares,
+) -> Result<TakenOut<'a, M>, Kept> {
+    let (upper, lower, class, attributes) = lock_both(cx, space, parent, start, fits)?;
+    let leaf = lower.table;
+    // Under the lock: who has put a page out since it was looked at, or is about to move one, comes by no walk any more.
+    let is_absent = |index| !is_page_or_none(leaf.slot(index).load(Relaxed));
+    if M::guard(Guard::CollapseLooksUnderLock) && (0..leaf.len()).any(is_absent) {
+        return Err(Kept::Changed);
+    }
+    let too_early = if M::guard(Guard::CollapseCountsLast) { None } else { Some(are_unheld(cx, &leaf)) };
+    let mark = Absent::Migration { pfn: head, is_exclusive: false, is_dirty: false, is_accessed: false };
+    unhang(cx, &upper, &lower, (start, class), spares, Word::of_absent(mark));
+    Ok((leaf, attributes, too_early))
+}
+
+fn is_page_or_none<A: Arch>(word: Word<A>) -> bool {
+    word.is_empty() || word.is_page()
+}
+
+/// Puts `word` in the place of a leaf, at `start`, whose slots are all of `class`: the slot above says that from now on.
+fn unhang<M: Machine>(
+    cx: &Cx<'_, M>,
+    upper: &Locked<'_, M>,
+    lower: &Locked<'_, M>,
+    (start, class): (u64, ClassId),
+    spares: &mut Spares,
+    word: Word<M::Arch>,
+) {
+    let index = upper.table.index(start);
+    if upper.table.class(cx, index) != class {
+        upper.set_class(cx, index, index, class, Some(spares));
+    }
+    lower.set_stale();
+    upper.exchange(index, word);
+    cx.release_class(class, lower.table.len() as u64 - 1);
+}
+
+/// Makes one entry of those of a leaf at `start`, which the caller has claimed, that show all pages of a folio in their places.
+/// Takes the locks of both tables; flushes under them.
+///
+/// # Errors
+/// Why not; all is as before then.
+pub(crate) fn rejoin<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, start: u64, fits: &Fits<'_, M>) -> Result<(), Kept> {
+    let parent = space.table_at(cx, start, LEVEL);
+    if parent.level != LEVEL {
+        return Err(Kept::Changed);
+    }
+    let mut spares = spare_for(cx, &parent, start)?;
+    let rejoined = rejoin_locked(cx, space, &parent, start, fits, &mut spares);
+    spares.free(cx);
+    let leaf = rejoined?;
+    for index in 0..leaf.len() {
+        leaf.slot(index).store(Word::EMPTY, Release);
+    }
+    cx.retire_table(leaf.pfn);
+    cx.count(Event::TableFree, 1);
+    Ok(())
+}
+
+fn rejoin_locked<'a, M: Machine>(
+    cx: &'a Cx<'_, M>,
+    space: &Inner<M>,
+    parent: &Table<'a, M>,
+    start: u64,
+    fits: &Fits<'_, M>,
+    spares: &mut Spares,
+) -> Result<Table<'a, M>, Kept> {
+    let (upper, lower, class, _) = lock_both(cx, space, parent, start, fits)?;
+    let leaf = lower.table;
+    let first = leaf.entry(0);
+    let are_in_place = (0..leaf.len()).all(|index| is_further(leaf.entry(index), first, index as u64));
+    if !are_in_place || !is_whole_folio(cx, first, leaf.len()) {
+        return Err(Kept::Changed);
+    }
+    unhang(cx, &upper, &lower, (start, class), spares, Word::of_absent(Absent::Splitting));
+    flush(cx, space, start);
+    // No processor notes anything there any more.
+    let noted = (0..leaf.len()).fold(PageBits::NONE, |noted, index| noted | leaf.slot(index).load(Relaxed).bits());
+    let word = Word::of_page(first.pfn(), noted);
+    upper.exchange(parent.index(start), word.at_level(LEVEL));
+    cx.vm().physical().frame(first.pfn()).drop_mappings(leaf.len() as u64 - 1);
+    Ok(leaf)
+}
+
+/// Whether an entry shows the first page of an anonymous folio of as many pages.
+fn is_whole_folio<M: Machine>(cx: &Cx<'_, M>, word: Word<M::Arch>, pages: usize) -> bool {
+    let is_page = word.is_page() && !word.bits().has(PageBits::SPECIAL);
+    is_page && cx.vm().physical().frame(word.pfn()).kind_and_order() == (Kind::Anonymous, pages.ilog2() as u8)
+}
