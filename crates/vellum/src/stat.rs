@@ -141,6 +141,12 @@ events! {
     FolioFault = "anon_fault_alloc",
     /// Entries of huge pages that were replaced by a table of their pages.
     SplitMapping = "thp_split_pmd",
+    /// Folios of which single pages were made.
+    SplitFolio = "thp_split_page",
+    /// Folios that could not be split: somebody had a reference, or there was no memory for a table.
+    SplitFolioFail = "thp_split_page_failed",
+    /// Folios of which a part was unmapped and the rest was not, to be split when memory is short.
+    SplitDeferred = "thp_deferred_split_page",
     /// Walks from a page to the entries that show it.
     RmapWalk = "rmap_walks",
     /// Places those walks looked at.

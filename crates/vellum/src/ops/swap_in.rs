@@ -199,7 +199,7 @@ impl<M: Machine> Space<'_, M> {
             }
             let cx = Cx::enter(vm);
             let leaf = self.inner().lowest(&cx, address);
-            if leaf.level > 0 || leaf.entry(leaf.index(address)) != word {
+            if leaf.page(leaf.index(address)) != word {
                 return false;
             }
             if migrating::<M>(word).is_some() {

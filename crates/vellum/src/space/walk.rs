@@ -67,6 +67,14 @@ impl<M: Machine> Inner<M> {
         }
     }
 
+    /// Waits while somebody has the lock of the lowest table that covers `address`.
+    #[cold]
+    pub(crate) fn await_lock(&self, reader: &Reader<'_, M>, address: u64) {
+        let machine = reader.vm().machine();
+        let (table, _) = self.descend(machine, address, |_, _| ());
+        reader.vm().physical().frame(table).lock.await_release(machine);
+    }
+
     /// [`Inner::page_entry`], of a page where there was an entry, but no leaf.
     #[cold]
     fn upper_page_entry(&self, reader: &Reader<'_, M>, address: u64) -> Word<M::Arch> {
@@ -151,9 +159,9 @@ impl<M: Machine> Inner<M> {
             return Ok(commit.map_or(Made::LookAgain, Made::Wait));
         }
         cx.retain_class(class, child.len() as u64 - 1);
-        match table.page(index).is_page() {
-            false => locked.hang(index, &child),
-            true => self.split_entry(cx, &locked, index, &child, address),
+        match table.entry(index).is_empty() {
+            true => locked.hang(index, &child),
+            false => self.split_entry(cx, &locked, index, &child, address),
         }
         Ok(Made::LookAgain)
     }

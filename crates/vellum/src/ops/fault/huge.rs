@@ -32,9 +32,13 @@ pub(super) fn above_leaf<M: Machine>(
     let table = plan.leaf;
     let page = plan.address;
     plan.address &= !(table.span() - 1);
-    if plan.word.absent() == Some(Absent::Splitting) {
-        table.frame.lock.wait_free(cx);
-        return Ok(Step::Retry);
+    match plan.word.absent().filter(|_| !plan.word.is_page()) {
+        Some(Absent::Splitting) => {
+            table.frame.lock.wait_free(cx);
+            return Ok(Step::Retry);
+        }
+        Some(Absent::Migration { pfn, .. }) => return Ok(Step::AwaitFolio(pfn, plan.word)),
+        _ => {}
     }
     let step = match plan.word.is_page() {
         true => present(cx, space, &plan, fetched)?,
