@@ -79,6 +79,14 @@ guards! {
     CollapseCounted,
     /// Whether somebody holds a page is asked when its entry is gone. (C6)
     CollapseCountsLast,
+    /// Nobody can take a reference to a folio while its counts are dealt out to its pages. (C16)
+    SplitFrozen,
+    /// Whoever has taken a reference to a folio for a page asks again whether the page is still of that folio. (C16)
+    FolioAskedAgain,
+    /// That a folio was stored to is said of each of its pages when it is split. (C5)
+    SplitDirtyDealt,
+    /// Pages of a folio that no entry shows are freed when it is split.
+    SplitRestFreed,
     /// Frames are freed after the flush. (B1)
     FlushBeforeFree,
     /// Whoever takes an entry of a page of an object that was stored to flushes it before the leaf's lock goes. (B2)

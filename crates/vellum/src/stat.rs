@@ -145,6 +145,12 @@ events! {
     CollapseAlloc = "thp_collapse_alloc",
     /// Times that there was none to be had for that.
     CollapseAllocFailed = "thp_collapse_alloc_failed",
+    /// Folios of which single pages were made.
+    SplitFolio = "thp_split_page",
+    /// Folios that could not be split: somebody had a reference, or there was no memory for a table.
+    SplitFolioFail = "thp_split_page_failed",
+    /// Folios of which a part was unmapped and the rest was not, to be split when memory is short.
+    SplitDeferred = "thp_deferred_split_page",
     /// Walks from a page to the entries that show it.
     RmapWalk = "rmap_walks",
     /// Places those walks looked at.

@@ -3,7 +3,7 @@
 use super::pages::{Goal, LENGTH, migrate};
 use crate::cpu::Cx;
 use crate::machine::Machine;
-use crate::phys::{AllocFlags, Pfn};
+use crate::phys::{Folio, Pfn, Policy};
 use crate::reclaim::Isolated;
 use crate::stat::Event;
 use crate::vm::Vm;
@@ -38,13 +38,14 @@ impl<M: Machine> Vm<M> {
                 }
             }
             // Frames inside the block are taken out of circulation as they become free.
-            migrate(self, &list, &mut |cx, _| {
+            migrate(self, &list, &mut |cx, pfn| {
+                let order = self.physical().whole(pfn).order;
                 loop {
-                    let Ok(to) = cx.alloc_frame(0, AllocFlags::NONE) else { return Goal::Nowhere };
-                    if !inside.contains(&to.0) {
-                        return Goal::To(to);
+                    let Ok(head) = cx.alloc_folio_by(order, Policy::Local, 0) else { return Goal::Nowhere };
+                    if !inside.contains(&head.0) {
+                        return Goal::To(head);
                     }
-                    isolation.add(cx, to);
+                    isolation.add_folio(cx, Folio { head, order });
                 }
             });
             isolation.collect(&Cx::enter(self));

@@ -3,8 +3,7 @@
 use super::pages::{Goal, LENGTH, Moved, migrate};
 use crate::cpu::Cx;
 use crate::machine::Machine;
-use crate::phys::AllocFlags;
-use crate::reclaim::{Isolated, Scan};
+use crate::reclaim::{Isolated, Scan, Wanted};
 use crate::rmap::renew_if_accessed;
 use crate::stat::Event;
 use crate::vm::Vm;
@@ -21,12 +20,12 @@ impl<M: Machine> Vm<M> {
         while done < wanted {
             let (mut list, mut scan) = (Isolated::<LENGTH>::new(), Scan::new());
             let room = LENGTH.min((wanted - done) as usize);
-            self.isolate_old(&Cx::enter(self), node, DEMOTION_AGE, room, &mut scan, &mut list);
+            self.isolate_old(&Cx::enter(self), node, (DEMOTION_AGE, Wanted::Folios), room, &mut scan, &mut list);
             let Moved { done: moved, .. } = migrate(self, &list, &mut |cx, pfn| {
                 if renew_if_accessed(cx, pfn) {
                     return Goal::Stay;
                 }
-                Goal::of(cx.alloc_frame_on(slower, AllocFlags::NONE))
+                Goal::of(cx.alloc_folio_on(slower, cx.vm().physical().whole(pfn).order))
             });
             Cx::enter(self).count(Event::Demoted, moved);
             done += moved;

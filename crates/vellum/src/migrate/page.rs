@@ -18,11 +18,11 @@ pub(super) struct Move<'vm, M: Machine> {
     pub(super) is_copied: bool,
 }
 
-/// Makes the frame `to`, just allocated, a page like that in `from`, which nobody can find yet: with one reference and
-/// its folio lock, for the caller.
+/// Makes the frame `to`, just allocated, a page like that in `from`, or a folio of the same order, which nobody can find yet: with
+/// one reference and its folio lock, for the caller.
 pub(super) fn prepare<M: Machine>(cx: &Cx<'_, M>, from: Pfn, to: Pfn) {
     let (old, new) = (cx.vm().physical().frame(from), cx.vm().physical().frame(to));
-    new.set_kind(old.kind(), 0);
+    new.set_kind(old.kind(), old.order());
     // A page of an object gets its name when it is in the cache: who comes upon it by its frame number takes it for a
     // page of the object, with as many references as such a page has.
     let owner = if old.kind() == Kind::File { 0 } else { old.words[0].load(Relaxed) };
@@ -39,13 +39,16 @@ pub(super) fn unprepare<M: Machine>(cx: &Cx<'_, M>, to: Pfn) {
     object::release(cx, to);
 }
 
-/// Copies the contents and the tags.
+/// Copies the contents and the tags, of all pages of a folio.
 pub(super) fn copy<M: Machine>(cx: &Cx<'_, M>, from: Pfn, to: Pfn) {
     let machine = cx.vm().machine();
-    // SAFETY: both frames are a page long; the new one is the caller's alone, and he has a reference to the old.
-    unsafe { machine.copy_page(machine.frame(from), machine.frame(to)) };
-    if M::guard(Guard::MoveTakesTags) {
-        cx.copy_tags(from, to);
+    for page in 0..cx.vm().physical().whole(from).pages() {
+        let (from, to) = (from.offset(page), to.offset(page));
+        // SAFETY: both frames are a page long; the new one is the caller's alone, and he has a reference to the old.
+        unsafe { machine.copy_page(machine.frame(from), machine.frame(to)) };
+        if M::guard(Guard::MoveTakesTags) {
+            cx.copy_tags(from, to);
+        }
     }
 }
 
@@ -144,7 +147,7 @@ fn move_file<M: Machine>(cx: &Cx<'_, M>, this: &Move<'_, M>, old: &Frame<M>, new
 /// Gives the new frame what the old one's flags say of the page, but for its place in swap; its age is counted in turns
 /// of the other node's hand from now on.
 fn take_flags<M: Machine>(cx: &Cx<'_, M>, old: &Frame<M>, new: &Frame<M>) {
-    let kept = folio::DIRTY | folio::SHARED_MEMORY | folio::LAZY_FREE | folio::UP_TO_DATE;
+    let kept = folio::DIRTY | folio::SHARED_MEMORY | folio::LAZY_FREE | folio::UP_TO_DATE | folio::PARTLY_MAPPED;
     new.set_flags(old.flags() & kept);
     let physical = cx.vm().physical();
     let is_known = old.generation() != 0;

@@ -6,9 +6,9 @@ use crate::error::Error;
 use crate::guard::Guard;
 use crate::machine::Machine;
 use crate::object::{self, Dying};
-use crate::phys::{Kind, Pfn};
+use crate::phys::{Folio, Kind, Pfn};
 use crate::reclaim::Isolated;
-use crate::rmap::{Placeholder, Unmapped};
+use crate::rmap::{Placeholder, Unmapped, split_folio};
 use crate::space::UnmapBatch;
 use crate::stat::Event;
 use crate::vm::Vm;
@@ -27,7 +27,7 @@ pub(crate) struct Moved {
 pub(crate) enum Goal {
     /// It is where it is wanted.
     Stay,
-    /// It goes to this frame, just allocated.
+    /// It goes to this frame, or folio, just allocated.
     To(Pfn),
     /// There is no frame for it.
     Nowhere,
@@ -58,7 +58,7 @@ struct Moves<'a, M: Machine> {
 
 /// In [`Moves::to`], for no frame: the page is not on its way.
 const STAYS: Pfn = Pfn(u64::MAX);
-/// Nor is it, since somebody has its folio lock.
+/// Nor is it, since somebody has its folio lock, or there is no place for the folio as a whole.
 const BUSY: Pfn = Pfn(u64::MAX - 1);
 
 impl<'a, M: Machine> Moves<'a, M> {
@@ -108,7 +108,8 @@ pub(crate) fn migrate<M: Machine>(vm: &Vm<M>, list: &Isolated<LENGTH>, target: &
     unmap(target, &mut moves, &mut moved, &dying);
     while let Some(this) = moves.next() {
         let cx = Cx::enter(vm);
-        count(&cx, &mut moved, carry_out(&cx, this));
+        let pages = vm.physical().whole(this.from).pages();
+        count(&cx, &mut moved, pages, carry_out(&cx, this));
         dying.adopt(cx.dying());
     }
     dying.destroy(vm);
@@ -119,11 +120,30 @@ pub(crate) fn migrate<M: Machine>(vm: &Vm<M>, list: &Isolated<LENGTH>, target: &
     moved
 }
 
-/// Moves a page alone, waiting for its folio lock. Its batch is not on the stack otherwise.
-#[inline(never)]
+/// Moves a page alone, waiting for its folio lock; a folio for which there is no place page by page.
 fn move_busy<M: Machine>(vm: &Vm<M>, pfn: Pfn, target: &mut Target<'_, M>, moved: &mut Moved) {
+    let Some(folio) = move_alone(vm, pfn, target, moved) else { return };
+    for page in (0..folio.pages()).map(|page| folio.head.offset(page)) {
+        let frame = vm.physical().frame(page);
+        if !frame.is_single(Kind::Anonymous) || !frame.try_get() {
+            continue;
+        }
+        // It has become another page meanwhile, perhaps; that is as good as any.
+        if frame.is_single(Kind::Anonymous) {
+            move_alone(vm, page, target, moved);
+        } else {
+            object::release(&Cx::enter(vm), page);
+        }
+    }
+}
+
+/// Moves a page or folio alone, waiting for its folio lock. A folio for which there is no place is split, and returned. Its batch is
+/// not on the stack otherwise.
+#[inline(never)]
+fn move_alone<M: Machine>(vm: &Vm<M>, pfn: Pfn, target: &mut Target<'_, M>, moved: &mut Moved) -> Option<Folio> {
     vm.physical().frame(pfn).folio_lock().acquire(vm);
     let cx = Cx::enter(vm);
+    let folio = vm.physical().whole(pfn);
     let mut batch = UnmapBatch::new(&cx);
     let begun = begin(&cx, &mut batch, pfn, target);
     if M::guard(Guard::FlushBeforeBusyCopy) {
@@ -131,14 +151,25 @@ fn move_busy<M: Machine>(vm: &Vm<M>, pfn: Pfn, target: &mut Target<'_, M>, moved
     }
     match begun {
         Begun::Stays => {}
-        Begun::Failed => count(&cx, moved, false),
-        Begun::Move(this) => count(&cx, moved, carry_out(&cx, this)),
+        Begun::Failed => count(&cx, moved, folio.pages(), false),
+        Begun::Move(this) => count(&cx, moved, folio.pages(), carry_out(&cx, this)),
+        Begun::Nowhere => {
+            let is_split = split_folio(&cx, pfn).is_some();
+            vm.physical().frame(pfn).folio_lock().release(vm);
+            object::release(&cx, pfn);
+            if is_split {
+                return Some(folio);
+            }
+            count(&cx, moved, folio.pages(), false);
+        }
     }
+    None
 }
 
-fn count<M: Machine>(cx: &Cx<'_, M>, moved: &mut Moved, is_done: bool) {
-    cx.count(if is_done { Event::MigrateSuccess } else { Event::MigrateFail }, 1);
-    *(if is_done { &mut moved.done } else { &mut moved.failed }) += 1;
+/// Counts what came of moving so many pages.
+fn count<M: Machine>(cx: &Cx<'_, M>, moved: &mut Moved, pages: u64, is_done: bool) {
+    cx.count(if is_done { Event::MigrateSuccess } else { Event::MigrateFail }, pages);
+    *(if is_done { &mut moved.done } else { &mut moved.failed }) += pages;
 }
 
 /// Unmaps what can be, with one flush. Pages whose folio lock somebody has are noted. The batch is off the stack when the
@@ -156,12 +187,17 @@ fn unmap<M: Machine>(target: &mut Target<'_, M>, moves: &mut Moves<'_, M>, moved
             *place = BUSY;
             continue;
         }
+        let pages = vm.physical().whole(pfn).pages();
         match begin(&cx, &mut batch, pfn, target) {
             Begun::Stays => {}
-            Begun::Failed => count(&cx, moved, false),
+            Begun::Failed => count(&cx, moved, pages, false),
             Begun::Move(this) => {
                 this.unmapped.suspend();
                 *place = this.to;
+            }
+            Begun::Nowhere => {
+                lock.release(vm);
+                *place = BUSY;
             }
         }
     }
@@ -181,9 +217,12 @@ enum Begun<'vm, M: Machine> {
     Stays,
     Failed,
     Move(Move<'vm, M>),
+    /// There is no place for a folio of so many pages; the caller has its lock and the reference still.
+    Nowhere,
 }
 
-/// Unmaps a page whose folio lock the caller has, and gets a frame for it; else gives up the lock and the reference.
+/// Unmaps a page whose folio lock the caller has, and gets a frame for it; else gives up the lock and the reference, if not said
+/// otherwise.
 fn begin<'vm, 'a, M: Machine>(
     cx: &'a Cx<'vm, M>,
     batch: &mut UnmapBatch<'a, M>,
@@ -201,6 +240,7 @@ fn begin<'vm, 'a, M: Machine>(
             Begun::Failed
         }
         (_, Some(Goal::Stay)) => Begun::Stays,
+        (_, Some(Goal::Nowhere)) if frame.order() > 0 => return Begun::Nowhere,
         _ => Begun::Failed,
     };
     frame.folio_lock().release(cx.vm());

@@ -224,7 +224,7 @@ impl<M: Machine> Fork<'_, M> {
         Ok(())
     }
 
-    /// Shares the huge pages that slots of an upper table show. The table is stamped, as a leaf is, before the first of them.
+    /// Shares the huge pages that slots of an upper table show, or say are being moved. The table is stamped, as a leaf is, before the first of them.
     fn huge_pages(
         &mut self,
         cx: &Cx<'_, M>,
@@ -232,21 +232,38 @@ impl<M: Machine> Fork<'_, M> {
         target: &Locked<'_, M>,
         (low, end): (usize, usize),
     ) -> Result<(), Error> {
-        let mut shared = 0;
+        let mut shared = [0; RssKind::COUNT];
+        let mut result = Ok(());
         // The huge page of zeroes comes by faults.
-        let is_counted = |word: Word<M::Arch>| word.is_page() && !word.bits().has(PageBits::SPECIAL);
+        let is_counted =
+            |word: Word<M::Arch>| !(word.is_empty() || word.is_page() && word.bits().has(PageBits::SPECIAL));
         let is_shared = |&index: &usize| is_counted(locked.table.page(index));
         for index in locked.table.own_entries(low, end).filter(is_shared) {
             locked.set_fork_stamp(self.number);
-            let (old, word) = locked.update(index, Word::shared_copy);
-            cx.vm().physical().folio(word.pfn()).add_mapping();
-            self.changed |= old != word;
-            target.install(index, word);
-            shared += 1;
+            if locked.table.page(index).is_page() {
+                let (old, word) = locked.update(index, Word::shared_copy);
+                cx.vm().physical().folio(word.pfn()).add_mapping();
+                self.changed |= old != word;
+                target.install(index, word);
+                shared[RssKind::Anonymous as usize] += 1;
+                continue;
+            }
+            match self.share_absent(cx, locked, index) {
+                Ok((word, kind)) => {
+                    target.install(index, word);
+                    kind.into_iter().for_each(|kind| shared[kind as usize] += 1);
+                }
+                Err(error) => {
+                    result = Err(error);
+                    break;
+                }
+            }
         }
-        self.child.add_rss(cx, RssKind::Anonymous, (shared * locked.table.pages()) as i64);
-        cx.count(Event::ForkPage, shared);
-        Ok(())
+        for (kind, entries) in RssKind::ALL.into_iter().zip(shared) {
+            self.child.add_rss(cx, kind, (entries * locked.table.pages()) as i64);
+        }
+        cx.count(Event::ForkPage, shared.iter().sum());
+        result
     }
 
     /// Gives the child those slots of `low..end`, which are of `class`, that have no lower table.
@@ -422,15 +439,25 @@ impl<M: Machine> Fork<'_, M> {
         index: usize,
         copied: &mut [u64; RssKind::COUNT],
     ) -> Result<(), Error> {
-        let word = locked.table.entry(index);
-        let kind = cx.share_absent(word)?;
-        // Neither side has it alone from here on (E18, F1).
-        let shared =
-            locked.update(index, |word| if M::guard(Guard::SharedAbsent) { word.shared_absent() } else { word }).1;
+        let (shared, kind) = self.share_absent(cx, locked, index)?;
         fresh.slot(index).store(shared, Relaxed);
         if let Some(kind) = kind {
             copied[kind as usize] += 1;
         }
         Ok(())
+    }
+
+    /// Counts what the entry of slot `index`, no page, says once more, for the child, which gets what is returned; and what it
+    /// counts as.
+    fn share_absent(
+        &self,
+        cx: &Cx<'_, M>,
+        locked: &Locked<'_, M>,
+        index: usize,
+    ) -> Result<(Word<M::Arch>, Option<RssKind>), Error> {
+        let kind = cx.share_absent(locked.table.page(index))?;
+        // Neither side has it alone from here on (E18, F1).
+        let shared = |word: Word<_>| if M::guard(Guard::SharedAbsent) { word.shared_absent() } else { word };
+        Ok((locked.update(index, shared).1, kind))
     }
 }

@@ -4,7 +4,7 @@ use super::range::checked;
 use crate::error::Error;
 use crate::machine::Machine;
 use crate::migrate::{Goal, LENGTH, migrate};
-use crate::phys::{AllocFlags, NodeSet, Policy};
+use crate::phys::{NodeSet, Policy};
 use crate::reclaim::{Sharers, each_list};
 use crate::space::Space;
 use core::cell::Cell;
@@ -30,10 +30,11 @@ impl<M: Machine> Space<'_, M> {
             Sharers::Any,
             &mut |list| {
                 let moved = migrate(self.vm(), list, &mut |cx, pfn| {
-                    if cx.vm().physical().frame(pfn).node() == node {
+                    let frame = cx.vm().physical().frame(pfn);
+                    if frame.node() == node {
                         return Goal::Stay;
                     }
-                    Goal::of(cx.alloc_frame_on(node, AllocFlags::NONE))
+                    Goal::of(cx.alloc_folio_on(node, frame.order()))
                 });
                 failed.set(failed.get() + moved.failed);
                 moved.done

@@ -60,6 +60,8 @@ impl<'vm, M: Machine> Space<'vm, M> {
                     return None;
                 }
                 if !frame.try_get() {
+                    // It has become another page, or its folio is being split by who has the leaf's lock.
+                    self.inner().await_lock(&reader, address);
                     continue;
                 }
             }
@@ -71,8 +73,9 @@ impl<'vm, M: Machine> Space<'vm, M> {
             // is this page, and stays it.
             let again = translation_of::<M>(self.inner().page_entry(&reader, address));
             drop(reader);
-            let is_it =
-                again.is_some_and(|again| again.pfn == translation.pfn) && physical.head(translation.pfn) == head;
+            // A page of a folio may have become one by itself; then the reference is to another.
+            let is_its = || physical.head(translation.pfn) == head || !M::guard(Guard::FolioAskedAgain);
+            let is_it = again.is_some_and(|again| again.pfn == translation.pfn) && is_its();
             if is_it || !M::guard(Guard::TranslateRecheck) {
                 return Some(HeldPage { vm: self.vm(), translation });
             }

@@ -3,7 +3,7 @@
 //!
 //! | bits | what |
 //! |---|---|
-//! | 0-7 | [`DIRTY`], [`SHARED_MEMORY`], [`TAGGED`], [`SWAP_CACHE`], [`LAZY_FREE`], [`UP_TO_DATE`], [`WRITING`] |
+//! | 0-7 | [`DIRTY`], [`SHARED_MEMORY`], [`TAGGED`], [`SWAP_CACHE`], [`LAZY_FREE`], [`UP_TO_DATE`], [`WRITING`], [`PARTLY_MAPPED`] |
 //! | 8-15 | generation in which it was last seen to be in use; 0: not looked at yet |
 //! | 16-63 | its [`SwapSlot`], while it is in the swap cache |
 //!
@@ -32,6 +32,9 @@ pub(crate) const UP_TO_DATE: u64 = 32;
 /// A page of a file: what was stored to it is being written to the backing. Its folio lock is held.
 pub(crate) const WRITING: u64 = 64;
 
+/// A folio of several pages: a part of it was unmapped and the rest was not. Whether that is so still its entries say.
+pub(crate) const PARTLY_MAPPED: u64 = 128;
+
 const GENERATION_SHIFT: u32 = 8;
 const GENERATION: u64 = 0xff << GENERATION_SHIFT;
 const SLOT_SHIFT: u32 = 16;
@@ -41,7 +44,7 @@ const SLOT_SHIFT: u32 = 16;
 pub struct PageFlags(pub(crate) u64);
 
 impl PageFlags {
-    const NAMES: [(u64, &str); 7] = [
+    const NAMES: [(u64, &str); 8] = [
         (DIRTY, "dirty"),
         (SHARED_MEMORY, "shared memory"),
         (TAGGED, "tagged"),
@@ -49,6 +52,7 @@ impl PageFlags {
         (LAZY_FREE, "lazily free"),
         (UP_TO_DATE, "up to date"),
         (WRITING, "being written"),
+        (PARTLY_MAPPED, "partly unmapped"),
     ];
 
     /// The flags that are set, by name.

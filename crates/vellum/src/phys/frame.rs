@@ -15,6 +15,7 @@
 //! | `halves` | audit tally | – | sequence, claim | audit tally |
 
 use super::Pfn;
+use crate::guard::Guard;
 use crate::machine::Machine;
 use crate::structure::{SharedWord, holds};
 use crate::sync::{AtomicU32, AtomicU64, RawLock};
@@ -295,6 +296,15 @@ impl<M: Machine> Frame<M> {
     /// afterwards nobody can take another, and the counts are 0. Whether that was so.
     pub(crate) fn freeze(&self, references: u32) -> bool {
         self.counts.compare_exchange(references as u64, 0, SeqCst).is_ok()
+    }
+
+    /// As [`Frame::freeze`], of a folio that has so many mappings, each with its reference: nobody drops one meanwhile.
+    pub(super) fn freeze_mapped(&self, mappings: u32) -> bool {
+        let counts = ONE_REFERENCE + (ONE_MAPPING + ONE_REFERENCE) * mappings as u64;
+        if M::guard(Guard::SplitFrozen) {
+            return self.counts.compare_exchange(counts, 0, SeqCst).is_ok();
+        }
+        self.counts.load(SeqCst) == counts
     }
 
     /// Undoes [`Frame::freeze`].

@@ -6,12 +6,46 @@
 //! is its own head.
 
 use super::frame::set_tails;
-use super::{Frame, Kind, Pfn, Physical, Policy};
+use super::{AllocFlags, Frame, Kind, Pfn, Physical, Policy, folio};
 use crate::cpu::Cx;
 use crate::error::Error;
 use crate::machine::Machine;
+use crate::stat::Event;
+
+/// A folio: its head, and of how many pages it is. What it says holds for whoever has the folio lock and a reference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Folio {
+    pub(crate) head: Pfn,
+    pub(crate) order: u8,
+}
+
+impl Folio {
+    /// The page in frame `pfn`, by itself.
+    #[inline(always)]
+    pub(crate) fn single(pfn: Pfn) -> Folio {
+        Folio { head: pfn, order: 0 }
+    }
+
+    /// How many pages it has.
+    #[inline(always)]
+    pub(crate) fn pages(self) -> u64 {
+        1 << self.order
+    }
+
+    /// Whether frame `pfn` is one of its pages.
+    #[inline(always)]
+    pub(crate) fn has(self, pfn: Pfn) -> bool {
+        (pfn.0 ^ self.head.0) >> self.order == 0
+    }
+}
 
 impl<M: Machine> Physical<M> {
+    /// The folio of which `head` is the head.
+    #[inline(always)]
+    pub(crate) fn whole(&self, head: Pfn) -> Folio {
+        Folio { head, order: self.frame(head).order() }
+    }
+
     /// The head of the folio that page `pfn` belongs to. Who holds no reference may get any other frame, if the folio has been
     /// freed meanwhile, and asks once more when he has one.
     #[inline(always)]
@@ -37,7 +71,32 @@ impl<M: Machine> Cx<'_, M> {
     /// [`Error::OutOfMemory`], without anything having been done to get some.
     pub(crate) fn alloc_folio_by(&self, order: u8, policy: Policy, offset: u64) -> Result<Pfn, Error> {
         let head = self.alloc_block_by(order, policy, offset)?;
-        set_tails(self.vm().physical().map.block(head, order), order);
+        self.join(Folio { head, order });
         Ok(head)
+    }
+
+    /// As [`Cx::alloc_folio`], on `node` alone; not counted as a policy's.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`], without anything having been done to get some.
+    pub(crate) fn alloc_folio_on(&self, node: u8, order: u8) -> Result<Pfn, Error> {
+        let head = self.alloc_block_on(node, order, AllocFlags::NONE)?;
+        self.join(Folio { head, order });
+        Ok(head)
+    }
+
+    /// Notes with the folio of a page, if it has several, that a part of it is unmapped. The caller has an entry's mapping.
+    #[cold]
+    pub(crate) fn note_partly_mapped(&self, pfn: Pfn) {
+        let frame = self.vm().physical().folio(pfn);
+        if frame.order() > 0 && frame.flags_relaxed() & folio::PARTLY_MAPPED == 0 {
+            frame.set_flags(folio::PARTLY_MAPPED);
+            self.count(Event::SplitDeferred, 1);
+        }
+    }
+
+    /// Makes the frames of a block that was just allocated one folio.
+    fn join(&self, folio: Folio) {
+        set_tails(self.vm().physical().map.block(folio.head, folio.order), folio.order);
     }
 }

@@ -7,7 +7,7 @@
 //! Lock: `Rank::Zone`, not held between the steps.
 
 use super::scan::frames_from;
-use super::{Kind, ORDER_MAX, Pfn, Physical};
+use super::{Folio, Kind, ORDER_MAX, Pfn, Physical};
 use crate::cpu::Cx;
 use crate::machine::Machine;
 use crate::stat::Event;
@@ -59,6 +59,17 @@ impl Isolation {
         frame.counts().store(0, Relaxed);
         frame.set_kind(Kind::Isolated, 0);
         self.hold(index, 1);
+    }
+
+    /// Takes over a folio within the block, or a frame, which the caller has just allocated. Any other is freed.
+    pub(crate) fn add_folio<M: Machine>(&mut self, cx: &Cx<'_, M>, of: Folio) {
+        let index = of.head.0.wrapping_sub(self.start.0);
+        if of.order == 0 || index >= self.frames() || of.order > self.order {
+            return self.add(cx, of.head);
+        }
+        cx.count(Event::Free, of.pages());
+        cx.vm().physical().map.block(of.head, of.order).iter().for_each(|frame| frame.set_kind(Kind::Isolated, 0));
+        self.hold(index, of.pages());
     }
 
     /// Takes what has become free of the block since, from the zone and the current CPU's lists.
@@ -124,7 +135,7 @@ impl<M: Machine> Cx<'_, M> {
 
 impl<M: Machine> Physical<M> {
     /// The block of `order` of `node` with the fewest frames in use among the next ones whose frames can all be moved:
-    /// single ones, free or of anonymous memory or objects. A look without a lock, at a bounded number of blocks from
+    /// free ones, and pages of anonymous memory or objects. A look without a lock, at a bounded number of blocks from
     /// where the last one ended; `None` if there is none among them, which says nothing about others.
     pub(crate) fn find_candidate(&self, machine: &M, node: u8, order: u8) -> Option<Pfn> {
         if order > ORDER_MAX {
@@ -168,6 +179,11 @@ impl<M: Machine> Physical<M> {
                 (Kind::Cached | Kind::Anonymous | Kind::File, 0) => {
                     used += 1;
                     1
+                }
+                // One as large as the block itself would need another such block.
+                (Kind::Anonymous, _) if part < order => {
+                    used += 1 << part;
+                    1 << part
                 }
                 // Inside a larger free block, if at all.
                 (Kind::Tail, _) if self.is_inside_free(start, order) => return Some(0),

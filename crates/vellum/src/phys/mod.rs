@@ -2,7 +2,8 @@
 //!
 //! From the bottom: `memmap` finds a frame's descriptor; `buddy` keeps free blocks per node, under `Rank::Zone`;
 //! `percpu` keeps single free frames per CPU, without a lock, and is where allocations enter; `run` frees many frames
-//! at once; `policy` chooses among nodes; `head` makes blocks of pages that count as one; `scan` goes round the frames for reclaim; `isolate` puts blocks together for
+//! at once; `policy` chooses among nodes; `head` makes blocks of pages that count as one, and `split` makes
+//! single pages of such a block; `scan` goes round the frames for reclaim; `isolate` puts blocks together for
 //! compaction; `workingset` notes pages that come back soon; `array` makes long arrays of frames; `slab` cuts frames into
 //! small objects, under `Rank::Slab`, of which `magazine` keeps some for each CPU; `boot` carves the core's own structures from the machine's memory and hands over the
 //! rest; `audit` recounts everything.
@@ -26,6 +27,7 @@ mod percpu;
 mod policy;
 mod scan;
 mod slab;
+mod split;
 mod stats;
 mod tags;
 #[cfg(test)]
@@ -39,6 +41,7 @@ pub(crate) use boot::BootMemory;
 pub use folio::PageFlags;
 pub use frame::{Frame, Kind};
 pub(crate) use free_batch::FreeBatch;
+pub(crate) use head::Folio;
 pub(crate) use magazine::Magazines;
 pub(crate) use percpu::{CpuLists, release};
 pub use policy::{NodeSet, Policy};

@@ -107,13 +107,7 @@ impl<M: Machine> Cx<'_, M> {
 
     /// Allocates one zeroed frame for a page table, from the frames of freed ones first.
     #[inline]
-    pub(crate) fn alloc_table_frame(&self) -> Result<Pfn, Error> {
-        self.alloc_table_frame_with(AllocFlags::NONE)
-    }
-
-    /// As [`Cx::alloc_table_frame`], with flags.
-    #[inline]
-    pub(crate) fn alloc_table_frame_with(&self, flags: AllocFlags) -> Result<Pfn, Error> {
+    pub(crate) fn alloc_table_frame(&self, flags: AllocFlags) -> Result<Pfn, Error> {
         if !self.is_allocation_allowed(0, flags) {
             return Err(Error::OutOfMemory);
         }

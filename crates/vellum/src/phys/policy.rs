@@ -129,12 +129,12 @@ impl<M: Machine> Cx<'_, M> {
         }
     }
 
-    /// Allocates a single frame of `node`, or fails. Not counted as a policy's.
-    pub(crate) fn alloc_frame_on(&self, node: u8, flags: AllocFlags) -> Result<Pfn, Error> {
-        if !self.is_allocation_allowed(0, flags) {
+    /// Allocates a block of `1 << order` frames of `node`, or fails. Not counted as a policy's.
+    pub(crate) fn alloc_block_on(&self, node: u8, order: u8, flags: AllocFlags) -> Result<Pfn, Error> {
+        if !self.is_allocation_allowed(order, flags) {
             return Err(Error::OutOfMemory);
         }
-        self.alloc_near(node, NodeSet::EMPTY.with(node), 0, flags).ok_or(Error::OutOfMemory)
+        self.alloc_near(node, NodeSet::EMPTY.with(node), order, flags).ok_or(Error::OutOfMemory)
     }
 
     #[cold]

@@ -51,7 +51,7 @@ struct Chunk {
 
 impl<M: Machine> Physical<M> {
     /// Calls `visit` for what is in use among the next frames of `node`, from the hand on: once for a block, with its
-    /// first frame; also for frames on CPUs' lists and the core's own. Looks at `frames` descriptors, free blocks
+    /// first frame, and for the pages of a folio that it splits; also for frames on CPUs' lists and the core's own. Looks at `frames` descriptors, free blocks
     /// counting as one each, or up to the end of the turn if that comes first; the number of turns completed, 0 or 1.
     ///
     /// No lock is held, nor needed: frames change hands meanwhile, and another CPU may visit the same one.
@@ -60,7 +60,8 @@ impl<M: Machine> Physical<M> {
         while left > 0 {
             let Some(chunk) = self.claim_chunk(machine, node, left.min(CHUNK)) else { return 0 };
             let (looks, stop) = self.visit_chunk(&chunk, visit);
-            left -= looks;
+            // More than the chunk has frames, where a folio was split.
+            left = left.saturating_sub(looks);
             let skips_to_end = !chunk.ends_turn && stop > chunk.end && self.skip(machine, node, chunk.end, stop);
             if chunk.ends_turn || skips_to_end {
                 self.clock(node).turns.fetch_add(1, Relaxed);
@@ -145,7 +146,9 @@ impl<M: Machine> Physical<M> {
                 Kind::Tail => self.block_end(at),
                 _ => {
                     visit(Pfn(at), frame);
-                    at + size
+                    // What was split by that is gone through page by page, from the first one on.
+                    let is_split = order > 0 && frame.is_single(Kind::Anonymous);
+                    if is_split { at } else { at + size }
                 }
             };
         }

@@ -350,14 +350,14 @@ fn cleared_frames_are_zero() {
     let cx = Cx::enter(&vm);
     let block = cx.alloc_zeroed(3, NONE).expect("memory");
     assert!((0..8).all(|index| is_zero(&vm, block.offset(index))));
-    let tables: Vec<Pfn> = (0..40).filter_map(|_| cx.alloc_table_frame().ok()).collect();
+    let tables: Vec<Pfn> = (0..40).filter_map(|_| cx.alloc_table_frame(AllocFlags::NONE).ok()).collect();
     assert!(tables.iter().all(|&pfn| is_zero(&vm, pfn)));
     for &pfn in &tables {
         vm.physical().frame(pfn).set_kind(Kind::Table, 0);
         cx.free_table_frame(pfn);
     }
     // Sixteen are kept as they are, and come back first.
-    let again: Vec<Pfn> = (0..16).filter_map(|_| cx.alloc_table_frame().ok()).collect();
+    let again: Vec<Pfn> = (0..16).filter_map(|_| cx.alloc_table_frame(AllocFlags::NONE).ok()).collect();
     assert!(again.iter().rev().eq(&tables[..16]));
     assert!(again.iter().all(|&pfn| is_zero(&vm, pfn)));
     cx.free_table_frame(again[0]);
@@ -370,17 +370,17 @@ fn cleared_frames_are_zero() {
 fn injected_failures_concern_all_but_the_reserve() {
     let vm = boot(&[(0, 4096, 0)], &[0]);
     let cx = Cx::enter(&vm);
-    let pfn = cx.alloc_table_frame().expect("memory");
+    let pfn = cx.alloc_table_frame(AllocFlags::NONE).expect("memory");
     cx.free_table_frame(pfn);
     let free = vm.physical().free_pages(&vm);
     vm.machine().allow_allocations(0);
     assert_eq!(cx.alloc_frame(0, NONE), Err(Error::OutOfMemory));
     assert_eq!(cx.alloc_zeroed(2, NONE), Err(Error::OutOfMemory));
-    assert_eq!(cx.alloc_table_frame(), Err(Error::OutOfMemory));
+    assert_eq!(cx.alloc_table_frame(AllocFlags::NONE), Err(Error::OutOfMemory));
     assert_eq!(cx.slab_alloc(64), Err(Error::OutOfMemory));
     assert_eq!(vm.physical().free_pages(&vm), free);
     assert!(cx.alloc_frame(0, RESERVE).is_ok());
-    assert!(cx.alloc_table_frame_with(RESERVE).is_ok());
+    assert!(cx.alloc_table_frame(RESERVE).is_ok());
     vm.machine().allow_allocations(2);
     assert!(cx.slab_alloc(64).is_ok() && cx.slab_alloc(64).is_ok() && cx.slab_alloc(64).is_err());
     drop(cx);

@@ -1,5 +1,6 @@
 //! Reclaim by whoever found no memory, and in the background.
 
+use super::folio::split_old;
 use super::list::{Isolated, LENGTH};
 use super::shrink::{Choice, shrink_from};
 use crate::cpu::Cx;
@@ -24,11 +25,22 @@ pub(crate) struct Scan {
     looked: usize,
     /// The hand has come round.
     pub(crate) ends_turn: bool,
+    /// Pages that were free when folios had been split.
+    freed: u64,
+}
+
+/// What is taken from where the hand is.
+#[derive(Clone, Copy)]
+pub(crate) enum Wanted {
+    /// Folios, whatever their order.
+    Folios,
+    /// Single pages: folios of several are split, as what is to become of them says.
+    Pages(Choice),
 }
 
 impl Scan {
     pub(crate) const fn new() -> Self {
-        Scan { looked: 0, ends_turn: false }
+        Scan { looked: 0, ends_turn: false, freed: 0 }
     }
 
     fn is_over(&self) -> bool {
@@ -53,9 +65,10 @@ impl<M: Machine> Vm<M> {
                 }
                 let mut scan = Scan::new();
                 let mut source = |cx: &Cx<'_, M>, room, list: &mut Isolated<LENGTH>| {
-                    self.isolate_old(cx, node, age_min, room, &mut scan, list);
+                    self.isolate_old(cx, node, (age_min, Wanted::Pages(choice)), room, &mut scan, list);
                 };
                 freed += shrink_from(self, &mut source, choice);
+                freed += scan.freed;
                 if scan.ends_turn {
                     break;
                 }
@@ -88,12 +101,12 @@ impl<M: Machine> Vm<M> {
         freed
     }
 
-    /// Adds up to `room` pages to the list that are old enough, from where the hand of `node` is.
+    /// Adds up to `room` pages, or folios, to the list that are of an age or older, from where the hand of `node` is.
     pub(crate) fn isolate_old<const N: usize>(
         &self,
         cx: &Cx<'_, M>,
         node: u8,
-        age_min: u8,
+        (age_min, wanted): (u8, Wanted),
         room: usize,
         scan: &mut Scan,
         list: &mut Isolated<N>,
@@ -102,8 +115,11 @@ impl<M: Machine> Vm<M> {
         while room > 0 && !scan.is_over() {
             // As many frames as there is room for, so that none is passed over.
             let before = list.room();
-            let turns = self.physical().scan(self.machine(), node, room, &mut |pfn, frame| {
-                list.isolate(cx, pfn, frame, age_min);
+            let turns = self.physical().scan(self.machine(), node, room, &mut |pfn, frame| match wanted {
+                Wanted::Pages(choice) if frame.order() > 0 => {
+                    scan.freed += split_old(cx, pfn, frame, (age_min, choice));
+                }
+                _ => list.isolate(cx, pfn, frame, age_min),
             });
             scan.looked += room;
             scan.ends_turn = turns > 0;

@@ -95,7 +95,8 @@ impl<M: Machine> Space<'_, M> {
         // SAFETY: the space's reference.
         let members = unsafe { group.as_ref() };
         Cx::enter(self.vm()).count(Event::GroupLimit, 1);
-        for choice in [Choice::Unused, Choice::Unused, Choice::All] {
+        // Of a folio the first page goes with the turn that splits it, the others with the next.
+        for choice in [Choice::Unused, Choice::Unused, Choice::All, Choice::All] {
             let mut next = Space::youngest(self.vm());
             while let Some(space) = next {
                 if space.inner().group() == Some(group) {

@@ -48,7 +48,7 @@ impl<const N: usize> Isolated<N> {
         self.count += 1;
     }
 
-    /// Adds the page in frame `pfn`, if it is one, and is neither new nor of an age below `age_min`.
+    /// Adds the page in frame `pfn`, or the folio whose head it is, if it is one, and is neither new nor of an age below `age_min`.
     pub(crate) fn isolate<M: Machine>(&mut self, cx: &Cx<'_, M>, pfn: Pfn, frame: &Frame<M>, age_min: u8) {
         let physical = cx.vm().physical();
         if self.is_full() || !is_page(frame) || !get(frame) {
@@ -68,13 +68,13 @@ impl<const N: usize> Isolated<N> {
     }
 }
 
-/// Whether the frame holds a page that can be reclaimed or moved: one that is a folio by itself.
-fn is_page<M: Machine>(frame: &Frame<M>) -> bool {
-    frame.is_single(Kind::Anonymous) || frame.is_single(Kind::File)
+/// Whether the frame holds a page that can be reclaimed or moved, or is the head of a folio of them.
+pub(super) fn is_page<M: Machine>(frame: &Frame<M>) -> bool {
+    frame.is_kind(Kind::Anonymous) || frame.is_single(Kind::File)
 }
 
 /// Takes a reference; not where there is none, for that frame is about to be freed (I9).
-fn get<M: Machine>(frame: &Frame<M>) -> bool {
+pub(super) fn get<M: Machine>(frame: &Frame<M>) -> bool {
     if M::guard(Guard::IsolateCounted) {
         return frame.try_get();
     }

@@ -2,6 +2,7 @@
 //!
 //! * [`list`] – pages taken aside to be worked on; [`shrink`] – the two phases; [`lazy`] – pages their owner has given
 //!   up;
+//! * [`folio`] – what becomes of folios of several pages;
 //! * [`direct`] – for whoever found no memory, and in the background; [`range`] – a range's pages, on advice; [`group`]
 //!   – limits of groups of spaces;
 //! * [`victim`] – what to end when nothing is left.
@@ -21,6 +22,7 @@
 //! [`UnmapBatch`]: crate::space::UnmapBatch
 
 mod direct;
+mod folio;
 mod group;
 mod lazy;
 mod list;
@@ -30,7 +32,7 @@ mod shrink;
 mod tests;
 mod victim;
 
-pub(crate) use direct::Scan;
+pub(crate) use direct::{Scan, Wanted};
 pub use group::Group;
 pub(crate) use list::Isolated;
 pub(crate) use range::{Sharers, each_list};

@@ -1,12 +1,13 @@
 //! The pages of a range: put out, or aged, on a program's advice; and those of a group that has reached its limit.
 
-use super::list::{Isolated, LENGTH};
+use super::folio::is_single_now;
+use super::list::{Isolated, LENGTH, is_page};
 use super::shrink::{Choice, shrink};
 use crate::arch::{PageBits, Word};
 use crate::cpu::Cx;
 use crate::machine::Machine;
 use crate::object;
-use crate::phys::{Kind, Pfn};
+use crate::phys::Pfn;
 use crate::rmap::take_accessed;
 use crate::space::cursor::Slots;
 use crate::space::{Inner, Space};
@@ -19,6 +20,7 @@ const COLD: u8 = 2;
 impl<M: Machine> Space<'_, M> {
     /// Writes out and frees the pages of `start..end` that nobody else maps; how many.
     pub(crate) fn page_out(&self, start: u64, end: u64) -> u64 {
+        self.split_folios(start, end);
         each_list(
             self.vm(),
             self.inner(),
@@ -28,6 +30,23 @@ impl<M: Machine> Space<'_, M> {
             &mut |list| shrink(self.vm(), list, Choice::All),
             &|| false,
         )
+    }
+
+    /// Makes single pages of the folios of several that `start..end` shows and nobody else.
+    fn split_folios(&self, start: u64, end: u64) {
+        let mut split = |list: &Isolated<LENGTH>| {
+            let cx = Cx::enter(self.vm());
+            for &pfn in list.pages() {
+                let lock = self.vm().physical().frame(pfn).folio_lock();
+                if lock.try_acquire() {
+                    is_single_now(&cx, pfn);
+                    lock.release(self.vm());
+                }
+                object::release(&cx, pfn);
+            }
+            0
+        };
+        each_list(self.vm(), self.inner(), start, end, Sharers::OneOfFolio, &mut split, &|| false);
     }
 
     /// Makes the pages of `start..end` that nobody else maps the next to be reclaimed.
@@ -59,14 +78,16 @@ impl<M: Machine> Space<'_, M> {
 /// Which pages are meant, by who maps them.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Sharers {
-    /// Those with one mapping.
+    /// Those with one mapping, or of which each page has one.
     One,
+    /// Those of them that are folios of several pages.
+    OneOfFolio,
     /// All.
     Any,
 }
 
-/// Calls `each` with lists of the pages that `start..end` of `space` shows, each page with a reference which `each`
-/// drops; the sum of what it returns. Ends early when that `is_enough`. Without a context.
+/// Calls `each` with lists of the pages that `start..end` of `space` shows, of a folio of several its head, each with a reference
+/// which `each` drops; the sum of what it returns. Ends early when that `is_enough`. Without a context.
 pub(crate) fn each_list<M: Machine, const N: usize>(
     vm: &Vm<M>,
     space: &Inner<M>,
@@ -105,7 +126,9 @@ fn collect<M: Machine, const N: usize>(
             // The frame may have become another page before it was counted; if the entry names it still, whatever has
             // become of its bits, it is the page.
             let now = slots.leaf.page(index);
-            if now.is_page() && now.pfn() == pfn {
+            let is_it = now.is_page() && now.pfn() == word.pfn() && cx.vm().physical().head(now.pfn()) == pfn;
+            let is_new = cx.vm().physical().frame(pfn).order() == 0 || !list.pages().contains(&pfn);
+            if is_it && is_new {
                 list.push(pfn);
             } else {
                 object::release(cx, pfn);
@@ -115,14 +138,19 @@ fn collect<M: Machine, const N: usize>(
     ControlFlow::Continue(())
 }
 
-/// The page that the entry `word` shows, if it is meant, with a reference.
+/// The page that the entry `word` shows, or the head of its folio, if it is meant, with a reference.
 fn page_of<M: Machine>(cx: &Cx<'_, M>, word: Word<M::Arch>, sharers: Sharers) -> Option<Pfn> {
     if !word.is_page() || word.bits().has(PageBits::SPECIAL) {
         return None;
     }
-    let pfn = word.pfn();
+    let pfn = cx.vm().physical().head(word.pfn());
     let frame = cx.vm().physical().frame(pfn);
-    let is_meant = sharers == Sharers::Any || frame.mappings() == 1;
-    let is_single = frame.is_single(Kind::Anonymous) || frame.is_single(Kind::File);
-    (is_meant && is_single && frame.try_get()).then_some(pfn)
+    // Of a folio that is mapped page by page, nobody else can have a page that is the entry's own.
+    let is_alone = || frame.mappings() == 1 || word.bits().has(PageBits::EXCLUSIVE);
+    let is_meant = match sharers {
+        Sharers::Any => true,
+        Sharers::One => is_alone(),
+        Sharers::OneOfFolio => frame.order() > 0 && is_alone(),
+    };
+    (is_meant && is_page(frame) && frame.try_get()).then_some(pfn)
 }

@@ -1,5 +1,6 @@
 //! The two phases: unmap a list with one flush, then write and free.
 
+use super::folio::is_single_now;
 use super::lazy;
 use super::list::{Isolated, LENGTH};
 use crate::arch::SwapSlot;
@@ -170,7 +171,7 @@ fn begin<'a, M: Machine>(cx: &'a Cx<'_, M>, batch: &mut UnmapBatch<'a, M>, pfn: 
         return None;
     }
     let is_unused = choice == Choice::All || !is_in_use(cx, pfn);
-    let Some(home) = is_unused.then(|| home_of(cx, pfn)).flatten() else {
+    let Some(home) = (is_unused && is_single_now(cx, pfn)).then(|| home_of(cx, pfn)).flatten() else {
         frame.folio_lock().release(cx.vm());
         object::release(cx, pfn);
         return None;

@@ -2,22 +2,22 @@
 
 use super::Seek;
 use super::walk::each_mapping;
-use crate::arch::{PageBits, Word};
+use crate::arch::PageBits;
 use crate::cpu::Cx;
 use crate::machine::Machine;
 use crate::phys::Pfn;
 
-/// Clears the accessed bits of the entries of page `pfn`; how many had it. The caller has the folio lock and a
+/// Clears the accessed bits of the entries of folio `pfn`; how many had it. The caller has the folio lock and a
 /// reference.
 ///
 /// Nothing is flushed: a CPU that has the translation cached does not set the bit again, so a page in use may pass for
 /// one that is not. That costs a fault and loses nothing (I10).
 pub(crate) fn take_accessed<M: Machine>(cx: &Cx<'_, M>, pfn: Pfn) -> u32 {
     let mut accessed = 0;
-    each_mapping(cx, pfn, Seek::Page(pfn), &mut |found| {
+    each_mapping(cx, pfn, Seek::Page(cx.vm().physical().whole(pfn)), &mut |found| {
         let old = found.leaf.update(found.index, |word| {
             let bits = word.bits();
-            if bits.has(PageBits::ACCESSED) { Word::of_page(pfn, bits.without(PageBits::ACCESSED)) } else { word }
+            if bits.has(PageBits::ACCESSED) { word.with_bits(bits.without(PageBits::ACCESSED)) } else { word }
         });
         accessed += u32::from(old.0.bits().has(PageBits::ACCESSED));
         true

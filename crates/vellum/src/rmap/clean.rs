@@ -6,7 +6,7 @@ use crate::arch::{PageBits, Word};
 use crate::cpu::Cx;
 use crate::machine::Machine;
 use crate::object;
-use crate::phys::{Pfn, folio};
+use crate::phys::{Folio, Pfn, folio};
 use crate::space::{Begun, OneMore, UnmapBatch};
 
 /// Takes dirty marks, and the right to store, from the entries of page `pfn` of `object`. The flushes are the batch's to
@@ -28,7 +28,7 @@ pub(crate) fn clean_entries<'a, M: Machine>(
         return None;
     }
     // One mapping that is met is all there is, whatever the other places show.
-    if frame.mappings() == 1 && clean(cx, batch, pfn, Seek::Page(pfn)) {
+    if frame.mappings() == 1 && clean(cx, batch, pfn, Seek::Page(Folio::single(pfn))) {
         return None;
     }
     clean(cx, batch, pfn, Seek::Stored(pfn));

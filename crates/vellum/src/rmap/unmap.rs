@@ -11,7 +11,7 @@ use crate::arch::{Absent, PageBits, Prot, SwapSlot, Word};
 use crate::cpu::Cx;
 use crate::guard::Guard;
 use crate::machine::Machine;
-use crate::phys::{Kind, Pfn, folio};
+use crate::phys::{Folio, Kind, Pfn, folio};
 use crate::space::apply::{readable, rss_kind};
 use crate::space::{Attributes, ClassFlags, RssKind, UnmapBatch};
 use crate::vm::Vm;
@@ -28,8 +28,8 @@ pub(crate) enum Placeholder {
     Migration,
 }
 
-/// A page that was taken out of all its entries. The caller has the folio lock and a reference, from before the begin
-/// to after the end.
+/// A page that was taken out of all its entries, or a folio of several, which can only be moved. The caller has the folio lock
+/// and a reference, from before the begin to after the end.
 pub(crate) struct Unmapped<'vm, M: Machine> {
     vm: &'vm Vm<M>,
     pfn: Pfn,
@@ -48,12 +48,14 @@ impl<'vm, M: Machine> Unmapped<'vm, M> {
     ) -> Option<Self> {
         let frame = cx.vm().physical().frame(pfn);
         let at_first = frame.mappings();
-        let taken = each_mapping(cx, pfn, Seek::Page(pfn), &mut |found| take(cx, batch, pfn, into, found));
+        let whole = cx.vm().physical().whole(pfn);
+        let taken = each_mapping(cx, pfn, Seek::Page(whole), &mut |found| take(cx, batch, pfn, into, found));
         let is_unmapped = match into {
             // Whatever has become of those that there were: a fault may have come back to a page of an object.
             Placeholder::Nothing | Placeholder::Slot(_) => frame.mappings() == 0,
             // An entry that says so is a mapping still, and cannot be met, nor taken, a second time.
-            Placeholder::Migration => taken >= at_first,
+            // Of a folio's many entries some may come and others go meanwhile, so it is asked also how many there are now.
+            Placeholder::Migration => taken >= at_first && (whole.order == 0 || frame.mappings() <= taken),
         };
         if !is_unmapped {
             if into == Placeholder::Nothing {
@@ -186,7 +188,8 @@ fn restore_swapped<M: Machine>(cx: &Cx<'_, M>, slot: SwapSlot, pfn: Pfn) {
     });
 }
 
-/// Maps `to` wherever entries say that a page is being moved from `from`. The folio locks of both are held.
+/// Maps `to`, or the page of that folio, wherever entries say that a page is being moved from `from`. The folio locks of both
+/// are held; they are of one order.
 ///
 /// Afterwards no entry says so but in spaces that end, and in leaves that were taken out of the tree. What is left of the old
 /// frame's mappings is on its way out: the gathers, operations and ends of spaces that took those entries drop them.
@@ -196,14 +199,15 @@ pub(crate) fn restore_migrated<M: Machine>(cx: &Cx<'_, M>, from: Pfn, to: Pfn) {
         return;
     }
     let Some(name) = Name::of(old) else { return };
-    let _ = walk(cx, &name, Seek::Migration(from), &mut |found| {
-        restore_one(cx, &found, from, to);
+    let _ = walk(cx, &name, Seek::Migration(cx.vm().physical().whole(from)), &mut |found| {
+        restore_one(cx, &found, from, to.offset(found.page));
         if from != to && old.mappings() == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
 }
 
-/// Maps `to` in place of one entry that says the page is being moved from `from`.
-fn restore_one<M: Machine>(cx: &Cx<'_, M>, found: &Found<'_, '_, M>, from: Pfn, to: Pfn) {
+/// Maps page `to` in place of one entry that says it is being moved from `from`. The entry counts as a mapping of the folio that
+/// the page is of, from then on.
+pub(super) fn restore_one<M: Machine>(cx: &Cx<'_, M>, found: &Found<'_, '_, M>, from: Pfn, to: Pfn) {
     let Some(Absent::Migration { is_exclusive, is_dirty, is_accessed, .. }) = found.word.absent() else {
         return;
     };
@@ -212,11 +216,12 @@ fn restore_one<M: Machine>(cx: &Cx<'_, M>, found: &Found<'_, '_, M>, from: Pfn, 
         | flag(is_dirty, PageBits::DIRTY)
         | flag(is_accessed, PageBits::ACCESSED);
     let word = Word::of_page(to, bits_of(cx, found, to, flags));
-    if from != to {
-        cx.vm().physical().frame(to).add_mapping();
+    let counted = cx.vm().physical().head(to);
+    if from != counted {
+        cx.vm().physical().frame(counted).add_mapping();
     }
     found.leaf.update(found.index, |_| word);
-    if from != to {
+    if from != counted {
         // The caller has a reference.
         cx.vm().physical().frame(from).drop_mapping();
     }
@@ -227,7 +232,7 @@ fn restore_one<M: Machine>(cx: &Cx<'_, M>, found: &Found<'_, '_, M>, from: Pfn, 
 fn bits_of<M: Machine>(cx: &Cx<'_, M>, found: &Found<'_, '_, M>, pfn: Pfn, flags: PageBits) -> PageBits {
     let attributes: Attributes<M> = cx.attributes(found.leaf.table.class(cx, found.index));
     let rights = readable::<M::Arch>(attributes.prot);
-    let is_anonymous = cx.vm().physical().frame(pfn).kind() == Kind::Anonymous;
+    let is_anonymous = cx.vm().physical().folio(pfn).kind() == Kind::Anonymous;
     let may_write = if attributes.is_private() {
         is_anonymous && flags.has(PageBits::EXCLUSIVE)
     } else {
@@ -246,7 +251,7 @@ pub(crate) fn discard_migrating<M: Machine>(cx: &Cx<'_, M>, pfn: Pfn) {
         return;
     }
     let Some(name) = Name::of(frame) else { return };
-    let _ = walk(cx, &name, Seek::Migration(pfn), &mut |found| {
+    let _ = walk(cx, &name, Seek::Migration(Folio::single(pfn)), &mut |found| {
         found.leaf.take(found.index);
         found.space.add_rss(cx, rss_kind(cx, pfn), -1);
         // The caller has a reference.

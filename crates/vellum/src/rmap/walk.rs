@@ -1,14 +1,16 @@
 //! Visiting the entries that show a page.
 
+mod folio;
+
 use crate::arch::{Absent, Arch, SwapSlot, Word};
 use crate::cpu::Cx;
 use crate::guard::Guard;
 use crate::machine::Machine;
 use crate::object;
-use crate::phys::{Frame, Kind, Pfn};
+use crate::phys::{Folio, Frame, Kind, Pfn};
 use crate::space::lineage::each_descendant;
 use crate::space::table::Locked;
-use crate::space::{Attributes, Inner};
+use crate::space::{Attributes, Extent, Inner};
 use crate::stat::Event;
 use core::ops::ControlFlow;
 use core::ptr::NonNull;
@@ -29,26 +31,36 @@ pub(crate) enum Name<M: Machine> {
 /// Which entries are meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Seek {
-    /// Those that show the page.
-    Page(Pfn),
+    /// Those that show the page, or pages of the folio, or all of it.
+    Page(Folio),
     /// Those through which it is stored to as a page of an object: they show the page, and are of shared mappings. When
     /// a place was looked at, nobody is in the middle of taking an entry there.
     Stored(Pfn),
-    /// Those that say it is being moved from that frame.
-    Migration(Pfn),
+    /// Those that say it, or a page of it, is being moved from there.
+    Migration(Folio),
     /// Those that say it is in that slot.
     Swap(SwapSlot),
 }
 
 impl Seek {
-    /// Whether the level 0 word is such an entry.
+    /// How many pages there are to be found at each place.
+    #[inline(always)]
+    fn pages(self) -> u64 {
+        match self {
+            Seek::Page(folio) | Seek::Migration(folio) => folio.pages(),
+            Seek::Stored(_) | Seek::Swap(_) => 1,
+        }
+    }
+
+    /// Whether the word, as it would stand in a leaf, is such an entry.
     #[inline(always)]
     pub(crate) fn is_named_by<A: Arch>(self, word: Word<A>) -> bool {
         match self {
-            Seek::Page(pfn) | Seek::Stored(pfn) => word.page() == Some(pfn),
+            Seek::Page(folio) => word.page().is_some_and(|pfn| folio.has(pfn)),
+            Seek::Stored(pfn) => word.page() == Some(pfn),
             _ if word.is_page() => false,
-            Seek::Migration(pfn) => {
-                matches!(word.absent(), Some(Absent::Migration { pfn: named, .. }) if named == pfn)
+            Seek::Migration(folio) => {
+                matches!(word.absent(), Some(Absent::Migration { pfn: named, .. }) if named == folio.head)
             }
             Seek::Swap(slot) => matches!(word.absent(), Some(Absent::Swap { slot: named, .. }) if named == slot),
         }
@@ -66,13 +78,24 @@ impl Seek {
     }
 }
 
-/// An entry that was found. The leaf's lock is held, and the space does not end.
+/// An entry that was found: of a leaf, or of an upper table where it shows all of a folio. The table's lock is held, and the
+/// space does not end.
 pub(crate) struct Found<'a, 'l, M: Machine> {
     pub(crate) space: &'a Inner<M>,
     pub(crate) leaf: &'l Locked<'a, M>,
     pub(crate) index: usize,
     pub(crate) address: u64,
     pub(crate) word: Word<M::Arch>,
+    /// Which page of the folio it shows, or says something of: the first one.
+    pub(crate) page: u64,
+}
+
+impl<M: Machine> Found<'_, '_, M> {
+    /// How many pages the entry is for.
+    #[inline(always)]
+    pub(crate) fn pages(&self) -> u64 {
+        self.leaf.table.pages()
+    }
 }
 
 /// What is done with each entry; whether to go on.
@@ -104,6 +127,9 @@ impl<M: Machine> Name<M> {
 /// the parent's leaf, which is visited first, in a table that hangs in the child by then (F1). An entry of an object's
 /// page that moves may be missed. Nobody relies on it: who unmaps the page asks its mapping count, and a move notes with
 /// the page that it was stored to, for write-back (B22).
+///
+/// Of a folio of several pages the place of its head is where its name says, and that of each page behind it; all that lies
+/// within one table is visited under one hold of its lock.
 ///
 /// What a walk does is bounded by the places that there are ([`Cx::each_class_within`]): a move in a space meanwhile makes
 /// it look there once more, but only a few times.
@@ -141,7 +167,10 @@ fn walk_space<'a, M: Machine>(
     let mut last = None;
     cx.each_class_within(space, &mut |class, extent| {
         cx.count(Event::RmapStep, 1);
-        if class.object.is_some() != is_copy || !class.is_private() || !extent.has(page::<M>(offset, class.delta)) {
+        if class.object.is_some() != is_copy
+            || !class.is_private()
+            || !has_any::<M>(extent, offset, class.delta, seek.pages())
+        {
             return ControlFlow::Continue(());
         }
         if is_same::<M>(&mut last, space, class.delta) {
@@ -257,6 +286,16 @@ fn page<M: Machine>(offset: u64, delta: u64) -> u64 {
     offset.wrapping_add(delta) & (u64::MAX >> M::Arch::PAGE_SHIFT)
 }
 
+/// Whether any of `pages` pages from `offset` on, of what is mapped with difference `delta`, lies in the extent.
+#[inline(always)]
+fn has_any<M: Machine>(extent: Extent, offset: u64, delta: u64, pages: u64) -> bool {
+    let first = page::<M>(offset, delta);
+    match pages {
+        1 => extent.has(first),
+        _ => folio::parts::<M>(first, pages).iter().any(|&(first, pages)| extent.meets(first, pages)),
+    }
+}
+
 /// Looks at the entry of page `offset` of what is mapped with difference `delta` in `space`.
 fn look<'a, M: Machine>(
     cx: &'a Cx<'_, M>,
@@ -267,6 +306,9 @@ fn look<'a, M: Machine>(
     visit: &mut Visit<'_, 'a, M>,
 ) -> ControlFlow<()> {
     let page = page::<M>(offset, delta);
+    if seek.pages() > 1 {
+        return folio::look(cx, space, page, seek, visit);
+    }
     let address = page << M::Arch::PAGE_SHIFT;
     if !(M::Arch::USER_START..M::Arch::USER_END).contains(&address) || page > M::Arch::USER_END >> M::Arch::PAGE_SHIFT {
         return ControlFlow::Continue(());
@@ -303,6 +345,6 @@ fn look_pinned<'a, M: Machine>(
         if !seek.is_named_by::<M::Arch>(word) {
             return ControlFlow::Continue(());
         }
-        return visit(Found { space, leaf: &locked, index, address, word });
+        return visit(Found { space, leaf: &locked, index, address, word, page: 0 });
     }
 }

@@ -21,13 +21,18 @@ fn kind_of<M: Machine>(cx: &Cx<'_, M>, absent: Absent) -> Option<RssKind> {
 
 impl<M: Machine> Cx<'_, M> {
     /// Ends what the entry `word`, no page, which was taken from `address`, stood for; what it counted as. Its part in
-    /// a page that is being moved ends with the gather.
-    pub(crate) fn drop_absent(&self, word: Word<M::Arch>, address: u64, gather: &mut Gather<'_, M>) -> Option<RssKind> {
+    /// a page that is being moved ends with the gather. It was of `pages` pages.
+    pub(crate) fn drop_absent(
+        &self,
+        word: Word<M::Arch>,
+        (address, pages): (u64, u64),
+        gather: &mut Gather<'_, M>,
+    ) -> Option<RssKind> {
         let absent = word.absent()?;
         match absent {
             Absent::Swap { slot, .. } => self.drop_swap_entry(slot),
             // Anonymous, as pages of objects are taken out of their entries for good.
-            Absent::Migration { pfn, .. } => gather.add(pfn, address),
+            Absent::Migration { pfn, .. } => gather.add_folio(pfn, address, pages),
             Absent::Poison | Absent::Splitting => {}
         }
         kind_of(self, absent)
@@ -40,8 +45,11 @@ impl<M: Machine> Cx<'_, M> {
         match absent {
             Absent::Swap { slot, .. } => self.drop_swap_entry(slot),
             Absent::Migration { pfn, .. } => {
-                if self.vm().physical().frame(pfn).drop_mapping() {
-                    freed.add(pfn);
+                let frame = self.vm().physical().frame(pfn);
+                match (frame.drop_mapping(), frame.order()) {
+                    (true, 0) => freed.add(pfn),
+                    (true, _) => self.free_frame(pfn),
+                    (false, _) => {}
                 }
             }
             Absent::Poison | Absent::Splitting => {}

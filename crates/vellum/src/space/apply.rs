@@ -407,8 +407,8 @@ pub(crate) fn zap<'a, M: Machine>(
         let address = first + (index - low) as u64 * locked.table.span();
         let word = locked.take(index);
         let Some(pfn) = word.page() else {
-            if let Some(kind) = cx.drop_absent(word, address, gather) {
-                gone[kind as usize] += 1;
+            if let Some(kind) = cx.drop_absent(word, (address, pages), gather) {
+                gone[kind as usize] += pages as i64;
             }
             continue;
         };
@@ -431,7 +431,12 @@ pub(crate) fn zap<'a, M: Machine>(
         gone[kind as usize] += pages as i64;
         match frame.is_single(Kind::File) {
             true => gather.add(pfn, address),
-            false => gather.add_folio(pfn, address, pages),
+            false => {
+                if pages == 1 {
+                    cx.note_partly_mapped(pfn);
+                }
+                gather.add_folio(pfn, address, pages);
+            }
         }
     }
     for (kind, pages) in RssKind::ALL.into_iter().zip(gone) {

@@ -67,12 +67,12 @@ impl<'a, M: Machine> UnmapBatch<'a, M> {
         bits.has(PageBits::WRITE) && (bits.has(PageBits::DIRTY) || is_blind)
     }
 
-    /// Notes that the entry at `address` of the locked leaf, which showed a page with `bits`, was taken. The space is
+    /// Notes that the entry at `address` of the locked leaf, or upper table, which showed a page with `bits`, was taken. The space is
     /// pinned by the caller during the call.
     ///
     /// Flushes at once where batching is off, and when there is no room for another space or leaf.
     pub(crate) fn add(&mut self, space: &'a Inner<M>, leaf: &Locked<'_, M>, address: u64, bits: PageBits) {
-        let end = address + (1 << M::Arch::PAGE_SHIFT);
+        let end = address + leaf.table.span();
         let has_rights = bits.prot() != crate::arch::Prot::NONE;
         if !has_rights && !M::guard(Guard::InaccessibleFlushed) {
             return;
@@ -84,7 +84,11 @@ impl<'a, M: Machine> UnmapBatch<'a, M> {
         let is_new_leaf = !self.leaves[..self.leaf_count].contains(&leaf.table.pfn);
         let is_full = known.is_none() && self.spaces == SPACES || is_new_leaf && self.leaf_count == LEAVES;
         if !self.cx.vm().is_batching() || is_full || (known.is_none() && !space.pin()) {
-            self.cx.flush(space.id(), space.tlb(), Flush { start: address, pages: 1, tables_freed: false });
+            self.cx.flush(
+                space.id(),
+                space.tlb(),
+                Flush { start: address, pages: leaf.table.pages(), tables_freed: false },
+            );
             self.cx.count(Event::FlushBatch, 1);
             return;
         }
@@ -139,7 +143,7 @@ impl<M: Machine> Cx<'_, M> {
     pub(crate) fn settle(&self, space: &Inner<M>, leaf: &Locked<'_, M>, address: u64) {
         self.count(Event::BatchSettled, 1);
         let start = leaf.table.base(address);
-        let pages = (leaf.table.len() as u64).max(RANGE_MAX + 1);
+        let pages = (leaf.table.len() as u64 * leaf.table.pages()).max(RANGE_MAX + 1);
         self.flush(space.id(), space.tlb(), Flush { start, pages, tables_freed: false });
         leaf.set_paid();
     }

@@ -9,13 +9,13 @@ use crate::machine::Machine;
 use crate::phys::{Kind, Pfn, folio};
 use crate::stat::Event;
 use crate::swap::leave_cache_locked;
-use crate::tlb::Gather;
+use crate::tlb::{Flush, Gather};
 
 /// Makes the anonymous pages of `low..=high` of a locked leaf ones that may be dropped: their entries are clean
 /// afterwards, and flushed by the gather before the operation returns, so that a store shows (B4). What is in swap, or
 /// lost, is dropped now. `first` is the address of slot `low`.
 ///
-/// Pages that others share, and parts of larger folios, stay as they are.
+/// Pages that others share, and parts of larger folios, stay as they are; a folio that is given up whole is marked as one.
 pub(super) fn give_up<'a, M: Machine>(
     cx: &'a Cx<'_, M>,
     space: &Inner<M>,
@@ -24,16 +24,17 @@ pub(super) fn give_up<'a, M: Machine>(
     first: u64,
     gather: &mut Gather<'a, M>,
 ) {
-    gather.touch_pending(locked, Guard::SettledByGiveUp, first, (high - low + 1) as u64);
+    gather.touch_pending(locked, Guard::SettledByGiveUp, first, (high - low + 1) as u64 * locked.table.pages());
     for index in low..=high {
         let address = first + (index - low) as u64 * locked.table.span();
         let word = locked.table.page(index);
         if word.is_page() {
-            if may_go(cx, word) {
+            if may_go(cx, word, locked.table.pages()) {
                 let clean = |word: Word<_>| word.with_bits(word.bits().without(PageBits::DIRTY));
                 locked.update(index, clean);
-                gather.touch(address);
-                cx.count(Event::LazyFree, 1);
+                let pages = locked.table.pages();
+                gather.touch_range(Flush { start: address, pages, tables_freed: false });
+                cx.count(Event::LazyFree, pages);
             }
             continue;
         }
@@ -51,15 +52,17 @@ pub(super) fn give_up<'a, M: Machine>(
     }
 }
 
-/// Marks the page that the entry `word` shows as one that may be dropped, if it can be; whether it is marked.
-fn may_go<M: Machine>(cx: &Cx<'_, M>, word: Word<M::Arch>) -> bool {
+/// Marks the page that the entry `word` shows, or the folio of so many pages, as one that may be dropped, if it can be; whether
+/// it is marked.
+fn may_go<M: Machine>(cx: &Cx<'_, M>, word: Word<M::Arch>, pages: u64) -> bool {
     let bits = word.bits();
     if bits.has(PageBits::SPECIAL) {
         return false;
     }
     let pfn: Pfn = word.pfn();
     let frame = cx.vm().physical().frame(pfn);
-    if !frame.is_single(Kind::Anonymous) || frame.mappings() != 1 {
+    let is_whole = frame.is_kind(Kind::Anonymous) && 1 << frame.order() == pages;
+    if !is_whole || frame.mappings() != 1 {
         return false;
     }
     // Only tried: the leaf's lock is held. Whoever is at work on the page, to put it out or to move it, relies on its

@@ -43,7 +43,7 @@ impl<'a, M: Machine> Gone<'a, M> {
     pub(super) fn other(&mut self, cx: &Cx<'_, M>, word: Word<M::Arch>, pages: u64) {
         let Some(pfn) = word.page() else {
             if let Some(kind) = cx.end_absent(word, &mut self.freed) {
-                self.pages[kind as usize] += 1;
+                self.pages[kind as usize] += pages;
             }
             return;
         };
@@ -60,6 +60,9 @@ impl<'a, M: Machine> Gone<'a, M> {
             object::mark_dirty(cx.vm().physical().folio(pfn));
         }
         if !frame.is_single(Kind::File) {
+            if pages == 1 {
+                cx.note_partly_mapped(pfn);
+            }
             cx.end_page_mapping(pfn);
         } else if cx.drop_page_mapping(pfn) {
             self.freed.add(pfn);

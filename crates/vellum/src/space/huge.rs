@@ -10,19 +10,38 @@
 //! flush ([`Absent::Splitting`]). Who comes upon that waits for the lock of the table where it stands.
 
 use super::Inner;
+use super::absent::migrating;
+use super::claim::commit_above;
 use super::rules::How;
 use super::table::{Locked, Table};
 use crate::arch::{Absent, Arch, PageBits, Word};
 use crate::cpu::Cx;
 use crate::guard::Guard;
 use crate::machine::Machine;
+use crate::phys::AllocFlags;
 use crate::stat::Event;
 use crate::tlb::Flush;
 use core::sync::atomic::Ordering::{Relaxed, Release, SeqCst};
 
 impl<M: Machine> Inner<M> {
+    /// Puts a table in the place of the huge page that slot `index` of a locked table shows, at `address`, on behalf of who
+    /// works on its folio: from the reserve. Whether there was memory, and no range operation is committing there, which knows
+    /// what tables it has to do with.
+    pub(crate) fn cut_huge(&self, cx: &Cx<'_, M>, upper: &Locked<'_, M>, index: usize, address: u64) -> bool {
+        if commit_above(cx, self, &upper.table, address).is_some() {
+            return false;
+        }
+        let class = upper.table.class(cx, index);
+        let Ok(child) = Table::allocate_with(cx, upper.table.level - 1, class, AllocFlags::RESERVE) else {
+            return false;
+        };
+        cx.retain_class(class, child.len() as u64 - 1);
+        self.split_entry(cx, upper, index, &child, address);
+        true
+    }
+
     /// Puts `child`, which nobody knows yet, in the place of the huge page that slot `index` of a locked table shows, at
-    /// `address`. The classes are the caller's to see to.
+    /// `address`, or of what says that one is being moved. The classes are the caller's to see to.
     pub(super) fn split_entry(
         &self,
         cx: &Cx<'_, M>,
@@ -32,12 +51,20 @@ impl<M: Machine> Inner<M> {
         address: u64,
     ) {
         let start = address & !(upper.table.span() - 1);
+        let word = upper.table.page(index);
         let flush =
             || cx.flush(self.id(), self.tlb(), Flush { start, pages: upper.table.pages(), tables_freed: false });
-        let word = upper.table.page(index);
-        if !word.bits().has(PageBits::SPECIAL) {
+        let named = if word.is_page() { Some(word.pfn()) } else { migrating::<M>(word) };
+        if let Some(pfn) = named.filter(|_| !(word.is_page() && word.bits().has(PageBits::SPECIAL))) {
             // One for each page, and there was one.
-            cx.vm().physical().folio(word.pfn()).add_mappings(child.len() as u64 - 1);
+            cx.vm().physical().folio(pfn).add_mappings(child.len() as u64 - 1);
+        }
+        if !word.is_page() {
+            // Each page is where all of them are. What a batch that has taken the huge page owes is owed to this table here, and
+            // would be missed below it.
+            child.fill(word, word);
+            upper.publish(index, child);
+            return flush();
         }
         if wants_break::<M::Arch>() && M::guard(Guard::SplitBreakBeforeMake) {
             let (word, _) = upper.update(index, |_| Word::of_absent(Absent::Splitting));

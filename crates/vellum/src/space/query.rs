@@ -243,15 +243,18 @@ impl SmapsEntry {
 
     /// Counts what an entry says that shows no page: one that is being moved is resident all the while.
     fn add_absent<M: Machine>(&mut self, cx: &Cx<'_, M>, word: Word<M::Arch>, pages: u64) {
+        let if_so = |so: bool| if so { pages } else { 0 };
         match word.absent() {
-            Some(Absent::Swap { .. }) => self.swapped += 1,
-            Some(Absent::Migration { pfn, is_dirty, is_accessed, .. }) => {
+            Some(Absent::Swap { .. }) => self.swapped += pages,
+            Some(Absent::Migration { pfn, is_exclusive, is_dirty, is_accessed }) => {
                 let frame = cx.vm().physical().frame(pfn);
+                let is_anonymous = frame.kind() == Kind::Anonymous;
                 self.resident += pages;
-                self.anonymous += if frame.kind() == Kind::Anonymous { pages } else { 0 };
-                self.dirty += u64::from(is_dirty);
-                self.shared += u64::from(frame.mappings() > 1);
-                self.referenced += u64::from(is_accessed);
+                self.anonymous += if_so(is_anonymous);
+                self.anonymous_huge += if_so(is_anonymous && pages > 1);
+                self.dirty += if_so(is_dirty);
+                self.shared += if_so(frame.mappings() > 1 && !is_exclusive);
+                self.referenced += if_so(is_accessed);
             }
             Some(Absent::Poison | Absent::Splitting) | None => {}
         }

@@ -45,22 +45,27 @@ fn standing<A: Arch>(word: Word<A>, level: usize) -> Standing {
 
 /// How an entry of a table of `level` is changed from one word to another; `None` if it never is.
 ///
-/// Not there yet: a table becomes a huge page (collapse).
+/// Not asked: a table becomes a huge page, and back if that fails ([`super::collapse`], by [`Locked::exchange`]): the leaf is
+/// stale and locked, and flushed.
+///
+/// [`Locked::exchange`]: super::table::Locked::exchange
 pub(super) fn how<A: Arch>(level: usize, from: Word<A>, to: Word<A>) -> Option<How> {
     use Standing::{Absent, Busy, Empty, Page, Table};
     let (is_leaf, may_be_huge) = (level == 0, (1..=A::HUGE_LEVEL).contains(&level));
     let wants_break = super::huge::wants_break::<A>();
     match (standing(from, level), standing(to, level)) {
         (Empty, Page(_)) if is_leaf || may_be_huge => Some(How::Published),
-        (Empty, Absent) if is_leaf => Some(How::Published),
+        (Empty, Absent) if is_leaf || may_be_huge => Some(How::Published),
         (Empty, Table) if !is_leaf => Some(How::Published),
         (Page(_) | Absent | Table, Empty) => Some(How::Taken),
         // Another frame comes by way of an entry that is none.
         (Page(old), Page(new)) if old == new => Some(How::Changed),
-        (Page(_), Absent) | (Absent, Page(_)) | (Absent, Absent) if is_leaf => Some(How::Changed),
+        (Page(_), Absent) | (Absent, Page(_)) | (Absent, Absent) if is_leaf || may_be_huge => Some(How::Changed),
         (Page(_), Busy) if may_be_huge && wants_break => Some(How::Changed),
         (Page(_), Table) if may_be_huge && !wants_break => Some(How::Split),
         (Busy, Table) => Some(How::Published),
+        // Of a huge page that is being moved.
+        (Absent, Table) if may_be_huge => Some(How::Published),
         _ => None,
     }
 }
@@ -109,8 +114,8 @@ mod tests {
             assert_eq!(table::<A>(0), ".ppp. tccc. tcc.. tc.c. .....", "{}, leaves", A::NAME);
             assert_eq!(table::<A>(1), upper, "{}, upper tables", A::NAME);
         }
-        let in_place = "..pp.p t..... t.c..s t..c.s .....p t.....";
-        let broken_first = "..pp.p t..... t.c.c. t..cc. .....p t.....";
+        let in_place = ".ppp.p tccc.p tcc..s tc.c.s .....p t.....";
+        let broken_first = ".ppp.p tccc.p tcc.c. tc.cc. .....p t.....";
         check::<X86_64>(in_place);
         check::<Riscv64>(in_place);
         check::<TinyAssist>(in_place);

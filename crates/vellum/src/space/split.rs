@@ -147,7 +147,7 @@ fn split_page_at<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, address: u64) -> 
     loop {
         let table = space.lowest(cx, address.min(M::Arch::USER_END - 1));
         let index = table.index(address);
-        if address & (table.span() - 1) == 0 || !table.page(index).is_page() {
+        if address & (table.span() - 1) == 0 || table.page(index).is_empty() {
             return Ok(());
         }
         space.make_child(cx, table, address, table.class(cx, index), Maker::Owner)?;

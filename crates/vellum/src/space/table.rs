@@ -113,9 +113,19 @@ impl<'a, M: Machine> Table<'a, M> {
 
     /// Allocates an empty table of `level` whose slots are all of `class`. Nobody else knows it yet.
     pub(crate) fn allocate(cx: &'a Cx<'_, M>, level: usize, class: ClassId) -> Result<Self, Error> {
+        Self::allocate_with(cx, level, class, AllocFlags::NONE)
+    }
+
+    /// As [`Table::allocate`], with flags.
+    pub(crate) fn allocate_with(
+        cx: &'a Cx<'_, M>,
+        level: usize,
+        class: ClassId,
+        flags: AllocFlags,
+    ) -> Result<Self, Error> {
         let pfn = match table_order::<M::Arch>(level) {
-            0 => cx.alloc_table_frame()?,
-            order => cx.alloc_zeroed(order, AllocFlags::NONE)?,
+            0 => cx.alloc_table_frame(flags)?,
+            order => cx.alloc_zeroed(order, flags)?,
         };
         let table = Table::at(cx, pfn, level);
         table.frame.set_kind(Kind::Table, table_order::<M::Arch>(level));

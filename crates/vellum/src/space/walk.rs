@@ -67,6 +67,14 @@ impl<M: Machine> Inner<M> {
         }
     }
 
+    /// Waits while somebody has the lock of the lowest table that covers `address`.
+    #[cold]
+    pub(crate) fn await_lock(&self, reader: &Reader<'_, M>, address: u64) {
+        let machine = reader.vm().machine();
+        let (table, _) = self.descend(machine, address, |_, _| ());
+        reader.vm().physical().frame(table).lock.await_release(machine);
+    }
+
     /// [`Inner::page_entry`], of a page where there was an entry, but no leaf.
     #[cold]
     fn upper_page_entry(&self, reader: &Reader<'_, M>, address: u64) -> Word<M::Arch> {
@@ -146,17 +154,18 @@ impl<M: Machine> Inner<M> {
         let commit = if waits { commit_above(cx, self, &table, address) } else { None };
         let has_changed =
             M::guard(Guard::RecheckAbove) && (!table.is_childless(index) || table.class(cx, index) != class);
-        // A huge page is being put together there.
-        let is_kept = M::guard(Guard::CollapsePlaceKept) && is_absent(table.page(index));
+        // A huge page is being put together there, or moved: a fault waits for that. Who has claimed the place meets no other
+        // than one that is moved, and cuts it.
+        let is_kept = maker == Maker::Fault && M::guard(Guard::CollapsePlaceKept) && is_absent(table.page(index));
         if commit.is_some() || has_changed || is_kept {
             drop(locked);
             child.discard(cx);
             return Ok(commit.map_or(Made::LookAgain, Made::Wait));
         }
         cx.retain_class(class, child.len() as u64 - 1);
-        match table.page(index).is_page() {
-            false => locked.hang(index, &child),
-            true => self.split_entry(cx, &locked, index, &child, address),
+        match table.entry(index).is_empty() {
+            true => locked.hang(index, &child),
+            false => self.split_entry(cx, &locked, index, &child, address),
         }
         Ok(Made::LookAgain)
     }

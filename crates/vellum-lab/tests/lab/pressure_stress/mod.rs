@@ -14,7 +14,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 use vellum::arch::{Aarch64, Arch, Prot, X86_64};
-use vellum::ops::{Advice, MapFlags, MapRequest, Place, RemapPlace, RemapRequest, Sharing};
+use vellum::ops::{Advice, HugePages, MapFlags, MapRequest, Place, RemapPlace, RemapRequest, Sharing};
 use vellum::{AreaId, Error, Event, NodeSet, Object, Policy, Space};
 use vellum_lab::AccessError;
 use vellum_lab::hardware::MachineConfig;
@@ -458,7 +458,8 @@ fn map_shared<'h, A: Arch>(space: &Space<'h, Host<A>>, objects: [&Object<'h, Hos
     Some(())
 }
 
-fn stress<A: Arch>(operations: u64, seed: u64, compressed_frames: u64) {
+/// `orders`: of which sizes folios of several pages come ([`Vm::set_folio_orders`](vellum::Vm::set_folio_orders)).
+fn stress<A: Arch>(operations: u64, seed: u64, compressed_frames: u64, orders: u32) {
     let begun = Instant::now();
     let (file_backing, changing_backing) = (File::new(), File::new());
     let config = MachineConfig::with_nodes(CPUS, FRAMES, 2);
@@ -467,6 +468,8 @@ fn stress<A: Arch>(operations: u64, seed: u64, compressed_frames: u64) {
     let main = host.enter(0);
     let vm = host.vm();
     vm.set_compressed_limit(compressed_frames);
+    vm.set_huge_pages(HugePages::Always);
+    vm.set_folio_orders(orders);
     let area = Mutex::new(Some(vm.swap_on(device(), 0).expect("an area")));
     let memory = vm.shared_memory(files::PAGES).expect("memory");
     let [file, changing] = [&file_backing, &changing_backing].map(|backing| vm.file(backing.clone()).expect("memory"));
@@ -527,7 +530,7 @@ fn stress<A: Arch>(operations: u64, seed: u64, compressed_frames: u64) {
     let of = |event| totals.get(event);
     println!(
         "{}: {operations} operations, seed {seed}, {:.1} s: {} out, {} in, {} compressed, {} moved, {} given up and \
-         freed, {} stalls, {} accesses without memory, {} interrupts of devices, {} promises of write-back kept",
+         freed, {} folios, {} split, {} stalls, {} accesses without memory, {} interrupts of devices, {} promises of write-back kept",
         A::NAME,
         begun.elapsed().as_secs_f64(),
         of(Event::SwapOut),
@@ -535,12 +538,15 @@ fn stress<A: Arch>(operations: u64, seed: u64, compressed_frames: u64) {
         of(Event::CompressedOut),
         of(Event::MigrateSuccess),
         of(Event::LazyFreed),
+        of(Event::FolioFault),
+        of(Event::SplitFolio),
         of(Event::AllocationStall),
         starved.load(Relaxed),
         world.interrupts.load(Relaxed),
         world.promises.load(Relaxed),
     );
     assert!(of(Event::SwapOut) + of(Event::CompressedOut) > 0 && of(Event::MigrateSuccess) > 0);
+    assert_eq!(of(Event::SplitFolio) > 0, orders != 0);
     assert!(world.interrupts.load(Relaxed) > 0 && world.promises.load(Relaxed) > 0);
     [&file_backing, &changing_backing].into_iter().for_each(File::be_reliable);
     drop((spaces, objects));
@@ -560,23 +566,29 @@ fn count(default: u64) -> u64 {
 
 #[test]
 fn x86_64_stays_right_under_pressure() {
-    stress::<X86_64>(count(100_000), 1, 0);
+    stress::<X86_64>(count(100_000), 1, 0, 0);
 }
 
 #[test]
 fn x86_64_stays_right_with_a_compressed_tier() {
-    stress::<X86_64>(count(100_000), 2, 100);
+    stress::<X86_64>(count(100_000), 2, 100, 0);
+}
+
+#[test]
+fn x86_64_stays_right_with_folios_of_several_pages() {
+    stress::<X86_64>(count(100_000), 4, 100, 1 << 1 | 1 << 3);
 }
 
 #[test]
 fn aarch64_stays_right_under_pressure() {
-    stress::<Aarch64>(count(100_000), 3, 100);
+    stress::<Aarch64>(count(100_000), 3, 100, 0);
 }
 
 #[test]
 #[ignore = "takes long"]
 fn ten_million_operations() {
     for round in 0..10 {
-        stress::<X86_64>(count(10_000_000) / 10, 100 + round, if round % 2 == 0 { 0 } else { 100 });
+        let orders = if round % 3 == 0 { 0 } else { 1 << 1 | 1 << 3 };
+        stress::<X86_64>(count(10_000_000) / 10, 100 + round, if round % 2 == 0 { 0 } else { 100 }, orders);
     }
 }

@@ -50,6 +50,8 @@ pub(super) fn present<M: Machine>(
         return Ok(Step::Split);
     }
     if !frame.try_get() {
+        // Its folio is being split by who has the leaf's lock, if it has not become another page.
+        plan.leaf.frame.lock.wait_free(cx);
         return Ok(Step::Retry);
     }
     // From here on the frame cannot become another page; that it did not before, the entry says, which still names it.

@@ -12,6 +12,19 @@ use crate::stat::Event;
 use crate::testing::TestMachine;
 use crate::{Error, NodeSet, Overcommit, Policy, Space, Vm};
 
+/// Runs a check on each architecture.
+macro_rules! everywhere {
+    ($check:ident) => {
+        $check::<X86_64>();
+        $check::<Aarch64>();
+        $check::<Riscv64>();
+        $check::<Ppc64>();
+        $check::<Sparc64>();
+    };
+}
+
+mod folios;
+
 type Vmm<A> = Vm<TestMachine<A>>;
 
 /// Bytes of a page, and of a huge one.
@@ -161,17 +174,6 @@ fn moves<A: Arch>() {
     vm.audited().expect("all is well");
     drop(space);
     finish(&vm);
-}
-
-/// Runs a check on each architecture.
-macro_rules! everywhere {
-    ($check:ident) => {
-        $check::<X86_64>();
-        $check::<Aarch64>();
-        $check::<Riscv64>();
-        $check::<Ppc64>();
-        $check::<Sparc64>();
-    };
 }
 
 #[test]

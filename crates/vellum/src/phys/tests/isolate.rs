@@ -6,7 +6,7 @@ use crate::phys::isolate::Isolation;
 /// All frames of node 0, allocated one by one and made anonymous pages; ascending.
 fn fill_up(vm: &TestVm) -> Vec<Pfn> {
     let cx = Cx::enter(vm);
-    let mut pfns: Vec<Pfn> = core::iter::from_fn(|| cx.alloc_frame_on(0, RESERVE).ok()).collect();
+    let mut pfns: Vec<Pfn> = core::iter::from_fn(|| cx.alloc_block_on(0, 0, RESERVE).ok()).collect();
     pfns.sort();
     pfns.iter().for_each(|&pfn| vm.physical().frame(pfn).set_kind(Kind::Anonymous, 0));
     pfns
@@ -141,7 +141,7 @@ fn what_is_no_movable_block_is_refused() {
     }
     refused(3840, 8);
     refused(4056, 3);
-    let table = cx.alloc_table_frame().expect("memory");
+    let table = cx.alloc_table_frame(AllocFlags::NONE).expect("memory");
     vm.physical().frame(table).set_kind(Kind::Table, 0);
     refused(table.0 & !63, 6);
     let block = cx.alloc_frame(4, NONE).expect("memory");
@@ -150,7 +150,7 @@ fn what_is_no_movable_block_is_refused() {
     assert!(cx.isolate_block(Pfn(2048), 9).and_then(|isolation| isolation.finish(&cx)).is_some());
     // Not enough is free to move a block's frames elsewhere.
     let block = cx.isolate_block(Pfn(1 << 15), 8).and_then(|isolation| isolation.finish(&cx)).expect("a block");
-    while cx.alloc_frame_on(1, NONE).is_ok() {}
+    while cx.alloc_block_on(1, 0, NONE).is_ok() {}
     (block.0..block.0 + 256).for_each(|pfn| vm.physical().frame(Pfn(pfn)).set_kind(Kind::Anonymous, 0));
     refused(block.0, 0);
     drop(cx);

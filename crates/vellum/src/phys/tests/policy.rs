@@ -91,8 +91,8 @@ fn policies_use_nodes_in_their_order() {
     }
     assert!(cx.alloc_frame_by(NONE, Policy::Interleave(NodeSet::EMPTY), 5).is_ok());
     assert!(cx.alloc_frame_by(NONE, Policy::Preferred(255), 5).is_ok());
-    assert_eq!(cx.alloc_frame_on(1, RESERVE), Err(Error::OutOfMemory));
-    assert_eq!(cx.alloc_frame_on(200, RESERVE), Err(Error::OutOfMemory));
+    assert_eq!(cx.alloc_block_on(1, 0, RESERVE), Err(Error::OutOfMemory));
+    assert_eq!(cx.alloc_block_on(200, 0, RESERVE), Err(Error::OutOfMemory));
 }
 
 #[test]
@@ -101,8 +101,8 @@ fn one_node_gives_all_it_has_and_no_more() {
     let cx = Cx::enter(&vm);
     for node in [0, 3] {
         let stats = vm.node_stats(node);
-        let ordinary = core::iter::from_fn(|| cx.alloc_frame_on(node, NONE).ok()).count() as u64;
-        let reserve = core::iter::from_fn(|| cx.alloc_frame_on(node, RESERVE).ok()).count() as u64;
+        let ordinary = core::iter::from_fn(|| cx.alloc_block_on(node, 0, NONE).ok()).count() as u64;
+        let reserve = core::iter::from_fn(|| cx.alloc_block_on(node, 0, RESERVE).ok()).count() as u64;
         assert_eq!((ordinary, reserve), (stats.managed - stats.min, stats.min));
         assert_eq!(vm.node_stats(node).free + vm.node_stats(node).cached, 0);
     }
@@ -117,7 +117,7 @@ fn foreign_frames_on_the_stack_are_not_taken_for_own_ones() {
     let vm = boot(&RANGES, &[0]);
     let cx = Cx::enter(&vm);
     // The CPU's own node runs out, so that its stack is refilled from another.
-    let own: Vec<Pfn> = core::iter::from_fn(|| cx.alloc_frame_on(0, NONE).ok()).collect();
+    let own: Vec<Pfn> = core::iter::from_fn(|| cx.alloc_block_on(0, 0, NONE).ok()).collect();
     let foreign = cx.alloc_frame(0, NONE).expect("memory");
     assert_eq!(vm.physical().frame(foreign).node(), 2);
     assert!(cx.cpu().lists.len() > 0);
@@ -177,9 +177,9 @@ fn injected_failures_concern_policies_too() {
     for policy in [Policy::Local, Policy::Preferred(2), Policy::Bind(NodeSet(4)), Policy::Interleave(NodeSet(5))] {
         assert_eq!(cx.alloc_frame_by(NONE, policy, 0), Err(Error::OutOfMemory));
     }
-    assert_eq!(cx.alloc_frame_on(2, NONE), Err(Error::OutOfMemory));
+    assert_eq!(cx.alloc_block_on(2, 0, NONE), Err(Error::OutOfMemory));
     assert_eq!(vm.physical().free_pages(&vm), free);
-    assert!(cx.alloc_frame_by(RESERVE, Policy::Preferred(2), 0).is_ok() && cx.alloc_frame_on(2, RESERVE).is_ok());
+    assert!(cx.alloc_frame_by(RESERVE, Policy::Preferred(2), 0).is_ok() && cx.alloc_block_on(2, 0, RESERVE).is_ok());
     drop(cx);
     audit(&vm);
 }

@@ -151,7 +151,7 @@ fn a_node_is_below_its_marks_when_its_memory_says_so() {
         assert_eq!(physical.is_below_high(&vm, 2), left < high, "{left} frames left");
         assert_eq!(vm.needs_reclaim(), (left < low).then_some(2));
         let cx = Cx::enter(&vm);
-        let Ok(pfn) = cx.alloc_frame_on(2, RESERVE) else { break };
+        let Ok(pfn) = cx.alloc_block_on(2, 0, RESERVE) else { break };
         pfns.push(pfn);
     }
     assert!(vm.cpu(1).lists.len() < vm.node_stats(2).cached, "CPU 2 keeps some");

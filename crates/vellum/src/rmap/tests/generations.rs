@@ -4,6 +4,7 @@ use super::{A0, PAGE, TestSpace, boot, check, map, page_at, shift};
 use crate::arch::{Prot, X86_64};
 use crate::cpu::Cx;
 use crate::ops::{RemapPlace, RemapRequest};
+use crate::phys::Folio;
 use crate::rmap::Seek;
 use crate::rmap::walk::each_mapping;
 use crate::space::lineage::count_line;
@@ -26,7 +27,10 @@ fn walked(vm: &Vm<TestMachine>, space: &TestSpace<'_, X86_64>, address: u64) -> 
     let count = || (vm.totals().get(Event::RmapStep), vm.totals().get(Event::RmapLook));
     let before = count();
     let cx = Cx::enter(vm);
-    assert_eq!(each_mapping(&cx, pfn, Seek::Page(pfn), &mut |_| true), vm.physical().frame(pfn).mappings());
+    assert_eq!(
+        each_mapping(&cx, pfn, Seek::Page(Folio::single(pfn)), &mut |_| true),
+        vm.physical().frame(pfn).mappings()
+    );
     drop(cx);
     let after = count();
     (after.0 - before.0, after.1 - before.1)

@@ -31,6 +31,11 @@ impl Extent {
         self.join(other) == self
     }
 
+    /// Whether any of so many pages from page number `first` on lies in it.
+    pub(crate) fn meets(self, first: u64, pages: u64) -> bool {
+        self.low < first.saturating_add(pages) && first < self.high
+    }
+
     /// Whether page number `page` lies in it.
     #[inline(always)]
     pub(crate) fn has(self, page: u64) -> bool {
