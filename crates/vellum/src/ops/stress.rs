@@ -1,6 +1,6 @@
 //! Random operations on one space by several threads at once; the audit at the end is the oracle.
 
-use crate::arch::{Arch, Prot, Tiny, TinyBroadcast, X86_64};
+use crate::arch::{Arch, Prot, Tiny, X86_64};
 use crate::ops::{Access, Advice, HugePages, MapRequest, Place, RemapPlace, RemapRequest};
 use crate::testing::{TestMachine, become_cpu};
 use crate::{Space, Vm};
@@ -108,6 +108,5 @@ fn threads_among_huge_pages() {
     stress::<X86_64>(3, 1_000, (1 << 39) - (700 << 12), 1_600, HugePages::Always);
     for seed in 0..8 {
         stress::<Tiny>(200 + 10 * seed, 600, 0x1000, 40, HugePages::Always);
-        stress::<TinyBroadcast>(300 + 10 * seed, 600, 0x1000, 40, HugePages::Always);
     }
 }
