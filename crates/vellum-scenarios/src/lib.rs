@@ -133,6 +133,12 @@ scenarios! {
         collapse_leaf_in_walk_cache,
         collapse_entry_read_twice,
         collapse_rejoined_under_walker,
+        folio_counted_while_dealt_out,
+        folio_of_another_page,
+        folio_stored_to_by_device,
+        folio_rest_kept,
+        folio_moved_while_referenced,
+        folio_moved_beside_munmap,
     }
     /// `mremap`.
     remap {
