@@ -11,7 +11,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     title: "a page is moved out of a leaf that is collapsed",
     thread: "S4",
     guards: &[Guard::CollapseUnderClaim],
-    invariants: &["I-LOST", "I-REF", "I-COUNT", "I-PROG"],
+    invariants: &["I-LOST", "I-REF", "I-COUNT", "I-PROG", "I-VMA"],
     bound: Bound { preemptions: 1, surprises: 0 },
     start: |cpu| {
         cpu.map(X, LEAF, Prot::ReadWrite);

@@ -290,6 +290,9 @@ fn spare_for<M: Machine>(cx: &Cx<'_, M>, parent: &Table<'_, M>, start: u64) -> R
     Ok(spares)
 }
 
+/// The table above a leaf and the leaf, both locked, and the class of all of the leaf's slots, with what it says.
+type Both<'a, M> = (Locked<'a, M>, Locked<'a, M>, ClassId, Attributes<M>);
+
 /// The locks of the leaf at `start` and of the table above, and the class of all of the leaf's slots, if it has one that fits.
 fn lock_both<'a, M: Machine>(
     cx: &'a Cx<'_, M>,
@@ -297,7 +300,7 @@ fn lock_both<'a, M: Machine>(
     parent: &Table<'a, M>,
     start: u64,
     fits: &Fits<'_, M>,
-) -> Result<(Locked<'a, M>, Locked<'a, M>, ClassId, Attributes<M>), Kept> {
+) -> Result<Both<'a, M>, Kept> {
     let index = parent.index(start);
     let upper = parent.lock(cx, space, start).ok_or(Kept::Changed)?;
     let leaf = parent.child(cx, index).ok_or(Kept::Changed)?;

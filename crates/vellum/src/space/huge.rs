@@ -69,10 +69,10 @@ impl<M: Machine> Inner<M> {
         if wants_break::<M::Arch>() && M::guard(Guard::SplitBreakBeforeMake) {
             let (word, _) = upper.update(index, |_| Word::of_absent(Absent::Splitting));
             flush();
-            fill(cx, child, word);
+            fill(child, word);
             upper.publish(index, child);
         } else {
-            upper.publish_over(cx, index, child);
+            upper.publish_over(index, child);
             flush();
         }
         cx.count(Event::SplitMapping, 1);
@@ -85,23 +85,22 @@ pub(super) fn wants_break<A: Arch>() -> bool {
     A::semantics().break_before_make || A::semantics().mixed_sizes_fault
 }
 
-/// Gives `child`, which nobody knows, the pages of a huge one, which `word` shows as it would stand in a leaf.
-fn fill<M: Machine>(cx: &Cx<'_, M>, child: &Table<'_, M>, word: Word<M::Arch>) {
-    if word.bits().has(PageBits::SPECIAL) {
-        let zero = Word::of_page(cx.vm().zero_page(), word.bits());
-        return child.fill(zero, zero);
+/// Gives `child`, which nobody knows, the pages of a huge one, which `word` shows as it would stand in a leaf. Of the huge page
+/// of zeroes none: faults bring what is wanted, and a table that was made for nothing can be given back.
+fn fill<M: Machine>(child: &Table<'_, M>, word: Word<M::Arch>) {
+    if !word.bits().has(PageBits::SPECIAL) {
+        child.fill(word, word.further(child.pages()));
     }
-    child.fill(word, word.further(child.pages()));
 }
 
 impl<M: Machine> Locked<'_, M> {
     /// Makes `child` the entry of a slot that shows a huge page, whose pages `child` shows when this is seen.
-    fn publish_over(&self, cx: &Cx<'_, M>, index: usize, child: &Table<'_, M>) {
+    fn publish_over(&self, index: usize, child: &Table<'_, M>) {
         let slot = self.table.slot(index);
         let mut word = slot.load(Relaxed);
         loop {
             if M::guard(Guard::SplitFilledFirst) {
-                fill(cx, child, word.as_small(self.table.level));
+                fill(child, word.as_small(self.table.level));
             }
             if !M::guard(Guard::SplitRepeated) {
                 slot.swap(Word::of_table(child.pfn), SeqCst);
@@ -114,7 +113,7 @@ impl<M: Machine> Locked<'_, M> {
             }
         }
         if !M::guard(Guard::SplitFilledFirst) {
-            fill(cx, child, word.as_small(self.table.level));
+            fill(child, word.as_small(self.table.level));
         }
     }
 

@@ -128,7 +128,7 @@ mod tests {
 
     #[test]
     fn no_huge_page_stands_too_high() {
-        let upper = "..pp.p t..... t.c..s t..c.s .....p t.....";
+        let upper = ".ppp.p tccc.p tcc..s tc.c.s .....p t.....";
         assert_eq!(table::<X86_64>(2), upper);
         let word = Word::<Tiny>::of_page(Pfn(16), PageBits::of(Prot::READ));
         assert_eq!(how::<Tiny>(2, Word::EMPTY, word.at_level(2)), None);

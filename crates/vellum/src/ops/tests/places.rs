@@ -101,7 +101,7 @@ fn large_mappings_begin_with_a_slot_and_leave_no_holes_for_good() {
     let gib = map(&space, GIB, 0).expect("room");
     assert_eq!((gib % (GIB * PAGE), map(&space, 2 * GIB, 0)), (0, Ok(gib + GIB * PAGE)));
     let leaves = map(&space, 3 * LEAF, 1).expect("room");
-    assert!(leaves % (LEAF * PAGE) == 0 && (first..gib).contains(&leaves), "{leaves:#x}");
+    assert!(leaves.is_multiple_of(LEAF * PAGE) && (first..gib).contains(&leaves), "{leaves:#x}");
     assert_eq!(space.table_pages(), tables);
     // One that ends within a slot all the same begins where there is room.
     let end = leaves + 3 * LEAF * PAGE;
