@@ -146,7 +146,7 @@ fn nodes_and_swap_are_reported() {
         assert_eq!(document["audit"], "clean");
         assert_eq!(document["nodes"], 2);
         let settings = serde_json::json!({
-            "memory_bytes": 64 << 20, "swap_bytes": 32 << 20, "zswap_bytes": 8 << 20, "batch": false
+            "memory_bytes": 64 << 20, "swap_bytes": 32 << 20, "zswap_bytes": 8 << 20, "batch": false, "thp": "madvise"
         });
         assert_eq!(document["settings"], settings);
         assert_eq!(document["memory"]["frames"], 64 << 8);

@@ -482,8 +482,9 @@ mod tests {
         let sequences = (0..50).map(|seed| sequence(seed, Recipe { is_large: true, ..RECIPE }));
         let fits = |call: &Call| match *call {
             Call::Map { address, length, flags, .. } => {
-                let first = address.next_multiple_of(HUGE * PAGE);
-                flags & MAP_PRIVATE != 0 && address.saturating_add(length) >= first.saturating_add(HUGE * PAGE)
+                let first = address.checked_next_multiple_of(HUGE * PAGE);
+                let fits = |first: u64| address.saturating_add(length) >= first.saturating_add(HUGE * PAGE);
+                flags & MAP_PRIVATE != 0 && first.is_some_and(fits)
             }
             _ => false,
         };

@@ -11,7 +11,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     title: "a fault makes a table where there is one by now",
     thread: "S2",
     guards: &[Guard::RecheckAbove],
-    invariants: &["I-TLBPERM", "I-BBM", "I-LOST"],
+    invariants: &["I-TLBPERM", "I-BBM", "I-LOST", "I-COUNT"],
     bound: Bound { preemptions: 1, surprises: 1 },
     start: |cpu| {
         cpu.map(X, LEAF, Prot::ReadWrite);

@@ -6,8 +6,8 @@ use crate::machine::Machine;
 use crate::object;
 use crate::phys::{Frame, Kind, Pfn};
 
-/// Pages that are unmapped with one flush.
-pub(crate) const LENGTH: usize = 64;
+/// Pages that are unmapped with one flush: as many as there is room for on the stack, under a fault that needs memory.
+pub(crate) const LENGTH: usize = 60;
 
 /// Some pages, each with a reference.
 pub(crate) struct Isolated<const N: usize> {

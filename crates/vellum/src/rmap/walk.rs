@@ -292,8 +292,15 @@ fn has_any<M: Machine>(extent: Extent, offset: u64, delta: u64, pages: u64) -> b
     let first = page::<M>(offset, delta);
     match pages {
         1 => extent.has(first),
-        _ => folio::parts::<M>(first, pages).iter().any(|&(first, pages)| extent.meets(first, pages)),
+        _ => has_part::<M>(extent, first, pages),
     }
+}
+
+/// [`has_any`] of several pages: apart, so that the walk for one page has room for no more on the stack.
+#[cold]
+#[inline(never)]
+fn has_part<M: Machine>(extent: Extent, first: u64, pages: u64) -> bool {
+    folio::parts::<M>(first, pages).iter().any(|&(first, pages)| extent.meets(first, pages))
 }
 
 /// Looks at the entry of page `offset` of what is mapped with difference `delta` in `space`.
