@@ -22,7 +22,6 @@ pub(super) fn parts<M: Machine>(first: u64, pages: u64) -> [(u64, u64); 2] {
 
 /// Looks at the entries of a folio whose first page has, or would have, number `first` in `space`.
 #[cold]
-#[cold]
 #[inline(never)]
 pub(super) fn look<'a, M: Machine>(
     cx: &'a Cx<'_, M>,
