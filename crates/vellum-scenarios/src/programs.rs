@@ -42,6 +42,45 @@ pub(crate) const SWITCH_BESIDE_FLUSH: Scenario = Scenario {
     ..Scenario::DEFAULT
 };
 
+/// A huge page that was stored to, as processors know it not: its entry is clean, and they have no translation.
+pub(crate) fn unnoted_huge_page(cpu: &Cpu<'_>) {
+    cpu.use_huge_pages();
+    cpu.map(X, LEAF, Prot::ReadWrite);
+    cpu.store(X, 1);
+    cpu.forget_use(X);
+}
+
+/// A thread takes the right to store from a page of it, so that it becomes small ones.
+pub(crate) fn protect_part(cpu: &Cpu<'_>) {
+    cpu.protect(At(0, 2), 1, Prot::Read);
+}
+
+/// Slot of the note: the process that was forked.
+const CHILD: usize = 0;
+
+/// A thread forks.
+pub(crate) fn fork_noted(cpu: &Cpu<'_>) {
+    if let Some(Process(child)) = cpu.fork() {
+        cpu.note(CHILD, child as u64);
+    }
+}
+
+/// The child of [`fork_noted`] has what was stored second, which was 2, only if it has `before`, which was stored first.
+pub(crate) fn is_one_moment(cpu: &Cpu<'_>, [first, second]: [At; 2], before: u64) {
+    cpu.switch_to(Process(cpu.noted(CHILD) as usize));
+    let (first, second) = (cpu.load(first), cpu.load(second));
+    cpu.expect(second != Some(2) || first == Some(before), "I-COW", "the child has the second store and not the first");
+}
+
+/// A thread loads in the parent, then stores in the child to what seems to be the child's alone, and loads in the parent again.
+pub(crate) fn load_around_store_of_child(cpu: &Cpu<'_>) {
+    cpu.load(X);
+    cpu.switch_to(Process(1));
+    cpu.store(X, 2);
+    cpu.switch_to(Process(0));
+    cpu.load(X);
+}
+
 /// Two pages, at places which threads that run nowhere yet are going to move between.
 pub(crate) fn two_pages(cpu: &Cpu<'_>, places: [At; 2]) {
     for (at, value) in places.into_iter().zip(1..) {

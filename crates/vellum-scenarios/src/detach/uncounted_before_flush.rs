@@ -1,9 +1,10 @@
 //! B25M, as B3: the pages of a leaf that was taken out of the tree stop counting as mapped before the flush. Who seems to be
 //! a page's only user stores to it in place, and the other process can still read it by a stale translation.
 
+use crate::programs::load_around_store_of_child;
 use vellum::Guard;
 use vellum_lab::explore::Bound;
-use vellum_lab::scenario::{Process, Prot, Scenario, TWO_LEAVES, X, actor};
+use vellum_lab::scenario::{Prot, Scenario, TWO_LEAVES, X, actor};
 
 pub(crate) static SCENARIO: Scenario = Scenario {
     id: "B25M",
@@ -20,13 +21,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
         actor("parent: DONTNEED", |cpu| {
             cpu.dont_need(X, TWO_LEAVES);
         }),
-        actor("parent, then child", |cpu| {
-            cpu.load(X);
-            cpu.switch_to(Process(1));
-            cpu.store(X, 2);
-            cpu.switch_to(Process(0));
-            cpu.load(X);
-        }),
+        actor("parent, then child", load_around_store_of_child),
     ],
     ..Scenario::DEFAULT
 };

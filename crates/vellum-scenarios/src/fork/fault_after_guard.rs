@@ -2,11 +2,10 @@
 //! when fork copies the leaf, so that the fault makes a new one, which only the parent has; the store to the other page
 //! goes through a translation that fork has not flushed yet, to a page that the child gets.
 
+use crate::programs::{fork_noted, is_one_moment};
 use vellum::Guard;
 use vellum_lab::explore::Bound;
-use vellum_lab::scenario::{Process, Prot, Scenario, X, Y, actor};
-
-const CHILD: usize = 0;
+use vellum_lab::scenario::{Prot, Scenario, X, Y, actor};
 
 pub(crate) static SCENARIO: Scenario = Scenario {
     id: "D10G",
@@ -27,16 +26,8 @@ pub(crate) static SCENARIO: Scenario = Scenario {
             cpu.store(X, 5);
             cpu.store(Y, 2);
         }),
-        actor("fork", |cpu| {
-            if let Some(Process(child)) = cpu.fork() {
-                cpu.note(CHILD, child as u64);
-            }
-        }),
+        actor("fork", fork_noted),
     ],
-    end: |cpu| {
-        cpu.switch_to(Process(cpu.noted(CHILD) as usize));
-        let (first, second) = (cpu.load(X), cpu.load(Y));
-        cpu.expect(second != Some(2) || first == Some(5), "I-COW", "the child has the second store and not the first");
-    },
+    end: |cpu| is_one_moment(cpu, [X, Y], 5),
     ..Scenario::DEFAULT
 };

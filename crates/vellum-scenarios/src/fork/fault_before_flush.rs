@@ -3,10 +3,9 @@
 //! child gets. The child then has the second store without the first: it never was its parent. Hence faults where fork
 //! has been wait for its flush.
 
-use vellum_lab::scenario::{Process, Prot, Scenario, X, Y, actor};
+use crate::programs::{fork_noted, is_one_moment};
+use vellum_lab::scenario::{Prot, Scenario, X, Y, actor};
 use vellum::Guard;
-
-const CHILD: usize = 0;
 
 pub(crate) static SCENARIO: Scenario = Scenario {
     id: "D10",
@@ -26,16 +25,8 @@ pub(crate) static SCENARIO: Scenario = Scenario {
             cpu.store(X, 1);
             cpu.store(Y, 2);
         }),
-        actor("fork", |cpu| {
-            if let Some(Process(child)) = cpu.fork() {
-                cpu.note(CHILD, child as u64);
-            }
-        }),
+        actor("fork", fork_noted),
     ],
-    end: |cpu| {
-        cpu.switch_to(Process(cpu.noted(CHILD) as usize));
-        let (first, second) = (cpu.load(X), cpu.load(Y));
-        cpu.expect(second != Some(2) || first == Some(1), "I-COW", "the child has the second store and not the first");
-    },
+    end: |cpu| is_one_moment(cpu, [X, Y], 1),
     ..Scenario::DEFAULT
 };

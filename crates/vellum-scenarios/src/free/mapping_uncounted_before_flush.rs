@@ -2,8 +2,9 @@
 //! after the flush; but copy-on-write is: who seems to be a page's only user stores to it in place, and the other
 //! process can still read it by a stale translation.
 
+use crate::programs::load_around_store_of_child;
 use vellum_lab::explore::Bound;
-use vellum_lab::scenario::{Process, Prot, Scenario, X, actor};
+use vellum_lab::scenario::{Prot, Scenario, X, actor};
 use vellum::Guard;
 
 pub(crate) static SCENARIO: Scenario = Scenario {
@@ -22,13 +23,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
         actor("parent: DONTNEED", |cpu| {
             cpu.dont_need(X, 1);
         }),
-        actor("parent, then child", |cpu| {
-            cpu.load(X);
-            cpu.switch_to(Process(1));
-            cpu.store(X, 2);
-            cpu.switch_to(Process(0));
-            cpu.load(X);
-        }),
+        actor("parent, then child", load_around_store_of_child),
     ],
     ..Scenario::DEFAULT
 };

@@ -2,8 +2,9 @@
 //! becomes a copy, of one page of it; the store after that goes by an old translation to the second, which the child has. A
 //! fault waits for a fork that has been where it is, and makes no table where a commit has begun; one of the two is enough.
 
+use crate::programs::{fork_noted, is_one_moment};
 use vellum_lab::explore::Bound;
-use vellum_lab::scenario::{LEAF, Process, Prot, Scenario, X, Z, actor};
+use vellum_lab::scenario::{LEAF, Prot, Scenario, X, Z, actor};
 use vellum::Guard;
 
 pub(crate) static SCENARIO: Scenario = Scenario {
@@ -31,16 +32,8 @@ pub(crate) static SCENARIO: Scenario = Scenario {
                 cpu.store(Z, 2);
             }
         }),
-        actor("fork", |cpu| {
-            if let Some(Process(child)) = cpu.fork() {
-                cpu.note(0, child as u64);
-            }
-        }),
+        actor("fork", fork_noted),
     ],
-    end: |cpu| {
-        cpu.switch_to(Process(cpu.noted(0) as usize));
-        let (first, second) = (cpu.load(X), cpu.load(Z));
-        cpu.expect(second != Some(2) || first == Some(1), "I-COW", "the child has the second store and not the first");
-    },
+    end: |cpu| is_one_moment(cpu, [X, Z], 1),
     ..Scenario::DEFAULT
 };

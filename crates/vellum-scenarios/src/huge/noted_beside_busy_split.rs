@@ -1,8 +1,9 @@
 //! C4S: the same where the entry says for a while that the page is being split: what the processor has noted up to that moment
 //! comes back from the exchange.
 
+use crate::programs::{protect_part, unnoted_huge_page};
 use vellum_lab::explore::Bound;
-use vellum_lab::scenario::{At, LEAF, Prot, Scenario, X, Y, actor};
+use vellum_lab::scenario::{Scenario, Y, actor};
 use vellum::Guard;
 
 pub(crate) static SCENARIO: Scenario = Scenario {
@@ -13,16 +14,9 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     invariants: &["I-DIRTY"],
     breaks: |mode| mode.semantics.hardware_dirty && mode.semantics.mixed_sizes_fault,
     bound: Bound { preemptions: 1, surprises: 1 },
-    start: |cpu| {
-        cpu.use_huge_pages();
-        cpu.map(X, LEAF, Prot::ReadWrite);
-        cpu.store(X, 1);
-        cpu.forget_use(X);
-    },
+    start: unnoted_huge_page,
     actors: &[
-        actor("mprotect", |cpu| {
-            cpu.protect(At(0, 2), 1, Prot::Read);
-        }),
+        actor("mprotect", protect_part),
         actor("user", |cpu| {
             cpu.store(Y, 2);
         }),

@@ -1,8 +1,9 @@
 //! C5D: the processor notes in a huge page's entry that it was stored to, when the table for its place has been filled by what
 //! the entry said before. The exchange which publishes the table is one of what it was filled by; else all of it is clean.
 
+use crate::programs::{protect_part, unnoted_huge_page};
 use vellum_lab::explore::Bound;
-use vellum_lab::scenario::{At, LEAF, Prot, Scenario, X, Y, actor};
+use vellum_lab::scenario::{Scenario, Y, actor};
 use vellum::Guard;
 
 pub(crate) static SCENARIO: Scenario = Scenario {
@@ -14,16 +15,9 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     // The others have no entry there while the table is filled.
     breaks: |mode| mode.semantics.hardware_dirty && !mode.semantics.mixed_sizes_fault,
     bound: Bound { preemptions: 1, surprises: 1 },
-    start: |cpu| {
-        cpu.use_huge_pages();
-        cpu.map(X, LEAF, Prot::ReadWrite);
-        cpu.store(X, 1);
-        cpu.forget_use(X);
-    },
+    start: unnoted_huge_page,
     actors: &[
-        actor("mprotect", |cpu| {
-            cpu.protect(At(0, 2), 1, Prot::Read);
-        }),
+        actor("mprotect", protect_part),
         actor("user", |cpu| {
             cpu.store(Y, 2);
         }),

@@ -2,8 +2,9 @@
 //! table: the child gets its pages twice. And the table bears no mark of the fork, so that the store does not wait for its
 //! flush. But faults make no tables where a commit has begun, which they see under the lock under which they split.
 
+use crate::programs::{fork_noted, is_one_moment};
 use vellum_lab::explore::Bound;
-use vellum_lab::scenario::{LEAF, Process, Prot, Scenario, X, Z, actor};
+use vellum_lab::scenario::{LEAF, Prot, Scenario, X, Z, actor};
 use vellum::Guard;
 
 pub(crate) static SCENARIO: Scenario = Scenario {
@@ -29,16 +30,8 @@ pub(crate) static SCENARIO: Scenario = Scenario {
                 cpu.store(Z, 2);
             }
         }),
-        actor("fork", |cpu| {
-            if let Some(Process(child)) = cpu.fork() {
-                cpu.note(0, child as u64);
-            }
-        }),
+        actor("fork", fork_noted),
     ],
-    end: |cpu| {
-        cpu.switch_to(Process(cpu.noted(0) as usize));
-        let (first, second) = (cpu.load(X), cpu.load(Z));
-        cpu.expect(second != Some(2) || first == Some(1), "I-COW", "the child has the second store and not the first");
-    },
+    end: |cpu| is_one_moment(cpu, [X, Z], 1),
     ..Scenario::DEFAULT
 };

@@ -1,8 +1,9 @@
 //! C6S: a huge page becomes small ones, and a processor that may not have translations of two sizes for one address walks to a
 //! small one before it has forgotten the large one. (The other way round, the small pages are collapsed: C6.)
 
+use crate::programs::{protect_part, unnoted_huge_page};
 use vellum_lab::explore::Bound;
-use vellum_lab::scenario::{At, LEAF, Prot, Scenario, X, Y, actor};
+use vellum_lab::scenario::{Scenario, X, Y, actor};
 use vellum::Guard;
 
 pub(crate) static SCENARIO: Scenario = Scenario {
@@ -14,16 +15,9 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     // The others do not walk for what they have cached.
     breaks: |mode| mode.semantics.mixed_sizes_fault && mode.semantics.hardware_dirty,
     bound: Bound { preemptions: 1, surprises: 1 },
-    start: |cpu| {
-        cpu.use_huge_pages();
-        cpu.map(X, LEAF, Prot::ReadWrite);
-        cpu.store(X, 1);
-        cpu.forget_use(X);
-    },
+    start: unnoted_huge_page,
     actors: &[
-        actor("mprotect", |cpu| {
-            cpu.protect(At(0, 2), 1, Prot::Read);
-        }),
+        actor("mprotect", protect_part),
         actor("user", |cpu| {
             cpu.load(X);
             // Through a clean entry: the processor walks.

@@ -1,8 +1,9 @@
 //! B3H: a huge page stops counting as mapped before the flush: who seems to be its only user stores to it in place, and the
 //! other process can still read it by a stale translation.
 
+use crate::programs::load_around_store_of_child;
 use vellum_lab::explore::Bound;
-use vellum_lab::scenario::{LEAF, Process, Prot, Scenario, X, actor};
+use vellum_lab::scenario::{LEAF, Prot, Scenario, X, actor};
 use vellum::Guard;
 
 pub(crate) static SCENARIO: Scenario = Scenario {
@@ -22,13 +23,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
         actor("parent: DONTNEED", |cpu| {
             cpu.dont_need(X, LEAF);
         }),
-        actor("parent, then child", |cpu| {
-            cpu.load(X);
-            cpu.switch_to(Process(1));
-            cpu.store(X, 2);
-            cpu.switch_to(Process(0));
-            cpu.load(X);
-        }),
+        actor("parent, then child", load_around_store_of_child),
     ],
     ..Scenario::DEFAULT
 };
