@@ -51,8 +51,9 @@ struct Chunk {
 
 impl<M: Machine> Physical<M> {
     /// Calls `visit` for what is in use among the next frames of `node`, from the hand on: once for a block, with its
-    /// first frame, and for the pages of a folio that it splits; also for frames on CPUs' lists and the core's own. Looks at `frames` descriptors, free blocks
-    /// counting as one each, or up to the end of the turn if that comes first; the number of turns completed, 0 or 1.
+    /// first frame, and for the pages of a folio that it splits; also for frames on CPUs' lists and the core's own. Looks at
+    /// `frames` descriptors, free blocks counting as one each, or up to the end of the turn if that comes first; the number of
+    /// turns completed, 0 or 1.
     ///
     /// No lock is held, nor needed: frames change hands meanwhile, and another CPU may visit the same one.
     pub(crate) fn scan(&self, machine: &M, node: u8, frames: usize, visit: &mut dyn FnMut(Pfn, &Frame<M>)) -> u8 {

@@ -38,15 +38,9 @@ pub(super) fn split_old<M: Machine>(
 
 /// Splits the folio `pfn`, whose folio lock and a reference the caller has, if it has several pages that have somewhere to go;
 /// whether it is a page by itself, then or before.
-#[inline(always)]
 pub(super) fn is_single_now<M: Machine>(cx: &Cx<'_, M>, pfn: Pfn) -> bool {
-    cx.vm().physical().frame(pfn).order() == 0 || is_split(cx, pfn)
-}
-
-#[cold]
-#[inline(never)]
-fn is_split<M: Machine>(cx: &Cx<'_, M>, pfn: Pfn) -> bool {
-    has_somewhere_to_go(cx, cx.vm().physical().frame(pfn)) && split_folio(cx, pfn).is_some()
+    let frame = cx.vm().physical().frame(pfn);
+    frame.order() == 0 || has_somewhere_to_go(cx, frame) && split_folio(cx, pfn).is_some()
 }
 
 /// Whether a folio is of age `age_min`, or older; one that is looked at for the first time is new.

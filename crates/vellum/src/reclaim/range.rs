@@ -34,44 +34,36 @@ impl<M: Machine> Space<'_, M> {
 
     /// Makes single pages of the folios of several that `start..end` shows and nobody else.
     fn split_folios(&self, start: u64, end: u64) {
-        let mut split = |list: &Isolated<LENGTH>| {
+        self.each_locked((start, end), Sharers::OneOfFolio, &|cx, pfn| {
+            is_single_now(cx, pfn);
+        });
+    }
+
+    /// Makes the pages of `start..end` that nobody else maps the next to be reclaimed.
+    pub(crate) fn make_cold(&self, start: u64, end: u64) {
+        self.each_locked((start, end), Sharers::One, &|cx, pfn| {
+            take_accessed(cx, pfn);
+            let frame = self.vm().physical().frame(pfn);
+            frame.set_generation(self.vm().physical().generation_before(frame.node(), COLD));
+        });
+    }
+
+    /// Calls `act` with the pages of `start..end` that are meant, as [`each_list`] finds them, each with its folio lock held:
+    /// those whose lock somebody has are passed by.
+    fn each_locked(&self, (start, end): (u64, u64), sharers: Sharers, act: &dyn Fn(&Cx<'_, M>, Pfn)) {
+        let mut each = |list: &Isolated<LENGTH>| {
             let cx = Cx::enter(self.vm());
             for &pfn in list.pages() {
                 let lock = self.vm().physical().frame(pfn).folio_lock();
                 if lock.try_acquire() {
-                    is_single_now(&cx, pfn);
+                    act(&cx, pfn);
                     lock.release(self.vm());
                 }
                 object::release(&cx, pfn);
             }
             0
         };
-        each_list(self.vm(), self.inner(), start, end, Sharers::OneOfFolio, &mut split, &|| false);
-    }
-
-    /// Makes the pages of `start..end` that nobody else maps the next to be reclaimed.
-    pub(crate) fn make_cold(&self, start: u64, end: u64) {
-        each_list::<_, LENGTH>(
-            self.vm(),
-            self.inner(),
-            start,
-            end,
-            Sharers::One,
-            &mut |list| {
-                let cx = Cx::enter(self.vm());
-                for &pfn in list.pages() {
-                    let frame = self.vm().physical().frame(pfn);
-                    if frame.folio_lock().try_acquire() {
-                        take_accessed(&cx, pfn);
-                        frame.set_generation(self.vm().physical().generation_before(frame.node(), COLD));
-                        frame.folio_lock().release(self.vm());
-                    }
-                    object::release(&cx, pfn);
-                }
-                0
-            },
-            &|| false,
-        );
+        each_list(self.vm(), self.inner(), start, end, sharers, &mut each, &|| false);
     }
 }
 
