@@ -151,10 +151,10 @@ impl<A: Arch> Word<A> {
         Word::of_page(self.pfn(), bits)
     }
 
-    /// What it says of an absent page; `None` if it is empty. No page.
+    /// What it says of an absent page; `None` if it is empty, or a page, which may look like anything otherwise.
     #[inline(always)]
     pub(crate) fn absent(self) -> Option<Absent> {
-        A::absent_of(self.0)
+        if self.is_page() { None } else { A::absent_of(self.0) }
     }
 
     /// The lower table that it names, if it does.

@@ -226,7 +226,7 @@ impl<M: Machine> Space<'_, M> {
         let cx = Cx::enter(self.vm());
         let table = self.inner().lowest(&cx, address);
         let word = table.page(table.index(address));
-        !word.is_page() && matches!(word.absent(), Some(Absent::Swap { .. }))
+        matches!(word.absent(), Some(Absent::Swap { .. }))
     }
 
     /// A folio for the place that begins at `start`, not cleared, with its lock and a reference. For a program memory is moved to

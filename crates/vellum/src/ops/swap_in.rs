@@ -180,7 +180,7 @@ impl<M: Machine> Space<'_, M> {
             return false;
         }
         let word = leaf.entry(leaf.index(address));
-        let is_swapped = !word.is_page() && matches!(word.absent(), Some(Absent::Swap { .. }));
+        let is_swapped = matches!(word.absent(), Some(Absent::Swap { .. }));
         if is_swapped {
             leaf.frame.lock.wait_free(cx);
         }

@@ -89,7 +89,7 @@ impl<M: Machine> Inner<M> {
                 continue;
             }
             let word = word.as_small(level);
-            let is_splitting = !word.is_page() && word.absent() == Some(Absent::Splitting);
+            let is_splitting = word.absent() == Some(Absent::Splitting);
             if is_splitting && M::guard(Guard::SplittingAwaited) {
                 reader.vm().physical().frame(table).lock.await_release(machine);
                 continue;
@@ -156,7 +156,8 @@ impl<M: Machine> Inner<M> {
             M::guard(Guard::RecheckAbove) && (!table.is_childless(index) || table.class(cx, index) != class);
         // A huge page is being put together there, or moved: a fault waits for that. Who has claimed the place meets no other
         // than one that is moved, and cuts it.
-        let is_kept = maker == Maker::Fault && M::guard(Guard::CollapsePlaceKept) && is_absent(table.page(index));
+        let is_kept =
+            maker == Maker::Fault && M::guard(Guard::CollapsePlaceKept) && table.page(index).absent().is_some();
         if commit.is_some() || has_changed || is_kept {
             drop(locked);
             child.discard(cx);
@@ -169,11 +170,6 @@ impl<M: Machine> Inner<M> {
         }
         Ok(Made::LookAgain)
     }
-}
-
-/// Whether the entry says something of an absent page.
-fn is_absent<A: Arch>(word: Word<A>) -> bool {
-    !word.is_page() && word.absent().is_some()
 }
 
 /// The slot of the table of `level` in frame `pfn`, a live one, that covers `address`.

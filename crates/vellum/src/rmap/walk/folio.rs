@@ -109,6 +109,6 @@ impl<'a, M: Machine> Look<'a, '_, M> {
             return true;
         }
         let word = word.as_small(table.level);
-        self.seek.is_named_by::<M::Arch>(word) || !word.is_page() && word.absent() == Some(Absent::Splitting)
+        self.seek.is_named_by::<M::Arch>(word) || word.absent() == Some(Absent::Splitting)
     }
 }
