@@ -159,6 +159,15 @@ impl<M: Machine> Frame<M> {
         self.state.store(kind as u32 | (order as u32) << 8 | rest, Relaxed);
     }
 
+    /// Makes a block of `order`, which nobody else knows, anonymous memory, and gives it its name for reverse mappings: who made
+    /// it, and where. Neither fork nor remap changes that.
+    #[inline(always)]
+    pub(crate) fn be_anonymous(&self, order: u8, owner: u64, offset: u64) {
+        self.set_kind(Kind::Anonymous, order);
+        self.words[0].store(owner, Relaxed);
+        self.words[1].store(offset, Relaxed);
+    }
+
     /// Gives the frame, at boot, the node it has for good; it is not [`Kind::Absent`] any more.
     pub(super) fn set_present(&self, node: u8, is_range_start: bool) {
         let start = if is_range_start { RANGE_START } else { 0 };

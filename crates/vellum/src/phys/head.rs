@@ -12,6 +12,18 @@ use crate::error::Error;
 use crate::machine::Machine;
 use crate::stat::Event;
 
+/// In the offset of an anonymous page: it is a private copy of a page of an object, and the offset is that in the
+/// object.
+pub(crate) const COPY_OF_OBJECT: u64 = 1 << 63;
+
+/// The offset by which the first of so many pages of a folio is found that is mapped from page number `first` on, with difference
+/// `delta`. `None` if some offsets were below 0 and others not, as for a stack that was moved and has grown down past what
+/// corresponds to page 0: such pages are named one by one.
+pub(crate) fn folio_offset(first: u64, delta: u64, pages: u64) -> Option<u64> {
+    let offset = first.wrapping_sub(delta);
+    offset.checked_add(pages - 1).map(|_| offset & !COPY_OF_OBJECT)
+}
+
 /// A folio: its head, and of how many pages it is. What it says holds for whoever has the folio lock and a reference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Folio {
@@ -75,7 +87,7 @@ impl<M: Machine> Cx<'_, M> {
         Ok(head)
     }
 
-    /// As [`Cx::alloc_folio`], on `node` alone; not counted as a policy's.
+    /// As [`Cx::alloc_folio_by`], on `node` alone; not counted as a policy's.
     ///
     /// # Errors
     /// [`Error::OutOfMemory`], without anything having been done to get some.

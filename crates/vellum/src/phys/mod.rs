@@ -41,7 +41,7 @@ pub(crate) use boot::BootMemory;
 pub use folio::PageFlags;
 pub use frame::{Frame, Kind};
 pub(crate) use free_batch::FreeBatch;
-pub(crate) use head::Folio;
+pub(crate) use head::{COPY_OF_OBJECT, Folio, folio_offset};
 pub(crate) use magazine::Magazines;
 pub(crate) use percpu::{CpuLists, release};
 pub use policy::{NodeSet, Policy};

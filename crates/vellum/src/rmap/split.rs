@@ -12,6 +12,7 @@
 //! Whoever holds a reference keeps the folio whole.
 
 use super::unmap::restore_one;
+use super::walk::Found;
 use super::{Name, Placeholder, Seek, Unmapped, walk};
 use crate::cpu::Cx;
 use crate::machine::Machine;
@@ -22,10 +23,9 @@ use crate::sync::fence;
 use core::ops::ControlFlow;
 use core::sync::atomic::Ordering::SeqCst;
 
-use super::walk::Found;
-
 /// Makes single pages of the folio `head`; how many were mapped nowhere, and are free now. `None` if that was not possible: it is as
-/// it was but that its mappings may be small ones. The caller has the folio lock and a reference, which are the first page's afterwards. Allocates, from the reserve.
+/// it was but that its mappings may be small ones. The caller has the folio lock and a reference, which are the first page's
+/// afterwards. Allocates, from the reserve.
 pub(crate) fn split_folio<M: Machine>(cx: &Cx<'_, M>, head: Pfn) -> Option<u64> {
     let folio = cx.vm().physical().whole(head);
     let is_possible = has_no_more_references(cx, head) && cut_mappings(cx, folio);

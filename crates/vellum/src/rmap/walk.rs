@@ -7,7 +7,7 @@ use crate::cpu::Cx;
 use crate::guard::Guard;
 use crate::machine::Machine;
 use crate::object;
-use crate::phys::{Folio, Frame, Kind, Pfn};
+use crate::phys::{COPY_OF_OBJECT, Folio, Frame, Kind, Pfn};
 use crate::space::lineage::each_descendant;
 use crate::space::table::Locked;
 use crate::space::{Attributes, Extent, Inner};
@@ -15,10 +15,6 @@ use crate::stat::Event;
 use core::ops::ControlFlow;
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering::{Relaxed, SeqCst};
-
-/// In the offset of an anonymous page: it is a private copy of a page of an object, and the offset is that in the
-/// object.
-pub(crate) const COPY_OF_OBJECT: u64 = 1 << 63;
 
 /// What a page is called: what tells at which addresses it can be mapped.
 pub(crate) enum Name<M: Machine> {
@@ -292,15 +288,8 @@ fn has_any<M: Machine>(extent: Extent, offset: u64, delta: u64, pages: u64) -> b
     let first = page::<M>(offset, delta);
     match pages {
         1 => extent.has(first),
-        _ => has_part::<M>(extent, first, pages),
+        _ => folio::parts::<M>(first, pages).iter().any(|&(first, pages)| extent.meets(first, pages)),
     }
-}
-
-/// [`has_any`] of several pages: apart, so that the walk for one page has room for no more on the stack.
-#[cold]
-#[inline(never)]
-fn has_part<M: Machine>(extent: Extent, first: u64, pages: u64) -> bool {
-    folio::parts::<M>(first, pages).iter().any(|&(first, pages)| extent.meets(first, pages))
 }
 
 /// Looks at the entry of page `offset` of what is mapped with difference `delta` in `space`.

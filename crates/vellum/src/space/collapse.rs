@@ -31,7 +31,7 @@ use crate::arch::{Absent, Arch, PageBits, Word};
 use crate::cpu::Cx;
 use crate::guard::Guard;
 use crate::machine::Machine;
-use crate::phys::{Kind, Pfn, folio, release};
+use crate::phys::{Kind, Pfn, folio, folio_offset, release};
 use crate::stat::Event;
 use crate::sync::fence;
 use crate::tlb::Flush;
@@ -160,6 +160,8 @@ pub(crate) struct Collapsing<'s, M: Machine> {
     /// First address of the place.
     start: u64,
     attributes: Attributes<M>,
+    /// By which reverse mapping finds the folio.
+    offset: u64,
     head: Pfn,
     leaf: Pfn,
 }
@@ -185,8 +187,8 @@ impl<'s, M: Machine> Collapsing<'s, M> {
         let mut spares = spare_for(&cx, &parent, start)?;
         let taken = take_out(&cx, space, &parent, start, head, fits, &mut spares);
         spares.free(&cx);
-        let (leaf, attributes, were_unheld) = taken?;
-        let this = Collapsing { vm, space, start, attributes, head, leaf: leaf.pfn };
+        let (leaf, (attributes, offset), were_unheld) = taken?;
+        let this = Collapsing { vm, space, start, attributes, offset, head, leaf: leaf.pfn };
         if M::guard(Guard::CollapseFlushedFirst) {
             this.flush(&cx);
         }
@@ -237,11 +239,7 @@ impl<'s, M: Machine> Collapsing<'s, M> {
     fn show(&self, cx: &Cx<'_, M>, noted: PageBits) {
         let pages = 1 << (M::Arch::shift(LEVEL) - M::Arch::PAGE_SHIFT);
         let frame = cx.vm().physical().frame(self.head);
-        frame.set_kind(Kind::Anonymous, frame.order());
-        // Without the bit that tells copies of pages of objects.
-        let offset = (self.start >> M::Arch::PAGE_SHIFT).wrapping_sub(self.attributes.delta) << 1 >> 1;
-        frame.words[0].store(self.space.owner(), Relaxed);
-        frame.words[1].store(offset, Relaxed);
+        frame.be_anonymous(frame.order(), self.space.owner(), self.offset);
         // Its contents are nowhere else, whatever was noted in the entries.
         frame.words[2].store(folio::DIRTY, Relaxed);
         frame.add_mapping();
@@ -290,8 +288,9 @@ fn spare_for<M: Machine>(cx: &Cx<'_, M>, parent: &Table<'_, M>, start: u64) -> R
     Ok(spares)
 }
 
-/// The table above a leaf and the leaf, both locked, and the class of all of the leaf's slots, with what it says.
-type Both<'a, M> = (Locked<'a, M>, Locked<'a, M>, ClassId, Attributes<M>);
+/// The table above a leaf and the leaf, both locked, and the class of all of the leaf's slots, with what it says, and by which
+/// offset a folio is found there.
+type Both<'a, M> = (Locked<'a, M>, Locked<'a, M>, ClassId, (Attributes<M>, u64));
 
 /// The locks of the leaf at `start` and of the table above, and the class of all of the leaf's slots, if it has one that fits.
 fn lock_both<'a, M: Machine>(
@@ -311,11 +310,13 @@ fn lock_both<'a, M: Machine>(
     if !can_go || space.fork_pending(leaf.fork_stamp()) {
         return Err(Kept::Changed);
     }
-    Ok((upper, lower, class, attributes))
+    let page = start >> M::Arch::PAGE_SHIFT;
+    let offset = folio_offset(page, attributes.delta, leaf.len() as u64).ok_or(Kept::Changed)?;
+    Ok((upper, lower, class, (attributes, offset)))
 }
 
-/// What was taken out: the leaf, what it is of, and whether nobody had references, where that is asked too early.
-type TakenOut<'a, M> = (Table<'a, M>, Attributes<M>, Option<bool>);
+/// What was taken out: the leaf, what it is of and by which offset a folio is found there, and whether nobody had references, where that is asked too early.
+type TakenOut<'a, M> = (Table<'a, M>, (Attributes<M>, u64), Option<bool>);
 
 /// The first step; see the module.
 fn take_out<'a, M: Machine>(
@@ -327,7 +328,7 @@ fn take_out<'a, M: Machine>(
     fits: &Fits<'_, M>,
     spares: &mut Spares,
 ) -> Result<TakenOut<'a, M>, Kept> {
-    let (upper, lower, class, attributes) = lock_both(cx, space, parent, start, fits)?;
+    let (upper, lower, class, named) = lock_both(cx, space, parent, start, fits)?;
     let leaf = lower.table;
     // Under the lock: who has put a page out since it was looked at, or is about to move one, comes by no walk any more.
     let is_absent = |index| !is_page_or_none(leaf.slot(index).load(Relaxed));
@@ -337,7 +338,7 @@ fn take_out<'a, M: Machine>(
     let too_early = if M::guard(Guard::CollapseCountsLast) { None } else { Some(are_unheld(cx, &leaf)) };
     let mark = Absent::Migration { pfn: head, is_exclusive: false, is_dirty: false, is_accessed: false };
     unhang(cx, &upper, &lower, (start, class), spares, Word::of_absent(mark));
-    Ok((leaf, attributes, too_early))
+    Ok((leaf, named, too_early))
 }
 
 fn is_page_or_none<A: Arch>(word: Word<A>) -> bool {

@@ -9,7 +9,7 @@ use crate::cpu::Cx;
 use crate::error::{Error, PageError};
 use crate::guard::Guard;
 use crate::machine::Machine;
-use crate::phys::{AllocFlags, Kind, Pfn, Policy};
+use crate::phys::{AllocFlags, Pfn, Policy};
 use crate::space::{Inner, RssKind};
 use core::sync::atomic::Ordering::Relaxed;
 
@@ -70,10 +70,7 @@ pub(super) fn new_page<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, plan: &Plan
     };
     let pfn = pfn.map_err(|_: Error| PageError::OutOfMemory)?;
     let frame = cx.vm().physical().frame(pfn);
-    frame.set_kind(Kind::Anonymous, 0);
-    // The page's name for reverse mappings: who made it, and where. Neither fork nor remap changes it.
-    frame.words[0].store(space.owner(), Relaxed);
-    frame.words[1].store(plan.anonymous_offset(), Relaxed);
+    frame.be_anonymous(0, space.owner(), plan.anonymous_offset());
     frame.words[2].store(0, Relaxed);
     frame.set_counts(1, 1);
     Ok(pfn)

@@ -10,10 +10,9 @@ use crate::arch::{PageBits, Word};
 use crate::cpu::Cx;
 use crate::machine::Machine;
 use crate::ops::huge_pages::is_wanted_huge;
-use crate::phys::{Kind, Pfn};
+use crate::phys::Pfn;
 use crate::space::{Inner, RssKind};
 use crate::stat::Event;
-use core::sync::atomic::Ordering::Relaxed;
 
 /// The first store to a page where folios of several pages may come: what is to be done, unless it is a page by itself.
 #[cold]
@@ -48,7 +47,8 @@ fn order_for<M: Machine>(cx: &Cx<'_, M>, plan: &Plan<'_, M>, orders: u32) -> Opt
     let has_room = |order: &u8| {
         let (low, slots) = (plan.index >> order << order, 1usize << order);
         let is_of_one_class = || leaf.runs(cx).run(low, low + slots).1 == low + slots;
-        slots < leaf.len() && leaf.is_empty(low, low + slots - 1) && is_of_one_class()
+        let has_name = || plan.folio_offset(*order).is_some();
+        slots < leaf.len() && leaf.is_empty(low, low + slots - 1) && is_of_one_class() && has_name()
     };
     (1..u32::BITS as u8).rev().filter(|order| orders & 1 << order != 0).find(has_room)
 }
@@ -59,12 +59,9 @@ fn install<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, plan: &Plan<'_, M>, hea
     let frame = cx.vm().physical().frame(head);
     let low = plan.index >> order << order;
     let Some(locked) = commit(cx, space, plan) else { return false };
-    if order_for(cx, plan, 1 << order).is_none() {
-        return false;
-    }
-    frame.set_kind(Kind::Anonymous, order);
-    frame.words[0].store(space.owner(), Relaxed);
-    frame.words[1].store(plan.anonymous_offset() - (plan.index - low) as u64, Relaxed);
+    let has_room = order_for(cx, plan, 1 << order).is_some();
+    let Some(offset) = plan.folio_offset(order).filter(|_| has_room) else { return false };
+    frame.be_anonymous(order, space.owner(), offset);
     let pages = 1u64 << order;
     // One has the reference that there is.
     frame.add_mapping_of_reference();

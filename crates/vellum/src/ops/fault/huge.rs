@@ -14,7 +14,7 @@ use crate::error::PageError;
 use crate::guard::Guard;
 use crate::machine::Machine;
 use crate::ops::huge_pages::is_wanted_huge;
-use crate::phys::{Kind, Pfn};
+use crate::phys::Pfn;
 use crate::space::claim::is_claimed;
 use crate::space::{ClassId, Inner, RssKind, Space};
 use crate::stat::Event;
@@ -32,9 +32,7 @@ pub(super) fn above_leaf<M: Machine>(
     let table = plan.leaf;
     let page = plan.address;
     plan.address &= !(table.span() - 1);
-    // A page's word may look like anything.
-    let absent = if plan.word.is_page() { None } else { plan.word.absent() };
-    match absent {
+    match plan.word.absent() {
         Some(Absent::Splitting) => {
             table.frame.lock.wait_free(cx);
             return Ok(Step::Retry);
@@ -112,6 +110,9 @@ fn may_come<M: Machine>(cx: &Cx<'_, M>, plan: &Plan<'_, M>, fetched: Option<Fetc
         return Coming::Not;
     }
     let order = plan.leaf.pages().trailing_zeros() as u8;
+    if plan.folio_offset(order).is_none() {
+        return Coming::Not;
+    }
     match fetched {
         Some(Fetched::Folio { head, order: cleared }) if cleared == order => Coming::Cleared(head),
         Some(Fetched::Folio { .. } | Fetched::NoFolio(_)) => Coming::Not,
@@ -134,10 +135,8 @@ enum Installed {
 fn install<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, plan: &Plan<'_, M>, head: Pfn) -> Installed {
     let bits = bits_for::<M::Arch>(plan.attributes.prot, true, plan.access) | PageBits::EXCLUSIVE | plan.tag_bit();
     let frame = cx.vm().physical().frame(head);
-    // The page's name for reverse mappings, as a small one has it; nobody knows the folio.
-    frame.set_kind(Kind::Anonymous, frame.order());
-    frame.words[0].store(space.owner(), Relaxed);
-    frame.words[1].store(plan.anonymous_offset(), Relaxed);
+    let Some(offset) = plan.folio_offset(frame.order()) else { return Installed::Changed };
+    frame.be_anonymous(frame.order(), space.owner(), offset);
     let Some(locked) = commit(cx, space, plan) else { return Installed::Changed };
     if M::guard(Guard::HugeUnclaimed) && is_claimed(cx, space, &plan.leaf, plan.address) {
         return Installed::Claimed;
@@ -171,7 +170,8 @@ fn install_zero<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, plan: &Plan<'_, M>
 }
 
 impl<M: Machine> Space<'_, M> {
-    /// A cleared folio for a fault of this space; none if there is none free, or the space's group has no room for so many pages. Clears it with pre-emption on.
+    /// A cleared folio for a fault of this space; none if there is none free, or the space's group has no room for so many pages.
+    /// Clears it with pre-emption on.
     #[cold]
     pub(super) fn clear_folio(&self, wanted: Wanted) -> Fetched {
         let (vm, Wanted { order, policy, offset }) = (self.vm(), wanted);
@@ -180,7 +180,8 @@ impl<M: Machine> Space<'_, M> {
             let cx = Cx::enter(vm);
             let folio = if has_room { cx.alloc_folio_by(order, policy, offset).ok() } else { None };
             let Some(head) = folio else {
-                cx.count(Event::HugeFallback, 1);
+                // Of a smaller folio nobody counts it.
+                cx.count(Event::HugeFallback, u64::from(u32::from(order) == M::Arch::index_bits(0)));
                 return Fetched::NoFolio(order);
             };
             let frame = vm.physical().frame(head);

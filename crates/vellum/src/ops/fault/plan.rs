@@ -5,7 +5,7 @@ use crate::arch::{Arch, PageBits, Prot, Word};
 use crate::cpu::Cx;
 use crate::guard::Guard;
 use crate::machine::Machine;
-use crate::rmap::COPY_OF_OBJECT;
+use crate::phys::{COPY_OF_OBJECT, folio_offset};
 use crate::space::apply::readable;
 use crate::space::table::{Locked, Table};
 use crate::space::{Attributes, ClassFlags, ClassId, Inner};
@@ -39,6 +39,12 @@ impl<M: Machine> Plan<'_, M> {
     pub(in crate::ops) fn anonymous_offset(&self) -> u64 {
         let copy = if self.attributes.object.is_some() { COPY_OF_OBJECT } else { 0 };
         (self.offset(M::Arch::PAGE_SHIFT) & !COPY_OF_OBJECT) | copy
+    }
+
+    /// That of the first page of a folio of `1 << order` pages, of which the page here is one; none if it cannot be one folio.
+    pub(super) fn folio_offset(&self, order: u8) -> Option<u64> {
+        let first = self.address >> M::Arch::PAGE_SHIFT >> order << order;
+        folio_offset(first, self.attributes.delta, 1 << order)
     }
 
     /// The folio of `1 << order` pages that may come at this place.

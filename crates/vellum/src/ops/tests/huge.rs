@@ -3,7 +3,7 @@
 use super::{load, store};
 use crate::arch::{Aarch64, Arch, Ppc64, Prot, Riscv64, Sparc64, Tiny, X86_64};
 use crate::cpu::Cx;
-use crate::ops::{Access, Advice, FaultKind, HugePages, MapRequest, Place, RemapPlace, RemapRequest};
+use crate::ops::{Access, Advice, FaultKind, HugePages, MapFlags, MapRequest, Place, RemapPlace, RemapRequest};
 use crate::space::ClassId;
 use crate::space::apply::PageChange;
 use crate::space::claim::Claim;
@@ -11,6 +11,7 @@ use crate::space::leaf::{Short, Simple};
 use crate::stat::Event;
 use crate::testing::TestMachine;
 use crate::{Error, NodeSet, Overcommit, Policy, Space, Vm};
+use std::vec::Vec;
 
 /// Runs a check on each architecture.
 macro_rules! everywhere {
@@ -370,7 +371,13 @@ fn smaller_folios_come_where_there_is_no_larger_one() {
     let start = 1 << 30;
     space.map(&MapRequest::anonymous(4 << 20, Prot::READ_WRITE).at(Place::Fixed(start))).expect("a mapping");
     assert_eq!(store(&space, start, 1), Ok(()));
-    assert_eq!((vm.count(Event::HugeFallback), vm.count(Event::FolioFault), space.rss().anonymous), (1, 1, 8));
+    let counted = || (vm.count(Event::HugeFallback), vm.count(Event::FolioFault), space.rss().anonymous);
+    assert_eq!(counted(), (1, 1, 8));
+    // Where there is none of that size either, no huge page was wanted for that.
+    vm.machine().allow_allocations(0);
+    assert!(space.fault(start + 8 * 4096, Access::Write).is_err());
+    assert_eq!(counted(), (1, 1, 8));
+    vm.machine().allow_allocations(u64::MAX);
     drop(space);
     finish(&vm);
 }
@@ -429,4 +436,39 @@ fn huge_pages_come_from_the_node_that_is_wanted() {
     assert_eq!((vm.count(Event::HugeFault), vm.physical().frame(head).node()), (1, 1));
     drop(space);
     finish(&vm);
+}
+
+/// A stack that was moved up grows down past what corresponds to page 0 of where it was. No folio has pages on both sides of that,
+/// whose offsets do not follow each other.
+#[test]
+fn no_folio_goes_round_below_page_0() {
+    let page = 4096;
+    let limits = [(1 << 2, 10, 40), (1 << 4, 10, 100), (0, 10, 1600), (0, 700, 1600)];
+    for (orders, above, grown) in limits {
+        let vm = vm::<X86_64>(8192);
+        vm.set_folio_orders(orders);
+        let space = vm.create_space().expect("a space");
+        let (old, new) = (20 * page, ((1 << 20) + above) * page);
+        let stack = MapRequest { flags: MapFlags::GROWS_DOWN, ..MapRequest::anonymous(page, Prot::READ_WRITE) };
+        space.map(&stack.at(Place::Fixed(old))).expect("a stack");
+        store(&space, old, 1).expect("a store");
+        let place = RemapPlace::Fixed(new);
+        let request = RemapRequest { old, old_length: page, new_length: page, place, keep_old: false };
+        space.remap(&request).expect("a move");
+        let low = new - grown * page;
+        space.fault(low, Access::Read).expect("it grows");
+        let stack = || (low..new).step_by(page as usize);
+        // Downwards, so that a folio is not begun with its first page.
+        for address in stack().collect::<Vec<_>>().into_iter().rev() {
+            store(&space, address, mark::<X86_64>(address)).expect("a store");
+        }
+        assert_eq!((vm.count(Event::FolioFault) > 0, vm.count(Event::HugeFault) > 0), (orders != 0, grown > 1000));
+        let folio_of = |number: u64| vm.physical().head(space.translate(number * page).expect("a page").pfn);
+        let zero = (1 << 20) + above - 20;
+        assert_ne!(folio_of(zero - 1), folio_of(zero));
+        check(&space, low, new);
+        vm.audited().expect("all is well");
+        drop(space);
+        finish(&vm);
+    }
 }
