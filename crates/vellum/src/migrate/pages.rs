@@ -68,10 +68,13 @@ impl<'a, M: Machine> Moves<'a, M> {
 
     /// The next page that is on its way, and the frame to which it goes.
     fn next_pair(&mut self) -> Option<(Pfn, Pfn)> {
-        let on_its_way = |to: &Pfn| *to != STAYS && *to != BUSY;
-        let place = self.first + self.to[self.first..self.list.pages().len()].iter().position(on_its_way)?;
-        self.first = place + 1;
-        Some((self.list.pages()[place], self.to[place]))
+        while let (Some(&from), Some(&to)) = (self.list.pages().get(self.first), self.to.get(self.first)) {
+            self.first += 1;
+            if to != STAYS && to != BUSY {
+                return Some((from, to));
+            }
+        }
+        None
     }
 
     fn next(&mut self) -> Option<Move<'a, M>> {
@@ -230,7 +233,8 @@ fn begin<'vm, 'a, M: Machine>(
     target: &mut Target<'_, M>,
 ) -> Begun<'vm, M> {
     let frame = cx.vm().physical().frame(pfn);
-    let begun = match (way_of(frame.kind()), way_of(frame.kind()).map(|_| target(cx, pfn))) {
+    let way = way_of(frame.kind());
+    let begun = match (way, way.map(|_| target(cx, pfn))) {
         (Some(into), Some(Goal::To(to))) => {
             prepare(cx, pfn, to);
             match Unmapped::begin(cx, batch, pfn, into) {

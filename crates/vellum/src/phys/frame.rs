@@ -134,6 +134,13 @@ impl<M: Machine> Frame<M> {
         (Kind::of_state(state), (state >> 8) as u8)
     }
 
+    /// Of a [`Kind::Tail`] the order it says; as quick as [`Frame::is_kind`].
+    #[inline(always)]
+    pub(super) fn order_of_tail(&self) -> Option<u8> {
+        let state = self.state.load(Relaxed);
+        (state as u8 == Kind::Tail as u8).then_some((state >> 8) as u8)
+    }
+
     /// The NUMA node.
     #[inline(always)]
     pub fn node(&self) -> u8 {

@@ -2,11 +2,11 @@
 //!
 //! The first frame of a folio, its *head*, has what is counted and noted of all its pages: references, mappings, the folio
 //! lock, name and flags. A mapping is an entry, whether it shows the whole folio or one page of it. The other frames
-//! ([`Kind::Tail`]) say the folio's order, so that one load leads from any page to the head. Most folios are one page, which
+//! ([`Kind::Tail`](super::Kind::Tail)) say the folio's order, so that one load leads from any page to the head. Most folios are one page, which
 //! is its own head.
 
 use super::frame::set_tails;
-use super::{AllocFlags, Frame, Kind, Pfn, Physical, Policy, folio};
+use super::{AllocFlags, Frame, Pfn, Physical, Policy, folio};
 use crate::cpu::Cx;
 use crate::error::Error;
 use crate::machine::Machine;
@@ -62,28 +62,28 @@ impl<M: Machine> Physical<M> {
     /// freed meanwhile, and asks once more when he has one.
     #[inline(always)]
     pub(crate) fn head(&self, pfn: Pfn) -> Pfn {
-        match self.frame(pfn).kind_and_order() {
-            (Kind::Tail, order) => Pfn(pfn.0 >> order << order),
-            _ => pfn,
-        }
+        self.frame(pfn).order_of_tail().map_or(pfn, |order| Pfn(pfn.0 >> order << order))
     }
 
     /// The descriptor of the folio that page `pfn` belongs to: that of its [head](Physical::head).
     #[inline(always)]
     pub(crate) fn folio(&self, pfn: Pfn) -> &Frame<M> {
-        self.frame(self.head(pfn))
+        let frame = self.frame(pfn);
+        frame.order_of_tail().map_or(frame, |order| self.frame(Pfn(pfn.0 >> order << order)))
     }
 }
 
 impl<M: Machine> Cx<'_, M> {
     /// Allocates a folio of `1 << order` pages, not cleared, from the node that `policy` wants for page `offset` of what it is
-    /// for: its head, of [`Kind::Allocated`] and with counts 0.
+    /// for: its head, of [`Kind::Allocated`](super::Kind::Allocated) and with counts 0.
     ///
     /// # Errors
     /// [`Error::OutOfMemory`], without anything having been done to get some.
     pub(crate) fn alloc_folio_by(&self, order: u8, policy: Policy, offset: u64) -> Result<Pfn, Error> {
         let head = self.alloc_block_by(order, policy, offset)?;
-        self.join(Folio { head, order });
+        if order > 0 {
+            self.join(Folio { head, order });
+        }
         Ok(head)
     }
 
@@ -93,7 +93,9 @@ impl<M: Machine> Cx<'_, M> {
     /// [`Error::OutOfMemory`], without anything having been done to get some.
     pub(crate) fn alloc_folio_on(&self, node: u8, order: u8) -> Result<Pfn, Error> {
         let head = self.alloc_block_on(node, order, AllocFlags::NONE)?;
-        self.join(Folio { head, order });
+        if order > 0 {
+            self.join(Folio { head, order });
+        }
         Ok(head)
     }
 

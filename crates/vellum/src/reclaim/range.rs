@@ -116,9 +116,11 @@ fn collect<M: Machine, const N: usize>(
         let word = slots.leaf.page(index);
         if let Some(pfn) = page_of(cx, word, sharers) {
             // The frame may have become another page before it was counted; if the entry names it still, whatever has
-            // become of its bits, it is the page.
-            let now = slots.leaf.page(index);
-            let is_it = now.is_page() && now.pfn() == word.pfn() && cx.vm().physical().head(now.pfn()) == pfn;
+            // become of its bits, it is the page. What has references is a head; of another page of a folio it may not be
+            // that any more.
+            let (shown, now) = (word.pfn(), slots.leaf.page(index));
+            let is_head = shown == pfn || cx.vm().physical().head(shown) == pfn;
+            let is_it = now.is_page() && now.pfn() == shown && is_head;
             let is_new = cx.vm().physical().frame(pfn).order() == 0 || !list.pages().contains(&pfn);
             if is_it && is_new {
                 list.push(pfn);
@@ -133,6 +135,10 @@ fn collect<M: Machine, const N: usize>(
 /// The page that the entry `word` shows, or the head of its folio, if it is meant, with a reference.
 fn page_of<M: Machine>(cx: &Cx<'_, M>, word: Word<M::Arch>, sharers: Sharers) -> Option<Pfn> {
     if !word.is_page() || word.bits().has(PageBits::SPECIAL) {
+        return None;
+    }
+    // Most pages are their own folio.
+    if sharers == Sharers::OneOfFolio && cx.vm().physical().frame(word.pfn()).order() == 0 {
         return None;
     }
     let pfn = cx.vm().physical().head(word.pfn());

@@ -81,7 +81,7 @@ fn deal_out_in_place<M: Machine>(cx: &Cx<'_, M>, of: Folio) -> Option<u64> {
     };
     let mut freed = None;
     let _ = walk(cx, &name, Seek::Page(of), &mut |found| {
-        freed = if found.pages() == 1 { deal_out_in_leaf(cx, of, &found) } else { None };
+        freed = if found.pages() == 1 { deal_out_in_leaf(cx, of, found) } else { None };
         ControlFlow::Break(())
     });
     freed
@@ -120,7 +120,7 @@ fn deal_out_moving<M: Machine>(cx: &Cx<'_, M>, of: Folio) -> Option<u64> {
     if let Some(name) = Name::of(frame).filter(|_| frame.mappings() > 0) {
         let _ = walk(cx, &name, Seek::Migration(of), &mut |found| {
             debug_assert_eq!(found.pages(), 1, "a huge mapping was cut, and no other was made");
-            restore_one(cx, &found, of.head, of.head.offset(found.page));
+            restore_one(cx, found, of.head, of.head.offset(found.page));
             ControlFlow::Continue(())
         });
     }

@@ -5,13 +5,13 @@
 //! marks and resident counts. Tags stay in the frame until the frame is freed, so they need no undoing. The way back is
 //! the same as the end of a migration ([`restore_migrated`]), with the page in its old frame.
 
-use super::walk::each_mapping;
+use super::walk::{each_mapping, walk_mapped};
 use super::{Found, Name, Seek, walk};
 use crate::arch::{Absent, PageBits, Prot, SwapSlot, Word};
 use crate::cpu::Cx;
 use crate::guard::Guard;
 use crate::machine::Machine;
-use crate::phys::{Folio, Kind, Pfn, folio};
+use crate::phys::{Folio, Frame, Kind, Pfn, folio};
 use crate::space::apply::{readable, rss_kind};
 use crate::space::{Attributes, ClassFlags, RssKind, UnmapBatch};
 use crate::vm::Vm;
@@ -178,7 +178,7 @@ fn restore_swapped<M: Machine>(cx: &Cx<'_, M>, slot: SwapSlot, pfn: Pfn) {
         };
         let flags = if is_exclusive { PageBits::EXCLUSIVE } else { PageBits::NONE };
         frame.add_mapping();
-        found.leaf.update(found.index, |_| Word::of_page(pfn, bits_of(cx, &found, pfn, flags)));
+        found.leaf.update(found.index, |_| Word::of_page(pfn, bits_of(cx, found, frame, flags)));
         found.space.add_rss(cx, RssKind::Anonymous, 1);
         found.space.add_rss(cx, RssKind::Swap, -1);
         if M::guard(Guard::SlotCountUndone) {
@@ -199,8 +199,8 @@ pub(crate) fn restore_migrated<M: Machine>(cx: &Cx<'_, M>, from: Pfn, to: Pfn) {
         return;
     }
     let Some(name) = Name::of(old) else { return };
-    let _ = walk(cx, &name, Seek::Migration(cx.vm().physical().whole(from)), &mut |found| {
-        restore_one(cx, &found, from, to.offset(found.page));
+    let _ = walk_mapped(cx, &name, Seek::Migration(cx.vm().physical().whole(from)), old.mappings(), &mut |found| {
+        restore_one(cx, found, from, to.offset(found.page));
         if from != to && old.mappings() == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
 }
@@ -215,24 +215,25 @@ pub(super) fn restore_one<M: Machine>(cx: &Cx<'_, M>, found: &Found<'_, '_, M>, 
     let flags = flag(is_exclusive, PageBits::EXCLUSIVE)
         | flag(is_dirty, PageBits::DIRTY)
         | flag(is_accessed, PageBits::ACCESSED);
-    let word = Word::of_page(to, bits_of(cx, found, to, flags));
-    let counted = cx.vm().physical().head(to);
-    if from != counted {
-        cx.vm().physical().frame(counted).add_mapping();
+    let head = cx.vm().physical().head(to);
+    let counted = cx.vm().physical().frame(head);
+    let word = Word::of_page(to, bits_of(cx, found, counted, flags));
+    if from != head {
+        counted.add_mapping();
     }
     found.leaf.update(found.index, |_| word);
-    if from != counted {
+    if from != head {
         // The caller has a reference.
         cx.vm().physical().frame(from).drop_mapping();
     }
 }
 
-/// The bits of an entry that shows `pfn` in the place found: what its class grants, the right to write as far as faults
-/// need not intervene, and `flags`.
-fn bits_of<M: Machine>(cx: &Cx<'_, M>, found: &Found<'_, '_, M>, pfn: Pfn, flags: PageBits) -> PageBits {
+/// The bits of an entry that shows the folio, or a page of it, in the place found: what its class grants, the right to write as
+/// far as faults need not intervene, and `flags`.
+fn bits_of<M: Machine>(cx: &Cx<'_, M>, found: &Found<'_, '_, M>, folio: &Frame<M>, flags: PageBits) -> PageBits {
     let attributes: Attributes<M> = cx.attributes(found.leaf.table.class(cx, found.index));
     let rights = readable::<M::Arch>(attributes.prot);
-    let is_anonymous = cx.vm().physical().folio(pfn).kind() == Kind::Anonymous;
+    let is_anonymous = folio.is_kind(Kind::Anonymous);
     let may_write = if attributes.is_private() {
         is_anonymous && flags.has(PageBits::EXCLUSIVE)
     } else {

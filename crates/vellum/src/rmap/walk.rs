@@ -8,7 +8,7 @@ use crate::guard::Guard;
 use crate::machine::Machine;
 use crate::object;
 use crate::phys::{COPY_OF_OBJECT, Folio, Frame, Kind, Pfn};
-use crate::space::lineage::each_descendant;
+use crate::space::lineage::{each_descendant, space_named};
 use crate::space::table::Locked;
 use crate::space::{Attributes, Extent, Inner};
 use crate::stat::Event;
@@ -95,7 +95,7 @@ impl<M: Machine> Found<'_, '_, M> {
 }
 
 /// What is done with each entry; whether to go on.
-pub(crate) type Visit<'v, 'a, M> = dyn FnMut(Found<'a, '_, M>) -> ControlFlow<()> + 'v;
+pub(crate) type Visit<'v, 'a, M> = dyn FnMut(&Found<'a, '_, M>) -> ControlFlow<()> + 'v;
 
 impl<M: Machine> Name<M> {
     /// The name of the page in `frame`, if it has one. The caller holds the folio lock, and has seen in this section
@@ -143,6 +143,27 @@ pub(crate) fn walk<'a, M: Machine>(
         // SAFETY: the caller's promise.
         Name::Object { object, index } => walk_object(cx, unsafe { object.as_ref() }, index, seek, visit),
     }
+}
+
+/// [`walk`] for a page with so many mappings. A single one is mostly where the page was made: who breaks off when he has
+/// found it there is spared the rest. Who does not may be called for it twice.
+pub(crate) fn walk_mapped<'a, M: Machine>(
+    cx: &'a Cx<'_, M>,
+    name: &Name<M>,
+    seek: Seek,
+    mappings: u32,
+    visit: &mut Visit<'_, 'a, M>,
+) -> ControlFlow<()> {
+    if let Name::Anonymous { owner, offset } = *name
+        && mappings == 1
+        && offset & COPY_OF_OBJECT == 0
+        && let Some(space) = space_named(cx, owner)
+        && look(cx, space, offset, 0, seek, visit).is_break()
+    {
+        cx.count(Event::RmapWalk, 1);
+        return ControlFlow::Break(());
+    }
+    walk(cx, name, seek, visit)
 }
 
 /// Walks an anonymous page's places in one space.
@@ -230,10 +251,10 @@ pub(super) fn each_mapping<'a, M: Machine>(
         return visits;
     }
     let Some(name) = Name::of(frame) else { return visits };
-    let _ = walk(cx, &name, seek, &mut |found| {
+    let _ = walk_mapped(cx, &name, seek, at_first, &mut |found| {
         // What is being taken out of its entry counts as a mapping until nobody can store through it any more.
         let is_only = frame.mappings() == 1;
-        if !visit(&found) {
+        if !visit(found) {
             return ControlFlow::Break(());
         }
         visits += 1;
@@ -341,6 +362,6 @@ fn look_pinned<'a, M: Machine>(
         if !seek.is_named_by::<M::Arch>(word) {
             return ControlFlow::Continue(());
         }
-        return visit(Found { space, leaf: &locked, index, address, word, page: 0 });
+        return visit(&Found { space, leaf: &locked, index, address, word, page: 0 });
     }
 }

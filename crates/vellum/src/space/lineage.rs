@@ -201,6 +201,14 @@ impl<M: Machine> Lineage<M> {
         child.parent.store(self.parent.load(Relaxed), Release);
     }
 
+    /// The node's space, if that has not ended.
+    #[inline(always)]
+    fn living<'a>(&self, _cx: &'a Cx<'_, M>) -> Option<&'a Inner<M>> {
+        let address = self.space.load(Acquire) & !NAME_LEFT;
+        // SAFETY: a space is retired after its node has forgotten it, and freed after a grace period.
+        unsafe { with_exposed_provenance::<Inner<M>>(address as usize).as_ref() }
+    }
+
     /// The node that follows in the tree below `root`, parents before children.
     fn following<'a>(&'a self, cx: &'a Cx<'_, M>, root: &Self) -> Option<&'a Self> {
         if let Some(child) = Self::at(cx, self.first_child.load(Acquire)) {
@@ -246,6 +254,13 @@ impl<M: Machine> Lineage<M> {
     }
 }
 
+/// The space whose node lies at address `owner`, if that has not ended: the first that [`each_descendant`] visits, on the same
+/// terms.
+#[inline(always)]
+pub(crate) fn space_named<'a, M: Machine>(cx: &'a Cx<'_, M>, owner: u64) -> Option<&'a Inner<M>> {
+    Lineage::at(cx, owner)?.living(cx)
+}
+
 /// Calls `visit` with the spaces at and below the node at address `owner`, parents before children, until it breaks off. `owner` was named, in this read-side section, by a page that was mapped or a slot that was in
 /// use. The spaces may be about to end: see [`Inner::pin`].
 pub(crate) fn each_descendant<'a, M: Machine>(
@@ -258,10 +273,7 @@ pub(crate) fn each_descendant<'a, M: Machine>(
     let mut node = Some(root);
     while let Some(this) = node {
         cx.count(Event::RmapStep, 1);
-        let address = this.space.load(Acquire) & !NAME_LEFT;
-        // SAFETY: a space is retired after its node has forgotten it, and freed after a grace period.
-        let space = unsafe { with_exposed_provenance::<Inner<M>>(address as usize).as_ref() };
-        if let Some(space) = space {
+        if let Some(space) = this.living(cx) {
             visit(space)?;
         }
         node = this.following(cx, root);

@@ -230,12 +230,22 @@ impl<M: Machine> Drop for Scratch<'_, M> {
 ///
 /// Each word is xored into a state, which is then multiplied by an odd number and rotated. These steps can be undone,
 /// so pages that differ in one word have different states from there on, and different checksums in the end; of other
-/// differences one in 2^64 goes unnoticed, unless somebody looks for it. The last steps spread each bit over all.
+/// differences one in 2^64 goes unnoticed, unless somebody looks for it. There are four states, for every fourth word, so
+/// that the processor need not wait for one multiplication to begin the next. The last steps make one of them, in which
+/// each has its place, and spread each bit over all.
 pub(super) fn checksum(page: &[u8]) -> u64 {
     const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
-    let (words, rest) = page.as_chunks::<8>();
     let mix = |state: u64, word: u64| (state ^ word).wrapping_mul(FACTOR).rotate_left(29);
-    let state = words.iter().fold(page.len() as u64, |state, word| mix(state, u64::from_le_bytes(*word)));
+    let take = |state: &mut u64, word: &[u8; 8]| *state = mix(*state, u64::from_le_bytes(*word));
+    let (words, rest) = page.as_chunks::<8>();
+    let (blocks, left) = words.as_chunks::<8>();
+    let (mut a, mut b, mut c, mut d) = (page.len() as u64, 1, 2, 3);
+    for [one, two, three, four, five, six, seven, eight] in blocks {
+        (take(&mut a, one), take(&mut b, two), take(&mut c, three), take(&mut d, four));
+        (take(&mut a, five), take(&mut b, six), take(&mut c, seven), take(&mut d, eight));
+    }
+    let state = [b, c, d].into_iter().fold(a, mix);
+    let state = left.iter().fold(state, |state, word| mix(state, u64::from_le_bytes(*word)));
     let state = rest.iter().fold(state, |state, &byte| mix(state, byte as u64));
     let state = (state ^ state >> 32).wrapping_mul(FACTOR);
     state ^ state >> 29
@@ -251,5 +261,28 @@ impl<M: Machine> Place<'_, M> {
             Contents::Compressed(object, bytes) => Some(NonNull::slice_from_raw_parts(object, bytes)),
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::checksum;
+    use std::vec::Vec;
+
+    #[test]
+    fn one_changed_word_and_words_that_changed_places_show() {
+        let page: Vec<u8> = (0..4096 + 13).map(|byte| (byte * 7 % 251) as u8).collect();
+        let known = checksum(&page);
+        for byte in 0..page.len() {
+            let mut other = page.clone();
+            other[byte] ^= 0x80;
+            assert_ne!(checksum(&other), known, "byte {byte}");
+        }
+        for word in 1..512 {
+            let mut other = page.clone();
+            other[..8 * (word + 1)].rotate_right(8);
+            assert_ne!(checksum(&other), known, "words 0 to {word}");
+        }
+        assert_ne!(checksum(&page[..4096]), known);
     }
 }

@@ -94,7 +94,7 @@ impl<'a, M: Machine> Look<'a, '_, M> {
             let address = base + (index - low) as u64 * table.span();
             let page = (address >> M::Arch::PAGE_SHIFT).wrapping_sub(self.first) & (u64::MAX >> M::Arch::PAGE_SHIFT);
             let found = Found { space: self.space, leaf: &locked, index, address, word, page };
-            if visit(found).is_break() {
+            if visit(&found).is_break() {
                 return Some(ControlFlow::Break(()));
             }
         }
