@@ -25,55 +25,40 @@ pub fn clear_apart(on: bool) {
     APART.store(on, Relaxed);
 }
 
-/// What [`super::step`] looks at after each instruction: whether pre-emption is off, and what it is to count. One word of 64
-/// bits for it.
-#[repr(C, align(8))]
-pub struct Watched {
-    preemption: AtomicU32,
-    state: AtomicU32,
-}
+/// What [`super::step`] looks at after each instruction: whether pre-emption is off.
+static PREEMPTION: AtomicU32 = AtomicU32::new(0);
 
-/// Of the machine that runs.
-pub static WATCHED: Watched = Watched { preemption: AtomicU32::new(0), state: AtomicU32::new(0) };
-
-/// In [`Watched::state`]: what runs is not to be counted; the job is over.
-const IS_APART: u32 = 1;
-const IS_DONE: u32 = 2;
-
-/// A [`Watched`] as it was at a moment.
+/// Whether it is.
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
-pub struct Seen {
-    pub is_inside: bool,
-    pub is_apart: bool,
-    pub is_done: bool,
-}
-
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
-impl Watched {
-    /// What its word says.
-    pub fn seen(word: u64) -> Seen {
-        let (preemption, state) = (word as u32, (word >> 32) as u32);
-        Seen { is_inside: preemption != 0, is_apart: state & IS_APART != 0, is_done: state & IS_DONE != 0 }
-    }
-
-    pub fn set_done(&self) {
-        self.state.store(IS_DONE, Relaxed);
-    }
+pub fn is_preemption_off() -> bool {
+    PREEMPTION.load(Relaxed) != 0
 }
 
 /// Runs `body`, which is not to be counted.
 #[inline(always)]
 fn uncounted(body: impl FnOnce()) {
-    WATCHED.state.store(IS_APART, Relaxed);
+    #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+    super::step::without(body);
+    #[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
     body();
-    WATCHED.state.store(0, Relaxed);
     // Not the last call: a jump instead of a call and a return would not be seen as one.
     std::hint::black_box(());
+}
+
+/// Whether the host's memory is there before it is used: see [`have_ready`].
+static READY: AtomicBool = AtomicBool::new(false);
+
+/// Sets whether all memory of an [`Arena`] is stored to when it is made. Where time is measured it must be: otherwise the host's
+/// own faults are. For anything else that takes longer than what is measured.
+pub fn have_ready(on: bool) {
+    READY.store(on, Relaxed);
 }
 
 /// Page-aligned memory of the host.
 pub struct Arena {
     base: *mut u8,
+    pages: usize,
+    allocated: *mut u8,
     layout: Layout,
 }
 
@@ -85,27 +70,34 @@ unsafe impl Sync for Arena {}
 impl Arena {
     /// `pages` pages of zeroes.
     pub fn new(pages: usize) -> Arena {
-        let layout = Layout::from_size_align(pages * PAGE, PAGE).expect("an arena has a legal size");
-        assert!(layout.size() > 0, "an arena has at least a page");
+        assert!(pages > 0, "an arena has at least a page");
+        // A page more, to begin at one: what is asked for with a page's alignment is stored to by the allocator.
+        let layout = Layout::array::<u8>((pages + 1) * PAGE).expect("an arena has a legal size");
         // SAFETY: the size is not zero.
-        let base = unsafe { alloc_zeroed(layout) };
-        if base.is_null() {
+        let allocated = unsafe { alloc_zeroed(layout) };
+        if allocated.is_null() {
             handle_alloc_error(layout);
         }
-        Arena { base, layout }
+        // SAFETY: less than a page further, of the page more.
+        let base = unsafe { allocated.add(allocated.align_offset(PAGE)) };
+        if READY.load(Relaxed) {
+            // SAFETY: the pages lie in what was allocated, which nothing refers to yet. Volatile: it is zero already.
+            (0..pages).for_each(|page| unsafe { base.add(page * PAGE).write_volatile(0) });
+        }
+        Arena { base, pages, allocated, layout }
     }
 
     /// The addresses of its pages.
     pub fn pages(&self) -> impl Iterator<Item = usize> + use<> {
         let base = self.base.expose_provenance();
-        (0..self.layout.size() / PAGE).map(move |page| base + page * PAGE)
+        (0..self.pages).map(move |page| base + page * PAGE)
     }
 
     /// Clears the page at `address`, one of [`Arena::pages`].
     #[inline(always)]
     pub fn clear_at(&self, address: usize) {
         let offset = address.wrapping_sub(self.base.addr());
-        assert!(offset < self.layout.size() && offset.is_multiple_of(PAGE), "{address:#x} is no page of the arena");
+        assert!(offset < self.pages * PAGE && offset.is_multiple_of(PAGE), "{address:#x} is no page of the arena");
         // SAFETY: the page lies in the arena, whose memory is nobody's Rust object.
         unsafe { clear(self.base.add(offset)) }
     }
@@ -114,7 +106,7 @@ impl Arena {
 impl Drop for Arena {
     fn drop(&mut self) {
         // SAFETY: allocated in `new` with this layout.
-        unsafe { dealloc(self.base, self.layout) };
+        unsafe { dealloc(self.allocated, self.layout) };
     }
 }
 
@@ -241,12 +233,12 @@ unsafe impl<const RECORD: bool> Machine for BenchMachine<RECORD> {
 
     #[inline(always)]
     fn disable_preemption(&self) {
-        WATCHED.preemption.store(WATCHED.preemption.load(Relaxed).wrapping_add(1), Relaxed);
+        PREEMPTION.store(PREEMPTION.load(Relaxed).wrapping_add(1), Relaxed);
     }
 
     #[inline(always)]
     fn enable_preemption(&self) {
-        WATCHED.preemption.store(WATCHED.preemption.load(Relaxed).wrapping_sub(1), Relaxed);
+        PREEMPTION.store(PREEMPTION.load(Relaxed).wrapping_sub(1), Relaxed);
     }
 
     fn load_root(&self, load: RootLoad) {

@@ -1,18 +1,20 @@
-//! Running a job one instruction at a time, by ptrace: for how many in a row pre-emption is off, and how deep the stack gets.
+//! Running a job one instruction at a time: for how many in a row pre-emption is off, and how deep the stack gets.
 //!
-//! The program runs itself. The part that is stepped through says where the [`Watched`] word lies, by a breakpoint with its
-//! address in a register; from there on the other looks at it, and at the stack pointer, after each instruction.
+//! The program runs itself, and the part that is stepped through looks at itself: the processor's trap flag is set, and with it
+//! each instruction ends in a signal, whose handler has a stack of its own. A debugger would see the same, for twice the time.
 
 use super::BenchError;
 use super::callgrind::CHILD;
-use super::machine::{WATCHED, Watched};
+use super::machine::is_preemption_off;
 use std::arch::asm;
+use std::ffi::c_void;
 use std::io;
-use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
+use std::ptr::{null_mut, with_exposed_provenance_mut};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 /// What was seen of a job.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct Stepped {
     /// The most instructions in a row with pre-emption off.
     pub longest: u64,
@@ -24,101 +26,120 @@ pub struct Stepped {
     pub stack: u64,
 }
 
-/// Begins what is stepped through.
-#[inline(never)]
-pub fn begin() {
-    // SAFETY: a breakpoint does nothing but stop the program; whoever traces it reads the register. Without a tracer the
-    // program ends, which only a call by hand meets.
-    unsafe { asm!("int3", in("rdi") &raw const WATCHED, options(nostack)) };
+/// What the handler has seen so far.
+struct Seen {
+    longest: AtomicU64,
+    in_a_row: AtomicU64,
+    sections: AtomicU64,
+    instructions: AtomicU64,
+    lowest: AtomicU64,
 }
 
-/// Ends it.
-pub fn end() {
-    WATCHED.set_done();
+static SEEN: Seen = Seen {
+    longest: AtomicU64::new(0),
+    in_a_row: AtomicU64::new(0),
+    sections: AtomicU64::new(0),
+    instructions: AtomicU64::new(0),
+    lowest: AtomicU64::new(u64::MAX),
+};
+
+/// Whether a job is being stepped through.
+static IS_ON: AtomicBool = AtomicBool::new(false);
+/// Whether what runs is to be counted.
+static COUNTS: AtomicBool = AtomicBool::new(false);
+/// In the processor's flags: after the next instruction there is a trap.
+const TRAP_FLAG: i64 = 1 << 8;
+
+/// Steps through `body`, and prints what was seen, for [`step`] to read.
+pub fn through(body: impl FnOnce()) {
+    let alone = "a thread can have a handler and a stack for it";
+    handle_traps().expect(alone);
+    let top: u64;
+    // SAFETY: it only tells the stack pointer.
+    unsafe { asm!("mov {}, rsp", out(reg) top, options(nomem, nostack, preserves_flags)) };
+    IS_ON.store(true, Relaxed);
+    go_on();
+    body();
+    COUNTS.store(false, Relaxed);
+    IS_ON.store(false, Relaxed);
+    let Seen { longest, sections, instructions, lowest, .. } = &SEEN;
+    let stack = top.saturating_sub(lowest.load(Relaxed));
+    println!("{} {} {} {stack}", longest.load(Relaxed), sections.load(Relaxed), instructions.load(Relaxed));
 }
 
-/// Runs `job` of this program under its eyes.
+/// Runs `body` at full speed, uncounted.
+#[inline(always)]
+pub fn without(body: impl FnOnce()) {
+    COUNTS.store(false, Relaxed);
+    body();
+    if IS_ON.load(Relaxed) {
+        go_on();
+    }
+}
+
+/// From here on is stepped through.
+#[inline(always)]
+fn go_on() {
+    COUNTS.store(true, Relaxed);
+    // SAFETY: a breakpoint does nothing but call the handler, which is there when this is called.
+    unsafe { asm!("int3", options(nostack)) };
+}
+
+/// After a breakpoint and, from then on, after each instruction.
+extern "C" fn trapped(_signal: i32, _info: *mut libc::siginfo_t, context: *mut c_void) {
+    // SAFETY: the kernel hands over the state of the thread, which is this handler's alone.
+    let registers = unsafe { &mut (*context.cast::<libc::ucontext_t>()).uc_mcontext.gregs };
+    let flags = registers[libc::REG_EFL as usize];
+    if !COUNTS.load(Relaxed) {
+        registers[libc::REG_EFL as usize] = flags & !TRAP_FLAG;
+        return;
+    }
+    registers[libc::REG_EFL as usize] = flags | TRAP_FLAG;
+    if flags & TRAP_FLAG != 0 {
+        count(registers[libc::REG_RSP as usize] as u64);
+    }
+}
+
+/// Counts an instruction after which the stack is as deep as that.
+fn count(stack_pointer: u64) {
+    let add = |to: &AtomicU64| to.store(to.load(Relaxed) + 1, Relaxed);
+    add(&SEEN.instructions);
+    SEEN.lowest.store(SEEN.lowest.load(Relaxed).min(stack_pointer), Relaxed);
+    if !is_preemption_off() {
+        return SEEN.in_a_row.store(0, Relaxed);
+    }
+    if SEEN.in_a_row.load(Relaxed) == 0 {
+        add(&SEEN.sections);
+    }
+    add(&SEEN.in_a_row);
+    SEEN.longest.store(SEEN.longest.load(Relaxed).max(SEEN.in_a_row.load(Relaxed)), Relaxed);
+}
+
+/// Has this thread's traps handled by [`trapped`], on a stack of its own.
+fn handle_traps() -> io::Result<()> {
+    const STACK: usize = 64 << 10;
+    let stack = Box::leak(vec![0_u8; STACK].into_boxed_slice()).as_mut_ptr().expose_provenance();
+    let stack = libc::stack_t { ss_sp: with_exposed_provenance_mut(stack), ss_flags: 0, ss_size: STACK };
+    // SAFETY: the stack is there for ever, and the handler has the form that the flags ask for.
+    let results = unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = trapped as *const () as usize;
+        action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
+        [libc::sigaltstack(&raw const stack, null_mut()), libc::sigaction(libc::SIGTRAP, &raw const action, null_mut())]
+    };
+    if results == [0, 0] { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Runs `job` of this program, which steps through it.
 pub fn step(job: &str) -> Result<Stepped, BenchError> {
     let failed = |error: io::Error| BenchError::Trace(error.to_string());
     let mut command = Command::new(std::env::current_exe().map_err(failed)?);
-    command.arg("bench").env(CHILD, job).stdin(Stdio::null()).stdout(Stdio::null());
-    // SAFETY: one system call, which is safe after fork.
-    unsafe { command.pre_exec(|| request(libc::PTRACE_TRACEME, 0, 0, 0).map(|_| ())) };
-    let mut child = command.spawn().map_err(failed)?;
-    let tracee = Tracee(child.id() as libc::pid_t);
-    let seen = tracee.watch();
-    if seen.is_err() {
-        let _ = child.kill();
+    command.arg("bench").env(CHILD, job).stdin(Stdio::null()).stderr(Stdio::inherit());
+    let output = command.output().map_err(failed)?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let figures = Vec::from_iter(text.split_whitespace().map_while(|figure| figure.parse().ok()));
+    match (output.status.success(), &figures[..]) {
+        (true, &[longest, sections, instructions, stack]) => Ok(Stepped { longest, sections, instructions, stack }),
+        _ => Err(BenchError::Trace(format!("the job ended early, with {}", output.status))),
     }
-    let _ = child.wait();
-    seen.map_err(failed)
-}
-
-/// Where in the processor's registers, as ptrace has them, the address and the stack pointer are.
-const RDI: usize = std::mem::offset_of!(libc::user_regs_struct, rdi);
-const RSP: usize = std::mem::offset_of!(libc::user_regs_struct, rsp);
-
-struct Tracee(libc::pid_t);
-
-impl Tracee {
-    /// Goes through the whole job.
-    fn watch(&self) -> io::Result<Stepped> {
-        // It stops when it has become this program, and then where the job begins.
-        self.await_trap()?;
-        self.resume(libc::PTRACE_CONT)?;
-        self.await_trap()?;
-        let (watched, top) = (self.register(RDI)?, self.register(RSP)?);
-        let mut seen = Stepped::default();
-        let mut in_a_row = 0;
-        loop {
-            self.resume(libc::PTRACE_SINGLESTEP)?;
-            self.await_trap()?;
-            let now = Watched::seen(request(libc::PTRACE_PEEKDATA, self.0, watched, 0)?);
-            if now.is_done {
-                break;
-            }
-            if now.is_apart {
-                continue;
-            }
-            seen.instructions += 1;
-            seen.sections += u64::from(now.is_inside && in_a_row == 0);
-            in_a_row = if now.is_inside { in_a_row + 1 } else { 0 };
-            seen.longest = seen.longest.max(in_a_row);
-            seen.stack = seen.stack.max(top.saturating_sub(self.register(RSP)?));
-        }
-        self.resume(libc::PTRACE_CONT)?;
-        Ok(seen)
-    }
-
-    /// Waits until the program has stopped by a breakpoint or a step.
-    fn await_trap(&self) -> io::Result<()> {
-        let mut status = 0;
-        // SAFETY: a system call with a place for its result.
-        if unsafe { libc::waitpid(self.0, &raw mut status, 0) } != self.0 {
-            return Err(io::Error::last_os_error());
-        }
-        match libc::WIFSTOPPED(status) && libc::WSTOPSIG(status) == libc::SIGTRAP {
-            true => Ok(()),
-            false => Err(io::Error::other(format!("the job ended early, with status {status:#x}"))),
-        }
-    }
-
-    fn resume(&self, how: libc::c_uint) -> io::Result<()> {
-        request(how, self.0, 0, 0).map(|_| ())
-    }
-
-    fn register(&self, offset: usize) -> io::Result<u64> {
-        request(libc::PTRACE_PEEKUSER, self.0, offset as u64, 0)
-    }
-}
-
-/// A request to the kernel; the word that it reads, if it does.
-fn request(what: libc::c_uint, tracee: libc::pid_t, address: u64, data: u64) -> io::Result<u64> {
-    // SAFETY: errno is the thread's own, and the requests used here touch no memory of this program.
-    let (word, error) = unsafe {
-        *libc::__errno_location() = 0;
-        let word = libc::ptrace(what, tracee, address, data);
-        (word, *libc::__errno_location())
-    };
-    if word == -1 && error != 0 { Err(io::Error::from_raw_os_error(error)) } else { Ok(word as u64) }
 }

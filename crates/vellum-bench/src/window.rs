@@ -45,6 +45,7 @@ pub struct Window {
 impl Window {
     /// A window which measures `mode`.
     pub fn new(mode: Mode) -> Window {
+        machine::have_ready(mode == Mode::Time);
         Window { mode, sums: Sums::default() }
     }
 
@@ -82,10 +83,10 @@ impl Window {
         machine::clear_apart(self.mode != Mode::Time);
         #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
         if self.mode == Mode::Step {
-            super::step::begin();
-            operations();
-            settle();
-            return super::step::end();
+            return super::step::through(|| {
+                operations();
+                settle();
+            });
         }
         #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
         if self.mode == Mode::Stack {

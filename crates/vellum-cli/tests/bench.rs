@@ -61,14 +61,10 @@ fn one_operation_is_measured() {
 #[test]
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 fn operations_on_large_memory_pause_and_need_little_stack() {
-    let names = ["unmap", "exit", "protect", "fork", "maps", "unmap-wide", "exit-scattered", "fork-scattered"];
+    // The first takes as long as all others, beside which it runs where there are two processors.
+    let names = ["fork-scattered", "exit-scattered", "unmap-wide", "unmap", "exit", "protect", "fork", "maps"];
     let output = ran(bench(&["sections"]).args(names).arg("--json"));
-    let trouble = String::from_utf8_lossy(&output.stderr).into_owned();
-    if trouble.contains("not permitted") {
-        eprintln!("skipped: this program may not trace itself: {trouble}");
-        return;
-    }
-    assert_eq!(output.status.code(), Some(0), "{trouble}");
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
     let document: serde_json::Value = serde_json::from_slice(&output.stdout).expect("it is JSON");
     let entries = document.as_array().expect("a list");
     assert_eq!(entries.len(), names.len());
