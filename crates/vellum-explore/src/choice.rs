@@ -119,8 +119,9 @@ pub(crate) trait Strategy: Send {
         false
     }
 
-    /// Whether the execution may contain another pre-emption.
-    fn may_preempt(&self) -> bool {
+    /// Whether the execution may contain another choice of `cost`.
+    fn allows(&self, cost: Cost) -> bool {
+        let _ = cost;
         true
     }
 

@@ -208,7 +208,7 @@ impl Sim {
     /// may conflict with the handler, or with what others did, or do while the handler runs.
     fn may_matter_now(&self, cpu: usize) -> bool {
         let Some(held) = &self.cpus[cpu].held else { return true };
-        let others_may_run = self.strategy.may_preempt() || self.visible.has_waiting_handler(cpu);
+        let others_may_run = self.strategy.allows(Cost::Preemption) || self.visible.has_waiting_handler(cpu);
         // Stores that wait arrive with others that the handler looks for.
         let may_arrive = |&(word, _): &(WordId, bool)| self.is_awaited(word);
         others_may_run || held.concerns_handler || held.done.disturbed || held.done.words.iter().any(may_arrive)

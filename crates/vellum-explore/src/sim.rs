@@ -11,6 +11,7 @@ use super::{Broken, Execution, Happening, MemoryOrder};
 use rustc_hash::FxHashMap;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::mem::ManuallyDrop;
 use std::sync::Arc;
 use std::time::Instant;
 use vellum::Guard;
@@ -174,16 +175,19 @@ pub(crate) struct Sim {
 const GUARD_SETS: usize = Guard::ALL.len().div_ceil(64);
 
 thread_local! {
-    static SIM: RefCell<Option<Box<Sim>>> = const { RefCell::new(None) };
+    /// Like all that is here without a destructor, for which the host would have to ask at each use: a search takes away
+    /// what it has installed.
+    static SIM: ManuallyDrop<RefCell<Option<Box<Sim>>>> = const { ManuallyDrop::new(RefCell::new(None)) };
     static CURRENT: Cell<usize> = const { Cell::new(0) };
     static EXPLORING: Cell<bool> = const { Cell::new(false) };
     static LOOKING: Cell<bool> = const { Cell::new(false) };
     static GUARDS_OFF: [Cell<u64>; GUARD_SETS] = const { [const { Cell::new(0) }; GUARD_SETS] };
     /// How many stores are delayed, and to which addresses, as a set of what [`bit`] says of them.
     static DELAYED: Cell<(u32, u64)> = const { Cell::new((0, 0)) };
-    static EXECUTION: RefCell<Option<Arc<dyn Execution>>> = const { RefCell::new(None) };
+    static EXECUTION: ManuallyDrop<RefCell<Option<Arc<dyn Execution>>>> =
+        const { ManuallyDrop::new(RefCell::new(None)) };
     static RECORDING: Cell<bool> = const { Cell::new(false) };
-    static LOADS: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
+    static LOADS: ManuallyDrop<RefCell<Vec<usize>>> = const { ManuallyDrop::new(RefCell::new(Vec::new())) };
 }
 
 /// Begins to record the addresses of loads that are not explored.
@@ -195,14 +199,14 @@ pub(crate) fn record_loads() {
 #[inline]
 pub(crate) fn record_load(address: usize) {
     if RECORDING.get() {
-        LOADS.with_borrow_mut(|loads| loads.push(address));
+        LOADS.with(|loads| loads.borrow_mut().push(address));
     }
 }
 
 /// Ends the record.
 pub(crate) fn recorded_loads() -> Vec<usize> {
     RECORDING.set(false);
-    LOADS.take()
+    LOADS.with(|loads| loads.take())
 }
 
 /// The CPU that runs on this host thread.
@@ -216,7 +220,6 @@ pub fn set_current(cpu: usize) {
 }
 
 /// Whether accesses are being explored now.
-#[inline]
 pub fn is_exploring() -> bool {
     EXPLORING.get()
 }
@@ -235,7 +238,7 @@ pub(crate) fn set_guards_off(guards: &[Guard]) {
 
 /// Runs `body` with the simulation of this host thread. No scheduling may happen inside.
 pub(crate) fn with<R>(body: impl FnOnce(&mut Sim) -> R) -> R {
-    SIM.with_borrow_mut(|sim| body(sim.as_mut().expect("no program is being explored on this host thread")))
+    SIM.with(|sim| body(sim.borrow_mut().as_mut().expect("no program is being explored on this host thread")))
 }
 
 /// Installs a simulation, or takes it away.
@@ -244,12 +247,12 @@ pub(crate) fn install(sim: Option<Box<Sim>>) -> Option<Box<Sim>> {
     LOOKING.set(false);
     DELAYED.set((0, 0));
     set_execution(None);
-    SIM.replace(sim)
+    SIM.with(|installed| installed.replace(sim))
 }
 
 /// Whether a search is under way on this host thread. Panic hooks may ask at any time.
 pub fn is_installed() -> bool {
-    SIM.try_with(|sim| sim.try_borrow().map_or(true, |sim| sim.is_some())).unwrap_or(false)
+    SIM.with(|sim| sim.try_borrow().map_or(true, |sim| sim.is_some()))
 }
 
 /// Whether a store to `address` may be delayed: there is none if not.
@@ -276,29 +279,44 @@ fn bit(address: usize) -> u64 {
 
 /// The execution under way.
 pub(crate) fn execution() -> Option<Arc<dyn Execution>> {
-    EXECUTION.with_borrow(Option::clone)
+    EXECUTION.with(|current| current.borrow().clone())
 }
 
 /// Sets the execution under way.
 pub(crate) fn set_execution(execution: Option<Arc<dyn Execution>>) {
-    EXECUTION.set(execution);
+    EXECUTION.with(|current| current.replace(execution));
+}
+
+/// Asks the execution under way something, or has it do something, as the lab. No scheduling may happen inside.
+pub(crate) fn ask<R>(question: impl FnOnce(&dyn Execution) -> R) -> Option<R> {
+    EXECUTION.with(|current| current.borrow().as_ref().map(|execution| quietly(|| question(&**execution))))
 }
 
 /// What the execution says of an access to `address` that is about to happen.
-#[inline]
 pub(crate) fn checked(address: usize) -> Option<Broken> {
-    EXECUTION.with_borrow(|execution| execution.as_ref().and_then(|execution| quietly(|| execution.check(address))))
+    ask(|execution| execution.check(address)).flatten()
 }
 
 /// Runs `body` without its accesses being explored: the lab's own looks at the core. It sees delayed stores as if they
 /// had arrived, so that what it finds does not depend on which stores a search delays.
+#[inline]
 pub fn quietly<R>(body: impl FnOnce() -> R) -> R {
-    let before = EXPLORING.replace(false);
-    let looked = LOOKING.replace(before || LOOKING.get());
+    let before = begin_quiet();
     let result = body();
-    EXPLORING.set(before);
-    LOOKING.set(looked);
+    end_quiet(before);
     result
+}
+
+/// Ends exploration for a while: what [`end_quiet`] has to know.
+fn begin_quiet() -> (bool, bool) {
+    let before = (EXPLORING.replace(false), LOOKING.get());
+    LOOKING.set(before.0 || before.1);
+    before
+}
+
+fn end_quiet((explored, looked): (bool, bool)) {
+    EXPLORING.set(explored);
+    LOOKING.set(looked);
 }
 
 /// What the lab sees at `address` beside what is in memory: the newest store that is delayed, while it looks.
@@ -312,17 +330,22 @@ pub(crate) fn seen_by_lab(address: usize) -> Option<u64> {
 
 /// Runs `body` with the simulation of this host thread, if there is one. No scheduling may happen inside.
 pub(crate) fn if_installed(body: impl FnOnce(&mut Sim)) {
-    SIM.with_borrow_mut(|sim| sim.as_deref_mut().map(body));
+    SIM.with(|sim| sim.borrow_mut().as_deref_mut().map(body));
 }
 
 /// How often an allocation, or what else can fail, was made to fail in this execution.
 pub fn failures() -> u32 {
-    SIM.with_borrow(|sim| sim.as_ref().map_or(0, |sim| sim.failures))
+    SIM.with(|sim| sim.borrow().as_ref().map_or(0, |sim| sim.failures))
+}
+
+/// Whether it is recorded what happens.
+pub(crate) fn has_happenings() -> bool {
+    SIM.with(|sim| sim.borrow().as_ref().is_some_and(|sim| sim.happenings.is_some()))
 }
 
 /// Whether a diagram is being drawn.
 pub(crate) fn is_drawn() -> bool {
-    SIM.with_borrow(|sim| sim.as_ref().is_some_and(|sim| sim.happenings.is_some() && sim.phase == Phase::Together))
+    SIM.with(|sim| sim.borrow().as_ref().is_some_and(|sim| sim.happenings.is_some() && sim.phase == Phase::Together))
 }
 
 /// Reports a broken invariant: the execution stops at the running CPU's next access.
@@ -497,6 +520,11 @@ impl Sim {
         }
     }
 
+    /// Whether a choice of `cost` may be for anything else than what is usual.
+    pub(crate) fn may_choose(&self, cost: Cost) -> bool {
+        !self.redundant && self.strategy.allows(cost)
+    }
+
     /// Has a choice made.
     pub(crate) fn choose(&mut self, kind: ChoiceKind, options: usize, cost: Cost, cpus: &[u8]) -> usize {
         if options < 2 || self.redundant {
@@ -534,21 +562,22 @@ impl Sim {
         self.visible.is_visible(word) || self.is_wanted()
     }
 
-    /// Keeps a store in the current CPU's buffer, if stores to its word are delayed.
-    pub(crate) fn delay(&mut self, delayed: Delayed) -> bool {
-        let WordId(word) = delayed.word;
-        let is_delayed = self.order == MemoryOrder::Tso
+    /// Whether stores to `word` are delayed.
+    pub(crate) fn delays(&self, word: WordId) -> bool {
+        self.order == MemoryOrder::Tso
             && match &self.replay_delayed {
-                Some(words) => words.contains(&word),
-                None => self.visible.is_shared(delayed.word),
-            };
-        if is_delayed {
-            self.cpus[CURRENT.get()].stores.push_back(delayed);
-            note_delayed(delayed.address);
-            if !self.schedule.delayed.contains(&word) {
-                self.schedule.delayed.push(word);
+                Some(words) => words.contains(&word.0),
+                None => self.visible.is_shared(word),
             }
+    }
+
+    /// Keeps a store in the current CPU's buffer.
+    pub(crate) fn delay(&mut self, delayed: Delayed) {
+        let WordId(word) = delayed.word;
+        self.cpus[CURRENT.get()].stores.push_back(delayed);
+        note_delayed(delayed.address);
+        if !self.schedule.delayed.contains(&word) {
+            self.schedule.delayed.push(word);
         }
-        is_delayed
     }
 }
