@@ -12,12 +12,14 @@ use vellum::sync::{Modify, Word};
 /// A load; what [`vellum::Machine::load`] of a machine under exploration does.
 ///
 /// What does not depend on the type of the word is not generic: it is compiled here, once, and as one piece.
+#[inline]
 pub fn load<W: Word>(word: &W, order: Ordering) -> W::Value {
     let delayed = before_load((&raw const *word).addr()).and_then(|value| value.try_into().ok());
     delayed.unwrap_or_else(|| word.load(order))
 }
 
 /// A store; what [`vellum::Machine::store`] does.
+#[inline]
 pub fn store<W: Word>(word: &W, value: W::Value, order: Ordering) {
     if order == SeqCst && is_explored() {
         let _ = modify(word, Modify::Swap(value), order);
@@ -227,10 +229,13 @@ enum Reach {
 
 /// What may happen before an access.
 enum Pass {
-    /// Nothing: nobody else looks at the word, or another execution stands for this one; and no interrupt has come.
+    /// Nothing: nobody else looks at the word, or could before a read, or another execution stands for this one; and no
+    /// interrupt has come.
     Free,
     /// It is a write to this word, which nobody else looks at, and no interrupt has come: the step has begun.
     Unseen(WordId),
+    /// It is a write to a visible word; but nothing can come before it any more: the step has begun.
+    Seen,
     /// The step has begun, if there is such a word, and others may run, or an interrupt be taken.
     Stop,
 }
@@ -239,6 +244,7 @@ enum Pass {
 fn before(address: usize, reach: Reach) -> bool {
     let may_be_cached = match sim::with(|sim| sim.pass(address, reach)) {
         Pass::Free => false,
+        Pass::Seen => may_be_cached(address),
         Pass::Unseen(word) => {
             let may_be_cached = may_be_cached(address);
             if may_be_cached && do_fills_show(address) {
@@ -400,8 +406,14 @@ impl Sim {
             // What conflicts with what is found by the execution that stands for this one.
             return Pass::Free;
         }
-        if self.is_visible(id) || reach == Reach::WriteAndDrain && self.delays_stores() {
+        let is_visible = self.is_visible(id) || reach == Reach::WriteAndDrain && self.delays_stores();
+        if is_visible && self.may_choose(Cost::Preemption) {
             return Pass::Stop;
+        }
+        if is_visible {
+            self.pass_point();
+            self.touch(id, writes);
+            return if writes { Pass::Seen } else { Pass::Free };
         }
         if writes {
             return Pass::Unseen(id);

@@ -41,7 +41,11 @@ impl Pending {
 
 /// Takes an interrupt at the step that the current CPU has begun, if one has come, or puts it off; one that was put
 /// off earlier only if the step `shows`. Whether one was taken: then a step begins anew.
-pub(super) fn is_taken(shows: bool) -> bool {
+pub(super) fn is_taken(shows: impl Fn() -> bool) -> bool {
+    if !sim::with(|sim| sim.cpus[sim::current_cpu()].takes_interrupt()) {
+        return false;
+    }
+    let shows = shows();
     let taken = sim::with(|sim| sim.takes_interrupt(shows));
     if taken {
         take();
@@ -54,7 +58,7 @@ pub(super) fn is_taken(shows: bool) -> bool {
 pub(super) fn is_taken_after_block() -> bool {
     // Choices of the CPU that ran last may have been made at the step under way.
     begin_again();
-    is_taken(true)
+    is_taken(|| true)
 }
 
 /// The same for a CPU that goes on after a pre-emption.

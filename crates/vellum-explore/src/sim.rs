@@ -130,6 +130,8 @@ pub(crate) enum Phase {
 /// Everything about the search and its execution under way.
 pub(crate) struct Sim {
     pub(crate) strategy: Box<dyn Strategy>,
+    /// The strategy wants some choices to be made although nothing visible is touched there.
+    has_wishes: bool,
     pub(crate) visible: Visible,
     pub(crate) order: MemoryOrder,
     pub(crate) steps_max: u32,
@@ -360,6 +362,7 @@ pub fn report(invariant: &str, detail: String) {
 impl Sim {
     pub(crate) fn new(strategy: Box<dyn Strategy>, order: MemoryOrder, steps_max: u32) -> Sim {
         Sim {
+            has_wishes: strategy.has_wishes(),
             strategy,
             visible: Visible::default(),
             order,
@@ -525,16 +528,21 @@ impl Sim {
         !self.redundant && self.strategy.allows(cost)
     }
 
+    /// Passes a choice of `kind` by that is for what is usual: those of its kind that follow in this step are counted on.
+    pub(crate) fn pass_by(&mut self, kind: ChoiceKind) -> (u16, u16) {
+        let own = &mut self.cpus[CURRENT.get()].ordinals[kind as usize];
+        *own += 1;
+        self.ordinals[kind as usize] += 1;
+        (self.ordinals[kind as usize], *own)
+    }
+
     /// Has a choice made.
     pub(crate) fn choose(&mut self, kind: ChoiceKind, options: usize, cost: Cost, cpus: &[u8]) -> usize {
         if options < 2 || self.redundant {
             return 0;
         }
         let own_place = self.own_place();
-        let [ordinal, own_ordinal] = [&mut self.ordinals, &mut self.cpus[own_place.cpu].ordinals].map(|ordinals| {
-            ordinals[kind as usize] += 1;
-            ordinals[kind as usize]
-        });
+        let (ordinal, own_ordinal) = self.pass_by(kind);
         let place = PlaceInTime { step: self.step, kind, ordinal };
         let options = options.min(u8::MAX as usize) as u8;
         let choice = Choice { place, own: (own_place, own_ordinal), options, cost, cpus };
@@ -554,7 +562,7 @@ impl Sim {
 
     /// Whether the strategy wants the choices at this step made.
     pub(crate) fn is_wanted(&self) -> bool {
-        self.strategy.wants(self.step, self.own_place())
+        self.has_wishes && self.strategy.wants(self.step, self.own_place())
     }
 
     /// Whether an access to `word` is worth a choice now.
