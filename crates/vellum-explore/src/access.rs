@@ -60,10 +60,16 @@ enum Store {
 
 /// The step of a load, up to the load itself: what is seen, if it is not what is in memory.
 fn before_load(address: usize) -> Option<u64> {
-    if !is_explored() {
-        sim::record_load(address);
-        return sim::seen_by_lab(address);
+    if is_explored() {
+        return before_explored_load(address);
     }
+    sim::record_load(address);
+    sim::seen_by_lab(address)
+}
+
+/// Not a part of that: the laboratory itself looks at the core more often than what is explored.
+#[inline(never)]
+fn before_explored_load(address: usize) -> Option<u64> {
     before(address, Reach::Read);
     if !sim::is_maybe_delayed(address) {
         return None;
@@ -74,9 +80,12 @@ fn before_load(address: usize) -> Option<u64> {
 
 /// The step of a store of `value`, up to the store itself.
 fn before_store(address: usize, size: usize, value: u64) -> Store {
-    if !is_explored() {
-        return Store::Plain;
-    }
+    if is_explored() { before_explored_store(address, size, value) } else { Store::Plain }
+}
+
+/// Not a part of that, as with loads.
+#[inline(never)]
+fn before_explored_store(address: usize, size: usize, value: u64) -> Store {
     let may_be_cached = before(address, Reach::Write);
     let is_delayed = sim::with(|sim| {
         let Some(word) = sim.regions.word(address).filter(|&word| sim.delays(word)) else { return false };
@@ -259,8 +268,7 @@ fn before(address: usize, reach: Reach) -> bool {
             reach != Reach::Read && may_be_cached(address)
         }
     };
-    if let Some(broken) = sim::checked(address) {
-        sim::report(&broken.invariant, broken.detail);
+    if !sim::check(address) {
         wait::stop_if_broken();
     }
     may_be_cached

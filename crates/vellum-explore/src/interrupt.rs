@@ -96,6 +96,7 @@ fn begin_again() {
 /// the handler returns, it is redundant to take it only now.
 pub(super) fn take() {
     let cpu = sim::current_cpu();
+    // It has been watched since it was held.
     sim::with(|sim| sim.cpus[cpu].taking = sim.cpus[cpu].held.take().map(|held| held.done));
     loop {
         handle();
@@ -204,6 +205,7 @@ impl Sim {
             }
             self.cpus[cpu].pending = Pending::PutOff { again: false };
             self.cpus[cpu].held = self.prunes.then(Held::default);
+            self.is_watched = true;
         }
         taken
     }

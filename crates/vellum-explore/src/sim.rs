@@ -161,6 +161,8 @@ pub(crate) struct Sim {
     pub(crate) is_part: bool,
     /// Executions that others stand for are not searched further.
     pub(crate) prunes: bool,
+    /// Somebody is pre-empted, or has put an interrupt off, so that what others touch is of interest.
+    pub(crate) is_watched: bool,
     /// Another execution stands for the one under way: no more choices are made in it.
     pub(crate) redundant: bool,
     /// Allocations may fail.
@@ -201,8 +203,13 @@ pub(crate) fn record_loads() {
 #[inline]
 pub(crate) fn record_load(address: usize) {
     if RECORDING.get() {
-        LOADS.with(|loads| loads.borrow_mut().push(address));
+        add_load(address);
     }
+}
+
+#[cold]
+fn add_load(address: usize) {
+    LOADS.with(|loads| loads.borrow_mut().push(address));
 }
 
 /// Ends the record.
@@ -294,9 +301,14 @@ pub(crate) fn ask<R>(question: impl FnOnce(&dyn Execution) -> R) -> Option<R> {
     EXECUTION.with(|current| current.borrow().as_ref().map(|execution| quietly(|| question(&**execution))))
 }
 
-/// What the execution says of an access to `address` that is about to happen.
-pub(crate) fn checked(address: usize) -> Option<Broken> {
-    ask(|execution| execution.check(address)).flatten()
+/// Has the execution check an access to `address` that is about to happen. Whether it may: else it is reported.
+pub(crate) fn check(address: usize) -> bool {
+    let broken = EXECUTION.with(|current| {
+        let current = current.borrow();
+        let execution = current.as_ref()?;
+        quietly(|| execution.check(address))
+    });
+    broken.map(|broken| report(&broken.invariant, broken.detail)).is_none()
 }
 
 /// Runs `body` without its accesses being explored: the lab's own looks at the core. It sees delayed stores as if they
@@ -327,6 +339,11 @@ pub(crate) fn seen_by_lab(address: usize) -> Option<u64> {
     if !is_maybe_delayed(address) || !LOOKING.get() {
         return None;
     }
+    newest_store(address)
+}
+
+#[cold]
+fn newest_store(address: usize) -> Option<u64> {
     SIM.with(|sim| sim.try_borrow().ok()?.as_ref()?.newest_store(address))
 }
 
@@ -385,6 +402,7 @@ impl Sim {
             out_of_time: false,
             is_part: false,
             prunes: false,
+            is_watched: false,
             redundant: false,
             allocations_fail: false,
             failures: 0,
@@ -401,7 +419,7 @@ impl Sim {
         self.visible.begin();
         self.cpus = (0..cpus).map(|_| SimCpu::new()).collect();
         (self.step, self.ordinals, self.digest) = (0, Default::default(), 0);
-        (self.redundant, self.delays_matter, self.failures) = (false, false, 0);
+        (self.is_watched, self.redundant, self.delays_matter, self.failures) = (false, false, false, 0);
         self.schedule = Schedule::default();
         self.own_decisions.clear();
         if let Some(happenings) = &mut self.happenings {
@@ -420,41 +438,41 @@ impl Sim {
 
     /// Notes that the current CPU touches `word`.
     pub(crate) fn touch(&mut self, word: WordId, writes: bool) {
-        self.note_handler(word, writes);
-        if !self.visible.is_shared(word) {
-            self.note_touch(word, writes);
-        }
-        self.disturb(word, writes);
+        let is_shared = self.visible.is_shared(word);
+        self.note(word, writes, is_shared);
     }
 
     /// The same of a word that is not visible.
     pub(crate) fn touch_invisible(&mut self, word: WordId, writes: bool) {
-        self.note_handler(word, writes);
-        self.note_touch(word, writes);
-        self.disturb(word, writes);
+        self.note(word, writes, false);
     }
 
-    fn note_handler(&mut self, word: WordId, writes: bool) {
+    #[inline(always)]
+    fn note(&mut self, word: WordId, writes: bool, is_shared: bool) {
         let cpu = CURRENT.get();
-        if self.cpus[cpu].in_handler {
+        let &SimCpu { in_handler, interrupts_off, .. } = &self.cpus[cpu];
+        if in_handler {
             self.visible.touch_in_handler(word, cpu, writes);
         }
-    }
-
-    fn note_touch(&mut self, word: WordId, writes: bool) {
-        let cpu = CURRENT.get();
-        let context = match &self.cpus[cpu] {
-            SimCpu { in_handler: true, .. } => Context::Handler,
-            SimCpu { interrupts_off: 0, .. } => Context::Interruptible,
-            _ => Context::InterruptsOff,
-        };
-        self.visible.touch(word, cpu, context, writes);
+        if !is_shared {
+            let context = match (in_handler, interrupts_off) {
+                (true, _) => Context::Handler,
+                (false, 0) => Context::Interruptible,
+                (false, _) => Context::InterruptsOff,
+            };
+            self.visible.touch(word, cpu, context, writes);
+        }
+        if self.is_watched {
+            self.disturb(word, writes);
+        }
     }
 
     /// Notes for CPUs that were pre-empted, or put an interrupt off, that the current one touches `word`.
     fn disturb(&mut self, word: WordId, writes: bool) {
         self.disturb_parked(word, writes);
         self.disturb_held(word, writes, None);
+        let watches = |cpu: &SimCpu| cpu.parked.is_some() || cpu.held.is_some() || cpu.taking.is_some();
+        self.is_watched = self.cpus.iter().any(watches);
     }
 
     /// A store to `word` arrives that waited in the buffer of `cpu`.
@@ -474,7 +492,7 @@ impl Sim {
 
     /// Notes for CPUs that put an interrupt off that the current one does something to `word`, which it is if a store
     /// of `owner` arrives there. To a CPU it does not matter when its own stores arrive.
-    pub(crate) fn disturb_held(&mut self, word: WordId, writes: bool, owner: Option<usize>) {
+    fn disturb_held(&mut self, word: WordId, writes: bool, owner: Option<usize>) {
         if self.cpus.iter().all(|cpu| cpu.held.is_none() && cpu.taking.is_none()) {
             return;
         }
@@ -510,17 +528,24 @@ impl Sim {
     }
 
     /// Begins the next step, whose digest is that of `what`.
+    #[inline]
     pub(crate) fn next_step(&mut self, what: u64) {
+        let cpu = CURRENT.get();
         self.step += 1;
         self.ordinals = Default::default();
-        let own = &mut self.cpus[CURRENT.get()];
-        (own.steps, own.ordinals) = (own.steps + 1, Default::default());
-        self.digest =
-            (self.digest.rotate_left(5) ^ what ^ (CURRENT.get() as u64) << 48).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        if self.step > self.steps_max && self.broken.is_none() {
-            let detail = format!("the execution does not end: {} steps", self.steps_max);
-            self.broken = Some(Broken { invariant: "I-PROG".into(), detail });
+        let own = &mut self.cpus[cpu];
+        own.steps += 1;
+        own.ordinals = Default::default();
+        self.digest = (self.digest.rotate_left(5) ^ what ^ (cpu as u64) << 48).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        if self.step > self.steps_max {
+            self.report_endless();
         }
+    }
+
+    #[cold]
+    fn report_endless(&mut self) {
+        let detail = format!("the execution does not end: {} steps", self.steps_max);
+        self.broken.get_or_insert(Broken { invariant: "I-PROG".into(), detail });
     }
 
     /// Whether a choice of `cost` may be for anything else than what is usual.

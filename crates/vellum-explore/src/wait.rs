@@ -65,7 +65,7 @@ pub(super) fn is_preempted(parked: impl Fn() -> Parked) -> Option<bool> {
     }
     sim::happened_here(|| "… pre-empted".into());
     let parked = parked();
-    sim::with(|sim| sim.cpus[cpu].parked = Some(parked));
+    sim::with(|sim| (sim.cpus[cpu].parked, sim.is_watched) = (Some(parked), true));
     tasks::switch_to(next);
     Some(sim::with(|sim| sim.resume(cpu)))
 }
@@ -258,7 +258,8 @@ impl Sim {
 
     /// Passes a point by at which the current CPU could be pre-empted, if the execution had a pre-emption left.
     pub(super) fn pass_point(&mut self) {
-        if self.others_that_can_run().next().is_some() {
+        let current = sim::current_cpu();
+        if (0..self.cpus.len()).any(|cpu| cpu != current && self.can_run(cpu)) {
             self.pass_by(ChoiceKind::Cpu);
         }
     }
