@@ -6,65 +6,117 @@ use super::sim::{self, Sim};
 use super::visible::WordId;
 use super::{Execution, record, tasks, wait};
 use std::cell::RefCell;
-use std::sync::Arc;
 use std::sync::atomic::Ordering::{self, SeqCst};
 use vellum::sync::{Modify, Word};
 
 /// A load; what [`vellum::Machine::load`] of a machine under exploration does.
+///
+/// What does not depend on the type of the word is not generic: it is compiled here, once, and as one piece.
+#[inline]
 pub fn load<W: Word>(word: &W, order: Ordering) -> W::Value {
-    if !is_explored() {
-        let address = (&raw const *word).addr();
-        sim::record_load(address);
-        let delayed = sim::seen_by_lab(address).and_then(|value| value.try_into().ok());
-        return delayed.unwrap_or_else(|| word.load(order));
-    }
-    let address = before(word, Reach::Read);
-    if !sim::is_maybe_delayed(address) {
-        return word.load(SeqCst);
-    }
-    buffer::receive(address);
-    if let Some(value) = sim::with(|sim| sim.own_store(sim::current_cpu(), address)) {
-        return value.try_into().unwrap_or_else(|_| unreachable!("it was stored at this size"));
-    }
-    word.load(SeqCst)
+    let delayed = before_load((&raw const *word).addr()).and_then(|value| value.try_into().ok());
+    delayed.unwrap_or_else(|| word.load(order))
 }
 
 /// A store; what [`vellum::Machine::store`] does.
+#[inline]
 pub fn store<W: Word>(word: &W, value: W::Value, order: Ordering) {
-    if !is_explored() {
-        return word.store(value, order);
-    }
-    if order == SeqCst {
+    if order == SeqCst && is_explored() {
         let _ = modify(word, Modify::Swap(value), order);
         return;
     }
-    let address = before(word, Reach::Write);
-    let delayed = sim::with(|sim| {
-        let word = sim.regions.word(address)?;
-        let delayed = Delayed { word, address, size: W::SIZE, value: value.into(), issued: sim.step };
-        Some(sim.delay(delayed))
-    });
-    if delayed != Some(true) {
-        about_to_change(sim::current_cpu(), address, W::SIZE, word.load(SeqCst).into(), value.into());
-        word.store(value, SeqCst);
-    } else if sim::is_drawn() {
-        record::note_delayed(address, W::SIZE, word.load(SeqCst).into(), value.into());
+    let address = (&raw const *word).addr();
+    let begun = before_store(address, W::SIZE, value.into());
+    if begun != Store::Plain {
+        about_to_store(begun, address, W::SIZE, word.load(SeqCst).into(), value.into());
+    }
+    if begun != Store::Delayed {
+        word.store(value, order);
     }
 }
 
 /// A read-modify-write; what [`vellum::Machine::modify`] does.
 pub fn modify<W: Word>(word: &W, change: Modify<W::Value>, order: Ordering) -> Result<W::Value, W::Value> {
-    if !is_explored() {
-        return word.modify(change, order);
+    let address = (&raw const *word).addr();
+    if before_modify(address) == Store::Watched {
+        let old: u64 = word.load(SeqCst).into();
+        if let Some(new) = result_of(change, old) {
+            about_to_store(Store::Watched, address, W::SIZE, old, new);
+        }
     }
-    let address = before(word, Reach::WriteAndDrain);
+    word.modify(change, order)
+}
+
+/// How a store goes on when its step has begun.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Store {
+    /// It is carried out.
+    Plain,
+    /// The same; but before, CPUs may cache what it changes, or it is drawn.
+    Watched,
+    /// It waits in the buffer of its CPU.
+    Delayed,
+}
+
+/// The step of a load, up to the load itself: what is seen, if it is not what is in memory.
+fn before_load(address: usize) -> Option<u64> {
+    if is_explored() {
+        return before_explored_load(address);
+    }
+    sim::record_load(address);
+    sim::seen_by_lab(address)
+}
+
+/// Not a part of that: the laboratory itself looks at the core more often than what is explored.
+#[inline(never)]
+fn before_explored_load(address: usize) -> Option<u64> {
+    before(address, Reach::Read);
+    if !sim::is_maybe_delayed(address) {
+        return None;
+    }
+    buffer::receive(address);
+    sim::with(|sim| sim.own_store(sim::current_cpu(), address))
+}
+
+/// The step of a store of `value`, up to the store itself.
+fn before_store(address: usize, size: usize, value: u64) -> Store {
+    if is_explored() { before_explored_store(address, size, value) } else { Store::Plain }
+}
+
+/// Not a part of that, as with loads.
+#[inline(never)]
+fn before_explored_store(address: usize, size: usize, value: u64) -> Store {
+    let may_be_cached = before(address, Reach::Write);
+    let is_delayed = sim::with(|sim| {
+        let Some(word) = sim.regions.word(address).filter(|&word| sim.delays(word)) else { return false };
+        sim.delay(Delayed { word, address, size, value, issued: sim.step });
+        true
+    });
+    match is_delayed {
+        true => Store::Delayed,
+        false if may_be_cached || sim::is_drawn() => Store::Watched,
+        false => Store::Plain,
+    }
+}
+
+/// The step of a read-modify-write, up to that itself.
+fn before_modify(address: usize) -> Store {
+    if !is_explored() {
+        return Store::Plain;
+    }
+    let may_be_cached = before(address, Reach::WriteAndDrain);
     buffer::drain(sim::current_cpu());
     buffer::receive(address);
-    let old: u64 = word.load(SeqCst).into();
-    if let Some(new) = result_of(change, old) {
-        about_to_change(sim::current_cpu(), address, W::SIZE, old, new);
+    if may_be_cached || sim::is_drawn() { Store::Watched } else { Store::Plain }
+}
+
+/// Before a store of the current CPU that has `begun`, and is not a plain one.
+fn about_to_store(begun: Store, address: usize, size: usize, old: u64, new: u64) {
+    if begun == Store::Watched {
+        about_to_change(sim::current_cpu(), address, size, old, new);
+    } else if sim::is_drawn() {
+        record::note_delayed(address, size, old, new);
     }
-    word.modify(change, SeqCst)
 }
 
 /// A fence; what [`vellum::Machine::fence`] does.
@@ -186,27 +238,40 @@ enum Reach {
 
 /// What may happen before an access.
 enum Pass {
-    /// Nothing: nobody else looks at the word, or another execution stands for this one; and no interrupt has come.
+    /// Nothing: nobody else looks at the word, or could before a read, or another execution stands for this one; and no
+    /// interrupt has come.
     Free,
     /// It is a write to this word, which nobody else looks at, and no interrupt has come: the step has begun.
     Unseen(WordId),
+    /// It is a write to a visible word; but nothing can come before it any more: the step has begun.
+    Seen,
     /// The step has begun, if there is such a word, and others may run, or an interrupt be taken.
     Stop,
 }
 
-/// The scheduling point before an access; the word's address.
-fn before<W: Word>(word: &W, reach: Reach) -> usize {
-    let address = (&raw const *word).addr();
-    match sim::with(|sim| sim.pass(address, reach)) {
-        Pass::Free => (),
-        Pass::Unseen(word) if !do_fills_show(address) => sim::with(|sim| sim.touch_invisible(word, true)),
-        Pass::Unseen(_) | Pass::Stop => stop_or_let_others_run(address, reach),
-    }
-    if let Some(broken) = sim::checked(address) {
-        sim::report(&broken.invariant, broken.detail);
+/// The scheduling point before an access. Whether CPUs may cache what the access is about to change.
+fn before(address: usize, reach: Reach) -> bool {
+    let may_be_cached = match sim::with(|sim| sim.pass(address, reach)) {
+        Pass::Free => false,
+        Pass::Seen => may_be_cached(address),
+        Pass::Unseen(word) => {
+            let may_be_cached = may_be_cached(address);
+            if may_be_cached && do_fills_show(address) {
+                stop_or_let_others_run(address, reach);
+            } else {
+                sim::with(|sim| sim.touch_invisible(word, true));
+            }
+            may_be_cached
+        }
+        Pass::Stop => {
+            stop_or_let_others_run(address, reach);
+            reach != Reach::Read && may_be_cached(address)
+        }
+    };
+    if !sim::check(address) {
         wait::stop_if_broken();
     }
-    address
+    may_be_cached
 }
 
 /// The scheduling point before an access that has begun a step and did not pass: something may happen first.
@@ -240,22 +305,26 @@ fn touched_by(word: WordId, address: usize, writes: bool) -> Vec<(WordId, bool)>
 
 /// What CPUs touch that cache what lies at `address` before it changes: their TLBs, and what they read on the way.
 pub(super) fn touched_by_fills(address: usize) -> Vec<(WordId, bool)> {
-    let Some(execution) = caching(address) else { return Vec::new() };
-    let read = sim::quietly(|| execution.words_of_fills(address));
+    if !may_be_cached(address) {
+        return Vec::new();
+    }
+    let read = words_of_fills(address);
     tlbs().map(|tlb| (tlb, true)).chain(read.into_iter().map(|word| (word, false))).collect()
 }
 
-/// Whether others touch some of that.
+/// Whether others touch some of that, if there is any.
 fn do_fills_show(address: usize) -> bool {
     let is_visible = |word: WordId| sim::with(|sim| sim.is_visible(word));
-    let is_read_visible =
-        |execution: Arc<dyn Execution>| sim::quietly(|| execution.words_of_fills(address)).into_iter().any(is_visible);
-    caching(address).is_some_and(|execution| tlbs().any(is_visible) || is_read_visible(execution))
+    may_be_cached(address) && (tlbs().any(is_visible) || words_of_fills(address).into_iter().any(is_visible))
 }
 
-/// The execution, if CPUs may cache what lies at `address`.
-fn caching(address: usize) -> Option<Arc<dyn Execution>> {
-    sim::execution().filter(|execution| sim::quietly(|| execution.may_be_cached(address)))
+/// Whether CPUs may cache what lies at `address`.
+fn may_be_cached(address: usize) -> bool {
+    sim::ask(|execution| execution.may_be_cached(address)).unwrap_or(false)
+}
+
+fn words_of_fills(address: usize) -> Vec<WordId> {
+    sim::ask(|execution| execution.words_of_fills(address)).unwrap_or_default()
 }
 
 fn tlbs() -> impl Iterator<Item = WordId> {
@@ -269,11 +338,15 @@ pub(super) fn about_to_change(cpu: usize, address: usize, size: usize, old: u64,
     if old == new || size != 8 && !is_drawn {
         return false;
     }
-    let Some(execution) = sim::execution() else { return false };
     let filled = size == 8
-        && fill(|| execution.fills(address), || touched_by_fills(address), |which| execution.fill(address, which));
+        && may_be_cached(address)
+        && fill(
+            |execution| execution.fills(address),
+            || touched_by_fills(address),
+            |execution, which| execution.fill(address, which),
+        );
     if is_drawn {
-        record::note_store(&*execution, cpu, address, size, (old, new));
+        record::note_store(cpu, address, size, (old, new));
     }
     filled
 }
@@ -282,30 +355,37 @@ pub(super) fn about_to_change(cpu: usize, address: usize, size: usize, old: u64,
 /// what this reads belongs to the step.
 pub fn turn(cpu: usize) {
     drain_own();
-    if is_explored()
-        && let Some(execution) = sim::execution()
-    {
-        let read = || sim::quietly(|| execution.words_of_fills_on(cpu)).into_iter().map(|word| (word, false));
-        touch_what(|| std::iter::once((WordId::of_tlb(cpu), true)).chain(read()).collect());
+    if is_explored() {
+        let read = || sim::ask(|execution| execution.words_of_fills_on(cpu)).unwrap_or_default();
+        touch_what(|| {
+            let read = read().into_iter().map(|word| (word, false));
+            std::iter::once((WordId::of_tlb(cpu), true)).chain(read).collect()
+        });
         // What it touches belongs to the step already.
-        fill(|| execution.fills_on(cpu), Vec::new, |which| execution.fill_on(cpu, which));
+        fill(|execution| execution.fills_on(cpu), Vec::new, |execution, which| execution.fill_on(cpu, which));
     }
 }
 
 /// CPUs fill their TLBs, or not, in any of the ways that there are. Whether one did.
-fn fill(ways: impl Fn() -> u8, touched: impl Fn() -> Vec<(WordId, bool)>, carry_out: impl Fn(u8)) -> bool {
+fn fill(
+    ways: impl Fn(&dyn Execution) -> u8,
+    touched: impl Fn() -> Vec<(WordId, bool)>,
+    carry_out: impl Fn(&dyn Execution, u8),
+) -> bool {
     let mut filled = false;
-    loop {
-        let ways = sim::quietly(&ways) as usize;
+    // Where it is not to be chosen, it does not matter what could be.
+    while sim::with(|sim| sim.may_choose(Cost::Surprise)) {
+        let ways = sim::ask(&ways).unwrap_or(0) as usize;
         let chosen = sim::with(|sim| sim.choose(ChoiceKind::Fill, ways + 1, Cost::Surprise, &[]));
         if chosen == 0 {
-            return filled;
+            break;
         }
         filled = true;
         let words = touched();
         sim::with(|sim| words.into_iter().for_each(|(word, writes)| sim.touch(word, writes)));
-        sim::quietly(|| carry_out(chosen as u8 - 1));
+        sim::ask(|execution| carry_out(execution, chosen as u8 - 1));
     }
+    filled
 }
 
 /// What `change` stores over `old`, if it does.
@@ -334,8 +414,14 @@ impl Sim {
             // What conflicts with what is found by the execution that stands for this one.
             return Pass::Free;
         }
-        if self.is_visible(id) || reach == Reach::WriteAndDrain && self.delays_stores() {
+        let is_visible = self.is_visible(id) || reach == Reach::WriteAndDrain && self.delays_stores();
+        if is_visible && self.may_choose(Cost::Preemption) {
             return Pass::Stop;
+        }
+        if is_visible {
+            self.pass_point();
+            self.touch(id, writes);
+            return if writes { Pass::Seen } else { Pass::Free };
         }
         if writes {
             return Pass::Unseen(id);

@@ -113,14 +113,20 @@ pub(crate) trait Strategy: Send {
     /// The alternative taken.
     fn choose(&mut self, choice: &Choice<'_>) -> u8;
 
+    /// Whether [`Strategy::wants`] is worth asking.
+    fn has_wishes(&self) -> bool {
+        false
+    }
+
     /// Whether the choices at `step`, a CPU's `own`, are to be made although nothing visible is touched there.
     fn wants(&self, step: u32, own: OwnPlace) -> bool {
         let _ = (step, own);
         false
     }
 
-    /// Whether the execution may contain another pre-emption.
-    fn may_preempt(&self) -> bool {
+    /// Whether the execution may contain another choice of `cost`.
+    fn allows(&self, cost: Cost) -> bool {
+        let _ = cost;
         true
     }
 

@@ -6,7 +6,7 @@
 //! their end, and those after it are dropped. So the result is that of one thread, to the number of executions.
 
 use super::Program;
-use super::choice::{Bound, Choice, Strategy};
+use super::choice::{Bound, Choice, Cost, Strategy};
 use super::exhaustive::{Exhaustive, Order, Part};
 use super::search::{self, Outcome, Plan};
 use super::sim::Sim;
@@ -194,8 +194,8 @@ impl Strategy for Member {
         self.exhaustive.choose(choice)
     }
 
-    fn may_preempt(&self) -> bool {
-        self.exhaustive.may_preempt()
+    fn allows(&self, cost: Cost) -> bool {
+        self.exhaustive.allows(cost)
     }
 
     fn again(&mut self) -> bool {

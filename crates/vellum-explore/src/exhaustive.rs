@@ -117,8 +117,8 @@ impl Strategy for Exhaustive {
         node.taken
     }
 
-    fn may_preempt(&self) -> bool {
-        self.budget.allows(Cost::Preemption)
+    fn allows(&self, cost: Cost) -> bool {
+        self.budget.allows(cost)
     }
 
     fn restart(&mut self) -> bool {

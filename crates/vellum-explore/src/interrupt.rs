@@ -41,7 +41,11 @@ impl Pending {
 
 /// Takes an interrupt at the step that the current CPU has begun, if one has come, or puts it off; one that was put
 /// off earlier only if the step `shows`. Whether one was taken: then a step begins anew.
-pub(super) fn is_taken(shows: bool) -> bool {
+pub(super) fn is_taken(shows: impl Fn() -> bool) -> bool {
+    if !sim::with(|sim| sim.cpus[sim::current_cpu()].takes_interrupt()) {
+        return false;
+    }
+    let shows = shows();
     let taken = sim::with(|sim| sim.takes_interrupt(shows));
     if taken {
         take();
@@ -54,7 +58,7 @@ pub(super) fn is_taken(shows: bool) -> bool {
 pub(super) fn is_taken_after_block() -> bool {
     // Choices of the CPU that ran last may have been made at the step under way.
     begin_again();
-    is_taken(true)
+    is_taken(|| true)
 }
 
 /// The same for a CPU that goes on after a pre-emption.
@@ -92,6 +96,7 @@ fn begin_again() {
 /// the handler returns, it is redundant to take it only now.
 pub(super) fn take() {
     let cpu = sim::current_cpu();
+    // It has been watched since it was held.
     sim::with(|sim| sim.cpus[cpu].taking = sim.cpus[cpu].held.take().map(|held| held.done));
     loop {
         handle();
@@ -200,6 +205,7 @@ impl Sim {
             }
             self.cpus[cpu].pending = Pending::PutOff { again: false };
             self.cpus[cpu].held = self.prunes.then(Held::default);
+            self.is_watched = true;
         }
         taken
     }
@@ -208,7 +214,7 @@ impl Sim {
     /// may conflict with the handler, or with what others did, or do while the handler runs.
     fn may_matter_now(&self, cpu: usize) -> bool {
         let Some(held) = &self.cpus[cpu].held else { return true };
-        let others_may_run = self.strategy.may_preempt() || self.visible.has_waiting_handler(cpu);
+        let others_may_run = self.strategy.allows(Cost::Preemption) || self.visible.has_waiting_handler(cpu);
         // Stores that wait arrive with others that the handler looks for.
         let may_arrive = |&(word, _): &(WordId, bool)| self.is_awaited(word);
         others_may_run || held.concerns_handler || held.done.disturbed || held.done.words.iter().any(may_arrive)

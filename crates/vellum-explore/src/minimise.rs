@@ -167,6 +167,10 @@ impl Strategy for Similar {
         option.filter(|&option| option < choice.options).unwrap_or(0)
     }
 
+    fn has_wishes(&self) -> bool {
+        true
+    }
+
     fn wants(&self, _step: u32, own: OwnPlace) -> bool {
         self.decisions.iter().any(|decision| decision.place == own)
     }

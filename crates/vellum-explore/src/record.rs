@@ -25,7 +25,9 @@ pub(crate) fn happened_here(text: impl FnOnce() -> String) {
 }
 
 fn add(cpu: usize, detail: Detail, text: impl FnOnce() -> String, place: impl FnOnce() -> Option<String>) {
-    sim::if_installed(|sim| sim.record(cpu, detail, text, place));
+    if sim::has_happenings() {
+        sim::if_installed(|sim| sim.record(cpu, detail, text, place));
+    }
 }
 
 impl Sim {
@@ -69,11 +71,12 @@ fn within_core(file: &str) -> Option<&str> {
 }
 
 /// Before the store of `new` over `old`, which is `size` bytes at `address`: what `cpu` changes by it.
-pub(super) fn note_store(execution: &dyn Execution, cpu: usize, address: usize, size: usize, (old, new): (u64, u64)) {
+pub(super) fn note_store(cpu: usize, address: usize, size: usize, (old, new): (u64, u64)) {
     let is_entry = size == size_of::<u64>();
-    if let Some(text) = sim::quietly(|| is_entry.then(|| execution.describe_store(address, old, new)).flatten()) {
+    let described = |execution: &dyn Execution| is_entry.then(|| execution.describe_store(address, old, new)).flatten();
+    if let Some(text) = sim::ask(described).flatten() {
         happened_on(cpu, || text);
-    } else if let Some(text) = sim::quietly(|| execution.describe_detail(address, old, new)) {
+    } else if let Some(text) = sim::ask(|execution| execution.describe_detail(address, old, new)).flatten() {
         add(cpu, Detail::Full, || text, || None);
     }
     sim::with(|sim| match (old, new) {

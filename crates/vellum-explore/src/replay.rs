@@ -36,6 +36,10 @@ impl Strategy for Replay {
         option
     }
 
+    fn has_wishes(&self) -> bool {
+        true
+    }
+
     fn wants(&self, step: u32, _own: OwnPlace) -> bool {
         self.decisions.get(self.next).is_some_and(|decision| decision.place.step == step)
     }

@@ -11,6 +11,7 @@ use super::{Broken, Execution, Happening, MemoryOrder};
 use rustc_hash::FxHashMap;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::mem::ManuallyDrop;
 use std::sync::Arc;
 use std::time::Instant;
 use vellum::Guard;
@@ -129,6 +130,8 @@ pub(crate) enum Phase {
 /// Everything about the search and its execution under way.
 pub(crate) struct Sim {
     pub(crate) strategy: Box<dyn Strategy>,
+    /// The strategy wants some choices to be made although nothing visible is touched there.
+    has_wishes: bool,
     pub(crate) visible: Visible,
     pub(crate) order: MemoryOrder,
     pub(crate) steps_max: u32,
@@ -158,6 +161,8 @@ pub(crate) struct Sim {
     pub(crate) is_part: bool,
     /// Executions that others stand for are not searched further.
     pub(crate) prunes: bool,
+    /// Somebody is pre-empted, or has put an interrupt off, so that what others touch is of interest.
+    pub(crate) is_watched: bool,
     /// Another execution stands for the one under way: no more choices are made in it.
     pub(crate) redundant: bool,
     /// Allocations may fail.
@@ -174,16 +179,19 @@ pub(crate) struct Sim {
 const GUARD_SETS: usize = Guard::ALL.len().div_ceil(64);
 
 thread_local! {
-    static SIM: RefCell<Option<Box<Sim>>> = const { RefCell::new(None) };
+    /// Like all that is here without a destructor, for which the host would have to ask at each use: a search takes away
+    /// what it has installed.
+    static SIM: ManuallyDrop<RefCell<Option<Box<Sim>>>> = const { ManuallyDrop::new(RefCell::new(None)) };
     static CURRENT: Cell<usize> = const { Cell::new(0) };
     static EXPLORING: Cell<bool> = const { Cell::new(false) };
     static LOOKING: Cell<bool> = const { Cell::new(false) };
     static GUARDS_OFF: [Cell<u64>; GUARD_SETS] = const { [const { Cell::new(0) }; GUARD_SETS] };
     /// How many stores are delayed, and to which addresses, as a set of what [`bit`] says of them.
     static DELAYED: Cell<(u32, u64)> = const { Cell::new((0, 0)) };
-    static EXECUTION: RefCell<Option<Arc<dyn Execution>>> = const { RefCell::new(None) };
+    static EXECUTION: ManuallyDrop<RefCell<Option<Arc<dyn Execution>>>> =
+        const { ManuallyDrop::new(RefCell::new(None)) };
     static RECORDING: Cell<bool> = const { Cell::new(false) };
-    static LOADS: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
+    static LOADS: ManuallyDrop<RefCell<Vec<usize>>> = const { ManuallyDrop::new(RefCell::new(Vec::new())) };
 }
 
 /// Begins to record the addresses of loads that are not explored.
@@ -195,14 +203,19 @@ pub(crate) fn record_loads() {
 #[inline]
 pub(crate) fn record_load(address: usize) {
     if RECORDING.get() {
-        LOADS.with_borrow_mut(|loads| loads.push(address));
+        add_load(address);
     }
+}
+
+#[cold]
+fn add_load(address: usize) {
+    LOADS.with(|loads| loads.borrow_mut().push(address));
 }
 
 /// Ends the record.
 pub(crate) fn recorded_loads() -> Vec<usize> {
     RECORDING.set(false);
-    LOADS.take()
+    LOADS.with(|loads| loads.take())
 }
 
 /// The CPU that runs on this host thread.
@@ -216,7 +229,6 @@ pub fn set_current(cpu: usize) {
 }
 
 /// Whether accesses are being explored now.
-#[inline]
 pub fn is_exploring() -> bool {
     EXPLORING.get()
 }
@@ -235,7 +247,7 @@ pub(crate) fn set_guards_off(guards: &[Guard]) {
 
 /// Runs `body` with the simulation of this host thread. No scheduling may happen inside.
 pub(crate) fn with<R>(body: impl FnOnce(&mut Sim) -> R) -> R {
-    SIM.with_borrow_mut(|sim| body(sim.as_mut().expect("no program is being explored on this host thread")))
+    SIM.with(|sim| body(sim.borrow_mut().as_mut().expect("no program is being explored on this host thread")))
 }
 
 /// Installs a simulation, or takes it away.
@@ -244,12 +256,12 @@ pub(crate) fn install(sim: Option<Box<Sim>>) -> Option<Box<Sim>> {
     LOOKING.set(false);
     DELAYED.set((0, 0));
     set_execution(None);
-    SIM.replace(sim)
+    SIM.with(|installed| installed.replace(sim))
 }
 
 /// Whether a search is under way on this host thread. Panic hooks may ask at any time.
 pub fn is_installed() -> bool {
-    SIM.try_with(|sim| sim.try_borrow().map_or(true, |sim| sim.is_some())).unwrap_or(false)
+    SIM.with(|sim| sim.try_borrow().map_or(true, |sim| sim.is_some()))
 }
 
 /// Whether a store to `address` may be delayed: there is none if not.
@@ -276,29 +288,49 @@ fn bit(address: usize) -> u64 {
 
 /// The execution under way.
 pub(crate) fn execution() -> Option<Arc<dyn Execution>> {
-    EXECUTION.with_borrow(Option::clone)
+    EXECUTION.with(|current| current.borrow().clone())
 }
 
 /// Sets the execution under way.
 pub(crate) fn set_execution(execution: Option<Arc<dyn Execution>>) {
-    EXECUTION.set(execution);
+    EXECUTION.with(|current| current.replace(execution));
 }
 
-/// What the execution says of an access to `address` that is about to happen.
-#[inline]
-pub(crate) fn checked(address: usize) -> Option<Broken> {
-    EXECUTION.with_borrow(|execution| execution.as_ref().and_then(|execution| quietly(|| execution.check(address))))
+/// Asks the execution under way something, or has it do something, as the lab. No scheduling may happen inside.
+pub(crate) fn ask<R>(question: impl FnOnce(&dyn Execution) -> R) -> Option<R> {
+    EXECUTION.with(|current| current.borrow().as_ref().map(|execution| quietly(|| question(&**execution))))
+}
+
+/// Has the execution check an access to `address` that is about to happen. Whether it may: else it is reported.
+pub(crate) fn check(address: usize) -> bool {
+    let broken = EXECUTION.with(|current| {
+        let current = current.borrow();
+        let execution = current.as_ref()?;
+        quietly(|| execution.check(address))
+    });
+    broken.map(|broken| report(&broken.invariant, broken.detail)).is_none()
 }
 
 /// Runs `body` without its accesses being explored: the lab's own looks at the core. It sees delayed stores as if they
 /// had arrived, so that what it finds does not depend on which stores a search delays.
+#[inline]
 pub fn quietly<R>(body: impl FnOnce() -> R) -> R {
-    let before = EXPLORING.replace(false);
-    let looked = LOOKING.replace(before || LOOKING.get());
+    let before = begin_quiet();
     let result = body();
-    EXPLORING.set(before);
-    LOOKING.set(looked);
+    end_quiet(before);
     result
+}
+
+/// Ends exploration for a while: what [`end_quiet`] has to know.
+fn begin_quiet() -> (bool, bool) {
+    let before = (EXPLORING.replace(false), LOOKING.get());
+    LOOKING.set(before.0 || before.1);
+    before
+}
+
+fn end_quiet((explored, looked): (bool, bool)) {
+    EXPLORING.set(explored);
+    LOOKING.set(looked);
 }
 
 /// What the lab sees at `address` beside what is in memory: the newest store that is delayed, while it looks.
@@ -307,22 +339,32 @@ pub(crate) fn seen_by_lab(address: usize) -> Option<u64> {
     if !is_maybe_delayed(address) || !LOOKING.get() {
         return None;
     }
+    newest_store(address)
+}
+
+#[cold]
+fn newest_store(address: usize) -> Option<u64> {
     SIM.with(|sim| sim.try_borrow().ok()?.as_ref()?.newest_store(address))
 }
 
 /// Runs `body` with the simulation of this host thread, if there is one. No scheduling may happen inside.
 pub(crate) fn if_installed(body: impl FnOnce(&mut Sim)) {
-    SIM.with_borrow_mut(|sim| sim.as_deref_mut().map(body));
+    SIM.with(|sim| sim.borrow_mut().as_deref_mut().map(body));
 }
 
 /// How often an allocation, or what else can fail, was made to fail in this execution.
 pub fn failures() -> u32 {
-    SIM.with_borrow(|sim| sim.as_ref().map_or(0, |sim| sim.failures))
+    SIM.with(|sim| sim.borrow().as_ref().map_or(0, |sim| sim.failures))
+}
+
+/// Whether it is recorded what happens.
+pub(crate) fn has_happenings() -> bool {
+    SIM.with(|sim| sim.borrow().as_ref().is_some_and(|sim| sim.happenings.is_some()))
 }
 
 /// Whether a diagram is being drawn.
 pub(crate) fn is_drawn() -> bool {
-    SIM.with_borrow(|sim| sim.as_ref().is_some_and(|sim| sim.happenings.is_some() && sim.phase == Phase::Together))
+    SIM.with(|sim| sim.borrow().as_ref().is_some_and(|sim| sim.happenings.is_some() && sim.phase == Phase::Together))
 }
 
 /// Reports a broken invariant: the execution stops at the running CPU's next access.
@@ -337,6 +379,7 @@ pub fn report(invariant: &str, detail: String) {
 impl Sim {
     pub(crate) fn new(strategy: Box<dyn Strategy>, order: MemoryOrder, steps_max: u32) -> Sim {
         Sim {
+            has_wishes: strategy.has_wishes(),
             strategy,
             visible: Visible::default(),
             order,
@@ -359,6 +402,7 @@ impl Sim {
             out_of_time: false,
             is_part: false,
             prunes: false,
+            is_watched: false,
             redundant: false,
             allocations_fail: false,
             failures: 0,
@@ -375,7 +419,7 @@ impl Sim {
         self.visible.begin();
         self.cpus = (0..cpus).map(|_| SimCpu::new()).collect();
         (self.step, self.ordinals, self.digest) = (0, Default::default(), 0);
-        (self.redundant, self.delays_matter, self.failures) = (false, false, 0);
+        (self.is_watched, self.redundant, self.delays_matter, self.failures) = (false, false, false, 0);
         self.schedule = Schedule::default();
         self.own_decisions.clear();
         if let Some(happenings) = &mut self.happenings {
@@ -394,41 +438,41 @@ impl Sim {
 
     /// Notes that the current CPU touches `word`.
     pub(crate) fn touch(&mut self, word: WordId, writes: bool) {
-        self.note_handler(word, writes);
-        if !self.visible.is_shared(word) {
-            self.note_touch(word, writes);
-        }
-        self.disturb(word, writes);
+        let is_shared = self.visible.is_shared(word);
+        self.note(word, writes, is_shared);
     }
 
     /// The same of a word that is not visible.
     pub(crate) fn touch_invisible(&mut self, word: WordId, writes: bool) {
-        self.note_handler(word, writes);
-        self.note_touch(word, writes);
-        self.disturb(word, writes);
+        self.note(word, writes, false);
     }
 
-    fn note_handler(&mut self, word: WordId, writes: bool) {
+    #[inline(always)]
+    fn note(&mut self, word: WordId, writes: bool, is_shared: bool) {
         let cpu = CURRENT.get();
-        if self.cpus[cpu].in_handler {
+        let &SimCpu { in_handler, interrupts_off, .. } = &self.cpus[cpu];
+        if in_handler {
             self.visible.touch_in_handler(word, cpu, writes);
         }
-    }
-
-    fn note_touch(&mut self, word: WordId, writes: bool) {
-        let cpu = CURRENT.get();
-        let context = match &self.cpus[cpu] {
-            SimCpu { in_handler: true, .. } => Context::Handler,
-            SimCpu { interrupts_off: 0, .. } => Context::Interruptible,
-            _ => Context::InterruptsOff,
-        };
-        self.visible.touch(word, cpu, context, writes);
+        if !is_shared {
+            let context = match (in_handler, interrupts_off) {
+                (true, _) => Context::Handler,
+                (false, 0) => Context::Interruptible,
+                (false, _) => Context::InterruptsOff,
+            };
+            self.visible.touch(word, cpu, context, writes);
+        }
+        if self.is_watched {
+            self.disturb(word, writes);
+        }
     }
 
     /// Notes for CPUs that were pre-empted, or put an interrupt off, that the current one touches `word`.
     fn disturb(&mut self, word: WordId, writes: bool) {
         self.disturb_parked(word, writes);
         self.disturb_held(word, writes, None);
+        let watches = |cpu: &SimCpu| cpu.parked.is_some() || cpu.held.is_some() || cpu.taking.is_some();
+        self.is_watched = self.cpus.iter().any(watches);
     }
 
     /// A store to `word` arrives that waited in the buffer of `cpu`.
@@ -448,7 +492,7 @@ impl Sim {
 
     /// Notes for CPUs that put an interrupt off that the current one does something to `word`, which it is if a store
     /// of `owner` arrives there. To a CPU it does not matter when its own stores arrive.
-    pub(crate) fn disturb_held(&mut self, word: WordId, writes: bool, owner: Option<usize>) {
+    fn disturb_held(&mut self, word: WordId, writes: bool, owner: Option<usize>) {
         if self.cpus.iter().all(|cpu| cpu.held.is_none() && cpu.taking.is_none()) {
             return;
         }
@@ -484,17 +528,37 @@ impl Sim {
     }
 
     /// Begins the next step, whose digest is that of `what`.
+    #[inline]
     pub(crate) fn next_step(&mut self, what: u64) {
+        let cpu = CURRENT.get();
         self.step += 1;
         self.ordinals = Default::default();
-        let own = &mut self.cpus[CURRENT.get()];
-        (own.steps, own.ordinals) = (own.steps + 1, Default::default());
-        self.digest =
-            (self.digest.rotate_left(5) ^ what ^ (CURRENT.get() as u64) << 48).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        if self.step > self.steps_max && self.broken.is_none() {
-            let detail = format!("the execution does not end: {} steps", self.steps_max);
-            self.broken = Some(Broken { invariant: "I-PROG".into(), detail });
+        let own = &mut self.cpus[cpu];
+        own.steps += 1;
+        own.ordinals = Default::default();
+        self.digest = (self.digest.rotate_left(5) ^ what ^ (cpu as u64) << 48).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        if self.step > self.steps_max {
+            self.report_endless();
         }
+    }
+
+    #[cold]
+    fn report_endless(&mut self) {
+        let detail = format!("the execution does not end: {} steps", self.steps_max);
+        self.broken.get_or_insert(Broken { invariant: "I-PROG".into(), detail });
+    }
+
+    /// Whether a choice of `cost` may be for anything else than what is usual.
+    pub(crate) fn may_choose(&self, cost: Cost) -> bool {
+        !self.redundant && self.strategy.allows(cost)
+    }
+
+    /// Passes a choice of `kind` by that is for what is usual: those of its kind that follow in this step are counted on.
+    pub(crate) fn pass_by(&mut self, kind: ChoiceKind) -> (u16, u16) {
+        let own = &mut self.cpus[CURRENT.get()].ordinals[kind as usize];
+        *own += 1;
+        self.ordinals[kind as usize] += 1;
+        (self.ordinals[kind as usize], *own)
     }
 
     /// Has a choice made.
@@ -503,10 +567,7 @@ impl Sim {
             return 0;
         }
         let own_place = self.own_place();
-        let [ordinal, own_ordinal] = [&mut self.ordinals, &mut self.cpus[own_place.cpu].ordinals].map(|ordinals| {
-            ordinals[kind as usize] += 1;
-            ordinals[kind as usize]
-        });
+        let (ordinal, own_ordinal) = self.pass_by(kind);
         let place = PlaceInTime { step: self.step, kind, ordinal };
         let options = options.min(u8::MAX as usize) as u8;
         let choice = Choice { place, own: (own_place, own_ordinal), options, cost, cpus };
@@ -526,7 +587,7 @@ impl Sim {
 
     /// Whether the strategy wants the choices at this step made.
     pub(crate) fn is_wanted(&self) -> bool {
-        self.strategy.wants(self.step, self.own_place())
+        self.has_wishes && self.strategy.wants(self.step, self.own_place())
     }
 
     /// Whether an access to `word` is worth a choice now.
@@ -534,21 +595,22 @@ impl Sim {
         self.visible.is_visible(word) || self.is_wanted()
     }
 
-    /// Keeps a store in the current CPU's buffer, if stores to its word are delayed.
-    pub(crate) fn delay(&mut self, delayed: Delayed) -> bool {
-        let WordId(word) = delayed.word;
-        let is_delayed = self.order == MemoryOrder::Tso
+    /// Whether stores to `word` are delayed.
+    pub(crate) fn delays(&self, word: WordId) -> bool {
+        self.order == MemoryOrder::Tso
             && match &self.replay_delayed {
-                Some(words) => words.contains(&word),
-                None => self.visible.is_shared(delayed.word),
-            };
-        if is_delayed {
-            self.cpus[CURRENT.get()].stores.push_back(delayed);
-            note_delayed(delayed.address);
-            if !self.schedule.delayed.contains(&word) {
-                self.schedule.delayed.push(word);
+                Some(words) => words.contains(&word.0),
+                None => self.visible.is_shared(word),
             }
+    }
+
+    /// Keeps a store in the current CPU's buffer.
+    pub(crate) fn delay(&mut self, delayed: Delayed) {
+        let WordId(word) = delayed.word;
+        self.cpus[CURRENT.get()].stores.push_back(delayed);
+        note_delayed(delayed.address);
+        if !self.schedule.delayed.contains(&word) {
+            self.schedule.delayed.push(word);
         }
-        is_delayed
     }
 }

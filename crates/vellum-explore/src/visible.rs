@@ -68,13 +68,56 @@ pub(crate) enum Context {
     Handler,
 }
 
-/// Who touched a word in the execution under way: bit sets of CPUs.
-#[derive(Default)]
-struct Touched {
+/// What is known of a word, and who touched it in an execution: bit sets of CPUs.
+#[derive(Clone, Copy, Default)]
+struct WordState {
+    /// Two are known to touch it, one of them writing.
+    is_shared: bool,
+    written: bool,
+    /// The number of the execution that this is about.
+    execution: u32,
     by: u32,
     interruptible: u32,
     handlers: u32,
-    written: bool,
+}
+
+/// log2 of the words of a [`Block`].
+const BLOCK_SHIFT: u32 = 6;
+
+type Block = [WordState; 1 << BLOCK_SHIFT];
+
+/// The states of words, by region and block: they are looked up at each access, and words that are touched lie together.
+#[derive(Default)]
+struct States(Vec<Vec<Option<Box<Block>>>>);
+
+impl States {
+    /// The number of a word's region, those that stand for hardware being the first; of its block in that; and its place.
+    fn place(word: WordId) -> (usize, usize, usize) {
+        let offset = word.0 & ((1 << REGION_SHIFT) - 1);
+        let region = ((word.0 >> REGION_SHIFT) as u8).wrapping_add(1);
+        (region.into(), (offset >> BLOCK_SHIFT) as usize, offset as usize % (1 << BLOCK_SHIFT))
+    }
+
+    fn get(&self, word: WordId) -> Option<&WordState> {
+        let (region, block, place) = States::place(word);
+        Some(&self.0.get(region)?.get(block)?.as_ref()?[place])
+    }
+
+    fn get_mut(&mut self, word: WordId) -> &mut WordState {
+        let (region, block, place) = States::place(word);
+        if self.0.get(region).is_none_or(|blocks| blocks.len() <= block) {
+            self.extend(region, block);
+        }
+        &mut self.0[region][block].get_or_insert_with(|| Box::new([WordState::default(); _]))[place]
+    }
+
+    #[cold]
+    fn extend(&mut self, region: usize, block: usize) {
+        if self.0.len() <= region {
+            self.0.resize_with(region + 1, Vec::new);
+        }
+        self.0[region].resize_with(block + 1, || None);
+    }
 }
 
 /// What a search knows of its program.
@@ -115,13 +158,16 @@ pub(crate) struct Visible {
     known: Known,
     /// What has been found since.
     found: Known,
-    touched: FxHashMap<WordId, Touched>,
+    states: States,
+    /// The number of the execution under way.
+    execution: u32,
 }
 
 impl Visible {
     /// This is known from the start.
     pub(crate) fn know(&mut self, known: Known) {
-        self.known = known;
+        known.words.iter().for_each(|&word| self.states.get_mut(word).is_shared = true);
+        self.known.extend(known);
     }
 
     /// All that is known.
@@ -147,7 +193,7 @@ impl Visible {
 
     /// Whether two are known to touch `word`, one of them writing.
     pub(crate) fn is_shared(&self, word: WordId) -> bool {
-        self.known.words.contains(&word)
+        self.states.get(word).is_some_and(|state| state.is_shared)
     }
 
     /// Whether the handler of `cpu` is known to touch `word`, one of it and who `writes` writing.
@@ -169,23 +215,27 @@ impl Visible {
 
     /// Forgets who touched what, for the next execution.
     pub(crate) fn begin(&mut self) {
-        self.known.extend(std::mem::take(&mut self.found));
-        self.touched.clear();
+        let found = std::mem::take(&mut self.found);
+        self.know(found);
+        self.execution += 1;
     }
 
     /// Notes an access to a word that is not known to be shared.
     pub(crate) fn touch(&mut self, word: WordId, cpu: usize, context: Context, writes: bool) {
-        let touched = self.touched.entry(word).or_default();
-        let bit = 1 << cpu;
-        touched.by |= bit;
-        touched.written |= writes;
-        match context {
-            Context::Interruptible => touched.interruptible |= bit,
-            Context::InterruptsOff => (),
-            Context::Handler => touched.handlers |= bit,
+        let state = self.states.get_mut(word);
+        if state.execution != self.execution {
+            *state = WordState { execution: self.execution, is_shared: state.is_shared, ..WordState::default() };
         }
-        let is_shared = touched.by.count_ones() > 1 || touched.handlers & touched.interruptible != 0;
-        if is_shared && touched.written {
+        let bit = 1 << cpu;
+        state.by |= bit;
+        state.written |= writes;
+        match context {
+            Context::Interruptible => state.interruptible |= bit,
+            Context::InterruptsOff => (),
+            Context::Handler => state.handlers |= bit,
+        }
+        let is_shared = state.by.count_ones() > 1 || state.handlers & state.interruptible != 0;
+        if is_shared && state.written {
             self.found.words.insert(word);
         }
     }

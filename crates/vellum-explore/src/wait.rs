@@ -8,6 +8,19 @@ use std::sync::atomic::Ordering::SeqCst;
 
 pub use super::interrupt::{send_interrupt, with_interrupts_off};
 
+/// CPUs that a program can have: those of a bit set.
+const CPUS_MAX: usize = u32::BITS as usize;
+
+/// A list of `cpus` in `room`: one is made at each scheduling point.
+fn listed(room: &mut [u8; CPUS_MAX], cpus: impl Iterator<Item = u8>) -> &[u8] {
+    let mut count = 0;
+    for cpu in cpus {
+        room[count] = cpu;
+        count += 1;
+    }
+    &room[..count]
+}
+
 /// A step of the current CPU begins, whose digest is that of `what`: it takes an interrupt that has come; and if what
 /// it does `shows`, it may be pre-empted before. What it is about to do then is `parked`.
 pub(super) fn step(what: u64, shows: impl Fn() -> bool, parked: impl Fn() -> Parked) {
@@ -18,7 +31,7 @@ pub(super) fn step(what: u64, shows: impl Fn() -> bool, parked: impl Fn() -> Par
 /// The same of a step that has begun already.
 pub(super) fn begun_step(shows: impl Fn() -> bool, parked: impl Fn() -> Parked) {
     stop_if_broken();
-    while interrupt::is_taken(shows()) {}
+    while interrupt::is_taken(&shows) {}
     if shows() {
         point(parked);
     }
@@ -42,9 +55,9 @@ fn point(parked: impl Fn() -> Parked) -> bool {
 pub(super) fn is_preempted(parked: impl Fn() -> Parked) -> Option<bool> {
     let cpu = sim::current_cpu();
     let next = sim::with(|sim| {
-        let mut cpus = vec![cpu as u8];
-        cpus.extend(sim.others_that_can_run());
-        let chosen = sim.choose(ChoiceKind::Cpu, cpus.len(), Cost::Preemption, &cpus);
+        let mut room = [0; CPUS_MAX];
+        let cpus = listed(&mut room, std::iter::once(cpu as u8).chain(sim.others_that_can_run()));
+        let chosen = sim.choose(ChoiceKind::Cpu, cpus.len(), Cost::Preemption, cpus);
         cpus[chosen] as usize
     });
     if next == cpu {
@@ -52,7 +65,7 @@ pub(super) fn is_preempted(parked: impl Fn() -> Parked) -> Option<bool> {
     }
     sim::happened_here(|| "… pre-empted".into());
     let parked = parked();
-    sim::with(|sim| sim.cpus[cpu].parked = Some(parked));
+    sim::with(|sim| (sim.cpus[cpu].parked, sim.is_watched) = (Some(parked), true));
     tasks::switch_to(next);
     Some(sim::with(|sim| sim.resume(cpu)))
 }
@@ -119,7 +132,7 @@ impl Wait {
         // It ends the wait, which it would not do before that: when it is taken matters.
         sim::with(|sim| sim.disturb_order(self.cpu));
         let parked = || before_touching(self.word.iter().map(|&word| (word, false)).collect(), false);
-        interrupt::is_taken(shows()) || shows() && point(parked)
+        interrupt::is_taken(shows) || shows() && point(parked)
     }
 
     /// Whether the wait is over: the word has changed, or an interrupt has come, which is taken if it may be and has
@@ -204,8 +217,9 @@ fn block() {
         let cpu = sim::current_cpu();
         let next = sim::with(|sim| {
             let own = sim.cpus[cpu].takes_interrupt().then_some(cpu as u8);
-            let cpus: Vec<u8> = own.into_iter().chain(sim.others_that_can_run()).collect();
-            let chosen = sim.choose(ChoiceKind::Cpu, cpus.len(), Cost::Free, &cpus);
+            let mut room = [0; CPUS_MAX];
+            let cpus = listed(&mut room, own.into_iter().chain(sim.others_that_can_run()));
+            let chosen = sim.choose(ChoiceKind::Cpu, cpus.len(), Cost::Free, cpus);
             cpus.get(chosen).map(|&cpu| cpu as usize)
         });
         match next {
@@ -235,10 +249,19 @@ pub fn stop_if_broken() {
 }
 
 impl Sim {
+    /// From the one after the current one on.
     fn others_that_can_run(&self) -> impl Iterator<Item = u8> {
         let current = sim::current_cpu();
-        let count = self.cpus.len();
-        (1..count).map(move |offset| (current + offset) % count).filter(|&cpu| self.can_run(cpu)).map(|cpu| cpu as u8)
+        let others = (current + 1..self.cpus.len()).chain(0..current);
+        others.filter(|&cpu| self.can_run(cpu)).map(|cpu| cpu as u8)
+    }
+
+    /// Passes a point by at which the current CPU could be pre-empted, if the execution had a pre-emption left.
+    pub(super) fn pass_point(&mut self) {
+        let current = sim::current_cpu();
+        if (0..self.cpus.len()).any(|cpu| cpu != current && self.can_run(cpu)) {
+            self.pass_by(ChoiceKind::Cpu);
+        }
     }
 
     fn can_run(&self, cpu: usize) -> bool {

@@ -1,10 +1,11 @@
-//! Physical memory: one lazily zeroed allocation of the host, holes included.
+//! Physical memory: one block of the host's, holes included, which is lazily zeroed if it is large.
 //!
 //! User bytes and table words are accessed as 64-bit atomics alone, never as bytes, so that threads may race on them
 //! without undefined behaviour; a store of less than a word is a compare-exchange of the word around it.
 
+use super::block::Block;
 use super::tags::TagStore;
-use std::alloc::{Layout, alloc_zeroed, dealloc};
+use std::alloc::Layout;
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::atomic::AtomicU64;
@@ -17,8 +18,8 @@ use vellum::phys::Pfn;
 pub struct HostMemory<A> {
     /// Where frame 0 would lie; only offsets of frames inside `ranges` lead to memory.
     origin: *mut u8,
-    block: *mut u8,
-    layout: Layout,
+    /// Holds the memory.
+    _block: Block,
     ranges: Vec<MemoryRange>,
     tags: Option<TagStore>,
     _arch: PhantomData<fn(A)>,
@@ -63,14 +64,10 @@ impl<A: Arch> HostMemory<A> {
         let bytes = usize::try_from(error.bytes).ok().and_then(|bytes| bytes.checked_add(page)).ok_or(error)?;
         let layout = Layout::from_size_align(bytes, WORD).map_err(|_| error)?;
         let tags = TagStore::new::<A>(first, end - first)?;
-        // SAFETY: the layout's size is at least one page.
-        let block = unsafe { alloc_zeroed(layout) };
-        if block.is_null() {
-            return Err(error);
-        }
-        let base = block.wrapping_add(block.align_offset(page));
+        let block = Block::zeroed(layout).ok_or(error)?;
+        let base = block.start().wrapping_add(block.start().align_offset(page));
         let origin = base.wrapping_sub((first as usize) << A::PAGE_SHIFT);
-        Ok(HostMemory { origin, block, layout, ranges: ranges.to_vec(), tags, _arch: PhantomData })
+        Ok(HostMemory { origin, _block: block, ranges: ranges.to_vec(), tags, _arch: PhantomData })
     }
 
     /// The ranges, as given.
@@ -162,12 +159,5 @@ fn merge(word: &AtomicU64, inside: usize, bytes: &[u8]) {
             Ok(_) => return,
             Err(now) => seen = now,
         }
-    }
-}
-
-impl<A> Drop for HostMemory<A> {
-    fn drop(&mut self) {
-        // SAFETY: `block` was allocated with `layout` and nothing refers to it any more.
-        unsafe { dealloc(self.block, self.layout) }
     }
 }

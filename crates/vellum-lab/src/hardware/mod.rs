@@ -22,6 +22,7 @@
 //! **Not modelled.** Huge pages (the core has none yet), global entries, memory types, protection keys, accessed bits
 //! of upper entries, and the processor's memory order: user bytes are read and written by host atomics.
 
+mod block;
 mod check;
 mod config;
 mod counters;

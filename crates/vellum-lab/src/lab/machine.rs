@@ -234,14 +234,17 @@ unsafe impl<A: Arch> Machine for Lab<A> {
         access::allow_allocation()
     }
 
+    #[inline]
     fn load<W: Word>(word: &W, order: Ordering) -> W::Value {
         access::load(word, order)
     }
 
+    #[inline]
     fn store<W: Word>(word: &W, value: W::Value, order: Ordering) {
         access::store(word, value, order)
     }
 
+    #[inline]
     fn modify<W: Word>(word: &W, change: Modify<W::Value>, order: Ordering) -> Result<W::Value, W::Value> {
         access::modify(word, change, order)
     }

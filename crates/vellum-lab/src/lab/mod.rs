@@ -171,6 +171,7 @@ impl<A: Arch> Lab<A> {
     }
 
     /// The frame whose contents hold the host's `address`, if one does.
+    #[inline]
     pub(crate) fn frame_at(&self, address: usize) -> Option<Pfn> {
         self.memory.ranges().iter().find_map(|range| {
             let start = self.memory.frame(range.start).addr();

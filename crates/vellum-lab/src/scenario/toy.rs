@@ -192,6 +192,9 @@ impl<A: Arch> ToyTables<A> {
 
 impl<A: Arch> FrameKinds for ToyTables<A> {
     fn frame_kind(&self, pfn: Pfn) -> Option<Kind> {
+        if pfn < self.machine().toy_frames() {
+            return self.vm().frame_kind(pfn);
+        }
         let of_toy = lock(&self.state).frames.iter().find(|frame| frame.0 == pfn).map(|frame| frame.1);
         of_toy.or_else(|| self.vm().frame_kind(pfn))
     }
