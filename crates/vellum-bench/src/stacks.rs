@@ -2,7 +2,7 @@
 //!
 //! The stack is painted below where the operation begins, and looked through when it is over for where the paint has gone.
 //! What a function sets aside and does not write to is not seen, unless what it calls writes beneath; the single steps of
-//! [`super::sections`] see that, and take minutes.
+//! [`super::sections`] see that, and take a thousand times as long.
 
 use super::large::{self, Job};
 use super::window::{Mode, Window};
