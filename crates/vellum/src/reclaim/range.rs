@@ -171,7 +171,8 @@ fn page_of<M: Machine>(cx: &Cx<'_, M>, word: Word<M::Arch>, address: u64, sharer
         return None;
     }
     // Most pages are their own folio.
-    if sharers == Sharers::OneOfFolio && cx.vm().physical().frame(word.pfn()).order() == 0 {
+    let are_folios = matches!(sharers, Sharers::OneOfFolio | Sharers::OneOfWhole { .. });
+    if are_folios && cx.vm().physical().frame(word.pfn()).order() == 0 {
         return None;
     }
     let pfn = cx.vm().physical().head(word.pfn());
