@@ -85,4 +85,12 @@ impl<M: Machine, P: Deref<Target = Checked<M>> + Send + Sync, T: SwapDevice> Swa
         self.transfer_page("SwapDevice::write", page, from.len());
         self.inner.write(page, from)
     }
+
+    fn write_run(&self, first: u64, pages: &mut dyn Iterator<Item = &[u8]>) -> Result<(), IoError> {
+        let mut pages = (first..).zip(pages).map(|(page, from)| {
+            self.transfer_page("SwapDevice::write_run", page, from.len());
+            from
+        });
+        self.inner.write_run(first, &mut pages)
+    }
 }

@@ -55,6 +55,12 @@ guards! {
     SplitFilledFirst,
     /// It shows what the processor has noted in the huge page's entry until then. (C5)
     SplitRepeated,
+    /// A huge page that is put out is flushed before its slots can be given up by who finds them, and before it is written. (A1H)
+    SwapLeafFlushed,
+    /// And its table of slots is locked until then. (B4H)
+    SwapLeafLocked,
+    /// The slots of a folio give back the tags that were saved with them, however many of its pages had got that far. (E10)
+    FolioTagsFreed,
     /// Where the architecture wants that, a huge page is no entry, and flushed, before a table comes in its place. (C6)
     SplitBreakBeforeMake,
     /// Who discards a huge page finds out under the lock whether a fault has split it meanwhile. (C1S)

@@ -149,6 +149,10 @@ events! {
     SplitFolio = "thp_split_page",
     /// Folios that could not be split: somebody had a reference, or there was no memory for a table.
     SplitFolioFail = "thp_split_page_failed",
+    /// Huge pages, as folios, that were put out to swap as a whole.
+    HugeSwapOut = "thp_swpout",
+    /// Those that were split instead: there were no slots side by side, or no table, or they could not be written.
+    HugeSwapOutFallback = "thp_swpout_fallback",
     /// Folios of which a part was unmapped and the rest was not, to be split when memory is short.
     SplitDeferred = "thp_deferred_split_page",
     /// Walks from a page to the entries that show it.

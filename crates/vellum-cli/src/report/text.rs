@@ -184,6 +184,10 @@ impl Lines {
             self.row("huge", &format!("{huge} of anonymous memory in huge pages, {small} in small ones"));
             let [mapped, refused, split] = [mapped, refused, split].map(count);
             self.row("", &format!("{mapped} mapped, {refused} not to be had, {split} mapped as small ones since"));
+            let [whole, cut] = ["thp_swpout", "thp_swpout_fallback"].map(|name| report.counter(name));
+            if whole + cut > 0 {
+                self.row("", &format!("{} put out to swap as wholes, {} not", count(whole), count(cut)));
+            }
         }
     }
 

@@ -30,6 +30,16 @@ impl SwapSlot {
         SwapSlot((area as u64) << Self::OFFSET_BITS | offset)
     }
 
+    /// The slot `slots` further on, of the same area.
+    pub(crate) const fn further(self, slots: u64) -> SwapSlot {
+        SwapSlot(self.0 + slots)
+    }
+
+    /// Which of the slots from `first` on it is, the first one being 0; of no meaning if it lies before.
+    pub(crate) const fn behind(self, first: SwapSlot) -> u64 {
+        self.0.wrapping_sub(first.0)
+    }
+
     /// The area's number.
     pub const fn area(self) -> u8 {
         (self.0 >> Self::OFFSET_BITS) as u8

@@ -76,7 +76,7 @@ fn sizes<A: Arch>() -> (u64, u64) {
 
 /// Whether advice may collapse the mapping.
 fn may_be_collapsed<M: Machine>(attributes: &Attributes<M>) -> Result<(), Error> {
-    let what = if !can_be_huge(attributes) {
+    let what = if !can_be_huge(attributes) || attributes.flags.has(ClassFlags::TAGGED) {
         "only private anonymous memory without tags can be collapsed"
     } else if attributes.flags.has(ClassFlags::NO_HUGE_PAGES) {
         "it is to have no huge pages"

@@ -22,7 +22,7 @@ pub enum HugePages {
 
 /// Whether what is mapped can have huge pages, whatever anybody wants.
 pub(super) fn can_be_huge<M: Machine>(attributes: &Attributes<M>) -> bool {
-    attributes.object.is_none() && attributes.is_private() && !attributes.flags.has(ClassFlags::TAGGED)
+    attributes.object.is_none() && attributes.is_private()
 }
 
 /// Whether what is mapped is to get huge pages.

@@ -17,7 +17,7 @@ use crate::rmap::Seek;
 use crate::space::absent::migrating;
 use crate::space::{Inner, RssKind, Space};
 pub(super) use crate::swap::leave_cache;
-use crate::swap::{self, SwapIn, leave_cache_locked};
+use crate::swap::{self, Cached, SwapIn, leave_cache_locked};
 use core::sync::atomic::Ordering::Relaxed;
 
 /// The entry says something of an absent page.
@@ -39,19 +39,19 @@ fn swapped<M: Machine>(
     slot: SwapSlot,
     is_exclusive: bool,
 ) -> Step<M> {
-    let Some(pfn) = cx.swap_lookup(slot) else { return Step::SwapIn(slot) };
-    let lock = cx.vm().physical().frame(pfn).folio_lock();
+    let Some(cached) = cx.swap_lookup(slot) else { return Step::SwapIn(slot) };
+    let lock = cx.vm().physical().frame(cached.head).folio_lock();
     let is_locked = lock.try_acquire();
     if !is_locked && M::guard(Guard::StableWhileWritten) {
-        object::release(cx, pfn);
-        return Step::AwaitFolio(pfn, plan.word);
+        object::release(cx, cached.head);
+        return Step::AwaitFolio(cached.head, plan.word);
     }
-    let step = map_cached(cx, space, plan, slot, pfn, is_exclusive);
+    let step = map_cached(cx, space, plan, slot, cached, is_exclusive);
     if is_locked {
         lock.release(cx.vm());
     }
     if !matches!(step, Step::Done(_)) {
-        object::release(cx, pfn);
+        object::release(cx, cached.head);
     }
     match step {
         // It could only be mapped for loads: the copy is made as for any page that is there.
@@ -66,16 +66,17 @@ fn is_writable<M: Machine>(plan: &Plan<'_, M>) -> bool {
     word.is_page() && word.bits().has(PageBits::WRITE)
 }
 
-/// Maps the page of the swap cache, whose folio lock is held. When done, the caller's reference is the mapping's.
+/// Maps the page of the swap cache, whose folio lock is held, alone or of a folio. When done, the caller's reference is the
+/// mapping's.
 fn map_cached<M: Machine>(
     cx: &Cx<'_, M>,
     space: &Inner<M>,
     plan: &Plan<'_, M>,
     slot: SwapSlot,
-    pfn: Pfn,
+    Cached { page: pfn, head }: Cached,
     is_exclusive: bool,
 ) -> Step<M> {
-    let frame = cx.vm().physical().frame(pfn);
+    let frame = cx.vm().physical().frame(head);
     let is_uncached = !M::guard(Guard::SlotUnderLock) || !M::guard(Guard::SlotCacheMutex);
     if !(is_uncached || cx.swap_is_cached(slot, pfn)) || frame.flags() & folio::UP_TO_DATE == 0 {
         return Step::Retry;
@@ -89,7 +90,8 @@ fn map_cached<M: Machine>(
     let Some(locked) = commit(cx, space, plan) else { return Step::Retry };
     // Under the lock: a fork would give a child such an entry, and leave this one as it is.
     let is_exclusive = is_exclusive || if M::guard(Guard::LastUseUnderLock) { is_last() } else { was_last };
-    if frame.mappings() == 0 {
+    // A folio of several keeps its name, by which each page is found wherever it is mapped.
+    if frame.mappings() == 0 && frame.order() == 0 {
         let owner = if is_exclusive { space.owner() } else { cx.swap_owner(slot) };
         frame.words[0].store(owner, Relaxed);
         frame.words[1].store(plan.anonymous_offset(), Relaxed);
@@ -104,7 +106,7 @@ fn map_cached<M: Machine>(
     cx.swap_put(slot);
     if bits.has(PageBits::DIRTY) {
         // What is in the slot is out of date.
-        leave_cache_locked(cx, pfn);
+        leave_cache_locked(cx, head);
     }
     if !M::guard(Guard::TagsBeforeSlotFree) {
         restore_tags(cx, space, plan, slot, pfn);
@@ -161,7 +163,7 @@ impl<M: Machine> Space<'_, M> {
                     Err(PageError::OutOfMemory) => return Err(Error::OutOfMemory),
                     Err(_) => {
                         let cx = Cx::enter(self.vm());
-                        let names_it = |plan: &Plan<'_, M>| Seek::Swap(slot).is_named_by::<M::Arch>(plan.word);
+                        let names_it = |plan: &Plan<'_, M>| Seek::Swap(slot, 1).is_named_by::<M::Arch>(plan.word);
                         if let Some(plan) = plan_at(&cx, self.inner(), address).filter(names_it) {
                             poison(&cx, self.inner(), &plan, slot);
                         }
@@ -206,8 +208,8 @@ impl<M: Machine> Space<'_, M> {
                 return true;
             }
             let Some(Absent::Swap { slot, .. }) = word.absent() else { return false };
-            let cached = cx.swap_lookup(slot);
-            cached.inspect(|&cached| object::release(&cx, cached));
+            let cached = cx.swap_lookup(slot).map(|cached| cached.head);
+            cached.inspect(|&head| object::release(&cx, head));
             cached == Some(pfn)
         };
         if M::guard(Guard::WaitWithoutReference) {
@@ -232,7 +234,7 @@ impl<M: Machine> Space<'_, M> {
         let plan = plan_at(&cx, self.inner(), address >> M::Arch::PAGE_SHIFT << M::Arch::PAGE_SHIFT);
         let step = plan.filter(|_| is_read).and_then(|plan| match plan.word.absent() {
             Some(Absent::Swap { slot: named, is_exclusive }) if named == slot => {
-                Some(map_cached(&cx, self.inner(), &plan, slot, pfn, is_exclusive))
+                Some(map_cached(&cx, self.inner(), &plan, slot, Cached { page: pfn, head: pfn }, is_exclusive))
             }
             _ => None,
         });
@@ -247,7 +249,7 @@ impl<M: Machine> Space<'_, M> {
     pub(super) fn names_slot(&self, address: u64, slot: SwapSlot) -> bool {
         let cx = Cx::enter(self.vm());
         let leaf = self.inner().lowest(&cx, address);
-        leaf.level == 0 && Seek::Swap(slot).is_named_by::<M::Arch>(leaf.entry(leaf.index(address)))
+        leaf.level == 0 && Seek::Swap(slot, 1).is_named_by::<M::Arch>(leaf.entry(leaf.index(address)))
     }
 
     /// Brings the page of `slot` into the swap cache; whether it was read.

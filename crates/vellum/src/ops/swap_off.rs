@@ -94,18 +94,18 @@ impl<M: Machine> Vm<M> {
         let mut found = 0;
         self.each_used_slot(area, |slot| {
             let cx = Cx::enter(self);
-            let Some(pfn) = cx.swap_lookup(slot) else { return };
-            let lock = self.physical().frame(pfn).folio_lock();
+            let Some(cached) = cx.swap_lookup(slot) else { return };
+            let lock = self.physical().frame(cached.head).folio_lock();
             let is_free = lock.try_acquire();
-            let has_left = is_free && leave_cache_locked(&cx, pfn);
+            let has_left = is_free && leave_cache_locked(&cx, cached.head);
             if is_free {
                 lock.release(self);
             }
-            release(&cx, pfn);
+            release(&cx, cached.head);
             drop(cx);
             let is_busy = !is_free && M::guard(Guard::CachedPageAwaited);
             if is_busy {
-                lock.wait(self, || Cx::enter(self).swap_is_cached(slot, pfn));
+                lock.wait(self, || Cx::enter(self).swap_is_cached(slot, cached.page));
             }
             found += u64::from(has_left || is_busy);
         });

@@ -83,6 +83,18 @@ impl<M: Machine> FrameArray<M> {
         Some(unsafe { &*words.add(place as usize) })
     }
 
+    /// The `length` words from `index` on, if the array has them and they lie in one frame: so do as many as a frame holds, or
+    /// a smaller power of two, where they are aligned.
+    pub(crate) fn run(&self, vm: &Vm<M>, index: u64, length: u64) -> Option<&[AtomicU64<M>]> {
+        let last = index.checked_add(length.checked_sub(1)?)?;
+        if index / Self::WORDS != last / Self::WORDS || last >= self.length {
+            return None;
+        }
+        let first = self.get(vm, index)?;
+        // SAFETY: as in `FrameArray::get`; the words behind the first one are in the same frame.
+        Some(unsafe { core::slice::from_raw_parts(first, length as usize) })
+    }
+
     /// The index of the word at `address`, if the array has one there.
     pub(crate) fn index_at(&self, vm: &Vm<M>, address: usize) -> Option<u64> {
         let index_in = |frame: u64| {

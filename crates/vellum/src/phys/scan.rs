@@ -8,6 +8,7 @@
 use super::{Frame, Kind, ORDER_MAX, Pfn, Physical};
 use crate::machine::Machine;
 use crate::sync::AtomicU64;
+use core::ops::ControlFlow;
 use core::sync::atomic::Ordering::Relaxed;
 
 /// Frames claimed at a time.
@@ -52,21 +53,33 @@ struct Chunk {
 impl<M: Machine> Physical<M> {
     /// Calls `visit` for what is in use among the next frames of `node`, from the hand on: once for a block, with its
     /// first frame, and for the pages of a folio that it splits; also for frames on CPUs' lists and the core's own. Looks at
-    /// `frames` descriptors, free blocks counting as one each, or up to the end of the turn if that comes first; the number of
-    /// turns completed, 0 or 1.
+    /// `frames` descriptors, free blocks counting as one each, or up to the end of the turn if that comes first, or until `visit`
+    /// breaks off; the number of turns completed, 0 or 1.
     ///
     /// No lock is held, nor needed: frames change hands meanwhile, and another CPU may visit the same one.
-    pub(crate) fn scan(&self, machine: &M, node: u8, frames: usize, visit: &mut dyn FnMut(Pfn, &Frame<M>)) -> u8 {
+    pub(crate) fn scan(
+        &self,
+        machine: &M,
+        node: u8,
+        frames: usize,
+        visit: &mut dyn FnMut(Pfn, &Frame<M>) -> ControlFlow<()>,
+    ) -> u8 {
         let mut left = frames as u64;
         while left > 0 {
             let Some(chunk) = self.claim_chunk(machine, node, left.min(CHUNK)) else { return 0 };
-            let (looks, stop) = self.visit_chunk(&chunk, visit);
+            let (looks, stop, flow) = self.visit_chunk(&chunk, visit);
+            if flow.is_break() && stop < chunk.end && self.return_to(machine, node, chunk.end, stop) {
+                return 0;
+            }
             // More than the chunk has frames, where a folio was split.
             left = left.saturating_sub(looks);
             let skips_to_end = !chunk.ends_turn && stop > chunk.end && self.skip(machine, node, chunk.end, stop);
             if chunk.ends_turn || skips_to_end {
                 self.clock(node).turns.fetch_add(1, Relaxed);
                 return 1;
+            }
+            if flow.is_break() {
+                return 0;
             }
         }
         0
@@ -128,14 +141,23 @@ impl<M: Machine> Physical<M> {
         }
     }
 
+    /// Moves the hand back to `stop` from the end of a chunk, if it is still there; what lies between was not looked at.
+    fn return_to(&self, machine: &M, node: u8, end: u64, stop: u64) -> bool {
+        self.clock(node).hand.compare_exchange(hand_at(machine, node, end), stop, Relaxed).is_ok()
+    }
+
     /// Moves the hand on from `end`, if it is still there, to the end of a block, `stop`; whether that ended a turn.
     fn skip(&self, machine: &M, node: u8, end: u64, stop: u64) -> bool {
         let next = hand_at(machine, node, stop);
         self.clock(node).hand.compare_exchange(end, next, Relaxed).is_ok() && next == 0
     }
 
-    /// Visits the frames of a chunk; how many descriptors were looked at, and where the last block ends.
-    fn visit_chunk(&self, chunk: &Chunk, visit: &mut dyn FnMut(Pfn, &Frame<M>)) -> (u64, u64) {
+    /// Visits the frames of a chunk; how many descriptors were looked at, where the last block ends, and whether `visit` broke off.
+    fn visit_chunk(
+        &self,
+        chunk: &Chunk,
+        visit: &mut dyn FnMut(Pfn, &Frame<M>) -> ControlFlow<()>,
+    ) -> (u64, u64, ControlFlow<()>) {
         let (mut at, mut looks) = (chunk.start, 0);
         while at < chunk.end {
             looks += 1;
@@ -146,14 +168,16 @@ impl<M: Machine> Physical<M> {
                 Kind::Free => at + size,
                 Kind::Tail => self.block_end(at),
                 _ => {
-                    visit(Pfn(at), frame);
+                    if visit(Pfn(at), frame).is_break() {
+                        return (looks, (at + size).min(chunk.limit), ControlFlow::Break(()));
+                    }
                     // What was split by that is gone through page by page, from the first one on.
                     let is_split = order > 0 && frame.is_single(Kind::Anonymous);
                     if is_split { at } else { at + size }
                 }
             };
         }
-        (looks, at.min(chunk.limit))
+        (looks, at.min(chunk.limit), ControlFlow::Continue(()))
     }
 
     /// Where the block ends of which the frame is a further one: the hand came to stand inside it.

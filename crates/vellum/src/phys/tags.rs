@@ -1,4 +1,4 @@
-//! Memory tags of frames: copying and clearing them.
+//! Memory tags of frames: copying and clearing them. Each frame of a folio has its own; that they mean something says its head.
 
 use super::{Pfn, folio};
 use crate::arch::Arch;
@@ -20,7 +20,7 @@ impl<M: Machine> Cx<'_, M> {
     /// Copies the memory tags of a page to `to`, a frame that nobody else uses, if they mean something.
     #[inline(always)]
     pub(crate) fn copy_tags(&self, from: Pfn, to: Pfn) {
-        if M::Arch::semantics().tags.is_some() && self.vm().physical().frame(from).flags() & folio::TAGGED != 0 {
+        if M::Arch::semantics().tags.is_some() && self.vm().physical().folio(from).flags() & folio::TAGGED != 0 {
             self.copy_meaningful_tags(from, to);
         }
     }
@@ -32,7 +32,7 @@ impl<M: Machine> Cx<'_, M> {
         let tags = &mut room[..tag_bytes::<M::Arch>()];
         self.vm().machine().read_tags(from, tags);
         self.vm().machine().write_tags(to, tags);
-        self.vm().physical().frame(to).set_flags(folio::TAGGED);
+        self.vm().physical().folio(to).set_flags(folio::TAGGED);
     }
 
     /// Gives the frame of a new page, which nobody else knows, tags of zero, as a mapping that checks tags needs them.
@@ -40,7 +40,7 @@ impl<M: Machine> Cx<'_, M> {
     pub(crate) fn clear_tags(&self, pfn: Pfn) {
         if M::Arch::semantics().tags.is_some() {
             self.vm().machine().write_tags(pfn, &[0; BYTES_MAX][..tag_bytes::<M::Arch>()]);
-            self.vm().physical().frame(pfn).set_flags(folio::TAGGED);
+            self.vm().physical().folio(pfn).set_flags(folio::TAGGED);
         }
     }
 }

@@ -1,13 +1,15 @@
 //! Reclaim by whoever found no memory, and in the background.
 
-use super::folio::split_old;
+use super::folio::{Taken, take_old};
 use super::list::{Isolated, LENGTH};
-use super::shrink::{Choice, shrink_from};
+use super::shrink::{Choice, put_out, shrink_from};
 use crate::cpu::Cx;
 use crate::error::Error;
 use crate::machine::Machine;
+use crate::phys::Pfn;
 use crate::stat::Event;
 use crate::vm::Vm;
+use core::ops::ControlFlow;
 
 /// Pages that one who found no memory frees before he tries again.
 const DIRECT: u64 = 32;
@@ -27,6 +29,8 @@ pub(crate) struct Scan {
     pub(crate) ends_turn: bool,
     /// Pages that were free when folios had been split.
     freed: u64,
+    /// A folio that is to be put out as a whole, by itself: there the scan has stopped.
+    whole: Option<Pfn>,
 }
 
 /// What is taken from where the hand is.
@@ -34,17 +38,17 @@ pub(crate) struct Scan {
 pub(crate) enum Wanted {
     /// Folios, whatever their order.
     Folios,
-    /// Single pages: folios of several are split, as what is to become of them says.
+    /// Single pages. A folio of several that is to go is taken aside, or split where it cannot be put out as a whole.
     Pages(Choice),
 }
 
 impl Scan {
     pub(crate) const fn new() -> Self {
-        Scan { looked: 0, ends_turn: false, freed: 0 }
+        Scan { looked: 0, ends_turn: false, freed: 0, whole: None }
     }
 
     fn is_over(&self) -> bool {
-        self.ends_turn || self.looked >= SCAN
+        self.ends_turn || self.looked >= SCAN || self.whole.is_some()
     }
 }
 
@@ -68,7 +72,7 @@ impl<M: Machine> Vm<M> {
                     self.isolate_old(cx, node, (age_min, Wanted::Pages(choice)), room, &mut scan, list);
                 };
                 freed += shrink_from(self, &mut source, choice);
-                freed += scan.freed;
+                freed += scan.freed + scan.whole.map_or(0, |head| put_out(self, head));
                 if scan.ends_turn {
                     break;
                 }
@@ -115,11 +119,15 @@ impl<M: Machine> Vm<M> {
         while room > 0 && !scan.is_over() {
             // As many frames as there is room for, so that none is passed over.
             let before = list.room();
-            let turns = self.physical().scan(self.machine(), node, room, &mut |pfn, frame| match wanted {
-                Wanted::Pages(choice) if frame.order() > 0 => {
-                    scan.freed += split_old(cx, pfn, frame, (age_min, choice));
+            let turns = self.physical().scan(self.machine(), node, room, &mut |pfn, frame| {
+                match wanted {
+                    Wanted::Pages(choice) if frame.order() > 0 => match take_old(cx, pfn, frame, (age_min, choice)) {
+                        Taken::Split(freed) => scan.freed += freed,
+                        Taken::Whole => scan.whole = Some(pfn),
+                    },
+                    _ => list.isolate(cx, pfn, frame, age_min),
                 }
-                _ => list.isolate(cx, pfn, frame, age_min),
+                if scan.whole.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
             });
             scan.looked += room;
             scan.ends_turn = turns > 0;

@@ -1,9 +1,9 @@
 //! The pages of a range: put out, or aged, on a program's advice; and those of a group that has reached its limit.
 
-use super::folio::is_single_now;
+use super::folio::{give_slots_or_split, is_single_now};
 use super::list::{Isolated, LENGTH, is_page};
-use super::shrink::{Choice, shrink};
-use crate::arch::{PageBits, Word};
+use super::shrink::{Choice, put_out, shrink};
+use crate::arch::{Arch, PageBits, Word};
 use crate::cpu::Cx;
 use crate::machine::Machine;
 use crate::object;
@@ -20,16 +20,29 @@ const COLD: u8 = 2;
 impl<M: Machine> Space<'_, M> {
     /// Writes out and frees the pages of `start..end` that nobody else maps; how many.
     pub(crate) fn page_out(&self, start: u64, end: u64) -> u64 {
-        self.split_folios(start, end);
-        each_list(
-            self.vm(),
-            self.inner(),
-            start,
-            end,
-            Sharers::One,
-            &mut |list| shrink(self.vm(), list, Choice::All),
-            &|| false,
-        )
+        let freed = self.put_out_folios(start, end);
+        // Those of which a part alone lies here have a page at one of the ends.
+        let page = 1 << M::Arch::PAGE_SHIFT;
+        self.split_folios(start, start + page);
+        self.split_folios(end - page, end);
+        freed
+            + each_list(
+                self.vm(),
+                self.inner(),
+                start,
+                end,
+                Sharers::One,
+                &mut |list| shrink(self.vm(), list, Choice::All),
+                &|| false,
+            )
+    }
+
+    /// Puts out, as wholes, the folios of several pages that lie in `start..end` and nobody else maps, as far as that can be done; how
+    /// many pages were freed.
+    fn put_out_folios(&self, start: u64, end: u64) -> u64 {
+        let mut each =
+            |list: &Isolated<LENGTH>| list.pages().iter().map(|&head| put_out_on_advice(self.vm(), head)).sum();
+        each_list(self.vm(), self.inner(), start, end, Sharers::OneOfWhole { start, end }, &mut each, &|| false)
     }
 
     /// Makes single pages of the folios of several that `start..end` shows and nobody else.
@@ -67,6 +80,24 @@ impl<M: Machine> Space<'_, M> {
     }
 }
 
+/// Puts the folio `head` out as a whole, if that can be done; else it may be split, or stay. How many pages were freed. The caller's
+/// reference goes.
+fn put_out_on_advice<M: Machine>(vm: &Vm<M>, head: Pfn) -> u64 {
+    let is_given = {
+        let (cx, lock) = (Cx::enter(vm), vm.physical().frame(head).folio_lock());
+        let is_locked = lock.try_acquire();
+        let is_given = is_locked && give_slots_or_split(&cx, head);
+        if !is_given {
+            if is_locked {
+                lock.release(vm);
+            }
+            object::release(&cx, head);
+        }
+        is_given
+    };
+    if is_given { put_out(vm, head) } else { 0 }
+}
+
 /// Which pages are meant, by who maps them.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Sharers {
@@ -74,6 +105,8 @@ pub(crate) enum Sharers {
     One,
     /// Those of them that are folios of several pages.
     OneOfFolio,
+    /// Those of these whose place, by the page that is shown, lies within these addresses.
+    OneOfWhole { start: u64, end: u64 },
     /// All.
     Any,
 }
@@ -114,7 +147,7 @@ fn collect<M: Machine, const N: usize>(
             return ControlFlow::Break(slots.address(index));
         }
         let word = slots.leaf.page(index);
-        if let Some(pfn) = page_of(cx, word, sharers) {
+        if let Some(pfn) = page_of(cx, word, slots.address(index) & !(slots.leaf.span() - 1), sharers) {
             // The frame may have become another page before it was counted; if the entry names it still, whatever has
             // become of its bits, it is the page.
             let now = slots.leaf.page(index);
@@ -130,8 +163,8 @@ fn collect<M: Machine, const N: usize>(
     ControlFlow::Continue(())
 }
 
-/// The page that the entry `word` shows, or the head of its folio, if it is meant, with a reference.
-fn page_of<M: Machine>(cx: &Cx<'_, M>, word: Word<M::Arch>, sharers: Sharers) -> Option<Pfn> {
+/// The page that the entry `word`, at `address`, shows, or the head of its folio, if it is meant, with a reference.
+fn page_of<M: Machine>(cx: &Cx<'_, M>, word: Word<M::Arch>, address: u64, sharers: Sharers) -> Option<Pfn> {
     if !word.is_page() || word.bits().has(PageBits::SPECIAL) {
         return None;
     }
@@ -143,6 +176,11 @@ fn page_of<M: Machine>(cx: &Cx<'_, M>, word: Word<M::Arch>, sharers: Sharers) ->
         Sharers::Any => true,
         Sharers::One => is_alone(),
         Sharers::OneOfFolio => frame.order() > 0 && is_alone(),
+        Sharers::OneOfWhole { start, end } => {
+            let first = || address.wrapping_sub((word.pfn().0 - pfn.0) << M::Arch::PAGE_SHIFT);
+            let has_room = |first| first < end && end - first >= 1u64 << frame.order() << M::Arch::PAGE_SHIFT;
+            frame.order() > 0 && is_alone() && first() >= start && has_room(first())
+        }
     };
     (is_meant && is_page(frame) && frame.try_get()).then_some(pfn)
 }

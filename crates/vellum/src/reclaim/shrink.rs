@@ -1,6 +1,6 @@
 //! The two phases: unmap a list with one flush, then write and free.
 
-use super::folio::is_single_now;
+use super::folio::{is_huge, is_single_now, split_instead};
 use super::lazy;
 use super::list::{Isolated, LENGTH};
 use crate::arch::SwapSlot;
@@ -94,14 +94,34 @@ pub(super) fn shrink_from<M: Machine>(vm: &Vm<M>, source: &mut Source<'_, M>, ch
     freed
 }
 
-/// Pages between the two phases. Dropping it puts back what is left, so that nobody waits for a backing or a device that
-/// has panicked.
-struct Pages<'vm, M: Machine> {
-    vm: &'vm Vm<M>,
-    list: [Option<Page>; LENGTH],
+/// Puts the folio `head`, of several pages, out as a whole, to the slots of swap with which it is cached: one walk, one flush, and
+/// one transfer. If that is not possible it is split, as far as it can be. How many pages were freed. Without a [`Cx`]; the
+/// caller's folio lock and reference are given up.
+#[cold]
+#[inline(never)]
+pub(super) fn put_out<M: Machine>(vm: &Vm<M>, head: Pfn) -> u64 {
+    let mut between = Pages { vm, list: [unmap_folio(vm, head)] };
+    between.list.iter_mut().flatten().for_each(|page| write(vm, page));
+    let page = between.list[0].take();
+    if let Some(page) = &page {
+        let (cx, whole) = (Cx::enter(vm), vm.physical().whole(head));
+        let is_huge = is_huge(&cx, head);
+        if free_unmapped(&cx, page) {
+            cx.count(Event::HugeSwapOut, u64::from(is_huge));
+            return whole.pages();
+        }
+    }
+    give_up_folio(vm, head, page)
 }
 
-impl<M: Machine> Drop for Pages<'_, M> {
+/// Pages between the two phases. Dropping it puts back what is left, so that nobody waits for a backing or a device that
+/// has panicked.
+struct Pages<'vm, M: Machine, const N: usize> {
+    vm: &'vm Vm<M>,
+    list: [Option<Page>; N],
+}
+
+impl<M: Machine, const N: usize> Drop for Pages<'_, M, N> {
     fn drop(&mut self) {
         self.list.iter_mut().filter_map(Option::take).for_each(|page| put_back(&Cx::enter(self.vm), page));
     }
@@ -161,6 +181,36 @@ fn finish_clean<M: Machine>(cx: &Cx<'_, M>, pages: &mut [Option<Page>; LENGTH]) 
     freed
 }
 
+/// Unmaps the folio `head`, of several pages, with a flush of its own; `None` if that is not possible, and it is as before but that
+/// its mappings may be small ones. Its lock is held, and there is a reference.
+#[inline(never)]
+fn unmap_folio<M: Machine>(vm: &Vm<M>, head: Pfn) -> Option<Page> {
+    let cx = Cx::enter(vm);
+    cx.count(Event::Scanned, 1);
+    let home = Home::Swap(vm.physical().frame(head).swap_slot()?);
+    let mut batch = UnmapBatch::new(&cx);
+    Unmapped::begin(&cx, &mut batch, head, home.placeholder())?.suspend();
+    Some(Page { pfn: head, home, early: 0 })
+}
+
+/// Gives up putting out the folio `head`, which was unmapped if there is a `page`: it gets its entries back, leaves the swap cache
+/// and is split, as far as all that can be done; how many pages that has freed. The caller's lock and reference go.
+fn give_up_folio<M: Machine>(vm: &Vm<M>, head: Pfn, page: Option<Page>) -> u64 {
+    let frame = vm.physical().frame(head);
+    if let Some(page) = page {
+        Unmapped::resume(vm, head, page.home.placeholder()).undo(&Cx::enter(vm));
+    }
+    if frame.flags() & folio::DIRTY != 0 {
+        leave_cache_locked(&Cx::enter(vm), head);
+    }
+    let cx = Cx::enter(vm);
+    let freed = split_instead(&cx, head);
+    cx.count(Event::PutBack, 1);
+    frame.folio_lock().release(vm);
+    object::release(&cx, head);
+    freed
+}
+
 /// Locks and unmaps a page, if it can go; else its reference is dropped.
 fn begin<'a, M: Machine>(cx: &'a Cx<'_, M>, batch: &mut UnmapBatch<'a, M>, pfn: Pfn, choice: Choice) -> Option<Page> {
     let frame = cx.vm().physical().frame(pfn);
@@ -212,8 +262,9 @@ fn home_of<M: Machine>(cx: &Cx<'_, M>, pfn: Pfn) -> Option<Home> {
     }
 }
 
-/// The slot that an anonymous page goes to: the one it is cached with, or a new one. Its folio lock is held.
-fn slot_of<M: Machine>(cx: &Cx<'_, M>, pfn: Pfn) -> Option<SwapSlot> {
+/// The slot that an anonymous page goes to: the one it is cached with, or a new one. Its folio lock is held. Of a folio of
+/// several, the first of as many.
+pub(super) fn slot_of<M: Machine>(cx: &Cx<'_, M>, pfn: Pfn) -> Option<SwapSlot> {
     let frame = cx.vm().physical().frame(pfn);
     if let Some(slot) = frame.swap_slot() {
         if frame.flags() & folio::UP_TO_DATE == 0 {
@@ -228,8 +279,14 @@ fn slot_of<M: Machine>(cx: &Cx<'_, M>, pfn: Pfn) -> Option<SwapSlot> {
         }
     }
     // Not where the page is only just being made.
-    let slot = (frame.mappings() > 0).then(|| cx.swap_reserve()).flatten()?;
     if frame.mappings() == 0 {
+        return None;
+    }
+    let slot = match frame.order() {
+        0 => cx.swap_reserve()?,
+        order => cx.swap_reserve_run(order)?,
+    };
+    if frame.order() == 0 && frame.mappings() == 0 {
         cx.swap_cancel(slot);
         return None;
     }
@@ -258,14 +315,22 @@ fn write<M: Machine>(vm: &Vm<M>, page: &mut Page) {
             object::write_unmapped(vm, unsafe { object.as_ref() }, index, page.pfn);
         }
         Home::Swap(slot) => {
-            if Cx::enter(vm).save_tags(slot, page.pfn).is_err() {
+            let whole = vm.physical().whole(page.pfn);
+            let is_saved = match whole.order {
+                0 => Cx::enter(vm).save_tags(slot, page.pfn).is_ok(),
+                _ => swap::save_folio_tags(vm, slot, whole).is_ok(),
+            };
+            if !is_saved {
                 return;
             }
             let refused = Refused(frame);
             if M::guard(Guard::DirtyClearedFirst) {
                 frame.clear_flags(folio::DIRTY);
             }
-            let is_refused = swap::write_page(vm, slot, early.unwrap_or(page.pfn)).is_err();
+            let is_refused = match whole.order {
+                0 => swap::write_page(vm, slot, early.unwrap_or(page.pfn)).is_err(),
+                _ => swap::write_folio(vm, slot, whole).is_err(),
+            };
             if !is_refused || !M::guard(Guard::RefusedStaysDirty) {
                 core::mem::forget(refused);
             }
@@ -293,22 +358,30 @@ impl<M: Machine> Drop for Refused<'_, M> {
 /// Frees a page that is unmapped and clean, and that nobody else has a reference to; else puts it back. Whether it was
 /// freed.
 fn finish<M: Machine>(cx: &Cx<'_, M>, page: Page) -> bool {
-    let frame = cx.vm().physical().frame(page.pfn);
     if let Home::Nowhere = page.home {
         return lazy::finish(cx, page.pfn, Unmapped::resume(cx.vm(), page.pfn, Placeholder::Migration));
     }
+    let is_freed = free_unmapped(cx, &page);
+    if !is_freed {
+        put_back(cx, page);
+    }
+    is_freed
+}
+
+/// Frees a page, or a folio of several, that is unmapped, if it is clean and nobody else has a reference to it; whether it was so.
+#[inline(always)]
+fn free_unmapped<M: Machine>(cx: &Cx<'_, M>, page: &Page) -> bool {
+    let frame = cx.vm().physical().frame(page.pfn);
     let is_dirty = || frame.flags() & folio::DIRTY != 0;
     let was_dirty = is_dirty();
     // The cache's reference and ours. Only when nobody else can have one is it certain that nobody makes the page dirty
     // any more (I8).
     if was_dirty && !M::guard(Guard::DirtyAfterFreeze) || !frame.freeze(2) {
-        put_back(cx, page);
         return false;
     }
     let is_dirty = if M::guard(Guard::DirtyAfterFreeze) { is_dirty() } else { was_dirty };
     if is_dirty {
         frame.unfreeze(2);
-        put_back(cx, page);
         return false;
     }
     let number = stamp(cx, frame.node());
@@ -322,7 +395,7 @@ fn finish<M: Machine>(cx: &Cx<'_, M>, page: Page) -> bool {
         }
         Home::Swap(slot) => {
             cx.swap_detach(slot, page.pfn, number);
-            cx.count(Event::StolenAnonymous, 1);
+            cx.count(Event::StolenAnonymous, cx.vm().physical().whole(page.pfn).pages());
         }
         Home::Nowhere => {}
     }

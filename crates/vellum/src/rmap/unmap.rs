@@ -11,7 +11,7 @@ use crate::arch::{Absent, PageBits, Prot, SwapSlot, Word};
 use crate::cpu::Cx;
 use crate::guard::Guard;
 use crate::machine::Machine;
-use crate::phys::{Folio, Kind, Pfn, folio};
+use crate::phys::{Folio, Frame, Kind, Pfn, folio};
 use crate::space::apply::{readable, rss_kind};
 use crate::space::{Attributes, ClassFlags, RssKind, UnmapBatch};
 use crate::vm::Vm;
@@ -22,14 +22,14 @@ use core::ops::ControlFlow;
 pub(crate) enum Placeholder {
     /// Nothing: it is an object's page, and a fault gets it from there.
     Nothing,
-    /// That it is in that slot. It is in the swap cache there.
+    /// That it is in that slot, or a page of a folio as many slots further on. It is in the swap cache there.
     Slot(SwapSlot),
     /// That it is being moved.
     Migration,
 }
 
-/// A page that was taken out of all its entries, or a folio of several, which can only be moved. The caller has the folio lock
-/// and a reference, from before the begin to after the end.
+/// A page, or a folio of several, that was taken out of all its entries. The caller has the folio lock and a reference, from before
+/// the begin to after the end.
 pub(crate) struct Unmapped<'vm, M: Machine> {
     vm: &'vm Vm<M>,
     pfn: Pfn,
@@ -109,6 +109,12 @@ fn take<'a, M: Machine>(
     found: &Found<'a, '_, M>,
 ) -> bool {
     let frame = cx.vm().physical().frame(pfn);
+    let page = found.word.pfn().0 - pfn.0;
+    let into = match into {
+        Placeholder::Slot(first) if found.pages() > 1 => return take_huge(cx, pfn, first, found),
+        Placeholder::Slot(first) => Placeholder::Slot(first.further(page)),
+        into => into,
+    };
     if let Placeholder::Slot(slot) = into
         && cx.swap_dup(slot).is_err()
     {
@@ -124,10 +130,7 @@ fn take<'a, M: Machine>(
         _ => found.leaf.update(found.index, |word| Word::of_absent(absent::<M>(pfn, into, noted(word.bits())))).0,
     };
     let bits = noted(old.bits());
-    // What may still be stored to until the flush counts as stored to from now on (A1, A2).
-    if UnmapBatch::<M>::may_be_stored_to(bits) || bits.has(PageBits::DIRTY) {
-        frame.set_flags(folio::DIRTY);
-    }
+    note_stores(frame, bits);
     batch.add(found.space, found.leaf, found.address, bits);
     if into != Placeholder::Migration {
         found.space.add_rss(cx, rss_kind(cx, pfn), -1);
@@ -137,6 +140,29 @@ fn take<'a, M: Machine>(
     if matches!(into, Placeholder::Slot(_)) {
         found.space.add_rss(cx, RssKind::Swap, 1);
     }
+    true
+}
+
+/// What may still be stored to until the flush, through an entry with `bits`, counts as stored to from now on (A1, A2).
+#[inline(always)]
+fn note_stores<M: Machine>(frame: &Frame<M>, bits: PageBits) {
+    if UnmapBatch::<M>::may_be_stored_to(bits) || bits.has(PageBits::DIRTY) {
+        frame.set_flags(folio::DIRTY);
+    }
+}
+
+/// Takes the entry of a huge page, which becomes a table of entries that name its slots; whether that was possible. Flushed.
+#[cold]
+#[inline(never)]
+fn take_huge<M: Machine>(cx: &Cx<'_, M>, pfn: Pfn, first: SwapSlot, found: &Found<'_, '_, M>) -> bool {
+    let place = (found.index, found.address);
+    let Some(bits) = found.space.put_out_huge(cx, found.leaf, place, first) else { return false };
+    let (frame, pages) = (cx.vm().physical().frame(pfn), found.pages() as i64);
+    note_stores(frame, bits);
+    found.space.add_rss(cx, RssKind::Anonymous, -pages);
+    found.space.add_rss(cx, RssKind::Swap, pages);
+    // The caller has a reference.
+    frame.drop_mapping();
     true
 }
 
@@ -163,28 +189,31 @@ fn put_back<M: Machine>(cx: &Cx<'_, M>, pfn: Pfn, into: Placeholder) {
     }
 }
 
-/// Maps `pfn`, which is in the swap cache and whose folio lock is held, wherever entries name its slot, as far as they
-/// are found: those that are missed are as good as they are.
-fn restore_swapped<M: Machine>(cx: &Cx<'_, M>, slot: SwapSlot, pfn: Pfn) {
+/// Maps `pfn`, a page or folio which is in the swap cache and whose folio lock is held, wherever entries name its slot, as far
+/// as they are found: those that are missed are as good as they are. A folio is mapped page by page then.
+fn restore_swapped<M: Machine>(cx: &Cx<'_, M>, first: SwapSlot, pfn: Pfn) {
     let frame = cx.vm().physical().frame(pfn);
-    if cx.swap_count(slot) == 0 {
+    let pages = cx.vm().physical().whole(pfn).pages();
+    let is_over = || pages == 1 && cx.swap_count(first) == 0;
+    if is_over() {
         return;
     }
     // An entry names the slot, so a descendant of its owner lives.
     let Some(name) = Name::of(frame) else { return };
-    let _ = walk(cx, &name, Seek::Swap(slot), &mut |found| {
-        let Some(Absent::Swap { is_exclusive, .. }) = found.word.absent() else {
+    let _ = walk(cx, &name, Seek::Swap(first, pages), &mut |found| {
+        let Some(Absent::Swap { slot, is_exclusive }) = found.word.absent() else {
             return ControlFlow::Continue(());
         };
+        let page = pfn.offset(slot.behind(first));
         let flags = if is_exclusive { PageBits::EXCLUSIVE } else { PageBits::NONE };
         frame.add_mapping();
-        found.leaf.update(found.index, |_| Word::of_page(pfn, bits_of(cx, &found, pfn, flags)));
+        found.leaf.update(found.index, |_| Word::of_page(page, bits_of(cx, &found, page, flags)));
         found.space.add_rss(cx, RssKind::Anonymous, 1);
         found.space.add_rss(cx, RssKind::Swap, -1);
         if M::guard(Guard::SlotCountUndone) {
             cx.swap_put(slot);
         }
-        if cx.swap_count(slot) == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        if is_over() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
 }
 

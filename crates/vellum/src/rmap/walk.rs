@@ -34,8 +34,8 @@ pub(crate) enum Seek {
     Stored(Pfn),
     /// Those that say it, or a page of it, is being moved from there.
     Migration(Folio),
-    /// Those that say it is in that slot.
-    Swap(SwapSlot),
+    /// Those that say it is in that slot, or a page of the folio in one of so many slots from there on.
+    Swap(SwapSlot, u64),
 }
 
 impl Seek {
@@ -44,7 +44,8 @@ impl Seek {
     fn pages(self) -> u64 {
         match self {
             Seek::Page(folio) | Seek::Migration(folio) => folio.pages(),
-            Seek::Stored(_) | Seek::Swap(_) => 1,
+            Seek::Swap(_, pages) => pages,
+            Seek::Stored(_) => 1,
         }
     }
 
@@ -58,7 +59,9 @@ impl Seek {
             Seek::Migration(folio) => {
                 matches!(word.absent(), Some(Absent::Migration { pfn: named, .. }) if named == folio.head)
             }
-            Seek::Swap(slot) => matches!(word.absent(), Some(Absent::Swap { slot: named, .. }) if named == slot),
+            Seek::Swap(first, pages) => {
+                matches!(word.absent(), Some(Absent::Swap { slot, .. }) if slot.behind(first) < pages)
+            }
         }
     }
 

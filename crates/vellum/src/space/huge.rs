@@ -6,15 +6,17 @@
 //! bit is lost. The flush for it comes under the lock: a translation of all of the page would outlive changes of its parts that
 //! flush only those.
 //!
+//! Or it goes to swap, and a table of entries that name its slots comes in its place in the same way ([`Inner::put_out_huge`]).
+//!
 //! Where the architecture wants an invalid entry and a flush between entries of two sizes, the entry says so for the time of the
 //! flush ([`Absent::Splitting`]). Who comes upon that waits for the lock of the table where it stands.
 
-use super::Inner;
 use super::absent::migrating;
 use super::claim::commit_above;
 use super::rules::How;
 use super::table::{Locked, Table};
-use crate::arch::{Absent, Arch, PageBits, Word};
+use super::{ClassId, Inner};
+use crate::arch::{Absent, Arch, PageBits, SwapSlot, Word};
 use crate::cpu::Cx;
 use crate::guard::Guard;
 use crate::machine::Machine;
@@ -28,16 +30,67 @@ impl<M: Machine> Inner<M> {
     /// works on its folio: from the reserve. Whether there was memory, and no range operation is committing there, which knows
     /// what tables it has to do with.
     pub(crate) fn cut_huge(&self, cx: &Cx<'_, M>, upper: &Locked<'_, M>, index: usize, address: u64) -> bool {
-        if commit_above(cx, self, &upper.table, address).is_some() {
-            return false;
-        }
-        let class = upper.table.class(cx, index);
-        let Ok(child) = Table::allocate_with(cx, upper.table.level - 1, class, AllocFlags::RESERVE) else {
-            return false;
-        };
+        let Some((child, class)) = self.table_for(cx, upper, index, address) else { return false };
         cx.retain_class(class, child.len() as u64 - 1);
         self.split_entry(cx, upper, index, &child, address);
         true
+    }
+
+    /// A table for the place of a huge page that slot `index` of a locked table shows, from the reserve, with the class of its slots,
+    /// which are not counted yet; `None` if there is no memory, or a range operation is committing there.
+    fn table_for<'a>(
+        &self,
+        cx: &'a Cx<'_, M>,
+        upper: &Locked<'_, M>,
+        index: usize,
+        address: u64,
+    ) -> Option<(Table<'a, M>, ClassId)> {
+        if commit_above(cx, self, &upper.table, address).is_some() {
+            return None;
+        }
+        let class = upper.table.class(cx, index);
+        let child = Table::allocate_with(cx, upper.table.level - 1, class, AllocFlags::RESERVE).ok()?;
+        Some((child, class))
+    }
+
+    /// Puts a table whose entries name the slots of swap from `first` on in the place of a huge page, on behalf of who puts its folio
+    /// out, which is cached there: what the entry said of it, with all that was noted until it went. `None`, and nothing is changed,
+    /// where [`Inner::cut_huge`] is not possible, or the entries cannot be counted.
+    ///
+    /// The translation is flushed before anybody can do anything with one of the entries: whoever unmaps such a page relies on
+    /// its being gone, and flushes nothing. So the new table is locked until then, or does not stand there yet.
+    pub(crate) fn put_out_huge(
+        &self,
+        cx: &Cx<'_, M>,
+        upper: &Locked<'_, M>,
+        (index, address): (usize, u64),
+        first: SwapSlot,
+    ) -> Option<PageBits> {
+        let (child, class) = self.table_for(cx, upper, index, address)?;
+        // First: whoever finds an entry may drop it.
+        if cx.swap_dup_run(first, upper.table.pages()).is_err() {
+            child.discard(cx);
+            return None;
+        }
+        cx.retain_class(class, child.len() as u64 - 1);
+        let is_exclusive = upper.table.page(index).bits().has(PageBits::EXCLUSIVE) && M::guard(Guard::ExclusiveKept);
+        let [one, next] = [0, 1].map(|page| Absent::Swap { slot: first.further(page), is_exclusive });
+        child.fill(Word::of_absent(one), Word::of_absent(next));
+        let start = address & !(upper.table.span() - 1);
+        let what = Flush { start, pages: upper.table.pages(), tables_freed: false };
+        let flush = || M::guard(Guard::SwapLeafFlushed).then(|| cx.flush(self.id(), self.tlb(), what));
+        let old = if wants_break::<M::Arch>() {
+            let (old, _) = upper.update(index, |_| Word::of_absent(Absent::Splitting));
+            flush();
+            upper.publish(index, &child);
+            old
+        } else {
+            let _locked = M::guard(Guard::SwapLeafLocked).then(|| child.lock(cx, self, start));
+            let old = upper.swap(index, &child);
+            flush();
+            old
+        };
+        Some(old.bits())
     }
 
     /// Puts `child`, which nobody knows yet, in the place of the huge page that slot `index` of a locked table shows, at
@@ -115,6 +168,14 @@ impl<M: Machine> Locked<'_, M> {
         if !M::guard(Guard::SplitFilledFirst) {
             fill(child, word.as_small(self.table.level));
         }
+    }
+
+    /// Makes `child`, none of whose pages is there, the entry of a slot that shows a huge page; what that was, as it would stand in a
+    /// leaf.
+    fn swap(&self, index: usize, child: &Table<'_, M>) -> Word<M::Arch> {
+        let old = self.table.slot(index).swap(Word::of_table(child.pfn), SeqCst);
+        self.assert_how(old, Word::of_table(child.pfn), How::Split);
+        old.as_small(self.table.level)
     }
 
     /// Makes `child` the entry of a slot which shows nothing to a processor.

@@ -91,6 +91,8 @@ pub(super) struct Area<M> {
     pub(super) lock: RawLock<M>,
     /// Under the lock: the cluster after the one taken last.
     pub(super) hand: AtomicU64<M>,
+    /// The slot from which on a run of slots is looked for: a hint.
+    pub(super) run_hand: AtomicU64<M>,
     /// [`ON`], [`DRAINING`] or [`CLOSING`].
     pub(super) state: AtomicU32<M>,
     /// Slots that are not free, and attempts to take one.
@@ -160,6 +162,7 @@ impl<M: Machine> Area<M> {
             arrays,
             lock: RawLock::new(),
             hand: AtomicU64::new(0),
+            run_hand: AtomicU64::new(0),
             state: AtomicU32::new(ON),
             used: AtomicU64::new(0),
             cached: AtomicU64::new(0),
@@ -325,6 +328,11 @@ impl<M: Machine> AreaPin<'_, M> {
     pub(super) fn place(&self, slot: SwapSlot) -> Option<Place<'_, M>> {
         debug_assert_eq!(slot.area(), self.number, "the area of a slot");
         self.area()?.place(self.vm, slot.offset())
+    }
+
+    /// The words that say what the `pages` slots from `first` on contain, which are a run of the area.
+    pub(super) fn contents_of_run(&self, first: SwapSlot, pages: u64) -> Option<&[AtomicU64<M>]> {
+        self.area()?.arrays.contents.run(self.vm, first.offset(), pages)
     }
 
     /// The device of the area.

@@ -182,8 +182,11 @@ impl<M: Machine> Vm<M> {
     fn audit_slot(&self, slot: SwapSlot, word: SlotWord, place: &Place<'_, M>) -> Result<(), SwapAuditError> {
         let is_written = !matches!(place.known_contents(), Contents::None);
         if let Some(pfn) = word.frame() {
-            let frame = self.physical().get(pfn).filter(|frame| matches!(frame.kind(), Kind::Anonymous | Kind::File));
-            let is_right = frame.is_some_and(|frame| frame.references() > 0 && frame.swap_slot() == Some(slot));
+            let is_there = self.physical().get(pfn).is_some();
+            let head = if is_there { self.physical().head(pfn) } else { pfn };
+            let frame = self.physical().get(head).filter(|frame| matches!(frame.kind(), Kind::Anonymous | Kind::File));
+            let first = frame.filter(|frame| frame.references() > 0).and_then(|frame| frame.swap_slot());
+            let is_right = first.is_some_and(|first| first.further(pfn.0 - head.0) == slot);
             return is_right.then_some(()).ok_or(SwapAuditError::Cached { slot, frame: pfn });
         }
         if word.is_reserved() || (word.is_used() && word.count() == 0) {
@@ -204,7 +207,7 @@ impl<M: Machine> Vm<M> {
         let mut count = 0;
         self.physical().for_each_frame(|_, frame| {
             let is_page = matches!(frame.kind(), Kind::Anonymous | Kind::File);
-            count += (is_page && frame.flags() & SWAP_CACHE != 0) as u64;
+            count += ((is_page && frame.flags() & SWAP_CACHE != 0) as u64) << frame.order();
         });
         count
     }

@@ -76,8 +76,8 @@ impl<M: Machine> Drop for Reading<'_, M> {
 /// Puts a new page into the cache for `slot`, with a reference and its folio lock for the caller; `None` if one is
 /// there, or the slot is not in use any more.
 fn enter_cache<M: Machine>(cx: &Cx<'_, M>, slot: SwapSlot) -> Result<Option<Pfn>, PageError> {
-    if let Some(pfn) = cx.swap_lookup(slot) {
-        release(cx, pfn);
+    if let Some(cached) = cx.swap_lookup(slot) {
+        release(cx, cached.head);
         return Ok(None);
     }
     let pfn = new_page(cx).map_err(|_| PageError::OutOfMemory)?;

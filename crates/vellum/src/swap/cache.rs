@@ -3,6 +3,7 @@
 //! Lookups take no lock, as in the page cache of objects: what they find may leave the cache and be used otherwise at
 //! any moment, so they take a reference unless there is none, and then look at the slot again (F3, E12).
 
+use super::areas::Place;
 use super::slots::end_slot;
 use super::word::SlotWord;
 use crate::arch::SwapSlot;
@@ -11,6 +12,13 @@ use crate::guard::Guard;
 use crate::machine::Machine;
 use crate::phys::{Pfn, release};
 use core::sync::atomic::Ordering::Relaxed;
+
+/// A page that was found in the cache, and the head of its folio, which has the reference and the folio lock: itself, most often.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Cached {
+    pub(crate) page: Pfn,
+    pub(crate) head: Pfn,
+}
 
 /// Why a page was not put into the cache to be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,9 +30,14 @@ pub(crate) enum Inserted {
 }
 
 impl<M: Machine> Cx<'_, M> {
-    /// Puts `pfn` in the cache with `slot`, which the caller has reserved: the page is to be written. Takes a reference
-    /// for the cache, and notes `words[0]` of the frame as the owner. The caller has a reference and the folio lock.
+    /// Puts `pfn` in the cache with `slot`, or a folio with as many slots from there on, which the caller has reserved: it is to
+    /// be written. Takes a reference for the cache, and notes `words[0]` of the frame as the owner. The caller has a
+    /// reference and the folio lock.
     pub(crate) fn swap_attach(&self, slot: SwapSlot, pfn: Pfn) {
+        let whole = self.vm().physical().whole(pfn);
+        if whole.order > 0 {
+            return self.swap_attach_run(slot, whole);
+        }
         let Some(place) = self.swap_place(slot) else {
             debug_assert!(false, "a page for {slot:?}, which does not exist");
             return;
@@ -41,39 +54,46 @@ impl<M: Machine> Cx<'_, M> {
         debug_assert!(outcome.is_ok(), "a page for {slot:?}, which is {outcome:?}");
     }
 
-    /// The page that is cached with `slot`, with a reference for the caller. Its contents may not be there yet: the
+    /// The page that is cached with `slot`, with a reference for the caller, to its folio. Its contents may not be there yet: the
     /// caller takes or awaits the folio lock, and then asks [`Cx::swap_is_cached`]. No lock is held: reclaim may be
     /// about to free the page, and is waited for.
-    pub(crate) fn swap_lookup(&self, slot: SwapSlot) -> Option<Pfn> {
+    pub(crate) fn swap_lookup(&self, slot: SwapSlot) -> Option<Cached> {
         let place = self.swap_place(slot)?;
         loop {
-            let pfn = place.load().frame()?;
-            let frame = self.vm().physical().frame(pfn);
+            let page = place.load().frame()?;
+            let head = self.vm().physical().head(page);
+            let frame = self.vm().physical().frame(head);
             if !frame.try_get() {
                 // About to leave the cache, by who has frozen its counts, or it has left, and was freed.
-                if place.load().frame() == Some(pfn) {
+                if place.load().frame() == Some(page) {
                     frame.folio_lock().await_release(self);
                 }
                 continue;
             }
-            if !M::guard(Guard::CacheRecheck) || place.load().frame() == Some(pfn) {
-                return Some(pfn);
+            if !M::guard(Guard::CacheRecheck) || self.is_cached_in(&place, page, head) {
+                return Some(Cached { page, head });
             }
-            release(self, pfn);
+            release(self, head);
         }
     }
 
+    /// Whether `page` is cached in the place, and is of the folio `head`, to which the caller has a reference.
+    fn is_cached_in(&self, place: &Place<'_, M>, page: Pfn, head: Pfn) -> bool {
+        place.load().frame() == Some(page) && self.vm().physical().head(page) == head
+    }
+
     /// As [`Cx::swap_lookup`], with locks held: `None` also if the page is about to be freed, whoever may have it.
-    pub(crate) fn swap_lookup_locked(&self, slot: SwapSlot) -> Option<Pfn> {
+    pub(crate) fn swap_lookup_locked(&self, slot: SwapSlot) -> Option<Cached> {
         let place = self.swap_place(slot)?;
-        let pfn = place.load().frame()?;
-        if !self.vm().physical().frame(pfn).try_get() {
+        let page = place.load().frame()?;
+        let head = self.vm().physical().head(page);
+        if !self.vm().physical().frame(head).try_get() {
             return None;
         }
-        if place.load().frame() == Some(pfn) {
-            return Some(pfn);
+        if self.is_cached_in(&place, page, head) {
+            return Some(Cached { page, head });
         }
-        release(self, pfn);
+        release(self, head);
         None
     }
 
@@ -87,15 +107,18 @@ impl<M: Machine> Cx<'_, M> {
         self.swap_place(slot).is_some_and(|place| place.load().frame().is_some())
     }
 
-    /// Puts `new` in the place of `old`, which is cached with `slot`. Takes a reference to `new` for the cache, whose
-    /// reference to `old` becomes the caller's; he has both folio locks.
+    /// Puts `new` in the place of `old`, a folio of the same order, which is cached with `slot` and those behind. Takes a reference
+    /// to `new` for the cache, whose reference to `old` becomes the caller's; he has both folio locks.
     pub(crate) fn swap_replace(&self, slot: SwapSlot, old: Pfn, new: Pfn) {
-        let Some(place) = self.swap_place(slot) else { return };
         let frame = self.vm().physical().frame(new);
         frame.get();
         frame.set_swap_slot(Some(slot));
-        let outcome = place.update(|word| (word.frame() == Some(old)).then(|| word.cached_by(new)));
-        debug_assert!(outcome.is_ok(), "{old:?}, whose folio lock is held, is not cached with {slot:?}");
+        for page in 0..self.vm().physical().whole(old).pages() {
+            let (slot, old, new) = (slot.further(page), old.offset(page), new.offset(page));
+            let Some(place) = self.swap_place(slot) else { continue };
+            let outcome = place.update(|word| (word.frame() == Some(old)).then(|| word.cached_by(new)));
+            debug_assert!(outcome.is_ok(), "{old:?}, whose folio lock is held, is not cached with {slot:?}");
+        }
         self.vm().physical().frame(old).set_swap_slot(None);
     }
 
@@ -126,10 +149,15 @@ impl<M: Machine> Cx<'_, M> {
         }
     }
 
-    /// Takes `pfn` out of the cache, if it is there with `slot`: the cache's reference is the caller's then. `shadow`,
-    /// of which 40 bits count, is noted with the slot; if no entry names that, it is free afterwards, and its tags and
-    /// contents are gone. The caller has the folio lock, and has written the page, unless no entry names the slot.
+    /// Takes `pfn`, a page or a folio, out of the cache, if it is there with `slot`, and those behind: the cache's reference is the
+    /// caller's then. `shadow`, of which 40 bits count, is noted with the slot; if no entry names that, it is free
+    /// afterwards, and its tags and contents are gone. The caller has the folio lock, and has written the page, unless no
+    /// entry names the slot.
     pub(crate) fn swap_detach(&self, slot: SwapSlot, pfn: Pfn, shadow: u64) -> bool {
+        let whole = self.vm().physical().whole(pfn);
+        if whole.order > 0 {
+            return self.swap_detach_run(slot, whole, shadow);
+        }
         let Some(place) = self.swap_place(slot) else { return false };
         let outcome = place.update(|word| {
             let is_last = word.count() == 0;

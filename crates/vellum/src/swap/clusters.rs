@@ -70,7 +70,7 @@ impl<M: Machine> Cx<'_, M> {
     }
 
     /// The area to take a cluster from, of those whose bit is not set in `tried`.
-    fn best_area(&self, tried: u32) -> Option<&Area<M>> {
+    pub(super) fn best_area(&self, tried: u32) -> Option<&Area<M>> {
         let latest = self.vm().swap().latest.load(Relaxed) as usize;
         let areas = (1..=AREAS).map(|step| (latest + step) % AREAS).filter(|number| tried & 1 << number == 0);
         let areas = areas.filter_map(|number| self.swap_area(number as u8));
@@ -89,7 +89,7 @@ impl<M: Machine> Cx<'_, M> {
         let first = SwapSlot(cursor.next.load(Relaxed).checked_sub(1)?);
         cursor.next.store(0, Relaxed);
         let area = self.swap_area(first.area()).filter(|area| area.id.serial == cursor.serial.load(Relaxed))?;
-        if !area.begin_use(vm) {
+        if !area.begin_use(vm, 1) {
             return None;
         }
         let cluster = first.offset() / CLUSTER;
@@ -97,7 +97,7 @@ impl<M: Machine> Cx<'_, M> {
         let taken = (first.offset()..end).find(|&offset| area.take(vm, offset));
         match taken {
             Some(_) => area.count_in_cluster(vm, cluster, 1),
-            None => area.end_use(vm),
+            None => area.end_use(vm, 1),
         }
         match taken {
             Some(offset) if offset + 1 < end => {
@@ -110,20 +110,20 @@ impl<M: Machine> Cx<'_, M> {
 }
 
 impl<M: Machine> Area<M> {
-    /// Counts a slot as used before it is taken; whether it may be. Whoever takes the area apart looks at the count
-    /// after he has changed the state: so either he sees the slot, or the state is seen here.
-    fn begin_use(&self, vm: &Vm<M>) -> bool {
-        self.used.fetch_add(1, SeqCst);
+    /// Counts so many slots as used before they are taken; whether they may be. Whoever takes the area apart looks at the
+    /// count after he has changed the state: so either he sees the slots, or the state is seen here.
+    pub(super) fn begin_use(&self, vm: &Vm<M>, slots: u64) -> bool {
+        self.used.fetch_add(slots, SeqCst);
         let is_on = self.is_on();
         if !is_on {
-            self.end_use(vm);
+            self.end_use(vm, slots);
         }
         is_on
     }
 
-    /// A slot is free, or was not taken.
-    pub(super) fn end_use(&self, vm: &Vm<M>) {
-        self.used.fetch_sub(1, SeqCst);
+    /// So many slots are free, or were not taken.
+    pub(super) fn end_use(&self, vm: &Vm<M>, slots: u64) {
+        self.used.fetch_sub(slots, SeqCst);
         self.changed(vm);
     }
 

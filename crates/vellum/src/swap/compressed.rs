@@ -150,10 +150,23 @@ impl<M: Machine> Vm<M> {
     }
 }
 
+/// Notes new contents in a slot's word; an older compressed copy is freed. Without a [`Cx`].
+pub(super) fn replace_contents<M: Machine>(vm: &Vm<M>, word: &AtomicU64<M>, contents: Contents) {
+    if let Contents::Compressed(object, bytes) = Contents::of(word.swap(contents.raw(), AcqRel)) {
+        vm.swap().pool.leave(bytes as u64);
+        Cx::enter(vm).slab_free(object, bytes);
+    }
+}
+
+/// Whether there is a compressed tier.
+pub(super) fn has_tier<M: Machine>(vm: &Vm<M>) -> bool {
+    vm.swap().pool.limit.load(Relaxed) > 0
+}
+
 /// Makes a compressed copy of `page`; `None` if the tier is off, the page does not get small enough, or there is no
 /// room. Without a [`Cx`].
 pub(super) fn compress<M: Machine>(vm: &Vm<M>, page: &[u8]) -> Option<Contents> {
-    if vm.swap().pool.limit.load(Relaxed) == 0 {
+    if !has_tier(vm) {
         return None;
     }
     let contents = compress_into_pool(vm, page);

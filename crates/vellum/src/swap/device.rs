@@ -22,6 +22,15 @@ pub trait SwapDevice: Send + Sync {
     /// # Errors
     /// [`IoError`]: the page stays in memory. What the device has then, of the old page and the new, does not matter.
     fn write(&self, page: u64, from: &[u8]) -> Result<(), IoError>;
+
+    /// Stores the pages of a folio: `pages` gives them one after the other, of which the first is to be page `first`. The
+    /// default writes page by page; a device that takes many pages in one transfer may collect them.
+    ///
+    /// # Errors
+    /// [`IoError`]: all pages stay in memory. What the device has then, of any of them, does not matter.
+    fn write_run(&self, first: u64, pages: &mut dyn Iterator<Item = &[u8]>) -> Result<(), IoError> {
+        (first..).zip(pages).try_for_each(|(page, from)| self.write(page, from))
+    }
 }
 
 /// What leads to a device is one: a reference, a `Box`, an `Arc`.
@@ -36,5 +45,9 @@ impl<P: Deref<Target: SwapDevice> + Send + Sync> SwapDevice for P {
 
     fn write(&self, page: u64, from: &[u8]) -> Result<(), IoError> {
         (**self).write(page, from)
+    }
+
+    fn write_run(&self, first: u64, pages: &mut dyn Iterator<Item = &[u8]>) -> Result<(), IoError> {
+        (**self).write_run(first, pages)
     }
 }

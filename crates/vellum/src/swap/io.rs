@@ -1,11 +1,11 @@
 //! Writing a page to its slot, and reading it.
 
-use super::compressed::{Contents, compress, decompress};
+use super::compressed::{Contents, compress, decompress, has_tier, replace_contents};
 use crate::arch::SwapSlot;
 use crate::cpu::Cx;
 use crate::error::IoError;
 use crate::machine::Machine;
-use crate::phys::{Pfn, Physical};
+use crate::phys::{Folio, Pfn, Physical};
 use crate::stat::Event;
 use crate::vm::Vm;
 
@@ -52,6 +52,31 @@ pub(crate) fn write_page<M: Machine>(vm: &Vm<M>, slot: SwapSlot, pfn: Pfn) -> Re
             Err(SwapError::Io)
         }
     }
+}
+
+/// Writes the pages of a folio to the slots from `first` on, with which it is cached: each to the compressed tier, if there is one
+/// and that takes it, else to the device; without a tier, all of them to the device at once. Otherwise as [`write_page`].
+///
+/// # Errors
+/// [`SwapError`]; the slots' contents are unknown.
+pub(crate) fn write_folio<M: Machine>(vm: &Vm<M>, first: SwapSlot, folio: Folio) -> Result<(), SwapError> {
+    let pages = || (0..folio.pages()).map(|page| (first.further(page), folio.head.offset(page)));
+    if has_tier(vm) {
+        return pages().try_for_each(|(slot, pfn)| write_page(vm, slot, pfn));
+    }
+    let pin = Cx::enter(vm).swap_pin(first).ok_or(SwapError::Gone)?;
+    let device = pin.device().ok_or(SwapError::Full)?;
+    // SAFETY: as in `write_page`.
+    let page = |pfn| unsafe { core::slice::from_raw_parts(vm.machine().frame(pfn), Physical::<M>::PAGE) };
+    let words = pin.contents_of_run(first, folio.pages()).ok_or(SwapError::Gone)?;
+    for (word, (_, pfn)) in words.iter().zip(pages()) {
+        // Nobody reads it until all are written.
+        replace_contents(vm, word, Contents::on_device(page(pfn)));
+    }
+    let result = device.write_run(first.offset(), &mut pages().map(|(_, pfn)| page(pfn)));
+    let event = if result.is_ok() { Event::SwapOut } else { Event::SwapOutError };
+    Cx::enter(vm).count(event, if result.is_ok() { folio.pages() } else { 1 });
+    result.map_err(|IoError| SwapError::Io)
 }
 
 /// Reads the page of `slot` into `pfn`, which the caller has put in the cache ([`Cx::swap_insert`]) and whose folio

@@ -6,7 +6,8 @@ use crate::cpu::Cx;
 use crate::machine::Machine;
 use crate::phys::{Pfn, folio, release};
 
-/// Takes a page out of the swap cache if no entry names its slot any more; whether it did. The caller has a reference.
+/// Takes a page, or a folio, out of the swap cache if no entry names a slot of it any more; whether it did. The caller has a
+/// reference.
 pub(crate) fn leave_cache<M: Machine>(cx: &Cx<'_, M>, pfn: Pfn) -> bool {
     let lock = cx.vm().physical().frame(pfn).folio_lock();
     if !lock.try_acquire() {
@@ -19,8 +20,12 @@ pub(crate) fn leave_cache<M: Machine>(cx: &Cx<'_, M>, pfn: Pfn) -> bool {
 
 /// As [`leave_cache`], with the folio lock held.
 pub(crate) fn leave_cache_locked<M: Machine>(cx: &Cx<'_, M>, pfn: Pfn) -> bool {
-    let frame = cx.vm().physical().frame(pfn);
-    let Some(slot) = frame.swap_slot().filter(|&slot| cx.swap_count(slot) == 0) else { return false };
+    let (frame, pages) = (cx.vm().physical().frame(pfn), cx.vm().physical().whole(pfn).pages());
+    let is_unnamed = |slot| match pages {
+        1 => cx.swap_count(slot) == 0,
+        _ => cx.swap_run_is_unnamed(slot, pages),
+    };
+    let Some(slot) = frame.swap_slot().filter(|&slot| is_unnamed(slot)) else { return false };
     if cx.swap_detach(slot, pfn, 0) {
         // The caller's reference keeps the page.
         frame.put();
@@ -33,10 +38,10 @@ impl<M: Machine> Cx<'_, M> {
     /// else, that goes too, unless somebody is at work on it; then it goes with reclaim. Locks of tables may be held.
     pub(crate) fn drop_swap_entry(&self, slot: SwapSlot) {
         if let Left::Cached(_) = self.swap_put(slot)
-            && let Some(pfn) = self.swap_lookup_locked(slot)
+            && let Some(cached) = self.swap_lookup_locked(slot)
         {
-            leave_cache(self, pfn);
-            release(self, pfn);
+            leave_cache(self, cached.head);
+            release(self, cached.head);
         }
     }
 

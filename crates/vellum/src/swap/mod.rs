@@ -17,7 +17,7 @@
 //! | state | slot word | goes to | by |
 //! |---|---|---|---|
 //! | free | 0 | reserved | `swap_reserve` |
-//! | reserved | RESERVED | cached | `swap_attach`: reclaim puts a page in |
+//! | reserved | RESERVED | cached | `swap_attach`: reclaim puts a page, or a folio, in |
 //! | | | free | `swap_cancel` |
 //! | cached | CACHED, frame, count ≥ 0 | cached, count ± 1 | `swap_dup`, `swap_put` |
 //! | | | stored | `swap_detach` with count > 0: reclaim has written the page |
@@ -36,6 +36,9 @@
 //! reads or writes it, or takes it out, has its folio lock; whoever has found a page in the cache takes that lock, and
 //! looks whether it still is there ([`Cx::swap_is_cached`](crate::cpu::Cx)).
 //!
+//! A folio of several pages enters and leaves the cache as a whole, and has as many slots side by side, each of which names its
+//! page; the head names the first slot, and has the cache's one reference and the folio lock.
+//!
 //! # What keeps an area
 //!
 //! Inside the core what was found of an area stays until the core is left: its memory is freed a grace period after it
@@ -53,6 +56,7 @@
 //! | `word` | what the slot word says |
 //! | `clusters` | finding free slots |
 //! | `slots` | counts, and the end of a slot |
+//! | `run` | the slots of a folio of several pages |
 //! | `cache` | the swap cache |
 //! | `compressed` | the compressed tier; checksums |
 //! | `tags` | saved memory tags |
@@ -70,6 +74,7 @@ mod compressed;
 mod device;
 mod io;
 mod leave;
+mod run;
 mod slots;
 mod switch;
 mod tags;
@@ -84,10 +89,11 @@ pub use areas::{AreaId, SwapUsage};
 pub(crate) use audit::SwapTally;
 pub use audit::{SwapAudit, SwapAuditError};
 pub(crate) use bring_in::{SwapIn, bring_in, new_page};
-pub(crate) use cache::Inserted;
+pub(crate) use cache::{Cached, Inserted};
 pub(crate) use clusters::SwapCursor;
 pub use device::SwapDevice;
-pub(crate) use io::{SwapError, read_page, write_page};
+pub(crate) use io::{SwapError, read_page, write_folio, write_page};
 pub(crate) use leave::{leave_cache, leave_cache_locked};
 use slots::Left;
+pub(crate) use tags::save_folio_tags;
 pub(crate) use word::slot_state;

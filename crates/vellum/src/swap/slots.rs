@@ -117,5 +117,5 @@ pub(super) fn end_slot<M: Machine>(cx: &Cx<'_, M>, place: &Place<'_, M>) {
     if !left.is_bad() {
         place.area.count_in_cluster(cx.vm(), place.offset / CLUSTER, -1);
     }
-    place.area.end_use(cx.vm());
+    place.area.end_use(cx.vm(), 1);
 }

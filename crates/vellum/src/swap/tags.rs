@@ -11,7 +11,8 @@ use crate::error::Error;
 use crate::guard::Guard;
 use crate::machine::Machine;
 use crate::phys::folio::TAGGED;
-use crate::phys::{AllocFlags, Pfn, tag_bytes};
+use crate::phys::{AllocFlags, Folio, Pfn, tag_bytes};
+use crate::vm::Vm;
 use core::ptr::{NonNull, with_exposed_provenance_mut};
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Release};
 
@@ -27,7 +28,7 @@ impl<M: Machine> Cx<'_, M> {
             return Ok(());
         }
         let place = self.swap_place(slot).ok_or(Error::Invalid { what: "swap slot" })?;
-        if self.vm().physical().frame(pfn).flags() & TAGGED == 0 {
+        if self.vm().physical().folio(pfn).flags() & TAGGED == 0 {
             place.free_tags(self);
             return Ok(());
         }
@@ -53,7 +54,7 @@ impl<M: Machine> Cx<'_, M> {
         if bytes == 0 {
             return;
         }
-        let frame = self.vm().physical().frame(pfn);
+        let frame = self.vm().physical().folio(pfn);
         let Some(place) = self.swap_place(slot).filter(|_| M::guard(Guard::TagsRestored)) else { return };
         let Some(record) = place.tags().and_then(|word| record_at(word.load(Acquire))) else { return };
         if frame.flags() & TAGGED != 0 {
@@ -83,6 +84,15 @@ impl<M: Machine> Cx<'_, M> {
         }
         self.slab_alloc_with(bytes, AllocFlags::RESERVE)
     }
+}
+
+/// As [`Cx::save_tags`], of all pages of a folio, for the slots from `first` on. Without a [`Cx`], as there are many.
+///
+/// # Errors
+/// [`Error::OutOfMemory`]; what was saved until then goes with its slots, or is saved anew (E10).
+pub(crate) fn save_folio_tags<M: Machine>(vm: &Vm<M>, first: SwapSlot, folio: Folio) -> Result<(), Error> {
+    let pages = if tag_bytes::<M::Arch>() > 0 { folio.pages() } else { 0 };
+    (0..pages).try_for_each(|page| Cx::enter(vm).save_tags(first.further(page), folio.head.offset(page)))
 }
 
 impl<M: Machine> Place<'_, M> {

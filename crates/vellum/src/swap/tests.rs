@@ -4,6 +4,7 @@
 mod panics;
 mod switch;
 
+use super::cache::Cached;
 use super::clusters::CLUSTER;
 use super::word::SlotWord;
 use super::{
@@ -211,7 +212,7 @@ fn a_slot_goes_through_its_life() {
     {
         let cx = Cx::enter(&vm);
         cx.swap_attach(slot, pfn);
-        assert_eq!((cx.swap_owner(slot), cx.swap_lookup(slot)), (0x1007, Some(pfn)));
+        assert_eq!((cx.swap_owner(slot), cx.swap_lookup(slot)), (0x1007, Some(Cached { page: pfn, head: pfn })));
         assert!(cx.swap_is_cached(slot, pfn));
         cx.swap_dup(slot).expect("a count");
         assert!(cx.swap_is_last_use(slot));
@@ -346,7 +347,7 @@ fn counts_end_at_their_bound() {
     cx.swap_attach(slot, pfn);
     (0..SlotWord::COUNT_MAX).for_each(|_| cx.swap_dup(slot).expect("a count"));
     assert_eq!((cx.swap_dup(slot), cx.swap_count(slot)), (Err(Error::OutOfMemory), SlotWord::COUNT_MAX));
-    assert_eq!(cx.swap_lookup(slot), Some(pfn));
+    assert_eq!(cx.swap_lookup(slot), Some(Cached { page: pfn, head: pfn }));
     (1..SlotWord::COUNT_MAX).for_each(|_| assert_eq!(cx.swap_put(slot), Left::Named));
     assert_eq!(cx.swap_put(slot), Left::Cached(pfn));
     assert!(cx.swap_detach(slot, pfn, 0));
@@ -415,7 +416,7 @@ fn threads_that_want_a_slot_get_one_page() {
 /// The page of a slot that the caller has an entry for, with a reference: as a fault gets it.
 fn get(vm: &TestVm, slot: SwapSlot, reads: &AtomicU64) -> Pfn {
     loop {
-        let found = Cx::enter(vm).swap_lookup(slot);
+        let found = Cx::enter(vm).swap_lookup(slot).map(|cached| cached.head);
         if let Some(pfn) = found {
             let lock = vm.physical().frame(pfn).folio_lock();
             lock.acquire(vm);

@@ -13,6 +13,8 @@ pub(in crate::ops) struct Wanted {
     /// From which node it is to come, for page `offset` of the mapping.
     pub(in crate::ops) policy: Policy,
     pub(in crate::ops) offset: u64,
+    /// Its tags are to be cleared.
+    pub(in crate::ops) is_tagged: bool,
 }
 
 /// What a try asked for, and may use if it asks for it again.

@@ -4,6 +4,7 @@
 //! one class and have no entries. Each page has an entry of its own. As a huge page, it is cleared outside of the core.
 
 use super::fetched::Fetched;
+use super::huge::has_tags_for;
 use super::plan::{Plan, bits_for, commit};
 use super::{Access, FaultKind, Step};
 use crate::arch::{PageBits, Word};
@@ -31,11 +32,12 @@ pub(super) fn absent_folio<M: Machine>(
     let order = order_for(cx, plan, cx.vm().folio_orders() & smaller)?;
     match *fetched {
         // What there is no room for any more comes as a page by itself.
-        Some(Fetched::Folio { head, order: cleared }) if cleared <= order => install(cx, space, plan, head, cleared)
-            .then(|| {
+        Some(Fetched::Folio { head, order: cleared }) if cleared <= order && has_tags_for(cx, plan, head) => {
+            install(cx, space, plan, head, cleared).then(|| {
                 *fetched = None;
                 Step::Done(FaultKind::Anonymous)
-            }),
+            })
+        }
         Some(Fetched::Folio { .. }) => None,
         _ => Some(Step::ClearFolio(plan.wants(order))),
     }
@@ -66,7 +68,7 @@ fn install<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, plan: &Plan<'_, M>, hea
     // One has the reference that there is.
     frame.add_mapping_of_reference();
     frame.add_mappings(pages - 1);
-    let bits = bits_for::<M::Arch>(plan.attributes.prot, true, Access::Write) | PageBits::EXCLUSIVE;
+    let bits = bits_for::<M::Arch>(plan.attributes.prot, true, Access::Write) | PageBits::EXCLUSIVE | plan.tag_bit();
     let first = Word::of_page(head, bits);
     for page in 0..pages {
         locked.install(low + page as usize, first.further(page));

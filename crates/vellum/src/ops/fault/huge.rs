@@ -14,7 +14,7 @@ use crate::error::PageError;
 use crate::guard::Guard;
 use crate::machine::Machine;
 use crate::ops::huge_pages::is_wanted_huge;
-use crate::phys::Pfn;
+use crate::phys::{Pfn, folio};
 use crate::space::claim::is_claimed;
 use crate::space::{ClassId, Inner, RssKind, Space};
 use crate::stat::Event;
@@ -78,6 +78,10 @@ fn first_load<M: Machine>(
     plan: &Plan<'_, M>,
     fetched: &mut Option<Fetched>,
 ) -> Step<M> {
+    if plan.tag_bit() != PageBits::NONE {
+        // The huge page of zeroes has no tags.
+        return Step::Split;
+    }
     let order = plan.leaf.pages().trailing_zeros() as u8;
     let zero = cx.vm().huge_zero_page(order);
     match (may_come(cx, plan, *fetched), zero) {
@@ -114,10 +118,18 @@ fn may_come<M: Machine>(cx: &Cx<'_, M>, plan: &Plan<'_, M>, fetched: Option<Fetc
         return Coming::Not;
     }
     match fetched {
-        Some(Fetched::Folio { head, order: cleared }) if cleared == order => Coming::Cleared(head),
+        Some(Fetched::Folio { head, order: cleared }) if cleared == order && has_tags_for(cx, plan, head) => {
+            Coming::Cleared(head)
+        }
         Some(Fetched::Folio { .. } | Fetched::NoFolio(_)) => Coming::Not,
         _ => Coming::Wanted(plan.wants(order)),
     }
+}
+
+/// Whether a folio that was cleared for a fault has cleared tags if its place wants them by now, and else none.
+pub(super) fn has_tags_for<M: Machine>(cx: &Cx<'_, M>, plan: &Plan<'_, M>, head: Pfn) -> bool {
+    let has_tags = cx.vm().physical().frame(head).flags_relaxed() & folio::TAGGED != 0;
+    has_tags == (plan.tag_bit() != PageBits::NONE)
 }
 
 /// What came of installing a huge page.
@@ -174,7 +186,7 @@ impl<M: Machine> Space<'_, M> {
     /// Clears it with pre-emption on.
     #[cold]
     pub(super) fn clear_folio(&self, wanted: Wanted) -> Fetched {
-        let (vm, Wanted { order, policy, offset }) = (self.vm(), wanted);
+        let (vm, Wanted { order, policy, offset, is_tagged }) = (self.vm(), wanted);
         let head = {
             let has_room = self.has_room_in_group(1 << order);
             let cx = Cx::enter(vm);
@@ -191,6 +203,9 @@ impl<M: Machine> Space<'_, M> {
         };
         // SAFETY: the frames were just allocated, and nobody else has them.
         unsafe { vm.machine().clear_frames(head, 1 << order) };
+        if is_tagged {
+            (0..1 << order).for_each(|page| Cx::enter(vm).clear_tags(head.offset(page)));
+        }
         Fetched::Folio { head, order }
     }
 }

@@ -49,7 +49,8 @@ impl<M: Machine> Plan<'_, M> {
 
     /// The folio of `1 << order` pages that may come at this place.
     pub(super) fn wants(&self, order: u8) -> Wanted {
-        Wanted { order, policy: self.attributes.policy, offset: self.offset(M::Arch::PAGE_SHIFT) >> order }
+        let offset = self.offset(M::Arch::PAGE_SHIFT) >> order;
+        Wanted { order, is_tagged: self.tag_bit() != PageBits::NONE, policy: self.attributes.policy, offset }
     }
 
     /// The bit by which accesses are checked against tags, where the mapping wants that.

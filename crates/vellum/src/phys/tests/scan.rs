@@ -2,11 +2,15 @@
 
 use super::*;
 use crate::phys::stats::NodeStats;
+use core::ops::ControlFlow;
 
 /// The frames the next scan of `frames` visits, and whether it ended a turn.
 fn scan(vm: &TestVm, node: u8, frames: usize) -> (Vec<u64>, u8) {
     let mut seen = Vec::new();
-    let turns = vm.physical().scan(vm.machine(), node, frames, &mut |pfn, _| seen.push(pfn.0));
+    let turns = vm.physical().scan(vm.machine(), node, frames, &mut |pfn, _| {
+        seen.push(pfn.0);
+        ControlFlow::Continue(())
+    });
     (seen, turns)
 }
 
@@ -49,6 +53,27 @@ fn a_turn_visits_what_is_in_use_once_and_nothing_else() {
     assert_eq!(scan(&vm, 7, 100), (Vec::new(), 0));
     assert_eq!(scan(&vm, 200, 100), (Vec::new(), 0));
     assert_eq!(scan(&vm, 0, 0), (Vec::new(), 0));
+    audit(&vm);
+}
+
+#[test]
+fn a_scan_that_breaks_off_goes_on_behind() {
+    let vm = boot(&[(3, 700, 0), (1200, 77, 0)], &[0]);
+    let cx = Cx::enter(&vm);
+    for order in [0, 3, 8, 0, 5, 1] {
+        assert!(cx.alloc_frame(order, NONE).is_ok());
+    }
+    drop(cx);
+    for frames in [1, 7, 64, 100_000] {
+        let (mut seen, mut turns) = (Vec::new(), 0);
+        while turns == 0 {
+            turns = vm.physical().scan(vm.machine(), 0, frames, &mut |pfn, _| {
+                seen.push(pfn.0);
+                ControlFlow::Break(())
+            });
+        }
+        assert_eq!(seen, in_use(&vm, 0), "{frames} at a time");
+    }
     audit(&vm);
 }
 

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::arch::Prot;
-use crate::ops::{Advice, MapRequest};
+use crate::ops::{Advice, HugePages, MapRequest, Place};
 use crate::testing::user::{load, store};
 
 /// A device which panics at the next transfer, if it was told to.
@@ -29,6 +29,32 @@ impl SwapDevice for Panicking {
         self.transfer();
         self.0.write(page, from)
     }
+}
+
+#[test]
+fn a_huge_page_is_back_when_its_device_has_panicked() {
+    let vm = boot::<X86_64>();
+    vm.set_huge_pages(HugePages::Always);
+    let device = Panicking(Device::new(2048), Arc::default());
+    vm.swap_on(device.clone(), 0).expect("an area");
+    let space = vm.create_space().expect("a space");
+    let (at, length) = (1 << 40, 512 * PAGE as u64);
+    space.map(&MapRequest::anonymous(length, Prot::READ_WRITE).at(Place::Fixed(at))).expect("room");
+    store(&space, at + PAGE as u64, 7).expect("a huge page");
+    assert_eq!(vm.totals().get(Event::HugeFault), 1);
+    let put_out = || space.advise(at, length, Advice::PageOut).expect("it is mapped");
+    let run = || {
+        become_cpu(1);
+        device.1.store(true, SeqCst);
+        put_out();
+    };
+    assert!(thread::scope(|scope| scope.spawn(run).join()).is_err(), "it does not panic");
+    assert_eq!((space.rss().anonymous, vm.swap_usage().used), (512, 0), "all of it is back");
+    vm.audited().expect("all is well");
+    put_out();
+    // It is mapped page by page since, and so it is split.
+    assert_eq!((space.rss().anonymous, vm.totals().get(Event::HugeSwapOutFallback)), (0, 1));
+    assert_eq!(load(&space, at + PAGE as u64), Ok(7));
 }
 
 #[test]

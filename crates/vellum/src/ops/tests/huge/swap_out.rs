@@ -1,0 +1,392 @@
+//! Folios of several pages that go to swap as wholes, and what becomes of them where they cannot.
+
+use super::{Count, Vmm, check, finish, frames, huge, load, mark, sizes, store};
+use crate::arch::{Aarch64, Arch, Ppc64, Prot, Riscv64, Sparc64, SwapSlot, Tiny, X86_64};
+use crate::cpu::Cx;
+use crate::machine::Machine;
+use crate::ops::{Access, Advice, HugePages, MapFlags, MapRequest, Place};
+use crate::phys::{Pfn, folio};
+use crate::stat::Event;
+use crate::swap::write_folio;
+use crate::testing::TestMachine;
+use crate::{IoError, Space, SwapDevice, Vm};
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::vec::Vec;
+
+/// A device in the host's memory that takes runs, and refuses writes when it was told to.
+struct Device {
+    pages: u64,
+    contents: Mutex<BTreeMap<u64, Vec<u8>>>,
+    runs: AtomicU64,
+    /// Writes that do not fail before one does.
+    left: AtomicU64,
+}
+
+impl Device {
+    fn new(pages: u64) -> Arc<Device> {
+        Arc::new(Device { pages, contents: Mutex::default(), runs: AtomicU64::new(0), left: AtomicU64::new(u64::MAX) })
+    }
+}
+
+impl SwapDevice for Device {
+    fn pages(&self) -> u64 {
+        self.pages
+    }
+
+    fn read(&self, page: u64, into: &mut [u8]) -> Result<(), IoError> {
+        into.copy_from_slice(self.contents.lock().expect("nobody panics").get(&page).ok_or(IoError)?);
+        Ok(())
+    }
+
+    fn write(&self, page: u64, from: &[u8]) -> Result<(), IoError> {
+        let left = self.left.load(Relaxed);
+        if left != u64::MAX {
+            self.left.store(left.wrapping_sub(1), Relaxed);
+        }
+        if left == 0 {
+            return Err(IoError);
+        }
+        self.contents.lock().expect("nobody panics").insert(page, from.into());
+        Ok(())
+    }
+
+    fn write_run(&self, first: u64, pages: &mut dyn Iterator<Item = &[u8]>) -> Result<(), IoError> {
+        self.runs.fetch_add(1, Relaxed);
+        (first..).zip(pages).try_for_each(|(page, from)| self.write(page, from))
+    }
+}
+
+/// With a device of so many pages, and no compressed tier.
+fn with_device<A: Arch>(pages: u64) -> (Vmm<A>, Arc<Device>) {
+    let vm = Vm::new(TestMachine::<A>::new(frames::<A>())).expect("a machine");
+    vm.set_huge_pages(HugePages::Always);
+    let device = Device::new(pages);
+    vm.swap_on(device.clone(), 0).expect("an area");
+    (vm, device)
+}
+
+fn pages<A: Arch>() -> u64 {
+    sizes::<A>().1 / sizes::<A>().0
+}
+
+/// Huge pages put out as wholes, and by a split, so far.
+fn put_out<A: Arch>(vm: &Vmm<A>) -> (u64, u64) {
+    (vm.count(Event::HugeSwapOut), vm.count(Event::HugeSwapOutFallback))
+}
+
+fn page_out<A: Arch>(space: &Space<'_, TestMachine<A>>, start: u64) {
+    space.advise(start, sizes::<A>().1, Advice::PageOut).expect("advice");
+    space.vm().audited().expect("all is well");
+}
+
+fn in_one_go<A: Arch>() {
+    let (vm, device) = with_device::<A>(4 * pages::<A>());
+    let (space, start) = huge(&vm, 2);
+    let end = start + 2 * sizes::<A>().1;
+    let (walks, free) = (vm.count(Event::RmapWalk), vm.free_frames());
+    page_out(&space, start);
+    assert_eq!((put_out(&vm), device.runs.load(Relaxed)), ((1, 0), 1));
+    assert_eq!(vm.count(Event::RmapWalk) - walks, 1, "one walk");
+    assert_eq!(vm.count(Event::SwapOut), pages::<A>());
+    assert_eq!((space.rss().anonymous, space.rss().swapped), (pages::<A>(), pages::<A>()));
+    vm.quiesce();
+    assert_eq!(vm.free_frames() - free, pages::<A>() - 1, "all of it but a table is free");
+    check(&space, start, end);
+    vm.audited().expect("all is well");
+    // What came back goes page by page, and the other as before.
+    space.advise(start, end - start, Advice::PageOut).expect("advice");
+    assert_eq!((put_out(&vm), device.runs.load(Relaxed)), ((2, 0), 2));
+    space.unmap(start, end - start).expect("unmap");
+    assert_eq!(vm.swap_usage().used, 0);
+    drop(space);
+    finish(&vm);
+}
+
+/// The entries are the program's own still, so that a store to what comes back makes no copy.
+fn stays_its_own<A: Arch>() {
+    let (vm, _) = with_device::<A>(2 * pages::<A>());
+    let (space, start) = huge(&vm, 1);
+    page_out(&space, start);
+    let copies = vm.count(Event::CopyFault);
+    for address in (start..start + sizes::<A>().1).step_by(sizes::<A>().0 as usize) {
+        space.fault(address, Access::Read).expect("a page");
+        store(&space, address, mark::<A>(address)).expect("a store");
+    }
+    assert_eq!(vm.count(Event::CopyFault), copies);
+    check(&space, start, start + sizes::<A>().1);
+    drop(space);
+    finish(&vm);
+}
+
+fn shared<A: Arch>() {
+    let (page, huge_page) = sizes::<A>();
+    let (vm, device) = with_device::<A>(4 * pages::<A>());
+    let (space, start) = huge(&vm, 1);
+    let child = space.fork().expect("a child");
+    while vm.count(Event::HugeSwapOut) == 0 {
+        assert!(vm.reclaim(0, 1) > 0);
+    }
+    vm.audited().expect("all is well");
+    assert_eq!((space.rss().swapped, child.rss().swapped), (pages::<A>(), pages::<A>()));
+    assert_eq!((device.runs.load(Relaxed), vm.swap_usage().used), (1, pages::<A>()));
+    store(&child, start + page, 99).expect("a store");
+    check(&space, start, start + huge_page);
+    assert_eq!(load(&child, start + page), Ok(99));
+    drop(space);
+    check(&child, start + 2 * page, start + huge_page);
+    vm.audited().expect("all is well");
+    drop(child);
+    finish(&vm);
+}
+
+/// Folios that are smaller than a huge page, mapped page by page.
+fn smaller<A: Arch>() {
+    let (page, _) = sizes::<A>();
+    let (vm, device) = with_device::<A>(64);
+    vm.set_folio_orders(1 << 3);
+    let space = vm.create_space().expect("a space");
+    let start = (A::USER_END / 2) & !(sizes::<A>().1 - 1);
+    space.map(&MapRequest::anonymous(24 * page, Prot::READ_WRITE).at(Place::Fixed(start))).expect("a mapping");
+    for address in (start..start + 24 * page).step_by(page as usize) {
+        store(&space, address, mark::<A>(address)).expect("a store");
+    }
+    assert_eq!(vm.count(Event::FolioFault), 3);
+    // One of them in part: that is split.
+    space.advise(start + page, 17 * page, Advice::PageOut).expect("advice");
+    vm.audited().expect("all is well");
+    assert_eq!((space.rss().swapped, device.runs.load(Relaxed), vm.count(Event::SplitFolio)), (17, 1, 2));
+    assert_eq!(put_out(&vm), (0, 0), "these are not counted as huge pages");
+    check(&space, start, start + 24 * page);
+    drop(space);
+    finish(&vm);
+}
+
+/// No slots side by side: then it is split.
+fn no_run<A: Arch>() {
+    let (page, huge_page) = sizes::<A>();
+    let (vm, device) = with_device::<A>(2 * pages::<A>() - 1);
+    let (space, start) = huge(&vm, 2);
+    // One page in the middle of the only run there is.
+    space.advise(start + huge_page, page, Advice::PageOut).expect("advice");
+    page_out(&space, start);
+    assert_eq!((put_out(&vm), device.runs.load(Relaxed)), ((0, 1), 0));
+    assert_eq!(space.rss().swapped, pages::<A>() + 1);
+    check(&space, start, start + 2 * huge_page);
+    drop(space);
+    finish(&vm);
+}
+
+fn no_run_for_the_hand<A: Arch>() {
+    let (vm, _) = with_device::<A>(pages::<A>() - 1);
+    let (space, start) = huge(&vm, 1);
+    let mut freed = 0;
+    while freed < pages::<A>() - 1 {
+        freed += vm.reclaim(0, pages::<A>() - 1 - freed);
+        vm.audited().expect("all is well");
+    }
+    assert_eq!((put_out(&vm), space.rss().anonymous), ((0, 1), 1));
+    check(&space, start, start + sizes::<A>().1);
+    drop(space);
+    finish(&vm);
+}
+
+/// Each write fails in turn: nothing is lost, and what can go goes when it is tried again.
+fn writes_fail<A: Arch>() {
+    let last = pages::<A>() - 1;
+    for failing in [0, 1, last / 2, last] {
+        let (vm, device) = with_device::<A>(4 * pages::<A>());
+        let (space, start) = huge(&vm, 1);
+        device.left.store(failing, Relaxed);
+        let free = vm.free_frames();
+        space.advise(start, sizes::<A>().1, Advice::PageOut).expect("advice");
+        vm.audited().expect("all is well");
+        assert_eq!((put_out(&vm), vm.count(Event::SwapOutError)), ((0, 1), 1));
+        assert_eq!(space.rss().anonymous + space.rss().swapped, pages::<A>());
+        assert!(vm.free_frames() + 1 >= free, "but for a table");
+        check(&space, start, start + sizes::<A>().1);
+        device.left.store(u64::MAX, Relaxed);
+        page_out(&space, start);
+        assert_eq!(space.rss().anonymous, 0);
+        check(&space, start, start + sizes::<A>().1);
+        drop(space);
+        finish(&vm);
+    }
+}
+
+/// Each allocation, and each count of slots, fails in turn.
+fn allocations_fail<A: Arch>() {
+    for allowed in 0.. {
+        let (vm, _) = with_device::<A>(4 * pages::<A>());
+        let (space, start) = huge(&vm, 1);
+        vm.machine().allow_allocations(allowed);
+        space.advise(start, sizes::<A>().1, Advice::PageOut).expect("advice needs no memory");
+        vm.machine().allow_allocations(u64::MAX);
+        vm.audited().expect("all is well");
+        assert_eq!(space.rss().anonymous + space.rss().swapped, pages::<A>());
+        let is_whole = put_out(&vm).0 == 1;
+        check(&space, start, start + sizes::<A>().1);
+        drop(space);
+        finish(&vm);
+        if is_whole {
+            assert!(allowed > 0, "the slots' counts are asked for");
+            return;
+        }
+    }
+}
+
+/// Each page of a tagged huge page has its own tags; saving them fails at each page in turn (E10).
+fn tags<A: Arch>() {
+    let (page, huge_page) = sizes::<A>();
+    let format = A::SEMANTICS.tags.expect("an architecture with tags");
+    let bytes = format.bytes(A::PAGE_SHIFT);
+    let tags_of = |number: u64| std::vec![number as u8 & 7 | 1; bytes];
+    // The slots' counts are asked for once; then the tags of a page each.
+    for allowed in [1, 2, pages::<A>() / 2, pages::<A>(), u64::MAX] {
+        let (vm, _) = with_device::<A>(4 * pages::<A>());
+        let space = vm.create_space().expect("a space");
+        let start = (A::USER_END / 2) & !(huge_page * 4 - 1);
+        let request = MapRequest::anonymous(huge_page, Prot::READ_WRITE).at(Place::Fixed(start));
+        space.map(&MapRequest { flags: MapFlags::TAGGED, ..request }).expect("a mapping");
+        let at = |number| start + number * page;
+        for number in 0..pages::<A>() {
+            store(&space, at(number), mark::<A>(at(number))).expect("a store");
+            let frame = space.translate(at(number)).expect("a page").pfn;
+            vm.machine().write_tags(frame, &tags_of(number));
+        }
+        assert_eq!(vm.count(Event::HugeFault), 1);
+        vm.machine().allow_allocations(allowed);
+        space.advise(start, huge_page, Advice::PageOut).expect("advice");
+        vm.machine().allow_allocations(u64::MAX);
+        let audit = vm.audited().expect("all is well");
+        assert_eq!(audit.swap.tagged, space.rss().swapped);
+        assert_eq!(put_out(&vm).0, u64::from(allowed == u64::MAX));
+        for number in 0..pages::<A>() {
+            assert_eq!(load(&space, at(number)), Ok(mark::<A>(at(number))));
+            let mut found = std::vec![0; bytes];
+            vm.machine().read_tags(space.translate(at(number)).expect("a page").pfn, &mut found);
+            assert_eq!(found, tags_of(number), "page {number}");
+        }
+        drop(space);
+        finish(&vm);
+    }
+}
+
+/// A folio that is in the swap cache, written, and mapped, as after a putting out that somebody's reference has stopped.
+fn cached<A: Arch>(vm: &Vmm<A>, space: &Space<'_, TestMachine<A>>, at: u64) -> (Pfn, SwapSlot) {
+    let head = vm.physical().head(space.translate(at).expect("a page").pfn);
+    let (frame, whole) = (vm.physical().frame(head), vm.physical().whole(head));
+    let slot = {
+        let cx = Cx::enter(vm);
+        assert!(frame.try_get() && frame.folio_lock().try_acquire());
+        let slot = cx.swap_reserve_run(whole.order).expect("slots");
+        cx.swap_attach(slot, head);
+        frame.set_flags(folio::UP_TO_DATE);
+        slot
+    };
+    write_folio(vm, slot, whole).expect("a device");
+    frame.folio_lock().release(vm);
+    crate::object::release(&Cx::enter(vm), head);
+    vm.audited().expect("all is well");
+    (head, slot)
+}
+
+fn in_the_cache<A: Arch>() {
+    let (page, huge_page) = sizes::<A>();
+    let (vm, device) = with_device::<A>(8 * pages::<A>());
+    let (space, start) = huge(&vm, 2);
+    let (head, slot) = cached(&vm, &space, start);
+    assert_eq!(vm.swap_usage().cached, pages::<A>());
+    let found = Cx::enter(&vm).swap_lookup(slot.further(1)).map(|cached| (cached.page, cached.head));
+    assert_eq!(found, Some((head.offset(1), head)));
+    crate::object::release(&Cx::enter(&vm), head);
+    // It goes with the slots it has, and with what was stored since.
+    assert_eq!(load(&space, start + page), Ok(mark::<A>(start + page)));
+    store(&space, start + page, 77).expect("a store");
+    page_out(&space, start);
+    assert_eq!((put_out(&vm), device.runs.load(Relaxed)), ((1, 0), 2));
+    assert_eq!(vm.swap_usage().used, pages::<A>());
+    assert_eq!(load(&space, start + page), Ok(77));
+    store(&space, start + page, mark::<A>(start + page)).expect("a store");
+    check(&space, start, start + huge_page);
+    // The other leaves the cache when nobody maps it, or when it is to be split.
+    cached(&vm, &space, start + huge_page);
+    space.advise(start + huge_page, page, Advice::PageOut).expect("advice");
+    vm.audited().expect("all is well");
+    check(&space, start, start + 2 * huge_page);
+    space.unmap(start, 2 * huge_page).expect("unmap");
+    assert_eq!(vm.swap_usage().used, 0);
+    drop(space);
+    finish(&vm);
+}
+
+/// A child's store to a page of a cached folio; fork and the end of the parent.
+fn cached_and_shared<A: Arch>() {
+    let (page, huge_page) = sizes::<A>();
+    let (vm, _) = with_device::<A>(8 * pages::<A>());
+    let (space, start) = huge(&vm, 1);
+    cached(&vm, &space, start);
+    let child = space.fork().expect("a child");
+    store(&child, start + page, 99).expect("a store");
+    vm.audited().expect("all is well");
+    drop(space);
+    store(&child, start + 2 * page, mark::<A>(start + 2 * page)).expect("a store");
+    check(&child, start + 2 * page, start + huge_page);
+    vm.audited().expect("all is well");
+    drop(child);
+    assert_eq!(vm.swap_usage().used, 0);
+    finish(&vm);
+}
+
+#[test]
+fn a_huge_page_is_written_in_one_go() {
+    everywhere!(in_one_go);
+    in_one_go::<Tiny>();
+}
+
+#[test]
+fn what_comes_back_is_the_programs_own() {
+    everywhere!(stays_its_own);
+}
+
+#[test]
+fn a_shared_folio_goes_for_all() {
+    everywhere!(shared);
+}
+
+#[test]
+fn smaller_folios_go_as_wholes() {
+    everywhere!(smaller);
+}
+
+#[test]
+fn without_slots_side_by_side_a_folio_is_split() {
+    everywhere!(no_run);
+    everywhere!(no_run_for_the_hand);
+}
+
+#[test]
+fn a_write_that_fails_loses_nothing() {
+    everywhere!(writes_fail);
+    writes_fail::<Tiny>();
+}
+
+#[test]
+fn an_allocation_that_fails_loses_nothing() {
+    everywhere!(allocations_fail);
+    allocations_fail::<Tiny>();
+}
+
+#[test]
+fn each_page_has_its_own_tags() {
+    tags::<Aarch64>();
+    tags::<Sparc64>();
+    tags::<Tiny>();
+}
+
+#[test]
+fn a_folio_in_the_swap_cache_is_one_there() {
+    everywhere!(in_the_cache);
+    everywhere!(cached_and_shared);
+}
