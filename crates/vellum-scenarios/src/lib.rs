@@ -137,6 +137,9 @@ scenarios! {
         folio_of_another_page,
         folio_stored_to_by_device,
         folio_rest_kept,
+        put_out_before_flush,
+        put_out_beside_dontneed,
+        put_out_undone_beside_fork,
         folio_moved_while_referenced,
         folio_moved_beside_munmap,
     }
@@ -190,6 +193,7 @@ scenarios! {
     /// Memory tags on their way through swap and migration.
     tags {
         outlive_failed_attempt,
+        saved_for_a_part,
         lost_by_swapoff,
         lost_by_migration,
         lost_by_copy,

@@ -23,7 +23,8 @@ pub(crate) static SCENARIO: Scenario = Scenario {
             cpu.write_by_device(X, 2);
         }),
         actor("reclaim", |cpu| {
-            cpu.page_out(X, 4);
+            // A part of it, so that it is split.
+            cpu.page_out(X, 3);
         }),
     ],
     end: |cpu| {

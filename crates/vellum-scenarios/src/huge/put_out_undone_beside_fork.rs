@@ -1,0 +1,34 @@
+//! E1, of a huge page, beside a fork: its slots take no more entries, there is no table, or one of its pages cannot be written; so the
+//! entries get their pages back, one by one. What they had counted at the slots must go.
+
+use vellum::Guard;
+use vellum_lab::explore::Bound;
+use vellum_lab::scenario::{LEAF, Prot, Scenario, X, Y, actor};
+
+pub(crate) static SCENARIO: Scenario = Scenario {
+    id: "E1H",
+    title: "putting out a huge page fails, and its slots keep their counts",
+    thread: "S4",
+    guards: &[Guard::SlotCountUndone],
+    invariants: &["I-SLOT"],
+    failures: true,
+    bound: Bound { preemptions: 1, surprises: 1 },
+    start: |cpu| {
+        cpu.use_huge_pages();
+        cpu.map(X, LEAF, Prot::ReadWrite);
+        cpu.store(Y, 1);
+        cpu.swap_on(8);
+    },
+    actors: &[
+        actor("fork", |cpu| {
+            cpu.fork();
+        }),
+        actor("page-out", |cpu| {
+            cpu.page_out(X, 4);
+        }),
+    ],
+    end: |cpu| {
+        cpu.load(Y);
+    },
+    ..Scenario::DEFAULT
+};
