@@ -4,7 +4,7 @@ use super::jobs::{BenchSpace, BenchVm, PAGE_BYTES, used_vm};
 use super::window::Window;
 use vellum::arch::Prot;
 use vellum::ops::{Access, Advice, FaultKind, HugePages, MapRequest, Place};
-use vellum::{Event, Vm};
+use vellum::{Event, IoError, SwapDevice, Vm};
 
 /// Small pages of a huge one, and its bytes.
 const SMALL: u64 = 512;
@@ -102,4 +102,53 @@ pub fn unmap<const R: bool>(window: &mut Window) {
     let space = space(&vm, true);
     window.whole(PAGES, || space.unmap(BASE, PAGES * BYTES).expect("it can be done"), || vm.quiesce());
     check(&vm, 0);
+}
+
+/// A swap device that does nothing: what is written is not read again.
+struct Sink;
+
+impl SwapDevice for Sink {
+    fn pages(&self) -> u64 {
+        PAGES * SMALL
+    }
+
+    fn read(&self, _page: u64, _into: &mut [u8]) -> Result<(), IoError> {
+        Err(IoError)
+    }
+
+    fn write(&self, _page: u64, _from: &[u8]) -> Result<(), IoError> {
+        Ok(())
+    }
+
+    fn write_run(&self, _first: u64, pages: &mut dyn Iterator<Item = &[u8]>) -> Result<(), IoError> {
+        pages.for_each(|page| _ = std::hint::black_box(page));
+        Ok(())
+    }
+}
+
+/// Puts [`PAGES`] huge pages' worth of a space out to such a device.
+fn put_out<const R: bool>(window: &mut Window, vm: &BenchVm<R>, space: &BenchSpace<'_, R>) {
+    vm.swap_on(Sink, 0).expect("there is memory");
+    let out = || space.advise(BASE, PAGES * BYTES, Advice::PageOut).expect("it is mapped");
+    window.whole(PAGES, out, || vm.quiesce());
+    assert_eq!(space.rss().swapped, PAGES * SMALL, "all of it is in swap");
+}
+
+/// Putting huge pages out to swap as wholes.
+pub fn swap_out<const R: bool>(window: &mut Window) {
+    let vm = used_vm::<R>();
+    let space = space(&vm, true);
+    put_out(window, &vm, &space);
+    assert_eq!(vm.totals().get(Event::HugeSwapOut), PAGES, "all go as wholes");
+}
+
+/// The same with small pages, by as many as a huge one has.
+pub fn swap_out_small<const R: bool>(window: &mut Window) {
+    let vm = used_vm::<R>();
+    let space = vm.create_space().expect("there is memory");
+    let request = MapRequest::anonymous(PAGES * BYTES, Prot::READ_WRITE).at(Place::Fixed(BASE));
+    space.map(&request).expect("there is room");
+    space.populate(BASE, PAGES * BYTES, Access::Write).expect("there is memory");
+    vm.switch_to(Some(&space));
+    put_out(window, &vm, &space);
 }

@@ -8,7 +8,7 @@ use super::pressure::{MemorySwap, Zeroes, with_swap};
 use super::window::Window;
 use super::{BenchError, shaped, unknown_among};
 use vellum::arch::Prot;
-use vellum::ops::{Access, Advice, MapRequest, Place, RemapPlace, RemapRequest, Sharing};
+use vellum::ops::{Access, Advice, HugePages, MapRequest, Place, RemapPlace, RemapRequest, Sharing};
 use vellum::{Error, Object, Vm};
 
 /// Pages that are worked on: enough that what is not bounded by pages shows.
@@ -39,6 +39,9 @@ const JOBS: &[(&str, Job)] = &[
     ("exit-files", |window| exit(window, |space, _| drop(show(space)))),
     ("page-out", |window| page_out(window, 0)),
     ("page-out-compressed", |window| page_out(window, PAGES)),
+    ("page-out-huge", |window| page_out_folios(window, 0)),
+    ("page-out-folios", |window| page_out_folios(window, 1 << 8)),
+    ("page-out-huge-refused", page_out_refused),
     ("swap-in", |window| swap_in(window, 0)),
     ("swap-in-compressed", |window| swap_in(window, PAGES)),
     ("swap-off", |window| swap_off(window, 0)),
@@ -161,6 +164,42 @@ fn page_out(window: &mut Window, compressed: u64) {
     vm.set_compressed_limit(compressed);
     let (space, address) = with_swap(&vm);
     window.whole(1, || space.advise(address, LENGTH, Advice::PageOut).expect("it is mapped"), || vm.quiesce());
+}
+
+/// Not all of a leaf's span, if there are to be folios smaller than huge pages.
+fn folios_length(orders: u32) -> u64 {
+    if orders == 0 { LENGTH } else { 1 << 20 }
+}
+
+/// A space with huge pages, or folios of the `orders`.
+fn with_folios<'vm>(vm: &'vm BenchVm<false>, orders: u32) -> (BenchSpace<'vm, false>, u64) {
+    vm.set_huge_pages(HugePages::Always);
+    vm.set_folio_orders(orders);
+    let space = vm.create_space().expect("there is memory");
+    let length = folios_length(orders);
+    let request = MapRequest::anonymous(length, Prot::READ_WRITE).at(Place::Fixed(1 << 40));
+    let at = space.map(&request).expect("there is room");
+    (0..length / PAGE_BYTES).for_each(|page| _ = space.fault(at + page * PAGE_BYTES, Access::Write));
+    vm.switch_to(Some(&space));
+    (space, at)
+}
+
+fn page_out_folios(window: &mut Window, orders: u32) {
+    let vm: BenchVm<false> = used_vm();
+    vm.swap_on(MemorySwap::new(), 0).expect("there is memory");
+    let (space, at) = with_folios(&vm, orders);
+    let length = folios_length(orders);
+    window.whole(1, || space.advise(at, length, Advice::PageOut).expect("it is mapped"), || vm.quiesce());
+    assert_eq!(vm.totals().get(vellum::Event::SplitFolio), 0, "they go as wholes");
+}
+
+/// Huge pages that are to go as wholes, and no device takes: all is put back, and split.
+fn page_out_refused(window: &mut Window) {
+    let vm: BenchVm<false> = used_vm();
+    vm.swap_on_memory(2 * PAGES, 0).expect("there is memory");
+    let (space, at) = with_folios(&vm, 0);
+    window.whole(1, || space.advise(at, LENGTH, Advice::PageOut).expect("it is mapped"), || vm.quiesce());
+    assert_eq!(vm.totals().get(vellum::Event::HugeSwapOutFallback), LENGTH >> 21, "none goes as a whole");
 }
 
 fn swap_in(window: &mut Window, compressed: u64) {

@@ -74,6 +74,8 @@ pub const BENCHES: &[Bench] = benches! {
     "huge-fork", "huge page", None, huge::fork;
     "huge-teardown", "huge page", None, huge::teardown;
     "huge-unmap", "huge page", None, huge::unmap;
+    "huge-swap-out", "huge page", None, huge::swap_out;
+    "small-swap-out", "512 pages", None, huge::swap_out_small;
     "migrate-per-page", "page", None, pressure::migrate;
     "collapse-per-page", "page", Some(100), pressure::collapse;
 };
