@@ -18,7 +18,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
         cpu.use_huge_pages();
         cpu.map_tagged(X, LEAF, Prot::ReadWrite);
         for page in 0..4 {
-            cpu.set_tag(At(0, page), 5 + page as u8);
+            cpu.set_tag(At(0, page), 5 + page);
         }
         cpu.swap_on(8);
     },
@@ -32,7 +32,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     ],
     end: |cpu| {
         for page in 0..4 {
-            cpu.load_tagged(At(0, page), 5 + page as u8);
+            cpu.load_tagged(At(0, page), 5 + page);
         }
     },
     ..Scenario::DEFAULT

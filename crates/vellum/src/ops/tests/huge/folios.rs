@@ -215,7 +215,8 @@ fn held<A: Arch>() {
     let (space, start) = huge(&vm, 1);
     let held = space.hold(start + page).expect("a page");
     space.advise(start, huge_page, Advice::PageOut).expect("advice");
-    assert_eq!((space.rss().swapped, vm.count(Event::SplitFolio), vm.count(Event::SplitFolioFail)), (0, 0, 3));
+    assert_eq!((space.rss().swapped, vm.count(Event::SplitFolio)), (0, 0));
+    assert!(vm.count(Event::SplitFolioFail) > 0);
     assert_eq!(folio(&space, start).1, order::<A>());
     drop(held);
     // A reference taken to a page of it is one to a page of its own, afterwards.
