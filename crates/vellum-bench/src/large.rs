@@ -40,7 +40,7 @@ const JOBS: &[(&str, Job)] = &[
     ("page-out", |window| page_out(window, 0)),
     ("page-out-compressed", |window| page_out(window, PAGES)),
     ("page-out-huge", |window| page_out_folios(window, 0)),
-    ("page-out-folios", |window| page_out_folios(window, 1 << 8)),
+    ("page-out-folios", |window| page_out_folios(window, 1 << 7)),
     ("page-out-huge-refused", page_out_refused),
     ("swap-in", |window| swap_in(window, 0)),
     ("swap-in-compressed", |window| swap_in(window, PAGES)),

@@ -15,8 +15,8 @@ use crate::phys::{Frame, Pfn, folio};
 use crate::rmap::{is_partly_mapped, renew_if_accessed, split_folio};
 use crate::stat::Event;
 
-/// Entries of a folio that are taken in one section, as far as they stand in leaves: half a huge page's.
-const MAPPINGS_MAX: u32 = 256;
+/// Entries of a folio that are taken in one section, as far as they stand in leaves: a quarter of a huge page's.
+const MAPPINGS_MAX: u32 = 128;
 /// Huge mappings of a folio that are: each becomes a table.
 const HUGE_MAPPINGS_MAX: u32 = 2;
 

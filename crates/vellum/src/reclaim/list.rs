@@ -7,7 +7,7 @@ use crate::object;
 use crate::phys::{Frame, Kind, Pfn};
 
 /// Pages that are unmapped with one flush: as many as there is room for on the stack, under a fault that needs memory.
-pub(crate) const LENGTH: usize = 60;
+pub(crate) const LENGTH: usize = 52;
 
 /// Some pages, each with a reference.
 pub(crate) struct Isolated<const N: usize> {

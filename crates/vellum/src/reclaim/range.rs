@@ -147,6 +147,11 @@ fn collect<M: Machine, const N: usize>(
             return ControlFlow::Break(slots.address(index));
         }
         let word = slots.leaf.page(index);
+        // Of a folio its first page tells: it stays what it is, having a reference.
+        let is_known = |&last: &Pfn| word.is_page() && cx.vm().physical().whole(last).has(word.pfn());
+        if list.pages().last().is_some_and(is_known) {
+            continue;
+        }
         if let Some(pfn) = page_of(cx, word, slots.address(index) & !(slots.leaf.span() - 1), sharers) {
             // The frame may have become another page before it was counted; if the entry names it still, whatever has
             // become of its bits, it is the page. What has references is a head; of another page of a folio it may not be

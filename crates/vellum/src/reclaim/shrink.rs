@@ -9,7 +9,7 @@ use crate::guard::Guard;
 use crate::machine::Machine;
 use crate::object;
 use crate::phys::{Frame, Kind, Pfn, folio, stamp};
-use crate::rmap::{Name, Placeholder, Unmapped, renew_if_accessed};
+use crate::rmap::{Name, Placeholder, Unmapped, renew_if_accessed, restore_folio};
 use crate::space::UnmapBatch;
 use crate::stat::Event;
 use crate::swap::{self, leave_cache_locked};
@@ -65,6 +65,9 @@ impl Home {
     }
 }
 
+/// Pages that are finished in one section: each may have to be put back, which takes a thousand instructions.
+const PART: usize = 16;
+
 /// Where candidates come from: they are added to a list that is empty, at most as many as is said; none when there are no
 /// more.
 pub(super) type Source<'s, M> = dyn FnMut(&Cx<'_, M>, usize, &mut Isolated<LENGTH>) + 's;
@@ -87,9 +90,9 @@ pub(super) fn shrink_from<M: Machine>(vm: &Vm<M>, source: &mut Source<'_, M>, ch
         // One after the other: the device may be slow, and the pages' locks are needed.
         write(vm, page);
     }
-    let cx = Cx::enter(vm);
-    for page in pages.list.iter_mut().filter_map(Option::take) {
-        freed += u64::from(finish(&cx, page));
+    for part in pages.list.chunks_mut(PART) {
+        let cx = Cx::enter(vm);
+        freed += part.iter_mut().filter_map(Option::take).map(|page| u64::from(finish(&cx, page))).sum::<u64>();
     }
     freed
 }
@@ -102,8 +105,7 @@ pub(super) fn shrink_from<M: Machine>(vm: &Vm<M>, source: &mut Source<'_, M>, ch
 pub(super) fn put_out<M: Machine>(vm: &Vm<M>, head: Pfn) -> u64 {
     let mut between = Pages { vm, list: [unmap_folio(vm, head)] };
     between.list.iter_mut().flatten().for_each(|page| write(vm, page));
-    let page = between.list[0].take();
-    if let Some(page) = &page {
+    if let Some(page) = &between.list[0].take() {
         let (cx, whole) = (Cx::enter(vm), vm.physical().whole(head));
         let is_huge = is_huge(&cx, head);
         if free_unmapped(&cx, page) {
@@ -111,7 +113,7 @@ pub(super) fn put_out<M: Machine>(vm: &Vm<M>, head: Pfn) -> u64 {
             return whole.pages();
         }
     }
-    give_up_folio(vm, head, page)
+    give_up_folio(vm, head)
 }
 
 /// Pages between the two phases. Dropping it puts back what is left, so that nobody waits for a backing or a device that
@@ -123,7 +125,12 @@ struct Pages<'vm, M: Machine, const N: usize> {
 
 impl<M: Machine, const N: usize> Drop for Pages<'_, M, N> {
     fn drop(&mut self) {
-        self.list.iter_mut().filter_map(Option::take).for_each(|page| put_back(&Cx::enter(self.vm), page));
+        for page in self.list.iter_mut().filter_map(Option::take) {
+            if let Home::Swap(first) = page.home {
+                restore_folio(self.vm, first, page.pfn);
+            }
+            put_back(&Cx::enter(self.vm), page);
+        }
     }
 }
 
@@ -135,8 +142,8 @@ fn unmap<M: Machine>(
     choice: Choice,
     pages: &mut [Option<Page>; LENGTH],
 ) -> u64 {
-    let cx = Cx::enter(vm);
-    unmap_list(&cx, source, choice, pages) + finish_clean(&cx, pages)
+    let freed = unmap_list(&Cx::enter(vm), source, choice, pages);
+    freed + pages.chunks_mut(PART).map(|part| finish_clean(&Cx::enter(vm), part)).sum::<u64>()
 }
 
 /// Unmaps those that can go, with one flush; how many were freed before that, which is none. The lists that this needs are off
@@ -171,7 +178,7 @@ fn unmap_list<M: Machine>(
 }
 
 /// Frees those of `pages` that need not be written; how many.
-fn finish_clean<M: Machine>(cx: &Cx<'_, M>, pages: &mut [Option<Page>; LENGTH]) -> u64 {
+fn finish_clean<M: Machine>(cx: &Cx<'_, M>, pages: &mut [Option<Page>]) -> u64 {
     let mut freed = 0;
     for place in pages {
         if let Some(page) = place.take_if(|page| cx.vm().physical().frame(page.pfn).flags() & folio::DIRTY == 0) {
@@ -193,12 +200,12 @@ fn unmap_folio<M: Machine>(vm: &Vm<M>, head: Pfn) -> Option<Page> {
     Some(Page { pfn: head, home, early: 0 })
 }
 
-/// Gives up putting out the folio `head`, which was unmapped if there is a `page`: it gets its entries back, leaves the swap cache
-/// and is split, as far as all that can be done; how many pages that has freed. The caller's lock and reference go.
-fn give_up_folio<M: Machine>(vm: &Vm<M>, head: Pfn, page: Option<Page>) -> u64 {
+/// Gives up putting out the folio `head`: it gets its entries back, leaves the swap cache and is split, as far as all that can be
+/// done; how many pages that has freed. The caller's lock and reference go.
+fn give_up_folio<M: Machine>(vm: &Vm<M>, head: Pfn) -> u64 {
     let frame = vm.physical().frame(head);
-    if let Some(page) = page {
-        Unmapped::resume(vm, head, page.home.placeholder()).undo(&Cx::enter(vm));
+    if let Some(first) = frame.swap_slot() {
+        restore_folio(vm, first, head);
     }
     if frame.flags() & folio::DIRTY != 0 {
         leave_cache_locked(&Cx::enter(vm), head);

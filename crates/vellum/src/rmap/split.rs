@@ -45,10 +45,7 @@ pub(crate) fn is_partly_mapped<M: Machine>(cx: &Cx<'_, M>, head: Pfn) -> bool {
     let of = cx.vm().physical().whole(head);
     let mut is_whole = frame.mappings() as u64 >= of.pages();
     if let Some(name) = Name::of(frame).filter(|_| !is_whole) {
-        let _ = walk(cx, &name, Seek::Page(of), &mut |found| {
-            is_whole = found.pages() > 1;
-            if is_whole { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        });
+        is_whole = walk(cx, &name, Seek::Huge(of), &mut |_| ControlFlow::Break(())).is_break();
     }
     if is_whole {
         frame.clear_flags(folio::PARTLY_MAPPED);
@@ -64,9 +61,9 @@ fn has_no_more_references<M: Machine>(cx: &Cx<'_, M>, head: Pfn) -> bool {
 /// Puts tables in the place of all huge entries that show the folio; whether that was possible.
 fn cut_mappings<M: Machine>(cx: &Cx<'_, M>, of: Folio) -> bool {
     let frame = cx.vm().physical().frame(of.head);
-    let Some(name) = Name::of(frame).filter(|_| frame.mappings() > 0) else { return true };
-    let flow = walk(cx, &name, Seek::Page(of), &mut |found| {
-        let is_small = found.pages() == 1 || found.space.cut_huge(cx, found.leaf, found.index, found.address);
+    let Some(name) = Name::of(frame).filter(|_| of.order > 0 && frame.mappings() > 0) else { return true };
+    let flow = walk(cx, &name, Seek::Huge(of), &mut |found| {
+        let is_small = found.space.cut_huge(cx, found.leaf, found.index, found.address);
         if is_small { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     });
     flow.is_continue()

@@ -28,6 +28,9 @@ pub(crate) enum Placeholder {
     Migration,
 }
 
+/// Entries of a folio that get their pages back in one section.
+const PUT_BACK: u32 = 128;
+
 /// A page, or a folio of several, that was taken out of all its entries. The caller has the folio lock and a reference, from before
 /// the begin to after the end.
 pub(crate) struct Unmapped<'vm, M: Machine> {
@@ -184,23 +187,33 @@ fn absent<M: Machine>(pfn: Pfn, into: Placeholder, bits: PageBits) -> Absent {
 fn put_back<M: Machine>(cx: &Cx<'_, M>, pfn: Pfn, into: Placeholder) {
     match into {
         Placeholder::Nothing => {}
-        Placeholder::Slot(slot) => restore_swapped(cx, slot, pfn),
+        Placeholder::Slot(slot) => _ = restore_swapped(cx, slot, pfn),
         Placeholder::Migration => restore_migrated(cx, pfn, pfn),
     }
 }
 
+/// Maps the pages of the folio `head`, which is in the swap cache and whose folio lock is held, wherever entries name its slots, the
+/// first of which is `first`, as far as they are found: so many in each section, without a [`Cx`].
+pub(crate) fn restore_folio<M: Machine>(vm: &Vm<M>, first: SwapSlot, head: Pfn) {
+    // Each section has something to do, so that as many are enough for any folio that spaces do not share without end.
+    for _ in 0..vm.physical().whole(head).pages() {
+        if restore_swapped(&Cx::enter(vm), first, head).is_continue() {
+            break;
+        }
+    }
+}
+
 /// Maps `pfn`, a page or folio which is in the swap cache and whose folio lock is held, wherever entries name its slot, as far
-/// as they are found: those that are missed are as good as they are. A folio is mapped page by page then.
-fn restore_swapped<M: Machine>(cx: &Cx<'_, M>, first: SwapSlot, pfn: Pfn) {
+/// as they are found: those that are missed are as good as they are. A folio is mapped page by page then, and the walk breaks
+/// off after [`PUT_BACK`] of its entries, as the result says.
+fn restore_swapped<M: Machine>(cx: &Cx<'_, M>, first: SwapSlot, pfn: Pfn) -> ControlFlow<()> {
     let frame = cx.vm().physical().frame(pfn);
     let pages = cx.vm().physical().whole(pfn).pages();
     let is_over = || pages == 1 && cx.swap_count(first) == 0;
-    if is_over() {
-        return;
-    }
-    // An entry names the slot, so a descendant of its owner lives.
-    let Some(name) = Name::of(frame) else { return };
-    let _ = walk(cx, &name, Seek::Swap(first, pages), &mut |found| {
+    // If an entry names the slot, a descendant of its owner lives.
+    let Some(name) = Name::of(frame).filter(|_| !is_over()) else { return ControlFlow::Continue(()) };
+    let mut restored = 0;
+    walk(cx, &name, Seek::Swap(first, pages), &mut |found| {
         let Some(Absent::Swap { slot, is_exclusive }) = found.word.absent() else {
             return ControlFlow::Continue(());
         };
@@ -213,8 +226,10 @@ fn restore_swapped<M: Machine>(cx: &Cx<'_, M>, first: SwapSlot, pfn: Pfn) {
         if M::guard(Guard::SlotCountUndone) {
             cx.swap_put(slot);
         }
-        if is_over() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    });
+        restored += 1;
+        let is_enough = pages > 1 && restored == PUT_BACK;
+        if is_enough || is_over() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })
 }
 
 /// Maps `to`, or the page of that folio, wherever entries say that a page is being moved from `from`. The folio locks of both

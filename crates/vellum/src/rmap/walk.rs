@@ -29,6 +29,8 @@ pub(crate) enum Name<M: Machine> {
 pub(crate) enum Seek {
     /// Those that show the page, or pages of the folio, or all of it.
     Page(Folio),
+    /// Those of them that show all of the folio, which has several pages.
+    Huge(Folio),
     /// Those through which it is stored to as a page of an object: they show the page, and are of shared mappings. When
     /// a place was looked at, nobody is in the middle of taking an entry there.
     Stored(Pfn),
@@ -43,17 +45,23 @@ impl Seek {
     #[inline(always)]
     fn pages(self) -> u64 {
         match self {
-            Seek::Page(folio) | Seek::Migration(folio) => folio.pages(),
+            Seek::Page(folio) | Seek::Huge(folio) | Seek::Migration(folio) => folio.pages(),
             Seek::Swap(_, pages) => pages,
             Seek::Stored(_) => 1,
         }
+    }
+
+    /// Whether there is nothing to be found in tables of that level.
+    #[inline(always)]
+    fn passes_by_level(self, level: usize) -> bool {
+        level == 0 && matches!(self, Seek::Huge(_))
     }
 
     /// Whether the word, as it would stand in a leaf, is such an entry.
     #[inline(always)]
     pub(crate) fn is_named_by<A: Arch>(self, word: Word<A>) -> bool {
         match self {
-            Seek::Page(folio) => word.page().is_some_and(|pfn| folio.has(pfn)),
+            Seek::Page(folio) | Seek::Huge(folio) => word.page().is_some_and(|pfn| folio.has(pfn)),
             Seek::Stored(pfn) => word.page() == Some(pfn),
             _ if word.is_page() => false,
             Seek::Migration(folio) => {

@@ -128,10 +128,8 @@ impl<M: Machine> Place<'_, M> {
 
     /// Notes new contents; an older compressed copy is freed.
     pub(super) fn set_contents(&self, cx: &Cx<'_, M>, contents: Contents) {
-        let Some(word) = self.contents() else { return };
-        if let Contents::Compressed(object, bytes) = Contents::of(word.swap(contents.raw(), AcqRel)) {
-            cx.vm().swap().pool.leave(bytes as u64);
-            cx.slab_free(object, bytes);
+        if let Some(word) = self.contents() {
+            note_contents(cx, word, contents);
         }
     }
 
@@ -150,7 +148,15 @@ impl<M: Machine> Vm<M> {
     }
 }
 
-/// Notes new contents in a slot's word; an older compressed copy is freed. Without a [`Cx`].
+/// Notes new contents in a slot's word; an older compressed copy is freed.
+pub(super) fn note_contents<M: Machine>(cx: &Cx<'_, M>, word: &AtomicU64<M>, contents: Contents) {
+    if let Contents::Compressed(object, bytes) = Contents::of(word.swap(contents.raw(), AcqRel)) {
+        cx.vm().swap().pool.leave(bytes as u64);
+        cx.slab_free(object, bytes);
+    }
+}
+
+/// As [`note_contents`], without a [`Cx`].
 pub(super) fn replace_contents<M: Machine>(vm: &Vm<M>, word: &AtomicU64<M>, contents: Contents) {
     if let Contents::Compressed(object, bytes) = Contents::of(word.swap(contents.raw(), AcqRel)) {
         vm.swap().pool.leave(bytes as u64);

@@ -6,16 +6,18 @@
 
 use super::areas::Area;
 use super::clusters::CLUSTER;
+use super::compressed::{Contents, note_contents};
 use super::slots::end_slot;
+use super::tags::free_tags;
 use super::word::SlotWord;
 use crate::arch::SwapSlot;
 use crate::cpu::Cx;
 use crate::error::Error;
 use crate::guard::Guard;
 use crate::machine::Machine;
-use crate::phys::{Folio, Frame};
+use crate::phys::{Folio, Frame, FrameArray};
 use crate::sync::AtomicU64;
-use core::sync::atomic::Ordering::{AcqRel, Relaxed, Release, SeqCst};
+use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 
 /// Runs that are tried before a folio is split instead.
 const TRIES: u64 = 256;
@@ -143,21 +145,21 @@ impl<M: Machine> Cx<'_, M> {
     }
 
     /// Frees the slots of a run, all of which are the caller's alone, with what belongs to them; see [`end_slot`].
-    fn end_run(&self, run: &Run<'_, M>) {
+    fn end_run<'a>(&'a self, run: &Run<'a, M>) {
+        let words = |array: &'a FrameArray<M>| array.run(self.vm(), run.first.offset(), run.len()).unwrap_or_default();
+        words(&run.area.arrays.contents).iter().for_each(|word| note_contents(self, word, Contents::None));
+        // However many of the pages it was that had theirs saved.
+        if M::guard(Guard::FolioTagsFreed) {
+            words(&run.area.arrays.tags).iter().for_each(|word| free_tags(self, word));
+        }
+        run.owners.iter().for_each(|owner| owner.store(0, Relaxed));
         let mut bad = 0;
-        for page in 0..run.len() {
-            let Some(place) = self.swap_place(run.first.further(page)) else { continue };
-            // However many of the pages it was that had theirs saved.
-            if M::guard(Guard::FolioTagsFreed) {
-                place.free_tags(self);
-            }
-            place.free_contents(self);
-            let left = place.load().ended();
-            bad += u64::from(left.is_bad());
-            run.owners[page as usize].store(0, Relaxed);
-            place.word.store(left.0, Release);
+        for (offset, slot) in (run.first.offset()..).zip(run.slots) {
+            let left = SlotWord(slot.load(Acquire)).ended();
+            slot.store(left.0, Release);
             if left.is_bad() {
-                run.area.count_in_cluster(self.vm(), place.offset / CLUSTER, 1);
+                bad += 1;
+                run.area.count_in_cluster(self.vm(), offset / CLUSTER, 1);
             }
         }
         run.area.bad.fetch_add(bad, Relaxed);

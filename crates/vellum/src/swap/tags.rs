@@ -12,6 +12,7 @@ use crate::guard::Guard;
 use crate::machine::Machine;
 use crate::phys::folio::TAGGED;
 use crate::phys::{AllocFlags, Folio, Pfn, tag_bytes};
+use crate::sync::AtomicU64;
 use crate::vm::Vm;
 use core::ptr::{NonNull, with_exposed_provenance_mut};
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Release};
@@ -98,12 +99,18 @@ pub(crate) fn save_folio_tags<M: Machine>(vm: &Vm<M>, first: SwapSlot, folio: Fo
 impl<M: Machine> Place<'_, M> {
     /// Frees the saved tags.
     pub(super) fn free_tags(&self, cx: &Cx<'_, M>) {
-        let Some(word) = self.tags() else { return };
-        if word.load(Acquire) != 0
-            && let Some(record) = record_at(word.swap(0, AcqRel))
-        {
-            cx.slab_free(record, tag_bytes::<M::Arch>());
+        if let Some(word) = self.tags() {
+            free_tags(cx, word);
         }
+    }
+}
+
+/// Frees what a slot's word says is saved.
+pub(super) fn free_tags<M: Machine>(cx: &Cx<'_, M>, word: &AtomicU64<M>) {
+    if word.load(Acquire) != 0
+        && let Some(record) = record_at(word.swap(0, AcqRel))
+    {
+        cx.slab_free(record, tag_bytes::<M::Arch>());
     }
 }
 
