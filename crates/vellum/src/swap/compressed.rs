@@ -91,6 +91,7 @@ pub(super) enum Contents {
 }
 
 impl Contents {
+    #[inline(always)]
     pub(super) fn of(word: u64) -> Contents {
         if word & ON_DEVICE != 0 {
             return Contents::OnDevice(word >> 1);
@@ -99,6 +100,7 @@ impl Contents {
         object.map_or(Contents::None, |object| Contents::Compressed(object, 1 << ((word & SHIFT) >> 1)))
     }
 
+    #[inline(always)]
     fn raw(self) -> u64 {
         match self {
             Contents::None => 0,
@@ -260,8 +262,14 @@ pub(super) fn checksum(page: &[u8]) -> u64 {
     let (blocks, left) = words.as_chunks::<8>();
     let (mut a, mut b, mut c, mut d) = (page.len() as u64, 1, 2, 3);
     for [one, two, three, four, five, six, seven, eight] in blocks {
-        (take(&mut a, one), take(&mut b, two), take(&mut c, three), take(&mut d, four));
-        (take(&mut a, five), take(&mut b, six), take(&mut c, seven), take(&mut d, eight));
+        take(&mut a, one);
+        take(&mut b, two);
+        take(&mut c, three);
+        take(&mut d, four);
+        take(&mut a, five);
+        take(&mut b, six);
+        take(&mut c, seven);
+        take(&mut d, eight);
     }
     let state = [b, c, d].into_iter().fold(a, mix);
     let state = left.iter().fold(state, |state, word| mix(state, u64::from_le_bytes(*word)));
