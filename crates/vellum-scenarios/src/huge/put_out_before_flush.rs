@@ -1,5 +1,6 @@
-//! A1, of a huge page: all of it goes to swap, and a table of its slots comes in its place. It is written before a CPU that has the
-//! translation cached was flushed, which stores through it meanwhile; when the page comes back, that store is missing.
+//! A1, of a huge page: all of it goes to swap, and a table of its slots comes in its place. It is written before a CPU
+//! that has the translation cached was flushed, which stores through it meanwhile; when the page comes back, that store
+//! is missing.
 
 use vellum::Guard;
 use vellum_lab::explore::Bound;

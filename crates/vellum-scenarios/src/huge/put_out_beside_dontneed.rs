@@ -1,6 +1,7 @@
-//! B4, of a huge page: a table of slots stands in its place, and is not flushed yet. Who discards one of its pages finds that it is in
-//! swap, has nothing to flush, and returns; and the program, which has given the page up, still sees it. So the table is locked
-//! until the flush is over. Where a flush comes before the table, nobody can find it earlier.
+//! B4, of a huge page: a table of slots stands in its place, and is not flushed yet. Who discards one of its pages
+//! finds that it is in swap, has nothing to flush, and returns; and the program, which has given the page up, still
+//! sees it. So the table is locked until the flush is over. Where a flush comes before the table, nobody can find it
+//! earlier.
 
 use vellum::Guard;
 use vellum_lab::explore::Bound;

@@ -1,5 +1,5 @@
-//! E1, of a huge page, beside a fork: its slots take no more entries, there is no table, or one of its pages cannot be written; so the
-//! entries get their pages back, one by one. What they had counted at the slots must go.
+//! E1, of a huge page, beside a fork: its slots take no more entries, there is no table, or one of its pages cannot be
+//! written; so the entries get their pages back, one by one. What they had counted at the slots must go.
 
 use vellum::Guard;
 use vellum_lab::explore::Bound;

@@ -1,6 +1,6 @@
-//! E10: a huge page goes to swap, with a slot for each of its pages. The tags of the first ones are saved, and then there is no memory
-//! for those of the next: all pages come back, and the slots are given up. The tags that were saved go with their slots; if they
-//! stayed, memory would be lost, and whoever gets such a slot would inherit them.
+//! E10: a huge page goes to swap, with a slot for each of its pages. The tags of the first ones are saved, and then
+//! there is no memory for those of the next: all pages come back, and the slots are given up. The tags that were saved
+//! go with their slots; if they stayed, memory would be lost, and whoever gets such a slot would inherit them.
 
 use vellum::Guard;
 use vellum_lab::explore::Bound;

@@ -140,8 +140,8 @@ fn move_busy<M: Machine>(vm: &Vm<M>, pfn: Pfn, target: &mut Target<'_, M>, moved
     }
 }
 
-/// Moves a page or folio alone, waiting for its folio lock. A folio for which there is no place is split, and returned. Its batch is
-/// not on the stack otherwise.
+/// Moves a page or folio alone, waiting for its folio lock. A folio for which there is no place is split, and returned.
+/// Its batch is not on the stack otherwise.
 #[inline(never)]
 fn move_alone<M: Machine>(vm: &Vm<M>, pfn: Pfn, target: &mut Target<'_, M>, moved: &mut Moved) -> Option<Folio> {
     vm.physical().frame(pfn).folio_lock().acquire(vm);

@@ -147,7 +147,10 @@ impl<M: Machine> Space<'_, M> {
     /// The first address at or above `here` whose entry names a slot of `area`. Without a [`Cx`]: there is none when it
     /// has returned.
     fn next_of_area(&self, area: AreaId, here: u64) -> Option<u64> {
-        let is_of_area = |word: Word<M::Arch>| matches!(word.absent(), Some(Absent::Swap { slot, .. }) if slot.area() == area.number());
+        let is_of_area = |word: Word<M::Arch>| match word.absent() {
+            Some(Absent::Swap { slot, .. }) => slot.area() == area.number(),
+            _ => false,
+        };
         let found = self.inner().each_leaf(self.vm(), (here, M::Arch::USER_END), &mut |_, slots| match (slots.low
             ..=slots.high)
             .find(|&index| is_of_area(slots.leaf.page(index)))

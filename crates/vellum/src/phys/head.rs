@@ -2,8 +2,8 @@
 //!
 //! The first frame of a folio, its *head*, has what is counted and noted of all its pages: references, mappings, the folio
 //! lock, name and flags. A mapping is an entry, whether it shows the whole folio or one page of it. The other frames
-//! ([`Kind::Tail`](super::Kind::Tail)) say the folio's order, so that one load leads from any page to the head. Most folios are one page, which
-//! is its own head.
+//! ([`Kind::Tail`](super::Kind::Tail)) say the folio's order, so that one load leads from any page to the head. Most
+//! folios are one page, which is its own head.
 
 use super::frame::set_tails;
 use super::{AllocFlags, Frame, Pfn, Physical, Policy, folio};

@@ -152,7 +152,8 @@ impl<M: Machine> Physical<M> {
         self.clock(node).hand.compare_exchange(end, next, Relaxed).is_ok() && next == 0
     }
 
-    /// Visits the frames of a chunk; how many descriptors were looked at, where the last block ends, and whether `visit` broke off.
+    /// Visits the frames of a chunk; how many descriptors were looked at, where the last block ends, and whether
+    /// `visit` broke off.
     fn visit_chunk(
         &self,
         chunk: &Chunk,

@@ -1,9 +1,10 @@
 //! Folios of several pages: what is to go of them goes as a whole, or is split first.
 //!
 //! A folio has one age, that of its last use, whichever page was used. When it is old the hand takes it aside, with slots of swap
-//! for all of its pages, side by side: then it is put out as a whole. Where there are none, or somebody has a reference to it, or it
-//! has so many entries that it would take too long, the hand splits it, and comes to its pages then; so it does where a part of it
-//! is mapped nowhere any more, however young it is: that part is free then. A folio stays whole where its pages have nowhere to go.
+//! for all of its pages, side by side: then it is put out as a whole. Where there are none, or somebody has a reference
+//! to it, or it has so many entries that it would take too long, the hand splits it, and comes to its pages then; so it
+//! does where a part of it is mapped nowhere any more, however young it is: that part is free then. A folio stays whole
+//! where its pages have nowhere to go.
 
 use super::list::{get, is_page};
 use super::shrink::{Choice, slot_of};
@@ -57,16 +58,16 @@ pub(super) fn take_old<M: Machine>(
     Taken::Split(freed)
 }
 
-/// Splits a folio that cannot be put out as a whole, as far as that can be done; how many pages that has freed. The caller has its
-/// lock and a reference.
+/// Splits a folio that cannot be put out as a whole, as far as that can be done; how many pages that has freed. The
+/// caller has its lock and a reference.
 pub(super) fn split_instead<M: Machine>(cx: &Cx<'_, M>, pfn: Pfn) -> u64 {
     let is_given_up = cx.vm().physical().frame(pfn).flags() & folio::LAZY_FREE != 0;
     cx.count(Event::HugeSwapOutFallback, u64::from(is_huge(cx, pfn) && !is_given_up));
     split_folio(cx, pfn).unwrap_or(0)
 }
 
-/// Gives the folio `pfn`, of several pages, slots if it can be put out as a whole, else splits it if it has somewhere to go; whether it
-/// is to be put out. The caller has its lock and a reference.
+/// Gives the folio `pfn`, of several pages, slots if it can be put out as a whole, else splits it if it has somewhere
+/// to go; whether it is to be put out. The caller has its lock and a reference.
 pub(super) fn give_slots_or_split<M: Machine>(cx: &Cx<'_, M>, pfn: Pfn) -> bool {
     let frame = cx.vm().physical().frame(pfn);
     let goes = frame.order() > 0 && has_somewhere_to_go(cx, frame);
@@ -82,8 +83,8 @@ pub(super) fn is_huge<M: Machine>(cx: &Cx<'_, M>, pfn: Pfn) -> bool {
     u32::from(cx.vm().physical().frame(pfn).order()) == M::Arch::index_bits(0)
 }
 
-/// Puts the folio `pfn`, of several pages, into the swap cache, with a slot for each page; whether it is there, so that it can be put
-/// out as a whole. The caller has its lock and a reference.
+/// Puts the folio `pfn`, of several pages, into the swap cache, with a slot for each page; whether it is there, so that
+/// it can be put out as a whole. The caller has its lock and a reference.
 pub(super) fn give_slots<M: Machine>(cx: &Cx<'_, M>, pfn: Pfn) -> bool {
     let frame = cx.vm().physical().frame(pfn);
     let mappings_max = if is_huge(cx, pfn) { HUGE_MAPPINGS_MAX } else { MAPPINGS_MAX };

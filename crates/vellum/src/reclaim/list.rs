@@ -48,7 +48,8 @@ impl<const N: usize> Isolated<N> {
         self.count += 1;
     }
 
-    /// Adds the page in frame `pfn`, or the folio whose head it is, if it is one, and is neither new nor of an age below `age_min`.
+    /// Adds the page in frame `pfn`, or the folio whose head it is, if it is one, and is neither new nor of an age
+    /// below `age_min`.
     pub(crate) fn isolate<M: Machine>(&mut self, cx: &Cx<'_, M>, pfn: Pfn, frame: &Frame<M>, age_min: u8) {
         let physical = cx.vm().physical();
         if self.is_full() || !is_page(frame) || !get(frame) {

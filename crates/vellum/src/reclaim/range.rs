@@ -37,8 +37,8 @@ impl<M: Machine> Space<'_, M> {
             )
     }
 
-    /// Puts out, as wholes, the folios of several pages that lie in `start..end` and nobody else maps, as far as that can be done; how
-    /// many pages were freed.
+    /// Puts out, as wholes, the folios of several pages that lie in `start..end` and nobody else maps, as far as that
+    /// can be done; how many pages were freed.
     fn put_out_folios(&self, start: u64, end: u64) -> u64 {
         let mut each =
             |list: &Isolated<LENGTH>| list.pages().iter().map(|&head| put_out_on_advice(self.vm(), head)).sum();
@@ -80,8 +80,8 @@ impl<M: Machine> Space<'_, M> {
     }
 }
 
-/// Puts the folio `head` out as a whole, if that can be done; else it may be split, or stay. How many pages were freed. The caller's
-/// reference goes.
+/// Puts the folio `head` out as a whole, if that can be done; else it may be split, or stay. How many pages were freed.
+/// The caller's reference goes.
 fn put_out_on_advice<M: Machine>(vm: &Vm<M>, head: Pfn) -> u64 {
     let is_given = {
         let (cx, lock) = (Cx::enter(vm), vm.physical().frame(head).folio_lock());

@@ -97,9 +97,9 @@ pub(super) fn shrink_from<M: Machine>(vm: &Vm<M>, source: &mut Source<'_, M>, ch
     freed
 }
 
-/// Puts the folio `head`, of several pages, out as a whole, to the slots of swap with which it is cached: one walk, one flush, and
-/// one transfer. If that is not possible it is split, as far as it can be. How many pages were freed. Without a [`Cx`]; the
-/// caller's folio lock and reference are given up.
+/// Puts the folio `head`, of several pages, out as a whole, to the slots of swap with which it is cached: one walk, one
+/// flush, and one transfer. If that is not possible it is split, as far as it can be. How many pages were freed.
+/// Without a [`Cx`]; the caller's folio lock and reference are given up.
 #[cold]
 #[inline(never)]
 pub(super) fn put_out<M: Machine>(vm: &Vm<M>, head: Pfn) -> u64 {
@@ -188,8 +188,8 @@ fn finish_clean<M: Machine>(cx: &Cx<'_, M>, pages: &mut [Option<Page>]) -> u64 {
     freed
 }
 
-/// Unmaps the folio `head`, of several pages, with a flush of its own; `None` if that is not possible, and it is as before but that
-/// its mappings may be small ones. Its lock is held, and there is a reference.
+/// Unmaps the folio `head`, of several pages, with a flush of its own; `None` if that is not possible, and it is as
+/// before but that its mappings may be small ones. Its lock is held, and there is a reference.
 #[inline(never)]
 fn unmap_folio<M: Machine>(vm: &Vm<M>, head: Pfn) -> Option<Page> {
     let cx = Cx::enter(vm);
@@ -375,7 +375,8 @@ fn finish<M: Machine>(cx: &Cx<'_, M>, page: Page) -> bool {
     is_freed
 }
 
-/// Frees a page, or a folio of several, that is unmapped, if it is clean and nobody else has a reference to it; whether it was so.
+/// Frees a page, or a folio of several, that is unmapped, if it is clean and nobody else has a reference to it; whether
+/// it was so.
 #[inline(always)]
 fn free_unmapped<M: Machine>(cx: &Cx<'_, M>, page: &Page) -> bool {
     let frame = cx.vm().physical().frame(page.pfn);

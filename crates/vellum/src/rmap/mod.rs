@@ -5,11 +5,11 @@
 //! * [`split`] – making single pages of a folio;
 //! * [`age`] – whether a page was accessed; [`clean`] – making the entries of a file's page clean.
 //!
-//! A page of anonymous memory is named by a lineage node, of the space that created it or above that, and by its offset there; a page
-//! of an object by the object and its index. The name is stable under the folio lock. A walk visits the places at which
-//! a page of that name can be mapped, takes the lock of each leaf there, and looks whether the entry names the page; so
-//! a name that is out of date costs a look and does no harm. How often it has found one says nothing of how many there
-//! are; [`walk`] says where it may stop.
+//! A page of anonymous memory is named by a lineage node, of the space that created it or above that, and by its offset
+//! there; a page of an object by the object and its index. The name is stable under the folio lock. A walk visits the
+//! places at which a page of that name can be mapped, takes the lock of each leaf there, and looks whether the entry
+//! names the page; so a name that is out of date costs a look and does no harm. How often it has found one says nothing
+//! of how many there are; [`walk`] says where it may stop.
 //!
 //! A folio of several pages is named as its first page is, and a walk for it visits all entries that show a page of it.
 //!

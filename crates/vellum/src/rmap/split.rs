@@ -1,11 +1,12 @@
 //! Making single pages of a folio.
 //!
-//! First all of its mappings become small ones, each in a table: if there is no memory for that, the folio stays, and nobody sees a
-//! difference. Then its counts are dealt out, which must not change meanwhile ([`crate::phys`]):
+//! First all of its mappings become small ones, each in a table: if there is no memory for that, the folio stays, and
+//! nobody sees a difference. Then its counts are dealt out, which must not change meanwhile ([`crate::phys`]):
 //!
 //! * *In place*, where one leaf has all entries: under its lock, without touching any of them. So it is with most, and no flush
 //!   is needed.
-//! * *By way of migration* otherwise: all entries say that their page is being moved, as if the folio were, from where it is to its
+//! * *By way of migration* otherwise: all entries say that their page is being moved, as if the folio were, from where
+//!   it is to its
 //!   own pages. One flush. Whoever takes such an entry away drops a mapping of the head, whose page it is not; so the head may
 //!   have mappings to the end that nobody finds, as it has while a gather holds them.
 //!
@@ -23,9 +24,9 @@ use crate::sync::fence;
 use core::ops::ControlFlow;
 use core::sync::atomic::Ordering::SeqCst;
 
-/// Makes single pages of the folio `head`; how many were mapped nowhere, and are free now. `None` if that was not possible: it is as
-/// it was but that its mappings may be small ones. The caller has the folio lock and a reference, which are the first page's
-/// afterwards. Allocates, from the reserve.
+/// Makes single pages of the folio `head`; how many were mapped nowhere, and are free now. `None` if that was not
+/// possible: it is as it was but that its mappings may be small ones. The caller has the folio lock and a reference,
+/// which are the first page's afterwards. Allocates, from the reserve.
 pub(crate) fn split_folio<M: Machine>(cx: &Cx<'_, M>, head: Pfn) -> Option<u64> {
     let folio = cx.vm().physical().whole(head);
     let is_possible = has_no_more_references(cx, head) && cut_mappings(cx, folio);
@@ -69,8 +70,8 @@ fn cut_mappings<M: Machine>(cx: &Cx<'_, M>, of: Folio) -> bool {
     flow.is_continue()
 }
 
-/// Deals out the counts of a folio if all entries that show it are in the leaf where the first one is found, or there is none; how
-/// many pages were freed, if it was so.
+/// Deals out the counts of a folio if all entries that show it are in the leaf where the first one is found, or there
+/// is none; how many pages were freed, if it was so.
 fn deal_out_in_place<M: Machine>(cx: &Cx<'_, M>, of: Folio) -> Option<u64> {
     let frame = cx.vm().physical().frame(of.head);
     let Some(name) = Name::of(frame).filter(|_| frame.mappings() > 0) else {

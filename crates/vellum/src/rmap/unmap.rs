@@ -1,9 +1,9 @@
 //! Taking a page out of all its entries, and putting it into them: for swap, for migration, and to undo either.
 //!
 //! Unmapping is a transaction ([`Unmapped`]): each entry passes, under its leaf's lock, from showing the page to saying
-//! where it is; dropped before [`Unmapped::complete`], it puts back what it took: entries, the slot's count, the exclusive mark, dirty
-//! marks and resident counts. Tags stay in the frame until the frame is freed, so they need no undoing. The way back is
-//! the same as the end of a migration ([`restore_migrated`]), with the page in its old frame.
+//! where it is; dropped before [`Unmapped::complete`], it puts back what it took: entries, the slot's count, the
+//! exclusive mark, dirty marks and resident counts. Tags stay in the frame until the frame is freed, so they need no
+//! undoing. The way back is the same as the end of a migration ([`restore_migrated`]), with the page in its old frame.
 
 use super::walk::{each_mapping, walk_mapped};
 use super::{Found, Name, Seek, walk};
@@ -31,8 +31,8 @@ pub(crate) enum Placeholder {
 /// Entries of a folio that get their pages back in one section.
 const PUT_BACK: u32 = 128;
 
-/// A page, or a folio of several, that was taken out of all its entries. The caller has the folio lock and a reference, from before
-/// the begin to after the end.
+/// A page, or a folio of several, that was taken out of all its entries. The caller has the folio lock and a reference,
+/// from before the begin to after the end.
 pub(crate) struct Unmapped<'vm, M: Machine> {
     vm: &'vm Vm<M>,
     pfn: Pfn,
@@ -192,8 +192,8 @@ fn put_back<M: Machine>(cx: &Cx<'_, M>, pfn: Pfn, into: Placeholder) {
     }
 }
 
-/// Maps the pages of the folio `head`, which is in the swap cache and whose folio lock is held, wherever entries name its slots, the
-/// first of which is `first`, as far as they are found: so many in each section, without a [`Cx`].
+/// Maps the pages of the folio `head`, which is in the swap cache and whose folio lock is held, wherever entries name
+/// its slots, the first of which is `first`, as far as they are found: so many in each section, without a [`Cx`].
 pub(crate) fn restore_folio<M: Machine>(vm: &Vm<M>, first: SwapSlot, head: Pfn) {
     // Each section has something to do, so that as many are enough for any folio that spaces do not share without end.
     for _ in 0..vm.physical().whole(head).pages() {

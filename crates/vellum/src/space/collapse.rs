@@ -315,7 +315,8 @@ fn lock_both<'a, M: Machine>(
     Ok((upper, lower, class, (attributes, offset)))
 }
 
-/// What was taken out: the leaf, what it is of and by which offset a folio is found there, and whether nobody had references, where that is asked too early.
+/// What was taken out: the leaf, what it is of and by which offset a folio is found there, and whether nobody had
+/// references, where that is asked too early.
 type TakenOut<'a, M> = (Table<'a, M>, (Attributes<M>, u64), Option<bool>);
 
 /// The first step; see the module.

@@ -36,8 +36,8 @@ impl<M: Machine> Inner<M> {
         true
     }
 
-    /// A table for the place of a huge page that slot `index` of a locked table shows, from the reserve, with the class of its slots,
-    /// which are not counted yet; `None` if there is no memory, or a range operation is committing there.
+    /// A table for the place of a huge page that slot `index` of a locked table shows, from the reserve, with the class
+    /// of its slots, which are not counted yet; `None` if there is no memory, or a range operation is committing there.
     fn table_for<'a>(
         &self,
         cx: &'a Cx<'_, M>,
@@ -53,9 +53,9 @@ impl<M: Machine> Inner<M> {
         Some((child, class))
     }
 
-    /// Puts a table whose entries name the slots of swap from `first` on in the place of a huge page, on behalf of who puts its folio
-    /// out, which is cached there: what the entry said of it, with all that was noted until it went. `None`, and nothing is changed,
-    /// where [`Inner::cut_huge`] is not possible, or the entries cannot be counted.
+    /// Puts a table whose entries name the slots of swap from `first` on in the place of a huge page, on behalf of who
+    /// puts its folio out, which is cached there: what the entry said of it, with all that was noted until it went.
+    /// `None`, and nothing is changed, where [`Inner::cut_huge`] is not possible, or the entries cannot be counted.
     ///
     /// The translation is flushed before anybody can do anything with one of the entries: whoever unmaps such a page relies on
     /// its being gone, and flushes nothing. So the new table is locked until then, or does not stand there yet.
@@ -170,8 +170,8 @@ impl<M: Machine> Locked<'_, M> {
         }
     }
 
-    /// Makes `child`, none of whose pages is there, the entry of a slot that shows a huge page; what that was, as it would stand in a
-    /// leaf.
+    /// Makes `child`, none of whose pages is there, the entry of a slot that shows a huge page; what that was, as it
+    /// would stand in a leaf.
     fn swap(&self, index: usize, child: &Table<'_, M>) -> Word<M::Arch> {
         let old = self.table.slot(index).swap(Word::of_table(child.pfn), SeqCst);
         self.assert_how(old, Word::of_table(child.pfn), How::Split);

@@ -261,8 +261,9 @@ pub(crate) fn space_named<'a, M: Machine>(cx: &'a Cx<'_, M>, owner: u64) -> Opti
     Lineage::at(cx, owner)?.living(cx)
 }
 
-/// Calls `visit` with the spaces at and below the node at address `owner`, parents before children, until it breaks off. `owner` was named, in this read-side section, by a page that was mapped or a slot that was in
-/// use. The spaces may be about to end: see [`Inner::pin`].
+/// Calls `visit` with the spaces at and below the node at address `owner`, parents before children, until it breaks
+/// off. `owner` was named, in this read-side section, by a page that was mapped or a slot that was in use. The spaces
+/// may be about to end: see [`Inner::pin`].
 pub(crate) fn each_descendant<'a, M: Machine>(
     cx: &'a Cx<'_, M>,
     owner: u64,

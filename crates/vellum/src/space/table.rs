@@ -6,7 +6,8 @@
 //! |---|---|---|
 //! | `counts` | low half: 0, so that no lookup takes a reference; high half: flushes owed, see below | added to under T |
 //! | `lock` | the table lock, T | – |
-//! | `words[0]` | used slots (bits 0-15), level (16-23), stale (24), unpaid (25), the last fork that copied the table (32-63) | T |
+//! | `words[0]` | used slots (bits 0-15), level (16-23), stale (24), unpaid (25), the last fork that copied the table
+//! (32-63) | T |
 //! | `words[1..4]` | classes of the slots, see [`super::runs`] | T, read optimistically under the sequence |
 //! | `halves[0]` | sequence count of the classes: odd while they change | T |
 //! | `halves[1]` | claim: slots claimed by a range operation, see [`super::claim`] | T to set, owner to clear |

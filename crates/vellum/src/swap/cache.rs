@@ -107,8 +107,8 @@ impl<M: Machine> Cx<'_, M> {
         self.swap_place(slot).is_some_and(|place| place.load().frame().is_some())
     }
 
-    /// Puts `new` in the place of `old`, a folio of the same order, which is cached with `slot` and those behind. Takes a reference
-    /// to `new` for the cache, whose reference to `old` becomes the caller's; he has both folio locks.
+    /// Puts `new` in the place of `old`, a folio of the same order, which is cached with `slot` and those behind. Takes
+    /// a reference to `new` for the cache, whose reference to `old` becomes the caller's; he has both folio locks.
     pub(crate) fn swap_replace(&self, slot: SwapSlot, old: Pfn, new: Pfn) {
         let frame = self.vm().physical().frame(new);
         frame.get();
@@ -149,10 +149,10 @@ impl<M: Machine> Cx<'_, M> {
         }
     }
 
-    /// Takes `pfn`, a page or a folio, out of the cache, if it is there with `slot`, and those behind: the cache's reference is the
-    /// caller's then. `shadow`, of which 40 bits count, is noted with the slot; if no entry names that, it is free
-    /// afterwards, and its tags and contents are gone. The caller has the folio lock, and has written the page, unless no
-    /// entry names the slot.
+    /// Takes `pfn`, a page or a folio, out of the cache, if it is there with `slot`, and those behind: the cache's
+    /// reference is the caller's then. `shadow`, of which 40 bits count, is noted with the slot; if no entry names
+    /// that, it is free afterwards, and its tags and contents are gone. The caller has the folio lock, and has written
+    /// the page, unless no entry names the slot.
     pub(crate) fn swap_detach(&self, slot: SwapSlot, pfn: Pfn, shadow: u64) -> bool {
         let whole = self.vm().physical().whole(pfn);
         if whole.order > 0 {

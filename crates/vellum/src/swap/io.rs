@@ -54,8 +54,9 @@ pub(crate) fn write_page<M: Machine>(vm: &Vm<M>, slot: SwapSlot, pfn: Pfn) -> Re
     }
 }
 
-/// Writes the pages of a folio to the slots from `first` on, with which it is cached: each to the compressed tier, if there is one
-/// and that takes it, else to the device; without a tier, all of them to the device at once. Otherwise as [`write_page`].
+/// Writes the pages of a folio to the slots from `first` on, with which it is cached: each to the compressed tier, if
+/// there is one and that takes it, else to the device; without a tier, all of them to the device at once. Otherwise as
+/// [`write_page`].
 ///
 /// # Errors
 /// [`SwapError`]; the slots' contents are unknown.

@@ -41,7 +41,8 @@ impl<M: Machine> Run<'_, M> {
     }
 }
 
-/// Changes a slot's word to what `change` makes of it; what it is then, unless that was nothing. [`Run::changed`] is to be called.
+/// Changes a slot's word to what `change` makes of it; what it is then, unless that was nothing. [`Run::changed`] is to
+/// be called.
 fn update<M: Machine>(slot: &AtomicU64<M>, change: impl Fn(SlotWord) -> Option<SlotWord>) -> Option<SlotWord> {
     let mut seen = SlotWord(slot.load(Relaxed));
     loop {

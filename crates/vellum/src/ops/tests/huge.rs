@@ -439,8 +439,8 @@ fn huge_pages_come_from_the_node_that_is_wanted() {
     finish(&vm);
 }
 
-/// A stack that was moved up grows down past what corresponds to page 0 of where it was. No folio has pages on both sides of that,
-/// whose offsets do not follow each other.
+/// A stack that was moved up grows down past what corresponds to page 0 of where it was. No folio has pages on both
+/// sides of that, whose offsets do not follow each other.
 #[test]
 fn no_folio_goes_round_below_page_0() {
     let page = 4096;

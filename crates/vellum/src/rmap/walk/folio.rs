@@ -1,7 +1,8 @@
 //! Looking at the places of a folio of several pages.
 //!
-//! Where it was mapped it lies page behind page, if at all: in one slot of an upper table, in one leaf or, where it was moved to a
-//! place that is not aligned, in two. Parts of it may have gone, or be moved elsewhere; then they have another place.
+//! Where it was mapped it lies page behind page, if at all: in one slot of an upper table, in one leaf or, where it was
+//! moved to a place that is not aligned, in two. Parts of it may have gone, or be moved elsewhere; then they have
+//! another place.
 
 use super::{Found, Seek, Visit};
 use crate::arch::{Absent, Arch};
@@ -13,8 +14,8 @@ use crate::stat::Event;
 use core::ops::ControlFlow;
 
 /// `pages` page numbers from `first` on, as what is before and what is behind the last number that there is: where each begins,
-/// and how many they are. An offset and a difference may come to a number below 0 for the first pages of a folio that was moved in
-/// parts.
+/// and how many they are. An offset and a difference may come to a number below 0 for the first pages of a folio that
+/// was moved in parts.
 pub(super) fn parts<M: Machine>(first: u64, pages: u64) -> [(u64, u64); 2] {
     let before = ((u64::MAX >> M::Arch::PAGE_SHIFT) - first).saturating_add(1).min(pages);
     [(first, before), (0, pages - before)]
