@@ -19,7 +19,7 @@
 //! must be broken before they are made anew, no two CPUs cache different frames or tables for one address of a space
 //! that both have loaded ([`Mmu::check_conflict`], which the machines call after each translation).
 //!
-//! **Not modelled.** Huge pages (the core has none yet), global entries, memory types, protection keys, accessed bits
+//! **Not modelled.** Global entries, memory types, protection keys, accessed bits
 //! of upper entries, and the processor's memory order: user bytes are read and written by host atomics.
 
 mod block;

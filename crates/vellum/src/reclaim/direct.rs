@@ -1,12 +1,11 @@
 //! Reclaim by whoever found no memory, and in the background.
 
-use super::folio::{Taken, take_old};
+use super::folio::{Taken, Whole, take_old};
 use super::list::{Isolated, LENGTH};
-use super::shrink::{Choice, put_out, shrink_from};
+use super::shrink::{Choice, shrink_from};
 use crate::cpu::Cx;
 use crate::error::Error;
 use crate::machine::Machine;
-use crate::phys::Pfn;
 use crate::stat::Event;
 use crate::vm::Vm;
 use core::ops::ControlFlow;
@@ -23,14 +22,14 @@ const TURNS: [(u8, Choice); 5] =
     [(2, Choice::Unused), (2, Choice::Unused), (1, Choice::Unused), (0, Choice::Unused), (0, Choice::All)];
 
 /// How far a scan got.
-pub(crate) struct Scan {
+pub(crate) struct Scan<'vm, M: Machine> {
     looked: usize,
     /// The hand has come round.
     pub(crate) ends_turn: bool,
     /// Pages that were free when folios had been split.
     freed: u64,
     /// A folio that is to be put out as a whole, by itself: there the scan has stopped.
-    whole: Option<Pfn>,
+    whole: Option<Whole<'vm, M>>,
 }
 
 /// What is taken from where the hand is.
@@ -42,7 +41,7 @@ pub(crate) enum Wanted {
     Pages(Choice),
 }
 
-impl Scan {
+impl<M: Machine> Scan<'_, M> {
     pub(crate) const fn new() -> Self {
         Scan { looked: 0, ends_turn: false, freed: 0, whole: None }
     }
@@ -72,7 +71,7 @@ impl<M: Machine> Vm<M> {
                     self.isolate_old(cx, node, (age_min, Wanted::Pages(choice)), room, &mut scan, list);
                 };
                 freed += shrink_from(self, &mut source, choice);
-                freed += scan.freed + scan.whole.map_or(0, |head| put_out(self, head));
+                freed += scan.freed + scan.whole.map_or(0, Whole::put_out);
                 if scan.ends_turn {
                     break;
                 }
@@ -106,13 +105,13 @@ impl<M: Machine> Vm<M> {
     }
 
     /// Adds up to `room` pages, or folios, to the list that are of an age or older, from where the hand of `node` is.
-    pub(crate) fn isolate_old<const N: usize>(
-        &self,
+    pub(crate) fn isolate_old<'vm, const N: usize>(
+        &'vm self,
         cx: &Cx<'_, M>,
         node: u8,
         (age_min, wanted): (u8, Wanted),
         room: usize,
-        scan: &mut Scan,
+        scan: &mut Scan<'vm, M>,
         list: &mut Isolated<N>,
     ) {
         let mut room = room.min(list.room());
@@ -123,7 +122,7 @@ impl<M: Machine> Vm<M> {
                 match wanted {
                     Wanted::Pages(choice) if frame.order() > 0 => match take_old(cx, pfn, frame, (age_min, choice)) {
                         Taken::Split(freed) => scan.freed += freed,
-                        Taken::Whole => scan.whole = Some(pfn),
+                        Taken::Whole => scan.whole = Some(Whole::new(self, pfn)),
                     },
                     _ => list.isolate(cx, pfn, frame, age_min),
                 }

@@ -7,7 +7,7 @@
 //! where its pages have nowhere to go.
 
 use super::list::{get, is_page};
-use super::shrink::{Choice, slot_of};
+use super::shrink::{Choice, give_up_folio, put_out, slot_of};
 use crate::arch::Arch;
 use crate::cpu::Cx;
 use crate::machine::Machine;
@@ -15,6 +15,9 @@ use crate::object;
 use crate::phys::{Frame, Pfn, folio};
 use crate::rmap::{is_partly_mapped, renew_if_accessed, split_folio};
 use crate::stat::Event;
+use crate::swap::leave_cache_locked;
+use crate::vm::Vm;
+use core::mem::ManuallyDrop;
 
 /// Entries of a folio that are taken in one section, as far as they stand in leaves: a quarter of a huge page's.
 const MAPPINGS_MAX: u32 = 128;
@@ -27,6 +30,31 @@ pub(super) enum Taken {
     Split(u64),
     /// It is to be put out as a whole: [`give_slots`] has been done, and the caller has its lock and a reference.
     Whole,
+}
+
+/// A folio that is to be put out as a whole ([`Taken::Whole`]). Dropping it gives that up: who has a list to write first may not
+/// come to it, if a device panics.
+pub(super) struct Whole<'vm, M: Machine> {
+    vm: &'vm Vm<M>,
+    head: Pfn,
+}
+
+impl<'vm, M: Machine> Whole<'vm, M> {
+    pub(super) fn new(vm: &'vm Vm<M>, head: Pfn) -> Self {
+        Whole { vm, head }
+    }
+
+    /// See [`put_out`]. Without a [`Cx`].
+    pub(super) fn put_out(self) -> u64 {
+        let this = ManuallyDrop::new(self);
+        put_out(this.vm, this.head)
+    }
+}
+
+impl<M: Machine> Drop for Whole<'_, M> {
+    fn drop(&mut self) {
+        give_up_folio(self.vm, self.head);
+    }
 }
 
 /// Takes the folio whose head is `pfn`, if it is one, and is to go: see the module.
@@ -62,8 +90,12 @@ pub(super) fn take_old<M: Machine>(
 /// caller has its lock and a reference.
 pub(super) fn split_instead<M: Machine>(cx: &Cx<'_, M>, pfn: Pfn) -> u64 {
     let is_given_up = cx.vm().physical().frame(pfn).flags() & folio::LAZY_FREE != 0;
-    cx.count(Event::HugeSwapOutFallback, u64::from(is_huge(cx, pfn) && !is_given_up));
-    split_folio(cx, pfn).unwrap_or(0)
+    let is_huge = is_huge(cx, pfn);
+    // Its slots, if it has some and no entry names them, are given up: what is cached is not split.
+    leave_cache_locked(cx, pfn);
+    let freed = split_folio(cx, pfn);
+    cx.count(Event::HugeSwapOutFallback, u64::from(is_huge && !is_given_up && freed.is_some()));
+    freed.unwrap_or(0)
 }
 
 /// Gives the folio `pfn`, of several pages, slots if it can be put out as a whole, else splits it if it has somewhere
@@ -101,7 +133,11 @@ pub(super) fn give_slots<M: Machine>(cx: &Cx<'_, M>, pfn: Pfn) -> bool {
 /// whether it is a page by itself, then or before.
 pub(super) fn is_single_now<M: Machine>(cx: &Cx<'_, M>, pfn: Pfn) -> bool {
     let frame = cx.vm().physical().frame(pfn);
-    frame.order() == 0 || has_somewhere_to_go(cx, frame) && split_folio(cx, pfn).is_some()
+    let is_split = || {
+        leave_cache_locked(cx, pfn);
+        split_folio(cx, pfn).is_some()
+    };
+    frame.order() == 0 || has_somewhere_to_go(cx, frame) && is_split()
 }
 
 /// Whether a folio is of age `age_min`, or older; one that is looked at for the first time is new.

@@ -191,7 +191,9 @@ fn page_of<M: Machine>(cx: &Cx<'_, M>, word: Word<M::Arch>, address: u64, sharer
         Sharers::OneOfWhole { start, end } => {
             let first = || address.wrapping_sub((word.pfn().0 - pfn.0) << M::Arch::PAGE_SHIFT);
             let has_room = |first| first < end && end - first >= 1u64 << frame.order() << M::Arch::PAGE_SHIFT;
-            frame.order() > 0 && is_alone() && first() >= start && has_room(first())
+            // What is mapped page by page is alone if there is an entry for each page, and this one is the only one of its.
+            let is_once = frame.mappings() == 1 || u64::from(frame.mappings()) == 1 << frame.order();
+            frame.order() > 0 && is_alone() && is_once && first() >= start && has_room(first())
         }
     };
     (is_meant && is_page(frame) && frame.try_get()).then_some(pfn)

@@ -104,7 +104,8 @@ pub(super) fn shrink_from<M: Machine>(vm: &Vm<M>, source: &mut Source<'_, M>, ch
 #[inline(never)]
 pub(super) fn put_out<M: Machine>(vm: &Vm<M>, head: Pfn) -> u64 {
     let mut between = Pages { vm, list: [unmap_folio(vm, head)] };
-    between.list.iter_mut().flatten().for_each(|page| write(vm, page));
+    let is_dirty = vm.physical().frame(head).flags() & folio::DIRTY != 0;
+    between.list.iter_mut().flatten().filter(|_| is_dirty).for_each(|page| write(vm, page));
     if let Some(page) = &between.list[0].take() {
         let (cx, whole) = (Cx::enter(vm), vm.physical().whole(head));
         let is_huge = is_huge(&cx, head);
@@ -202,14 +203,13 @@ fn unmap_folio<M: Machine>(vm: &Vm<M>, head: Pfn) -> Option<Page> {
 
 /// Gives up putting out the folio `head`: it gets its entries back, leaves the swap cache and is split, as far as all that can be
 /// done; how many pages that has freed. The caller's lock and reference go.
-fn give_up_folio<M: Machine>(vm: &Vm<M>, head: Pfn) -> u64 {
+pub(super) fn give_up_folio<M: Machine>(vm: &Vm<M>, head: Pfn) -> u64 {
     let frame = vm.physical().frame(head);
     if let Some(first) = frame.swap_slot() {
         restore_folio(vm, first, head);
     }
-    if frame.flags() & folio::DIRTY != 0 {
-        leave_cache_locked(&Cx::enter(vm), head);
-    }
+    // In a section of its own, and also if it was written: what is cached is not split.
+    leave_cache_locked(&Cx::enter(vm), head);
     let cx = Cx::enter(vm);
     let freed = split_instead(&cx, head);
     cx.count(Event::PutBack, 1);

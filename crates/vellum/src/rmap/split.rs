@@ -45,7 +45,7 @@ pub(crate) fn is_partly_mapped<M: Machine>(cx: &Cx<'_, M>, head: Pfn) -> bool {
     }
     let of = cx.vm().physical().whole(head);
     let mut is_whole = frame.mappings() as u64 >= of.pages();
-    if let Some(name) = Name::of(frame).filter(|_| !is_whole) {
+    if let Some(name) = Name::of(frame).filter(|_| !is_whole && frame.mappings() > 0) {
         is_whole = walk(cx, &name, Seek::Huge(of), &mut |_| ControlFlow::Break(())).is_break();
     }
     if is_whole {

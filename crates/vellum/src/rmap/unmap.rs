@@ -65,7 +65,9 @@ impl<'vm, M: Machine> Unmapped<'vm, M> {
                 // These entries are not put back: nobody may use their translations when the folio lock is free.
                 batch.flush();
             }
-            if M::guard(Guard::FailedUnmapUndone) {
+            // A folio has its way back in sections of its own.
+            let comes_back = whole.order == 0 || into == Placeholder::Migration;
+            if comes_back && M::guard(Guard::FailedUnmapUndone) {
                 put_back(cx, pfn, into);
             }
             return None;
@@ -195,7 +197,7 @@ fn put_back<M: Machine>(cx: &Cx<'_, M>, pfn: Pfn, into: Placeholder) {
 /// Maps the pages of the folio `head`, which is in the swap cache and whose folio lock is held, wherever entries name
 /// its slots, the first of which is `first`, as far as they are found: so many in each section, without a [`Cx`].
 pub(crate) fn restore_folio<M: Machine>(vm: &Vm<M>, first: SwapSlot, head: Pfn) {
-    // Each section has something to do, so that as many are enough for any folio that spaces do not share without end.
+    // Each section has something to do. What spaces that go on forking add meanwhile is as good as it is.
     for _ in 0..vm.physical().whole(head).pages() {
         if restore_swapped(&Cx::enter(vm), first, head).is_continue() {
             break;
@@ -209,8 +211,11 @@ pub(crate) fn restore_folio<M: Machine>(vm: &Vm<M>, first: SwapSlot, head: Pfn) 
 fn restore_swapped<M: Machine>(cx: &Cx<'_, M>, first: SwapSlot, pfn: Pfn) -> ControlFlow<()> {
     let frame = cx.vm().physical().frame(pfn);
     let pages = cx.vm().physical().whole(pfn).pages();
-    let is_over = || pages == 1 && cx.swap_count(first) == 0;
-    // If an entry names the slot, a descendant of its owner lives.
+    let is_over = || match pages {
+        1 => cx.swap_count(first) == 0,
+        _ => cx.swap_run_is_unnamed(first, pages),
+    };
+    // If an entry names a slot, in this section, a descendant of its owner lives; else there may be no such node any more.
     let Some(name) = Name::of(frame).filter(|_| !is_over()) else { return ControlFlow::Continue(()) };
     let mut restored = 0;
     walk(cx, &name, Seek::Swap(first, pages), &mut |found| {

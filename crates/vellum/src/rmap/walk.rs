@@ -335,7 +335,7 @@ fn look<'a, M: Machine>(
 ) -> ControlFlow<()> {
     let page = page::<M>(offset, delta);
     if seek.pages() > 1 {
-        return folio::look(cx, space, page, seek, visit);
+        return folio::look(cx, space, (page, delta), seek, visit);
     }
     let address = page << M::Arch::PAGE_SHIFT;
     if !(M::Arch::USER_START..M::Arch::USER_END).contains(&address) || page > M::Arch::USER_END >> M::Arch::PAGE_SHIFT {

@@ -20,7 +20,7 @@ use crate::sync::AtomicU64;
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 
 /// Runs that are tried before a folio is split instead.
-const TRIES: u64 = 256;
+const TRIES: u64 = 64;
 
 /// The slots of a folio, as words.
 struct Run<'a, M: Machine> {
@@ -117,7 +117,7 @@ impl<M: Machine> Cx<'_, M> {
 
     /// Whether no entry names any of the `pages` slots from `first` on. It stays so for whoever has the folio lock of what is
     /// cached there.
-    pub(super) fn swap_run_is_unnamed(&self, first: SwapSlot, pages: u64) -> bool {
+    pub(crate) fn swap_run_is_unnamed(&self, first: SwapSlot, pages: u64) -> bool {
         // Backwards: whoever unmaps them begins with the first.
         let is_unnamed = |slot: &AtomicU64<M>| SlotWord(slot.load(SeqCst)).count() == 0;
         self.swap_run(first, pages).is_some_and(|run| run.slots.iter().rev().all(is_unnamed))
@@ -217,6 +217,10 @@ impl<M: Machine> Area<M> {
     /// Takes all slots of a run, if they are free; else none.
     fn take_all(&self, cx: &Cx<'_, M>, first: u64, pages: u64) -> bool {
         let Some(slots) = self.arrays.slots.run(cx.vm(), first, pages) else { return false };
+        // Looking is cheap: most runs that cannot be had are not touched.
+        if slots.iter().rev().any(|slot| slot.load(Relaxed) != SlotWord::FREE.0) {
+            return false;
+        }
         let take = |slot: &&AtomicU64<M>| {
             slot.load(Relaxed) == SlotWord::FREE.0
                 && slot.compare_exchange(SlotWord::FREE.0, SlotWord::RESERVED.0, AcqRel).is_ok()

@@ -21,13 +21,14 @@ pub(super) fn parts<M: Machine>(first: u64, pages: u64) -> [(u64, u64); 2] {
     [(first, before), (0, pages - before)]
 }
 
-/// Looks at the entries of a folio whose first page has, or would have, number `first` in `space`.
+/// Looks at the entries of a folio whose first page has, or would have, number `first` in `space`, where it is mapped with
+/// difference `delta`.
 #[cold]
 #[inline(never)]
 pub(super) fn look<'a, M: Machine>(
     cx: &'a Cx<'_, M>,
     space: &'a Inner<M>,
-    first: u64,
+    (first, delta): (u64, u64),
     seek: Seek,
     visit: &mut Visit<'_, 'a, M>,
 ) -> ControlFlow<()> {
@@ -38,7 +39,7 @@ pub(super) fn look<'a, M: Machine>(
     let (low, high) = (M::Arch::USER_START >> M::Arch::PAGE_SHIFT, M::Arch::USER_END >> M::Arch::PAGE_SHIFT);
     let flow = parts::<M>(first, seek.pages()).into_iter().try_for_each(|(start, pages)| {
         let range = (start.max(low), (start + pages).min(high));
-        Look { cx, space, first, seek }.range(range, visit)
+        Look { cx, space, first, delta, seek }.range(range, visit)
     });
     space.unpin();
     flow
@@ -48,6 +49,7 @@ struct Look<'a, 'c, M: Machine> {
     cx: &'a Cx<'c, M>,
     space: &'a Inner<M>,
     first: u64,
+    delta: u64,
     seek: Seek,
 }
 
@@ -89,7 +91,7 @@ impl<'a, M: Machine> Look<'a, '_, M> {
         let base = address & !(table.span() - 1);
         for index in all {
             let word = table.page(index);
-            if !self.seek.is_named_by::<M::Arch>(word) {
+            if !self.seek.is_named_by::<M::Arch>(word) || self.is_elsewhere(table, index) {
                 continue;
             }
             let address = base + (index - low) as u64 * table.span();
@@ -100,6 +102,14 @@ impl<'a, M: Machine> Look<'a, '_, M> {
             }
         }
         Some(ControlFlow::Continue(()))
+    }
+
+    /// Whether an entry that says a page of the folio is being moved, but not which, belongs to another place: where the folio
+    /// lies, page behind page, another page of it may have been moved to, with another difference. That is what its class
+    /// says.
+    fn is_elsewhere(&self, table: &Table<'a, M>, index: usize) -> bool {
+        let tells_page = !matches!(self.seek, Seek::Migration(_)) || table.level > 0;
+        !tells_page && self.cx.attributes(table.class(self.cx, index)).delta != self.delta
     }
 
     /// Whether a slot has to be looked at under the lock, as seen without: it has what is sought, or is about to, or has got a

@@ -208,6 +208,48 @@ fn moved_apart<A: Arch>() {
     finish(&vm);
 }
 
+/// A page of a folio may be moved to where another one of it was: there it is found by its own difference, and by that alone.
+fn in_anothers_place<A: Arch>() {
+    let (page, huge_page) = sizes::<A>();
+    let vm = two_nodes::<A>(frames::<A>());
+    let (space, start) = huge(&vm, 1);
+    let (from, to) = (start + huge_page - 2 * page, start + huge_page / 2);
+    let request =
+        RemapRequest { old: from, old_length: page, new_length: page, place: RemapPlace::Fixed(to), keep_old: false };
+    space.remap(&request).expect("a move");
+    let contents = || {
+        vm.audited().expect("all is well");
+        assert_eq!(load(&space, to), Ok(mark::<A>(from)));
+        check(&space, start, to);
+        check(&space, to + page, from);
+        check(&space, from + page, start + huge_page);
+    };
+    assert_eq!(space.move_pages(start, huge_page, 1).map(|(_, failed)| failed), Ok(0));
+    assert_eq!(node_of(&space, to), 1);
+    contents();
+    if folio(&space, start).1 > 0 {
+        assert!(split(&space, start).is_some(), "it can be split");
+        contents();
+    }
+    drop(space);
+    finish(&vm);
+}
+
+fn split_in_anothers_place<A: Arch>() {
+    let (page, huge_page) = sizes::<A>();
+    let vm = two_nodes::<A>(frames::<A>());
+    let (space, start) = huge(&vm, 1);
+    let (from, to) = (start + huge_page - 2 * page, start + huge_page / 2);
+    let request =
+        RemapRequest { old: from, old_length: page, new_length: page, place: RemapPlace::Fixed(to), keep_old: false };
+    space.remap(&request).expect("a move");
+    assert!(split(&space, start).is_some(), "it can be split");
+    vm.audited().expect("all is well");
+    assert_eq!(load(&space, to), Ok(mark::<A>(from)));
+    drop(space);
+    finish(&vm);
+}
+
 fn held<A: Arch>() {
     let (page, huge_page) = sizes::<A>();
     let pages = huge_page / page;
@@ -404,6 +446,12 @@ fn a_shared_folio_is_split_for_all() {
 #[test]
 fn a_folio_is_found_where_it_was_moved_in_parts() {
     everywhere!(moved_apart);
+}
+
+#[test]
+fn a_page_of_a_folio_that_lies_in_anothers_place_stays_itself() {
+    everywhere!(in_anothers_place);
+    everywhere!(split_in_anothers_place);
 }
 
 #[test]
