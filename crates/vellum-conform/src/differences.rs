@@ -50,7 +50,7 @@ impl Difference {
 }
 
 /// All of them.
-pub const DIFFERENCES: [Difference; 14] = [
+pub const DIFFERENCES: [Difference; 15] = [
     Difference {
         id: "joined-neighbours",
         linux: "neighbours of equal attributes are one mapping if their private pages have the same origin and neither \
@@ -78,6 +78,15 @@ pub const DIFFERENCES: [Difference; 14] = [
         reason: "an accident of the order in which Linux does things",
         until: None,
         matches: Some(matches::half_done_moves),
+    },
+    Difference {
+        id: "hints-for-files",
+        linux: "mmap passes over a hint for a file of 2 MiB or more, unless 2 MiB more than the length are free there, on file \
+                systems that align large mappings to huge pages",
+        vellum: "a hint is followed where there is room for the mapping",
+        reason: "an accident of how Linux finds an aligned place; it could follow the hint",
+        until: None,
+        matches: Some(matches::hints_for_files),
     },
     Difference {
         id: "end-of-offsets",

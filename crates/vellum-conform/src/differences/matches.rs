@@ -56,6 +56,22 @@ pub fn last_addresses(disputed: &Disputed<'_>) -> bool {
     error < PAGE && disputed.linux == Outcome::Error(error as i32) && disputed.ours == Outcome::Error(ENOMEM)
 }
 
+/// The hint was good, but not for so much more as Linux wants for aligning a file's huge pages.
+pub fn hints_for_files(disputed: &Disputed<'_>) -> bool {
+    const HUGE: u64 = 2 << 20;
+    let Disputed { linux: Outcome::Value(linux), ours: Outcome::Value(ours), linux_lines, .. } = *disputed else {
+        return false;
+    };
+    let Call::Map { address, length, flags, .. } = *disputed.call else { return false };
+    let is_for_file = flags & (MAP_ANONYMOUS | MAP_FIXED | MAP_FIXED_NOREPLACE) == 0 && length >= HUGE;
+    let end = ours.saturating_add(length).next_multiple_of(PAGE);
+    is_for_file
+        && ours == address.next_multiple_of(PAGE)
+        && linux != ours
+        && count(linux_lines, ours, end) == 0
+        && count(linux_lines, end, end.saturating_add(HUGE)) > 0
+}
+
 /// Both fail, or the new place is the old one; and Linux had something to unmap before it failed.
 pub fn half_done_moves(disputed: &Disputed<'_>) -> bool {
     let Disputed { linux, ours, linux_lines, .. } = *disputed;
@@ -236,6 +252,21 @@ mod tests {
         assert_eq!(is(remap(3 * PAGE, 5 * PAGE, TO), FAULT), None);
         assert_eq!(is(remap(3 * PAGE, 4 * PAGE, TO), MOVED), None);
         assert_eq!(is(remap(3 * PAGE, 2 * PAGE, TO), MOVED), None);
+    }
+
+    #[test]
+    fn hints_for_large_files_are_passed_over_where_little_more_is_free() {
+        const PAGES: u64 = 1024;
+        let map = |pages, flags| Call::Map { address: AT, length: pages * PAGE, prot: 3, flags, file: 3, offset: 0 };
+        let elsewhere = (Outcome::Value(AT + (64 << 20)), Outcome::Value(AT));
+        // So many pages are free behind the place.
+        let is = |call, free, results| meant(call, results, (&lines(&[PAGES + free, 4 * PAGES]), &[]), NOW);
+        assert_eq!(is(map(PAGES, MAP_PRIVATE), 1, elsewhere), Some("hints-for-files"));
+        assert_eq!(is(map(PAGES, MAP_PRIVATE), 512, elsewhere), None, "there is room");
+        assert_eq!(is(map(PAGES, MAP_PRIVATE), 1, (elsewhere.1, elsewhere.0)), None, "the other way round");
+        assert_eq!(is(map(PAGES, MAP_PRIVATE | MAP_ANONYMOUS), 1, elsewhere), None);
+        assert_eq!(is(map(PAGES, MAP_PRIVATE | MAP_FIXED), 1, elsewhere), None);
+        assert_eq!(is(map(511, MAP_PRIVATE), PAGES, elsewhere), None, "too small");
     }
 
     #[test]
