@@ -130,3 +130,16 @@ pub(crate) fn is_protected(cpu: &Cpu<'_>, new: At) {
     let stored = cpu.store(new, 2);
     cpu.expect(cpu.noted(PROTECTED) == 0 || !stored, "I-VMA", "a store after mprotect took the right away");
 }
+
+/// A huge page that was stored to, and somewhere for it to go.
+pub(crate) fn huge_page_and_swap(cpu: &Cpu<'_>) {
+    cpu.use_huge_pages();
+    cpu.map(X, LEAF, Prot::ReadWrite);
+    cpu.store(Y, 1);
+    cpu.swap_on(8);
+}
+
+/// All of it is put out, on a toy processor.
+pub(crate) fn put_out_huge_page(cpu: &Cpu<'_>) {
+    cpu.page_out(X, 4);
+}

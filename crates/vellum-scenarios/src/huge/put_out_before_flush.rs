@@ -2,9 +2,10 @@
 //! that has the translation cached was flushed, which stores through it meanwhile; when the page comes back, that store
 //! is missing.
 
+use crate::programs;
 use vellum::Guard;
 use vellum_lab::explore::Bound;
-use vellum_lab::scenario::{LEAF, Prot, Scenario, X, Y, actor};
+use vellum_lab::scenario::{Scenario, Y, actor};
 
 pub(crate) static SCENARIO: Scenario = Scenario {
     id: "A1H",
@@ -13,20 +14,13 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     guards: &[Guard::SwapLeafFlushed],
     invariants: &["I-LOST", "I-TLBFREE", "I-GEN"],
     bound: Bound { preemptions: 1, surprises: 1 },
-    start: |cpu| {
-        cpu.use_huge_pages();
-        cpu.map(X, LEAF, Prot::ReadWrite);
-        cpu.store(Y, 1);
-        cpu.swap_on(8);
-    },
+    start: programs::huge_page_and_swap,
     actors: &[
         actor("user", |cpu| {
             cpu.store(Y, 2);
             cpu.load(Y);
         }),
-        actor("page-out", |cpu| {
-            cpu.page_out(X, 4);
-        }),
+        actor("page-out", programs::put_out_huge_page),
     ],
     end: |cpu| cpu.expect_if_done(cpu.load(Y) == Some(2), "I-LOST", "the page lacks the last store"),
     ..Scenario::DEFAULT

@@ -3,9 +3,10 @@
 //! sees it. So the table is locked until the flush is over. Where a flush comes before the table, nobody can find it
 //! earlier.
 
+use crate::programs;
 use vellum::Guard;
 use vellum_lab::explore::Bound;
-use vellum_lab::scenario::{LEAF, Prot, Scenario, X, Y, actor};
+use vellum_lab::scenario::{Scenario, Y, actor};
 
 pub(crate) static SCENARIO: Scenario = Scenario {
     id: "B4H",
@@ -15,20 +16,13 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     breaks: |mode| !mode.semantics.mixed_sizes_fault && !mode.semantics.break_before_make,
     invariants: &["I-GONE", "I-LOST", "I-GEN"],
     bound: Bound { preemptions: 1, surprises: 0 },
-    start: |cpu| {
-        cpu.use_huge_pages();
-        cpu.map(X, LEAF, Prot::ReadWrite);
-        cpu.store(Y, 1);
-        cpu.swap_on(8);
-    },
+    start: programs::huge_page_and_swap,
     actors: &[
         actor("DONTNEED, user", |cpu| {
             cpu.dont_need(Y, 1);
             cpu.load(Y);
         }),
-        actor("page-out", |cpu| {
-            cpu.page_out(X, 4);
-        }),
+        actor("page-out", programs::put_out_huge_page),
     ],
     ..Scenario::DEFAULT
 };

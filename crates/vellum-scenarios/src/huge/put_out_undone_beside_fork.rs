@@ -1,9 +1,10 @@
 //! E1, of a huge page, beside a fork: its slots take no more entries, there is no table, or one of its pages cannot be
 //! written; so the entries get their pages back, one by one. What they had counted at the slots must go.
 
+use crate::programs;
 use vellum::Guard;
 use vellum_lab::explore::Bound;
-use vellum_lab::scenario::{LEAF, Prot, Scenario, X, Y, actor};
+use vellum_lab::scenario::{Scenario, Y, actor};
 
 pub(crate) static SCENARIO: Scenario = Scenario {
     id: "E1H",
@@ -13,19 +14,12 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     invariants: &["I-SLOT"],
     failures: true,
     bound: Bound { preemptions: 1, surprises: 1 },
-    start: |cpu| {
-        cpu.use_huge_pages();
-        cpu.map(X, LEAF, Prot::ReadWrite);
-        cpu.store(Y, 1);
-        cpu.swap_on(8);
-    },
+    start: programs::huge_page_and_swap,
     actors: &[
         actor("fork", |cpu| {
             cpu.fork();
         }),
-        actor("page-out", |cpu| {
-            cpu.page_out(X, 4);
-        }),
+        actor("page-out", programs::put_out_huge_page),
     ],
     end: |cpu| {
         cpu.load(Y);

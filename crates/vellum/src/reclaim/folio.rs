@@ -73,7 +73,7 @@ pub(super) fn take_old<M: Machine>(
     // With a reference it stays what it is; before, it may have become something else.
     if is_page(frame) && frame.order() > 0 && frame.folio_lock().try_acquire() {
         if is_partly_mapped(cx, pfn) {
-            freed = split_folio(cx, pfn).unwrap_or(0);
+            freed = split(cx, pfn).unwrap_or(0);
         } else if is_old(cx, frame, age_min) && may_go(cx, pfn, choice) {
             if give_slots(cx, pfn) {
                 return Taken::Whole;
@@ -91,9 +91,7 @@ pub(super) fn take_old<M: Machine>(
 pub(super) fn split_instead<M: Machine>(cx: &Cx<'_, M>, pfn: Pfn) -> u64 {
     let is_given_up = cx.vm().physical().frame(pfn).flags() & folio::LAZY_FREE != 0;
     let is_huge = is_huge(cx, pfn);
-    // Its slots, if it has some and no entry names them, are given up: what is cached is not split.
-    leave_cache_locked(cx, pfn);
-    let freed = split_folio(cx, pfn);
+    let freed = split(cx, pfn);
     cx.count(Event::HugeSwapOutFallback, u64::from(is_huge && !is_given_up && freed.is_some()));
     freed.unwrap_or(0)
 }
@@ -133,11 +131,14 @@ pub(super) fn give_slots<M: Machine>(cx: &Cx<'_, M>, pfn: Pfn) -> bool {
 /// whether it is a page by itself, then or before.
 pub(super) fn is_single_now<M: Machine>(cx: &Cx<'_, M>, pfn: Pfn) -> bool {
     let frame = cx.vm().physical().frame(pfn);
-    let is_split = || {
-        leave_cache_locked(cx, pfn);
-        split_folio(cx, pfn).is_some()
-    };
-    frame.order() == 0 || has_somewhere_to_go(cx, frame) && is_split()
+    frame.order() == 0 || has_somewhere_to_go(cx, frame) && split(cx, pfn).is_some()
+}
+
+/// As [`split_folio`], of one that may be cached: its slots are given up first, if no entry names them, since the cache's
+/// reference would keep it whole.
+fn split<M: Machine>(cx: &Cx<'_, M>, pfn: Pfn) -> Option<u64> {
+    leave_cache_locked(cx, pfn);
+    split_folio(cx, pfn)
 }
 
 /// Whether a folio is of age `age_min`, or older; one that is looked at for the first time is new.

@@ -29,7 +29,7 @@ pub(crate) enum Placeholder {
 }
 
 /// Entries of a folio that get their pages back in one section.
-const PUT_BACK: u32 = 128;
+const PUT_BACK: u32 = 96;
 
 /// A page, or a folio of several, that was taken out of all its entries. The caller has the folio lock and a reference,
 /// from before the begin to after the end.

@@ -161,6 +161,12 @@ fn shared_whole<A: Arch>() {
     finish(&vm);
 }
 
+fn move_to<A: Arch>(space: &Space<'_, TestMachine<A>>, from: u64, to: u64, length: u64) {
+    let place = RemapPlace::Fixed(to);
+    let request = RemapRequest { old: from, old_length: length, new_length: length, place, keep_old: false };
+    space.remap(&request).expect("a move");
+}
+
 fn moved_apart<A: Arch>() {
     let (page, huge_page) = sizes::<A>();
     let pages = huge_page / page;
@@ -169,14 +175,7 @@ fn moved_apart<A: Arch>() {
     // All but the first page, to where it lies across two tables, the head's place in neither mapping.
     let to = start + 3 * huge_page - page;
     let length = huge_page - page;
-    let request = RemapRequest {
-        old: start + page,
-        old_length: length,
-        new_length: length,
-        place: RemapPlace::Fixed(to),
-        keep_old: false,
-    };
-    space.remap(&request).expect("a move");
+    move_to(&space, start + page, to, length);
     let frame = vm.physical().frame(folio(&space, start).0);
     assert_eq!((frame.mappings() as u64, frame.order()), (pages, order::<A>()));
     {
@@ -214,9 +213,7 @@ fn in_anothers_place<A: Arch>() {
     let vm = two_nodes::<A>(frames::<A>());
     let (space, start) = huge(&vm, 1);
     let (from, to) = (start + huge_page - 2 * page, start + huge_page / 2);
-    let request =
-        RemapRequest { old: from, old_length: page, new_length: page, place: RemapPlace::Fixed(to), keep_old: false };
-    space.remap(&request).expect("a move");
+    move_to(&space, from, to, page);
     let contents = || {
         vm.audited().expect("all is well");
         assert_eq!(load(&space, to), Ok(mark::<A>(from)));
@@ -240,9 +237,7 @@ fn split_in_anothers_place<A: Arch>() {
     let vm = two_nodes::<A>(frames::<A>());
     let (space, start) = huge(&vm, 1);
     let (from, to) = (start + huge_page - 2 * page, start + huge_page / 2);
-    let request =
-        RemapRequest { old: from, old_length: page, new_length: page, place: RemapPlace::Fixed(to), keep_old: false };
-    space.remap(&request).expect("a move");
+    move_to(&space, from, to, page);
     assert!(split(&space, start).is_some(), "it can be split");
     vm.audited().expect("all is well");
     assert_eq!(load(&space, to), Ok(mark::<A>(from)));
