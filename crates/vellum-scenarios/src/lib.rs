@@ -111,6 +111,7 @@ scenarios! {
         installed_across_discard,
         small_pages_under_walker,
         table_under_walker,
+        looks_up_with_interrupts_off,
         nothing_found_while_split,
         reached_beside_fork,
         two_faults_at_one_place,

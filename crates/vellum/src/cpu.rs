@@ -215,6 +215,12 @@ impl<'vm, M: Machine> Reader<'vm, M> {
     pub(crate) fn vm(&self) -> &'vm Vm<M> {
         self.vm
     }
+
+    /// As [`Cx::serve_mailbox`], for who only looks, but has to wait for another CPU.
+    pub(crate) fn serve_mailbox(&self) {
+        // Its read-side section is open; serving needs none.
+        Cx::interrupt(self.vm).serve_mailbox();
+    }
 }
 
 impl<M: Machine> Drop for Reader<'_, M> {

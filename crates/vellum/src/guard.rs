@@ -67,6 +67,8 @@ guards! {
     SplitSeen,
     /// Who looks an address up without a lock waits while a huge page there is no entry, to become a table. (C12)
     SplittingAwaited,
+    /// Who looks up without a lock, and waits for who has one, serves its flush mailbox. (G5)
+    ServeWhileLooking,
     /// Who finds a table where a huge page was goes down. (C11, C12)
     TableSeen,
     /// An entry is changed where it stands: nobody finds none. (C1)

@@ -1,6 +1,8 @@
 //! Huge pages and who looks addresses up without a lock: nobody is interrupted on his account. And threads of which each has a page
 //! of every huge one, whatever becomes of that.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use vellum::arch::{Aarch64, Arch, Prot, Tiny, TinyBroadcast, X86_64};
 use vellum::ops::{Advice, HugePages, MapRequest, Place};
 use vellum::{Event, Space};
@@ -112,10 +114,18 @@ fn nobody_is_interrupted_for_who_looks_without_a_lock() {
     assert!(broadcasts <= 8 * 4, "{broadcasts} flushes for 8 huge pages");
 }
 
+/// How often a thread began to give all pages of a huge one their rights, and how often it had done so.
+#[derive(Default)]
+struct Given {
+    begun: AtomicU64,
+    done: AtomicU64,
+}
+
 /// Threads of which each has the pages `number`, `number + THREADS`, … of a mapping, and knows what they hold.
 struct Owner<'w, 'h, A: Arch> {
     cpu: &'w CpuThread<'h, A>,
     space: &'w Space<'h, Host<A>>,
+    given: &'w Given,
     number: u64,
     random: fastrand::Rng,
     holds: Vec<u64>,
@@ -151,8 +161,13 @@ impl<A: Arch> Owner<'_, '_, A> {
                     self.holds[index] = 0;
                 }
                 16 => {
+                    let done = self.given.done.load(Ordering::SeqCst);
                     self.space.protect(address, page, Prot::READ).expect("rights");
-                    assert!(self.cpu.store(self.space, address, &[1]).is_err());
+                    let value = round * THREADS + self.number;
+                    if self.cpu.store(self.space, address, &value.to_ne_bytes()).is_ok() {
+                        assert!(self.given.begun.load(Ordering::SeqCst) > done, "nobody gave the right back");
+                        self.holds[index] = value;
+                    }
                     self.space.protect(address, page, Prot::READ_WRITE).expect("rights");
                 }
                 17 => {
@@ -162,9 +177,11 @@ impl<A: Arch> Owner<'_, '_, A> {
                     self.cpu.switch_to(self.space);
                 }
                 18 => {
-                    // All the others' pages of it, too: nothing changes for them.
+                    // All the others' pages of it, too, among them one that its owner may just have made read-only.
                     let huge = 1 << A::shift(1);
+                    self.given.begun.fetch_add(1, Ordering::SeqCst);
                     self.space.protect(address & !(huge - 1), huge, Prot::READ_WRITE).expect("rights");
+                    self.given.done.fetch_add(1, Ordering::SeqCst);
                 }
                 _ => {
                     let held = self.space.hold(address);
@@ -187,15 +204,19 @@ fn threads_own_parts<A: Arch>(seed: u64, count: u64, operations: u64) {
     let start = 2 << A::shift(1);
     let request = MapRequest::anonymous(pages << A::PAGE_SHIFT, Prot::READ_WRITE).at(Place::Fixed(start));
     space.map(&request).expect("a mapping");
+    for number in 0..count {
+        main.store(&space, start + (number << A::shift(1)), &[0]).expect("a store");
+    }
     drop(main);
+    let given = Given::default();
     std::thread::scope(|scope| {
         for number in 0..THREADS {
-            let (host, space) = (&host, &space);
+            let (host, space, given) = (&host, &space, &given);
             scope.spawn(move || {
                 let cpu = host.enter(number as usize);
                 let random = fastrand::Rng::with_seed(seed * THREADS + number);
                 let holds = vec![0; (pages / THREADS) as usize];
-                let mut owner = Owner { cpu: &cpu, space, number, random, holds };
+                let mut owner = Owner { cpu: &cpu, space, given, number, random, holds };
                 owner.run(start, operations);
                 for (index, &value) in owner.holds.iter().enumerate() {
                     owner.check(space, Owner::<A>::address(start, number, index), value);

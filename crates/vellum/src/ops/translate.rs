@@ -21,9 +21,10 @@ pub struct Translation {
 }
 
 impl<'vm, M: Machine> Space<'vm, M> {
-    /// What `address` translates to at this moment; `None` if no page is there. Takes no lock and never faults: the
-    /// answer may be out of date when it arrives, unless the caller excludes changes. Who wants to use the frame asks
-    /// for it with [`Space::hold`].
+    /// What `address` translates to at this moment; `None` if no page is there. Takes no lock and never faults; where a
+    /// huge page is just being split it waits for that, and serves flush requests meanwhile, also with interrupts off.
+    /// The answer may be out of date when it arrives, unless the caller excludes changes. Who wants to use the frame
+    /// asks for it with [`Space::hold`].
     #[inline(always)]
     pub fn translate(&self, address: u64) -> Option<Translation> {
         if address >= M::Arch::USER_END {

@@ -70,9 +70,8 @@ impl<M: Machine> Inner<M> {
     /// Waits while somebody has the lock of the lowest table that covers `address`.
     #[cold]
     pub(crate) fn await_lock(&self, reader: &Reader<'_, M>, address: u64) {
-        let machine = reader.vm().machine();
-        let (table, _) = self.descend(machine, address, |_, _| ());
-        reader.vm().physical().frame(table).lock.await_release(machine);
+        let (table, _) = self.descend(reader.vm().machine(), address, |_, _| ());
+        await_table(reader, table);
     }
 
     /// [`Inner::page_entry`], of a page where there was an entry, but no leaf.
@@ -91,7 +90,7 @@ impl<M: Machine> Inner<M> {
             let word = word.as_small(level);
             let is_splitting = word.absent() == Some(Absent::Splitting);
             if is_splitting && M::guard(Guard::SplittingAwaited) {
-                reader.vm().physical().frame(table).lock.await_release(machine);
+                await_table(reader, table);
                 continue;
             }
             let within = address & ((1 << M::Arch::shift(level)) - 1);
@@ -178,6 +177,14 @@ fn slot_at<M: Machine>(machine: &M, pfn: Pfn, level: usize, address: u64) -> &Sl
     let slots = machine.frame(pfn).cast_const().cast::<Slot<M>>();
     // SAFETY: `pfn` is a live table of `level`, as in `Table::slot`.
     unsafe { &*slots.add(index::<M::Arch>(address, level)) }
+}
+
+/// Waits a short while for the lock of `table`, which who has it may give up only when this CPU has flushed.
+fn await_table<M: Machine>(reader: &Reader<'_, M>, table: Pfn) {
+    if M::guard(Guard::ServeWhileLooking) {
+        reader.serve_mailbox();
+    }
+    reader.vm().physical().frame(table).lock.await_release(reader.vm().machine());
 }
 
 /// Who makes a table.
