@@ -20,29 +20,41 @@ const COLD: u8 = 2;
 impl<M: Machine> Space<'_, M> {
     /// Writes out and frees the pages of `start..end` that nobody else maps; how many.
     pub(crate) fn page_out(&self, start: u64, end: u64) -> u64 {
-        let freed = self.put_out_folios(start, end);
-        // Those of which a part alone lies here have a page at one of the ends.
-        let page = 1 << M::Arch::PAGE_SHIFT;
-        self.split_folios(start, start + page);
-        self.split_folios(end - page, end);
+        let (vm, mut freed, mut here) = (self.vm(), 0, start);
+        while here < end {
+            let mut list = Isolated::new();
+            let next = next_list(vm, self.inner(), (here, end), Sharers::One, &mut list);
+            let is_folio = |&pfn: &Pfn| vm.physical().frame(pfn).order() > 0;
+            freed += if list.pages().iter().any(is_folio) {
+                self.page_out_folios((here, next), (start, end), release_all(vm, &list))
+            } else {
+                shrink(vm, &list, Choice::All)
+            };
+            here = next;
+        }
         freed
-            + each_list(
-                self.vm(),
-                self.inner(),
-                start,
-                end,
-                Sharers::One,
-                &mut |list| shrink(self.vm(), list, Choice::All),
-                &|| false,
-            )
     }
 
-    /// Puts out, as wholes, the folios of several pages that lie in `start..end` and nobody else maps, as far as that
-    /// can be done; how many pages were freed.
-    fn put_out_folios(&self, start: u64, end: u64) -> u64 {
-        let mut each =
-            |list: &Isolated<LENGTH>| list.pages().iter().map(|&head| put_out_on_advice(self.vm(), head)).sum();
-        each_list(self.vm(), self.inner(), start, end, Sharers::OneOfWhole { start, end }, &mut each, &|| false)
+    /// [`Space::page_out`] of `here..next` of the range, where there are so many pages, also those of folios of several: those that
+    /// lie in the range are put out as wholes, as far as that can be done, the others split.
+    #[inline(never)]
+    fn page_out_folios(&self, (here, next): (u64, u64), (start, end): (u64, u64), pages: u64) -> u64 {
+        let (vm, space) = (self.vm(), self.inner());
+        let mut put_out = |list: &Isolated<LENGTH>| list.pages().iter().map(|&head| put_out_on_advice(vm, head)).sum();
+        let freed = each_list(vm, space, here, next, Sharers::OneOfWhole { start, end }, &mut put_out, &|| false);
+        if freed == pages {
+            return freed;
+        }
+        // Those of which a part alone lies in the range have a page at one of its ends.
+        let page = 1 << M::Arch::PAGE_SHIFT;
+        if here == start {
+            self.split_folios(start, start + page);
+        }
+        if next == end {
+            self.split_folios(end - page, end);
+        }
+        let mut single = |list: &Isolated<LENGTH>| shrink(vm, list, Choice::All);
+        freed + each_list(vm, space, here, next, Sharers::One, &mut single, &|| false)
     }
 
     /// Makes single pages of the folios of several that `start..end` shows and nobody else.
@@ -78,6 +90,17 @@ impl<M: Machine> Space<'_, M> {
         };
         each_list(self.vm(), self.inner(), start, end, sharers, &mut each, &|| false);
     }
+}
+
+/// Drops the references of a list; of how many pages they were.
+fn release_all<M: Machine>(vm: &Vm<M>, list: &Isolated<LENGTH>) -> u64 {
+    let cx = Cx::enter(vm);
+    let release = |&pfn: &Pfn| {
+        let pages = vm.physical().whole(pfn).pages();
+        object::release(&cx, pfn);
+        pages
+    };
+    list.pages().iter().map(release).sum()
 }
 
 /// Puts the folio `head` out as a whole, if that can be done; else it may be split, or stay. How many pages were freed.
@@ -126,13 +149,24 @@ pub(crate) fn each_list<M: Machine, const N: usize>(
     let mut here = start;
     while here < end && !is_enough() {
         let mut list = Isolated::<N>::new();
-        let full = space.each_leaf(vm, (here, end), &mut |cx, slots| collect(cx, slots, sharers, &mut list));
-        here = full.break_value().unwrap_or(end);
+        here = next_list(vm, space, (here, end), sharers, &mut list);
         if !list.is_empty() {
             done += each(&list);
         }
     }
     done
+}
+
+/// Fills a list that is empty from the pages that `here..end` shows, as for [`each_list`]; the address to go on from.
+fn next_list<M: Machine, const N: usize>(
+    vm: &Vm<M>,
+    space: &Inner<M>,
+    (here, end): (u64, u64),
+    sharers: Sharers,
+    list: &mut Isolated<N>,
+) -> u64 {
+    let full = space.each_leaf(vm, (here, end), &mut |cx, slots| collect(cx, slots, sharers, list));
+    full.break_value().unwrap_or(end)
 }
 
 /// Adds pages of slots to the list, until it is full; then where to go on.

@@ -1,9 +1,11 @@
 //! Tests of reclaim on a host-backed machine.
 
+use super::folio::{Taken, Whole, take_old};
+use super::shrink::Choice;
 use crate::arch::{Prot, X86_64};
 use crate::cpu::Cx;
 use crate::machine::Machine;
-use crate::ops::{Advice, MapRequest, Place};
+use crate::ops::{Advice, HugePages, MapRequest, Place};
 use crate::overcommit::Overcommit;
 use crate::phys::{AllocFlags, Policy};
 use crate::space::Space;
@@ -128,6 +130,29 @@ fn a_policy_is_set_where_memory_has_to_be_freed_for_it() {
     assert_eq!(space.set_policy(FAR + PAGE, PAGE, Policy::Preferred(0)), Ok(()));
     taken.into_iter().for_each(|pfn| Cx::enter(&vm).free_frame(pfn));
     check(&space, 200);
+}
+
+/// A folio waits with its slots for a list to be written first, and the device panics there.
+#[test]
+fn a_folio_that_waits_is_given_up_with_what_it_waits_for() {
+    const PAGES: u64 = 512;
+    const HUGE: u64 = 16 * PAGES * PAGE;
+    let vm = boot();
+    vm.set_huge_pages(HugePages::Always);
+    let space = vm.create_space().expect("memory");
+    space.map(&MapRequest::anonymous(PAGES * PAGE, Prot::READ_WRITE).at(Place::Fixed(HUGE))).expect("room");
+    (0..PAGES).for_each(|page| store(&space, HUGE + page * PAGE, page as u8).expect("memory"));
+    let head = space.translate(HUGE).expect("a page").pfn;
+    let frame = vm.physical().frame(head);
+    assert_eq!(frame.order(), 9);
+    let taken = take_old(&Cx::enter(&vm), head, frame, (0, Choice::All));
+    assert!(matches!(taken, Taken::Whole) && frame.swap_slot().is_some());
+    drop(Whole::new(&vm, head));
+    assert!(frame.folio_lock().try_acquire(), "nobody has it");
+    frame.folio_lock().release(&vm);
+    assert_eq!((frame.references(), vm.swap_usage().used), (1, 0));
+    (0..PAGES).for_each(|page| assert_eq!(load(&space, HUGE + page * PAGE), Ok(page as u8)));
+    vm.audited().expect("a sound machine");
 }
 
 /// A machine with `cpus` CPUs.

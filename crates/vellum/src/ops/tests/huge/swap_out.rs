@@ -8,10 +8,11 @@ use crate::ops::{Access, Advice, HugePages, MapFlags, MapRequest, Place};
 use crate::phys::{Pfn, folio};
 use crate::stat::Event;
 use crate::swap::write_folio;
-use crate::testing::TestMachine;
-use crate::{IoError, Space, SwapDevice, Vm};
+use crate::testing::{TestMachine, become_cpu};
+use crate::{Error, IoError, Space, SwapDevice, Vm};
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::collections::BTreeMap;
+use std::sync::mpsc::{Receiver, SendError, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::vec::Vec;
 
@@ -22,11 +23,21 @@ struct Device {
     runs: AtomicU64,
     /// Writes that do not fail before one does.
     left: AtomicU64,
+    /// Told when a run comes, and waited for before it is written.
+    gate: Mutex<Option<Gate>>,
 }
+
+type Gate = (Sender<()>, Receiver<()>);
 
 impl Device {
     fn new(pages: u64) -> Arc<Device> {
-        Arc::new(Device { pages, contents: Mutex::default(), runs: AtomicU64::new(0), left: AtomicU64::new(u64::MAX) })
+        Arc::new(Device {
+            pages,
+            contents: Mutex::default(),
+            runs: AtomicU64::new(0),
+            left: AtomicU64::new(u64::MAX),
+            gate: Mutex::new(None),
+        })
     }
 }
 
@@ -54,13 +65,17 @@ impl SwapDevice for Device {
 
     fn write_run(&self, first: u64, pages: &mut dyn Iterator<Item = &[u8]>) -> Result<(), IoError> {
         self.runs.fetch_add(1, Relaxed);
+        if let Some((begun, go_on)) = &*self.gate.lock().expect("nobody panics") {
+            begun.send(()).and(go_on.recv().map_err(|_| SendError(()))).expect("who waits for it");
+        }
         (first..).zip(pages).try_for_each(|(page, from)| self.write(page, from))
     }
 }
 
-/// With a device of so many pages, and no compressed tier.
+/// With two CPUs, a device of so many pages, and no compressed tier.
 fn with_device<A: Arch>(pages: u64) -> (Vmm<A>, Arc<Device>) {
-    let vm = Vm::new(TestMachine::<A>::new(frames::<A>())).expect("a machine");
+    become_cpu(0);
+    let vm = Vm::new(TestMachine::<A>::with(&[(0x100, frames::<A>(), 0)], &[0, 0])).expect("a machine");
     vm.set_huge_pages(HugePages::Always);
     let device = Device::new(pages);
     vm.swap_on(device.clone(), 0).expect("an area");
@@ -337,6 +352,70 @@ fn cached_and_shared<A: Arch>() {
     drop(child);
     assert_eq!(vm.swap_usage().used, 0);
     finish(&vm);
+}
+
+/// Somebody finds the folio in the cache while it is written, and has a reference when it is to be freed: it stays, in its
+/// entries, and leaves the cache, though it is clean.
+fn found_while_written<A: Arch>() {
+    let (_, huge_page) = sizes::<A>();
+    let (vm, device) = with_device::<A>(4 * pages::<A>());
+    let (space, start) = huge(&vm, 1);
+    let head = vm.physical().head(space.translate(start).expect("a page").pfn);
+    let frame = vm.physical().frame(head);
+    let (begun, when_begun) = channel();
+    let (go_on, when_told) = channel();
+    *device.gate.lock().expect("nobody panics") = Some((begun, when_told));
+    std::thread::scope(|scope| {
+        let vm = &vm;
+        scope.spawn(move || {
+            become_cpu(1);
+            when_begun.recv().expect("a run");
+            let slot = frame.swap_slot().expect("it is cached");
+            assert!(Cx::enter(vm).swap_lookup(slot).is_some_and(|found| found.head == head));
+            go_on.send(()).expect("the device waits");
+        });
+        space.advise(start, huge_page, Advice::PageOut).expect("advice");
+    });
+    *device.gate.lock().expect("nobody panics") = None;
+    assert_eq!((device.runs.load(Relaxed), put_out(&vm)), (1, (0, 0)), "written, and neither freed nor split");
+    assert_eq!((frame.swap_slot(), vm.swap_usage().used, space.rss().swapped), (None, 0, 0));
+    assert!(frame.folio_lock().try_acquire());
+    frame.folio_lock().release(&vm);
+    crate::object::release(&Cx::enter(&vm), head);
+    check(&space, start, start + huge_page);
+    drop(space);
+    finish(&vm);
+}
+
+/// One of the slots has as many entries as can be counted: of those before it nothing stays counted.
+fn one_slot_full<A: Arch>() {
+    let (vm, _) = with_device::<A>(4 * pages::<A>());
+    let (space, start) = huge(&vm, 1);
+    let (_, first) = cached(&vm, &space, start);
+    let cx = Cx::enter(&vm);
+    let full = first.further(2);
+    let mut entries = 0;
+    while cx.swap_dup(full).is_ok() {
+        entries += 1;
+    }
+    assert_eq!(cx.swap_dup_run(first, pages::<A>()), Err(Error::OutOfMemory));
+    let counts = (0..pages::<A>()).map(|page| cx.swap_count(first.further(page)));
+    assert!(counts.enumerate().all(|(page, count)| count == if page == 2 { entries } else { 0 }));
+    (0..entries).for_each(|_| _ = cx.swap_put(full));
+    drop(cx);
+    check(&space, start, start + sizes::<A>().1);
+    drop(space);
+    finish(&vm);
+}
+
+#[test]
+fn who_finds_a_folio_while_it_is_written_keeps_it_in_memory() {
+    everywhere!(found_while_written);
+}
+
+#[test]
+fn a_slot_that_counts_no_more_entries_leaves_the_others_uncounted() {
+    one_slot_full::<X86_64>();
 }
 
 #[test]
