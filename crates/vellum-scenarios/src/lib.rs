@@ -112,6 +112,7 @@ scenarios! {
         small_pages_under_walker,
         table_under_walker,
         looks_up_with_interrupts_off,
+        rejoined_beside_split,
         nothing_found_while_split,
         reached_beside_fork,
         two_faults_at_one_place,

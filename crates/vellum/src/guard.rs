@@ -61,6 +61,8 @@ guards! {
     SwapLeafLocked,
     /// The slots of a folio give back the tags that were saved with them, however many of its pages had got that far. (E10)
     FolioTagsFreed,
+    /// A cut huge page is not put together while somebody works on its folio. (B17)
+    RejoinLocksFolio,
     /// Where the architecture wants that, a huge page is no entry, and flushed, before a table comes in its place. (C6)
     SplitBreakBeforeMake,
     /// Who discards a huge page finds out under the lock whether a fault has split it meanwhile. (C1S)

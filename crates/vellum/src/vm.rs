@@ -190,6 +190,11 @@ impl<M: Machine> Vm<M> {
         self.physical.get(pfn).map(|frame| frame.kind())
     }
 
+    /// What the block that frame `pfn` lies in is used for now: what its first frame says. `None` outside the machine's memory.
+    pub fn block_kind(&self, pfn: Pfn) -> Option<Kind> {
+        self.physical.block_kind(pfn)
+    }
+
     /// What the machine's frames are used for at this moment. Takes time in proportion to memory.
     pub fn usage(&self) -> MemoryUsage {
         let mut usage = MemoryUsage::default();

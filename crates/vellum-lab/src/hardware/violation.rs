@@ -99,6 +99,12 @@ impl ViolationLog {
 pub trait FrameKinds {
     /// The kind of `pfn`; `None` if there is no such frame.
     fn frame_kind(&self, pfn: Pfn) -> Option<Kind>;
+
+    /// The kind of the block `pfn` lies in: that of the nearest frame below it which is not [`Kind::Tail`].
+    #[inline]
+    fn block_kind(&self, pfn: Pfn) -> Option<Kind> {
+        (0..=pfn.0).rev().map(|number| self.frame_kind(Pfn(number))).find(|&kind| kind != Some(Kind::Tail)).flatten()
+    }
 }
 
 impl<M: Machine> FrameKinds for Vm<M> {
@@ -106,18 +112,19 @@ impl<M: Machine> FrameKinds for Vm<M> {
     fn frame_kind(&self, pfn: Pfn) -> Option<Kind> {
         Vm::frame_kind(self, pfn)
     }
-}
 
-/// The kind of the block `pfn` lies in: that of the nearest frame below it which is not [`Kind::Tail`].
-#[inline]
-fn block_kind<K: FrameKinds + ?Sized>(kinds: &K, pfn: Pfn) -> Option<Kind> {
-    (0..=pfn.0).rev().map(|number| kinds.frame_kind(Pfn(number))).find(|&kind| kind != Some(Kind::Tail)).flatten()
+    /// Of a folio its head says it, also while another thread makes single pages of it, the first ones of which may be free by
+    /// then.
+    #[inline]
+    fn block_kind(&self, pfn: Pfn) -> Option<Kind> {
+        Vm::block_kind(self, pfn)
+    }
 }
 
 /// Whether a user translation may name `pfn` now. Reserved frames may be named: the zero page is one.
 #[inline]
 pub(crate) fn is_user_frame<K: FrameKinds + ?Sized>(kinds: &K, pfn: Pfn) -> Result<(), Option<Kind>> {
-    match block_kind(kinds, pfn) {
+    match kinds.block_kind(pfn) {
         Some(Kind::Anonymous | Kind::File | Kind::Reserved) => Ok(()),
         other => Err(other),
     }
@@ -126,7 +133,7 @@ pub(crate) fn is_user_frame<K: FrameKinds + ?Sized>(kinds: &K, pfn: Pfn) -> Resu
 /// Whether `pfn` is part of a page table now.
 #[inline]
 pub(super) fn is_table<K: FrameKinds + ?Sized>(kinds: &K, pfn: Pfn) -> Result<(), Option<Kind>> {
-    match block_kind(kinds, pfn) {
+    match kinds.block_kind(pfn) {
         Some(Kind::Table) => Ok(()),
         other => Err(other),
     }

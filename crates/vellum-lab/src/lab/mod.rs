@@ -254,7 +254,7 @@ impl<A: Arch> Lab<A> {
 /// What the hardware reads on the way to a word: the entries, and what the frames on it are used for.
 fn words_of_way<K: FrameKinds>(kinds: &K, peek: &Peek) -> Vec<WordId> {
     let frames = peek.tables.iter().copied().chain(peek.frame);
-    let uses = frames.flat_map(|frame| access::words_read_by(|| kinds.frame_kind(frame)));
+    let uses = frames.flat_map(|frame| access::words_read_by(|| kinds.block_kind(frame)));
     peek.entries.iter().filter_map(|&entry| access::word_at(entry)).chain(uses).collect()
 }
 

@@ -198,6 +198,10 @@ impl<A: Arch> FrameKinds for ToyTables<A> {
         let of_toy = lock(&self.state).frames.iter().find(|frame| frame.0 == pfn).map(|frame| frame.1);
         of_toy.or_else(|| self.vm().frame_kind(pfn))
     }
+
+    fn block_kind(&self, pfn: Pfn) -> Option<Kind> {
+        if pfn < self.machine().toy_frames() { self.vm().block_kind(pfn) } else { self.frame_kind(pfn) }
+    }
 }
 
 impl<A: Arch> ToyOps for ToyTables<A> {

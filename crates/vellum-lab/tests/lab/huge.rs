@@ -3,12 +3,13 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use vellum::arch::{Aarch64, Arch, Prot, Tiny, TinyBroadcast, X86_64};
+use vellum::arch::{Aarch64, Arch, Ppc64, Prot, Riscv64, Sparc64, Tiny, TinyBroadcast, X86_64};
 use vellum::ops::{Advice, HugePages, MapRequest, Place};
-use vellum::{Event, Space};
+use vellum::{Error, Event, Machine, Space};
 use vellum_lab::hardware::MachineConfig;
 use vellum_lab::host::Host;
 use vellum_lab::hosted::Hosted;
+use vellum_lab::swap_device::MemoryDevice;
 use vellum_lab::threads::{CpuThread, Mmus, ThreadHost};
 
 /// What one look at an address may find.
@@ -114,6 +115,36 @@ fn nobody_is_interrupted_for_who_looks_without_a_lock() {
     assert!(broadcasts <= 8 * 4, "{broadcasts} flushes for 8 huge pages");
 }
 
+/// A huge page that was clean is stored to by a processor, which notes that in its entry; then it is cut.
+fn noted_and_cut<A: Arch>() {
+    let (page, huge) = (1 << A::PAGE_SHIFT, 1u64 << A::shift(1));
+    let hosted = Hosted::<A>::new(&MachineConfig::new(1, 1024 + 4 * (huge / page))).expect("a machine");
+    let world = World::new(&hosted, 1, 1);
+    let (space, start) = (&world.space, world.start);
+    space.advise(start, huge, Advice::Free).expect("advice");
+    for address in (start..start + huge).step_by(page as usize) {
+        hosted.store(0, space, address, &[(address / page) as u8]).expect("a store");
+    }
+    assert_eq!(world.count(Event::SplitMapping), 0);
+    space.advise(start + page, page, Advice::DontNeed).expect("a discard");
+    assert_eq!(world.count(Event::SplitMapping), 1);
+    for address in (start..start + huge).step_by(page as usize).filter(|&address| address != start + page) {
+        assert_eq!(hosted.load(0, space, address, 1), Ok(vec![(address / page) as u8]), "{}: {address:#x}", A::NAME);
+    }
+    assert_eq!(hosted.take_violations(), []);
+}
+
+#[test]
+fn what_a_processor_notes_in_a_huge_page_stays_with_its_parts() {
+    noted_and_cut::<Tiny>();
+    noted_and_cut::<TinyBroadcast>();
+    noted_and_cut::<X86_64>();
+    noted_and_cut::<Aarch64>();
+    noted_and_cut::<Riscv64>();
+    noted_and_cut::<Ppc64>();
+    noted_and_cut::<Sparc64>();
+}
+
 /// How often a thread began to give all pages of a huge one their rights, and how often it had done so.
 #[derive(Default)]
 struct Given {
@@ -126,6 +157,8 @@ struct Owner<'w, 'h, A: Arch> {
     cpu: &'w CpuThread<'h, A>,
     space: &'w Space<'h, Host<A>>,
     given: &'w Given,
+    /// Which of [`Owner::operate`]'s kinds of operation there are.
+    kinds: u32,
     number: u64,
     random: fastrand::Rng,
     holds: Vec<u64>,
@@ -145,61 +178,85 @@ impl<A: Arch> Owner<'_, '_, A> {
     }
 
     fn run(&mut self, start: u64, operations: u64) {
-        let page = 1 << A::PAGE_SHIFT;
         for round in 1..=operations {
             let index = self.random.usize(..self.holds.len());
             let address = Self::address(start, self.number, index);
-            match self.random.u32(..20) {
-                0..8 => {
-                    let value = round * THREADS + self.number;
-                    self.cpu.store(self.space, address, &value.to_ne_bytes()).expect("a store");
-                    self.holds[index] = value;
-                }
-                8..14 => self.check(self.space, address, self.holds[index]),
-                14 | 15 => {
-                    self.space.advise(address, page, Advice::DontNeed).expect("a discard");
-                    self.holds[index] = 0;
-                }
-                16 => {
-                    let done = self.given.done.load(Ordering::SeqCst);
-                    self.space.protect(address, page, Prot::READ).expect("rights");
-                    let value = round * THREADS + self.number;
-                    if self.cpu.store(self.space, address, &value.to_ne_bytes()).is_ok() {
-                        assert!(self.given.begun.load(Ordering::SeqCst) > done, "nobody gave the right back");
-                        self.holds[index] = value;
-                    }
-                    self.space.protect(address, page, Prot::READ_WRITE).expect("rights");
-                }
-                17 => {
-                    let child = self.space.fork().expect("memory");
-                    self.check(&child, address, self.holds[index]);
-                    self.cpu.store(&child, address, &[0xff; 8]).expect("a store");
-                    self.cpu.switch_to(self.space);
-                }
-                18 => {
-                    // All the others' pages of it, too, among them one that its owner may just have made read-only.
-                    let huge = 1 << A::shift(1);
-                    self.given.begun.fetch_add(1, Ordering::SeqCst);
-                    self.space.protect(address & !(huge - 1), huge, Prot::READ_WRITE).expect("rights");
-                    self.given.done.fetch_add(1, Ordering::SeqCst);
-                }
-                _ => {
-                    let held = self.space.hold(address);
-                    assert!(held.is_some() || self.holds[index] == 0 || self.space.translate(address).is_none());
-                }
-            }
+            self.operate(index, address, round * THREADS + self.number);
         }
+    }
+
+    /// Does something with a page, or with all of the huge one that it is a part of; `value` was stored nowhere before.
+    fn operate(&mut self, index: usize, address: u64, value: u64) {
+        let page = 1 << A::PAGE_SHIFT;
+        let huge = 1 << A::shift(1);
+        let whole = address & !(huge - 1);
+        match self.random.u32(..self.kinds) {
+            0..8 => {
+                self.cpu.store(self.space, address, &value.to_ne_bytes()).expect("a store");
+                self.holds[index] = value;
+            }
+            8..14 => self.check(self.space, address, self.holds[index]),
+            14 | 15 => {
+                self.space.advise(address, page, Advice::DontNeed).expect("a discard");
+                self.holds[index] = 0;
+            }
+            16 => self.take_right(index, address, value),
+            17 => {
+                let child = self.space.fork().expect("memory");
+                self.check(&child, address, self.holds[index]);
+                self.cpu.store(&child, address, &[0xff; 8]).expect("a store");
+                self.cpu.switch_to(self.space);
+            }
+            18 => {
+                // All the others' pages of it, too, among them one that its owner may just have made read-only.
+                self.given.begun.fetch_add(1, Ordering::SeqCst);
+                self.space.protect(whole, huge, Prot::READ_WRITE).expect("rights");
+                self.given.done.fetch_add(1, Ordering::SeqCst);
+            }
+            19 => self.hold(index, address),
+            20 => match self.space.advise(whole, huge, Advice::Collapse) {
+                Ok(()) | Err(Error::Busy { .. } | Error::OutOfMemory | Error::Invalid { .. }) => {}
+                Err(error) => panic!("{error}"),
+            },
+            21 => self.space.advise(whole, huge, Advice::PageOut).expect("advice"),
+            22 => self.space.advise(address, page, Advice::PageOut).expect("advice"),
+            23 => _ = self.space.vm().reclaim(self.random.u8(..2), self.random.u64(1..64)),
+            _ => _ = self.space.move_pages(whole, huge, self.random.u8(..2)).expect("a range"),
+        }
+    }
+
+    /// A store is refused where this thread took the right, unless another one gave it back meanwhile.
+    fn take_right(&mut self, index: usize, address: u64, value: u64) {
+        let page = 1 << A::PAGE_SHIFT;
+        let done = self.given.done.load(Ordering::SeqCst);
+        self.space.protect(address, page, Prot::READ).expect("rights");
+        if self.cpu.store(self.space, address, &value.to_ne_bytes()).is_ok() {
+            assert!(self.given.begun.load(Ordering::SeqCst) > done, "nobody gave the right back");
+            self.holds[index] = value;
+        }
+        self.space.protect(address, page, Prot::READ_WRITE).expect("rights");
+    }
+
+    /// Who holds a page for a device finds there what its owner stored.
+    fn hold(&self, index: usize, address: u64) {
+        let Some(held) = self.space.hold(address) else { return };
+        let frame = self.space.vm().machine().frame(held.translation().pfn);
+        // SAFETY: the reference keeps the page, and nobody but this thread stores to its first word.
+        let found = unsafe { frame.cast::<u64>().read_volatile() };
+        assert_eq!(found, self.holds[index], "{}, thread {}, {address:#x}", A::NAME, self.number);
     }
 }
 
-fn threads_own_parts<A: Arch>(seed: u64, count: u64, operations: u64) {
+/// `moving`: whether pages also go to swap, move between nodes, and become huge ones again.
+fn threads_own_parts<A: Arch>(seed: u64, count: u64, operations: u64, moving: bool) {
     let pages = count << (A::shift(1) - A::PAGE_SHIFT);
-    let config = MachineConfig::new(THREADS as usize, 2048 + 12 * pages);
+    let config = MachineConfig::with_nodes(THREADS as usize, 2 * (2048 + 12 * pages), 2);
     let host = ThreadHost::<A>::new(&config, Mmus::Simulated).expect("a machine");
     host.machine().check_frames(true);
     let main = host.enter(0);
     let vm = host.vm();
     vm.set_huge_pages(HugePages::Always);
+    vm.swap_on(MemoryDevice::new(8 * pages, 1 << A::PAGE_SHIFT), 0).expect("an area");
     let space = vm.create_space().expect("a space");
     let start = 2 << A::shift(1);
     let request = MapRequest::anonymous(pages << A::PAGE_SHIFT, Prot::READ_WRITE).at(Place::Fixed(start));
@@ -216,7 +273,8 @@ fn threads_own_parts<A: Arch>(seed: u64, count: u64, operations: u64) {
                 let cpu = host.enter(number as usize);
                 let random = fastrand::Rng::with_seed(seed * THREADS + number);
                 let holds = vec![0; (pages / THREADS) as usize];
-                let mut owner = Owner { cpu: &cpu, space, given, number, random, holds };
+                let mut owner =
+                    Owner { cpu: &cpu, space, given, kinds: if moving { 25 } else { 20 }, number, random, holds };
                 owner.run(start, operations);
                 for (index, &value) in owner.holds.iter().enumerate() {
                     owner.check(space, Owner::<A>::address(start, number, index), value);
@@ -228,7 +286,7 @@ fn threads_own_parts<A: Arch>(seed: u64, count: u64, operations: u64) {
     vm.quiesce();
     // SAFETY: the threads have ended.
     unsafe { vm.audit() }.unwrap_or_else(|error| panic!("{}, seed {seed}: {error}", A::NAME));
-    assert_eq!(host.machine().take_violations(), []);
+    assert_eq!(host.machine().take_violations(), [], "{}, seed {seed}", A::NAME);
     let totals = vm.totals();
     assert!(totals.get(Event::HugeFault) > 0 && totals.get(Event::SplitMapping) > 0, "{}", A::NAME);
     drop(space);
@@ -242,8 +300,17 @@ fn threads_own_parts<A: Arch>(seed: u64, count: u64, operations: u64) {
 #[test]
 fn threads_find_what_they_stored_in_parts_of_huge_pages() {
     for seed in 0..20 {
-        threads_own_parts::<Tiny>(seed, 4, 300);
+        threads_own_parts::<Tiny>(seed, 4, 300, false);
     }
-    threads_own_parts::<X86_64>(1, 2, 5_000);
-    threads_own_parts::<Aarch64>(2, 2, 2_000);
+    threads_own_parts::<X86_64>(1, 2, 5_000, false);
+    threads_own_parts::<Aarch64>(2, 2, 2_000, false);
+}
+
+#[test]
+fn threads_find_what_they_stored_in_huge_pages_that_move() {
+    for seed in 0..20 {
+        threads_own_parts::<Tiny>(seed, 4, 300, true);
+    }
+    threads_own_parts::<X86_64>(1, 2, 2_000, true);
+    threads_own_parts::<Aarch64>(2, 2, 1_000, true);
 }

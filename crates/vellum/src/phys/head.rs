@@ -6,7 +6,7 @@
 //! folios are one page, which is its own head.
 
 use super::frame::set_tails;
-use super::{AllocFlags, Frame, Pfn, Physical, Policy, folio};
+use super::{AllocFlags, Frame, Kind, Pfn, Physical, Policy, folio};
 use crate::cpu::Cx;
 use crate::error::Error;
 use crate::machine::Machine;
@@ -70,6 +70,28 @@ impl<M: Machine> Physical<M> {
     pub(crate) fn folio(&self, pfn: Pfn) -> &Frame<M> {
         let frame = self.frame(pfn);
         frame.order_of_tail().map_or(frame, |order| self.frame(Pfn(pfn.0 >> order << order)))
+    }
+}
+
+impl<M: Machine> Physical<M> {
+    /// What the block that frame `pfn` lies in is used for, at one moment, whatever becomes of the block meanwhile; `None` outside
+    /// the machine's memory. A folio that is being split is one to the last: its head says so all the time.
+    pub(crate) fn block_kind(&self, pfn: Pfn) -> Option<Kind> {
+        loop {
+            let frame = self.get(pfn)?;
+            let head = match frame.order_of_tail() {
+                None => return Some(frame.kind()),
+                // Of no folio: how large the block is says its first frame alone.
+                Some(0) => {
+                    (0..pfn.0).rev().map_while(|below| self.get(Pfn(below))).find(|below| !below.is_kind(Kind::Tail))?
+                }
+                Some(order) => self.get(Pfn(pfn.0 >> order << order))?,
+            };
+            let kind = head.kind();
+            if frame.is_kind(Kind::Tail) {
+                return Some(kind);
+            }
+        }
     }
 }
 

@@ -365,7 +365,7 @@ fn unhang<M: Machine>(
 }
 
 /// Makes one entry of those of a leaf at `start`, which the caller has claimed, that show all pages of a folio in their places.
-/// Takes the locks of both tables; flushes under them.
+/// Takes the locks of both tables, and tries that of the folio; flushes under them.
 ///
 /// # Errors
 /// Why not; all is as before then.
@@ -401,6 +401,11 @@ fn rejoin_locked<'a, M: Machine>(
     if !are_in_place || !is_whole_folio(cx, first, leaf.len()) {
         return Err(Kept::Changed);
     }
+    // Not while somebody works on the folio: he has cut its mappings, and relies on it. Never waiting: tables are locked.
+    let lock = cx.vm().physical().frame(first.pfn()).folio_lock();
+    if M::guard(Guard::RejoinLocksFolio) && !lock.try_acquire() {
+        return Err(Kept::Busy);
+    }
     unhang(cx, &upper, &lower, (start, class), spares, Word::of_absent(Absent::Splitting));
     flush(cx, space, start);
     // No processor notes anything there any more.
@@ -408,6 +413,9 @@ fn rejoin_locked<'a, M: Machine>(
     let word = Word::of_page(first.pfn(), noted);
     upper.exchange(parent.index(start), word.at_level(LEVEL));
     cx.vm().physical().frame(first.pfn()).drop_mappings(leaf.len() as u64 - 1);
+    if M::guard(Guard::RejoinLocksFolio) {
+        lock.release(cx.vm());
+    }
     Ok(leaf)
 }
 

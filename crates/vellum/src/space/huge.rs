@@ -142,7 +142,8 @@ pub(super) fn wants_break<A: Arch>() -> bool {
 /// of zeroes none: faults bring what is wanted, and a table that was made for nothing can be given back.
 fn fill<M: Machine>(child: &Table<'_, M>, word: Word<M::Arch>) {
     if !word.bits().has(PageBits::SPECIAL) {
-        child.fill(word, word.further(child.pages()));
+        // Both as they are made here: what a processor has noted may stand in other bits of the word (AArch64's AP[2]).
+        child.fill(word.further(0), word.further(child.pages()));
     }
 }
 
@@ -182,5 +183,41 @@ impl<M: Machine> Locked<'_, M> {
     fn publish(&self, index: usize, child: &Table<'_, M>) {
         self.assert_how(self.table.entry(index), Word::of_table(child.pfn), How::Published);
         self.table.slot(index).store(Word::of_table(child.pfn), Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ClassId, Table, fill};
+    use crate::arch::{Aarch64, Arch, PageBits, Ppc64, Prot, Riscv64, Sparc64, Tiny, Word, X86_64};
+    use crate::cpu::Cx;
+    use crate::pfn::Pfn;
+    use crate::testing::{TestMachine, become_cpu};
+    use crate::vm::Vm;
+
+    /// The parts of a huge page to which a processor has noted a store are that page's, with what was noted.
+    fn noted<A: Arch>() {
+        become_cpu(0);
+        let vm: Vm<TestMachine<A>> = Vm::new(TestMachine::new(1000)).expect("a machine");
+        let cx = Cx::enter(&vm);
+        let child = Table::allocate(&cx, 0, ClassId::NONE).expect("memory");
+        let clean = Word::<A>::of_page(Pfn(0x4000), PageBits::of(Prot::READ_WRITE) | PageBits::EXCLUSIVE);
+        let word = Word::from_raw(A::noted(clean.raw(), PageBits::ACCESSED | PageBits::DIRTY));
+        fill(&child, word);
+        for index in 0..child.len() {
+            let part = child.page(index);
+            assert_eq!((part.pfn(), part.bits()), (Pfn(0x4000 + index as u64), word.bits()), "{}: {index}", A::NAME);
+        }
+        child.discard(&cx);
+    }
+
+    #[test]
+    fn the_parts_of_a_huge_page_have_what_was_noted() {
+        noted::<Tiny>();
+        noted::<X86_64>();
+        noted::<Aarch64>();
+        noted::<Riscv64>();
+        noted::<Ppc64>();
+        noted::<Sparc64>();
     }
 }

@@ -131,17 +131,20 @@ impl<M: Machine> Cx<'_, M> {
             return false;
         }
         let stored = |word: SlotWord| Some(if word.count() == 0 { word.ending() } else { word.stored(shadow) });
-        let mut ended = 0;
-        for slot in run.slots {
-            ended += u64::from(update(slot, stored).is_some_and(SlotWord::is_reserved));
-        }
-        run.area.cached.fetch_sub(run.len(), Relaxed);
+        let is_mine = |slot: &AtomicU64<M>| update(slot, stored).is_some_and(SlotWord::is_reserved);
         frame.set_swap_slot(None);
-        match ended {
-            0 => run.changed(self),
-            _ if ended == run.len() => self.end_run(&run),
-            _ => self.end_some(&run),
+        // As long as all do, those that end wait for the last; nobody else changes a reserved one.
+        let ended = run.slots.iter().take_while(|slot| is_mine(slot)).count() as u64;
+        run.area.cached.fetch_sub(run.len(), Relaxed);
+        if ended == run.len() {
+            self.end_run(&run);
+            return true;
         }
+        (0..ended).for_each(|page| self.end_one(&run, page));
+        // The next one stays. One of those behind it may be about to end by who drops its last entry: it is not ours.
+        let rest = (ended + 1..).zip(&run.slots[ended as usize + 1..]);
+        rest.filter(|(_, slot)| is_mine(slot)).for_each(|(page, _)| self.end_one(&run, page));
+        run.changed(self);
         true
     }
 
@@ -168,11 +171,11 @@ impl<M: Machine> Cx<'_, M> {
         run.area.end_use(self.vm(), run.len());
     }
 
-    /// Frees those slots of a run that no entry names any more.
-    fn end_some(&self, run: &Run<'_, M>) {
-        let places = (0..run.len()).filter_map(|page| self.swap_place(run.first.further(page)));
-        places.filter(|place| place.load().is_reserved()).for_each(|place| end_slot(self, &place));
-        run.changed(self);
+    /// Frees a slot of a run, which is the caller's alone.
+    fn end_one(&self, run: &Run<'_, M>, page: u64) {
+        if let Some(place) = self.swap_place(run.first.further(page)) {
+            end_slot(self, &place);
+        }
     }
 
     /// The words of `pages` slots from `first` on, if they are a run.
