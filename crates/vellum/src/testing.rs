@@ -1,5 +1,7 @@
 //! A machine for unit tests: memory from the host, CPUs that are whatever thread says it is one.
 
+pub(crate) mod hooked;
+
 use crate::arch::{Arch, X86_64, index};
 use crate::cpuset::{CPUS_MAX, CpuSet};
 use crate::machine::{Asid, Machine, MemoryRange, RootLoad};

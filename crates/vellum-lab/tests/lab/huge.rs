@@ -313,4 +313,7 @@ fn threads_find_what_they_stored_in_huge_pages_that_move() {
     }
     threads_own_parts::<X86_64>(1, 2, 2_000, true);
     threads_own_parts::<Aarch64>(2, 2, 1_000, true);
+    threads_own_parts::<Riscv64>(3, 2, 1_000, true);
+    threads_own_parts::<Ppc64>(4, 2, 1_000, true);
+    threads_own_parts::<Sparc64>(5, 2, 1_000, true);
 }

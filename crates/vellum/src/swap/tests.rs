@@ -1,6 +1,7 @@
 //! Tests of swap on a host-backed machine: slots, then the cache, contents, tags; `switch` has those of switching on
-//! and off, `panics` those of devices that panic.
+//! and off, `panics` those of devices that panic, `ends` those of slots that end beside each other.
 
+mod ends;
 mod panics;
 mod switch;
 
@@ -335,57 +336,6 @@ fn higher_priorities_come_first_and_equal_ones_in_turns() {
     pair.iter().for_each(|&area| assert_eq!(vm.end_off(area), Ok(true), "an area that nobody uses"));
     switch_off(&vm, low);
     assert!(vm.begin_off(low).is_err() && vm.area_used(low) == 0);
-    check_empty(&vm);
-}
-
-/// A folio of four pages leaves the cache; one of its slots has ended before, one goes on, and the last entry of another is
-/// dropped just then: that ends by who drops it, or by who takes the folio out, once.
-#[test]
-fn a_slot_of_a_folio_ends_once() {
-    const ORDER: u8 = 2;
-    const PAGES: u64 = 1 << ORDER;
-    const ROUNDS: u32 = 4000;
-    let vm = boot::<X86_64>();
-    let area = vm.swap_on_memory(64, 0).expect("an area");
-    let (slot, turn) = (AtomicU64::new(0), AtomicU64::new(0));
-    let await_turn = |number: u64| {
-        while turn.load(SeqCst) < number {
-            core::hint::spin_loop();
-        }
-    };
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            become_cpu(1);
-            for round in 0..u64::from(ROUNDS) {
-                await_turn(2 * round + 1);
-                // At different moments.
-                (0..round % 40 * 4).for_each(|_| core::hint::spin_loop());
-                Cx::enter(&vm).swap_put(SwapSlot(slot.load(SeqCst)));
-                turn.fetch_add(1, SeqCst);
-            }
-        });
-        become_cpu(0);
-        for round in 0..u64::from(ROUNDS) {
-            let cx = Cx::enter(&vm);
-            let head = cx.alloc_folio_on(0, ORDER).expect("memory");
-            let (frame, first) = (vm.physical().frame(head), cx.swap_reserve_run(ORDER).expect("slots"));
-            frame.be_anonymous(ORDER, 1, 0);
-            frame.words[2].store(0, Relaxed);
-            frame.set_counts(1, 0);
-            cx.swap_attach(first, head);
-            cx.swap_dup_run(first, PAGES).expect("counts");
-            cx.swap_put(first.further(3));
-            slot.store(first.0, SeqCst);
-            turn.fetch_add(1, SeqCst);
-            assert!(cx.swap_detach(first, head, 0));
-            await_turn(2 * round + 2);
-            assert_eq!(vm.area_used(area), 2, "round {round}: the two that entries name");
-            (1..3).for_each(|page| assert_eq!(cx.swap_put(first.further(page)), Left::Free));
-            // The cache's reference, and that from the beginning.
-            (0..2).for_each(|_| release(&cx, head));
-        }
-    });
-    switch_off(&vm, area);
     check_empty(&vm);
 }
 

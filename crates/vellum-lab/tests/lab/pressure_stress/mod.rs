@@ -14,7 +14,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 use vellum::arch::{Aarch64, Arch, Prot, X86_64};
-use vellum::ops::{Advice, HugePages, MapFlags, MapRequest, Place, RemapPlace, RemapRequest, Sharing};
+use vellum::ops::{Advice, CollapseLimits, HugePages, MapFlags, MapRequest, Place, RemapPlace, RemapRequest, Sharing};
 use vellum::{AreaId, Error, Event, NodeSet, Object, Policy, Space};
 use vellum_lab::AccessError;
 use vellum_lab::hardware::MachineConfig;
@@ -25,9 +25,30 @@ use vellum_lab::threads::{CpuThread, Mmus, ThreadHost};
 
 const PAGE: u64 = 4096;
 const CPUS: usize = 4;
-/// Two places for a program's own memory, between which it moves.
-const BASES: [u64; 2] = [16 * PAGE, 72 * PAGE];
-const OWN: u64 = 40;
+/// A program's own memory, and the machine's.
+#[derive(Clone, Copy)]
+struct Layout {
+    /// Two places for it, between which it moves.
+    bases: [u64; 2],
+    /// In pages.
+    own: usize,
+    /// The most of it that an operation changes at once.
+    part_max: usize,
+    /// Of the machine: programs want about twice as many.
+    frames: u64,
+    /// Of a device for swap.
+    slots: u64,
+    /// One in so many turns at which a program would fork, or end, is one: how much a program gets to have.
+    ages: u32,
+}
+
+/// All of it in one leaf or two.
+const SMALL: Layout =
+    Layout { bases: [16 * PAGE, 72 * PAGE], own: 40, part_max: 12, frames: 560, slots: 2000, ages: 1 };
+const HUGE_PAGE: u64 = 2 << 20;
+/// Two huge pages.
+const HUGE: Layout =
+    Layout { bases: [2 * HUGE_PAGE, 6 * HUGE_PAGE], own: 1024, part_max: 1024, frames: 3500, slots: 16_000, ages: 20 };
 /// What all programs share: every thread stores to its own pages of it.
 const SHARED: u64 = 128 * PAGE;
 const FILE: u64 = 160 * PAGE;
@@ -63,15 +84,16 @@ struct Program<'h, A: Arch> {
     space: Space<'h, Host<A>>,
     /// Where its memory is.
     base: u64,
-    own: [Holds; OWN as usize],
+    own: Vec<Holds>,
     /// The tags of the pages' first granules, where memory has tags.
-    tags: [u8; OWN as usize],
+    tags: Vec<u8>,
     /// The rights of all its memory.
     may_store: bool,
 }
 
 /// What threads share.
 struct World<'w, 'h, A: Arch> {
+    layout: Layout,
     host: &'h ThreadHost<A>,
     memory: &'w Object<'h, Host<A>>,
     file: &'w Object<'h, Host<A>>,
@@ -117,7 +139,7 @@ fn done<T>(result: Result<T, Error>) -> Option<T> {
 
 impl<'w, 'h, A: Arch> Worker<'w, 'h, A> {
     fn page(&mut self) -> usize {
-        self.random.usize(..OWN as usize)
+        self.random.usize(..self.world.layout.own)
     }
 
     /// Whether an access happened.
@@ -137,15 +159,10 @@ impl<'w, 'h, A: Arch> Worker<'w, 'h, A> {
         let space = done(self.world.host.vm().create_space())?;
         map_shared(&space, [self.world.memory, self.world.file, self.world.changing])?;
         let tags = if A::SEMANTICS.tags.is_some() { MapFlags::TAGGED } else { MapFlags::NONE };
-        let own = MapRequest::anonymous(OWN * PAGE, Prot::READ_WRITE).at(Place::Fixed(BASES[0])).with(tags);
-        done(space.map(&own))?;
-        Some(Program {
-            space,
-            base: BASES[0],
-            own: [Holds::Value(0); OWN as usize],
-            tags: [0; OWN as usize],
-            may_store: true,
-        })
+        let Layout { bases: [base, _], own, .. } = self.world.layout;
+        let request = MapRequest::anonymous(own as u64 * PAGE, Prot::READ_WRITE).at(Place::Fixed(base)).with(tags);
+        done(space.map(&request))?;
+        Some(Program { space, base, own: vec![Holds::Value(0); own], tags: vec![0; own], may_store: true })
     }
 
     fn store(&mut self, program: usize) {
@@ -242,8 +259,11 @@ impl<'w, 'h, A: Arch> Worker<'w, 'h, A> {
 
     /// A part of a program's own memory: first page, and how many.
     fn part(&mut self) -> (usize, usize) {
+        let Layout { own, part_max, .. } = self.world.layout;
         let first = self.page();
-        (first, 1 + self.random.usize(..(OWN as usize - first).min(12)))
+        // Most are small, and some all there is.
+        let limit = if self.random.bool() { part_max } else { 12 };
+        (first, 1 + self.random.usize(..(own - first).min(limit)))
     }
 
     fn remap(&mut self, program: usize) {
@@ -272,14 +292,15 @@ impl<'w, 'h, A: Arch> Worker<'w, 'h, A> {
         if this.own.contains(&Holds::Unmapped) {
             return;
         }
-        let to = if this.base == BASES[0] { BASES[1] } else { BASES[0] };
+        let Layout { bases, own, .. } = self.world.layout;
+        let (to, own) = (if this.base == bases[0] { bases[1] } else { bases[0] }, own as u64);
         let mut maps = Vec::new();
         this.space.maps(&mut |map| maps.push(*map));
         let pieces: Vec<_> =
-            maps.iter().filter(|map| (this.base..this.base + OWN * PAGE).contains(&map.start)).collect();
+            maps.iter().filter(|map| (this.base..this.base + own * PAGE).contains(&map.start)).collect();
         let [piece] = pieces[..] else { return };
         let length = piece.end - piece.start;
-        assert_eq!((piece.start, length), (this.base, OWN * PAGE));
+        assert_eq!((piece.start, length), (this.base, own * PAGE));
         let place = RemapPlace::Fixed(to);
         let request = RemapRequest { old: this.base, old_length: length, new_length: length, place, keep_old: false };
         match this.space.remap(&request) {
@@ -296,12 +317,16 @@ impl<'w, 'h, A: Arch> Worker<'w, 'h, A> {
             return;
         }
         let prot = if this.may_store { Prot::READ } else { Prot::READ_WRITE };
-        if done(this.space.protect(this.base, OWN * PAGE, prot)).is_some() {
+        let length = self.world.layout.own as u64 * PAGE;
+        if done(this.space.protect(this.base, length, prot)).is_some() {
             this.may_store = !this.may_store;
         }
     }
 
     fn fork(&mut self, program: usize) {
+        if self.random.u32(..self.world.layout.ages) > 0 {
+            return;
+        }
         if self.programs.len() > 2 {
             let last = self.programs.swap_remove(program);
             drop(last);
@@ -309,7 +334,8 @@ impl<'w, 'h, A: Arch> Worker<'w, 'h, A> {
         }
         let this = &self.programs[program];
         if let Some(space) = done(this.space.fork()) {
-            let child = Program { space, base: this.base, own: this.own, tags: this.tags, may_store: this.may_store };
+            let (own, tags) = (this.own.clone(), this.tags.clone());
+            let child = Program { space, base: this.base, own, tags, may_store: this.may_store };
             self.programs.push(child);
         }
     }
@@ -329,12 +355,16 @@ impl<'w, 'h, A: Arch> Worker<'w, 'h, A> {
             Advice::DontNeed,
             Advice::Free,
             Advice::WillNeed,
+            Advice::Collapse,
             Advice::GuardInstall,
             Advice::GuardRemove,
         ]);
         let Some(advice) = advice else { return };
         // Noted before, as what is given up may go at once.
-        let result = done(this.space.advise(this.base + first as u64 * PAGE, count as u64 * PAGE, advice));
+        let result = match this.space.advise(this.base + first as u64 * PAGE, count as u64 * PAGE, advice) {
+            Err(Error::Busy { .. } | Error::Invalid { .. }) if advice == Advice::Collapse => None,
+            result => done(result),
+        };
         match (advice, result) {
             (Advice::DontNeed, Some(())) => {
                 pages.iter_mut().filter(|page| **page != Holds::Guarded).for_each(|page| *page = Holds::Value(0));
@@ -368,13 +398,18 @@ impl<'w, 'h, A: Arch> Worker<'w, 'h, A> {
             }
             60..80 => {
                 let space = if self.random.bool() { self.world.common } else { &self.programs[program].space };
-                let (start, pages) = self.random.choice([(BASES[0], OWN), (SHARED, 28), (COMMON, 28)]).unwrap();
+                let Layout { bases, own, .. } = self.world.layout;
+                let places = [(bases[0], own as u64), (SHARED, 28), (COMMON, 28)];
+                let (start, pages) = self.random.choice(places).unwrap();
                 space.move_pages(start, pages * PAGE, node).expect("a range of the user's");
             }
             80..88 => {
                 vm.compact(node, self.random.u8(..4));
             }
-            88..93 => {
+            88 => {
+                vm.collapse(self.random.u64(1..8), &CollapseLimits::default());
+            }
+            89..93 => {
                 let both = NodeSet::EMPTY.with(0).with(1);
                 let policy =
                     self.random.choice([Policy::Local, Policy::Preferred(1), Policy::Interleave(both)]).unwrap();
@@ -402,7 +437,7 @@ impl<'w, 'h, A: Arch> Worker<'w, 'h, A> {
                 Err(error) => panic!("{error}"),
             },
             Some(_) => {}
-            None => *area = done(vm.swap_on(device(), 0)),
+            None => *area = done(vm.swap_on(device(&self.world.layout), 0)),
         }
     }
 
@@ -433,7 +468,7 @@ impl<'w, 'h, A: Arch> Worker<'w, 'h, A> {
             }
         }
         for program in 0..self.programs.len() {
-            (0..OWN as usize).for_each(|page| self.load(program, page));
+            (0..self.world.layout.own).for_each(|page| self.load(program, page));
         }
         self.programs.clear();
     }
@@ -445,8 +480,8 @@ fn deadlock(who: &str) -> ! {
     std::process::abort();
 }
 
-fn device() -> MemoryDevice {
-    MemoryDevice::new(2000, PAGE as usize)
+fn device(layout: &Layout) -> MemoryDevice {
+    MemoryDevice::new(layout.slots, PAGE as usize)
 }
 
 fn map_shared<'h, A: Arch>(space: &Space<'h, Host<A>>, objects: [&Object<'h, Host<A>>; 3]) -> Option<()> {
@@ -459,10 +494,10 @@ fn map_shared<'h, A: Arch>(space: &Space<'h, Host<A>>, objects: [&Object<'h, Hos
 }
 
 /// `orders`: of which sizes folios of several pages come ([`Vm::set_folio_orders`](vellum::Vm::set_folio_orders)).
-fn stress<A: Arch>(operations: u64, seed: u64, compressed_frames: u64, orders: u32) {
+fn stress<A: Arch>(layout: Layout, operations: u64, seed: u64, compressed_frames: u64, orders: u32) {
     let begun = Instant::now();
     let (file_backing, changing_backing) = (File::new(), File::new());
-    let config = MachineConfig::with_nodes(CPUS, FRAMES, 2);
+    let config = MachineConfig::with_nodes(CPUS, layout.frames, 2);
     let host = ThreadHost::<A>::new(&config, Mmus::Simulated).expect("a machine");
     host.machine().check_frames(true);
     let main = host.enter(0);
@@ -470,7 +505,7 @@ fn stress<A: Arch>(operations: u64, seed: u64, compressed_frames: u64, orders: u
     vm.set_compressed_limit(compressed_frames);
     vm.set_huge_pages(HugePages::Always);
     vm.set_folio_orders(orders);
-    let area = Mutex::new(Some(vm.swap_on(device(), 0).expect("an area")));
+    let area = Mutex::new(Some(vm.swap_on(device(&layout), 0).expect("an area")));
     let memory = vm.shared_memory(files::PAGES).expect("memory");
     let [file, changing] = [&file_backing, &changing_backing].map(|backing| vm.file(backing.clone()).expect("memory"));
     let objects = [memory, file, changing];
@@ -482,6 +517,7 @@ fn stress<A: Arch>(operations: u64, seed: u64, compressed_frames: u64, orders: u
     drop(main);
     let (left, starved) = (AtomicU64::new(operations), AtomicU64::new(0));
     let world = World {
+        layout,
         host: &host,
         memory,
         file,
@@ -546,7 +582,9 @@ fn stress<A: Arch>(operations: u64, seed: u64, compressed_frames: u64, orders: u
         world.promises.load(Relaxed),
     );
     assert!(of(Event::SwapOut) + of(Event::CompressedOut) > 0 && of(Event::MigrateSuccess) > 0);
-    assert_eq!(of(Event::SplitFolio) > 0, orders != 0);
+    let has_huge = layout.own as u64 > HUGE_PAGE / PAGE;
+    assert!(of(Event::HugeFault) > 0 || !has_huge);
+    assert_eq!(of(Event::SplitFolio) > 0, orders != 0 || has_huge);
     assert!(world.interrupts.load(Relaxed) > 0 && world.promises.load(Relaxed) > 0);
     [&file_backing, &changing_backing].into_iter().for_each(File::be_reliable);
     drop((spaces, objects));
@@ -557,31 +595,38 @@ fn stress<A: Arch>(operations: u64, seed: u64, compressed_frames: u64, orders: u
     drop(main);
 }
 
-/// Frames of the machine: programs want about twice as many.
-const FRAMES: u64 = 560;
-
 fn count(default: u64) -> u64 {
     std::env::var("VELLUM_STRESS").map_or(default, |text| text.parse().expect("VELLUM_STRESS is a number"))
 }
 
 #[test]
 fn x86_64_stays_right_under_pressure() {
-    stress::<X86_64>(count(100_000), 1, 0, 0);
+    stress::<X86_64>(SMALL, count(100_000), 1, 0, 0);
 }
 
 #[test]
 fn x86_64_stays_right_with_a_compressed_tier() {
-    stress::<X86_64>(count(100_000), 2, 100, 0);
+    stress::<X86_64>(SMALL, count(100_000), 2, 100, 0);
 }
 
 #[test]
 fn x86_64_stays_right_with_folios_of_several_pages() {
-    stress::<X86_64>(count(100_000), 4, 100, 1 << 1 | 1 << 3);
+    stress::<X86_64>(SMALL, count(100_000), 4, 100, 1 << 1 | 1 << 3);
+}
+
+#[test]
+fn x86_64_stays_right_with_huge_pages() {
+    stress::<X86_64>(HUGE, count(100_000), 5, 0, 1 << 3);
+}
+
+#[test]
+fn aarch64_stays_right_with_huge_pages() {
+    stress::<Aarch64>(HUGE, count(60_000), 6, 500, 0);
 }
 
 #[test]
 fn aarch64_stays_right_under_pressure() {
-    stress::<Aarch64>(count(100_000), 3, 100, 0);
+    stress::<Aarch64>(SMALL, count(100_000), 3, 100, 0);
 }
 
 #[test]
@@ -589,6 +634,7 @@ fn aarch64_stays_right_under_pressure() {
 fn ten_million_operations() {
     for round in 0..10 {
         let orders = if round % 3 == 0 { 0 } else { 1 << 1 | 1 << 3 };
-        stress::<X86_64>(count(10_000_000) / 10, 100 + round, if round % 2 == 0 { 0 } else { 100 }, orders);
+        let layout = if round % 5 == 4 { HUGE } else { SMALL };
+        stress::<X86_64>(layout, count(10_000_000) / 10, 100 + round, if round % 2 == 0 { 0 } else { 100 }, orders);
     }
 }

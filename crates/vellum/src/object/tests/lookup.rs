@@ -1,58 +1,18 @@
 //! A lookup that is overtaken between loading a slot and taking the reference (F3), at the exact place.
 
-use crate::arch::X86_64;
 use crate::cpu::Cx;
-use crate::cpuset::CpuSet;
-use crate::machine::{Asid, Machine, RootLoad, Touch};
 use crate::object::page::get_page;
 use crate::object::release;
 use crate::phys::Pfn;
-use crate::testing::{TestMachine, become_cpu, of_test_machine};
+use crate::testing::become_cpu;
+use crate::testing::hooked::{Hooked, before_modification};
 use crate::vm::Vm;
-use core::cell::RefCell;
-use core::sync::atomic::AtomicU32;
 use std::boxed::Box;
 use std::thread;
 
-/// Address of a word, and what to do.
-type Hook = (usize, Box<dyn FnOnce()>);
-
-std::thread_local! {
-    /// What to do before this thread next modifies the word at that address.
-    static HOOK: RefCell<Option<Hook>> = const { RefCell::new(None) };
-}
-
-/// A machine that lets a test act between two accesses to shared state.
-struct Hooked(TestMachine);
-
-// SAFETY: all that matters is the inner machine's.
-unsafe impl Machine for Hooked {
-    type Arch = X86_64;
-
-    of_test_machine!(0);
-    fn load_root(&self, _: RootLoad) {}
-    fn unload_root(&self) {}
-    fn invalidate_page(&self, _: Asid, _: u64) {}
-    fn invalidate_asid(&self, _: Asid) {}
-    fn send_interrupt(&self, _: &CpuSet) {}
-    fn wait_change(&self, word: &AtomicU32, seen: u32) {
-        self.0.wait_change(word, seen);
-    }
-    fn sleep(&self, word: &AtomicU32, seen: u32) {
-        self.0.sleep(word, seen);
-    }
-    fn observe(address: usize, touch: Touch) {
-        let due = |hook: &mut Hook| hook.0 == address && touch == Touch::Modify;
-        let hook = HOOK.with_borrow_mut(|hook| hook.take_if(due));
-        if let Some((_, act)) = hook {
-            act();
-        }
-    }
-}
-
 fn boot() -> &'static Vm<Hooked> {
     become_cpu(0);
-    let machine = Hooked(TestMachine::with(&[(0x100, 256, 0)], &[0, 0]));
+    let machine = Hooked::with(&[(0x100, 256, 0)], &[0, 0]);
     Box::leak(Box::new(Vm::new(machine).expect("a machine that boots")))
 }
 
@@ -66,7 +26,7 @@ fn before_reference(vm: &'static Vm<Hooked>, pfn: Pfn, act: impl FnOnce() + Send
         });
         other.join().expect("no panic");
     };
-    HOOK.set(Some((counts, Box::new(act))));
+    before_modification(counts, act);
 }
 
 #[test]

@@ -1,0 +1,63 @@
+//! A folio leaves the swap cache while the last entry of one of its slots is dropped, at the exact place.
+
+use crate::cpu::Cx;
+use crate::object::release;
+use crate::sync::AtomicU64;
+use crate::testing::become_cpu;
+use crate::testing::hooked::{Hooked, before_modification};
+use crate::vm::Vm;
+use core::sync::atomic::Ordering::Relaxed;
+use std::boxed::Box;
+use std::sync::mpsc::channel;
+use std::thread;
+
+const ORDER: u8 = 2;
+const PAGES: u64 = 1 << ORDER;
+
+fn address_of(word: &AtomicU64<Hooked>) -> usize {
+    core::ptr::from_ref(word).addr()
+}
+
+/// Of a folio's four slots the last one ends with it. The first, which goes on, is about to end just then, by who has dropped its
+/// last entry: it ends once.
+#[test]
+fn a_slot_of_a_folio_ends_once() {
+    become_cpu(0);
+    let machine = Hooked::with(&[(0x100, 1000, 0)], &[0, 0]);
+    let vm: &'static Vm<Hooked> = Box::leak(Box::new(Vm::new(machine).expect("a machine that boots")));
+    let area = vm.swap_on_memory(64, 0).expect("an area");
+    let cx = Cx::enter(vm);
+    let head = cx.alloc_folio_on(0, ORDER).expect("memory");
+    let (frame, first) = (vm.physical().frame(head), cx.swap_reserve_run(ORDER).expect("slots"));
+    frame.be_anonymous(ORDER, 1, 0);
+    frame.words[2].store(0, Relaxed);
+    frame.set_counts(1, 0);
+    cx.swap_attach(first, head);
+    cx.swap_dup_run(first, PAGES).expect("counts");
+    let last = first.further(PAGES - 1);
+    cx.swap_put(last);
+
+    let (ending, when_ending) = channel();
+    let (go_on, when_told) = channel();
+    let drop_first = move || {
+        become_cpu(1);
+        let cx = Cx::enter(vm);
+        let contents = cx.swap_area(first.area()).and_then(|area| area.arrays.contents.get(vm, first.offset()));
+        before_modification(address_of(contents.expect("a slot")), move || {
+            ending.send(()).and_then(|()| Ok(when_told.recv())).expect("who waits for it").expect("who tells");
+        });
+        cx.swap_put(first);
+    };
+    let (started, other) = channel();
+    let last_word = address_of(cx.swap_place(last).expect("a slot").word);
+    before_modification(last_word, move || {
+        started.send(thread::spawn(drop_first)).expect("the test");
+        when_ending.recv().expect("the other ends the slot");
+    });
+    assert!(cx.swap_detach(first, head, 0));
+    go_on.send(()).expect("the other waits");
+    other.recv().expect("it was started").join().expect("no panic");
+    assert_eq!(vm.area_used(area), PAGES - 2, "those that entries name");
+    // The cache's reference, and that from the beginning.
+    (0..2).for_each(|_| release(&cx, head));
+}
