@@ -44,7 +44,8 @@ fn a_slot_of_a_folio_ends_once() {
         let cx = Cx::enter(vm);
         let contents = cx.swap_area(first.area()).and_then(|area| area.arrays.contents.get(vm, first.offset()));
         before_modification(address_of(contents.expect("a slot")), move || {
-            ending.send(()).and_then(|()| Ok(when_told.recv())).expect("who waits for it").expect("who tells");
+            ending.send(()).expect("who waits for it");
+            when_told.recv().expect("who tells");
         });
         cx.swap_put(first);
     };
