@@ -55,7 +55,7 @@ pub const DIFFERENCES: [Difference; 15] = [
         id: "joined-neighbours",
         linux: "neighbours of equal attributes are one mapping if their private pages have the same origin and neither \
                 has grown down to the other; mremap wants one, unless it moves with MREMAP_FIXED and the length stays; \
-                one must be within the stack limit",
+                one must be within the stack limit, and mprotect with PROT_GROWSDOWN begins where one does",
         vellum: "neighbours are one mapping by attributes, by how far they have been moved, and by whether they are \
                  committed",
         reason: "what is one mapping depends on how each side keeps pages, and shows in nothing else",

@@ -7,9 +7,14 @@ use crate::arena::{PAGE, STACK_LIMIT};
 use crate::maps::{Line, Shown};
 use crate::op::{Call, Outcome};
 
-/// One side refuses because it sees more mappings than the other, or a longer one.
+/// One side refuses because it sees more mappings than the other, or a longer one; or both change a stack from where it begins on,
+/// which they see at different places.
 pub fn joined_neighbours(disputed: &Disputed<'_>) -> bool {
     let Disputed { linux, ours, linux_lines, our_lines, .. } = *disputed;
+    if let Call::Protect { address, prot, .. } = *disputed.call {
+        let begin = |lines| stack_at(lines, address).map(|line| line.start);
+        return prot & PROT_GROWSDOWN != 0 && linux == ours && begin(linux_lines) != begin(our_lines);
+    }
     let (refusing, granting, granted) = match (is_refused(linux), is_refused(ours)) {
         (true, false) => (linux_lines, our_lines, ours),
         (false, true) => (our_lines, linux_lines, linux),
@@ -40,6 +45,11 @@ fn is_refused(outcome: Outcome) -> bool {
 /// Mappings within a range.
 fn count(lines: &[Line], start: u64, end: u64) -> usize {
     lines.iter().filter(|line| line.start < end && line.end > start).count()
+}
+
+/// The mapping at an address, if it grows down.
+fn stack_at(lines: &[Line], address: u64) -> Option<&Line> {
+    lines.iter().find(|line| line.start <= address && address < line.end && line.flags.grows_down)
 }
 
 /// How long the stack above an address would be if it grew down to it.
@@ -200,6 +210,24 @@ mod tests {
         assert_eq!(is(call, (signal, Outcome::Value(0)), (&two, &one)), None);
         assert_eq!(is(call, (Outcome::Value(0), Outcome::Value(1)), (&two, &one)), None);
         assert_eq!(is(Call::Load { address: AT - PAGE }, (Outcome::Value(0), signal), (&two, &one)), None);
+    }
+
+    #[test]
+    fn stacks_excuse_a_change_from_where_they_begin_on() {
+        let grow = |mut lines: Vec<Line>| {
+            lines.iter_mut().for_each(|line| line.flags.grows_down = true);
+            lines
+        };
+        let (two, one) = (grow(lines(&[0, 1, 3])), grow(lines(&[0, 3])));
+        let (done, denied) = (Outcome::Value(0), Outcome::Error(EACCES));
+        let protect = |prot| Call::Protect { address: AT + PAGE, length: PAGE, prot };
+        let is = |prot, results, lines| meant(protect(prot), results, lines, NOW);
+        let down = PROT_READ | PROT_GROWSDOWN;
+        assert_eq!(is(down, (done, done), (&two, &one)), Some("joined-neighbours"));
+        assert_eq!(is(down, (done, done), (&one, &one)), None);
+        assert_eq!(is(down, (done, denied), (&two, &one)), None);
+        assert_eq!(is(PROT_READ, (done, done), (&two, &one)), None);
+        assert_eq!(is(down, (done, done), (&lines(&[0, 1, 3]), &lines(&[0, 3]))), None, "no stack");
     }
 
     #[test]
