@@ -109,7 +109,7 @@ impl<'vm, M: Machine> Cx<'vm, M> {
         Cx { vm, cpu, number, dying: Dying::new(), _not_send: PhantomData }
     }
 
-    /// The context of an interrupt handler: no read-side section is opened, and none closed at its end, since the
+    /// The context of an interrupt handler, or of a [`Reader`] who does what one does: no read-side section is opened, and none closed at its end, since the
     /// handler follows no pointer to anything that is freed by grace periods. (It may have interrupted a section.)
     pub(crate) fn interrupt(vm: &'vm Vm<M>) -> ManuallyDrop<Self> {
         let number = vm.machine().current_cpu();

@@ -100,7 +100,7 @@ pub trait FrameKinds {
     /// The kind of `pfn`; `None` if there is no such frame.
     fn frame_kind(&self, pfn: Pfn) -> Option<Kind>;
 
-    /// The kind of the block `pfn` lies in: that of the nearest frame below it which is not [`Kind::Tail`].
+    /// The kind of the block `pfn` lies in, which its first frame says; `None` if there is no such frame.
     #[inline]
     fn block_kind(&self, pfn: Pfn) -> Option<Kind> {
         (0..=pfn.0).rev().map(|number| self.frame_kind(Pfn(number))).find(|&kind| kind != Some(Kind::Tail)).flatten()

@@ -145,7 +145,7 @@ fn what_a_processor_notes_in_a_huge_page_stays_with_its_parts() {
     noted_and_cut::<Sparc64>();
 }
 
-/// How often a thread began to give all pages of a huge one their rights, and how often it had done so.
+/// How often threads began to give all pages of a huge one their rights, and how often they had done so.
 #[derive(Default)]
 struct Given {
     begun: AtomicU64,
@@ -156,15 +156,20 @@ struct Given {
 struct Owner<'w, 'h, A: Arch> {
     cpu: &'w CpuThread<'h, A>,
     space: &'w Space<'h, Host<A>>,
-    given: &'w Given,
-    /// Which of [`Owner::operate`]'s kinds of operation there are.
-    kinds: u32,
+    /// By huge page.
+    given: &'w [Given],
+    /// Whether pages also go to swap, move between nodes, and become huge ones again.
+    moving: bool,
     number: u64,
     random: fastrand::Rng,
     holds: Vec<u64>,
+    /// Pages that were held for a device.
+    held: u64,
 }
 
 const THREADS: u64 = 4;
+/// The number of the first huge page.
+const FIRST: u64 = 2;
 
 impl<A: Arch> Owner<'_, '_, A> {
     fn address(start: u64, number: u64, index: usize) -> u64 {
@@ -190,7 +195,7 @@ impl<A: Arch> Owner<'_, '_, A> {
         let page = 1 << A::PAGE_SHIFT;
         let huge = 1 << A::shift(1);
         let whole = address & !(huge - 1);
-        match self.random.u32(..self.kinds) {
+        match self.random.u32(..if self.moving { 25 } else { 20 }) {
             0..8 => {
                 self.cpu.store(self.space, address, &value.to_ne_bytes()).expect("a store");
                 self.holds[index] = value;
@@ -209,9 +214,10 @@ impl<A: Arch> Owner<'_, '_, A> {
             }
             18 => {
                 // All the others' pages of it, too, among them one that its owner may just have made read-only.
-                self.given.begun.fetch_add(1, Ordering::SeqCst);
+                let given = &self.given[self.number_of(address)];
+                given.begun.fetch_add(1, Ordering::SeqCst);
                 self.space.protect(whole, huge, Prot::READ_WRITE).expect("rights");
-                self.given.done.fetch_add(1, Ordering::SeqCst);
+                given.done.fetch_add(1, Ordering::SeqCst);
             }
             19 => self.hold(index, address),
             20 => match self.space.advise(whole, huge, Advice::Collapse) {
@@ -225,21 +231,32 @@ impl<A: Arch> Owner<'_, '_, A> {
         }
     }
 
+    /// Which huge page an address lies in.
+    fn number_of(&self, address: u64) -> usize {
+        ((address >> A::shift(1)) - FIRST) as usize
+    }
+
     /// A store is refused where this thread took the right, unless another one gave it back meanwhile.
     fn take_right(&mut self, index: usize, address: u64, value: u64) {
         let page = 1 << A::PAGE_SHIFT;
-        let done = self.given.done.load(Ordering::SeqCst);
+        let given = &self.given[self.number_of(address)];
+        let done = given.done.load(Ordering::SeqCst);
         self.space.protect(address, page, Prot::READ).expect("rights");
         if self.cpu.store(self.space, address, &value.to_ne_bytes()).is_ok() {
-            assert!(self.given.begun.load(Ordering::SeqCst) > done, "nobody gave the right back");
+            assert!(given.begun.load(Ordering::SeqCst) > done, "nobody gave the right back");
             self.holds[index] = value;
         }
         self.space.protect(address, page, Prot::READ_WRITE).expect("rights");
     }
 
     /// Who holds a page for a device finds there what its owner stored.
-    fn hold(&self, index: usize, address: u64) {
-        let Some(held) = self.space.hold(address) else { return };
+    fn hold(&mut self, index: usize, address: u64) {
+        let Some(held) = self.space.hold(address) else {
+            let is_gone = self.moving || self.holds[index] == 0;
+            assert!(is_gone, "{}, thread {}, {address:#x}: a page that was stored to is there", A::NAME, self.number);
+            return;
+        };
+        self.held += 1;
         let frame = self.space.vm().machine().frame(held.translation().pfn);
         // SAFETY: the reference keeps the page, and nobody but this thread stores to its first word.
         let found = unsafe { frame.cast::<u64>().read_volatile() };
@@ -247,8 +264,9 @@ impl<A: Arch> Owner<'_, '_, A> {
     }
 }
 
-/// `moving`: whether pages also go to swap, move between nodes, and become huge ones again.
-fn threads_own_parts<A: Arch>(seed: u64, count: u64, operations: u64, moving: bool) {
+/// `moving`: whether pages also go to swap, move between nodes, and become huge ones again. How many huge ones went to swap as
+/// wholes, how many were allocated for a collapse, and how many pages moved.
+fn threads_own_parts<A: Arch>(seed: u64, count: u64, operations: u64, moving: bool) -> [u64; 3] {
     let pages = count << (A::shift(1) - A::PAGE_SHIFT);
     let config = MachineConfig::with_nodes(THREADS as usize, 2 * (2048 + 12 * pages), 2);
     let host = ThreadHost::<A>::new(&config, Mmus::Simulated).expect("a machine");
@@ -258,27 +276,28 @@ fn threads_own_parts<A: Arch>(seed: u64, count: u64, operations: u64, moving: bo
     vm.set_huge_pages(HugePages::Always);
     vm.swap_on(MemoryDevice::new(8 * pages, 1 << A::PAGE_SHIFT), 0).expect("an area");
     let space = vm.create_space().expect("a space");
-    let start = 2 << A::shift(1);
+    let start = FIRST << A::shift(1);
     let request = MapRequest::anonymous(pages << A::PAGE_SHIFT, Prot::READ_WRITE).at(Place::Fixed(start));
     space.map(&request).expect("a mapping");
     for number in 0..count {
         main.store(&space, start + (number << A::shift(1)), &[0]).expect("a store");
     }
     drop(main);
-    let given = Given::default();
+    let given: Vec<Given> = (0..count).map(|_| Given::default()).collect();
+    let held = AtomicU64::new(0);
     std::thread::scope(|scope| {
         for number in 0..THREADS {
-            let (host, space, given) = (&host, &space, &given);
+            let (host, space, given, held) = (&host, &space, &given, &held);
             scope.spawn(move || {
                 let cpu = host.enter(number as usize);
                 let random = fastrand::Rng::with_seed(seed * THREADS + number);
                 let holds = vec![0; (pages / THREADS) as usize];
-                let mut owner =
-                    Owner { cpu: &cpu, space, given, kinds: if moving { 25 } else { 20 }, number, random, holds };
+                let mut owner = Owner { cpu: &cpu, space, given, moving, number, random, holds, held: 0 };
                 owner.run(start, operations);
                 for (index, &value) in owner.holds.iter().enumerate() {
                     owner.check(space, Owner::<A>::address(start, number, index), value);
                 }
+                held.fetch_add(owner.held, Ordering::Relaxed);
             });
         }
     });
@@ -288,13 +307,15 @@ fn threads_own_parts<A: Arch>(seed: u64, count: u64, operations: u64, moving: bo
     unsafe { vm.audit() }.unwrap_or_else(|error| panic!("{}, seed {seed}: {error}", A::NAME));
     assert_eq!(host.machine().take_violations(), [], "{}, seed {seed}", A::NAME);
     let totals = vm.totals();
-    assert!(totals.get(Event::HugeFault) > 0 && totals.get(Event::SplitMapping) > 0, "{}", A::NAME);
+    let has = |event| totals.get(event) > 0;
+    assert!(has(Event::HugeFault) && has(Event::SplitMapping) && held.into_inner() > 0, "{}", A::NAME);
     drop(space);
     vm.quiesce();
     // SAFETY: the threads have ended.
     let audit = unsafe { vm.audit() }.unwrap_or_else(|error| panic!("{}, seed {seed}: {error}", A::NAME));
     assert_eq!((audit.tables, audit.mapped_pages), (0, 0));
     drop(main);
+    [Event::HugeSwapOut, Event::CollapseAlloc, Event::MigrateSuccess].map(|event| totals.get(event))
 }
 
 #[test]
@@ -308,9 +329,12 @@ fn threads_find_what_they_stored_in_parts_of_huge_pages() {
 
 #[test]
 fn threads_find_what_they_stored_in_huge_pages_that_move() {
+    let mut moved = [0; 3];
     for seed in 0..20 {
-        threads_own_parts::<Tiny>(seed, 4, 300, true);
+        let more = threads_own_parts::<Tiny>(seed, 4, 300, true);
+        moved.iter_mut().zip(more).for_each(|(moved, more)| *moved += more);
     }
+    assert!(moved.iter().all(|&moved| moved > 0), "{moved:?}");
     threads_own_parts::<X86_64>(1, 2, 2_000, true);
     threads_own_parts::<Aarch64>(2, 2, 1_000, true);
     threads_own_parts::<Riscv64>(3, 2, 1_000, true);

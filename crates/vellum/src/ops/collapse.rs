@@ -162,8 +162,11 @@ impl<M: Machine> Space<'_, M> {
         let fits = |attributes: &Attributes<M>| wish.fits(vm, attributes);
         if census.in_place == pages {
             let _claim = Claimed::of(vm, inner, start);
-            if rejoin(&Cx::enter(vm), inner, start, &fits).is_ok() {
-                return Ok(true);
+            match rejoin(&Cx::enter(vm), inner, start, &fits) {
+                Ok(()) => return Ok(true),
+                // It may have become single pages: these can be copied.
+                Err(Kept::Changed) => {}
+                Err(kept) => return Err(kept.into()),
             }
         }
         if !self.has_room_in_group(census.none) {

@@ -22,7 +22,8 @@ pub struct Translation {
 
 impl<'vm, M: Machine> Space<'vm, M> {
     /// What `address` translates to at this moment; `None` if no page is there. Takes no lock and never faults; where a
-    /// huge page is just being split it waits for that, and serves flush requests meanwhile, also with interrupts off.
+    /// huge page is just being split it waits for that, and serves flush requests meanwhile: interrupts may be off, but an
+    /// interrupt handler, which may have interrupted who splits, must not call this.
     /// The answer may be out of date when it arrives, unless the caller excludes changes. Who wants to use the frame
     /// asks for it with [`Space::hold`].
     #[inline(always)]
@@ -45,7 +46,7 @@ impl<'vm, M: Machine> Space<'vm, M> {
 
     /// The page at `address` with a reference: as long as the result lives, its frame holds no other page, even if
     /// `address` shows something else by then. `None` if no page is there, or it has 2^31 references already. Takes no
-    /// lock and never faults.
+    /// lock and never faults; waits as [`Space::translate`] does.
     pub fn hold(&self, address: u64) -> Option<HeldPage<'vm, M>> {
         if address >= M::Arch::USER_END {
             return None;

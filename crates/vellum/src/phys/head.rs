@@ -74,21 +74,26 @@ impl<M: Machine> Physical<M> {
 }
 
 impl<M: Machine> Physical<M> {
-    /// What the block that frame `pfn` lies in is used for, at one moment, whatever becomes of the block meanwhile; `None` outside
-    /// the machine's memory. A folio that is being split is one to the last: its head says so all the time.
+    /// What the block that frame `pfn` lies in is used for: what its first frame says; `None` if there is no such frame. A folio that
+    /// is being split is one to the last, as its head says all the time.
     pub(crate) fn block_kind(&self, pfn: Pfn) -> Option<Kind> {
         loop {
             let frame = self.get(pfn)?;
-            let head = match frame.order_of_tail() {
-                None => return Some(frame.kind()),
+            let (kind, order) = frame.kind_and_order();
+            if kind != Kind::Tail {
+                return Some(kind);
+            }
+            let head = match order {
                 // Of no folio: how large the block is says its first frame alone.
-                Some(0) => {
-                    (0..pfn.0).rev().map_while(|below| self.get(Pfn(below))).find(|below| !below.is_kind(Kind::Tail))?
-                }
-                Some(order) => self.get(Pfn(pfn.0 >> order << order))?,
+                0 => (0..pfn.0)
+                    .rev()
+                    .filter_map(|below| self.get(Pfn(below)))
+                    .find(|below| !below.is_kind(Kind::Tail))?,
+                _ => self.get(Pfn(pfn.0 >> order << order))?,
             };
             let kind = head.kind();
-            if frame.is_kind(Kind::Tail) {
+            // Else it has become a page by itself, and what it belonged to something else.
+            if frame.kind_and_order() == (Kind::Tail, order) {
                 return Some(kind);
             }
         }

@@ -25,27 +25,29 @@ impl<M: Machine> Space<'_, M> {
             let mut list = Isolated::new();
             let next = next_list(vm, self.inner(), (here, end), Sharers::One, &mut list);
             let is_folio = |&pfn: &Pfn| vm.physical().frame(pfn).order() > 0;
-            freed += if list.pages().iter().any(is_folio) {
-                self.page_out_folios((here, next), (start, end), release_all(vm, &list))
-            } else {
-                shrink(vm, &list, Choice::All)
-            };
+            if list.pages().iter().any(is_folio) {
+                freed += self.page_out_folios((here, next), (start, end), release_all(vm, &list));
+            } else if !list.is_empty() {
+                freed += shrink(vm, &list, Choice::All);
+            }
             here = next;
         }
         freed
     }
 
-    /// [`Space::page_out`] of `here..next` of the range, where there are so many pages, also those of folios of several: those that
-    /// lie in the range are put out as wholes, as far as that can be done, the others split.
+    /// [`Space::page_out`] of `here..next` of the range, where there are folios of several pages: those that lie in the range are put
+    /// out as wholes, as far as that can be done, the others split. `pages`: how many there were, those of folios included.
     #[inline(never)]
     fn page_out_folios(&self, (here, next): (u64, u64), (start, end): (u64, u64), pages: u64) -> u64 {
         let (vm, space) = (self.vm(), self.inner());
         let mut put_out = |list: &Isolated<LENGTH>| list.pages().iter().map(|&head| put_out_on_advice(vm, head)).sum();
         let freed = each_list(vm, space, here, next, Sharers::OneOfWhole { start, end }, &mut put_out, &|| false);
+        // That is all of them; what has come in their place meanwhile may stay.
         if freed == pages {
             return freed;
         }
-        // Those of which a part alone lies in the range have a page at one of its ends.
+        // Those of which a part alone lies in the range have a page at one of its ends, and are split here in its first and last
+        // turn. What is left, `shrink` splits as far as it can be.
         let page = 1 << M::Arch::PAGE_SHIFT;
         if here == start {
             self.split_folios(start, start + page);

@@ -132,9 +132,9 @@ fn a_policy_is_set_where_memory_has_to_be_freed_for_it() {
     check(&space, 200);
 }
 
-/// A folio waits with its slots for a list to be written first, and the device panics there.
+/// A folio waits with its slots for a list to be written first, and its turn does not come.
 #[test]
-fn a_folio_that_waits_is_given_up_with_what_it_waits_for() {
+fn a_folio_whose_turn_does_not_come_is_given_up() {
     const PAGES: u64 = 512;
     const HUGE: u64 = 16 * PAGES * PAGE;
     let vm = boot();
@@ -150,7 +150,7 @@ fn a_folio_that_waits_is_given_up_with_what_it_waits_for() {
     drop(Whole::new(&vm, head));
     assert!(frame.folio_lock().try_acquire(), "nobody has it");
     frame.folio_lock().release(&vm);
-    assert_eq!((frame.references(), vm.swap_usage().used), (1, 0));
+    assert_eq!((frame.order(), frame.references(), vm.swap_usage().used), (0, 1, 0));
     (0..PAGES).for_each(|page| assert_eq!(load(&space, HUGE + page * PAGE), Ok(page as u8)));
     vm.audited().expect("a sound machine");
 }

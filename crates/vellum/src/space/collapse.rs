@@ -401,7 +401,8 @@ fn rejoin_locked<'a, M: Machine>(
     if !are_in_place || !is_whole_folio(cx, first, leaf.len()) {
         return Err(Kept::Changed);
     }
-    // Not while somebody works on the folio: he has cut its mappings, and relies on it. Never waiting: tables are locked.
+    // Who has the folio's lock may have cut this mapping, and rely on there being none of all of the folio. Never waiting: tables
+    // are locked.
     let lock = cx.vm().physical().frame(first.pfn()).folio_lock();
     if M::guard(Guard::RejoinLocksFolio) && !lock.try_acquire() {
         return Err(Kept::Busy);

@@ -139,7 +139,8 @@ impl<'a, M: Machine> Table<'a, M> {
     }
 
     /// Makes the slots of a table that nobody knows show the pages of a huge one, of which `first` and `second` are the first two
-    /// as they would stand in a leaf; or all of them one page, if these are one. So with the slots of swap that they are in.
+    /// as they would stand in a leaf, both as they are made here; or all of them one page, if these are one. So with the slots of
+    /// swap that they are in.
     pub(crate) fn fill(&self, first: Word<M::Arch>, second: Word<M::Arch>) {
         let (mut next, second) = (first.at_level(self.level), second.at_level(self.level));
         let step = next.step_to(second);

@@ -131,20 +131,26 @@ impl<M: Machine> Cx<'_, M> {
             return false;
         }
         let stored = |word: SlotWord| Some(if word.count() == 0 { word.ending() } else { word.stored(shadow) });
-        let is_mine = |slot: &AtomicU64<M>| update(slot, stored).is_some_and(SlotWord::is_reserved);
+        // Before the slots, of which some end at once: who sees the cache's reference without it takes it for somebody's.
         frame.set_swap_slot(None);
-        // As long as all do, those that end wait for the last; nobody else changes a reserved one.
-        let ended = run.slots.iter().take_while(|slot| is_mine(slot)).count() as u64;
-        run.area.cached.fetch_sub(run.len(), Relaxed);
-        if ended == run.len() {
-            self.end_run(&run);
-            return true;
+        // As long as all of them end, those that do wait for the last: all at once is cheaper.
+        let mut waiting = 0;
+        for (page, slot) in (0..).zip(run.slots) {
+            // Whose exchange says that a slot ends, ends it: this one, or that of who drops its last entry from then on.
+            let is_mine = update(slot, stored).is_some_and(SlotWord::is_reserved);
+            if is_mine && waiting == page {
+                waiting += 1;
+            } else if is_mine {
+                self.end_one(&run, page);
+            }
         }
-        (0..ended).for_each(|page| self.end_one(&run, page));
-        // The next one stays. One of those behind it may be about to end by who drops its last entry: it is not ours.
-        let rest = (ended + 1..).zip(&run.slots[ended as usize + 1..]);
-        rest.filter(|(_, slot)| is_mine(slot)).for_each(|(page, _)| self.end_one(&run, page));
-        run.changed(self);
+        run.area.cached.fetch_sub(run.len(), Relaxed);
+        if waiting == run.len() {
+            self.end_run(&run);
+        } else {
+            (0..waiting).for_each(|page| self.end_one(&run, page));
+            run.changed(self);
+        }
         true
     }
 

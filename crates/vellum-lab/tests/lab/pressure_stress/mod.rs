@@ -38,7 +38,7 @@ struct Layout {
     frames: u64,
     /// Of a device for swap.
     slots: u64,
-    /// One in so many turns at which a program would fork, or end, is one: how much a program gets to have.
+    /// A program forks, or ends, at one of so many of the turns that are for that: the later, the more memory it gets to have.
     ages: u32,
 }
 
@@ -261,7 +261,7 @@ impl<'w, 'h, A: Arch> Worker<'w, 'h, A> {
     fn part(&mut self) -> (usize, usize) {
         let Layout { own, part_max, .. } = self.world.layout;
         let first = self.page();
-        // Most are small, and some all there is.
+        // Half of them are small.
         let limit = if self.random.bool() { part_max } else { 12 };
         (first, 1 + self.random.usize(..(own - first).min(limit)))
     }
@@ -583,7 +583,7 @@ fn stress<A: Arch>(layout: Layout, operations: u64, seed: u64, compressed_frames
     );
     assert!(of(Event::SwapOut) + of(Event::CompressedOut) > 0 && of(Event::MigrateSuccess) > 0);
     let has_huge = layout.own as u64 > HUGE_PAGE / PAGE;
-    assert!(of(Event::HugeFault) > 0 || !has_huge);
+    assert!(!has_huge || of(Event::HugeFault) > 0);
     assert_eq!(of(Event::SplitFolio) > 0, orders != 0 || has_huge);
     assert!(world.interrupts.load(Relaxed) > 0 && world.promises.load(Relaxed) > 0);
     [&file_backing, &changing_backing].into_iter().for_each(File::be_reliable);

@@ -2,6 +2,7 @@
 
 use crate::cpu::Cx;
 use crate::object::release;
+use crate::swap::clusters::CLUSTER;
 use crate::sync::AtomicU64;
 use crate::testing::become_cpu;
 use crate::testing::hooked::{Hooked, before_modification};
@@ -10,7 +11,10 @@ use core::sync::atomic::Ordering::Relaxed;
 use std::boxed::Box;
 use std::sync::mpsc::channel;
 use std::thread;
+use std::time::Duration;
 
+/// Nothing takes as long as this.
+const PATIENCE: Duration = Duration::from_secs(60);
 const ORDER: u8 = 2;
 const PAGES: u64 = 1 << ORDER;
 
@@ -45,7 +49,7 @@ fn a_slot_of_a_folio_ends_once() {
         let contents = cx.swap_area(first.area()).and_then(|area| area.arrays.contents.get(vm, first.offset()));
         before_modification(address_of(contents.expect("a slot")), move || {
             ending.send(()).expect("who waits for it");
-            when_told.recv().expect("who tells");
+            when_told.recv_timeout(PATIENCE).expect("who tells");
         });
         cx.swap_put(first);
     };
@@ -53,12 +57,16 @@ fn a_slot_of_a_folio_ends_once() {
     let last_word = address_of(cx.swap_place(last).expect("a slot").word);
     before_modification(last_word, move || {
         started.send(thread::spawn(drop_first)).expect("the test");
-        when_ending.recv().expect("the other ends the slot");
+        when_ending.recv_timeout(PATIENCE).expect("the other ends the slot");
     });
     assert!(cx.swap_detach(first, head, 0));
     go_on.send(()).expect("the other waits");
-    other.recv().expect("it was started").join().expect("no panic");
+    other.recv_timeout(PATIENCE).expect("it was started").join().expect("no panic");
     assert_eq!(vm.area_used(area), PAGES - 2, "those that entries name");
+    let counts = [0, 1, 2, 3].map(|page| cx.swap_count(first.further(page)));
+    assert_eq!((counts, vm.swap_usage().cached), ([0, 1, 1, 0], 0));
+    let area = cx.swap_area(first.area()).expect("an area");
+    assert_eq!(area.used_in_cluster(vm, first.offset() / CLUSTER), PAGES - 2);
     // The cache's reference, and that from the beginning.
     (0..2).for_each(|_| release(&cx, head));
 }

@@ -14,6 +14,7 @@ use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, SendError, Sender, channel};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use std::vec::Vec;
 
 /// A device in the host's memory that takes runs, and refuses writes when it was told to.
@@ -369,7 +370,7 @@ fn found_while_written<A: Arch>() {
         let vm = &vm;
         scope.spawn(move || {
             become_cpu(1);
-            when_begun.recv().expect("a run");
+            when_begun.recv_timeout(Duration::from_secs(60)).expect("a run");
             let slot = frame.swap_slot().expect("it is cached");
             assert!(Cx::enter(vm).swap_lookup(slot).is_some_and(|found| found.head == head));
             go_on.send(()).expect("the device waits");
