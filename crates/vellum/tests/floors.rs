@@ -15,6 +15,8 @@ const FLOORS_HEAD: &str = "| floor | what is there |\n|---|---|\n";
 const ARROWS_HEAD: &str = "| from | to | by name | by a method | which |\n|---|---|---|---|---|\n";
 /// Files that are compiled for tests alone.
 const OF_TESTS: [&str; 4] = ["tests.rs", "testing.rs", "races.rs", "stress.rs"];
+/// And folders of such.
+const FOLDERS_OF_TESTS: [&str; 3] = ["tests", "testing", "loom"];
 
 /// Names of methods of the core that methods of the standard library have, too.
 const OF_STD: [&str; 1] = ["map"];
@@ -47,7 +49,7 @@ fn read_folder(folder: &Path, modules: &mut Vec<String>, all: &mut Vec<Source>) 
     for entry in std::fs::read_dir(folder).expect("the core's source") {
         let path = entry.expect("the core's source").path();
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_string();
-        if path.is_dir() && name != "tests" && name != "loom" {
+        if path.is_dir() && !FOLDERS_OF_TESTS.contains(&name.as_str()) {
             modules.push(name);
             read_folder(&path, modules, all);
             modules.pop();
