@@ -80,8 +80,10 @@ pub(super) fn map_page<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, plan: &Plan
     }
     cx.vm().physical().frame(pfn).add_mapping_of_reference();
     locked.install(plan.index, Word::of_page(pfn, bits));
+    // Without the lock the frame may be something else at once.
+    let kind = rss_kind(cx, pfn);
     drop(locked);
-    space.add_rss(cx, rss_kind(cx, pfn), 1);
+    space.add_rss(cx, kind, 1);
     Step::Done(FaultKind::File)
 }
 
