@@ -1,5 +1,6 @@
 //! Tests of objects on a host-backed machine: the tree against a model, then pages, files, and threads.
 
+mod counted;
 mod ending;
 mod lookup;
 mod punch;

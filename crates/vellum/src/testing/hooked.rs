@@ -8,12 +8,36 @@ use core::cell::RefCell;
 use core::sync::atomic::AtomicU32;
 use std::boxed::Box;
 
-/// Address of a word, and what to do.
-type Hook = (usize, Box<dyn FnOnce()>);
+/// When to act.
+enum Due {
+    /// Before the word at that address is next modified.
+    Modification(usize),
+    /// When a plain store to it has been done.
+    Stored(usize),
+    /// Before whatever is accessed next.
+    Now,
+}
+
+/// When to do what.
+type Hook = (Due, Box<dyn FnOnce()>);
 
 std::thread_local! {
-    /// What to do before this thread next modifies the word at that address.
+    /// What this thread is to do.
     static HOOK: RefCell<Option<Hook>> = const { RefCell::new(None) };
+}
+
+/// Whether that is due before this access.
+fn is_due(due: &mut Due, address: usize, touch: Touch) -> bool {
+    match *due {
+        Due::Modification(of) => of == address && touch == Touch::Modify,
+        Due::Stored(of) => {
+            if of == address && touch == Touch::Store {
+                *due = Due::Now;
+            }
+            false
+        }
+        Due::Now => true,
+    }
 }
 
 /// A machine that lets a test act between two accesses to shared state.
@@ -36,8 +60,7 @@ unsafe impl Machine for Hooked {
         self.0.sleep(word, seen);
     }
     fn observe(address: usize, touch: Touch) {
-        let due = |hook: &mut Hook| hook.0 == address && touch == Touch::Modify;
-        let hook = HOOK.with_borrow_mut(|hook| hook.take_if(due));
+        let hook = HOOK.with_borrow_mut(|hook| hook.take_if(|(due, _)| is_due(due, address, touch)));
         if let Some((_, act)) = hook {
             act();
         }
@@ -53,5 +76,10 @@ impl Hooked {
 
 /// Calls `act` just before this thread next modifies the word at `address`.
 pub(crate) fn before_modification(address: usize, act: impl FnOnce() + 'static) {
-    HOOK.set(Some((address, Box::new(act))));
+    HOOK.set(Some((Due::Modification(address), Box::new(act))));
+}
+
+/// Calls `act` when this thread has next stored to the word at `address`, before it accesses anything else.
+pub(crate) fn after_store(address: usize, act: impl FnOnce() + 'static) {
+    HOOK.set(Some((Due::Stored(address), Box::new(act))));
 }

@@ -635,6 +635,11 @@ fn ten_million_operations() {
     for round in 0..10 {
         let orders = if round % 3 == 0 { 0 } else { 1 << 1 | 1 << 3 };
         let layout = if round % 5 == 4 { HUGE } else { SMALL };
-        stress::<X86_64>(layout, count(10_000_000) / 10, 100 + round, if round % 2 == 0 { 0 } else { 100 }, orders);
+        let (operations, compressed) = (count(10_000_000) / 10, if round % 2 == 0 { 0 } else { 100 });
+        match round % 5 {
+            // With tags.
+            3 => stress::<Aarch64>(layout, operations, 100 + round, compressed, orders),
+            _ => stress::<X86_64>(layout, operations, 100 + round, compressed, orders),
+        }
     }
 }
