@@ -42,11 +42,16 @@ pub(crate) const SWITCH_BESIDE_FLUSH: Scenario = Scenario {
     ..Scenario::DEFAULT
 };
 
-/// A huge page that was stored to, as processors know it not: its entry is clean, and they have no translation.
-pub(crate) fn unnoted_huge_page(cpu: &Cpu<'_>) {
+/// A huge page that was stored to.
+pub(crate) fn huge_page(cpu: &Cpu<'_>) {
     cpu.use_huge_pages();
     cpu.map(X, LEAF, Prot::ReadWrite);
     cpu.store(X, 1);
+}
+
+/// The same, as processors know it not: its entry is clean, and they have no translation.
+pub(crate) fn unnoted_huge_page(cpu: &Cpu<'_>) {
+    huge_page(cpu);
     cpu.forget_use(X);
 }
 

@@ -164,6 +164,13 @@ mod tests {
         borders.windows(2).map(line).collect()
     }
 
+    /// The same, which grow down.
+    fn stacks(borders: &[u64]) -> Vec<Line> {
+        let mut lines = lines(borders);
+        lines.iter_mut().for_each(|line| line.flags.grows_down = true);
+        lines
+    }
+
     fn remap(length: u64, new_length: u64, new_address: u64) -> Call {
         let flags = MREMAP_MAYMOVE | MREMAP_FIXED;
         Call::Remap { address: AT, length, new_length, flags, new_address }
@@ -198,11 +205,7 @@ mod tests {
 
     #[test]
     fn stacks_excuse_only_the_side_on_which_one_is_too_long() {
-        let grow = |mut lines: Vec<Line>| {
-            lines.iter_mut().for_each(|line| line.flags.grows_down = true);
-            lines
-        };
-        let (two, one) = (grow(lines(&[0, 1, 3])), grow(lines(&[0, 3])));
+        let (two, one) = (stacks(&[0, 1, 3]), stacks(&[0, 3]));
         let address = AT + PAGE - STACK_LIMIT;
         let (call, signal) = (Call::Load { address }, Outcome::Signal(SIGSEGV, SEGV_MAPERR, address));
         let is = |call, results, lines| meant(call, results, lines, NOW);
@@ -214,11 +217,7 @@ mod tests {
 
     #[test]
     fn stacks_excuse_a_change_from_where_they_begin_on() {
-        let grow = |mut lines: Vec<Line>| {
-            lines.iter_mut().for_each(|line| line.flags.grows_down = true);
-            lines
-        };
-        let (two, one) = (grow(lines(&[0, 1, 3])), grow(lines(&[0, 3])));
+        let (two, one) = (stacks(&[0, 1, 3]), stacks(&[0, 3]));
         let (done, denied) = (Outcome::Value(0), Outcome::Error(EACCES));
         let protect = |prot| Call::Protect { address: AT + PAGE, length: PAGE, prot };
         let is = |prot, results, lines| meant(protect(prot), results, lines, NOW);

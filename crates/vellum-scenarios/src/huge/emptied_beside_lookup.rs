@@ -1,6 +1,7 @@
 //! C1: mprotect of a huge page beside somebody who looks it up without a lock, where once a discard was: if the entry is taken
 //! out to be changed, and put back, he finds that nothing is there, and goes away. Here it is changed where it stands.
 
+use crate::programs::huge_page;
 use vellum_lab::scenario::{LEAF, Prot, Scenario, X, actor};
 use vellum::Guard;
 
@@ -10,11 +11,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     thread: "S4",
     guards: &[Guard::ChangedInPlace],
     invariants: &["I-ACCESS"],
-    start: |cpu| {
-        cpu.use_huge_pages();
-        cpu.map(X, LEAF, Prot::ReadWrite);
-        cpu.store(X, 1);
-    },
+    start: huge_page,
     actors: &[
         actor("mprotect", |cpu| {
             cpu.protect(X, LEAF, Prot::Read);

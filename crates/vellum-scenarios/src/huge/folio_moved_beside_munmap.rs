@@ -2,9 +2,10 @@
 //! its place. A table of what says that its pages are being moved is found by who puts them where they go, beside a flush that is
 //! owed to the table above.
 
+use crate::programs::huge_page;
 use vellum::Guard;
 use vellum_lab::explore::Bound;
-use vellum_lab::scenario::{LEAF, Prot, Scenario, X, Y, actor};
+use vellum_lab::scenario::{Scenario, X, Y, actor};
 
 pub(crate) static SCENARIO: Scenario = Scenario {
     id: "C14",
@@ -14,11 +15,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     invariants: &["I-LOST", "I-TLBFREE", "I-GONE"],
     nodes: 2,
     bound: Bound { preemptions: 1, surprises: 1 },
-    start: |cpu| {
-        cpu.use_huge_pages();
-        cpu.map(X, LEAF, Prot::ReadWrite);
-        cpu.store(X, 1);
-    },
+    start: huge_page,
     actors: &[
         actor("munmap", |cpu| {
             cpu.store(X, 2);

@@ -1,8 +1,9 @@
 //! B1H: a huge page that was unmapped is freed, and used again, while another CPU can still reach its pages by a translation of
 //! all of it.
 
+use crate::programs::huge_page;
 use vellum_lab::explore::Bound;
-use vellum_lab::scenario::{LEAF, Prot, Scenario, X, Y, actor};
+use vellum_lab::scenario::{LEAF, Scenario, X, Y, actor};
 use vellum::Guard;
 
 pub(crate) static SCENARIO: Scenario = Scenario {
@@ -12,11 +13,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     guards: &[Guard::FlushBeforeFree],
     invariants: &["I-TLBFREE"],
     bound: Bound { preemptions: 1, surprises: 1 },
-    start: |cpu| {
-        cpu.use_huge_pages();
-        cpu.map(X, LEAF, Prot::ReadWrite);
-        cpu.store(X, 1);
-    },
+    start: huge_page,
     actors: &[
         actor("munmap", |cpu| {
             cpu.unmap(X, LEAF);

@@ -2,8 +2,9 @@
 //! who has the table's lock, and who has it waits for him to flush. No interrupt gets through to him: he looks into his mailbox
 //! meanwhile, lock or not.
 
+use crate::programs::{huge_page, protect_part};
 use vellum_lab::explore::Bound;
-use vellum_lab::scenario::{At, LEAF, Mode, Prot, Scenario, X, actor};
+use vellum_lab::scenario::{Mode, Scenario, X, actor};
 use vellum::Guard;
 
 pub(crate) static SCENARIO: Scenario = Scenario {
@@ -14,15 +15,9 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     invariants: &["I-PROG"],
     breaks: |mode: Mode| mode.semantics.mixed_sizes_fault && !mode.is_broadcast(),
     bound: Bound { preemptions: 1, surprises: 1 },
-    start: |cpu| {
-        cpu.use_huge_pages();
-        cpu.map(X, LEAF, Prot::ReadWrite);
-        cpu.store(X, 1);
-    },
+    start: huge_page,
     actors: &[
-        actor("mprotect", |cpu| {
-            cpu.protect(At(0, 2), 1, Prot::Read);
-        }),
+        actor("mprotect", protect_part),
         actor("device", |cpu| {
             cpu.with_interrupts_off(|| {
                 let read = cpu.read_by_device(X);

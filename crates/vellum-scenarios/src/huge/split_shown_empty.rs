@@ -1,8 +1,9 @@
 //! C5: a table takes the place of a huge page before it is filled. Who comes upon it finds nothing, and gets another page; what
 //! was there is lost.
 
+use crate::programs::{huge_page, protect_part};
 use vellum_lab::explore::Bound;
-use vellum_lab::scenario::{At, LEAF, Prot, Scenario, X, actor};
+use vellum_lab::scenario::{Scenario, X, actor};
 use vellum::Guard;
 
 pub(crate) static SCENARIO: Scenario = Scenario {
@@ -13,15 +14,9 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     invariants: &["I-LOST", "I-REF", "I-COUNT"],
     breaks: |mode| !mode.semantics.mixed_sizes_fault,
     bound: Bound { preemptions: 1, surprises: 1 },
-    start: |cpu| {
-        cpu.use_huge_pages();
-        cpu.map(X, LEAF, Prot::ReadWrite);
-        cpu.store(X, 1);
-    },
+    start: huge_page,
     actors: &[
-        actor("mprotect", |cpu| {
-            cpu.protect(At(0, 2), 1, Prot::Read);
-        }),
+        actor("mprotect", protect_part),
         actor("user", |cpu| {
             cpu.speculate(X);
             cpu.load(X);

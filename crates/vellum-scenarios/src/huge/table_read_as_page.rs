@@ -1,8 +1,9 @@
 //! C11: who looks an address up without a lock has found that the entry is no table, and reads it once more to use it: by then it
 //! is one, and names the table, not the page. (Who takes a reference looks again, and finds out.)
 
+use crate::programs::protect_part;
 use vellum_lab::explore::Bound;
-use vellum_lab::scenario::{At, LEAF, Prot, Scenario, X, actor};
+use vellum_lab::scenario::{LEAF, Prot, Scenario, X, actor};
 use vellum::Guard;
 
 pub(crate) static SCENARIO: Scenario = Scenario {
@@ -19,9 +20,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
         cpu.note(0, cpu.translate(X).unwrap_or(0));
     },
     actors: &[
-        actor("mprotect", |cpu| {
-            cpu.protect(At(0, 2), 1, Prot::Read);
-        }),
+        actor("mprotect", protect_part),
         actor("lookup", |cpu| {
             let frame = cpu.translate(X);
             cpu.expect(frame == Some(cpu.noted(0)), "I-REF", "another frame is found than that of the page");
