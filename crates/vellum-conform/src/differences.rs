@@ -50,7 +50,7 @@ impl Difference {
 }
 
 /// All of them.
-pub const DIFFERENCES: [Difference; 15] = [
+pub const DIFFERENCES: [Difference; 16] = [
     Difference {
         id: "joined-neighbours",
         linux: "neighbours of equal attributes are one mapping if their private pages have the same origin and neither \
@@ -145,6 +145,14 @@ pub const DIFFERENCES: [Difference; 15] = [
         linux: "the highest place that is free, for a mapping that may go anywhere",
         vellum: "the lowest one in the CPU's own part of the addresses, from where it has mapped last",
         reason: "CPUs that map at once do not meet; a mapping is brought to where Linux puts it",
+        until: None,
+        matches: None,
+    },
+    Difference {
+        id: "protection-keys",
+        linux: "memory that may only be executed cannot be loaded, where the processor has protection keys and one is left",
+        vellum: "it can be loaded, as where the processor has none",
+        reason: "there are no protection keys",
         until: None,
         matches: None,
     },

@@ -145,6 +145,7 @@ fn prepare(shared: &Shared) {
         libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0);
     }
     raw::catch_faults();
+    take_protection_keys();
     set(u64::from(libc::RLIMIT_CORE), 0);
     set(u64::from(libc::RLIMIT_STACK), arena::STACK_LIMIT);
     set(u64::from(libc::RLIMIT_MEMLOCK), 0);
@@ -153,6 +154,13 @@ fn prepare(shared: &Shared) {
     drop_privileges();
     shared.ready.store(failed.map_or(1, |error| error << 32), Release);
     shared.give(DRIVER);
+}
+
+/// Takes the protection keys that the processor has: where one is left, Linux gives it to memory that may only be
+/// executed, and that cannot be loaded then. It is compared as processors without keys have it.
+fn take_protection_keys() {
+    // SAFETY: a key that no memory has changes nothing.
+    while unsafe { raw::call(libc::SYS_pkey_alloc as u64, [0; 6]) as i64 } > 0 {}
 }
 
 /// Leaves nothing free but the arena; an error number if that fails.
