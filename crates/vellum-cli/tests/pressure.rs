@@ -89,19 +89,31 @@ fn which_memory_gets_huge_pages_is_said() {
     let run = |more: &[&str]| clean(&[&["huge-heap", "--cpus", "2", "--deterministic"], more].concat());
     let always = run(&[]);
     assert_eq!(always["settings"]["thp"], "always");
-    for (name, least) in [("thp_fault_alloc", 100), ("thp_split_pmd", 100)] {
+    for (name, least) in [("thp_fault_alloc", 100), ("thp_split_pmd", 100), ("thp_collapse", 0)] {
         assert!(number(&always, &format!("/counters/{name}")) > least, "{name}");
     }
     assert!(number(&always, "/tlb/huge_misses") > 0 && number(&always, "/memory/frames_by_use/anonymous_huge") >= 512);
+    for (name, counter) in
+        [("faulted", "thp_fault_alloc"), ("collapsed", "thp_collapse"), ("mappings_split", "thp_split_pmd")]
+    {
+        assert_eq!(always["huge_pages"][name], always["counters"][counter]);
+    }
     for policy in ["madvise", "never"] {
         let without = run(&["--thp", policy]);
         assert_eq!((&without["settings"]["thp"], number(&without, "/tlb/huge_misses")), (&policy.into(), 0));
-        assert_eq!(number(&without, "/counters/thp_fault_alloc"), 0);
+        assert_eq!(number(&without, "/huge_pages/faulted") + number(&without, "/huge_pages/collapsed"), 0);
         assert_eq!(number(&without, "/memory/frames_by_use/anonymous_huge"), 0);
         assert_eq!(always["accesses"], without["accesses"], "what the program does is the same");
     }
     let text = String::from_utf8(vellum(&["run", "huge-heap", "--cpus", "2", "--deterministic"]).stdout).unwrap();
-    for part in ["huge pages always", "in huge pages, ", "mapped as small ones since", " of huge pages); "] {
+    for part in [
+        "huge pages always",
+        "in huge pages, ",
+        "came with faults",
+        "were made of small pages",
+        "mapped as small pages since",
+        " of huge pages); ",
+    ] {
         assert!(text.contains(part), "{part} in {text}");
     }
     complaint(&vellum(&["run", "huge-heap", "--thp", "sometimes"]), 2);

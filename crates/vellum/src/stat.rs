@@ -141,6 +141,8 @@ events! {
     FolioFault = "anon_fault_alloc",
     /// Entries of huge pages that were replaced by a table of their pages.
     SplitMapping = "thp_split_pmd",
+    /// Places of small pages that became huge ones, newly allocated or what they had been cut from.
+    Collapse = "thp_collapse",
     /// Huge pages that were allocated to take the place of small ones.
     CollapseAlloc = "thp_collapse_alloc",
     /// Times that there was none to be had for that.

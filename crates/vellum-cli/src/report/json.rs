@@ -41,6 +41,7 @@ struct Document<'a> {
     tlb: Tlb,
     work: Pairs<'a, u64>,
     memory: Memory,
+    huge_pages: HugePages,
     nodes: u8,
     settings: Settings,
     oracle: Oracle<'a>,
@@ -102,6 +103,23 @@ struct FramesByUse {
     reserved: u64,
 }
 
+/// What became of huge pages.
+#[derive(Serialize)]
+struct HugePages {
+    /// Those that came with faults, and how many more were wanted and not to be had.
+    faulted: u64,
+    fault_fallbacks: u64,
+    /// Those that were made of small pages, and how many more were not to be had for that.
+    collapsed: u64,
+    collapse_fallbacks: u64,
+    /// Mappings of them that became such of small pages, and folios of several pages that became single ones.
+    mappings_split: u64,
+    folios_split: u64,
+    /// Those that went to swap as wholes, and those that did not.
+    swapped_out: u64,
+    swap_out_fallbacks: u64,
+}
+
 #[derive(Serialize)]
 struct Oracle<'a> {
     loads_checked: u64,
@@ -148,6 +166,7 @@ impl<'a> Document<'a> {
             },
             work: work(report),
             memory: Memory::new(report),
+            huge_pages: HugePages::new(report),
             nodes: report.pressure.nodes,
             settings: Settings::new(report),
             oracle: Oracle {
@@ -203,6 +222,22 @@ impl Settings {
             zswap_bytes: pressure.zswap_bytes,
             batch: pressure.is_batched,
             thp: Thp::name(pressure.huge_pages),
+        }
+    }
+}
+
+impl HugePages {
+    fn new(report: &Report<'_>) -> HugePages {
+        let [faulted, fault_fallbacks, collapsed, collapse_fallbacks] = report.huge_pages_made();
+        HugePages {
+            faulted,
+            fault_fallbacks,
+            collapsed,
+            collapse_fallbacks,
+            mappings_split: report.counter("thp_split_pmd"),
+            folios_split: report.counter("thp_split_page"),
+            swapped_out: report.counter("thp_swpout"),
+            swap_out_fallbacks: report.counter("thp_swpout_fallback"),
         }
     }
 }

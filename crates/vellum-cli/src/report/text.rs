@@ -176,18 +176,30 @@ impl Lines {
         ];
         let uses: Vec<String> = uses.iter().map(|(name, frames)| format!("{} {name}", count(*frames))).collect();
         self.row("", &format!("{}; {} page tables at most", uses.join(", "), count(peaks.table_pages_max)));
-        let [mapped, refused, split] =
-            ["thp_fault_alloc", "thp_fault_fallback", "thp_split_pmd"].map(|name| report.counter(name));
-        if mapped + refused > 0 {
-            let [huge, small] = [usage.anonymous_huge, usage.anonymous - usage.anonymous_huge]
-                .map(|frames| size::show(frames * report.page_bytes));
-            self.row("huge", &format!("{huge} of anonymous memory in huge pages, {small} in small ones"));
-            let [mapped, refused, split] = [mapped, refused, split].map(count);
-            self.row("", &format!("{mapped} mapped, {refused} not to be had, {split} mapped as small ones since"));
-            let [whole, cut] = ["thp_swpout", "thp_swpout_fallback"].map(|name| report.counter(name));
-            if whole + cut > 0 {
-                self.row("", &format!("{} put out to swap as wholes, {} not", count(whole), count(cut)));
-            }
+        self.huge(report);
+    }
+
+    /// Which sizes anonymous memory has, and what became of huge pages, if there were any.
+    fn huge(&mut self, report: &Report<'_>) {
+        let [mapped, refused, made, not_made] = report.huge_pages_made();
+        if mapped + refused + made + not_made == 0 {
+            return;
+        }
+        let usage = report.outcome.peaks.usage;
+        let [huge, small] = [usage.anonymous_huge, usage.anonymous - usage.anonymous_huge]
+            .map(|frames| size::show(frames * report.page_bytes));
+        self.row("huge", &format!("{huge} of anonymous memory in huge pages, {small} in small ones"));
+        let [mapped, refused] = [mapped, refused].map(count);
+        self.row("", &format!("{mapped} came with faults, {refused} were not to be had"));
+        if made + not_made > 0 {
+            let [made, not_made] = [made, not_made].map(count);
+            self.row("", &format!("{made} were made of small pages, {not_made} were not to be had for that"));
+        }
+        let [cut, split] = ["thp_split_pmd", "thp_split_page"].map(|name| count(report.counter(name)));
+        self.row("", &format!("{cut} mapped as small pages since, {split} split into them"));
+        let [whole, parts] = ["thp_swpout", "thp_swpout_fallback"].map(|name| report.counter(name));
+        if whole + parts > 0 {
+            self.row("", &format!("{} put out to swap as wholes, {} not", count(whole), count(parts)));
         }
     }
 

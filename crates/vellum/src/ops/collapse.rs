@@ -157,6 +157,15 @@ impl<M: Machine> Space<'_, M> {
 
     /// Makes a huge page of what is in the place that begins at `start`; whether it was not one before. May sleep.
     fn collapse_place(&self, start: u64, wish: Wish<'_>) -> Result<bool, Refused> {
+        let is_new = self.try_collapse(start, wish)?;
+        if is_new {
+            Cx::enter(self.vm()).count(Event::Collapse, 1);
+        }
+        Ok(is_new)
+    }
+
+    /// As [`Space::collapse_place`], uncounted.
+    fn try_collapse(&self, start: u64, wish: Wish<'_>) -> Result<bool, Refused> {
         let Some((census, attributes)) = self.look_and_bring_back(start, wish)? else { return Ok(false) };
         let (vm, inner, pages) = (self.vm(), self.inner(), sizes::<M::Arch>().1);
         let fits = |attributes: &Attributes<M>| wish.fits(vm, attributes);
