@@ -39,6 +39,8 @@ errnos! {
     EACCES = 13;
     /// Bad address.
     EFAULT = 14;
+    /// A limit of the process's group is reached.
+    EBUSY = 16;
     /// Something is there already.
     EEXIST = 17;
     /// Invalid argument.

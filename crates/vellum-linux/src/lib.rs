@@ -25,6 +25,7 @@ mod mprotect;
 mod mremap;
 mod msync;
 mod munmap;
+mod prctl;
 mod range;
 
 pub use brk::brk;
@@ -37,3 +38,4 @@ pub use mprotect::*;
 pub use mremap::*;
 pub use msync::*;
 pub use munmap::munmap;
+pub use prctl::*;

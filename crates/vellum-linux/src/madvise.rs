@@ -77,7 +77,8 @@ advices! {
 /// for a length of 0; `EINVAL` for a mapping which the advice does not fit; `EAGAIN` if memory is short, but `ENOMEM` for
 /// guards; `ENOMEM` for a hole, at the end. `MADV_REMOVE`: `EINVAL` for private anonymous memory, `EACCES` for a private mapping or one that must
 /// not be stored to, `EOPNOTSUPP` if the file can have no holes, `EIO`. `MADV_COLLAPSE`: `EINVAL` also where there is
-/// no page, `ENOMEM` if there is no huge page, `EAGAIN` if somebody has one of the pages in hand. Populating: `ENOMEM` for a hole, or if memory is
+/// no page, and in a process that is to have no huge pages, `ENOMEM` if there is no huge page, `EBUSY` if the process's group has
+/// no room for the pages that come, `EAGAIN` if somebody has one of the pages in hand. Populating: `ENOMEM` for a hole, or if memory is
 /// short, `EINVAL` for a mapping without the right, `EFAULT` for a guard, and for a page that cannot be read or lies beyond
 /// the end of its file, whichever comes first.
 pub fn madvise<M: Machine>(space: &Space<'_, M>, address: u64, length: u64, number: u64) -> Result<(), Errno> {

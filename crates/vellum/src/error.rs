@@ -49,6 +49,11 @@ pub enum Error {
         /// Length in bytes of what would have come.
         length: u64,
     },
+    /// The space's group may not show so much more; see [`Vm::create_group`](crate::Vm::create_group).
+    GroupLimit {
+        /// Pages that would have come.
+        pages: u64,
+    },
     /// So much memory may not be promised; see [`Vm::set_overcommit`](crate::Vm::set_overcommit).
     CommitLimit {
         /// Bytes that would have been committed at once.
@@ -102,6 +107,7 @@ impl Error {
             Error::AccessDenied { .. } => 13,
             Error::Guarded { .. } => 14,
             Error::Busy { .. } => 11,
+            Error::GroupLimit { .. } => 16,
             Error::Io { .. } => 5,
         }
     }
@@ -120,6 +126,7 @@ impl fmt::Display for Error {
             Error::Exists { address } => write!(f, "something is already mapped at {address:#x}"),
             Error::NoAddressSpace { length } => write!(f, "no free range of {length:#x} bytes is left"),
             Error::Limit { length } => write!(f, "the space may not map {length:#x} bytes more"),
+            Error::GroupLimit { pages } => write!(f, "the space's group may not show {pages} pages more"),
             Error::CommitLimit { bytes } => write!(f, "{bytes:#x} bytes more may not be committed"),
             Error::OutOfMemory => f.write_str("out of physical memory"),
             Error::AccessDenied { address } => write!(f, "the object does not allow that access at {address:#x}"),

@@ -56,6 +56,7 @@ fn the_guides_errnos_are_those_of_the_errors() {
         ("`Limit`", Error::Limit { length: 1 }),
         ("`Guarded`", Error::Guarded { address: 0 }),
         ("`Busy`", Error::Busy { address: 0 }),
+        ("`GroupLimit`", Error::GroupLimit { pages: 1 }),
         ("`CommitLimit`", Error::CommitLimit { bytes: 1 }),
         ("`OutOfMemory`", Error::OutOfMemory),
         ("`Exists`", Error::Exists { address: 0 }),

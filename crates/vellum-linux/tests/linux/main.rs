@@ -9,5 +9,6 @@ mod mprotect;
 mod mremap;
 mod msync;
 mod overcommit;
+mod prctl;
 mod table;
 mod world;

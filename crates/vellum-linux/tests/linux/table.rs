@@ -162,6 +162,23 @@ fn advising(all: &mut Provocations) {
             let at = mmap(space, 0, LENGTH, RW, ANON, None, 0)?;
             madvise(space, at, LENGTH, MADV_COLLAPSE).map(|()| 0)
         };
+        "`MADV_COLLAPSE` in a process that is to have no huge pages" => |space| {
+            prctl(space, PR_SET_THP_DISABLE, [1, 0, 0, 0])?;
+            advise(space, 0, MADV_COLLAPSE)
+        };
+        "`MADV_COLLAPSE`, and somebody has one of the pages in hand" => |space| {
+            put(space, 512, 512, RW, ANON);
+            store(space, 512, 1).expect("memory");
+            let _held = space.hold(B + 512 * P);
+            madvise(space, B + 512 * P, 512 * P, MADV_COLLAPSE).map(|()| 0)
+        };
+        "`MADV_COLLAPSE`, and the process's group has no room for the pages that come" => |space| {
+            let group = space.vm().create_group(2)?;
+            let member = group.create_space()?;
+            put(&member, 0, 512, RW, ANON);
+            store(&member, 0, 1).expect("memory");
+            madvise(&member, B, 512 * P, MADV_COLLAPSE).map(|()| 0)
+        };
         "`MADV_REMOVE` of private anonymous memory" => |space| advise(space, 0, MADV_REMOVE);
         "`MADV_REMOVE` of a private mapping of a file" => |space| remove(space, true, false, MAP_PRIVATE);
         "`MADV_REMOVE` of a file not opened for writing" => |space| remove(space, false, false, MAP_SHARED);
@@ -184,6 +201,12 @@ fn asking(all: &mut Provocations) {
         "the address is not aligned" => |space| tell(space, B + 1, P);
         "the range leaves the address space" => |space| tell(space, B, END);
         "a hole" => |space| tell(space, B, 5 * P);
+    }
+    provoke! { all, "prctl":
+        "an option that is not about memory" => |space| prctl(space, 1, [0; 4]);
+        "unknown flags, or arguments that the option does not have" => |space| {
+            prctl(space, PR_SET_THP_DISABLE, [0, PR_THP_DISABLE_EXCEPT_ADVISED, 0, 0])
+        };
     }
     let sync = |space: &Space<'_, M>, address, length, flags| msync(space, address, length, flags).map(|()| 0);
     provoke! { all, "msync":

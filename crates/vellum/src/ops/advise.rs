@@ -64,7 +64,8 @@ pub enum Advice {
     NoHugePage,
     /// Its small pages become huge ones now, whatever the policy says: those of all whole places of a huge page in the range.
     /// Memory is moved to get some, pages are brought back from swap, and what was not there takes memory, too. Private
-    /// anonymous memory only, without tags and guards, and none that was advised [`Advice::NoHugePage`].
+    /// anonymous memory only, without tags and guards, and none that was advised [`Advice::NoHugePage`], or is in a space that is to
+    /// have none ([`Space::set_huge_pages`]).
     Collapse,
     /// Not supported yet: merge equal pages.
     Mergeable,
@@ -93,8 +94,8 @@ impl<M: Machine> Space<'_, M> {
     /// [`Error::Unaligned`], [`Error::OutOfRange`]; [`Error::NotMapped`] if the range has a hole; [`Error::Invalid`] if
     /// the advice does not fit a mapping; [`Error::Unsupported`] for what is not built yet; [`Error::OutOfMemory`];
     /// those of [`Space::populate`]; for [`Advice::Collapse`] [`Error::Invalid`] also if there is no page in a place,
-    /// [`Error::OutOfMemory`] if there is no huge page or the space's group is at its limit, and [`Error::Busy`] if somebody is
-    /// at work on a page or holds one; for [`Advice::Remove`] [`Error::AccessDenied`] if a mapping is private or must not be
+    /// or the space is to have no huge pages, [`Error::OutOfMemory`] if there is none free, [`Error::GroupLimit`] if the space's
+    /// group has no room for the pages that come, and [`Error::Busy`] if somebody is at work on a page or holds one; for [`Advice::Remove`] [`Error::AccessDenied`] if a mapping is private or must not be
     /// stored to, and those of [`Object::punch`]. Nothing is changed then, but that populating, collapsing, or making holes in
     /// files, may have got part of the way.
     pub fn advise(&self, start: u64, length: u64, advice: Advice) -> Result<(), Error> {

@@ -58,6 +58,8 @@ enum Refused {
     /// Somebody is at work on a page, or has a reference to one.
     Busy,
     OutOfMemory,
+    /// The space's group has no room for so many pages more.
+    GroupLimit(u64),
 }
 
 impl From<Kept> for Refused {
@@ -74,9 +76,11 @@ fn sizes<A: Arch>() -> (u64, u64) {
     (1 << A::shift(LEVEL), 1 << (A::shift(LEVEL) - A::PAGE_SHIFT))
 }
 
-/// Whether advice may collapse the mapping.
-fn may_be_collapsed<M: Machine>(attributes: &Attributes<M>) -> Result<(), Error> {
-    let what = if !can_be_huge(attributes) || attributes.flags.has(ClassFlags::TAGGED) {
+/// Whether advice may collapse the mapping, in this space.
+fn may_be_collapsed<M: Machine>(space: &Inner<M>, attributes: &Attributes<M>) -> Result<(), Error> {
+    let what = if space.huge_pages() == HugePages::Never {
+        "the space is to have no huge pages"
+    } else if !can_be_huge(attributes) || attributes.flags.has(ClassFlags::TAGGED) {
         "only private anonymous memory without tags can be collapsed"
     } else if attributes.flags.has(ClassFlags::NO_HUGE_PAGES) {
         "it is to have no huge pages"
@@ -89,11 +93,11 @@ fn may_be_collapsed<M: Machine>(attributes: &Attributes<M>) -> Result<(), Error>
 }
 
 impl Wish<'_> {
-    fn fits<M: Machine>(self, vm: &Vm<M>, attributes: &Attributes<M>) -> bool {
-        may_be_collapsed(attributes).is_ok()
+    fn fits<M: Machine>(self, space: &Space<'_, M>, attributes: &Attributes<M>) -> bool {
+        may_be_collapsed(space.inner(), attributes).is_ok()
             && match self {
                 Wish::Advice => true,
-                Wish::Policy(_) => is_wanted_huge(vm, attributes),
+                Wish::Policy(_) => is_wanted_huge(space.vm(), space.inner(), attributes),
             }
     }
 
@@ -130,8 +134,8 @@ impl<M: Machine> Space<'_, M> {
         if M::Arch::HUGE_LEVEL < LEVEL {
             return Err(Error::Unsupported { what: "huge pages on this processor" });
         }
-        let reached =
-            self.survey(start, end, reach, &mut |cx, class, _| Ok(may_be_collapsed(&cx.attributes(class))))?;
+        let reached = self
+            .survey(start, end, reach, &mut |cx, class, _| Ok(may_be_collapsed(self.inner(), &cx.attributes(class))))?;
         let size = sizes::<M::Arch>().0;
         let nothing = Err(Error::Invalid { what: "no page is there to be collapsed" });
         let (mut failed, last) = (Ok(()), reached.end & !(size - 1));
@@ -147,8 +151,12 @@ impl<M: Machine> Space<'_, M> {
                 match self.collapse_place(place, Wish::Advice) {
                     Ok(_) | Err(Refused::Mixed) => {}
                     Err(Refused::OutOfMemory) => return Err(Error::OutOfMemory),
+                    Err(Refused::GroupLimit(pages)) => return Err(Error::GroupLimit { pages }),
                     Err(Refused::Nothing) => failed = nothing,
-                    Err(Refused::Unwanted | Refused::Busy) => failed = Err(Error::Busy { address: place }),
+                    Err(Refused::Unwanted) => {
+                        failed = Err(Error::Invalid { what: "what was to be collapsed is mapped otherwise now" })
+                    }
+                    Err(Refused::Busy) => failed = Err(Error::Busy { address: place }),
                 }
             }
         }
@@ -168,7 +176,7 @@ impl<M: Machine> Space<'_, M> {
     fn try_collapse(&self, start: u64, wish: Wish<'_>) -> Result<bool, Refused> {
         let Some((census, attributes)) = self.look_and_bring_back(start, wish)? else { return Ok(false) };
         let (vm, inner, pages) = (self.vm(), self.inner(), sizes::<M::Arch>().1);
-        let fits = |attributes: &Attributes<M>| wish.fits(vm, attributes);
+        let fits = |attributes: &Attributes<M>| wish.fits(self, attributes);
         if census.in_place == pages {
             let _claim = Claimed::of(vm, inner, start);
             match rejoin(&Cx::enter(vm), inner, start, &fits) {
@@ -179,7 +187,7 @@ impl<M: Machine> Space<'_, M> {
             }
         }
         if !self.has_room_in_group(census.none) {
-            return Err(Refused::OutOfMemory);
+            return Err(Refused::GroupLimit(census.none));
         }
         let head = self.folio_for_collapse(start, &attributes, wish).ok_or(Refused::OutOfMemory)?;
         let claim = Claimed::of(vm, inner, start);
@@ -214,7 +222,7 @@ impl<M: Machine> Space<'_, M> {
                     Seen::Small(class, census) => (census, cx.attributes(class)),
                 }
             };
-            if !wish.fits(self.vm(), &attributes) {
+            if !wish.fits(self, &attributes) {
                 return Err(Refused::Unwanted);
             }
             wish.allows(&census, pages)?;

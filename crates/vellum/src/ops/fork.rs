@@ -64,6 +64,7 @@ impl<'vm, M: Machine> Space<'vm, M> {
         let (low, high) = parent.stacks();
         child.inner().note_stack(low, high);
         child.inner().stack_limit.store(parent.stack_limit.load(Relaxed), Relaxed);
+        child.set_huge_pages(self.huge_pages());
         child.inner().mapped_limit.store(parent.mapped_limit.load(Relaxed), Relaxed);
         claim.release();
         copied.map(|()| child)

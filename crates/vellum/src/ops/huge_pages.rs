@@ -2,7 +2,7 @@
 
 use crate::arch::Arch;
 use crate::machine::Machine;
-use crate::space::{Attributes, ClassFlags, Space};
+use crate::space::{Attributes, ClassFlags, Inner, Space};
 use crate::vm::Vm;
 use core::sync::atomic::Ordering::Relaxed;
 
@@ -25,21 +25,54 @@ pub(super) fn can_be_huge<M: Machine>(attributes: &Attributes<M>) -> bool {
     attributes.object.is_none() && attributes.is_private()
 }
 
-/// Whether what is mapped is to get huge pages.
-pub(super) fn is_wanted_huge<M: Machine>(vm: &Vm<M>, attributes: &Attributes<M>) -> bool {
-    let is_wanted = match vm.huge_pages() {
+/// Whether what is mapped in a space is to get huge pages: if the policy says so, and the space lets it.
+pub(super) fn is_wanted_huge<M: Machine>(vm: &Vm<M>, space: &Inner<M>, attributes: &Attributes<M>) -> bool {
+    let is_wanted = |policy| match policy {
         HugePages::Always => !attributes.flags.has(ClassFlags::NO_HUGE_PAGES),
         HugePages::Advised => attributes.flags.has(ClassFlags::HUGE_PAGES),
         HugePages::Never => false,
     };
-    is_wanted && can_be_huge(attributes)
+    is_wanted(vm.huge_pages()) && is_wanted(space.huge_pages()) && can_be_huge(attributes)
+}
+
+impl HugePages {
+    fn of(number: u32) -> Self {
+        match number {
+            number if number == HugePages::Always as u32 => HugePages::Always,
+            number if number == HugePages::Never as u32 => HugePages::Never,
+            _ => HugePages::Advised,
+        }
+    }
+}
+
+impl<M: Machine> Inner<M> {
+    /// Which memory the space lets have huge pages.
+    pub(super) fn huge_pages(&self) -> HugePages {
+        HugePages::of(self.huge_pages.load(Relaxed))
+    }
 }
 
 impl<M: Machine> Space<'_, M> {
+    /// Says which of the space's memory may have huge pages from now on, at most: [`HugePages::Always`], as at first, is what the
+    /// policy of the instance gives ([`Vm::set_huge_pages`]); [`HugePages::Advised`], of that what was advised so, or is being
+    /// collapsed on advice; [`HugePages::Never`] none, whatever is advised. What there is stays as it is. Children of fork
+    /// inherit it. It is what Linux has as `PR_SET_THP_DISABLE`.
+    pub fn set_huge_pages(&self, policy: HugePages) {
+        self.inner().huge_pages.store(policy as u32, Relaxed);
+    }
+
+    /// Which of the space's memory may have huge pages: see [`Space::set_huge_pages`].
+    pub fn huge_pages(&self) -> HugePages {
+        self.inner().huge_pages()
+    }
+
     /// Whether the space's group, if it is in one, has room for so many pages more.
     pub(super) fn has_room_in_group(&self, pages: u64) -> bool {
         // SAFETY: the space's reference.
-        self.inner().group().is_none_or(|group| !unsafe { group.as_ref() }.is_full_with(self.vm(), pages))
+        let is_full =
+            |more| self.inner().group().is_some_and(|group| unsafe { group.as_ref() }.is_full_with(self.vm(), more));
+        // The last of them may reach the limit.
+        pages.checked_sub(1).is_none_or(|before| !is_full(before))
     }
 }
 
@@ -51,11 +84,7 @@ impl<M: Machine> Vm<M> {
 
     /// Which memory gets huge pages.
     pub fn huge_pages(&self) -> HugePages {
-        match self.huge_pages.load(Relaxed) {
-            policy if policy == HugePages::Always as u32 => HugePages::Always,
-            policy if policy == HugePages::Never as u32 => HugePages::Never,
-            _ => HugePages::Advised,
-        }
+        HugePages::of(self.huge_pages.load(Relaxed))
     }
 
     /// Says of which sizes folios may be that are mapped page by page, where the policy lets huge pages come: bit *n* is for

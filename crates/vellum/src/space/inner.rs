@@ -13,6 +13,9 @@ use crate::vm::Vm;
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering::{AcqRel, Relaxed, SeqCst};
 
+/// The number of the policy by which a space lets all memory have huge pages: `HugePages::Always`.
+const ALL_HUGE_PAGES: u32 = 1;
+
 /// An address space. Fields: `H` written with the handle count, `R` under the registry's lock, `C` under a claim of
 /// the range they describe, unmarked ones never change.
 #[repr(C)]
@@ -34,6 +37,8 @@ pub(crate) struct Inner<M: Machine> {
     /// Where grows-down mappings are or have been: lowest address, and end. Between operations within claims.
     pub(super) stack_low: AtomicU64<M>,
     pub(super) stack_high: AtomicU64<M>,
+    /// Which memory may have huge pages: the number of a policy.
+    pub(crate) huge_pages: AtomicU32<M>,
     /// How many bytes may be mapped.
     pub(crate) mapped_limit: AtomicU64<M>,
     /// Held by who maps more where there is such a limit.
@@ -82,6 +87,7 @@ impl<M: Machine> Inner<M> {
             stack_limit: AtomicU64::new(8 << 20),
             stack_low: AtomicU64::new(u64::MAX),
             stack_high: AtomicU64::new(0),
+            huge_pages: AtomicU32::new(ALL_HUGE_PAGES),
             mapped_limit: AtomicU64::new(u64::MAX),
             mapping: SleepLock::new(),
             handles: AtomicU64::new(1),

@@ -169,7 +169,7 @@ impl<M: Machine> Members<M> {
         let seen = own.0.load(Relaxed);
         let (group, untold) = Untold::<M>::parts(seen);
         let sum = untold + pages;
-        let may_wait = sum.abs() <= UNTOLD_MAX && !self.is_near(cx.vm());
+        let may_wait = sum.abs() <= UNTOLD_MAX && !self.is_near(cx.vm(), 0);
         if group == self.address() && may_wait {
             let word = Untold::<M>::word(group, sum);
             if own.0.compare_exchange(seen, word, SeqCst).is_ok() {
@@ -184,7 +184,7 @@ impl<M: Machine> Members<M> {
     fn add_told(&self, cx: &Cx<'_, M>, pages: i64) {
         let own = &cx.cpu().untold;
         own.tell(cx, None);
-        if pages.abs() <= UNTOLD_MAX && !self.is_near(cx.vm()) {
+        if pages.abs() <= UNTOLD_MAX && !self.is_near(cx.vm(), 0) {
             // Nobody else writes there as long as it names no group.
             own.0.swap(Untold::<M>::word(self.address(), pages), SeqCst);
             self.collection.undo();
@@ -199,11 +199,11 @@ impl<M: Machine> Members<M> {
         }
     }
 
-    /// Whether what is untold may decide on which side of the limit the group is.
+    /// Whether what is untold may decide on which side of the limit the group is with `pages` more.
     #[inline(always)]
-    fn is_near(&self, vm: &Vm<M>) -> bool {
+    fn is_near(&self, vm: &Vm<M>, pages: u64) -> bool {
         let untold = vm.cpu_count() as u64 * UNTOLD_MAX as u64;
-        self.told().abs_diff(self.limit()) <= untold
+        self.told().saturating_add(pages).abs_diff(self.limit()) <= untold
     }
 
     /// Resident pages, but for what is untold. Changes of different CPUs may arrive in another order than they were made in.
@@ -215,7 +215,7 @@ impl<M: Machine> Members<M> {
     /// Whether `pages` more reach the limit. Looks at each CPU's part if that is nearly so and nobody has looked since one
     /// counted for itself.
     pub(crate) fn is_full_with(&self, vm: &Vm<M>, pages: u64) -> bool {
-        if self.is_near(vm) && !self.collection.is_done() {
+        if self.is_near(vm, pages) && !self.collection.is_done() {
             let cx = Cx::enter(vm);
             let begun = self.collection.begin();
             vm.cpus().for_each(|cpu| cpu.untold.tell(&cx, Some(self.address())));

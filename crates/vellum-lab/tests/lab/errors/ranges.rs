@@ -4,7 +4,7 @@ use super::world::*;
 use super::{Row, provoke};
 use std::sync::atomic::Ordering::Relaxed;
 use vellum::arch::{Aarch64, Prot};
-use vellum::ops::{Access, Advice, MapFlags, MapRequest, Place, RemapPlace, RemapRequest, Sharing};
+use vellum::ops::{Access, Advice, HugePages, MapFlags, MapRequest, Place, RemapPlace, RemapRequest, Sharing};
 use vellum::phys::NodeSet;
 use vellum::{Error, Object, Policy, Space, Vm};
 use vellum_lab::det::Det;
@@ -309,6 +309,18 @@ fn advice_that_does_not_fit(rows: &mut Vec<Row>, call: &'static str, advise: Adv
                 let _held = w.space.hold(LARGE);
                 advise(&w.space, LARGE, HUGE, Advice::Collapse)
             })
+        };
+        "`Collapse` in a space that is to have no huge pages" => |w| {
+            w.space.set_huge_pages(HugePages::Never);
+            w.fails(|| advise(&w.space, B, P, Advice::Collapse))
+        };
+        "`Collapse`, and the space's group has no room" => |w| {
+            let group = w.vm.create_group(0).expect("memory");
+            let space = group.create_space().expect("memory");
+            space.map(&MapRequest::anonymous(HUGE, RW).at(Place::Fixed(LARGE))).expect("memory");
+            group.set_limit(1);
+            space.fault(LARGE, Access::Write).expect("memory");
+            w.fails(|| advise(&space, LARGE, HUGE, Advice::Collapse))
         };
         "`Collapse`, and memory is short" => |w| {
             w.store(LARGE);

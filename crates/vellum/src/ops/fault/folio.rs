@@ -24,7 +24,7 @@ pub(super) fn absent_folio<M: Machine>(
     plan: &Plan<'_, M>,
     fetched: &mut Option<Fetched>,
 ) -> Option<Step<M>> {
-    if !is_wanted_huge(cx.vm(), &plan.attributes) {
+    if !is_wanted_huge(cx.vm(), space, &plan.attributes) {
         return None;
     }
     // Where a larger one could not be had, smaller ones are tried.

@@ -57,7 +57,7 @@ pub(super) fn first_store<M: Machine>(
     plan: &Plan<'_, M>,
     fetched: &mut Option<Fetched>,
 ) -> Step<M> {
-    match may_come(cx, plan, *fetched) {
+    match may_come(cx, space, plan, *fetched) {
         Coming::Not => Step::Split,
         Coming::Wanted(wanted) => Step::ClearFolio(wanted),
         Coming::Cleared(head) => match install(cx, space, plan, head) {
@@ -84,7 +84,7 @@ fn first_load<M: Machine>(
     }
     let order = plan.leaf.pages().trailing_zeros() as u8;
     let zero = cx.vm().huge_zero_page(order);
-    match (may_come(cx, plan, *fetched), zero) {
+    match (may_come(cx, space, plan, *fetched), zero) {
         (Coming::Not, _) => Step::Split,
         (_, Some(zero)) => match install_zero(cx, space, plan, zero) {
             Installed::Changed => Step::Retry,
@@ -108,9 +108,9 @@ enum Coming {
     Cleared(Pfn),
 }
 
-fn may_come<M: Machine>(cx: &Cx<'_, M>, plan: &Plan<'_, M>, fetched: Option<Fetched>) -> Coming {
+fn may_come<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, plan: &Plan<'_, M>, fetched: Option<Fetched>) -> Coming {
     let level = plan.leaf.level;
-    if level != 1 || level > M::Arch::HUGE_LEVEL || !is_wanted_huge(cx.vm(), &plan.attributes) {
+    if level != 1 || level > M::Arch::HUGE_LEVEL || !is_wanted_huge(cx.vm(), space, &plan.attributes) {
         return Coming::Not;
     }
     let order = plan.leaf.pages().trailing_zeros() as u8;

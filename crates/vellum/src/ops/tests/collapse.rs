@@ -396,11 +396,59 @@ fn a_group_at_its_limit_gets_none() {
     let start = place::<X86_64>(0);
     space.map(&MapRequest::anonymous(HUGE, Prot::READ_WRITE).at(Place::Fixed(start))).expect("a mapping");
     store(&space, start, 1).expect("a store");
-    assert_eq!(space.advise(start, HUGE, Advice::Collapse), Err(Error::OutOfMemory));
+    let full = Err(Error::GroupLimit { pages: 511 });
+    assert_eq!(space.advise(start, HUGE, Advice::Collapse), full);
     assert_eq!((huge_pages(&space), group.pages()), (0, 1));
-    group.set_limit(1000);
+    group.set_limit(511);
+    assert_eq!(space.advise(start, HUGE, Advice::Collapse), full);
+    group.set_limit(512);
+    space.advise(start, HUGE, Advice::Collapse).expect("the limit itself is reached");
+    assert_eq!((huge_pages(&space), group.pages()), (512, 512));
+    // No page comes: where they were all there, also beyond the limit.
+    space.protect(start, 4096, Prot::READ).expect("protect");
+    space.protect(start, 4096, Prot::READ_WRITE).expect("protect");
+    space.advise(start + 4096, 4096, Advice::DontNeed).expect("discard");
+    store(&space, start, 1).expect("a store");
+    store(&space, start + 4096, 1).expect("a store");
+    group.set_limit(100);
     space.advise(start, HUGE, Advice::Collapse).expect("collapsed");
     assert_eq!((huge_pages(&space), group.pages()), (512, 512));
     drop((space, group));
+    finish(&vm);
+}
+
+/// What a space lets have huge pages holds for faults, folios of several pages, the background and advice, and for children.
+#[test]
+fn a_space_may_have_none() {
+    let vm = vm::<X86_64>();
+    vm.set_huge_pages(HugePages::Always);
+    vm.set_folio_orders(1 << 4);
+    let (space, start) = mapped(&vm, 4);
+    assert_eq!(space.huge_pages(), HugePages::Always);
+    space.advise(start, HUGE, Advice::HugePage).expect("advice");
+    space.set_huge_pages(HugePages::Never);
+    store(&space, start, 1).expect("a store");
+    assert_eq!(load(&space, start + HUGE), Ok(0));
+    assert_eq!((space.rss().anonymous, vm.collapse(100, &CollapseLimits::default())), (1, 0));
+    let refused = Err(Error::Invalid { what: "the space is to have no huge pages" });
+    assert_eq!(space.advise(start, HUGE, Advice::Collapse), refused);
+    let child = space.fork().expect("a child");
+    assert_eq!(child.huge_pages(), HugePages::Never);
+    assert_eq!(child.advise(start, HUGE, Advice::Collapse), refused);
+    // What was advised, and what is being collapsed on advice.
+    space.set_huge_pages(HugePages::Advised);
+    store(&space, start + 2 * HUGE, 1).expect("a store");
+    assert_eq!((huge_pages(&space), space.rss().anonymous), (0, 2));
+    assert_eq!((vm.collapse(100, &CollapseLimits::default()), huge_pages(&space)), (1, 512));
+    space.advise(start + 2 * HUGE, HUGE, Advice::Collapse).expect("collapsed");
+    assert_eq!((huge_pages(&space), huge_pages(&child)), (1024, 0));
+    // What there is stays.
+    space.set_huge_pages(HugePages::Never);
+    assert_eq!(huge_pages(&space), 1024);
+    space.set_huge_pages(HugePages::Always);
+    store(&space, start + 3 * HUGE, 1).expect("a store");
+    assert_eq!(huge_pages(&space), 1536);
+    vm.audited().expect("all is well");
+    drop((space, child));
     finish(&vm);
 }
