@@ -374,6 +374,37 @@ fn huge_pages_survive_every_failure() {
     sweep_with::<TinyBroadcast>(&huge_pages(8), &settings.with_huge_pages::<TinyBroadcast>());
 }
 
+/// As [`huge_pages`], but less than a huge page is mapped: so folios of several pages come.
+fn folios(low: u16) -> Vec<Scenario> {
+    let mapped = map(low, 12, |_| {});
+    let (cpu, space, length) = (0, 0, Pages(2));
+    let at = Mapped { area: 0, page: 2 };
+    let made = [mapped, store(at)];
+    let forked = [mapped, store(at), Fork { cpu, space }];
+    vec![
+        scenario("make a folio", &[mapped], store(at)),
+        scenario("discard a part", &made, Advise { cpu, space, at, length, advice: DontNeed }),
+        scenario("protect a part", &made, Protect { cpu, space, at, length, rights: ReadOnly }),
+        scenario("unmap a part", &made, Unmap { cpu, space, at, length }),
+        scenario("fork", &made, Fork { cpu, space }),
+        scenario("copy a page", &forked, store(at)),
+        scenario(
+            "move a part",
+            &made,
+            Remap { cpu, space, at, length, new_length: length, goal: Wander, keep_old: false },
+        ),
+    ]
+}
+
+#[test]
+fn folios_survive_every_failure() {
+    for folio_orders in [1 << 1, 1 << 2, u32::MAX] {
+        let settings = Settings { cpus: 2, frames: 1024, folio_orders, ..Settings::default() };
+        sweep_with::<X86_64>(&folios(18), &settings.with_huge_pages::<X86_64>());
+        sweep_with::<Tiny>(&folios(8), &settings.with_huge_pages::<Tiny>());
+    }
+}
+
 fn sweep_random<A: Arch>() {
     sweep_some::<A>(1);
 }

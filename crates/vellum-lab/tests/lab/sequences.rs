@@ -38,6 +38,7 @@ fn run_part<A: Arch>(part: u64, count: u64) {
                 count < 100 || stats.huge.0 > count / 16 && stats.huge.1 > count / 40,
                 "huge pages are rare: {stats}"
             );
+            assert!(count < 100 || stats.folios > count / 40, "folios are rare: {stats}");
         }
         Err(report) => panic!("{report}"),
     }

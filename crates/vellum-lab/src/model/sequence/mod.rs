@@ -84,6 +84,8 @@ pub struct Settings {
     pub commit_pages: Option<u64>,
     /// Which memory gets huge pages.
     pub huge_pages: HugePages,
+    /// Of which sizes folios of several pages may be there, smaller than huge pages: see `Vm::set_folio_orders`.
+    pub folio_orders: u32,
     /// Where memory may be short: what there is against that. The machine has two nodes then, and a sequence which runs
     /// out of memory ends there.
     pub relief: Option<Relief>,
@@ -98,6 +100,7 @@ impl Default for Settings {
             quirk: None,
             commit_pages: None,
             huge_pages: HugePages::default(),
+            folio_orders: 0,
             relief: None,
         }
     }
@@ -115,6 +118,13 @@ impl Settings {
     pub fn with_huge_pages<A: Arch>(self) -> Settings {
         let more = if self.relief.is_none() { 40 << (A::shift(1) - A::PAGE_SHIFT) } else { 0 };
         Settings { huge_pages: HugePages::Always, frames: self.frames + more, ..self }
+    }
+
+    /// The same with folios of several pages, of sizes that `random` chooses: none, some from 16 KiB to 1 MiB where pages have
+    /// 4 KiB, one, or all.
+    fn with_folios(self, random: &mut Random) -> Settings {
+        let one = 1 << (1 + random.below(8));
+        Settings { folio_orders: random.pick(&[0, 1 << 2 | 1 << 4 | 1 << 6 | 1 << 8, one, u32::MAX]), ..self }
     }
 }
 
@@ -135,6 +145,8 @@ pub struct Stats {
     pub loads_checked: u64,
     /// Huge pages that faults have made, and those that were cut into small ones.
     pub huge: (u64, u64),
+    /// Folios of several pages, smaller than huge ones, that faults have made.
+    pub folios: u64,
     /// Pages that reclaim freed when it was asked to.
     pub freed: u64,
     /// Pages that were moved to another node.
@@ -162,6 +174,7 @@ impl Stats {
         self.faulted += other.faulted;
         self.loads_checked += other.loads_checked;
         self.huge = (self.huge.0 + other.huge.0, self.huge.1 + other.huge.1);
+        self.folios += other.folios;
         self.freed += other.freed;
         self.moved += other.moved;
         self.swapped = (self.swapped.0 + other.swapped.0, self.swapped.1 + other.swapped.1);
@@ -175,8 +188,8 @@ impl fmt::Display for Stats {
         write!(
             f,
             "{sequences} sequences: {succeeded} operations, {refused} refused alike; {accesses} stores and fetches, \
-             {loads_checked} loads checked, {faulted} faulted alike; {} huge pages, {} cut",
-            self.huge.0, self.huge.1
+             {loads_checked} loads checked, {faulted} faulted alike; {} huge pages, {} cut; {} folios",
+            self.huge.0, self.huge.1, self.folios
         )?;
         if freed + moved == 0 {
             return Ok(());
@@ -315,7 +328,7 @@ fn run_with<A: Arch>(seeds: std::ops::Range<u64>, settings: &Settings) -> Result
             settings.commit_pages = random.pick(&[None, None, None, Some(60), Some(500), Some(1 << 30)]);
         }
         if random.percent(50) {
-            settings = settings.with_huge_pages::<A>();
+            settings = settings.with_huge_pages::<A>().with_folios(&mut random);
         }
         let ops = generate::sequence(seed, length, &ground.with(&settings));
         match run::<A>(&ops, &settings) {

@@ -59,9 +59,10 @@ pub fn sweep_seeds<A: Arch>(seeds: std::ops::Range<u64>) -> Result<Sweep, String
     let ground = Ground::of::<A>();
     let mut total = Sweep::default();
     for seed in seeds {
-        let length = 6 + Random::new(seed).below(20) as usize;
+        let mut random = Random::new(seed);
+        let length = 6 + random.below(20) as usize;
         let settings = match seed % 2 {
-            0 => Settings::default().with_huge_pages::<A>(),
+            0 => Settings::default().with_huge_pages::<A>().with_folios(&mut random),
             _ => Settings::default(),
         };
         let mut setup = generate::sequence(seed, length, &ground.with(&settings));

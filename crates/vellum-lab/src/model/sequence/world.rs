@@ -99,6 +99,8 @@ impl<'h, A: Arch> World<'h, A> {
         };
         hosted.vm().set_huge_pages(settings.huge_pages);
         world.model().set_huge_pages(settings.huge_pages);
+        hosted.vm().set_folio_orders(settings.folio_orders);
+        world.model().set_folio_orders(settings.folio_orders);
         hosted.vm().set_compressed_limit(settings.relief.map_or(0, |relief| relief.compressed_frames));
         world.create_space()?;
         for number in 0..4 {
@@ -244,6 +246,7 @@ impl<'h, A: Arch> World<'h, A> {
         self.stats.swapped.0 = totals.get(Event::SwapOut) + totals.get(Event::CompressedOut);
         self.stats.swapped.1 = totals.get(Event::SwapIn) + totals.get(Event::CompressedIn);
         self.stats.huge = (totals.get(Event::HugeFault), totals.get(Event::SplitMapping));
+        self.stats.folios = totals.get(Event::FolioFault);
         self.stats.loads_checked = self.oracle.loads_checked;
         Ok(self.stats)
     }
