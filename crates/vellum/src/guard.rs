@@ -55,6 +55,8 @@ guards! {
     SplitFilledFirst,
     /// It shows what the processor has noted in the huge page's entry until then. (C5)
     SplitRepeated,
+    /// Of a huge page that is being moved, too, each entry of the table in its place is a mapping. (C14)
+    MovingCutCounted,
     /// A huge page that is put out is flushed before its slots can be given up by who finds them, and before it is written. (A1H)
     SwapLeafFlushed,
     /// And its table of slots is locked until then. (B4H)

@@ -107,7 +107,8 @@ impl<M: Machine> Inner<M> {
         let word = upper.table.page(index);
         let flush =
             || cx.flush(self.id(), self.tlb(), Flush { start, pages: upper.table.pages(), tables_freed: false });
-        let named = if word.is_page() { Some(word.pfn()) } else { migrating::<M>(word) };
+        let moving = migrating::<M>(word).filter(|_| M::guard(Guard::MovingCutCounted));
+        let named = if word.is_page() { Some(word.pfn()) } else { moving };
         if let Some(pfn) = named.filter(|_| !(word.is_page() && word.bits().has(PageBits::SPECIAL))) {
             // One for each page, and there was one.
             cx.vm().physical().folio(pfn).add_mappings(child.len() as u64 - 1);
