@@ -71,12 +71,14 @@ impl<'vm, A: Arch> Engine<'vm, A> {
         self.hosted.vm()
     }
 
-    /// An empty space with a stack.
+    /// An empty space with a stack. It has no huge pages: where the program's own ends is in no log, so the one here goes on above
+    /// that, and would have a huge page for the one page that lies there.
     pub(super) fn first_space(&mut self) -> Result<Space<'vm, Host<A>>, RunError> {
         let space = self.vm().create_space().map_err(|error| self.failed("the first address space", error))?;
         space.set_stack_limit((STACK.1 - STACK.0) << PAGE_SHIFT);
         let top = Place::Fixed((STACK.1 - 1) << PAGE_SHIFT);
-        let request = MapRequest::anonymous(1 << PAGE_SHIFT, ALL).at(top).with(MapFlags::GROWS_DOWN);
+        let request =
+            MapRequest::anonymous(1 << PAGE_SHIFT, ALL).at(top).with(MapFlags::GROWS_DOWN | MapFlags::NO_HUGE_PAGES);
         space.map(&request).map_err(|error| self.failed("the stack", error))?;
         Ok(space)
     }

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 use vellum::arch::X86_64;
+use vellum::ops::HugePages;
 use vellum_lab::outcome::{Outcome, RunError};
 use vellum_lab::pressure::Pressure;
 use vellum_lab::replay::{ReplayOptions, replay};
@@ -51,6 +52,18 @@ fn pages_and_records_are_counted() {
     // Two pages of the program and one of data; the stack grew by itself.
     assert_eq!(outcome.implicit_pages, 3);
     assert_eq!(counter(&outcome, "stack_grow"), 1);
+}
+
+/// Nobody knows where a program's stack ends above.
+#[test]
+fn stacks_have_no_huge_pages() {
+    let pressure = Pressure { huge_pages: HugePages::Always, ..Pressure::NONE };
+    let map = mmap(0x1000_0000, 0x40_0000, 3, PRIVATE, -1);
+    let body = format!("{map} S 1fff000800,8\n S 1ffee00800,8\n S 10000000,8\n S 10200000,8\n");
+    let outcome = run_on(&body, &ReplayOptions { pressure, ..OPTIONS }).unwrap();
+    assert!(outcome.is_clean());
+    // The mapping has two.
+    assert_eq!((counter(&outcome, "thp_fault_alloc"), counter(&outcome, "stack_grow")), (2, 2));
 }
 
 #[test]
