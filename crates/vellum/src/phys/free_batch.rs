@@ -53,9 +53,7 @@ impl<'a, M: Machine> FreeBatch<'a, M> {
     fn begin(&mut self, pfn: Pfn) {
         let (start, end) = (self.start, self.end);
         (self.start, self.end) = (pfn.0, pfn.0 + 1);
-        if end - start == 1 {
-            self.cx.free_frame(Pfn(start));
-        } else {
+        if end > start {
             free(self.cx, start, end);
         }
     }
@@ -64,6 +62,14 @@ impl<'a, M: Machine> FreeBatch<'a, M> {
 /// Frees the frames `start..end`, the way that suits their number.
 #[inline(never)]
 fn free<M: Machine>(cx: &Cx<'_, M>, start: u64, end: u64) {
+    match end - start {
+        1 => cx.free_frame(Pfn(start)),
+        _ => free_several(cx, start, end),
+    }
+}
+
+#[inline(never)]
+fn free_several<M: Machine>(cx: &Cx<'_, M>, start: u64, end: u64) {
     if end - start >= RUN_MIN {
         return cx.free_run(Pfn(start), end - start);
     }

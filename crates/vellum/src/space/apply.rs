@@ -17,7 +17,7 @@ use crate::cpu::Cx;
 use crate::guard::Guard;
 use crate::machine::Machine;
 use crate::object;
-use crate::phys::{Kind, Pfn, Policy};
+use crate::phys::{Frame, Kind, Pfn, Policy};
 use crate::stat::Event;
 use crate::tlb::{Flush, Gather};
 use crate::vm::Vm;
@@ -379,11 +379,17 @@ pub(crate) fn readable<A: Arch>(prot: Prot) -> Prot {
 /// Which count a page belongs to, by what its frame is used for.
 #[inline(always)]
 pub(crate) fn rss_kind<M: Machine>(cx: &Cx<'_, M>, pfn: Pfn) -> RssKind {
-    let frame = cx.vm().physical().folio(pfn);
-    if frame.kind() == Kind::Anonymous { RssKind::Anonymous } else { object::rss_kind(frame) }
+    rss_kind_of(cx.vm().physical().folio(pfn))
+}
+
+/// As [`rss_kind`], of the pages of a folio.
+#[inline(always)]
+pub(crate) fn rss_kind_of<M: Machine>(folio: &Frame<M>) -> RssKind {
+    if folio.is_kind(Kind::Anonymous) { RssKind::Anonymous } else { object::rss_kind(folio) }
 }
 
 /// Unmaps the pages of `low..=high` of a locked table; `first` is the address of slot `low`.
+#[inline(always)]
 pub(crate) fn zap<'a, M: Machine>(
     cx: &'a Cx<'_, M>,
     space: &Inner<M>,
@@ -439,7 +445,8 @@ pub(crate) fn zap<'a, M: Machine>(
             }
         }
     }
-    for (kind, pages) in RssKind::ALL.into_iter().zip(gone) {
+    for kind in RssKind::ALL {
+        let pages = gone[kind as usize];
         if pages != 0 {
             space.add_rss(cx, kind, -pages);
             cx.count(Event::Unmapped, if kind == RssKind::Swap { 0 } else { pages as u64 });

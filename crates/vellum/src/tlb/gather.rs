@@ -105,7 +105,14 @@ impl<'a, M: Machine> Gather<'a, M> {
     }
 
     /// Flushes, then frees. Leaves the gather empty and usable.
+    #[inline]
     pub(crate) fn finish(&mut self) {
+        self.flush_and_free();
+        (self.frames, self.has_detached, self.start, self.end) = (0, false, u64::MAX, 0);
+    }
+
+    #[inline(never)]
+    fn flush_and_free(&mut self) {
         if self.end == 0 {
             if !M::guard(Guard::TablesFlushed) {
                 self.retire_tables();
@@ -131,7 +138,6 @@ impl<'a, M: Machine> Gather<'a, M> {
             self.free_frames();
         }
         self.retire_tables();
-        (self.frames, self.has_detached, self.start, self.end) = (0, false, u64::MAX, 0);
     }
 
     /// Drops the mappings of the gathered frames, and frees those that were the last.
@@ -178,6 +184,6 @@ impl<'a, M: Machine> Gather<'a, M> {
 
 impl<M: Machine> Drop for Gather<'_, M> {
     fn drop(&mut self) {
-        self.finish();
+        self.flush_and_free();
     }
 }
