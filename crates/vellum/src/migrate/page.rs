@@ -5,27 +5,36 @@ use crate::guard::Guard;
 use crate::machine::Machine;
 use crate::object;
 use crate::phys::{Frame, Kind, Pfn, folio};
-use crate::rmap::{Name, Unmapped, restore_migrated};
+use crate::rmap::{Name, Placeholder, Unmapped, restore_migrated};
 use crate::sync::fence;
+use crate::vm::Vm;
 use core::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 /// A page on its way.
 pub(super) struct Move<'vm, M: Machine> {
     pub(super) from: Pfn,
-    pub(super) to: Pfn,
-    pub(super) unmapped: Unmapped<'vm, M>,
+    to: Pfn,
+    unmapped: Unmapped<'vm, M>,
     /// The contents are in the new frame already, where [`Guard::FlushBeforeCopy`] is off.
-    pub(super) is_copied: bool,
+    is_copied: bool,
 }
 
-/// Makes the frame `to`, just allocated, a page like that in `from`, or a folio of the same order, which nobody can find yet: with
+impl<'vm, M: Machine> Move<'vm, M> {
+    /// The move from one frame to another of a page that is unmapped, its entries saying `into`.
+    #[inline(always)]
+    pub(super) fn new(vm: &'vm Vm<M>, (from, to): (Pfn, Pfn), into: Placeholder, is_copied: bool) -> Self {
+        Move { from, to, unmapped: Unmapped::of(vm, from, into), is_copied }
+    }
+}
+
+/// Makes the frame `to`, just allocated, a page like the `old` one, or a folio of the same order, which nobody can find yet: with
 /// one reference and its folio lock, for the caller.
-pub(super) fn prepare<M: Machine>(cx: &Cx<'_, M>, from: Pfn, to: Pfn) {
-    let (old, new) = (cx.vm().physical().frame(from), cx.vm().physical().frame(to));
-    new.set_kind(old.kind(), old.order());
+pub(super) fn prepare<M: Machine>(cx: &Cx<'_, M>, old: &Frame<M>, to: Pfn) {
+    let new = cx.vm().physical().frame(to);
+    new.be_as(old);
     // A page of an object gets its name when it is in the cache: who comes upon it by its frame number takes it for a
     // page of the object, with as many references as such a page has.
-    let owner = if old.kind() == Kind::File { 0 } else { old.words[0].load(Relaxed) };
+    let owner = if old.is_kind(Kind::File) { 0 } else { old.words[0].load(Relaxed) };
     new.words[0].store(owner, Relaxed);
     new.words[1].store(old.words[1].load(Relaxed), Relaxed);
     new.words[2].store(0, Relaxed);
@@ -56,7 +65,7 @@ pub(super) fn copy<M: Machine>(cx: &Cx<'_, M>, from: Pfn, to: Pfn) {
 /// references are given up.
 pub(super) fn carry_out<M: Machine>(cx: &Cx<'_, M>, this: Move<'_, M>) -> bool {
     let (old, new) = (cx.vm().physical().frame(this.from), cx.vm().physical().frame(this.to));
-    let is_file = old.kind() == Kind::File;
+    let is_file = old.is_kind(Kind::File);
     let is_moved = if is_file { move_file(cx, &this, old, new) } else { move_anonymous(cx, &this, old, new) };
     if !is_moved {
         give_up(cx, this);
@@ -148,9 +157,10 @@ fn move_file<M: Machine>(cx: &Cx<'_, M>, this: &Move<'_, M>, old: &Frame<M>, new
 /// of the other node's hand from now on.
 fn take_flags<M: Machine>(cx: &Cx<'_, M>, old: &Frame<M>, new: &Frame<M>) {
     let kept = folio::DIRTY | folio::SHARED_MEMORY | folio::LAZY_FREE | folio::UP_TO_DATE | folio::PARTLY_MAPPED;
-    new.set_flags(old.flags() & kept);
     let physical = cx.vm().physical();
-    let is_known = old.generation() != 0;
-    let generation = physical.generation_before(new.node(), physical.age_of(old.node(), old.generation()));
-    new.set_generation(if is_known { generation } else { 0 });
+    let generation = match old.generation() {
+        0 => 0,
+        known => physical.generation_before(new.node(), physical.age_of(old.node(), known)),
+    };
+    new.add_flags(old.flags() & kept, generation);
 }

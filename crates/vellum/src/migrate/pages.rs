@@ -6,9 +6,9 @@ use crate::error::Error;
 use crate::guard::Guard;
 use crate::machine::Machine;
 use crate::object::{self, Dying};
-use crate::phys::{Folio, Kind, Pfn};
+use crate::phys::{Folio, Frame, Kind, Pfn};
 use crate::reclaim::Isolated;
-use crate::rmap::{Placeholder, Unmapped, split_folio};
+use crate::rmap::{self, Placeholder, split_folio};
 use crate::space::UnmapBatch;
 use crate::stat::Event;
 use crate::vm::Vm;
@@ -35,6 +35,7 @@ pub(crate) enum Goal {
 
 impl Goal {
     /// The frame, if one was to be had.
+    #[inline]
     pub(crate) fn of(frame: Result<Pfn, Error>) -> Goal {
         frame.map_or(Goal::Nowhere, Goal::To)
     }
@@ -79,9 +80,8 @@ impl<'a, M: Machine> Moves<'a, M> {
 
     fn next(&mut self) -> Option<Move<'a, M>> {
         let (from, to) = self.next_pair()?;
-        let into = way_of(self.vm.physical().frame(from).kind())?;
-        let unmapped = Unmapped::resume(self.vm, from, into);
-        Some(Move { from, to, unmapped, is_copied: self.are_copied })
+        let into = way_of(self.vm.physical().frame(from))?;
+        Some(Move::new(self.vm, (from, to), into, self.are_copied))
     }
 }
 
@@ -94,12 +94,12 @@ impl<M: Machine> Drop for Moves<'_, M> {
 }
 
 /// What the entries of a page say while it is moved; `None` for what is no page.
-fn way_of(kind: Kind) -> Option<Placeholder> {
-    match kind {
-        Kind::Anonymous => Some(Placeholder::Migration),
-        Kind::File => Some(Placeholder::Nothing),
-        _ => None,
+#[inline(always)]
+fn way_of<M: Machine>(frame: &Frame<M>) -> Option<Placeholder> {
+    if frame.is_kind(Kind::Anonymous) {
+        return Some(Placeholder::Migration);
     }
+    frame.is_kind(Kind::File).then_some(Placeholder::Nothing)
 }
 
 /// Moves the pages of the list to where `target` says. Without a [`Cx`]; the list's references are dropped.
@@ -155,7 +155,10 @@ fn move_alone<M: Machine>(vm: &Vm<M>, pfn: Pfn, target: &mut Target<'_, M>, move
     match begun {
         Begun::Stays => {}
         Begun::Failed => count(&cx, moved, folio.pages(), false),
-        Begun::Move(this) => count(&cx, moved, folio.pages(), carry_out(&cx, this)),
+        Begun::Move(to, into) => {
+            let this = Move::new(vm, (pfn, to), into, false);
+            count(&cx, moved, folio.pages(), carry_out(&cx, this));
+        }
         Begun::Nowhere => {
             let is_split = split_folio(&cx, pfn).is_some();
             vm.physical().frame(pfn).folio_lock().release(vm);
@@ -194,10 +197,7 @@ fn unmap<M: Machine>(target: &mut Target<'_, M>, moves: &mut Moves<'_, M>, moved
         match begin(&cx, &mut batch, pfn, target) {
             Begun::Stays => {}
             Begun::Failed => count(&cx, moved, pages, false),
-            Begun::Move(this) => {
-                this.unmapped.suspend();
-                *place = this.to;
-            }
+            Begun::Move(to, _) => *place = to,
             Begun::Nowhere => {
                 lock.release(vm);
                 *place = BUSY;
@@ -215,32 +215,33 @@ fn unmap<M: Machine>(target: &mut Target<'_, M>, moves: &mut Moves<'_, M>, moved
 }
 
 /// What came of beginning a move.
-enum Begun<'vm, M: Machine> {
+enum Begun {
     /// The page is where it is wanted.
     Stays,
     Failed,
-    Move(Move<'vm, M>),
+    /// It is unmapped, its entries saying that, and goes to this frame.
+    Move(Pfn, Placeholder),
     /// There is no place for a folio of so many pages; the caller has its lock and the reference still.
     Nowhere,
 }
 
 /// Unmaps a page whose folio lock the caller has, and gets a frame for it; else gives up the lock and the reference, if not said
 /// otherwise.
-fn begin<'vm, 'a, M: Machine>(
-    cx: &'a Cx<'vm, M>,
+fn begin<'a, M: Machine>(
+    cx: &'a Cx<'_, M>,
     batch: &mut UnmapBatch<'a, M>,
     pfn: Pfn,
     target: &mut Target<'_, M>,
-) -> Begun<'vm, M> {
+) -> Begun {
     let frame = cx.vm().physical().frame(pfn);
-    let way = way_of(frame.kind());
+    let way = way_of(frame);
     let begun = match (way, way.map(|_| target(cx, pfn))) {
         (Some(into), Some(Goal::To(to))) => {
-            prepare(cx, pfn, to);
-            match Unmapped::begin(cx, batch, pfn, into) {
-                Some(unmapped) => return Begun::Move(Move { from: pfn, to, unmapped, is_copied: false }),
-                None => unprepare(cx, to),
+            prepare(cx, frame, to);
+            if rmap::unmap(cx, batch, pfn, into) {
+                return Begun::Move(to, into);
             }
+            unprepare(cx, to);
             Begun::Failed
         }
         (_, Some(Goal::Stay)) => Begun::Stays,

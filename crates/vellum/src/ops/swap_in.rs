@@ -163,7 +163,7 @@ impl<M: Machine> Space<'_, M> {
                     Err(PageError::OutOfMemory) => return Err(Error::OutOfMemory),
                     Err(_) => {
                         let cx = Cx::enter(self.vm());
-                        let names_it = |plan: &Plan<'_, M>| Seek::Swap(slot, 1).is_named_by::<M::Arch>(plan.word);
+                        let names_it = |plan: &Plan<'_, M>| Seek::swap(slot, 1).is_named_by::<M::Arch>(plan.word);
                         if let Some(plan) = plan_at(&cx, self.inner(), address).filter(names_it) {
                             poison(&cx, self.inner(), &plan, slot);
                         }
@@ -249,7 +249,7 @@ impl<M: Machine> Space<'_, M> {
     pub(super) fn names_slot(&self, address: u64, slot: SwapSlot) -> bool {
         let cx = Cx::enter(self.vm());
         let leaf = self.inner().lowest(&cx, address);
-        leaf.level == 0 && Seek::Swap(slot, 1).is_named_by::<M::Arch>(leaf.entry(leaf.index(address)))
+        leaf.level == 0 && Seek::swap(slot, 1).is_named_by::<M::Arch>(leaf.entry(leaf.index(address)))
     }
 
     /// Brings the page of `slot` into the swap cache; whether it was read.

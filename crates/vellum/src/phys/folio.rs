@@ -120,6 +120,11 @@ impl<M: Machine> Frame<M> {
         self.update_flags(|flags| flags & !GENERATION | (generation as u64) << GENERATION_SHIFT);
     }
 
+    /// Sets flags besides, and notes that the page was in use in `generation`.
+    pub(crate) fn add_flags(&self, added: u64, generation: u8) {
+        self.update_flags(|flags| flags & !GENERATION | added | (generation as u64) << GENERATION_SHIFT);
+    }
+
     /// The slot of a page that is in the swap cache.
     pub(crate) fn swap_slot(&self) -> Option<SwapSlot> {
         PageFlags(self.flags()).swap_slot()

@@ -52,34 +52,42 @@ pub enum Kind {
 }
 
 impl Kind {
-    const ALL: [Kind; 12] = [
-        Kind::Absent,
-        Kind::Free,
-        Kind::Tail,
-        Kind::Cached,
-        Kind::Allocated,
-        Kind::Table,
-        Kind::ClassArray,
-        Kind::Anonymous,
-        Kind::File,
-        Kind::Slab,
-        Kind::Reserved,
-        Kind::Isolated,
-    ];
-
     /// What the word [`Frame::state`] says of it.
-    pub(crate) fn of_state(state: u32) -> Kind {
-        Kind::ALL.get(state as u8 as usize).copied().unwrap_or(Kind::Reserved)
+    #[inline(always)]
+    pub(crate) const fn of_state(state: u32) -> Kind {
+        // By name, so that comparing what comes of it compares the number.
+        match state as u8 {
+            0 => Kind::Absent,
+            1 => Kind::Free,
+            2 => Kind::Tail,
+            3 => Kind::Cached,
+            4 => Kind::Allocated,
+            5 => Kind::Table,
+            6 => Kind::ClassArray,
+            7 => Kind::Anonymous,
+            8 => Kind::File,
+            9 => Kind::Slab,
+            11 => Kind::Isolated,
+            _ => Kind::Reserved,
+        }
     }
 
     /// Number of kinds.
-    pub(crate) const COUNT: usize = Kind::ALL.len();
+    pub(crate) const COUNT: usize = Kind::Isolated as usize + 1;
 
     /// Whether a frame of this kind has an owner outside the allocator, who may free it.
     pub(crate) const fn is_owned(self) -> bool {
         !matches!(self, Kind::Absent | Kind::Free | Kind::Tail | Kind::Cached | Kind::Reserved | Kind::Isolated)
     }
 }
+
+const _: () = {
+    let mut number = 0;
+    while number < Kind::COUNT as u32 {
+        assert!(Kind::of_state(number) as u32 == number);
+        number += 1;
+    }
+};
 
 /// The descriptor. Fields by owner: `L` written by whoever owns the frame's list or block (allocator locks, CPU
 /// ownership), `T` under the table lock, `A` atomically by anyone who holds a reference.
@@ -164,6 +172,13 @@ impl<M: Machine> Frame<M> {
     pub(crate) fn set_kind(&self, kind: Kind, order: u8) {
         let rest = self.state.load(Relaxed) & !KIND_AND_ORDER;
         self.state.store(kind as u32 | (order as u32) << 8 | rest, Relaxed);
+    }
+
+    /// Makes the block, which nobody else knows, one of the kind and order of `other`.
+    #[inline(always)]
+    pub(crate) fn be_as(&self, other: &Frame<M>) {
+        let rest = self.state.load(Relaxed) & !KIND_AND_ORDER;
+        self.state.store(other.state.load(Relaxed) & KIND_AND_ORDER | rest, Relaxed);
     }
 
     /// Makes a block of `order`, which nobody else knows, anonymous memory, and gives it its name for reverse mappings: who made

@@ -134,7 +134,13 @@ impl<M: Machine> Cx<'_, M> {
         if !self.is_allocation_allowed(order, flags) {
             return Err(Error::OutOfMemory);
         }
-        self.alloc_near(node, NodeSet::EMPTY.with(node), order, flags).ok_or(Error::OutOfMemory)
+        let pfn = self.try_on(node, order, flags);
+        if pfn.is_some() || !self.keeps_memory() {
+            return pfn.ok_or(Error::OutOfMemory);
+        }
+        // As in `alloc_near`.
+        self.drain_cpu();
+        self.try_on(node, order, flags).ok_or(Error::OutOfMemory)
     }
 
     #[cold]
@@ -189,6 +195,14 @@ impl<M: Machine> Cx<'_, M> {
         let pfn = nodes().find_map(ordinary);
         let from_reserve = || nodes().find_map(|node| self.alloc_of(node, order, 0, 1));
         if flags.has(AllocFlags::RESERVE) { pfn.or_else(from_reserve) } else { pfn }
+    }
+
+    /// As `try_near`, from one node.
+    #[inline(always)]
+    fn try_on(&self, node: u8, order: u8, flags: AllocFlags) -> Option<Pfn> {
+        let physical = self.vm().physical();
+        let pfn = self.alloc_of(node, order, physical.zone(node).watermarks().min, physical.batch as u64);
+        if flags.has(AllocFlags::RESERVE) { pfn.or_else(|| self.alloc_of(node, order, 0, 1)) } else { pfn }
     }
 
     /// Takes a block of `node`, leaving `floor` in its zone: a single frame by way of this CPU's stack if it is the CPU's own

@@ -7,7 +7,7 @@ use crate::arch::{Arch, PageBits, Word};
 use crate::cpu::Cx;
 use crate::machine::Machine;
 use crate::object;
-use crate::phys::Pfn;
+use crate::phys::{Frame, Pfn};
 use crate::rmap::take_accessed;
 use crate::space::cursor::Slots;
 use crate::space::{Inner, Space};
@@ -178,59 +178,66 @@ fn collect<M: Machine, const N: usize>(
     sharers: Sharers,
     list: &mut Isolated<N>,
 ) -> ControlFlow<u64> {
+    let physical = cx.vm().physical();
+    // Of a folio its first page tells: it stays what it is, having a reference.
+    let mut last = list.pages().last().map(|&head| physical.whole(head));
     for index in slots.low..=slots.high {
         if list.is_full() {
             return ControlFlow::Break(slots.address(index));
         }
         let word = slots.leaf.page(index);
-        // Of a folio its first page tells: it stays what it is, having a reference.
-        let is_known = |&last: &Pfn| word.is_page() && cx.vm().physical().whole(last).has(word.pfn());
-        if list.pages().last().is_some_and(is_known) {
+        if !word.is_page() || word.bits().has(PageBits::SPECIAL) || last.is_some_and(|last| last.has(word.pfn())) {
             continue;
         }
-        if let Some(pfn) = page_of(cx, word, slots.address(index) & !(slots.leaf.span() - 1), sharers) {
-            // The frame may have become another page before it was counted; if the entry names it still, whatever has
-            // become of its bits, it is the page. What has references is a head; of another page of a folio it may not be
-            // that any more.
-            let (shown, now) = (word.pfn(), slots.leaf.page(index));
-            let is_head = shown == pfn || cx.vm().physical().head(shown) == pfn;
-            let is_it = now.is_page() && now.pfn() == shown && is_head;
-            let is_new = cx.vm().physical().frame(pfn).order() == 0 || !list.pages().contains(&pfn);
-            if is_it && is_new {
-                list.push(pfn);
-            } else {
-                object::release(cx, pfn);
-            }
+        let address = slots.address(index) & !(slots.leaf.span() - 1);
+        let Some(head) = head_of(cx, word, address, sharers) else { continue };
+        // The frame may have become another page before it was counted; if the entry names it still, whatever has
+        // become of its bits, it is the page. What has references is a head; of another page of a folio it may not be
+        // that any more.
+        let (shown, now) = (word.pfn(), slots.leaf.page(index));
+        let is_shown = now == word || now.is_page() && now.pfn() == shown;
+        let is_head = shown == head || physical.head(shown) == head;
+        let folio = physical.whole(head);
+        let is_new = folio.order == 0 || !list.pages().contains(&head);
+        if is_shown && is_head && is_new {
+            list.push(head);
+            last = Some(folio);
+        } else {
+            object::release(cx, head);
         }
     }
     ControlFlow::Continue(())
 }
 
 /// The page that the entry `word`, at `address`, shows, or the head of its folio, if it is meant, with a reference.
-fn page_of<M: Machine>(cx: &Cx<'_, M>, word: Word<M::Arch>, address: u64, sharers: Sharers) -> Option<Pfn> {
-    if !word.is_page() || word.bits().has(PageBits::SPECIAL) {
-        return None;
-    }
+#[inline(always)]
+fn head_of<M: Machine>(cx: &Cx<'_, M>, word: Word<M::Arch>, address: u64, sharers: Sharers) -> Option<Pfn> {
+    let physical = cx.vm().physical();
     // Most pages are their own folio.
     let are_folios = matches!(sharers, Sharers::OneOfFolio | Sharers::OneOfWhole { .. });
-    if are_folios && cx.vm().physical().frame(word.pfn()).order() == 0 {
+    if are_folios && physical.frame(word.pfn()).order() == 0 {
         return None;
     }
-    let pfn = cx.vm().physical().head(word.pfn());
-    let frame = cx.vm().physical().frame(pfn);
+    let head = physical.head(word.pfn());
+    let frame = physical.frame(head);
+    (is_meant(frame, word, (head, address), sharers) && is_page(frame) && frame.try_get()).then_some(head)
+}
+
+/// Whether the folio of `frame`, which is `head`, is meant, a page of which the entry `word` shows, at `address`.
+#[inline(always)]
+fn is_meant<M: Machine>(frame: &Frame<M>, word: Word<M::Arch>, (head, address): (Pfn, u64), sharers: Sharers) -> bool {
     // Of a folio that is mapped page by page, nobody else can have a page that is the entry's own.
     let is_alone = || frame.mappings() == 1 || word.bits().has(PageBits::EXCLUSIVE);
-    let is_meant = match sharers {
+    match sharers {
         Sharers::Any => true,
         Sharers::One => is_alone(),
         Sharers::OneOfFolio => frame.order() > 0 && is_alone(),
         Sharers::OneOfWhole { start, end } => {
-            let first = || address.wrapping_sub((word.pfn().0 - pfn.0) << M::Arch::PAGE_SHIFT);
+            let first = || address.wrapping_sub((word.pfn().0 - head.0) << M::Arch::PAGE_SHIFT);
             let has_room = |first| first < end && end - first >= 1u64 << frame.order() << M::Arch::PAGE_SHIFT;
             // What is mapped page by page is alone if there is an entry for each page, and this one is the only one of its.
             let is_once = frame.mappings() == 1 || u64::from(frame.mappings()) == 1 << frame.order();
             frame.order() > 0 && is_alone() && is_once && first() >= start && has_room(first())
         }
-    };
-    (is_meant && is_page(frame) && frame.try_get()).then_some(pfn)
+    }
 }

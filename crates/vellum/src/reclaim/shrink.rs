@@ -9,7 +9,7 @@ use crate::guard::Guard;
 use crate::machine::Machine;
 use crate::object;
 use crate::phys::{Frame, Kind, Pfn, folio, stamp};
-use crate::rmap::{Name, Placeholder, Unmapped, renew_if_accessed, restore_folio};
+use crate::rmap::{self, Name, Placeholder, Unmapped, renew_if_accessed, restore_folio};
 use crate::space::UnmapBatch;
 use crate::stat::Event;
 use crate::swap::{self, leave_cache_locked};
@@ -197,8 +197,7 @@ fn unmap_folio<M: Machine>(vm: &Vm<M>, head: Pfn) -> Option<Page> {
     cx.count(Event::Scanned, 1);
     let home = Home::Swap(vm.physical().frame(head).swap_slot()?);
     let mut batch = UnmapBatch::new(&cx);
-    Unmapped::begin(&cx, &mut batch, head, home.placeholder())?.suspend();
-    Some(Page { pfn: head, home, early: 0 })
+    rmap::unmap(&cx, &mut batch, head, home.placeholder()).then_some(Page { pfn: head, home, early: 0 })
 }
 
 /// Gives up putting out the folio `head`: it gets its entries back, leaves the swap cache and is split, as far as all that can be
@@ -233,11 +232,10 @@ fn begin<'a, M: Machine>(cx: &'a Cx<'_, M>, batch: &mut UnmapBatch<'a, M>, pfn: 
         object::release(cx, pfn);
         return None;
     };
-    let Some(unmapped) = Unmapped::begin(cx, batch, pfn, home.placeholder()) else {
+    if !rmap::unmap(cx, batch, pfn, home.placeholder()) {
         give_up(cx, Page { pfn, home, early: 0 });
         return None;
-    };
-    unmapped.suspend();
+    }
     let early = (!M::guard(Guard::FlushBeforeWrite)).then(|| copy_of(cx, pfn)).flatten();
     Some(Page { pfn, home, early: early.map_or(0, |copy| copy.0 + 1) })
 }
@@ -323,11 +321,7 @@ fn write<M: Machine>(vm: &Vm<M>, page: &mut Page) {
         }
         Home::Swap(slot) => {
             let whole = vm.physical().whole(page.pfn);
-            let is_saved = match whole.order {
-                0 => Cx::enter(vm).save_tags(slot, page.pfn).is_ok(),
-                _ => swap::save_folio_tags(vm, slot, whole).is_ok(),
-            };
-            if !is_saved {
+            if swap::save_folio_tags(vm, slot, whole).is_err() {
                 return;
             }
             let refused = Refused(frame);
@@ -366,7 +360,7 @@ impl<M: Machine> Drop for Refused<'_, M> {
 /// freed.
 fn finish<M: Machine>(cx: &Cx<'_, M>, page: Page) -> bool {
     if let Home::Nowhere = page.home {
-        return lazy::finish(cx, page.pfn, Unmapped::resume(cx.vm(), page.pfn, Placeholder::Migration));
+        return lazy::finish(cx, page.pfn, Unmapped::of(cx.vm(), page.pfn, Placeholder::Migration));
     }
     let is_freed = free_unmapped(cx, &page);
     if !is_freed {
@@ -414,7 +408,7 @@ fn free_unmapped<M: Machine>(cx: &Cx<'_, M>, page: &Page) -> bool {
 
 /// Puts a page back into its entries, and gives it up.
 fn put_back<M: Machine>(cx: &Cx<'_, M>, page: Page) {
-    Unmapped::resume(cx.vm(), page.pfn, page.home.placeholder()).undo(cx);
+    Unmapped::of(cx.vm(), page.pfn, page.home.placeholder()).undo(cx);
     give_up(cx, page);
 }
 

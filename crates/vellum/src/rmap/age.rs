@@ -14,8 +14,9 @@ use crate::phys::Pfn;
 /// one that is not. That costs a fault and loses nothing (I10).
 pub(crate) fn take_accessed<M: Machine>(cx: &Cx<'_, M>, pfn: Pfn) -> u32 {
     let mut accessed = 0;
-    each_mapping(cx, pfn, Seek::Page(cx.vm().physical().whole(pfn)), &mut |found| {
-        let old = found.leaf.update(found.index, |word| {
+    let physical = cx.vm().physical();
+    each_mapping(cx, physical.frame(pfn), Seek::page(physical.whole(pfn)), |found| {
+        let old = found.leaf.update_from(found.index, found.word, |word| {
             let bits = word.bits();
             if bits.has(PageBits::ACCESSED) { word.with_bits(bits.without(PageBits::ACCESSED)) } else { word }
         });

@@ -28,10 +28,10 @@ pub(crate) fn clean_entries<'a, M: Machine>(
         return None;
     }
     // One mapping that is met is all there is, whatever the other places show.
-    if frame.mappings() == 1 && clean(cx, batch, pfn, Seek::Page(Folio::single(pfn))) {
+    if frame.mappings() == 1 && clean(cx, batch, pfn, Seek::page(Folio::single(pfn))) {
         return None;
     }
-    clean(cx, batch, pfn, Seek::Stored(pfn));
+    clean(cx, batch, pfn, Seek::stored(pfn));
     cx.end_under_way(object, which)
 }
 
@@ -39,8 +39,8 @@ pub(crate) fn clean_entries<'a, M: Machine>(
 fn clean<'a, M: Machine>(cx: &'a Cx<'_, M>, batch: &mut UnmapBatch<'a, M>, pfn: Pfn, seek: Seek) -> bool {
     let frame = cx.vm().physical().frame(pfn);
     let mut is_only = false;
-    each_mapping(cx, pfn, seek, &mut |found| {
-        let (old, new) = found.leaf.update(found.index, |word| {
+    each_mapping(cx, frame, seek, |found| {
+        let (old, new) = found.leaf.update_from(found.index, found.word, |word| {
             let bits = word.bits();
             let clean = bits.without(PageBits::DIRTY | PageBits::WRITE);
             if clean == bits { word } else { Word::of_page(pfn, clean) }

@@ -46,7 +46,7 @@ pub(crate) fn is_partly_mapped<M: Machine>(cx: &Cx<'_, M>, head: Pfn) -> bool {
     let of = cx.vm().physical().whole(head);
     let mut is_whole = frame.mappings() as u64 >= of.pages();
     if let Some(name) = Name::of(frame).filter(|_| !is_whole && frame.mappings() > 0) {
-        is_whole = walk(cx, &name, Seek::Huge(of), &mut |_| ControlFlow::Break(())).is_break();
+        is_whole = walk(cx, &name, Seek::huge(of), &mut |_| ControlFlow::Break(())).is_break();
     }
     if is_whole {
         frame.clear_flags(folio::PARTLY_MAPPED);
@@ -63,7 +63,7 @@ fn has_no_more_references<M: Machine>(cx: &Cx<'_, M>, head: Pfn) -> bool {
 fn cut_mappings<M: Machine>(cx: &Cx<'_, M>, of: Folio) -> bool {
     let frame = cx.vm().physical().frame(of.head);
     let Some(name) = Name::of(frame).filter(|_| of.order > 0 && frame.mappings() > 0) else { return true };
-    let flow = walk(cx, &name, Seek::Huge(of), &mut |found| {
+    let flow = walk(cx, &name, Seek::huge(of), &mut |found| {
         let is_small = found.space.cut_huge(cx, found.leaf, found.index, found.address);
         if is_small { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     });
@@ -78,7 +78,7 @@ fn deal_out_in_place<M: Machine>(cx: &Cx<'_, M>, of: Folio) -> Option<u64> {
         return cx.deal_out_shown(of, 0, |_| false);
     };
     let mut freed = None;
-    let _ = walk(cx, &name, Seek::Page(of), &mut |found| {
+    let _ = walk(cx, &name, Seek::page(of), &mut |found| {
         freed = if found.pages() == 1 { deal_out_in_leaf(cx, of, found) } else { None };
         ControlFlow::Break(())
     });
@@ -116,9 +116,9 @@ fn deal_out_moving<M: Machine>(cx: &Cx<'_, M>, of: Folio) -> Option<u64> {
     cx.deal_out_hidden(of);
     let frame = cx.vm().physical().frame(of.head);
     if let Some(name) = Name::of(frame).filter(|_| frame.mappings() > 0) {
-        let _ = walk(cx, &name, Seek::Migration(of), &mut |found| {
+        let _ = walk(cx, &name, Seek::migration(of), &mut |found| {
             debug_assert_eq!(found.pages(), 1, "a huge mapping was cut, and no other was made");
-            restore_one(cx, found, of.head, of.head.offset(found.page));
+            restore_one(cx, found, of.head, (of.head.offset(found.page), 0));
             ControlFlow::Continue(())
         });
     }

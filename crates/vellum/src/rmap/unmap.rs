@@ -12,9 +12,10 @@ use crate::cpu::Cx;
 use crate::guard::Guard;
 use crate::machine::Machine;
 use crate::phys::{Folio, Frame, Kind, Pfn, folio};
-use crate::space::apply::{readable, rss_kind};
+use crate::space::apply::{readable, rss_kind_of};
 use crate::space::{Attributes, ClassFlags, RssKind, UnmapBatch};
 use crate::vm::Vm;
+use core::mem::ManuallyDrop;
 use core::ops::ControlFlow;
 
 /// What the entries of a page say while it is unmapped.
@@ -31,100 +32,111 @@ pub(crate) enum Placeholder {
 /// Entries of a folio that get their pages back in one section.
 const PUT_BACK: u32 = 96;
 
+/// Takes page `pfn` out of its entries, as far as they are found; the flushes are the batch's to do. Whether all were found
+/// and taken: else everything is as before. So it can be put back by [`Unmapped`].
+pub(crate) fn unmap<'a, M: Machine>(
+    cx: &'a Cx<'_, M>,
+    batch: &mut UnmapBatch<'a, M>,
+    pfn: Pfn,
+    into: Placeholder,
+) -> bool {
+    let frame = cx.vm().physical().frame(pfn);
+    let (at_first, of) = (frame.mappings(), Folio { head: pfn, order: frame.order() });
+    let taken = {
+        let batch = &mut *batch;
+        each_mapping(cx, frame, Seek::page(of), move |found| take(cx, batch, (pfn, frame), into, found))
+    };
+    let is_unmapped = match into {
+        // Whatever has become of those that there were: a fault may have come back to a page of an object.
+        Placeholder::Nothing | Placeholder::Slot(_) => frame.mappings() == 0,
+        // An entry that says so is a mapping still, and cannot be met, nor taken, a second time.
+        // Of a folio's many entries some may come and others go meanwhile, so it is asked also how many there are now.
+        Placeholder::Migration => taken >= at_first && (of.order == 0 || frame.mappings() <= taken),
+    };
+    if !is_unmapped {
+        undo_in_part(cx, batch, of, into);
+    }
+    is_unmapped
+}
+
+/// Puts back what [`unmap`] has taken of a page, or folio, that it has not taken out of all entries.
+#[cold]
+fn undo_in_part<M: Machine>(cx: &Cx<'_, M>, batch: &mut UnmapBatch<'_, M>, of: Folio, into: Placeholder) {
+    if into == Placeholder::Nothing {
+        // These entries are not put back: nobody may use their translations when the folio lock is free.
+        batch.flush();
+    }
+    // A folio has its way back in sections of its own.
+    let comes_back = of.order == 0 || into == Placeholder::Migration;
+    if comes_back && M::guard(Guard::FailedUnmapUndone) {
+        put_back(cx, of.head, into);
+    }
+}
+
 /// A page, or a folio of several, that was taken out of all its entries. The caller has the folio lock and a reference,
 /// from before the begin to after the end.
 pub(crate) struct Unmapped<'vm, M: Machine> {
     vm: &'vm Vm<M>,
     pfn: Pfn,
     into: Placeholder,
-    is_complete: bool,
 }
 
 impl<'vm, M: Machine> Unmapped<'vm, M> {
-    /// Takes page `pfn` out of its entries, as far as they are found; the flushes are the batch's to do. `None` if not
-    /// all were found or one could not be taken: then everything is as before.
+    /// As [`unmap`]: `None` if that was not possible.
     pub(crate) fn begin<'a>(
         cx: &'a Cx<'vm, M>,
         batch: &mut UnmapBatch<'a, M>,
         pfn: Pfn,
         into: Placeholder,
     ) -> Option<Self> {
-        let frame = cx.vm().physical().frame(pfn);
-        let at_first = frame.mappings();
-        let whole = cx.vm().physical().whole(pfn);
-        let taken = each_mapping(cx, pfn, Seek::Page(whole), &mut |found| take(cx, batch, pfn, into, found));
-        let is_unmapped = match into {
-            // Whatever has become of those that there were: a fault may have come back to a page of an object.
-            Placeholder::Nothing | Placeholder::Slot(_) => frame.mappings() == 0,
-            // An entry that says so is a mapping still, and cannot be met, nor taken, a second time.
-            // Of a folio's many entries some may come and others go meanwhile, so it is asked also how many there are now.
-            Placeholder::Migration => taken >= at_first && (whole.order == 0 || frame.mappings() <= taken),
-        };
-        if !is_unmapped {
-            if into == Placeholder::Nothing {
-                // These entries are not put back: nobody may use their translations when the folio lock is free.
-                batch.flush();
-            }
-            // A folio has its way back in sections of its own.
-            let comes_back = whole.order == 0 || into == Placeholder::Migration;
-            if comes_back && M::guard(Guard::FailedUnmapUndone) {
-                put_back(cx, pfn, into);
-            }
-            return None;
-        }
-        Some(Unmapped { vm: cx.vm(), pfn, into, is_complete: false })
+        unmap(cx, batch, pfn, into).then(|| Unmapped::of(cx.vm(), pfn, into))
     }
 
-    /// Keeps the transaction open without this value, which takes room: to be taken up again by [`Unmapped::resume`].
-    pub(crate) fn suspend(self) {
-        self.complete();
-    }
-
-    /// Takes up again what [`Unmapped::suspend`] left open.
-    pub(crate) fn resume(vm: &'vm Vm<M>, pfn: Pfn, into: Placeholder) -> Self {
-        Unmapped { vm, pfn, into, is_complete: false }
+    /// Page `pfn`, which was unmapped ([`unmap`]) and not put back since.
+    #[inline(always)]
+    pub(crate) fn of(vm: &'vm Vm<M>, pfn: Pfn, into: Placeholder) -> Self {
+        Unmapped { vm, pfn, into }
     }
 
     /// The page stays unmapped.
-    pub(crate) fn complete(mut self) {
-        self.is_complete = true;
+    #[inline(always)]
+    pub(crate) fn complete(self) {
+        core::mem::forget(self);
     }
 
     /// Puts the page back, inside the core.
-    pub(crate) fn undo(mut self, cx: &Cx<'_, M>) {
-        self.is_complete = true;
-        put_back(cx, self.pfn, self.into);
+    pub(crate) fn undo(self, cx: &Cx<'_, M>) {
+        let this = ManuallyDrop::new(self);
+        put_back(cx, this.pfn, this.into);
     }
 }
 
 impl<M: Machine> Drop for Unmapped<'_, M> {
     fn drop(&mut self) {
-        if !self.is_complete {
-            put_back(&Cx::enter(self.vm), self.pfn, self.into);
-        }
+        put_back(&Cx::enter(self.vm), self.pfn, self.into);
     }
 }
 
 /// Takes one entry; whether that was possible.
+#[inline(always)]
 fn take<'a, M: Machine>(
     cx: &'a Cx<'_, M>,
     batch: &mut UnmapBatch<'a, M>,
-    pfn: Pfn,
+    (pfn, frame): (Pfn, &Frame<M>),
     into: Placeholder,
     found: &Found<'a, '_, M>,
 ) -> bool {
-    let frame = cx.vm().physical().frame(pfn);
-    let page = found.word.pfn().0 - pfn.0;
     let into = match into {
         Placeholder::Slot(first) if found.pages() > 1 => return take_huge(cx, pfn, first, found),
-        Placeholder::Slot(first) => Placeholder::Slot(first.further(page)),
+        Placeholder::Slot(first) => {
+            let slot = first.further(found.word.pfn().0 - pfn.0);
+            if cx.swap_dup(slot).is_err() {
+                return false;
+            }
+            Placeholder::Slot(slot)
+        }
         into => into,
     };
-    if let Placeholder::Slot(slot) = into
-        && cx.swap_dup(slot).is_err()
-    {
-        return false;
-    }
     // What of the entry's bits is kept.
     let noted = |bits: PageBits| {
         let loses = into == Placeholder::Migration && !M::guard(Guard::DirtyMoves);
@@ -132,19 +144,24 @@ fn take<'a, M: Machine>(
     };
     let old = match into {
         Placeholder::Nothing => found.leaf.take(found.index),
-        _ => found.leaf.update(found.index, |word| Word::of_absent(absent::<M>(pfn, into, noted(word.bits())))).0,
+        _ => {
+            let change = |word: Word<M::Arch>| Word::of_absent(absent::<M>(pfn, into, noted(word.bits())));
+            found.leaf.update_from(found.index, found.word, change).0
+        }
     };
     let bits = noted(old.bits());
     note_stores(frame, bits);
     batch.add(found.space, found.leaf, found.address, bits);
-    if into != Placeholder::Migration {
-        found.space.add_rss(cx, rss_kind(cx, pfn), -1);
-        // The caller has a reference.
-        frame.drop_mapping();
+    match into {
+        Placeholder::Migration => return true,
+        Placeholder::Nothing => found.space.add_rss(cx, rss_kind_of(frame), -1),
+        Placeholder::Slot(_) => {
+            found.space.add_rss(cx, RssKind::Anonymous, -1);
+            found.space.add_rss(cx, RssKind::Swap, 1);
+        }
     }
-    if matches!(into, Placeholder::Slot(_)) {
-        found.space.add_rss(cx, RssKind::Swap, 1);
-    }
+    // The caller has a reference.
+    frame.drop_mapping();
     true
 }
 
@@ -218,14 +235,14 @@ fn restore_swapped<M: Machine>(cx: &Cx<'_, M>, first: SwapSlot, pfn: Pfn) -> Con
     // If an entry names a slot, in this section, a descendant of its owner lives; else there may be no such node any more.
     let Some(name) = Name::of(frame).filter(|_| !is_over()) else { return ControlFlow::Continue(()) };
     let mut restored = 0;
-    walk(cx, &name, Seek::Swap(first, pages), &mut |found| {
+    walk(cx, &name, Seek::swap(first, pages), &mut |found| {
         let Some(Absent::Swap { slot, is_exclusive }) = found.word.absent() else {
             return ControlFlow::Continue(());
         };
         let page = pfn.offset(slot.behind(first));
         let flags = if is_exclusive { PageBits::EXCLUSIVE } else { PageBits::NONE };
         frame.add_mapping();
-        found.leaf.update(found.index, |_| Word::of_page(page, bits_of(cx, found, frame, flags)));
+        found.leaf.update_from(found.index, found.word, |_| Word::of_page(page, bits_of(cx, found, frame, flags)));
         found.space.add_rss(cx, RssKind::Anonymous, 1);
         found.space.add_rss(cx, RssKind::Swap, -1);
         if M::guard(Guard::SlotCountUndone) {
@@ -244,19 +261,21 @@ fn restore_swapped<M: Machine>(cx: &Cx<'_, M>, first: SwapSlot, pfn: Pfn) -> Con
 /// frame's mappings is on its way out: the gathers, operations and ends of spaces that took those entries drop them.
 pub(crate) fn restore_migrated<M: Machine>(cx: &Cx<'_, M>, from: Pfn, to: Pfn) {
     let old = cx.vm().physical().frame(from);
-    if old.mappings() == 0 {
+    let mappings = old.mappings();
+    if mappings == 0 {
         return;
     }
-    let Some(name) = Name::of(old) else { return };
-    let _ = walk_mapped(cx, &name, Seek::Migration(cx.vm().physical().whole(from)), old.mappings(), &mut |found| {
-        restore_one(cx, found, from, to.offset(found.page));
+    let of = Folio { head: from, order: old.order() };
+    walk_mapped(cx, old, Seek::migration(of), mappings, &mut move |found| {
+        restore_one(cx, found, from, (to, found.page));
         if from != to && old.mappings() == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
 }
 
-/// Maps page `to` in place of one entry that says it is being moved from `from`. The entry counts as a mapping of the folio that
-/// the page is of, from then on.
-pub(super) fn restore_one<M: Machine>(cx: &Cx<'_, M>, found: &Found<'_, '_, M>, from: Pfn, to: Pfn) {
+/// Maps so many a page of the folio `head` in place of one entry that says it is being moved from `from`. The entry counts as a
+/// mapping of that folio from then on.
+#[inline(always)]
+pub(super) fn restore_one<M: Machine>(cx: &Cx<'_, M>, found: &Found<'_, '_, M>, from: Pfn, (head, page): (Pfn, u64)) {
     let Some(Absent::Migration { is_exclusive, is_dirty, is_accessed, .. }) = found.word.absent() else {
         return;
     };
@@ -264,13 +283,12 @@ pub(super) fn restore_one<M: Machine>(cx: &Cx<'_, M>, found: &Found<'_, '_, M>, 
     let flags = flag(is_exclusive, PageBits::EXCLUSIVE)
         | flag(is_dirty, PageBits::DIRTY)
         | flag(is_accessed, PageBits::ACCESSED);
-    let head = cx.vm().physical().head(to);
     let counted = cx.vm().physical().frame(head);
-    let word = Word::of_page(to, bits_of(cx, found, counted, flags));
+    let word = Word::of_page(head.offset(page), bits_of(cx, found, counted, flags));
     if from != head {
         counted.add_mapping();
     }
-    found.leaf.update(found.index, |_| word);
+    found.leaf.update_from(found.index, found.word, |_| word);
     if from != head {
         // The caller has a reference.
         cx.vm().physical().frame(from).drop_mapping();
@@ -279,6 +297,7 @@ pub(super) fn restore_one<M: Machine>(cx: &Cx<'_, M>, found: &Found<'_, '_, M>, 
 
 /// The bits of an entry that shows the folio, or a page of it, in the place found: what its class grants, the right to write as
 /// far as faults need not intervene, and `flags`.
+#[inline(always)]
 fn bits_of<M: Machine>(cx: &Cx<'_, M>, found: &Found<'_, '_, M>, folio: &Frame<M>, flags: PageBits) -> PageBits {
     let attributes: Attributes<M> = cx.attributes(found.leaf.table.class(cx, found.index));
     let rights = readable::<M::Arch>(attributes.prot);
@@ -301,9 +320,9 @@ pub(crate) fn discard_migrating<M: Machine>(cx: &Cx<'_, M>, pfn: Pfn) {
         return;
     }
     let Some(name) = Name::of(frame) else { return };
-    let _ = walk(cx, &name, Seek::Migration(Folio::single(pfn)), &mut |found| {
+    let _ = walk(cx, &name, Seek::migration(Folio::single(pfn)), &mut |found| {
         found.leaf.take(found.index);
-        found.space.add_rss(cx, rss_kind(cx, pfn), -1);
+        found.space.add_rss(cx, rss_kind_of(frame), -1);
         // The caller has a reference.
         frame.drop_mapping();
         if frame.mappings() == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }

@@ -26,62 +26,85 @@ pub(crate) enum Name<M: Machine> {
 
 /// Which entries are meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Seek {
+pub(crate) struct Seek {
+    what: What,
+    /// The first frame, or slot of swap, that they may name, and of how many: so many entries are to be found at each place.
+    first: u64,
+    pages: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum What {
     /// Those that show the page, or pages of the folio, or all of it.
-    Page(Folio),
+    Page,
     /// Those of them that show all of the folio, which has several pages.
-    Huge(Folio),
+    Huge,
     /// Those through which it is stored to as a page of an object: they show the page, and are of shared mappings. When
     /// a place was looked at, nobody is in the middle of taking an entry there.
-    Stored(Pfn),
+    Stored,
     /// Those that say it, or a page of it, is being moved from there.
-    Migration(Folio),
+    Migration,
     /// Those that say it is in that slot, or a page of the folio in one of so many slots from there on.
-    Swap(SwapSlot, u64),
+    Swap,
 }
 
 impl Seek {
-    /// How many pages there are to be found at each place.
+    /// What shows the page, or pages of the folio, or all of it.
     #[inline(always)]
-    fn pages(self) -> u64 {
-        match self {
-            Seek::Page(folio) | Seek::Huge(folio) | Seek::Migration(folio) => folio.pages(),
-            Seek::Swap(_, pages) => pages,
-            Seek::Stored(_) => 1,
-        }
+    pub(crate) fn page(of: Folio) -> Seek {
+        Seek { what: What::Page, first: of.head.0, pages: of.pages() }
+    }
+
+    /// What shows all of a folio that has several pages.
+    pub(crate) fn huge(of: Folio) -> Seek {
+        Seek { what: What::Huge, first: of.head.0, pages: of.pages() }
+    }
+
+    /// That through which a page is stored to as one of an object.
+    pub(crate) fn stored(pfn: Pfn) -> Seek {
+        Seek { what: What::Stored, first: pfn.0, pages: 1 }
+    }
+
+    /// What says that the folio, or a page of it, is being moved from there.
+    #[inline(always)]
+    pub(crate) fn migration(of: Folio) -> Seek {
+        Seek { what: What::Migration, first: of.head.0, pages: of.pages() }
+    }
+
+    /// What says that the page is in one of so many slots from `first` on.
+    #[inline(always)]
+    pub(crate) fn swap(first: SwapSlot, pages: u64) -> Seek {
+        Seek { what: What::Swap, first: first.0, pages }
     }
 
     /// Whether there is nothing to be found in tables of that level.
     #[inline(always)]
     fn passes_by_level(self, level: usize) -> bool {
-        level == 0 && matches!(self, Seek::Huge(_))
+        level == 0 && self.what == What::Huge
     }
 
     /// Whether the word, as it would stand in a leaf, is such an entry.
     #[inline(always)]
     pub(crate) fn is_named_by<A: Arch>(self, word: Word<A>) -> bool {
-        match self {
-            Seek::Page(folio) | Seek::Huge(folio) => word.page().is_some_and(|pfn| folio.has(pfn)),
-            Seek::Stored(pfn) => word.page() == Some(pfn),
-            _ if word.is_page() => false,
-            Seek::Migration(folio) => {
-                matches!(word.absent(), Some(Absent::Migration { pfn: named, .. }) if named == folio.head)
+        let has = |number: u64| number.wrapping_sub(self.first) < self.pages;
+        match self.what {
+            What::Page | What::Huge | What::Stored => word.page().is_some_and(|pfn| has(pfn.0)),
+            What::Migration => {
+                matches!(word.absent(), Some(Absent::Migration { pfn: named, .. }) if named.0 == self.first)
             }
-            Seek::Swap(first, pages) => {
-                matches!(word.absent(), Some(Absent::Swap { slot, .. }) if slot.behind(first) < pages)
-            }
+            What::Swap => matches!(word.absent(), Some(Absent::Swap { slot, .. }) if has(slot.0)),
         }
     }
 
-    /// Whether a place may be passed by if it shows something else, as seen without the lock of its leaf.
-    fn passes_by<M: Machine>(self, word: Word<M::Arch>) -> bool {
-        let awaits_takers = matches!(self, Seek::Stored(_)) && M::guard(Guard::TakersAwaited);
-        !awaits_takers && !self.is_named_by::<M::Arch>(word)
+    /// Whether the lock of each place's leaf is to be taken, whatever it shows without.
+    #[inline(always)]
+    fn awaits_takers<M: Machine>(self) -> bool {
+        self.what == What::Stored && M::guard(Guard::TakersAwaited)
     }
 
     /// Whether such entries can be of the class.
     fn is_of<M: Machine>(self, class: &Attributes<M>) -> bool {
-        !(matches!(self, Seek::Stored(_)) && class.is_private())
+        !(self.what == What::Stored && class.is_private())
     }
 }
 
@@ -156,25 +179,29 @@ pub(crate) fn walk<'a, M: Machine>(
     }
 }
 
-/// [`walk`] for a page with so many mappings. A single one is mostly where the page was made: who breaks off when he has
-/// found it there is spared the rest. Who does not may be called for it twice.
+/// [`walk`] for the page, or folio, of `frame`, which has so many mappings, if it has a name. A single one is mostly where the
+/// page was made: who breaks off when he has found it there is spared the rest. Who does not may be called for it twice.
+#[inline(always)]
 pub(crate) fn walk_mapped<'a, M: Machine>(
     cx: &'a Cx<'_, M>,
-    name: &Name<M>,
+    frame: &Frame<M>,
     seek: Seek,
     mappings: u32,
     visit: &mut Visit<'_, 'a, M>,
-) -> ControlFlow<()> {
-    if let Name::Anonymous { owner, offset } = *name
-        && mappings == 1
-        && offset & COPY_OF_OBJECT == 0
-        && let Some(space) = space_named(cx, owner)
-        && look(cx, space, offset, 0, seek, visit).is_break()
-    {
-        cx.count(Event::RmapWalk, 1);
-        return ControlFlow::Break(());
+) {
+    if mappings == 1 && frame.is_kind(Kind::Anonymous) {
+        let (owner, offset) = (frame.words[0].load(Relaxed), frame.words[1].load(Relaxed));
+        if offset & COPY_OF_OBJECT == 0
+            && let Some(space) = space_named(cx, owner)
+            && look(cx, space, offset, 0, seek, visit).is_break()
+        {
+            cx.count(Event::RmapWalk, 1);
+            return;
+        }
     }
-    walk(cx, name, seek, visit)
+    if let Some(name) = Name::of(frame) {
+        let _ = walk(cx, &name, seek, visit);
+    }
 }
 
 /// Walks an anonymous page's places in one space.
@@ -197,7 +224,7 @@ fn walk_space<'a, M: Machine>(
         cx.count(Event::RmapStep, 1);
         if class.object.is_some() != is_copy
             || !class.is_private()
-            || !has_any::<M>(extent, offset, class.delta, seek.pages())
+            || !has_any::<M>(extent, offset, class.delta, seek.pages)
         {
             return ControlFlow::Continue(());
         }
@@ -243,34 +270,33 @@ fn is_same<'a, M: Machine>(last: &mut Option<(&'a Inner<M>, u64)>, space: &'a In
     is_same && M::guard(Guard::WalkedToTheEnd)
 }
 
-/// Visits the entries that show page `pfn` until `visit` says no; how many it was content with. The caller has the folio
-/// lock and a reference.
+/// Visits the entries that show the page, or folio, of `frame` until `visit` says no; how many it was content with. The
+/// caller has the folio lock and a reference.
 ///
 /// How often `visit` was called says nothing of how many entries there are: one that it leaves may be visited again, one
 /// that it takes may come back, and others come and go meanwhile. So the walk ends early only where it is certain that
 /// there is nothing else: under the lock of a leaf whose entry is the page's only mapping, or where none is left (F16).
 pub(super) fn each_mapping<'a, M: Machine>(
     cx: &'a Cx<'_, M>,
-    pfn: Pfn,
+    frame: &Frame<M>,
     seek: Seek,
-    visit: &mut dyn FnMut(&Found<'a, '_, M>) -> bool,
+    mut visit: impl FnMut(&Found<'a, '_, M>) -> bool,
 ) -> u32 {
-    let frame = cx.vm().physical().frame(pfn);
     let at_first = frame.mappings();
     let mut visits = 0;
     if at_first == 0 {
         return visits;
     }
-    let Some(name) = Name::of(frame) else { return visits };
-    let _ = walk_mapped(cx, &name, seek, at_first, &mut |found| {
+    let content = &mut visits;
+    walk_mapped(cx, frame, seek, at_first, &mut move |found| {
         // What is being taken out of its entry counts as a mapping until nobody can store through it any more.
         let is_only = frame.mappings() == 1;
         if !visit(found) {
             return ControlFlow::Break(());
         }
-        visits += 1;
+        *content += 1;
         let is_last = is_only || frame.mappings() == 0;
-        let is_over = if M::guard(Guard::WalkedToTheEnd) { is_last } else { visits == at_first };
+        let is_over = if M::guard(Guard::WalkedToTheEnd) { is_last } else { *content == at_first };
         if is_over { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
     visits
@@ -334,7 +360,7 @@ fn look<'a, M: Machine>(
     visit: &mut Visit<'_, 'a, M>,
 ) -> ControlFlow<()> {
     let page = page::<M>(offset, delta);
-    if seek.pages() > 1 {
+    if seek.pages > 1 {
         return folio::look(cx, space, (page, delta), seek, visit);
     }
     let address = page << M::Arch::PAGE_SHIFT;
@@ -364,13 +390,16 @@ fn look_pinned<'a, M: Machine>(
         }
         let index = leaf.index(address);
         // Without the lock at first: most places of shared memory show something else.
-        if seek.passes_by::<M>(leaf.entry(index)) {
+        let seen = leaf.entry(index);
+        let was_named = seek.is_named_by::<M::Arch>(seen);
+        if !was_named && !seek.awaits_takers::<M>() {
             return ControlFlow::Continue(());
         }
         // A stale leaf was empty, or went with all its entries: what has come in its place is looked at.
         let Some(locked) = leaf.lock(cx, space, address) else { continue };
         let word = leaf.entry(index);
-        if !seek.is_named_by::<M::Arch>(word) {
+        let is_named = if word == seen { was_named } else { seek.is_named_by::<M::Arch>(word) };
+        if !is_named {
             return ControlFlow::Continue(());
         }
         return visit(&Found { space, leaf: &locked, index, address, word, page: 0 });

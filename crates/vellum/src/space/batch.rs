@@ -37,6 +37,14 @@ struct Debt<'a, M: Machine> {
 }
 
 impl<M: Machine> Debt<'_, M> {
+    /// Has the flush go to another entry, that from `address` to below `end`.
+    #[inline(always)]
+    fn widen(&mut self, address: u64, end: u64) {
+        if M::guard(Guard::BatchWidened) {
+            (self.start, self.end) = (self.start.min(address), self.end.max(end));
+        }
+    }
+
     /// The flush that pays it.
     fn owed(&self) -> Owed<'_, M> {
         let pages = (self.end - self.start) >> M::Arch::PAGE_SHIFT;
@@ -52,11 +60,20 @@ pub(crate) struct UnmapBatch<'a, M: Machine> {
     spaces: usize,
     leaves: [Pfn; LEAVES],
     leaf_count: usize,
+    /// The leaf of the latest entry, and where what is owed to its space stands.
+    latest: Option<(Pfn, usize)>,
 }
 
 impl<'a, M: Machine> UnmapBatch<'a, M> {
     pub(crate) fn new(cx: &'a Cx<'a, M>) -> Self {
-        UnmapBatch { cx, owed: [const { None }; SPACES], spaces: 0, leaves: [Pfn(0); LEAVES], leaf_count: 0 }
+        UnmapBatch {
+            cx,
+            owed: [const { None }; SPACES],
+            spaces: 0,
+            leaves: [Pfn(0); LEAVES],
+            leaf_count: 0,
+            latest: None,
+        }
     }
 
     /// Whether a program can store to the page through a translation that an entry with `bits`, as it was when it was
@@ -71,15 +88,38 @@ impl<'a, M: Machine> UnmapBatch<'a, M> {
     /// pinned by the caller during the call.
     ///
     /// Flushes at once where batching is off, and when there is no room for another space or leaf.
+    #[inline(always)]
     pub(crate) fn add(&mut self, space: &'a Inner<M>, leaf: &Locked<'_, M>, address: u64, bits: PageBits) {
-        let end = address + leaf.table.span();
         let has_rights = bits.prot() != crate::arch::Prot::NONE;
         if !has_rights && !M::guard(Guard::InaccessibleFlushed) {
             return;
         }
+        // Pages that follow each other in a list are of one leaf, most often.
+        let is_new_leaf = match self.latest {
+            Some((known, place)) if known == leaf.table.pfn => {
+                if let Some(owed) = &mut self.owed[place] {
+                    owed.widen(address, address + leaf.table.span());
+                }
+                false
+            }
+            _ => match self.add_elsewhere(space, leaf, address) {
+                Some(is_new_leaf) => is_new_leaf,
+                None => return,
+            },
+        };
+        if is_new_leaf || M::guard(Guard::TakenSinceSettled) {
+            leaf.set_unpaid();
+        }
+    }
+
+    /// [`UnmapBatch::add`], of an entry in another leaf than that of the latest one: whether it is one that was not noted before;
+    /// `None` if nothing is owed, since that was flushed at once.
+    #[inline(never)]
+    fn add_elsewhere(&mut self, space: &'a Inner<M>, leaf: &Locked<'_, M>, address: u64) -> Option<bool> {
+        let end = address + leaf.table.span();
         let known = self.owed[..self.spaces].iter().flatten().position(|owed| core::ptr::eq(owed.space, space));
         if known.is_none() && self.spaces > 0 && !M::guard(Guard::EachSpaceOwed) {
-            return;
+            return None;
         }
         let is_new_leaf = !self.leaves[..self.leaf_count].contains(&leaf.table.pfn);
         let is_full = known.is_none() && self.spaces == SPACES || is_new_leaf && self.leaf_count == LEAVES;
@@ -90,15 +130,11 @@ impl<'a, M: Machine> UnmapBatch<'a, M> {
                 Flush { start: address, pages: leaf.table.pages(), tables_freed: false },
             );
             self.cx.count(Event::FlushBatch, 1);
-            return;
+            return None;
         }
         let place = known.unwrap_or(self.spaces);
         match &mut self.owed[place] {
-            Some(owed) => {
-                if M::guard(Guard::BatchWidened) {
-                    (owed.start, owed.end) = (owed.start.min(address), owed.end.max(end));
-                }
-            }
+            Some(owed) => owed.widen(address, end),
             none => {
                 *none = Some(Debt { space, start: address, end });
                 self.spaces += 1;
@@ -109,9 +145,8 @@ impl<'a, M: Machine> UnmapBatch<'a, M> {
             self.leaves[self.leaf_count] = leaf.table.pfn;
             self.leaf_count += 1;
         }
-        if is_new_leaf || M::guard(Guard::TakenSinceSettled) {
-            leaf.set_unpaid();
-        }
+        self.latest = Some((leaf.table.pfn, place));
+        Some(is_new_leaf)
     }
 
     /// Flushes what is owed: afterwards no CPU has a translation of an entry that was noted. No lock is held.
@@ -125,7 +160,7 @@ impl<'a, M: Machine> UnmapBatch<'a, M> {
             self.cx.vm().physical().frame(*leaf).flush_settled();
         }
         self.owed[..self.spaces].iter_mut().filter_map(Option::take).for_each(|owed| owed.space.unpin());
-        (self.spaces, self.leaf_count) = (0, 0);
+        (self.spaces, self.leaf_count, self.latest) = (0, 0, None);
     }
 }
 

@@ -4,7 +4,7 @@
 //! moved to a place that is not aligned, in two. Parts of it may have gone, or be moved elsewhere; then they have
 //! another place.
 
-use super::{Found, Seek, Visit};
+use super::{Found, Seek, Visit, What};
 use crate::arch::{Absent, Arch};
 use crate::cpu::Cx;
 use crate::machine::Machine;
@@ -37,7 +37,7 @@ pub(super) fn look<'a, M: Machine>(
     }
     cx.count(Event::RmapLook, 1);
     let (low, high) = (M::Arch::USER_START >> M::Arch::PAGE_SHIFT, M::Arch::USER_END >> M::Arch::PAGE_SHIFT);
-    let flow = parts::<M>(first, seek.pages()).into_iter().try_for_each(|(start, pages)| {
+    let flow = parts::<M>(first, seek.pages).into_iter().try_for_each(|(start, pages)| {
         let range = (start.max(low), (start + pages).min(high));
         Look { cx, space, first, delta, seek }.range(range, visit)
     });
@@ -108,7 +108,7 @@ impl<'a, M: Machine> Look<'a, '_, M> {
     /// lies, page behind page, another page of it may have been moved to, with another difference. That is what its class
     /// says.
     fn is_elsewhere(&self, table: &Table<'a, M>, index: usize) -> bool {
-        let tells_page = !matches!(self.seek, Seek::Migration(_)) || table.level > 0;
+        let tells_page = self.seek.what != What::Migration || table.level > 0;
         !tells_page && self.cx.attributes(table.class(self.cx, index)).delta != self.delta
     }
 
