@@ -110,19 +110,16 @@ pub(crate) fn new_page<M: Machine>(cx: &Cx<'_, M>) -> Result<Pfn, Error> {
 /// Reads the slots around `slot` that are in use, while no node lacks memory. Errors are those of who wants the pages.
 fn read_ahead<M: Machine>(vm: &Vm<M>, slot: SwapSlot) {
     let first = slot.offset() & !(WINDOW - 1);
+    let mut read = 0;
     for offset in (first..first + WINDOW).filter(|&offset| offset != slot.offset()) {
         let neighbour = SwapSlot::new(slot.area(), offset);
-        let is_wanted = {
-            let cx = Cx::enter(vm);
-            cx.swap_count(neighbour) > 0 && !cx.swap_has_page(neighbour)
-        };
-        if !is_wanted || vm.needs_reclaim().is_some() {
+        if !Cx::enter(vm).swap_is_away(neighbour) || vm.needs_reclaim().is_some() {
             continue;
         }
         match bring_one(vm, neighbour) {
-            Ok(SwapIn::Read) => Cx::enter(vm).count(Event::SwapReadAhead, 1),
-            Ok(SwapIn::LookAgain) => {}
-            Err(_) => return,
+            Ok(result) => read += u64::from(result == SwapIn::Read),
+            Err(_) => break,
         }
     }
+    Cx::enter(vm).count(Event::SwapReadAhead, read);
 }

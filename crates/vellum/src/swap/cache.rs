@@ -107,6 +107,14 @@ impl<M: Machine> Cx<'_, M> {
         self.swap_place(slot).is_some_and(|place| place.load().frame().is_some())
     }
 
+    /// Whether entries name `slot` and no page is cached with it, at this moment.
+    pub(crate) fn swap_is_away(&self, slot: SwapSlot) -> bool {
+        self.swap_place(slot).is_some_and(|place| {
+            let word = place.load();
+            word.count() > 0 && word.frame().is_none()
+        })
+    }
+
     /// Puts `new` in the place of `old`, a folio of the same order, which is cached with `slot` and those behind. Takes
     /// a reference to `new` for the cache, whose reference to `old` becomes the caller's; he has both folio locks.
     pub(crate) fn swap_replace(&self, slot: SwapSlot, old: Pfn, new: Pfn) {
