@@ -381,7 +381,7 @@ impl<M: Machine> Fork<'_, M> {
         copied: &mut [u64; RssKind::COUNT],
     ) -> Result<(), Error> {
         let fresh = target.table;
-        let mut pages = 0;
+        let (mut pages, mut unchanged) = (0, 0);
         let mut absent = 0;
         let mut result = Ok(());
         for index in low..high {
@@ -397,9 +397,6 @@ impl<M: Machine> Fork<'_, M> {
             } else {
                 result = self.absent(cx, locked, fresh, index, copied);
                 if result.is_err() {
-                    if !M::guard(Guard::PartialForkCounted) {
-                        return result;
-                    }
                     break;
                 }
                 absent += i64::from(!fresh.entry(index).is_empty());
@@ -419,10 +416,15 @@ impl<M: Machine> Fork<'_, M> {
             let mut shared = word.shared_copy();
             if shared != word {
                 shared = locked.update_from(index, word, Word::shared_copy).1;
-                self.changed = true;
+            } else {
+                unchanged += 1;
             }
             fresh.slot(index).store(shared, Relaxed);
             pages += 1;
+        }
+        self.changed |= unchanged < pages;
+        if result.is_err() && !M::guard(Guard::PartialForkCounted) {
+            return result;
         }
         target.add_used(pages as i64 + absent);
         copied[RssKind::Anonymous as usize] += pages;
