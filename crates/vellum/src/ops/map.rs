@@ -12,6 +12,7 @@ use crate::overcommit::Ticket;
 use crate::phys::Policy;
 use crate::space::apply::{ClassChange, Fold, PageChange};
 use crate::space::claim::Claim;
+use crate::space::leaf::may_fit_in_leaf;
 use crate::space::split::Holes;
 use crate::space::{Attributes, ClassFlags, ClassId, Extent, Space};
 use crate::sync::SleepGuard;
@@ -235,7 +236,8 @@ impl<'vm, M: Machine> Space<'vm, M> {
     /// The shortest way: private anonymous memory anywhere, where this CPU's cursor is.
     #[inline(always)]
     fn map_plain(&self, request: &MapRequest<'_, 'vm, M>, length: u64) -> Option<u64> {
-        let is_plain = matches!(request.source, Source::Anonymous)
+        let is_plain = may_fit_in_leaf::<M::Arch>(length)
+            && matches!(request.source, Source::Anonymous)
             && request.place == Place::Anywhere
             && request.flags == MapFlags::NONE
             && request.max_prot == Prot(7)
@@ -350,7 +352,9 @@ impl<'vm, M: Machine> Space<'vm, M> {
     fn map_anywhere(&self, length: u64, attributes: Attributes<M>, offset: u64, end: u64) -> Result<u64, Error> {
         let committed = if attributes.is_committed() { length >> M::Arch::PAGE_SHIFT } else { 0 };
         // Where that is refused, there may be no room either, which is to be said first.
-        if let Ok(_ticket) = self.vm().may_commit(committed, || 0) {
+        if may_fit_in_leaf::<M::Arch>(length)
+            && let Ok(_ticket) = self.vm().may_commit(committed, || 0)
+        {
             let cx = Cx::enter(self.vm());
             let class = |start| {
                 let extent = Extent::of::<M::Arch>(start, start + length);
@@ -408,7 +412,7 @@ impl<'vm, M: Machine> Space<'vm, M> {
         offset: u64,
     ) -> Result<Option<u64>, Error> {
         let claim = Claim::acquire(self.vm(), self.inner(), address, address + length);
-        if self.inner().gap(self.vm(), length, address, address + length) != Some(address) {
+        if !self.inner().is_free(self.vm(), address, length) {
             claim.release();
             return Ok(None);
         }

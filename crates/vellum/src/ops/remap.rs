@@ -291,7 +291,7 @@ impl<'vm, M: Machine> Space<'vm, M> {
             ClaimPair::acquire_one(self.vm(), self.inner(), new, new + new_length)
         };
         // Free, and no stack too close above: one may have grown since.
-        let is_room = || self.inner().gap(self.vm(), new_length, new, new + new_length) == Some(new);
+        let is_room = || self.inner().is_free(self.vm(), new, new_length);
         let result = if must_be_free && !is_room() {
             Ok(None)
         } else {

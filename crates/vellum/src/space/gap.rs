@@ -7,7 +7,7 @@
 //! What it has gone by in vain is a [`Stretch`], which later searches pass by ([`super::place`]).
 
 use super::table::Table;
-use super::{Inner, stack_guard_pages};
+use super::{ClassId, Inner, stack_guard_pages};
 use crate::arch::Arch;
 use crate::cpu::Cx;
 use crate::machine::Machine;
@@ -120,6 +120,15 @@ impl<M: Machine> Inner<M> {
     /// A free range of `length` bytes, not 0, at or above `low` and ending at or below `high`: the lowest there is.
     pub(crate) fn gap(&self, vm: &Vm<M>, length: u64, low: u64, high: u64) -> Option<u64> {
         self.search(vm, &mut Search::new(length, low, high))
+    }
+
+    /// Whether the `length` bytes from `start` on, not 0, are free, and no stack begins too close above.
+    pub(crate) fn is_free(&self, vm: &Vm<M>, start: u64, length: u64) -> bool {
+        let end = start + length;
+        let span = self.span_at(&Cx::enter(vm), start, end);
+        // Most often one run of free slots is all there is to see.
+        let is_one_run = span.class == ClassId::NONE && span.end >= end && !self.is_near_stack(start, end);
+        is_one_run || self.gap(vm, length, start, end) == Some(start)
     }
 
     /// Searches to the end: what it finds.

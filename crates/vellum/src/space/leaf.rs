@@ -22,6 +22,12 @@ use core::sync::atomic::Ordering::{Relaxed, SeqCst};
 /// Slots of an upper table that go the short way at most: what is done to their pages is done with pre-emption off.
 const SLOTS_MAX: u64 = 32;
 
+/// Whether `length` bytes are no more than what a leaf covers.
+#[inline(always)]
+pub(crate) fn may_fit_in_leaf<A: Arch>(length: u64) -> bool {
+    length <= 1 << (A::shift(0) + A::index_bits(0))
+}
+
 /// The way from the root to a table: the tables of each level.
 #[derive(Clone, Copy)]
 struct Path([Pfn; LEVELS_MAX]);
