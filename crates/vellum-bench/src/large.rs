@@ -9,11 +9,13 @@ use super::window::Window;
 use super::{BenchError, shaped, unknown_among};
 use vellum::arch::Prot;
 use vellum::ops::{Access, Advice, HugePages, MapRequest, Place, RemapPlace, RemapRequest, Sharing};
-use vellum::{Error, Object, Vm};
+use vellum::{Error, NodeSet, Object, Policy, Vm};
 
 /// Pages that are worked on: enough that what is not bounded by pages shows.
 pub const PAGES: u64 = 1024;
 pub const LENGTH: u64 = PAGES * PAGE_BYTES;
+/// What a leaf spans.
+pub const HUGE: u64 = 2 << 20;
 
 /// What is done to a window.
 pub type Job = fn(&mut Window);
@@ -32,6 +34,10 @@ const JOBS: &[(&str, Job)] = &[
     ("remap", |window| on_pages(window, true, |space, at| space.remap(&to_the_other_side(at, LENGTH)).map(|_| ()))),
     ("fork", |window| on_pages(window, true, |space, _| space.fork().map(std::mem::forget))),
     ("move-pages", |window| on_pages(window, true, |space, at| space.move_pages(at, LENGTH, 1).map(|_| ()))),
+    ("move-pages-huge", |window| move_folios(window, 0, false)),
+    ("move-pages-folios", |window| move_folios(window, 1 << 7, false)),
+    ("move-pages-cut", |window| move_folios(window, 0, true)),
+    ("move-pages-full", move_folios_nowhere),
     ("maps", |window| looking(window, |space| space.maps(&mut |_| ()))),
     ("smaps", |window| looking(window, |space| space.smaps(&mut |_| ()))),
     ("resident", |window| on_pages(window, true, |space, at| space.resident(at, PAGES, &mut |_| ()))),
@@ -184,6 +190,46 @@ fn with_folios<'vm>(vm: &'vm BenchVm<false>, orders: u32) -> (BenchSpace<'vm, fa
     (space, at)
 }
 
+/// Huge pages of which one page has other rights: mapped page by page.
+fn cut(space: &BenchSpace<'_, false>, at: u64, length: u64) {
+    for place in (at..at + length).step_by(HUGE as usize) {
+        space.protect(place, PAGE_BYTES, Prot::READ).expect("it is mapped");
+    }
+}
+
+fn move_folios(window: &mut Window, orders: u32, are_cut: bool) {
+    let vm: BenchVm<false> = used_vm();
+    let (space, at) = with_folios(&vm, orders);
+    let length = folios_length(orders);
+    if are_cut {
+        cut(&space, at, length);
+    }
+    let mut moved = (0, 0);
+    window.whole(1, || moved = space.move_pages(at, length, 1).expect("the node has memory"), || vm.quiesce());
+    assert_eq!(moved, (length / PAGE_BYTES, 0), "all pages are moved");
+    assert_eq!(vm.totals().get(vellum::Event::SplitFolio), 0, "they go as wholes");
+}
+
+/// Huge pages, shared by so many programs and mapped page by page, to a node that has no place for a whole one.
+fn move_folios_nowhere(window: &mut Window) {
+    let vm: BenchVm<false> = used_vm();
+    let (space, at) = with_folios(&vm, 0);
+    cut(&space, at, LENGTH);
+    let children = [(); 7].map(|()| space.fork().expect("there is memory"));
+    let filler = vm.create_space().expect("there is memory");
+    let all = vm.usage().free;
+    let from = mapped(&filler, all, false);
+    filler.set_policy(from, all * PAGE_BYTES, Policy::Bind(NodeSet::EMPTY.with(1))).expect("it is mapped");
+    let touch = |page: &u64| filler.fault(from + page * PAGE_BYTES, Access::Write).is_ok();
+    let touched = (0..all).take_while(touch).count() as u64;
+    for page in (0..touched).step_by(8) {
+        filler.advise(from + page * PAGE_BYTES, PAGE_BYTES, Advice::DontNeed).expect("it is mapped");
+    }
+    window.whole(1, || _ = space.move_pages(at, LENGTH, 1).expect("the node has memory"), || vm.quiesce());
+    assert_eq!(vm.totals().get(vellum::Event::SplitFolio), LENGTH / HUGE, "they are split");
+    drop(children);
+}
+
 fn page_out_folios(window: &mut Window, orders: u32) {
     let vm: BenchVm<false> = used_vm();
     vm.swap_on(MemorySwap::new(), 0).expect("there is memory");
@@ -199,7 +245,7 @@ fn page_out_refused(window: &mut Window) {
     vm.swap_on_memory(2 * PAGES, 0).expect("there is memory");
     let (space, at) = with_folios(&vm, 0);
     window.whole(1, || space.advise(at, LENGTH, Advice::PageOut).expect("it is mapped"), || vm.quiesce());
-    assert_eq!(vm.totals().get(vellum::Event::HugeSwapOutFallback), LENGTH >> 21, "none goes as a whole");
+    assert_eq!(vm.totals().get(vellum::Event::HugeSwapOutFallback), LENGTH / HUGE, "none goes as a whole");
 }
 
 fn swap_in(window: &mut Window, compressed: u64) {

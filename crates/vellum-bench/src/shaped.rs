@@ -4,7 +4,7 @@
 //! its own, whose class has a record of its own. *Wide*: as many mappings that are as large as a leaf spans, without pages.
 
 use super::jobs::{BenchSpace, BenchVm, PAGE_BYTES, mapped, used_vm};
-use super::large::{Job, LENGTH, PAGES, to_the_other_side};
+use super::large::{HUGE, Job, LENGTH, PAGES, to_the_other_side};
 use super::window::Window;
 use vellum::arch::Prot;
 use vellum::ops::{Access, Advice, MapFlags, MapRequest, Place, Sharing};
@@ -54,7 +54,7 @@ pub const SHAPED: &[(&str, Job)] = shaped!(
     "guarded" guarded, LENGTH;
     "striped" striped, LENGTH;
     "scattered" scattered, LENGTH;
-    "wide" wide, PAGES * WIDE;
+    "wide" wide, PAGES * HUGE;
 );
 
 /// By name, others that go by runs.
@@ -95,12 +95,9 @@ fn scattered(space: &BenchSpace<'_, false>) -> u64 {
     address
 }
 
-/// What a leaf spans.
-const WIDE: u64 = 2 << 20;
-
 /// The same without pages, as far as a leaf each.
 fn wide(space: &BenchSpace<'_, false>) -> u64 {
-    scattered_by(space, WIDE)
+    scattered_by(space, HUGE)
 }
 
 fn scattered_by(space: &BenchSpace<'_, false>, bytes: u64) -> u64 {

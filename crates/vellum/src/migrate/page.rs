@@ -1,11 +1,15 @@
-//! Moving one page, which is unmapped and whose folio lock is held.
+//! Moving one page or folio, which is unmapped and whose folio lock is held.
+//!
+//! A page is moved in one section. What takes longer, a folio of several pages and a page that many map, is moved in
+//! several: it is copied with pre-emption on, and its entries get it back in parts.
 
+use crate::arch::SwapSlot;
 use crate::cpu::Cx;
 use crate::guard::Guard;
 use crate::machine::Machine;
 use crate::object;
 use crate::phys::{Frame, Kind, Pfn, folio};
-use crate::rmap::{Name, Placeholder, Unmapped, restore_migrated};
+use crate::rmap::{Name, PART, Placeholder, Unmapped, restore_migrated, restore_page};
 use crate::sync::fence;
 use crate::vm::Vm;
 use core::sync::atomic::Ordering::{Relaxed, SeqCst};
@@ -25,6 +29,11 @@ impl<'vm, M: Machine> Move<'vm, M> {
     pub(super) fn new(vm: &'vm Vm<M>, (from, to): (Pfn, Pfn), into: Placeholder, is_copied: bool) -> Self {
         Move { from, to, unmapped: Unmapped::of(vm, from, into), is_copied }
     }
+
+    /// The move from one frame to another of a page that is unmapped so.
+    pub(super) fn of(unmapped: Unmapped<'vm, M>, (from, to): (Pfn, Pfn)) -> Self {
+        Move { from, to, unmapped, is_copied: false }
+    }
 }
 
 /// Makes the frame `to`, just allocated, a page like the `old` one, or a folio of the same order, which nobody can find yet: with
@@ -42,23 +51,29 @@ pub(super) fn prepare<M: Machine>(cx: &Cx<'_, M>, old: &Frame<M>, to: Pfn) {
     new.begin_locked();
 }
 
-/// Gives up what [`prepare`] gave the caller of the new page: its folio lock and a reference.
-pub(super) fn unprepare<M: Machine>(cx: &Cx<'_, M>, to: Pfn) {
-    cx.vm().physical().frame(to).folio_lock().release(cx.vm());
-    object::release(cx, to);
+/// Gives up the folio lock of a page, and the caller's reference to it.
+pub(super) fn let_go<M: Machine>(cx: &Cx<'_, M>, pfn: Pfn) {
+    cx.vm().physical().frame(pfn).folio_lock().release(cx.vm());
+    object::release(cx, pfn);
 }
 
 /// Copies the contents and the tags, of all pages of a folio.
 pub(super) fn copy<M: Machine>(cx: &Cx<'_, M>, from: Pfn, to: Pfn) {
+    (0..cx.vm().physical().whole(from).pages()).for_each(|page| copy_page(cx, from.offset(page), to.offset(page)));
+}
+
+fn copy_page<M: Machine>(cx: &Cx<'_, M>, from: Pfn, to: Pfn) {
     let machine = cx.vm().machine();
-    for page in 0..cx.vm().physical().whole(from).pages() {
-        let (from, to) = (from.offset(page), to.offset(page));
-        // SAFETY: both frames are a page long; the new one is the caller's alone, and he has a reference to the old.
-        unsafe { machine.copy_page(machine.frame(from), machine.frame(to)) };
-        if M::guard(Guard::MoveTakesTags) {
-            cx.copy_tags(from, to);
-        }
+    // SAFETY: both frames are a page long; the new one is the caller's alone, and he has a reference to the old.
+    unsafe { machine.copy_page(machine.frame(from), machine.frame(to)) };
+    if M::guard(Guard::MoveTakesTags) {
+        cx.copy_tags(from, to);
     }
+}
+
+/// Whether what becomes of the page or folio in `frame` is too much for one section.
+pub(super) fn takes_long<M: Machine>(frame: &Frame<M>) -> bool {
+    frame.order() > 0 || frame.mappings() > PART
 }
 
 /// Moves the page; whether that was possible, else everything is as it was. Both folio locks and the caller's
@@ -66,51 +81,88 @@ pub(super) fn copy<M: Machine>(cx: &Cx<'_, M>, from: Pfn, to: Pfn) {
 pub(super) fn carry_out<M: Machine>(cx: &Cx<'_, M>, this: Move<'_, M>) -> bool {
     let (old, new) = (cx.vm().physical().frame(this.from), cx.vm().physical().frame(this.to));
     let is_file = old.is_kind(Kind::File);
-    let is_moved = if is_file { move_file(cx, &this, old, new) } else { move_anonymous(cx, &this, old, new) };
+    let is_moved = if is_file { move_file(cx, &this, old, new) } else { move_anonymous(cx, &this, old) };
     if !is_moved {
         give_up(cx, this);
         return false;
     }
     // A file's page that was moved has gone with its lock and its references.
     if !is_file {
-        old.folio_lock().release(cx.vm());
-        object::release(cx, this.from);
+        let_go(cx, this.from);
     }
-    unprepare(cx, this.to);
+    let_go(cx, this.to);
     this.unmapped.complete();
     true
+}
+
+/// As [`carry_out`], of what [takes long](takes_long), without a [`Cx`].
+#[cold]
+#[inline(never)]
+pub(super) fn carry_out_in_parts<M: Machine>(vm: &Vm<M>, this: Move<'_, M>) -> bool {
+    let (old, whole) = (vm.physical().frame(this.from), vm.physical().whole(this.from));
+    let (slot, is_early) = (old.swap_slot(), !M::guard(Guard::CopyAfterCount));
+    let copy = |is_time: bool| {
+        for page in (0..whole.pages()).filter(|_| is_time && !this.is_copied) {
+            copy_page(&Cx::enter(vm), this.from.offset(page), this.to.offset(page));
+        }
+    };
+    copy(is_early);
+    let is_alone = is_alone(old, slot);
+    if is_alone {
+        copy(!is_early);
+        take_over(&Cx::enter(vm), &this, slot);
+        restore_migrated(vm, whole, this.to);
+        this.unmapped.complete();
+    } else {
+        // It is put back.
+        drop(this.unmapped);
+    }
+    let cx = Cx::enter(vm);
+    let_go(&cx, this.from);
+    let_go(&cx, this.to);
+    is_alone
 }
 
 /// Puts the page back. Both folio locks and the caller's references are given up.
 pub(super) fn give_up<M: Machine>(cx: &Cx<'_, M>, this: Move<'_, M>) {
     this.unmapped.undo(cx);
-    cx.vm().physical().frame(this.from).folio_lock().release(cx.vm());
-    object::release(cx, this.from);
-    unprepare(cx, this.to);
+    let_go(cx, this.from);
+    let_go(cx, this.to);
 }
 
-fn move_anonymous<M: Machine>(cx: &Cx<'_, M>, this: &Move<'_, M>, old: &Frame<M>, new: &Frame<M>) -> bool {
-    let slot = old.swap_slot();
-    let is_copied = this.is_copied || !M::guard(Guard::CopyAfterCount);
-    if is_copied && !this.is_copied {
-        copy(cx, this.from, this.to);
-    }
+/// Whether nobody has a reference to an unmapped page but the caller and the swap cache, where it has a slot.
+fn is_alone<M: Machine>(old: &Frame<M>, slot: Option<SwapSlot>) -> bool {
     // Against those who take a reference first and look at the entry again.
     fence::<M>(SeqCst);
     let known = 1 + u32::from(slot.is_some());
-    if old.other_references() != known && M::guard(Guard::MoveCounted) {
-        return false;
-    }
-    if !is_copied {
-        copy(cx, this.from, this.to);
-    }
+    old.other_references() == known || !M::guard(Guard::MoveCounted)
+}
+
+/// Gives the new page what is noted of the old one, and its place in the swap cache.
+fn take_over<M: Machine>(cx: &Cx<'_, M>, this: &Move<'_, M>, slot: Option<SwapSlot>) {
+    let (old, new) = (cx.vm().physical().frame(this.from), cx.vm().physical().frame(this.to));
     take_flags(cx, old, new);
     if let Some(slot) = slot {
         // The cache's reference to the old frame becomes ours.
         cx.swap_replace(slot, this.from, this.to);
         old.put();
     }
-    restore_migrated(cx, this.from, this.to);
+}
+
+fn move_anonymous<M: Machine>(cx: &Cx<'_, M>, this: &Move<'_, M>, old: &Frame<M>) -> bool {
+    let slot = old.swap_slot();
+    let is_copied = this.is_copied || !M::guard(Guard::CopyAfterCount);
+    if is_copied && !this.is_copied {
+        copy_page(cx, this.from, this.to);
+    }
+    if !is_alone(old, slot) {
+        return false;
+    }
+    if !is_copied {
+        copy_page(cx, this.from, this.to);
+    }
+    take_over(cx, this, slot);
+    restore_page(cx, this.from, this.to);
     true
 }
 
@@ -128,7 +180,7 @@ fn move_file<M: Machine>(cx: &Cx<'_, M>, this: &Move<'_, M>, old: &Frame<M>, new
     }
     let is_copied = this.is_copied || !M::guard(Guard::CopyAfterFreeze);
     if is_copied && !this.is_copied {
-        copy(cx, this.from, this.to);
+        copy_page(cx, this.from, this.to);
     }
     let is_alone = old.freeze(2) || !M::guard(Guard::MoveFrozen);
     if is_alone {
@@ -142,7 +194,7 @@ fn move_file<M: Machine>(cx: &Cx<'_, M>, this: &Move<'_, M>, old: &Frame<M>, new
             object::end_filling(cx, new);
         }
         if !is_copied {
-            copy(cx, this.from, this.to);
+            copy_page(cx, this.from, this.to);
         }
         object::end_filling(cx, new);
         old.words[0].store(0, SeqCst);

@@ -1,14 +1,14 @@
 //! Moving a list of pages.
 
-use super::page::{Move, carry_out, copy, give_up, prepare, unprepare};
+use super::page::{Move, carry_out, carry_out_in_parts, copy, give_up, let_go, prepare, takes_long};
 use crate::cpu::Cx;
 use crate::error::Error;
 use crate::guard::Guard;
 use crate::machine::Machine;
 use crate::object::{self, Dying};
 use crate::phys::{Folio, Frame, Kind, Pfn};
-use crate::reclaim::Isolated;
-use crate::rmap::{self, Placeholder, split_folio};
+use crate::reclaim::{Isolated, split_cached};
+use crate::rmap::{self, PART, Placeholder, Unmapped};
 use crate::space::UnmapBatch;
 use crate::stat::Event;
 use crate::vm::Vm;
@@ -51,6 +51,8 @@ struct Moves<'a, M: Machine> {
     list: &'a Isolated<LENGTH>,
     /// The frame to which the page in that place goes; else [`STAYS`] or [`BUSY`].
     to: [Pfn; LENGTH],
+    /// The first that was not begun.
+    begun: usize,
     /// The first that was not carried out.
     first: usize,
     /// The contents are in the new frames already, where [`Guard::FlushBeforeCopy`] is off.
@@ -59,17 +61,19 @@ struct Moves<'a, M: Machine> {
 
 /// In [`Moves::to`], for no frame: the page is not on its way.
 const STAYS: Pfn = Pfn(u64::MAX);
-/// Nor is it, since somebody has its folio lock, or there is no place for the folio as a whole.
+/// Nor is it, since somebody has its folio lock, it has too many entries to be taken with others, or there is no place for the
+/// folio as a whole.
 const BUSY: Pfn = Pfn(u64::MAX - 1);
 
 impl<'a, M: Machine> Moves<'a, M> {
     fn new(vm: &'a Vm<M>, list: &'a Isolated<LENGTH>) -> Self {
-        Moves { vm, list, to: [STAYS; LENGTH], first: 0, are_copied: false }
+        Moves { vm, list, to: [STAYS; LENGTH], begun: 0, first: 0, are_copied: false }
     }
 
     /// The next page that is on its way, and the frame to which it goes.
     fn next_pair(&mut self) -> Option<(Pfn, Pfn)> {
-        while let (Some(&from), Some(&to)) = (self.list.pages().get(self.first), self.to.get(self.first)) {
+        while self.first < self.begun {
+            let (from, to) = (self.list.pages()[self.first], self.to[self.first]);
             self.first += 1;
             if to != STAYS && to != BUSY {
                 return Some((from, to));
@@ -108,12 +112,11 @@ pub(crate) fn migrate<M: Machine>(vm: &Vm<M>, list: &Isolated<LENGTH>, target: &
     let mut moved = Moved::default();
     // Objects that came to their end: writing them back waits for folio locks, so not while there are any in this hand.
     let dying = Dying::new();
-    unmap(target, &mut moves, &mut moved, &dying);
-    while let Some(this) = moves.next() {
-        let cx = Cx::enter(vm);
-        let pages = vm.physical().whole(this.from).pages();
-        count(&cx, &mut moved, pages, carry_out(&cx, this));
-        dying.adopt(cx.dying());
+    while moves.begun < list.pages().len() {
+        unmap(target, &mut moves, &mut moved, &dying);
+        while let Some(this) = moves.next() {
+            finish(vm, this, &mut moved, &dying);
+        }
     }
     dying.destroy(vm);
     // No lock is held now: each of these can be waited for.
@@ -141,35 +144,68 @@ fn move_busy<M: Machine>(vm: &Vm<M>, pfn: Pfn, target: &mut Target<'_, M>, moved
 }
 
 /// Moves a page or folio alone, waiting for its folio lock. A folio for which there is no place is split, and returned.
-/// Its batch is not on the stack otherwise.
-#[inline(never)]
 fn move_alone<M: Machine>(vm: &Vm<M>, pfn: Pfn, target: &mut Target<'_, M>, moved: &mut Moved) -> Option<Folio> {
-    vm.physical().frame(pfn).folio_lock().acquire(vm);
-    let cx = Cx::enter(vm);
+    let frame = vm.physical().frame(pfn);
+    frame.folio_lock().acquire(vm);
+    if !takes_long(frame) {
+        move_at_once(vm, pfn, target, moved);
+        return None;
+    }
     let folio = vm.physical().whole(pfn);
+    let aim = aim(&Cx::enter(vm), pfn, target);
+    let is_done = match aim {
+        Aim::Stays => {
+            let_go(&Cx::enter(vm), pfn);
+            return None;
+        }
+        Aim::To(to, into) => match Unmapped::begin_in_parts(vm, pfn, into) {
+            Some(unmapped) => carry_out_in_parts(vm, Move::of(unmapped, (pfn, to))),
+            None => {
+                let cx = Cx::enter(vm);
+                let_go(&cx, to);
+                let_go(&cx, pfn);
+                false
+            }
+        },
+        Aim::Fails | Aim::Nowhere => {
+            let is_split = matches!(aim, Aim::Nowhere) && split_cached(vm, pfn).is_some();
+            let_go(&Cx::enter(vm), pfn);
+            if is_split {
+                return Some(folio);
+            }
+            false
+        }
+    };
+    count(&Cx::enter(vm), moved, folio.pages(), is_done);
+    None
+}
+
+/// Moves a page whose folio lock the caller has, and which does not take long. Its batch is not on the stack otherwise.
+#[inline(never)]
+fn move_at_once<M: Machine>(vm: &Vm<M>, pfn: Pfn, target: &mut Target<'_, M>, moved: &mut Moved) {
+    let cx = Cx::enter(vm);
     let mut batch = UnmapBatch::new(&cx);
     let begun = begin(&cx, &mut batch, pfn, target);
     if M::guard(Guard::FlushBeforeBusyCopy) {
         batch.flush();
     }
     match begun {
-        Begun::Stays => {}
-        Begun::Failed => count(&cx, moved, folio.pages(), false),
-        Begun::Move(to, into) => {
-            let this = Move::new(vm, (pfn, to), into, false);
-            count(&cx, moved, folio.pages(), carry_out(&cx, this));
-        }
-        Begun::Nowhere => {
-            let is_split = split_folio(&cx, pfn).is_some();
-            vm.physical().frame(pfn).folio_lock().release(vm);
-            object::release(&cx, pfn);
-            if is_split {
-                return Some(folio);
-            }
-            count(&cx, moved, folio.pages(), false);
-        }
+        Begun::Move(to, into) => count(&cx, moved, 1, carry_out(&cx, Move::new(vm, (pfn, to), into, false))),
+        Begun::Failed => count(&cx, moved, 1, false),
+        Begun::Stays | Begun::Nowhere => {}
     }
-    None
+}
+
+/// Carries out what was begun.
+fn finish<M: Machine>(vm: &Vm<M>, this: Move<'_, M>, moved: &mut Moved, dying: &Dying<M>) {
+    if takes_long(vm.physical().frame(this.from)) {
+        let pages = vm.physical().whole(this.from).pages();
+        let is_done = carry_out_in_parts(vm, this);
+        return count(&Cx::enter(vm), moved, pages, is_done);
+    }
+    let cx = Cx::enter(vm);
+    count(&cx, moved, 1, carry_out(&cx, this));
+    dying.adopt(cx.dying());
 }
 
 /// Counts what came of moving so many pages.
@@ -178,40 +214,76 @@ fn count<M: Machine>(cx: &Cx<'_, M>, moved: &mut Moved, pages: u64, is_done: boo
     *(if is_done { &mut moved.done } else { &mut moved.failed }) += pages;
 }
 
-/// Unmaps what can be, with one flush. Pages whose folio lock somebody has are noted. The batch is off the stack when the
-/// pages are copied.
+/// Unmaps what can be of the list, from where this ended the last time until so many entries are taken, with one flush. Pages
+/// whose folio lock somebody has are noted, and those with too many entries. The batch is off the stack when the pages
+/// are copied.
 #[inline(never)]
 fn unmap<M: Machine>(target: &mut Target<'_, M>, moves: &mut Moves<'_, M>, moved: &mut Moved, dying: &Dying<M>) {
     let vm = moves.vm;
     let cx = Cx::enter(vm);
     let mut batch = UnmapBatch::new(&cx);
-    for (&pfn, place) in moves.list.pages().iter().zip(&mut moves.to) {
-        let lock = vm.physical().frame(pfn).folio_lock();
+    let (first, mut entries) = (moves.begun, 0);
+    while entries < LENGTH as u32
+        && let Some(&pfn) = moves.list.pages().get(moves.begun)
+    {
+        let frame = vm.physical().frame(pfn);
+        let place = &mut moves.to[moves.begun];
+        moves.begun += 1;
+        *place = BUSY;
         if !M::guard(Guard::LocksTried) {
-            lock.acquire(vm);
-        } else if !lock.try_acquire() {
-            *place = BUSY;
+            frame.folio_lock().acquire(vm);
+        } else if !frame.folio_lock().try_acquire() {
             continue;
         }
+        if frame.mappings() > PART {
+            frame.folio_lock().release(vm);
+            continue;
+        }
+        entries += frame.mappings().max(1);
         let pages = vm.physical().whole(pfn).pages();
         match begin(&cx, &mut batch, pfn, target) {
-            Begun::Stays => {}
-            Begun::Failed => count(&cx, moved, pages, false),
-            Begun::Move(to, _) => *place = to,
-            Begun::Nowhere => {
-                lock.release(vm);
-                *place = BUSY;
+            Begun::Stays => *place = STAYS,
+            Begun::Failed => {
+                *place = STAYS;
+                count(&cx, moved, pages, false);
             }
+            Begun::Move(to, _) => *place = to,
+            Begun::Nowhere => frame.folio_lock().release(vm),
         }
     }
     if !M::guard(Guard::FlushBeforeCopy) {
         while let Some((from, to)) = moves.next_pair() {
             copy(&cx, from, to);
         }
-        (moves.first, moves.are_copied) = (0, true);
+        (moves.first, moves.are_copied) = (first, true);
     }
     batch.flush();
     dying.adopt(cx.dying());
+}
+
+/// What is to become of a page, and what its entries say meanwhile.
+enum Aim {
+    Stays,
+    /// It cannot be moved.
+    Fails,
+    To(Pfn, Placeholder),
+    /// There is no place for a folio of so many pages.
+    Nowhere,
+}
+
+/// Gets a frame for a page whose folio lock the caller has, if it is to be moved.
+fn aim<M: Machine>(cx: &Cx<'_, M>, pfn: Pfn, target: &mut Target<'_, M>) -> Aim {
+    let frame = cx.vm().physical().frame(pfn);
+    let Some(into) = way_of(frame) else { return Aim::Fails };
+    match target(cx, pfn) {
+        Goal::Stay => Aim::Stays,
+        Goal::Nowhere if frame.order() > 0 => Aim::Nowhere,
+        Goal::Nowhere => Aim::Fails,
+        Goal::To(to) => {
+            prepare(cx, frame, to);
+            Aim::To(to, into)
+        }
+    }
 }
 
 /// What came of beginning a move.
@@ -233,22 +305,18 @@ fn begin<'a, M: Machine>(
     pfn: Pfn,
     target: &mut Target<'_, M>,
 ) -> Begun {
-    let frame = cx.vm().physical().frame(pfn);
-    let way = way_of(frame);
-    let begun = match (way, way.map(|_| target(cx, pfn))) {
-        (Some(into), Some(Goal::To(to))) => {
-            prepare(cx, frame, to);
+    let begun = match aim(cx, pfn, target) {
+        Aim::Nowhere => return Begun::Nowhere,
+        Aim::Stays => Begun::Stays,
+        Aim::Fails => Begun::Failed,
+        Aim::To(to, into) => {
             if rmap::unmap(cx, batch, pfn, into) {
                 return Begun::Move(to, into);
             }
-            unprepare(cx, to);
+            let_go(cx, to);
             Begun::Failed
         }
-        (_, Some(Goal::Stay)) => Begun::Stays,
-        (_, Some(Goal::Nowhere)) if frame.order() > 0 => return Begun::Nowhere,
-        _ => Begun::Failed,
     };
-    frame.folio_lock().release(cx.vm());
-    object::release(cx, pfn);
+    let_go(cx, pfn);
     begun
 }

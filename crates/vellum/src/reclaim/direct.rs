@@ -1,6 +1,6 @@
 //! Reclaim by whoever found no memory, and in the background.
 
-use super::folio::{Taken, Whole, take_old};
+use super::folio::{Going, take_old};
 use super::list::{Isolated, LENGTH};
 use super::shrink::{Choice, shrink_from};
 use crate::cpu::Cx;
@@ -26,10 +26,8 @@ pub(crate) struct Scan<'vm, M: Machine> {
     looked: usize,
     /// The hand has come round.
     pub(crate) ends_turn: bool,
-    /// Pages that were free when folios had been split.
-    freed: u64,
-    /// A folio that is to be put out as a whole, by itself: there the scan has stopped.
-    whole: Option<Whole<'vm, M>>,
+    /// A folio of several pages that is to go, by itself: there the scan has stopped.
+    going: Option<Going<'vm, M>>,
 }
 
 /// What is taken from where the hand is.
@@ -37,17 +35,17 @@ pub(crate) struct Scan<'vm, M: Machine> {
 pub(crate) enum Wanted {
     /// Folios, whatever their order.
     Folios,
-    /// Single pages. A folio of several that is to go is taken aside, or split where it cannot be put out as a whole.
+    /// Single pages. A folio of several that is to go is taken aside.
     Pages(Choice),
 }
 
 impl<M: Machine> Scan<'_, M> {
     pub(crate) const fn new() -> Self {
-        Scan { looked: 0, ends_turn: false, freed: 0, whole: None }
+        Scan { looked: 0, ends_turn: false, going: None }
     }
 
     fn is_over(&self) -> bool {
-        self.ends_turn || self.looked >= SCAN || self.whole.is_some()
+        self.ends_turn || self.looked >= SCAN || self.going.is_some()
     }
 }
 
@@ -71,7 +69,7 @@ impl<M: Machine> Vm<M> {
                     self.isolate_old(cx, node, (age_min, Wanted::Pages(choice)), room, &mut scan, list);
                 };
                 freed += shrink_from(self, &mut source, choice);
-                freed += scan.freed + scan.whole.map_or(0, Whole::put_out);
+                freed += scan.going.map_or(0, Going::go);
                 if scan.ends_turn {
                     break;
                 }
@@ -120,13 +118,12 @@ impl<M: Machine> Vm<M> {
             let before = list.room();
             let turns = self.physical().scan(self.machine(), node, room, &mut |pfn, frame| {
                 match wanted {
-                    Wanted::Pages(choice) if frame.order() > 0 => match take_old(cx, pfn, frame, (age_min, choice)) {
-                        Taken::Split(freed) => scan.freed += freed,
-                        Taken::Whole => scan.whole = Some(Whole::new(self, pfn)),
-                    },
+                    Wanted::Pages(choice) if frame.order() > 0 => {
+                        scan.going = take_old(self, cx, pfn, frame, (age_min, choice));
+                    }
                     _ => list.isolate(cx, pfn, frame, age_min),
                 }
-                if scan.whole.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+                if scan.going.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
             });
             scan.looked += room;
             scan.ends_turn = turns > 0;

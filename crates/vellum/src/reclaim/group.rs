@@ -7,7 +7,7 @@
 
 use super::list::{Isolated, LENGTH};
 use super::range::{Sharers, each_list};
-use super::shrink::{Choice, shrink};
+use super::shrink::{Choice, shrink_singly};
 use crate::arch::Arch;
 use crate::cpu::Cx;
 use crate::error::Error;
@@ -101,7 +101,7 @@ impl<M: Machine> Space<'_, M> {
             while let Some(space) = next {
                 if space.inner().group() == Some(group) {
                     let (start, end) = (M::Arch::USER_START, M::Arch::USER_END);
-                    let mut free = |list: &Isolated<LENGTH>| shrink(self.vm(), list, choice);
+                    let mut free = |list: &Isolated<LENGTH>| shrink_singly(self.vm(), list, choice);
                     // Faults have room for a while.
                     let is_enough = || !members.is_full_with(self.vm(), STEP - 1);
                     each_list(self.vm(), space.inner(), start, end, Sharers::Any, &mut free, &is_enough);

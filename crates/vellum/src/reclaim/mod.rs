@@ -33,6 +33,7 @@ mod tests;
 mod victim;
 
 pub(crate) use direct::{Scan, Wanted};
+pub(crate) use folio::split_cached;
 pub use group::Group;
 pub(crate) use list::Isolated;
 pub(crate) use range::{Sharers, each_list};

@@ -1,8 +1,8 @@
 //! The pages of a range: put out, or aged, on a program's advice; and those of a group that has reached its limit.
 
-use super::folio::{give_slots_or_split, is_single_now};
+use super::folio::{give_slots_or_split, make_single};
 use super::list::{Isolated, LENGTH, is_page};
-use super::shrink::{Choice, put_out, shrink};
+use super::shrink::{Choice, put_out, shrink, shrink_singly};
 use crate::arch::{Arch, PageBits, Word};
 use crate::cpu::Cx;
 use crate::machine::Machine;
@@ -47,7 +47,7 @@ impl<M: Machine> Space<'_, M> {
             return freed;
         }
         // Those of which a part alone lies in the range have a page at one of its ends, and are split here in its first and last
-        // turn. What is left, `shrink` splits as far as it can be.
+        // turn. What is left is split in the end, as far as it can be.
         let page = 1 << M::Arch::PAGE_SHIFT;
         if here == start {
             self.split_folios(start, start + page);
@@ -55,15 +55,17 @@ impl<M: Machine> Space<'_, M> {
         if next == end {
             self.split_folios(end - page, end);
         }
-        let mut single = |list: &Isolated<LENGTH>| shrink(vm, list, Choice::All);
+        let mut single = |list: &Isolated<LENGTH>| shrink_singly(vm, list, Choice::All);
         freed + each_list(vm, space, here, next, Sharers::One, &mut single, &|| false)
     }
 
     /// Makes single pages of the folios of several that `start..end` shows and nobody else.
     fn split_folios(&self, start: u64, end: u64) {
-        self.each_locked((start, end), Sharers::OneOfFolio, &|cx, pfn| {
-            is_single_now(cx, pfn);
-        });
+        let mut split = |list: &Isolated<LENGTH>| {
+            list.pages().iter().for_each(|&pfn| make_single(self.vm(), pfn, Choice::All));
+            release_all(self.vm(), list)
+        };
+        each_list(self.vm(), self.inner(), start, end, Sharers::OneOfFolio, &mut split, &|| false);
     }
 
     /// Makes the pages of `start..end` that nobody else maps the next to be reclaimed.
@@ -108,19 +110,16 @@ fn release_all<M: Machine>(vm: &Vm<M>, list: &Isolated<LENGTH>) -> u64 {
 /// Puts the folio `head` out as a whole, if that can be done; else it may be split, or stay. How many pages were freed.
 /// The caller's reference goes.
 fn put_out_on_advice<M: Machine>(vm: &Vm<M>, head: Pfn) -> u64 {
-    let is_given = {
-        let (cx, lock) = (Cx::enter(vm), vm.physical().frame(head).folio_lock());
-        let is_locked = lock.try_acquire();
-        let is_given = is_locked && give_slots_or_split(&cx, head);
-        if !is_given {
-            if is_locked {
-                lock.release(vm);
-            }
-            object::release(&cx, head);
-        }
-        is_given
-    };
-    if is_given { put_out(vm, head) } else { 0 }
+    let lock = vm.physical().frame(head).folio_lock();
+    let is_locked = lock.try_acquire();
+    if is_locked && give_slots_or_split(vm, head) {
+        return put_out(vm, head);
+    }
+    if is_locked {
+        lock.release(vm);
+    }
+    object::release(&Cx::enter(vm), head);
+    0
 }
 
 /// Which pages are meant, by who maps them.

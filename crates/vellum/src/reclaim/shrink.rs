@@ -1,6 +1,6 @@
 //! The two phases: unmap a list with one flush, then write and free.
 
-use super::folio::{is_huge, is_single_now, split_instead};
+use super::folio::{is_huge, make_single, split_instead};
 use super::lazy;
 use super::list::{Isolated, LENGTH};
 use crate::arch::SwapSlot;
@@ -72,7 +72,13 @@ const PART: usize = 16;
 /// more.
 pub(super) type Source<'s, M> = dyn FnMut(&Cx<'_, M>, usize, &mut Isolated<LENGTH>) + 's;
 
-/// Reclaims of the list what can be; how many pages were freed. Without a [`Cx`]; the list's references are dropped.
+/// As [`shrink`], of a list in which there may be folios of several pages: those that are to go are split first.
+pub(super) fn shrink_singly<M: Machine>(vm: &Vm<M>, list: &Isolated<LENGTH>, choice: Choice) -> u64 {
+    list.pages().iter().for_each(|&pfn| make_single(vm, pfn, choice));
+    shrink(vm, list, choice)
+}
+
+/// Reclaims of a list of single pages what can be; how many were freed. Without a [`Cx`]; the list's references are dropped.
 pub(crate) fn shrink<M: Machine>(vm: &Vm<M>, list: &Isolated<LENGTH>, choice: Choice) -> u64 {
     let mut given = Some(list);
     let mut source = |_: &Cx<'_, M>, _: usize, into: &mut Isolated<LENGTH>| {
@@ -108,7 +114,7 @@ pub(super) fn put_out<M: Machine>(vm: &Vm<M>, head: Pfn) -> u64 {
     between.list.iter_mut().flatten().filter(|_| is_dirty).for_each(|page| write(vm, page));
     if let Some(page) = &between.list[0].take() {
         let (cx, whole) = (Cx::enter(vm), vm.physical().whole(head));
-        let is_huge = is_huge(&cx, head);
+        let is_huge = is_huge(vm, head);
         if free_unmapped(&cx, page) {
             cx.count(Event::HugeSwapOut, u64::from(is_huge));
             return whole.pages();
@@ -209,8 +215,8 @@ pub(super) fn give_up_folio<M: Machine>(vm: &Vm<M>, head: Pfn) -> u64 {
     }
     // In a section of its own, and also if it was written: what is cached is not split.
     leave_cache_locked(&Cx::enter(vm), head);
+    let freed = split_instead(vm, head);
     let cx = Cx::enter(vm);
-    let freed = split_instead(&cx, head);
     cx.count(Event::PutBack, 1);
     frame.folio_lock().release(vm);
     object::release(&cx, head);
@@ -226,8 +232,8 @@ fn begin<'a, M: Machine>(cx: &'a Cx<'_, M>, batch: &mut UnmapBatch<'a, M>, pfn: 
         object::release(cx, pfn);
         return None;
     }
-    let is_unused = choice == Choice::All || !is_in_use(cx, pfn);
-    let Some(home) = (is_unused && is_single_now(cx, pfn)).then(|| home_of(cx, pfn)).flatten() else {
+    let goes = frame.order() == 0 && (choice == Choice::All || !is_in_use(cx, pfn));
+    let Some(home) = goes.then(|| home_of(cx, pfn)).flatten() else {
         frame.folio_lock().release(cx.vm());
         object::release(cx, pfn);
         return None;

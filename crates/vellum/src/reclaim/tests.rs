@@ -1,6 +1,6 @@
 //! Tests of reclaim on a host-backed machine.
 
-use super::folio::{Taken, Whole, take_old};
+use super::folio::take_old;
 use super::shrink::Choice;
 use crate::arch::{Prot, X86_64};
 use crate::cpu::Cx;
@@ -132,7 +132,7 @@ fn a_policy_is_set_where_memory_has_to_be_freed_for_it() {
     check(&space, 200);
 }
 
-/// A folio waits with its slots for a list to be written first, and its turn does not come.
+/// A folio waits for a list to be written first, and its turn does not come.
 #[test]
 fn a_folio_whose_turn_does_not_come_is_given_up() {
     const PAGES: u64 = 512;
@@ -145,12 +145,12 @@ fn a_folio_whose_turn_does_not_come_is_given_up() {
     let head = space.translate(HUGE).expect("a page").pfn;
     let frame = vm.physical().frame(head);
     assert_eq!(frame.order(), 9);
-    let taken = take_old(&Cx::enter(&vm), head, frame, (0, Choice::All));
-    assert!(matches!(taken, Taken::Whole) && frame.swap_slot().is_some());
-    drop(Whole::new(&vm, head));
+    let going = take_old(&vm, &Cx::enter(&vm), head, frame, (0, Choice::All));
+    assert!(going.is_some() && !frame.folio_lock().try_acquire());
+    drop(going);
     assert!(frame.folio_lock().try_acquire(), "nobody has it");
     frame.folio_lock().release(&vm);
-    assert_eq!((frame.order(), frame.references(), vm.swap_usage().used), (0, 1, 0));
+    assert_eq!((frame.order(), frame.references(), vm.swap_usage().used), (9, 1, 0));
     (0..PAGES).for_each(|page| assert_eq!(load(&space, HUGE + page * PAGE), Ok(page as u8)));
     vm.audited().expect("a sound machine");
 }

@@ -12,27 +12,33 @@
 //!
 //! Whoever holds a reference keeps the folio whole.
 
-use super::unmap::restore_one;
 use super::walk::Found;
-use super::{Name, Placeholder, Seek, Unmapped, walk};
+use super::{Name, Placeholder, Seek, Unmapped, restore_migrated, walk};
 use crate::cpu::Cx;
 use crate::machine::Machine;
 use crate::phys::{Folio, Pfn, folio};
-use crate::space::UnmapBatch;
 use crate::stat::Event;
 use crate::sync::fence;
+use crate::vm::Vm;
 use core::ops::ControlFlow;
 use core::sync::atomic::Ordering::SeqCst;
 
+/// Huge mappings that become small ones in one section: each needs a table.
+const CUT: u32 = 8;
+/// Pages that are let go in one section when the folio is none any more.
+const LET_GO: usize = 64;
+
 /// Makes single pages of the folio `head`; how many were mapped nowhere, and are free now. `None` if that was not
 /// possible: it is as it was but that its mappings may be small ones. The caller has the folio lock and a reference,
-/// which are the first page's afterwards. Allocates, from the reserve.
-pub(crate) fn split_folio<M: Machine>(cx: &Cx<'_, M>, head: Pfn) -> Option<u64> {
-    let folio = cx.vm().physical().whole(head);
-    let is_possible = has_no_more_references(cx, head) && cut_mappings(cx, folio);
-    let deal_out = || deal_out_in_place(cx, folio).or_else(|| deal_out_moving(cx, folio));
-    let freed = is_possible.then(deal_out).flatten();
-    cx.count(if freed.is_some() { Event::SplitFolio } else { Event::SplitFolioFail }, 1);
+/// which are the first page's afterwards. Without a [`Cx`]: what is done in one section does not depend on how many map it.
+/// Allocates, from the reserve.
+pub(crate) fn split_folio<M: Machine>(vm: &Vm<M>, head: Pfn) -> Option<u64> {
+    let folio = vm.physical().whole(head);
+    let is_possible = has_no_more_references(vm, head) && cut_mappings(vm, folio);
+    let in_place = || deal_out_in_place(&Cx::enter(vm), folio);
+    let freed = is_possible.then(|| in_place().or_else(|| deal_out_moving(vm, folio))).flatten();
+    let event = if freed.is_some() { Event::SplitFolio } else { Event::SplitFolioFail };
+    Cx::enter(vm).count(event, 1);
     freed
 }
 
@@ -55,19 +61,29 @@ pub(crate) fn is_partly_mapped<M: Machine>(cx: &Cx<'_, M>, head: Pfn) -> bool {
 }
 
 /// Whether nobody but the caller has a reference beside those of mappings, at this moment.
-fn has_no_more_references<M: Machine>(cx: &Cx<'_, M>, head: Pfn) -> bool {
-    cx.vm().physical().frame(head).other_references() == 1
+fn has_no_more_references<M: Machine>(vm: &Vm<M>, head: Pfn) -> bool {
+    vm.physical().frame(head).other_references() == 1
 }
 
 /// Puts tables in the place of all huge entries that show the folio; whether that was possible.
-fn cut_mappings<M: Machine>(cx: &Cx<'_, M>, of: Folio) -> bool {
+fn cut_mappings<M: Machine>(vm: &Vm<M>, of: Folio) -> bool {
+    let mut is_possible = true;
+    while is_possible && cut_part(&Cx::enter(vm), of, &mut is_possible).is_break() {}
+    is_possible
+}
+
+/// Puts tables in the place of [`CUT`] huge entries, if there are as many; breaks off if there may be more, or it is not possible.
+fn cut_part<M: Machine>(cx: &Cx<'_, M>, of: Folio, is_possible: &mut bool) -> ControlFlow<()> {
     let frame = cx.vm().physical().frame(of.head);
-    let Some(name) = Name::of(frame).filter(|_| of.order > 0 && frame.mappings() > 0) else { return true };
-    let flow = walk(cx, &name, Seek::huge(of), &mut |found| {
-        let is_small = found.space.cut_huge(cx, found.leaf, found.index, found.address);
-        if is_small { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-    });
-    flow.is_continue()
+    let is_mapped = of.order > 0 && frame.mappings() > 0;
+    let Some(name) = Name::of(frame).filter(|_| is_mapped) else { return ControlFlow::Continue(()) };
+    let mut left = CUT;
+    walk(cx, &name, Seek::huge(of), &mut |found| {
+        *is_possible = left == 0 || found.space.cut_huge(cx, found.leaf, found.index, found.address);
+        let goes_on = left > 0 && *is_possible;
+        left = left.saturating_sub(1);
+        if goes_on { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    })
 }
 
 /// Deals out the counts of a folio if all entries that show it are in the leaf where the first one is found, or there
@@ -102,28 +118,24 @@ fn deal_out_in_leaf<M: Machine>(cx: &Cx<'_, M>, of: Folio, found: &Found<'_, '_,
 /// Deals out the counts of a folio whose entries are in several leaves, if all are found, and nobody else refers to it; how many
 /// pages were freed.
 #[inline(never)]
-fn deal_out_moving<M: Machine>(cx: &Cx<'_, M>, of: Folio) -> Option<u64> {
-    let mut batch = UnmapBatch::new(cx);
-    let unmapped = Unmapped::begin(cx, &mut batch, of.head, Placeholder::Migration)?;
-    // What is mapped nowhere is free when this is done.
-    batch.flush();
+fn deal_out_moving<M: Machine>(vm: &Vm<M>, of: Folio) -> Option<u64> {
+    let unmapped = Unmapped::begin_in_parts(vm, of.head, Placeholder::Migration)?;
     // Against those who take a reference first and look at the entry again.
     fence::<M>(SeqCst);
-    if !has_no_more_references(cx, of.head) {
-        unmapped.undo(cx);
+    if !has_no_more_references(vm, of.head) {
         return None;
     }
-    cx.deal_out_hidden(of);
-    let frame = cx.vm().physical().frame(of.head);
-    if let Some(name) = Name::of(frame).filter(|_| frame.mappings() > 0) {
-        let _ = walk(cx, &name, Seek::migration(of), &mut |found| {
-            debug_assert_eq!(found.pages(), 1, "a huge mapping was cut, and no other was made");
-            restore_one(cx, found, of.head, (of.head.offset(found.page), 0));
-            ControlFlow::Continue(())
-        });
-    }
+    Cx::enter(vm).deal_out_hidden(of);
+    restore_migrated(vm, of, of.head);
+    unmapped.complete();
+    // What is mapped nowhere is free when this is done.
+    Some((1..of.pages()).step_by(LET_GO).map(|first| let_go(&Cx::enter(vm), of, first)).sum())
+}
+
+/// Lets go of [`LET_GO`] pages of what was the folio, from `first` on; how many were freed.
+fn let_go<M: Machine>(cx: &Cx<'_, M>, of: Folio, first: u64) -> u64 {
     let mut freed = 0;
-    for page in (1..of.pages()).map(|page| of.head.offset(page)) {
+    for page in (first..of.pages()).take(LET_GO).map(|page| of.head.offset(page)) {
         let frame = cx.vm().physical().frame(page);
         frame.folio_lock().release(cx.vm());
         if frame.put() {
@@ -131,6 +143,5 @@ fn deal_out_moving<M: Machine>(cx: &Cx<'_, M>, of: Folio) -> Option<u64> {
             freed += 1;
         }
     }
-    unmapped.complete();
-    Some(freed)
+    freed
 }

@@ -2,7 +2,7 @@
 
 mod generations;
 
-use super::{Name, Placeholder, Seek, Unmapped, walk};
+use super::{Name, Placeholder, Seek, Unmapped, unmap, walk};
 use crate::arch::{Absent, Arch, PageBits, Prot, Tiny, Word, X86_64};
 use crate::cpu::Cx;
 use crate::guard::Guard;
@@ -289,7 +289,8 @@ fn undo<A: Arch>(is_shared: bool, is_clean: bool, into_slot: bool, is_dropped: b
         let cx = Cx::enter(&vm);
         let mut batch = UnmapBatch::new(&cx);
         let into = slot.map_or(Placeholder::Migration, Placeholder::Slot);
-        let unmapped = Unmapped::begin(&cx, &mut batch, pfn, into).expect("all places are found");
+        assert!(unmap(&cx, &mut batch, pfn, into), "all places are found");
+        let unmapped = Unmapped::of(&vm, pfn, into);
         batch.flush();
         for word in words(&spaces, address) {
             match (word.absent(), slot) {
@@ -385,7 +386,7 @@ fn what_a_failed_unmapping_has_taken_is_flushed() {
     let (is_refused, is_owed) = {
         let cx = Cx::enter(&vm);
         let mut batch = UnmapBatch::new(&cx);
-        let is_refused = Unmapped::begin(&cx, &mut batch, pfn, Placeholder::Nothing).is_none();
+        let is_refused = !unmap(&cx, &mut batch, pfn, Placeholder::Nothing);
         let leaf = space.inner().lowest(&cx, A0);
         let locked = leaf.lock(&cx, space.inner(), A0).expect("a leaf in use");
         (is_refused, locked.has_pending_flush(Guard::SettledByZap))
@@ -425,7 +426,8 @@ fn a_leaf_is_settled_once() {
     let mut taken = Vec::new();
     for (times, &pfn) in pages.iter().enumerate() {
         let times = times as u64;
-        taken.push(Unmapped::begin(&cx, &mut batch, pfn, Placeholder::Migration).expect("all places are found"));
+        assert!(unmap(&cx, &mut batch, pfn, Placeholder::Migration), "all places are found");
+        taken.push(Unmapped::of(&vm, pfn, Placeholder::Migration));
         assert_eq!(settled(), times, "who takes does not flush");
         faults(times * 5..times * 5 + 5);
         assert_eq!(settled(), times + 1, "five faults after the batch took page {times}");

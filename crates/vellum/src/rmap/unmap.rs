@@ -29,8 +29,8 @@ pub(crate) enum Placeholder {
     Migration,
 }
 
-/// Entries of a folio that get their pages back in one section.
-const PUT_BACK: u32 = 96;
+/// Entries of one page or folio that are taken, or get their pages back, in one section, where there may be more of them.
+pub(crate) const PART: u32 = 96;
 
 /// Takes page `pfn` out of its entries, as far as they are found; the flushes are the batch's to do. Whether all were found
 /// and taken: else everything is as before. So it can be put back by [`Unmapped`].
@@ -46,13 +46,7 @@ pub(crate) fn unmap<'a, M: Machine>(
         let batch = &mut *batch;
         each_mapping(cx, frame, Seek::page(of), move |found| take(cx, batch, (pfn, frame), into, found))
     };
-    let is_unmapped = match into {
-        // Whatever has become of those that there were: a fault may have come back to a page of an object.
-        Placeholder::Nothing | Placeholder::Slot(_) => frame.mappings() == 0,
-        // An entry that says so is a mapping still, and cannot be met, nor taken, a second time.
-        // Of a folio's many entries some may come and others go meanwhile, so it is asked also how many there are now.
-        Placeholder::Migration => taken >= at_first && (of.order == 0 || frame.mappings() <= taken),
-    };
+    let is_unmapped = is_unmapped(frame, into, (at_first, taken));
     if !is_unmapped {
         undo_in_part(cx, batch, of, into);
     }
@@ -82,14 +76,17 @@ pub(crate) struct Unmapped<'vm, M: Machine> {
 }
 
 impl<'vm, M: Machine> Unmapped<'vm, M> {
-    /// As [`unmap`]: `None` if that was not possible.
-    pub(crate) fn begin<'a>(
-        cx: &'a Cx<'vm, M>,
-        batch: &mut UnmapBatch<'a, M>,
-        pfn: Pfn,
-        into: Placeholder,
-    ) -> Option<Self> {
-        unmap(cx, batch, pfn, into).then(|| Unmapped::of(cx.vm(), pfn, into))
+    /// As [`unmap`] for a page or folio that is to be moved, however many entries it has: [`PART`] of them in each section, with a
+    /// flush of their own. Without a [`Cx`]; `None` if it is as before.
+    #[inline(never)]
+    pub(crate) fn begin_in_parts(vm: &'vm Vm<M>, pfn: Pfn, into: Placeholder) -> Option<Self> {
+        let whole = vm.physical().whole(pfn);
+        let at_first = vm.physical().frame(pfn).mappings();
+        let mut taken = 0;
+        while take_part(&Cx::enter(vm), whole, into, &mut taken).is_break() {}
+        // Dropped, if that is not all, it puts back what was taken.
+        let this = Unmapped::of(vm, pfn, into);
+        is_unmapped(vm.physical().frame(pfn), into, (at_first, taken)).then_some(this)
     }
 
     /// Page `pfn`, which was unmapped ([`unmap`]) and not put back since.
@@ -113,8 +110,39 @@ impl<'vm, M: Machine> Unmapped<'vm, M> {
 
 impl<M: Machine> Drop for Unmapped<'_, M> {
     fn drop(&mut self) {
-        put_back(&Cx::enter(self.vm), self.pfn, self.into);
+        match self.into {
+            Placeholder::Migration => restore_migrated(self.vm, self.vm.physical().whole(self.pfn), self.pfn),
+            into => put_back(&Cx::enter(self.vm), self.pfn, into),
+        }
     }
+}
+
+/// Whether the page or folio in `frame` is unmapped, which had `at_first` mappings, and of which `taken` entries were taken.
+#[inline(always)]
+fn is_unmapped<M: Machine>(frame: &Frame<M>, into: Placeholder, (at_first, taken): (u32, u32)) -> bool {
+    match into {
+        // Whatever has become of those that there were: a fault may have come back to a page of an object.
+        Placeholder::Nothing | Placeholder::Slot(_) => frame.mappings() == 0,
+        // An entry that says so is a mapping still, and cannot be met, nor taken, a second time. Of many entries some may
+        // come and others go meanwhile, so it is asked also how many there are now.
+        Placeholder::Migration => {
+            let are_few = frame.order() == 0 && at_first <= PART;
+            taken >= at_first && (are_few || frame.mappings() <= taken)
+        }
+    }
+}
+
+/// Takes [`PART`] entries that show a page or folio, if there are as many, and flushes; breaks off if there may be more.
+fn take_part<M: Machine>(cx: &Cx<'_, M>, whole: Folio, into: Placeholder, taken: &mut u32) -> ControlFlow<()> {
+    let (mut batch, mut left) = (UnmapBatch::new(cx), PART);
+    let frame = cx.vm().physical().frame(whole.head);
+    *taken += each_mapping(cx, frame, Seek::page(whole), |found| {
+        let has_room = left > 0;
+        left = left.saturating_sub(1);
+        has_room && take(cx, &mut batch, (whole.head, frame), into, found)
+    });
+    batch.flush();
+    if left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
 }
 
 /// Takes one entry; whether that was possible.
@@ -207,7 +235,7 @@ fn put_back<M: Machine>(cx: &Cx<'_, M>, pfn: Pfn, into: Placeholder) {
     match into {
         Placeholder::Nothing => {}
         Placeholder::Slot(slot) => _ = restore_swapped(cx, slot, pfn),
-        Placeholder::Migration => restore_migrated(cx, pfn, pfn),
+        Placeholder::Migration => restore_page(cx, pfn, pfn),
     }
 }
 
@@ -224,7 +252,7 @@ pub(crate) fn restore_folio<M: Machine>(vm: &Vm<M>, first: SwapSlot, head: Pfn) 
 
 /// Maps `pfn`, a page or folio which is in the swap cache and whose folio lock is held, wherever entries name its slot, as far
 /// as they are found: those that are missed are as good as they are. A folio is mapped page by page then, and the walk breaks
-/// off after [`PUT_BACK`] of its entries, as the result says.
+/// off after [`PART`] of its entries, as the result says.
 fn restore_swapped<M: Machine>(cx: &Cx<'_, M>, first: SwapSlot, pfn: Pfn) -> ControlFlow<()> {
     let frame = cx.vm().physical().frame(pfn);
     let pages = cx.vm().physical().whole(pfn).pages();
@@ -249,33 +277,52 @@ fn restore_swapped<M: Machine>(cx: &Cx<'_, M>, first: SwapSlot, pfn: Pfn) -> Con
             cx.swap_put(slot);
         }
         restored += 1;
-        let is_enough = pages > 1 && restored == PUT_BACK;
+        let is_enough = pages > 1 && restored == PART;
         if is_enough || is_over() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     })
 }
 
-/// Maps `to`, or the page of that folio, wherever entries say that a page is being moved from `from`. The folio locks of both
-/// are held; they are of one order.
+/// Maps `to`, or the page of that folio, wherever entries say that a page is being moved from the folio `from`, [`PART`] of
+/// them in each section. Without a [`Cx`]; the folio locks of both are held.
 ///
 /// Afterwards no entry says so but in spaces that end, and in leaves that were taken out of the tree. What is left of the old
 /// frame's mappings is on its way out: the gathers, operations and ends of spaces that took those entries drop them.
-pub(crate) fn restore_migrated<M: Machine>(cx: &Cx<'_, M>, from: Pfn, to: Pfn) {
-    let old = cx.vm().physical().frame(from);
+pub(crate) fn restore_migrated<M: Machine>(vm: &Vm<M>, from: Folio, to: Pfn) {
+    while restore_part(&Cx::enter(vm), from, to, PART).is_break() {}
+}
+
+/// As [`restore_migrated`], of what has few entries, in one section.
+pub(crate) fn restore_page<M: Machine>(cx: &Cx<'_, M>, from: Pfn, to: Pfn) {
+    _ = restore_part(cx, cx.vm().physical().whole(from), to, u32::MAX);
+}
+
+/// As [`restore_migrated`] for `most` entries; breaks off if there may be more.
+#[inline(always)]
+fn restore_part<M: Machine>(cx: &Cx<'_, M>, from: Folio, to: Pfn, most: u32) -> ControlFlow<()> {
+    let old = cx.vm().physical().frame(from.head);
     let mappings = old.mappings();
     if mappings == 0 {
-        return;
+        return ControlFlow::Continue(());
     }
-    let of = Folio { head: from, order: old.order() };
-    walk_mapped(cx, old, Seek::migration(of), mappings, &mut move |found| {
-        restore_one(cx, found, from, (to, found.page));
-        if from != to && old.mappings() == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    // Else the folio has become single pages.
+    let is_folio = cx.vm().physical().frame(to).order() == from.order;
+    let mut left = most;
+    walk_mapped(cx, old, Seek::migration(from), mappings, &mut |found| {
+        if left == 0 {
+            return ControlFlow::Break(());
+        }
+        left -= 1;
+        let page = if is_folio { (to, found.page) } else { (to.offset(found.page), 0) };
+        restore_one(cx, found, from.head, page);
+        if from.head != to && old.mappings() == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
+    if left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
 }
 
 /// Maps so many a page of the folio `head` in place of one entry that says it is being moved from `from`. The entry counts as a
 /// mapping of that folio from then on.
 #[inline(always)]
-pub(super) fn restore_one<M: Machine>(cx: &Cx<'_, M>, found: &Found<'_, '_, M>, from: Pfn, (head, page): (Pfn, u64)) {
+fn restore_one<M: Machine>(cx: &Cx<'_, M>, found: &Found<'_, '_, M>, from: Pfn, (head, page): (Pfn, u64)) {
     let Some(Absent::Migration { is_exclusive, is_dirty, is_accessed, .. }) = found.word.absent() else {
         return;
     };

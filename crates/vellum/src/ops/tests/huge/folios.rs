@@ -1,11 +1,11 @@
 //! Folios of several pages under reclaim, reverse mapping and migration: split where something forces it, whole elsewhere.
 
 use super::{Count, Vmm, check, finish, frames, huge, load, mark, sizes, store};
-use crate::arch::{Aarch64, Arch, Ppc64, Riscv64, Sparc64, Tiny, X86_64};
+use crate::arch::{Aarch64, Arch, Ppc64, Prot, Riscv64, Sparc64, Tiny, X86_64};
 use crate::cpu::Cx;
-use crate::ops::{Advice, HugePages, RemapPlace, RemapRequest};
+use crate::ops::{Advice, HugePages, MapRequest, RemapPlace, RemapRequest};
 use crate::phys::{AllocFlags, Kind, Pfn};
-use crate::rmap::split_folio;
+use crate::rmap::{PART, split_folio};
 use crate::stat::Event;
 use crate::testing::TestMachine;
 use crate::{Space, Vm};
@@ -35,13 +35,13 @@ fn order<A: Arch>() -> u8 {
 
 /// Splits the folio at `address`, as somebody who works on it; how many pages that has freed.
 fn split<A: Arch>(space: &Space<'_, TestMachine<A>>, address: u64) -> Option<u64> {
-    let cx = Cx::enter(space.vm());
+    let vm = space.vm();
     let (head, _) = folio(space, address);
-    let frame = space.vm().physical().frame(head);
+    let frame = vm.physical().frame(head);
     assert!(frame.try_get() && frame.folio_lock().try_acquire());
-    let freed = split_folio(&cx, head);
-    frame.folio_lock().release(space.vm());
-    crate::object::release(&cx, head);
+    let freed = split_folio(vm, head);
+    frame.folio_lock().release(vm);
+    crate::object::release(&Cx::enter(vm), head);
     freed
 }
 
@@ -153,8 +153,9 @@ fn shared_whole<A: Arch>() {
     let (_, huge_page) = sizes::<A>();
     let vm = with_swap::<A>(frames::<A>(), 0);
     let (space, start) = huge(&vm, 1);
-    let children = [(); 2].map(|()| space.fork().expect("a child"));
-    assert_eq!((split(&space, start), vm.count(Event::SplitMapping)), (Some(0), 3));
+    // More than are cut in one section.
+    let children = [(); 9].map(|()| space.fork().expect("a child"));
+    assert_eq!((split(&space, start), vm.count(Event::SplitMapping)), (Some(0), 10));
     vm.audited().expect("all is well");
     children.iter().chain([&space]).for_each(|space| check(space, start, start + huge_page));
     drop((children, space));
@@ -355,6 +356,48 @@ fn moved_in_parts<A: Arch>() {
     finish(&vm);
 }
 
+/// So many entries that they are taken, and get their pages back, in several sections.
+fn moved_with_many_entries<A: Arch>() {
+    let (page, huge_page) = sizes::<A>();
+    let pages = huge_page / page;
+    let vm = two_nodes::<A>(frames::<A>());
+    let (space, start) = huge(&vm, 1);
+    space.protect(start, page, Prot::READ).expect("rights");
+    let children = [(); 2].map(|()| space.fork().expect("a child"));
+    assert_eq!(vm.physical().frame(folio(&space, start).0).mappings() as u64, 3 * pages);
+    assert_eq!(space.move_pages(start, huge_page, 1), Ok((pages, 0)));
+    assert_eq!((vm.count(Event::SplitFolio), vm.count(Event::MigrateSuccess)), (0, pages));
+    vm.audited().expect("all is well");
+    children.iter().chain([&space]).for_each(|space| check(space, start, start + huge_page));
+    children
+        .iter()
+        .for_each(|child| assert_eq!((folio(child, start), node_of(child, start)), (folio(&space, start), 1)));
+    drop((children, space));
+    finish(&vm);
+}
+
+/// A page that many show, which is then the only one that is moved with its flush.
+fn moved_page_of_many<A: Arch>() {
+    let (page, _) = sizes::<A>();
+    let machine = TestMachine::<A>::with(&[(0x100, 4000, 0), (0x2000, 100, 1)], &[0]);
+    let vm = Vm::new(machine).expect("a machine");
+    let space = vm.create_space().expect("memory");
+    let start = space.map(&MapRequest::anonymous(2 * page, Prot::READ_WRITE)).expect("room");
+    [start, start + page].into_iter().for_each(|at| store(&space, at, mark::<A>(at)).expect("a store"));
+    let children: Vec<_> = (0..PART + 4).map(|_| space.fork().expect("a child")).collect();
+    assert_eq!(space.move_pages(start, 2 * page, 1), Ok((2, 0)));
+    vm.audited().expect("all is well");
+    children.iter().chain([&space]).for_each(|space| check(space, start, start + 2 * page));
+    children.iter().for_each(|child| assert_eq!(node_of(child, start), 1));
+    let is_held = space.hold(start).expect("a page");
+    assert_eq!(space.move_pages(start, 2 * page, 0), Ok((1, 1)), "one is held, and stays");
+    drop(is_held);
+    vm.audited().expect("all is well");
+    children.iter().chain([&space]).for_each(|space| check(space, start, start + 2 * page));
+    drop((children, space));
+    finish(&vm);
+}
+
 fn demoted<A: Arch>() {
     let (page, huge_page) = sizes::<A>();
     let pages = huge_page / page;
@@ -466,6 +509,12 @@ fn folios_are_moved_whole() {
     compacted::<X86_64>();
     compacted::<Aarch64>();
     compacted::<Ppc64>();
+}
+
+#[test]
+fn many_entries_are_moved_in_several_sections() {
+    everywhere!(moved_with_many_entries);
+    everywhere!(moved_page_of_many);
 }
 
 #[test]
