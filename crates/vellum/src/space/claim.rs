@@ -390,3 +390,6 @@ pub(crate) fn commit_above<M: Machine>(
     let (above, seen) = claims.find(|(above, seen)| covers(*seen, above.index(address)) && seen & COMMITTING != 0)?;
     Some(Conflict { table: above.pfn, seen })
 }
+
+#[cfg(test)]
+mod tests;

@@ -292,6 +292,21 @@ fn given_up<A: Arch>() {
     finish(&vm);
 }
 
+/// What was given up whole is so page by page when it is split, and is not put out.
+fn given_up_and_split<A: Arch>() {
+    let (page, huge_page) = sizes::<A>();
+    let pages = huge_page / page;
+    let vm = with_swap::<A>(frames::<A>(), 2 * pages);
+    let (space, start) = huge(&vm, 1);
+    space.advise(start, huge_page, Advice::Free).expect("advice");
+    assert_eq!(split(&space, start), Some(0));
+    (0..4).for_each(|_| _ = vm.reclaim(0, 1000));
+    assert_eq!((vm.count(Event::LazyFreed), space.rss().swapped, space.rss().anonymous), (pages, 0, 0));
+    assert_eq!(load(&space, start), Ok(0));
+    drop(space);
+    finish(&vm);
+}
+
 /// Two nodes, as large as in other tests the one.
 fn two_nodes<A: Arch>(second: u64) -> Vmm<A> {
     let pages = sizes::<A>().1 / sizes::<A>().0;
@@ -500,6 +515,7 @@ fn who_holds_a_page_keeps_its_folio_whole() {
 #[test]
 fn a_folio_is_given_up_as_a_whole() {
     everywhere!(given_up);
+    everywhere!(given_up_and_split);
 }
 
 #[test]
