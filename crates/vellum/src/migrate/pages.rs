@@ -14,7 +14,7 @@ use crate::stat::Event;
 use crate::vm::Vm;
 
 /// Pages that are moved with one flush.
-pub(crate) const LENGTH: usize = 256;
+pub(crate) const LENGTH: usize = 128;
 
 /// What came of moving a list.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,7 +1,9 @@
 //! A folio leaves the swap cache while the last entry of one of its slots is dropped, at the exact place.
 
+use crate::arch::SwapSlot;
 use crate::cpu::Cx;
 use crate::object::release;
+use crate::phys::Pfn;
 use crate::swap::clusters::CLUSTER;
 use crate::sync::AtomicU64;
 use crate::testing::become_cpu;
@@ -22,22 +24,52 @@ fn address_of(word: &AtomicU64<Hooked>) -> usize {
     core::ptr::from_ref(word).addr()
 }
 
-/// Of a folio's four slots the last one ends with it. The first, which goes on, is about to end just then, by who has dropped its
-/// last entry: it ends once.
-#[test]
-fn a_slot_of_a_folio_ends_once() {
+fn boot() -> &'static Vm<Hooked> {
     become_cpu(0);
     let machine = Hooked::with(&[(0x100, 1000, 0)], &[0, 0]);
-    let vm: &'static Vm<Hooked> = Box::leak(Box::new(Vm::new(machine).expect("a machine that boots")));
-    let area = vm.swap_on_memory(64, 0).expect("an area");
-    let cx = Cx::enter(vm);
+    Box::leak(Box::new(Vm::new(machine).expect("a machine that boots")))
+}
+
+/// A folio in the swap cache, with a reference besides, whose slots are named by an entry each: its head, and the first slot.
+fn cached(cx: &Cx<'_, Hooked>) -> (Pfn, SwapSlot) {
     let head = cx.alloc_folio_on(0, ORDER).expect("memory");
-    let (frame, first) = (vm.physical().frame(head), cx.swap_reserve_run(ORDER).expect("slots"));
+    let (frame, first) = (cx.vm().physical().frame(head), cx.swap_reserve_run(ORDER).expect("slots"));
     frame.be_anonymous(ORDER, 1, 0);
     frame.words[2].store(0, Relaxed);
     frame.set_counts(1, 0);
     cx.swap_attach(first, head);
     cx.swap_dup_run(first, PAGES).expect("counts");
+    (head, first)
+}
+
+/// Those slots of a folio that no entry names end with it, wherever they stand, and no others.
+#[test]
+fn slots_that_are_named_stay() {
+    let vm = boot();
+    let area = vm.swap_on_memory(64, 0).expect("an area");
+    let cx = Cx::enter(vm);
+    for unnamed in 0..1u64 << PAGES {
+        let (head, first) = cached(&cx);
+        let is_named = |page: &u64| unnamed >> page & 1 == 0;
+        (0..PAGES).filter(|page| !is_named(page)).for_each(|page| _ = cx.swap_put(first.further(page)));
+        assert!(cx.swap_detach(first, head, 0));
+        let counts = [0, 1, 2, 3].map(|page| cx.swap_count(first.further(page)));
+        assert_eq!(counts, [0, 1, 2, 3].map(|page| u32::from(is_named(&page))), "{unnamed:b}");
+        assert_eq!(vm.area_used(area), (0..PAGES).filter(is_named).count() as u64, "{unnamed:b}");
+        (0..PAGES).filter(is_named).for_each(|page| _ = cx.swap_put(first.further(page)));
+        (0..2).for_each(|_| release(&cx, head));
+        assert_eq!(vm.area_used(area), 0);
+    }
+}
+
+/// Of a folio's four slots the last one ends with it. The first, which goes on, is about to end just then, by who has dropped its
+/// last entry: it ends once.
+#[test]
+fn a_slot_of_a_folio_ends_once() {
+    let vm = boot();
+    let area = vm.swap_on_memory(64, 0).expect("an area");
+    let cx = Cx::enter(vm);
+    let (head, first) = cached(&cx);
     let last = first.further(PAGES - 1);
     cx.swap_put(last);
 
