@@ -125,7 +125,7 @@ impl<'s, M: Machine> ClaimPair<'s, M> {
 
 impl<M: Machine> Inner<M> {
     /// Makes tables on the way to `address`, down to one of `level`, as a fault does: without a claim.
-    fn make_way(&self, vm: &Vm<M>, address: u64, level: usize) -> Result<(), Error> {
+    pub(super) fn make_way(&self, vm: &Vm<M>, address: u64, level: usize) -> Result<(), Error> {
         loop {
             let conflict = {
                 let cx = Cx::enter(vm);

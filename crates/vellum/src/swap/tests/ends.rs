@@ -5,6 +5,7 @@ use crate::cpu::Cx;
 use crate::object::release;
 use crate::phys::Pfn;
 use crate::swap::clusters::CLUSTER;
+use crate::swap::word::SlotWord;
 use crate::sync::AtomicU64;
 use crate::testing::become_cpu;
 use crate::testing::hooked::{Hooked, before_modification};
@@ -52,6 +53,7 @@ fn slots_that_are_named_stay() {
         let (head, first) = cached(&cx);
         let is_named = |page: &u64| unnamed >> page & 1 == 0;
         (0..PAGES).filter(|page| !is_named(page)).for_each(|page| _ = cx.swap_put(first.further(page)));
+        assert_eq!(cx.swap_run_is_unnamed(first, PAGES), !(0..PAGES).any(|page| is_named(&page)));
         assert!(cx.swap_detach(first, head, 0));
         let counts = [0, 1, 2, 3].map(|page| cx.swap_count(first.further(page)));
         assert_eq!(counts, [0, 1, 2, 3].map(|page| u32::from(is_named(&page))), "{unnamed:b}");
@@ -60,6 +62,25 @@ fn slots_that_are_named_stay() {
         (0..2).for_each(|_| release(&cx, head));
         assert_eq!(vm.area_used(area), 0);
     }
+}
+
+/// Whoever finds that a slot of a run was taken meanwhile gives back those that he has, and takes another run.
+#[test]
+fn what_is_no_run_any_more_stays_free() {
+    let vm = boot();
+    vm.swap_on_memory(64, 0).expect("an area");
+    let cx = Cx::enter(vm);
+    let next = cx.swap_reserve_run(ORDER).expect("slots").further(PAGES);
+    let taken = next.further(2);
+    let word = |slot| cx.swap_place(slot).expect("a slot").word;
+    let take = move || {
+        become_cpu(1);
+        Cx::enter(vm).swap_place(taken).expect("a slot").word.store(SlotWord::RESERVED.0, Relaxed);
+    };
+    before_modification(address_of(word(taken)), move || thread::spawn(take).join().expect("no panic"));
+    assert_eq!(cx.swap_reserve_run(ORDER), Some(next.further(PAGES)));
+    let words = [0, 1, 2, 3].map(|page| word(next.further(page)).load(Relaxed));
+    assert_eq!(words, [SlotWord::FREE, SlotWord::FREE, SlotWord::RESERVED, SlotWord::FREE].map(|word| word.0));
 }
 
 /// Of a folio's four slots the last one ends with it. The first, which goes on, is about to end just then, by who has dropped its
