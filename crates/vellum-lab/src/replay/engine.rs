@@ -71,8 +71,8 @@ impl<'vm, A: Arch> Engine<'vm, A> {
         self.hosted.vm()
     }
 
-    /// An empty space with a stack. It has no huge pages: where the program's own ends is in no log, so the one here goes on above
-    /// that, and would have a huge page for the one page that lies there.
+    /// An empty space with a stack. The stack has no huge pages: where the program's own ends is in no log, so the one
+    /// here goes on above that, and would have a huge page for the one page that lies there.
     pub(super) fn first_space(&mut self) -> Result<Space<'vm, Host<A>>, RunError> {
         let space = self.vm().create_space().map_err(|error| self.failed("the first address space", error))?;
         space.set_stack_limit((STACK.1 - STACK.0) << PAGE_SHIFT);

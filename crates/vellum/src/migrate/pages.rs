@@ -159,6 +159,8 @@ fn move_alone<M: Machine>(vm: &Vm<M>, pfn: Pfn, target: &mut Target<'_, M>, move
             return None;
         }
         Aim::To(to, into) => match Unmapped::begin_in_parts(vm, pfn, into) {
+            // A page of an object has no entries any more, which had to get it back.
+            Some(unmapped) if into == Placeholder::Nothing => carry_out(&Cx::enter(vm), Move::of(unmapped, (pfn, to))),
             Some(unmapped) => carry_out_in_parts(vm, Move::of(unmapped, (pfn, to))),
             None => {
                 let cx = Cx::enter(vm);
@@ -227,6 +229,10 @@ fn unmap<M: Machine>(target: &mut Target<'_, M>, moves: &mut Moves<'_, M>, moved
         && let Some(&pfn) = moves.list.pages().get(moves.begun)
     {
         let frame = vm.physical().frame(pfn);
+        let more = frame.mappings().max(1);
+        if more <= PART && entries + more > LENGTH as u32 {
+            break;
+        }
         let place = &mut moves.to[moves.begun];
         moves.begun += 1;
         *place = BUSY;
@@ -239,7 +245,7 @@ fn unmap<M: Machine>(target: &mut Target<'_, M>, moves: &mut Moves<'_, M>, moved
             frame.folio_lock().release(vm);
             continue;
         }
-        entries += frame.mappings().max(1);
+        entries += more;
         let pages = vm.physical().whole(pfn).pages();
         match begin(&cx, &mut batch, pfn, target) {
             Begun::Stays => *place = STAYS,

@@ -2,7 +2,7 @@
 
 use crate::arch::Arch;
 use crate::machine::Machine;
-use crate::space::{Attributes, ClassFlags, Inner, Space};
+use crate::space::{ALL_HUGE_PAGES, Attributes, ClassFlags, Inner, Space};
 use crate::vm::Vm;
 use core::sync::atomic::Ordering::Relaxed;
 
@@ -34,6 +34,9 @@ pub(super) fn is_wanted_huge<M: Machine>(vm: &Vm<M>, space: &Inner<M>, attribute
     };
     is_wanted(vm.huge_pages()) && is_wanted(space.huge_pages()) && can_be_huge(attributes)
 }
+
+/// A new space lets all memory have them.
+const _: () = assert!(HugePages::Always as u32 == ALL_HUGE_PAGES);
 
 impl HugePages {
     fn of(number: u32) -> Self {

@@ -7,7 +7,7 @@
 //!   is needed.
 //! * *By way of migration* otherwise: all entries say that their page is being moved, as if the folio were, from where
 //!   it is to its
-//!   own pages. One flush. Whoever takes such an entry away drops a mapping of the head, whose page it is not; so the head may
+//!   own pages, so many in a section, with a flush for these. Whoever takes such an entry away drops a mapping of the head, whose page it is not; so the head may
 //!   have mappings to the end that nobody finds, as it has while a gather holds them.
 //!
 //! Whoever holds a reference keeps the folio whole.
@@ -30,7 +30,7 @@ const LET_GO: usize = 64;
 
 /// Makes single pages of the folio `head`; how many were mapped nowhere, and are free now. `None` if that was not
 /// possible: it is as it was but that its mappings may be small ones. The caller has the folio lock and a reference,
-/// which are the first page's afterwards. Without a [`Cx`]: what is done in one section does not depend on how many map it.
+/// which are the first page's afterwards. Without a [`Cx`]: how much is changed in one section does not depend on how many map it.
 /// Allocates, from the reserve.
 pub(crate) fn split_folio<M: Machine>(vm: &Vm<M>, head: Pfn) -> Option<u64> {
     let folio = vm.physical().whole(head);

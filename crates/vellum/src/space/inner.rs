@@ -14,7 +14,7 @@ use core::ptr::NonNull;
 use core::sync::atomic::Ordering::{AcqRel, Relaxed, SeqCst};
 
 /// The number of the policy by which a space lets all memory have huge pages: `HugePages::Always`.
-const ALL_HUGE_PAGES: u32 = 1;
+pub(crate) const ALL_HUGE_PAGES: u32 = 1;
 
 /// An address space. Fields: `H` written with the handle count, `R` under the registry's lock, `C` under a claim of
 /// the range they describe, unmarked ones never change.

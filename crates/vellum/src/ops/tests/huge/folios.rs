@@ -3,7 +3,7 @@
 use super::{Count, Vmm, check, finish, frames, huge, load, mark, sizes, store};
 use crate::arch::{Aarch64, Arch, Ppc64, Prot, Riscv64, Sparc64, Tiny, X86_64};
 use crate::cpu::Cx;
-use crate::ops::{Advice, HugePages, MapRequest, RemapPlace, RemapRequest};
+use crate::ops::{Advice, HugePages, MapRequest, RemapPlace, RemapRequest, Sharing};
 use crate::phys::{AllocFlags, Kind, Pfn};
 use crate::rmap::{PART, split_folio};
 use crate::stat::Event;
@@ -413,6 +413,30 @@ fn moved_page_of_many<A: Arch>() {
     finish(&vm);
 }
 
+/// As [`moved_page_of_many`], of shared memory.
+fn moved_page_of_an_object<A: Arch>() {
+    let (page, _) = sizes::<A>();
+    let machine = TestMachine::<A>::with(&[(0x100, 4000, 0), (0x2000, 100, 1)], &[0]);
+    let vm = Vm::new(machine).expect("a machine");
+    let object = vm.shared_memory(1).expect("memory");
+    let spaces: Vec<_> = (0..PART + 4).map(|_| vm.create_space().expect("memory")).collect();
+    let show = |space: &Space<'_, TestMachine<A>>| {
+        let request = MapRequest::object(&object, 0, Sharing::Shared, page, Prot::READ_WRITE);
+        let at = space.map(&request).expect("room");
+        store(space, at, 7).expect("a store");
+        at
+    };
+    let places: Vec<_> = spaces.iter().map(show).collect();
+    assert_eq!(vm.physical().frame(folio(&spaces[0], places[0]).0).mappings(), PART + 4);
+    assert_eq!(spaces[0].move_pages(places[0], page, 1), Ok((1, 0)));
+    vm.audited().expect("all is well");
+    for (space, &at) in spaces.iter().zip(&places) {
+        assert_eq!((load(space, at), node_of(space, at)), (Ok(7), 1));
+    }
+    drop((spaces, object));
+    finish(&vm);
+}
+
 fn demoted<A: Arch>() {
     let (page, huge_page) = sizes::<A>();
     let pages = huge_page / page;
@@ -531,6 +555,7 @@ fn folios_are_moved_whole() {
 fn many_entries_are_moved_in_several_sections() {
     everywhere!(moved_with_many_entries);
     everywhere!(moved_page_of_many);
+    everywhere!(moved_page_of_an_object);
 }
 
 #[test]
