@@ -34,6 +34,14 @@ impl<'vm, M: Machine> Move<'vm, M> {
     pub(super) fn of(unmapped: Unmapped<'vm, M>, (from, to): (Pfn, Pfn)) -> Self {
         Move { from, to, unmapped, is_copied: false }
     }
+
+    /// Copies so many a page of the folio, if that is not done.
+    #[inline(always)]
+    fn copy_page(&self, cx: &Cx<'_, M>, page: u64) {
+        if !self.is_copied {
+            copy_page(cx, self.from.offset(page), self.to.offset(page));
+        }
+    }
 }
 
 /// Makes the frame `to`, just allocated, a page like the `old` one, or a folio of the same order, which nobody can find yet: with
@@ -81,7 +89,15 @@ pub(super) fn takes_long<M: Machine>(frame: &Frame<M>) -> bool {
 pub(super) fn carry_out<M: Machine>(cx: &Cx<'_, M>, this: Move<'_, M>) -> bool {
     let (old, new) = (cx.vm().physical().frame(this.from), cx.vm().physical().frame(this.to));
     let is_file = old.is_kind(Kind::File);
-    let is_moved = if is_file { move_file(cx, &this, old, new) } else { move_anonymous(cx, &this, old) };
+    let is_moved = if is_file {
+        move_file(cx, &this, old, new)
+    } else {
+        let put = |slot| {
+            take_over(cx, &this, slot);
+            restore_page(cx, this.from, this.to);
+        };
+        move_anonymous::<M>(old, || this.copy_page(cx, 0), put)
+    };
     if !is_moved {
         give_up(cx, this);
         return false;
@@ -100,18 +116,15 @@ pub(super) fn carry_out<M: Machine>(cx: &Cx<'_, M>, this: Move<'_, M>) -> bool {
 #[inline(never)]
 pub(super) fn carry_out_in_parts<M: Machine>(vm: &Vm<M>, this: Move<'_, M>) -> bool {
     let (old, whole) = (vm.physical().frame(this.from), vm.physical().whole(this.from));
-    let (slot, is_early) = (old.swap_slot(), !M::guard(Guard::CopyAfterCount));
-    let copy = |is_time: bool| {
-        for page in (0..whole.pages()).filter(|_| is_time && !this.is_copied) {
-            copy_page(&Cx::enter(vm), this.from.offset(page), this.to.offset(page));
-        }
-    };
-    copy(is_early);
-    let is_alone = is_alone(old, slot);
-    if is_alone {
-        copy(!is_early);
-        take_over(&Cx::enter(vm), &this, slot);
-        restore_migrated(vm, whole, this.to);
+    let is_moved = move_anonymous::<M>(
+        old,
+        || (0..whole.pages()).for_each(|page| this.copy_page(&Cx::enter(vm), page)),
+        |slot| {
+            take_over(&Cx::enter(vm), &this, slot);
+            restore_migrated(vm, whole, this.to);
+        },
+    );
+    if is_moved {
         this.unmapped.complete();
     } else {
         // It is put back.
@@ -120,7 +133,7 @@ pub(super) fn carry_out_in_parts<M: Machine>(vm: &Vm<M>, this: Move<'_, M>) -> b
     let cx = Cx::enter(vm);
     let_go(&cx, this.from);
     let_go(&cx, this.to);
-    is_alone
+    is_moved
 }
 
 /// Puts the page back. Both folio locks and the caller's references are given up.
@@ -149,20 +162,21 @@ fn take_over<M: Machine>(cx: &Cx<'_, M>, this: &Move<'_, M>, slot: Option<SwapSl
     }
 }
 
-fn move_anonymous<M: Machine>(cx: &Cx<'_, M>, this: &Move<'_, M>, old: &Frame<M>) -> bool {
-    let slot = old.swap_slot();
-    let is_copied = this.is_copied || !M::guard(Guard::CopyAfterCount);
-    if is_copied && !this.is_copied {
-        copy_page(cx, this.from, this.to);
+/// The order in which what is anonymous is moved; whether it was, as nobody else has a reference. `put` gives what stands in the
+/// new frame its entries, and the slot of swap that it is cached with.
+#[inline(always)]
+fn move_anonymous<M: Machine>(old: &Frame<M>, copy: impl Fn(), put: impl FnOnce(Option<SwapSlot>)) -> bool {
+    let (slot, is_early) = (old.swap_slot(), !M::guard(Guard::CopyAfterCount));
+    if is_early {
+        copy();
     }
     if !is_alone(old, slot) {
         return false;
     }
-    if !is_copied {
-        copy_page(cx, this.from, this.to);
+    if !is_early {
+        copy();
     }
-    take_over(cx, this, slot);
-    restore_page(cx, this.from, this.to);
+    put(slot);
     true
 }
 
@@ -178,9 +192,9 @@ fn move_file<M: Machine>(cx: &Cx<'_, M>, this: &Move<'_, M>, old: &Frame<M>, new
     if !inner.try_get() {
         return false;
     }
-    let is_copied = this.is_copied || !M::guard(Guard::CopyAfterFreeze);
-    if is_copied && !this.is_copied {
-        copy_page(cx, this.from, this.to);
+    let is_early = !M::guard(Guard::CopyAfterFreeze);
+    if is_early {
+        this.copy_page(cx, 0);
     }
     let is_alone = old.freeze(2) || !M::guard(Guard::MoveFrozen);
     if is_alone {
@@ -193,8 +207,8 @@ fn move_file<M: Machine>(cx: &Cx<'_, M>, this: &Move<'_, M>, old: &Frame<M>, new
         if !M::guard(Guard::CopiedBeforeShown) {
             object::end_filling(cx, new);
         }
-        if !is_copied {
-            copy_page(cx, this.from, this.to);
+        if !is_early {
+            this.copy_page(cx, 0);
         }
         object::end_filling(cx, new);
         old.words[0].store(0, SeqCst);

@@ -153,33 +153,35 @@ fn move_alone<M: Machine>(vm: &Vm<M>, pfn: Pfn, target: &mut Target<'_, M>, move
     }
     let folio = vm.physical().whole(pfn);
     let aim = aim(&Cx::enter(vm), pfn, target);
-    let is_done = match aim {
-        Aim::Stays => {
-            let_go(&Cx::enter(vm), pfn);
-            return None;
-        }
-        Aim::To(to, into) => match Unmapped::begin_in_parts(vm, pfn, into) {
-            // A page of an object has no entries any more, which had to get it back.
-            Some(unmapped) if into == Placeholder::Nothing => carry_out(&Cx::enter(vm), Move::of(unmapped, (pfn, to))),
-            Some(unmapped) => carry_out_in_parts(vm, Move::of(unmapped, (pfn, to))),
-            None => {
-                let cx = Cx::enter(vm);
-                let_go(&cx, to);
-                let_go(&cx, pfn);
-                false
-            }
-        },
+    match aim {
+        Aim::Stays => let_go(&Cx::enter(vm), pfn),
+        Aim::To(to, into) => move_in_parts(vm, (pfn, to), into, moved),
         Aim::Fails | Aim::Nowhere => {
             let is_split = matches!(aim, Aim::Nowhere) && split_cached(vm, pfn).is_some();
-            let_go(&Cx::enter(vm), pfn);
+            let cx = Cx::enter(vm);
+            let_go(&cx, pfn);
             if is_split {
                 return Some(folio);
             }
-            false
+            count(&cx, moved, folio.pages(), false);
         }
-    };
-    count(&Cx::enter(vm), moved, folio.pages(), is_done);
+    }
     None
+}
+
+/// Moves what takes long, whose folio lock the caller has, from one frame to another.
+fn move_in_parts<M: Machine>(vm: &Vm<M>, (from, to): (Pfn, Pfn), into: Placeholder, moved: &mut Moved) {
+    let dying = Dying::new();
+    match Unmapped::begin_in_parts(vm, from, into) {
+        Some(unmapped) => finish(vm, Move::of(unmapped, (from, to)), moved, &dying),
+        None => {
+            let cx = Cx::enter(vm);
+            count(&cx, moved, vm.physical().whole(from).pages(), false);
+            let_go(&cx, to);
+            let_go(&cx, from);
+        }
+    }
+    dying.destroy(vm);
 }
 
 /// Moves a page whose folio lock the caller has, and which does not take long. Its batch is not on the stack otherwise.

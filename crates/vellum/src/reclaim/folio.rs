@@ -7,13 +7,13 @@
 //! where its pages have nowhere to go.
 
 use super::list::{get, is_page};
-use super::shrink::{Choice, put_out, slot_of};
+use super::shrink::{Choice, is_in_use, put_out, slot_of};
 use crate::arch::Arch;
 use crate::cpu::Cx;
 use crate::machine::Machine;
 use crate::object;
 use crate::phys::{Frame, Pfn, folio};
-use crate::rmap::{is_partly_mapped, renew_if_accessed, split_folio};
+use crate::rmap::{is_partly_mapped, split_folio};
 use crate::stat::Event;
 use crate::swap::leave_cache_locked;
 use crate::vm::Vm;
@@ -153,7 +153,7 @@ fn is_old<M: Machine>(cx: &Cx<'_, M>, frame: &Frame<M>, age_min: u8) -> bool {
 }
 
 fn may_go<M: Machine>(cx: &Cx<'_, M>, pfn: Pfn, choice: Choice) -> bool {
-    has_somewhere_to_go(cx, cx.vm().physical().frame(pfn)) && (choice == Choice::All || !renew_if_accessed(cx, pfn))
+    has_somewhere_to_go(cx, cx.vm().physical().frame(pfn)) && (choice == Choice::All || !is_in_use(cx, pfn))
 }
 
 /// Whether there is a place for the pages of a folio: room in swap, or that its owner has given it up.

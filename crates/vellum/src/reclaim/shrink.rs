@@ -213,8 +213,6 @@ pub(super) fn give_up_folio<M: Machine>(vm: &Vm<M>, head: Pfn) -> u64 {
     if let Some(first) = frame.swap_slot() {
         restore_folio(vm, first, head);
     }
-    // In a section of its own, and also if it was written: what is cached is not split.
-    leave_cache_locked(&Cx::enter(vm), head);
     let freed = split_instead(vm, head);
     let cx = Cx::enter(vm);
     cx.count(Event::PutBack, 1);
@@ -247,7 +245,7 @@ fn begin<'a, M: Machine>(cx: &'a Cx<'_, M>, batch: &mut UnmapBatch<'a, M>, pfn: 
 }
 
 /// Whether the page was accessed since this was last asked; then it is as good as new.
-fn is_in_use<M: Machine>(cx: &Cx<'_, M>, pfn: Pfn) -> bool {
+pub(super) fn is_in_use<M: Machine>(cx: &Cx<'_, M>, pfn: Pfn) -> bool {
     let is_in_use = renew_if_accessed(cx, pfn);
     if is_in_use {
         cx.count(Event::Activated, 1);

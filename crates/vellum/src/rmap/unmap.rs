@@ -82,8 +82,9 @@ impl<'vm, M: Machine> Unmapped<'vm, M> {
     pub(crate) fn begin_in_parts(vm: &'vm Vm<M>, pfn: Pfn, into: Placeholder) -> Option<Self> {
         let whole = vm.physical().whole(pfn);
         let at_first = vm.physical().frame(pfn).mappings();
-        let mut taken = 0;
-        while take_part(&Cx::enter(vm), whole, into, &mut taken).is_break() {}
+        // If more come than there were, who forks is faster.
+        let (mut taken, most) = (0, 2 * at_first as u64 + u64::from(PART));
+        while take_part(&Cx::enter(vm), whole, into, &mut taken).is_break() && u64::from(taken) < most {}
         // Dropped, if that is not all, it puts back what was taken.
         let this = Unmapped::of(vm, pfn, into);
         is_unmapped(vm.physical().frame(pfn), into, (at_first, taken)).then_some(this)

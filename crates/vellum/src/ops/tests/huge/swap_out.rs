@@ -7,7 +7,7 @@ use crate::machine::Machine;
 use crate::ops::{Access, Advice, HugePages, MapFlags, MapRequest, Place};
 use crate::phys::{Pfn, folio};
 use crate::stat::Event;
-use crate::swap::write_folio;
+use crate::swap::{leave_cache_locked, save_folio_tags, write_folio};
 use crate::testing::{TestMachine, become_cpu};
 use crate::{Error, IoError, Space, SwapDevice, Vm};
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -252,26 +252,35 @@ fn allocations_fail<A: Arch>() {
     }
 }
 
+/// A huge page of tagged memory.
+fn tagged<A: Arch>(vm: &Vmm<A>) -> (Space<'_, TestMachine<A>>, u64) {
+    let (page, huge_page) = sizes::<A>();
+    let space = vm.create_space().expect("a space");
+    let start = (A::USER_END / 2) & !(huge_page * 4 - 1);
+    let request = MapRequest::anonymous(huge_page, Prot::READ_WRITE).at(Place::Fixed(start));
+    space.map(&MapRequest { flags: MapFlags::TAGGED, ..request }).expect("a mapping");
+    for address in (start..start + huge_page).step_by(page as usize) {
+        store(&space, address, mark::<A>(address)).expect("a store");
+        let tags = tags_of::<A>((address - start) / page);
+        vm.machine().write_tags(space.translate(address).expect("a page").pfn, &tags);
+    }
+    assert_eq!(vm.count(Event::HugeFault), 1);
+    (space, start)
+}
+
+/// The tags of so many a page of it.
+fn tags_of<A: Arch>(number: u64) -> Vec<u8> {
+    let format = A::SEMANTICS.tags.expect("an architecture with tags");
+    std::vec![number as u8 & 7 | 1; format.bytes(A::PAGE_SHIFT)]
+}
+
 /// Each page of a tagged huge page has its own tags; saving them fails at each page in turn (E10).
 fn tags<A: Arch>() {
     let (page, huge_page) = sizes::<A>();
-    let format = A::SEMANTICS.tags.expect("an architecture with tags");
-    let bytes = format.bytes(A::PAGE_SHIFT);
-    let tags_of = |number: u64| std::vec![number as u8 & 7 | 1; bytes];
     // The slots' counts are asked for once; then the tags of a page each.
     for allowed in [1, 2, pages::<A>() / 2, pages::<A>(), u64::MAX] {
         let (vm, _) = with_device::<A>(4 * pages::<A>());
-        let space = vm.create_space().expect("a space");
-        let start = (A::USER_END / 2) & !(huge_page * 4 - 1);
-        let request = MapRequest::anonymous(huge_page, Prot::READ_WRITE).at(Place::Fixed(start));
-        space.map(&MapRequest { flags: MapFlags::TAGGED, ..request }).expect("a mapping");
-        let at = |number| start + number * page;
-        for number in 0..pages::<A>() {
-            store(&space, at(number), mark::<A>(at(number))).expect("a store");
-            let frame = space.translate(at(number)).expect("a page").pfn;
-            vm.machine().write_tags(frame, &tags_of(number));
-        }
-        assert_eq!(vm.count(Event::HugeFault), 1);
+        let (space, start) = tagged(&vm);
         vm.machine().allow_allocations(allowed);
         space.advise(start, huge_page, Advice::PageOut).expect("advice");
         vm.machine().allow_allocations(u64::MAX);
@@ -279,31 +288,56 @@ fn tags<A: Arch>() {
         assert_eq!(audit.swap.tagged, space.rss().swapped);
         assert_eq!(put_out(&vm).0, u64::from(allowed == u64::MAX));
         for number in 0..pages::<A>() {
-            assert_eq!(load(&space, at(number)), Ok(mark::<A>(at(number))));
-            let mut found = std::vec![0; bytes];
-            vm.machine().read_tags(space.translate(at(number)).expect("a page").pfn, &mut found);
-            assert_eq!(found, tags_of(number), "page {number}");
+            let address = start + number * page;
+            assert_eq!(load(&space, address), Ok(mark::<A>(address)));
+            let mut found = tags_of::<A>(0);
+            vm.machine().read_tags(space.translate(address).expect("a page").pfn, &mut found);
+            assert_eq!(found, tags_of::<A>(number), "page {number}");
         }
         drop(space);
         finish(&vm);
     }
 }
 
+/// The saved tags of all pages go with the slots, of which no entry names one.
+fn tags_go_with_slots<A: Arch>() {
+    let (vm, _) = with_device::<A>(4 * pages::<A>());
+    let (space, start) = tagged(&vm);
+    let (head, slot) = cached(&vm, &space, start);
+    let saved = || vm.audited().expect("all is well").swap.tagged;
+    locked(&vm, head, || save_folio_tags(&vm, slot, vm.physical().whole(head)).expect("memory"));
+    assert_eq!(saved(), pages::<A>());
+    assert!(locked(&vm, head, || leave_cache_locked(&Cx::enter(&vm), head)));
+    assert_eq!(saved(), 0);
+    drop(space);
+    finish(&vm);
+}
+
+/// Does something to a folio with its lock and a reference.
+fn locked<A: Arch, T>(vm: &Vmm<A>, head: Pfn, what: impl FnOnce() -> T) -> T {
+    let frame = vm.physical().frame(head);
+    assert!(frame.try_get() && frame.folio_lock().try_acquire());
+    let done = what();
+    frame.folio_lock().release(vm);
+    crate::object::release(&Cx::enter(vm), head);
+    done
+}
+
 /// A folio that is in the swap cache, written, and mapped, as after a putting out that somebody's reference has stopped.
 fn cached<A: Arch>(vm: &Vmm<A>, space: &Space<'_, TestMachine<A>>, at: u64) -> (Pfn, SwapSlot) {
     let head = vm.physical().head(space.translate(at).expect("a page").pfn);
     let (frame, whole) = (vm.physical().frame(head), vm.physical().whole(head));
-    let slot = {
-        let cx = Cx::enter(vm);
-        assert!(frame.try_get() && frame.folio_lock().try_acquire());
-        let slot = cx.swap_reserve_run(whole.order).expect("slots");
-        cx.swap_attach(slot, head);
-        frame.set_flags(folio::UP_TO_DATE);
+    let slot = locked(vm, head, || {
+        let slot = {
+            let cx = Cx::enter(vm);
+            let slot = cx.swap_reserve_run(whole.order).expect("slots");
+            cx.swap_attach(slot, head);
+            frame.set_flags(folio::UP_TO_DATE);
+            slot
+        };
+        write_folio(vm, slot, whole).expect("a device");
         slot
-    };
-    write_folio(vm, slot, whole).expect("a device");
-    frame.folio_lock().release(vm);
-    crate::object::release(&Cx::enter(vm), head);
+    });
     vm.audited().expect("all is well");
     (head, slot)
 }
@@ -388,6 +422,35 @@ fn found_while_written<A: Arch>() {
     finish(&vm);
 }
 
+/// The space ends while its folio is written, and the write fails: what named it may be gone, and nothing is sought by that.
+fn ended_while_written<A: Arch>() {
+    let (vm, device) = with_device::<A>(4 * pages::<A>());
+    let (space, _) = huge(&vm, 1);
+    let (begun, when_begun) = channel();
+    let (go_on, when_told) = channel();
+    *device.gate.lock().expect("nobody panics") = Some((begun, when_told));
+    device.left.store(0, Relaxed);
+    let walks = std::thread::scope(|scope| {
+        let vm = &vm;
+        let ends = scope.spawn(move || {
+            become_cpu(1);
+            when_begun.recv_timeout(Duration::from_secs(60)).expect("a run");
+            drop(space);
+            let walks = vm.count(Event::RmapWalk);
+            go_on.send(()).expect("the device waits");
+            walks
+        });
+        while device.runs.load(Relaxed) == 0 {
+            vm.reclaim(0, 1);
+        }
+        ends.join().expect("the space has ended")
+    });
+    *device.gate.lock().expect("nobody panics") = None;
+    assert_eq!(vm.count(Event::RmapWalk), walks, "nobody is sought by a name that nobody has");
+    assert_eq!(vm.swap_usage().used, 0);
+    finish(&vm);
+}
+
 /// One of the slots has as many entries as can be counted: of those before it nothing stays counted.
 fn one_slot_full<A: Arch>() {
     let (vm, _) = with_device::<A>(4 * pages::<A>());
@@ -412,6 +475,11 @@ fn one_slot_full<A: Arch>() {
 #[test]
 fn who_finds_a_folio_while_it_is_written_keeps_it_in_memory() {
     everywhere!(found_while_written);
+}
+
+#[test]
+fn what_ends_while_it_is_written_is_not_sought() {
+    everywhere!(ended_while_written);
 }
 
 #[test]
@@ -463,6 +531,13 @@ fn each_page_has_its_own_tags() {
     tags::<Aarch64>();
     tags::<Sparc64>();
     tags::<Tiny>();
+}
+
+#[test]
+fn the_tags_of_all_pages_go_with_their_slots() {
+    tags_go_with_slots::<Aarch64>();
+    tags_go_with_slots::<Sparc64>();
+    tags_go_with_slots::<Tiny>();
 }
 
 #[test]
