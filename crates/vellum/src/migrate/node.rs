@@ -22,10 +22,7 @@ impl<M: Machine> Vm<M> {
             let room = LENGTH.min((wanted - done) as usize);
             self.isolate_old(&Cx::enter(self), node, (DEMOTION_AGE, Wanted::Folios), room, &mut scan, &mut list);
             let Moved { done: moved, .. } = migrate(self, &list, &mut |cx, pfn| {
-                if renew_if_accessed(cx, pfn) {
-                    return Goal::Stay;
-                }
-                Goal::of(cx.alloc_folio_on(slower, cx.vm().physical().whole(pfn).order))
+                if renew_if_accessed(cx, pfn) { Goal::Stay } else { Goal::Node(slower) }
             });
             Cx::enter(self).count(Event::Demoted, moved);
             done += moved;

@@ -2,11 +2,10 @@
 
 use super::page::{Move, carry_out, carry_out_in_parts, copy, give_up, let_go, prepare, takes_long};
 use crate::cpu::Cx;
-use crate::error::Error;
 use crate::guard::Guard;
 use crate::machine::Machine;
 use crate::object::{self, Dying};
-use crate::phys::{Folio, Frame, Kind, Pfn};
+use crate::phys::{Folio, Frame, Kind, Pfn, Stock};
 use crate::reclaim::{Isolated, split_cached};
 use crate::rmap::{self, PART, Placeholder, Unmapped};
 use crate::space::UnmapBatch;
@@ -14,7 +13,7 @@ use crate::stat::Event;
 use crate::vm::Vm;
 
 /// Pages that are moved with one flush.
-pub(crate) const LENGTH: usize = 128;
+pub(crate) const LENGTH: usize = 104;
 
 /// What came of moving a list.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,16 +28,10 @@ pub(crate) enum Goal {
     Stay,
     /// It goes to this frame, or folio, just allocated.
     To(Pfn),
+    /// It goes to that memory node, if there is a frame.
+    Node(u8),
     /// There is no frame for it.
     Nowhere,
-}
-
-impl Goal {
-    /// The frame, if one was to be had.
-    #[inline]
-    pub(crate) fn of(frame: Result<Pfn, Error>) -> Goal {
-        frame.map_or(Goal::Nowhere, Goal::To)
-    }
 }
 
 /// Says what is to become of a page.
@@ -113,7 +106,9 @@ pub(crate) fn migrate<M: Machine>(vm: &Vm<M>, list: &Isolated<LENGTH>, target: &
     // Objects that came to their end: writing them back waits for folio locks, so not while there are any in this hand.
     let dying = Dying::new();
     while moves.begun < list.pages().len() {
-        unmap(target, &mut moves, &mut moved, &dying);
+        let first = moves.begun;
+        choose(target, &mut moves, &mut moved, &dying);
+        unmap(first, &mut moves, &mut moved, &dying);
         while let Some(this) = moves.next() {
             finish(vm, this, &mut moved, &dying);
         }
@@ -152,7 +147,7 @@ fn move_alone<M: Machine>(vm: &Vm<M>, pfn: Pfn, target: &mut Target<'_, M>, move
         return None;
     }
     let folio = vm.physical().whole(pfn);
-    let aim = aim(&Cx::enter(vm), pfn, target);
+    let aim = aim(&Cx::enter(vm), pfn, target, None);
     match aim {
         Aim::Stays => let_go(&Cx::enter(vm), pfn),
         Aim::To(to, into) => move_in_parts(vm, (pfn, to), into, moved),
@@ -188,16 +183,20 @@ fn move_in_parts<M: Machine>(vm: &Vm<M>, (from, to): (Pfn, Pfn), into: Placehold
 #[inline(never)]
 fn move_at_once<M: Machine>(vm: &Vm<M>, pfn: Pfn, target: &mut Target<'_, M>, moved: &mut Moved) {
     let cx = Cx::enter(vm);
+    let (to, into) = match aim(&cx, pfn, target, None) {
+        Aim::To(to, into) => (to, into),
+        aim => {
+            count(&cx, moved, u64::from(!matches!(aim, Aim::Stays)), false);
+            return let_go(&cx, pfn);
+        }
+    };
     let mut batch = UnmapBatch::new(&cx);
-    let begun = begin(&cx, &mut batch, pfn, target);
+    let is_unmapped = take_out(&cx, &mut batch, (pfn, to), into);
     if M::guard(Guard::FlushBeforeBusyCopy) {
         batch.flush();
     }
-    match begun {
-        Begun::Move(to, into) => count(&cx, moved, 1, carry_out(&cx, Move::new(vm, (pfn, to), into, false))),
-        Begun::Failed => count(&cx, moved, 1, false),
-        Begun::Stays | Begun::Nowhere => {}
-    }
+    let is_done = is_unmapped && carry_out(&cx, Move::new(vm, (pfn, to), into, false));
+    count(&cx, moved, 1, is_done);
 }
 
 /// Carries out what was begun.
@@ -218,15 +217,14 @@ fn count<M: Machine>(cx: &Cx<'_, M>, moved: &mut Moved, pages: u64, is_done: boo
     *(if is_done { &mut moved.done } else { &mut moved.failed }) += pages;
 }
 
-/// Unmaps what can be of the list, from where this ended the last time until so many entries are taken, with one flush. Pages
-/// whose folio lock somebody has are noted, and those with too many entries. The batch is off the stack when the pages
-/// are copied.
+/// Chooses pages of the list, from where this ended the last time until so many entries are to be taken, and frames for
+/// them: in a section of its own, as each takes its time. Pages whose folio lock somebody has are noted, and those with too
+/// many entries.
 #[inline(never)]
-fn unmap<M: Machine>(target: &mut Target<'_, M>, moves: &mut Moves<'_, M>, moved: &mut Moved, dying: &Dying<M>) {
+fn choose<M: Machine>(target: &mut Target<'_, M>, moves: &mut Moves<'_, M>, moved: &mut Moved, dying: &Dying<M>) {
     let vm = moves.vm;
     let cx = Cx::enter(vm);
-    let mut batch = UnmapBatch::new(&cx);
-    let (first, mut entries) = (moves.begun, 0);
+    let (stock, mut entries) = (Stock::new(&cx), 0);
     while entries < LENGTH as u32
         && let Some(&pfn) = moves.list.pages().get(moves.begun)
     {
@@ -235,6 +233,7 @@ fn unmap<M: Machine>(target: &mut Target<'_, M>, moves: &mut Moves<'_, M>, moved
         if more <= PART && entries + more > LENGTH as u32 {
             break;
         }
+        let wanted = (moves.list.pages().len() - moves.begun) as u64;
         let place = &mut moves.to[moves.begun];
         moves.begun += 1;
         *place = BUSY;
@@ -248,15 +247,39 @@ fn unmap<M: Machine>(target: &mut Target<'_, M>, moves: &mut Moves<'_, M>, moved
             continue;
         }
         entries += more;
-        let pages = vm.physical().whole(pfn).pages();
-        match begin(&cx, &mut batch, pfn, target) {
-            Begun::Stays => *place = STAYS,
-            Begun::Failed => {
-                *place = STAYS;
-                count(&cx, moved, pages, false);
+        *place = match aim(&cx, pfn, target, Some((&stock, wanted))) {
+            Aim::To(to, _) => to,
+            Aim::Nowhere => {
+                frame.folio_lock().release(vm);
+                BUSY
             }
-            Begun::Move(to, _) => *place = to,
-            Begun::Nowhere => frame.folio_lock().release(vm),
+            aim => {
+                count(&cx, moved, if let Aim::Stays = aim { 0 } else { vm.physical().whole(pfn).pages() }, false);
+                let_go(&cx, pfn);
+                STAYS
+            }
+        };
+    }
+    drop(stock);
+    dying.adopt(cx.dying());
+}
+
+/// Takes the pages that were [chosen](choose), from `first` on, out of their entries, with one flush. The batch is off the
+/// stack when the pages are copied.
+#[inline(never)]
+fn unmap<M: Machine>(first: usize, moves: &mut Moves<'_, M>, moved: &mut Moved, dying: &Dying<M>) {
+    let vm = moves.vm;
+    let cx = Cx::enter(vm);
+    let mut batch = UnmapBatch::new(&cx);
+    for (&pfn, place) in moves.list.pages()[first..moves.begun].iter().zip(&mut moves.to[first..]) {
+        if *place == STAYS || *place == BUSY {
+            continue;
+        }
+        let frame = vm.physical().frame(pfn);
+        let pages = vm.physical().whole(pfn).pages();
+        if !way_of(frame).is_some_and(|into| take_out(&cx, &mut batch, (pfn, *place), into)) {
+            *place = STAYS;
+            count(&cx, moved, pages, false);
         }
     }
     if !M::guard(Guard::FlushBeforeCopy) {
@@ -269,6 +292,22 @@ fn unmap<M: Machine>(target: &mut Target<'_, M>, moves: &mut Moves<'_, M>, moved
     dying.adopt(cx.dying());
 }
 
+/// Takes a page out of its entries, which goes to another frame; else gives up the folio locks and the references of both.
+#[inline(always)]
+fn take_out<'a, M: Machine>(
+    cx: &'a Cx<'_, M>,
+    batch: &mut UnmapBatch<'a, M>,
+    (from, to): (Pfn, Pfn),
+    into: Placeholder,
+) -> bool {
+    let is_unmapped = rmap::unmap(cx, batch, from, into);
+    if !is_unmapped {
+        let_go(cx, to);
+        let_go(cx, from);
+    }
+    is_unmapped
+}
+
 /// What is to become of a page, and what its entries say meanwhile.
 enum Aim {
     Stays,
@@ -279,52 +318,26 @@ enum Aim {
     Nowhere,
 }
 
-/// Gets a frame for a page whose folio lock the caller has, if it is to be moved.
-fn aim<M: Machine>(cx: &Cx<'_, M>, pfn: Pfn, target: &mut Target<'_, M>) -> Aim {
+/// Gets a frame for a page whose folio lock the caller has, if it is to be moved: from the stock, if there is one, of which so
+/// many are likely to be wanted.
+#[inline(always)]
+fn aim<M: Machine>(cx: &Cx<'_, M>, pfn: Pfn, target: &mut Target<'_, M>, stock: Option<(&Stock<'_, M>, u64)>) -> Aim {
     let frame = cx.vm().physical().frame(pfn);
     let Some(into) = way_of(frame) else { return Aim::Fails };
-    match target(cx, pfn) {
-        Goal::Stay => Aim::Stays,
-        Goal::Nowhere if frame.order() > 0 => Aim::Nowhere,
-        Goal::Nowhere => Aim::Fails,
-        Goal::To(to) => {
+    let order = frame.order();
+    let found = match (target(cx, pfn), stock) {
+        (Goal::Stay, _) => return Aim::Stays,
+        (Goal::To(to), _) => Some(to),
+        (Goal::Node(node), Some((stock, wanted))) if order == 0 => stock.take(node, wanted).ok(),
+        (Goal::Node(node), _) => cx.alloc_folio_on(node, order).ok(),
+        (Goal::Nowhere, _) => None,
+    };
+    match found {
+        Some(to) => {
             prepare(cx, frame, to);
             Aim::To(to, into)
         }
+        None if order > 0 => Aim::Nowhere,
+        None => Aim::Fails,
     }
-}
-
-/// What came of beginning a move.
-enum Begun {
-    /// The page is where it is wanted.
-    Stays,
-    Failed,
-    /// It is unmapped, its entries saying that, and goes to this frame.
-    Move(Pfn, Placeholder),
-    /// There is no place for a folio of so many pages; the caller has its lock and the reference still.
-    Nowhere,
-}
-
-/// Unmaps a page whose folio lock the caller has, and gets a frame for it; else gives up the lock and the reference, if not said
-/// otherwise.
-fn begin<'a, M: Machine>(
-    cx: &'a Cx<'_, M>,
-    batch: &mut UnmapBatch<'a, M>,
-    pfn: Pfn,
-    target: &mut Target<'_, M>,
-) -> Begun {
-    let begun = match aim(cx, pfn, target) {
-        Aim::Nowhere => return Begun::Nowhere,
-        Aim::Stays => Begun::Stays,
-        Aim::Fails => Begun::Failed,
-        Aim::To(to, into) => {
-            if rmap::unmap(cx, batch, pfn, into) {
-                return Begun::Move(to, into);
-            }
-            let_go(cx, to);
-            Begun::Failed
-        }
-    };
-    let_go(cx, pfn);
-    begun
 }

@@ -31,10 +31,7 @@ impl<M: Machine> Space<'_, M> {
             &mut |list| {
                 let moved = migrate(self.vm(), list, &mut |cx, pfn| {
                     let frame = cx.vm().physical().frame(pfn);
-                    if frame.node() == node {
-                        return Goal::Stay;
-                    }
-                    Goal::of(cx.alloc_folio_on(node, frame.order()))
+                    if frame.node() == node { Goal::Stay } else { Goal::Node(node) }
                 });
                 failed.set(failed.get() + moved.failed);
                 moved.done

@@ -29,6 +29,7 @@ mod scan;
 mod slab;
 mod split;
 mod stats;
+mod stock;
 mod tags;
 #[cfg(test)]
 mod tests;
@@ -47,6 +48,7 @@ pub(crate) use percpu::{CpuLists, release};
 pub use policy::{NodeSet, Policy};
 pub(crate) use slab::SLAB_MAX;
 pub use stats::NodeStats;
+pub(crate) use stock::Stock;
 pub(crate) use tags::tag_bytes;
 pub(crate) use workingset::{refaulted, stamp};
 

@@ -41,6 +41,8 @@ pub(crate) struct CpuLists<M> {
     /// Length at which `frames` is drained; 0 while `home` is unknown.
     limit: AtomicU32<M>,
     tables: Stack<M>,
+    /// Frames of another node, of a [`Stock`](super::Stock), which does not outlive a section.
+    pub(super) ahead: Stack<M>,
 }
 
 // With the epoch announcement, which precedes it in `Cpu`, it fills no more than a cache line.
@@ -48,7 +50,13 @@ const _: () = assert!(size_of::<CpuLists<()>>() + size_of::<u64>() <= 64);
 
 impl<M: Machine> CpuLists<M> {
     pub(crate) const fn new() -> Self {
-        CpuLists { frames: Stack::new(), home: AtomicU32::new(UNKNOWN), limit: AtomicU32::new(0), tables: Stack::new() }
+        CpuLists {
+            frames: Stack::new(),
+            home: AtomicU32::new(UNKNOWN),
+            limit: AtomicU32::new(0),
+            tables: Stack::new(),
+            ahead: Stack::new(),
+        }
     }
 
     /// The node whose frames are kept here; `None` before the first use.
@@ -180,7 +188,7 @@ impl<M: Machine> Cx<'_, M> {
     }
 
     #[inline(always)]
-    fn pop_from(&self, stack: &Stack<M>) -> Option<Pfn> {
+    pub(super) fn pop_from(&self, stack: &Stack<M>) -> Option<Pfn> {
         let pfn = stack.first()?;
         let frame = self.vm().physical().frame(pfn);
         debug_assert_eq!(frame.counts().load(Relaxed), 0, "counts of a free frame");
@@ -272,7 +280,7 @@ impl<M: Machine> Cx<'_, M> {
     }
 
     /// Gives up to `count` frames of a stack back, taking a lock once for each sequence of frames of one node.
-    fn drain(&self, stack: &Stack<M>, count: u64) {
+    pub(super) fn drain(&self, stack: &Stack<M>, count: u64) {
         let physical = self.vm().physical();
         let mut left = count.min(stack.len());
         while left > 0 {

@@ -172,7 +172,7 @@ impl<M: Machine> Cx<'_, M> {
     }
 
     /// The node whose frames this CPU keeps.
-    fn home_node(&self) -> u8 {
+    pub(super) fn home_node(&self) -> u8 {
         self.find_home();
         self.cpu().lists.home().unwrap_or(0)
     }

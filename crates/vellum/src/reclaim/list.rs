@@ -7,7 +7,7 @@ use crate::object;
 use crate::phys::{Frame, Kind, Pfn};
 
 /// Pages that are unmapped with one flush: as many as there is room for on the stack, under a fault that needs memory.
-pub(crate) const LENGTH: usize = 52;
+pub(crate) const LENGTH: usize = 44;
 
 /// Some pages, each with a reference.
 pub(crate) struct Isolated<const N: usize> {
@@ -52,7 +52,9 @@ impl<const N: usize> Isolated<N> {
     /// below `age_min`.
     pub(crate) fn isolate<M: Machine>(&mut self, cx: &Cx<'_, M>, pfn: Pfn, frame: &Frame<M>, age_min: u8) {
         let physical = cx.vm().physical();
-        if self.is_full() || !is_page(frame) || !get(frame) {
+        // Most of what is too young is so without a reference, too.
+        let is_too_young = |known: u8| known != 0 && physical.age_of(frame.node(), known) < age_min;
+        if self.is_full() || !is_page(frame) || is_too_young(frame.generation()) || !get(frame) {
             return;
         }
         // With a reference it stays what it is; before, it may have become something else.

@@ -1,6 +1,6 @@
 //! What goes with the entries of a table that nobody can use any more: mappings, slots of swap, what is counted.
 
-use super::apply::rss_kind;
+use super::apply::{rss_kind, rss_kind_of};
 use super::{Inner, RssKind};
 use crate::arch::{PageBits, Word};
 use crate::cpu::Cx;
@@ -24,9 +24,27 @@ impl<'a, M: Machine> Gone<'a, M> {
     /// Drops what `word`, not empty, stood for. No translation of it is left, and nobody reads the slot where it was.
     #[inline(always)]
     pub(super) fn entry(&mut self, cx: &Cx<'_, M>, word: Word<M::Arch>) {
-        match word.usual_page() {
-            Some(pfn) if cx.vm().physical().frame(pfn).is_single(Kind::Anonymous) => self.anonymous(cx, pfn),
-            _ => self.other(cx, word, 1),
+        let Some(pfn) = word.usual_page() else { return self.other(cx, word, 1) };
+        let frame = cx.vm().physical().frame(pfn);
+        if frame.is_single(Kind::Anonymous) {
+            self.anonymous(cx, pfn);
+        } else if frame.is_single(Kind::File) {
+            self.file(cx, pfn, word.bits());
+        } else {
+            self.other(cx, word, 1);
+        }
+    }
+
+    /// Of a page of an object by itself.
+    #[inline(never)]
+    fn file(&mut self, cx: &Cx<'_, M>, pfn: Pfn, bits: PageBits) {
+        let frame = cx.vm().physical().frame(pfn);
+        self.pages[rss_kind_of(frame) as usize] += 1;
+        if bits.has(PageBits::DIRTY) {
+            object::mark_dirty(frame);
+        }
+        if cx.drop_page_mapping(pfn) {
+            self.freed.add(pfn);
         }
     }
 
@@ -51,6 +69,9 @@ impl<'a, M: Machine> Gone<'a, M> {
         if frame.is_single(Kind::Anonymous) {
             return self.anonymous(cx, pfn);
         }
+        if frame.is_single(Kind::File) {
+            return self.file(cx, pfn, word.bits());
+        }
         let bits = word.bits();
         if bits.has(PageBits::SPECIAL) {
             return;
@@ -59,14 +80,10 @@ impl<'a, M: Machine> Gone<'a, M> {
         if bits.has(PageBits::DIRTY) {
             object::mark_dirty(cx.vm().physical().folio(pfn));
         }
-        if !frame.is_single(Kind::File) {
-            if pages == 1 {
-                cx.note_partly_mapped(pfn);
-            }
-            cx.end_page_mapping(pfn);
-        } else if cx.drop_page_mapping(pfn) {
-            self.freed.add(pfn);
+        if pages == 1 {
+            cx.note_partly_mapped(pfn);
         }
+        cx.end_page_mapping(pfn);
     }
 
     /// Frees the frames, and counts what went.
