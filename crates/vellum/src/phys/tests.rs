@@ -328,6 +328,50 @@ fn a_cpu_keeps_frames_of_its_own_node_only() {
     audit(&vm);
 }
 
+/// What is taken ahead is of the node that is asked for, and none of it is left behind.
+#[test]
+fn a_stock_is_of_one_node_and_ends_with_its_section() {
+    let vm = boot(&[(0, 600, 0), (1000, 600, 1), (2000, 600, 2)], &[0]);
+    let free = vm.free_frames();
+    let refills = || vm.totals().get(Event::Refill);
+    let mut taken = Vec::new();
+    {
+        let cx = Cx::enter(&vm);
+        let stock = Stock::new(&cx);
+        for (node, wanted) in [(1, 8), (1, 7), (2, 3), (0, 2), (1, 4)] {
+            let before = refills();
+            let pfn = stock.take(node, wanted).expect("memory");
+            assert_eq!(vm.physical().frame(pfn).node(), node);
+            assert_eq!(refills() - before, u64::from(wanted != 7), "{wanted} of node {node}");
+            taken.push(pfn);
+        }
+    }
+    assert_eq!(vm.free_frames(), free - taken.len() as u64);
+    let cx = Cx::enter(&vm);
+    taken.into_iter().for_each(|pfn| cx.free_frame(pfn));
+    drop(cx);
+    drain(&vm);
+    audit(&vm);
+}
+
+/// And leaves the node its reserve.
+#[test]
+fn a_stock_of_a_full_node_fails() {
+    let vm = boot(&[(0, 600, 0), (1000, 600, 1)], &[0]);
+    let (zone, floor) = (vm.physical().zone(1), vm.physical().zone(1).watermarks().min);
+    let cx = Cx::enter(&vm);
+    let stock = Stock::new(&cx);
+    let taken: Vec<Pfn> = core::iter::from_fn(|| stock.take(1, 7).ok()).collect();
+    assert!(floor > 0 && zone.free() == floor, "{} of {floor} are left", zone.free());
+    assert_eq!(cx.alloc_block_on(1, 0, NONE), Err(Error::OutOfMemory), "the stock takes as much as there is");
+    drop(stock);
+    assert!(!taken.is_empty());
+    taken.into_iter().for_each(|pfn| cx.free_frame(pfn));
+    drop(cx);
+    drain(&vm);
+    audit(&vm);
+}
+
 #[test]
 fn lists_are_refilled_and_drained_in_batches() {
     let vm = boot(&[(0, 4096, 0)], &[0]);
