@@ -15,7 +15,7 @@ const DIRECT: u64 = 32;
 /// How often he does, while pages are freed but others are faster to take them.
 const ATTEMPTS: u32 = 16;
 /// Frames looked at before the core is left for a moment, and what was found until then is dealt with.
-const SCAN: usize = 88;
+const SCAN: usize = LENGTH + LENGTH / 4;
 
 /// What is taken in each turn of the hand, until enough was: the least age in turns, and whether accessed pages go too.
 const TURNS: [(u8, Choice); 5] =

@@ -87,6 +87,9 @@ pub(super) struct Terms {
     pub(super) lower: Option<u64>,
 }
 
+/// Slots that are looked at one by one before a [`Cursor`] is made.
+const FEW: usize = 8;
+
 /// What stands above a table.
 enum Above {
     /// No claim on the way.
@@ -219,6 +222,9 @@ impl<'s, M: Machine> Claim<'s, M> {
 
     /// Waits until no table below has a claim in the range. One that comes there afterwards finds this one.
     fn drain(&self) {
+        if self.has_nothing_below() {
+            return;
+        }
         self.each_below(|cx, table| {
             if table.pfn == self.table {
                 return None;
@@ -231,6 +237,16 @@ impl<'s, M: Machine> Claim<'s, M> {
             table.frame.lock.wait_free(cx);
             None
         });
+    }
+
+    /// Whether the claimed table has no lower ones in the range, of a few slots: then there is nobody to be waited for.
+    fn has_nothing_below(&self) -> bool {
+        let cx = Cx::enter(self.vm);
+        // As in `each_below`.
+        fence::<M>(SeqCst);
+        let table = self.table(&cx);
+        let (first, last) = (table.index(self.start), table.index(self.end - 1));
+        last - first < FEW && (first..=last).all(|index| table.child(&cx, index).is_none())
     }
 
     /// Calls `look` with the claimed table and those below it in the range, some in each read-side section. If it returns

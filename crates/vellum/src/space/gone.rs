@@ -1,6 +1,6 @@
 //! What goes with the entries of a table that nobody can use any more: mappings, slots of swap, what is counted.
 
-use super::apply::{rss_kind, rss_kind_of};
+use super::apply::rss_kind;
 use super::{Inner, RssKind};
 use crate::arch::{PageBits, Word};
 use crate::cpu::Cx;
@@ -24,23 +24,22 @@ impl<'a, M: Machine> Gone<'a, M> {
     /// Drops what `word`, not empty, stood for. No translation of it is left, and nobody reads the slot where it was.
     #[inline(always)]
     pub(super) fn entry(&mut self, cx: &Cx<'_, M>, word: Word<M::Arch>) {
-        let Some(pfn) = word.usual_page() else { return self.other(cx, word, 1) };
-        let frame = cx.vm().physical().frame(pfn);
-        if frame.is_single(Kind::Anonymous) {
-            self.anonymous(cx, pfn);
-        } else if frame.is_single(Kind::File) {
-            self.file(cx, pfn, word.bits());
-        } else {
-            self.other(cx, word, 1);
+        match word.usual_page() {
+            Some(pfn) if cx.vm().physical().frame(pfn).is_single(Kind::Anonymous) => self.anonymous(cx, pfn),
+            Some(pfn) => self.named(cx, pfn, word),
+            None => self.other(cx, word, 1),
         }
     }
 
-    /// Of a page of an object by itself.
+    /// As [`Gone::entry`], of a page that is no anonymous one by itself, mostly an object's.
     #[inline(never)]
-    fn file(&mut self, cx: &Cx<'_, M>, pfn: Pfn, bits: PageBits) {
+    fn named(&mut self, cx: &Cx<'_, M>, pfn: Pfn, word: Word<M::Arch>) {
         let frame = cx.vm().physical().frame(pfn);
-        self.pages[rss_kind_of(frame) as usize] += 1;
-        if bits.has(PageBits::DIRTY) {
+        if !frame.is_single(Kind::File) {
+            return self.other(cx, word, 1);
+        }
+        self.pages[object::rss_kind(frame) as usize] += 1;
+        if word.bits().has(PageBits::DIRTY) {
             object::mark_dirty(frame);
         }
         if cx.drop_page_mapping(pfn) {
@@ -70,7 +69,7 @@ impl<'a, M: Machine> Gone<'a, M> {
             return self.anonymous(cx, pfn);
         }
         if frame.is_single(Kind::File) {
-            return self.file(cx, pfn, word.bits());
+            return self.named(cx, pfn, word);
         }
         let bits = word.bits();
         if bits.has(PageBits::SPECIAL) {
