@@ -28,7 +28,7 @@ impl<'vm, M: Machine> Space<'vm, M> {
     /// asks for it with [`Space::hold`].
     #[inline(always)]
     pub fn translate(&self, address: u64) -> Option<Translation> {
-        if !has_slot::<M::Arch>(address) {
+        if address >= M::Arch::USER_END {
             return None;
         }
         let in_leaf = self.inner().leaf_entry(&Reader::enter(self.vm()), address);
@@ -86,16 +86,6 @@ impl<'vm, M: Machine> Space<'vm, M> {
             }
         }
     }
-}
-
-/// Whether a slot of the root is for `address`, and for user memory. Where that ends a page below the end of a slot, which is
-/// never mapped, the slot's number says so.
-#[inline(always)]
-fn has_slot<A: Arch>(address: u64) -> bool {
-    let top = A::shift(A::LEVELS - 1);
-    let last = (A::USER_END - 1) >> top;
-    let is_never_mapped = (A::USER_END - 1 + (1 << A::PAGE_SHIFT)) >> top > last;
-    if is_never_mapped { address >> top <= last } else { address < A::USER_END }
 }
 
 fn translation_of<M: Machine>(word: Word<M::Arch>) -> Option<Translation> {

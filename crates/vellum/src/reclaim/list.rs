@@ -6,8 +6,8 @@ use crate::machine::Machine;
 use crate::object;
 use crate::phys::{Frame, Kind, Pfn};
 
-/// Pages that are unmapped with one flush: as many as there is room for on the stack, under a fault that needs memory.
-pub(crate) const LENGTH: usize = 44;
+/// Pages that are unmapped with one flush, and in one section: each is a thousand instructions, looked at and given a slot of swap.
+pub(crate) const LENGTH: usize = 40;
 
 /// Some pages, each with a reference.
 pub(crate) struct Isolated<const N: usize> {

@@ -149,31 +149,33 @@ fn unmap<M: Machine>(
     choice: Choice,
     pages: &mut [Option<Page>; LENGTH],
 ) -> u64 {
-    let freed = unmap_list(&Cx::enter(vm), source, choice, pages);
+    let mut list = Isolated::new();
+    // In a section of its own: what follows is long enough.
+    source(&Cx::enter(vm), LENGTH, &mut list);
+    let freed = unmap_list(&Cx::enter(vm), &mut list, source, choice, pages);
     freed + pages.chunks_mut(PART).map(|part| finish_clean(&Cx::enter(vm), part)).sum::<u64>()
 }
 
-/// Unmaps those that can go, with one flush; how many were freed before that, which is none. The lists that this needs are off
-/// the stack when pages are written.
+/// Unmaps those of the list, and of what comes from `source` in the place of others, that can go, with one flush; how many were
+/// freed before that, which is none. The lists that this needs are off the stack when pages are written.
 #[inline(never)]
 fn unmap_list<M: Machine>(
     cx: &Cx<'_, M>,
+    list: &mut Isolated<LENGTH>,
     source: &mut Source<'_, M>,
     choice: Choice,
     pages: &mut [Option<Page>; LENGTH],
 ) -> u64 {
     let mut batch = UnmapBatch::new(cx);
-    let mut list = Isolated::new();
     let mut count = 0;
-    while count < LENGTH {
-        list.clear();
-        source(cx, LENGTH - count, &mut list);
-        if list.is_empty() {
-            break;
-        }
+    while !list.is_empty() {
         for page in list.pages().iter().filter_map(|&pfn| begin(cx, &mut batch, pfn, choice)) {
             pages[count] = Some(page);
             count += 1;
+        }
+        list.clear();
+        if count < LENGTH {
+            source(cx, LENGTH - count, list);
         }
     }
     let mut freed = 0;

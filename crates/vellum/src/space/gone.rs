@@ -26,20 +26,15 @@ impl<'a, M: Machine> Gone<'a, M> {
     pub(super) fn entry(&mut self, cx: &Cx<'_, M>, word: Word<M::Arch>) {
         match word.usual_page() {
             Some(pfn) if cx.vm().physical().frame(pfn).is_single(Kind::Anonymous) => self.anonymous(cx, pfn),
-            Some(pfn) => self.named(cx, pfn, word),
-            None => self.other(cx, word, 1),
+            _ => self.other(cx, word, 1),
         }
     }
 
-    /// As [`Gone::entry`], of a page that is no anonymous one by itself, mostly an object's.
-    #[inline(never)]
-    fn named(&mut self, cx: &Cx<'_, M>, pfn: Pfn, word: Word<M::Arch>) {
+    #[inline(always)]
+    fn file(&mut self, cx: &Cx<'_, M>, pfn: Pfn, bits: PageBits) {
         let frame = cx.vm().physical().frame(pfn);
-        if !frame.is_single(Kind::File) {
-            return self.other(cx, word, 1);
-        }
         self.pages[object::rss_kind(frame) as usize] += 1;
-        if word.bits().has(PageBits::DIRTY) {
+        if bits.has(PageBits::DIRTY) {
             object::mark_dirty(frame);
         }
         if cx.drop_page_mapping(pfn) {
@@ -65,11 +60,12 @@ impl<'a, M: Machine> Gone<'a, M> {
             return;
         };
         let frame = cx.vm().physical().frame(pfn);
+        // In this order: most are.
+        if frame.is_single(Kind::File) {
+            return self.file(cx, pfn, word.bits());
+        }
         if frame.is_single(Kind::Anonymous) {
             return self.anonymous(cx, pfn);
-        }
-        if frame.is_single(Kind::File) {
-            return self.named(cx, pfn, word);
         }
         let bits = word.bits();
         if bits.has(PageBits::SPECIAL) {
