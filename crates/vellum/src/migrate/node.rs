@@ -19,8 +19,8 @@ impl<M: Machine> Vm<M> {
         let mut done = 0;
         while done < wanted {
             let (mut list, mut scan) = (Isolated::<LENGTH>::new(), Scan::new());
-            let room = LENGTH.min((wanted - done) as usize);
-            self.isolate_old(&Cx::enter(self), node, (DEMOTION_AGE, Wanted::Folios), room, &mut scan, &mut list);
+            let most = LENGTH.min((wanted - done) as usize);
+            self.isolate_cold(node, most, &mut scan, &mut list);
             let Moved { done: moved, .. } = migrate(self, &list, &mut |cx, pfn| {
                 if renew_if_accessed(cx, pfn) { Goal::Stay } else { Goal::Node(slower) }
             });
@@ -31,5 +31,11 @@ impl<M: Machine> Vm<M> {
             }
         }
         done
+    }
+
+    /// Adds up to so many pages or folios that were not used for some time to the list, as far as one scan finds some.
+    fn isolate_cold<'vm>(&'vm self, node: u8, most: usize, scan: &mut Scan<'vm, M>, list: &mut Isolated<LENGTH>) {
+        let (cx, age) = (Cx::enter(self), (DEMOTION_AGE, Wanted::Folios));
+        while list.pages().len() < most && self.isolate_old(&cx, node, age, most - list.pages().len(), scan, list) {}
     }
 }

@@ -15,7 +15,7 @@ const DIRECT: u64 = 32;
 /// How often he does, while pages are freed but others are faster to take them.
 const ATTEMPTS: u32 = 16;
 /// Frames looked at before the core is left for a moment, and what was found until then is dealt with.
-const SCAN: usize = LENGTH + LENGTH / 4;
+const SCAN: usize = 320;
 
 /// What is taken in each turn of the hand, until enough was: the least age in turns, and whether accessed pages go too.
 const TURNS: [(u8, Choice); 5] =
@@ -66,7 +66,7 @@ impl<M: Machine> Vm<M> {
                 }
                 let mut scan = Scan::new();
                 let mut source = |cx: &Cx<'_, M>, room, list: &mut Isolated<LENGTH>| {
-                    self.isolate_old(cx, node, (age_min, Wanted::Pages(choice)), room, &mut scan, list);
+                    self.isolate_old(cx, node, (age_min, Wanted::Pages(choice)), room, &mut scan, list)
                 };
                 freed += shrink_from(self, &mut source, choice);
                 freed += scan.going.map_or(0, Going::go);
@@ -102,33 +102,34 @@ impl<M: Machine> Vm<M> {
         freed
     }
 
-    /// Adds up to `room` pages, or folios, to the list that are of an age or older, from where the hand of `node` is.
+    /// Looks at the next frames, as many as are said or as there is room for, from where the hand of `node` is, and adds the pages,
+    /// or folios, to the list that are of an age or older. Whether there may be more in this scan.
     pub(crate) fn isolate_old<'vm, const N: usize>(
         &'vm self,
         cx: &Cx<'_, M>,
         node: u8,
         (age_min, wanted): (u8, Wanted),
-        room: usize,
+        frames: usize,
         scan: &mut Scan<'vm, M>,
         list: &mut Isolated<N>,
-    ) {
-        let mut room = room.min(list.room());
-        while room > 0 && !scan.is_over() {
-            // As many frames as there is room for, so that none is passed over.
-            let before = list.room();
-            let turns = self.physical().scan(self.machine(), node, room, &mut |pfn, frame| {
-                match wanted {
-                    Wanted::Pages(choice) if frame.order() > 0 => {
-                        scan.going = take_old(self, cx, pfn, frame, (age_min, choice));
-                    }
-                    _ => list.isolate(cx, pfn, frame, age_min),
-                }
-                if scan.going.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-            });
-            scan.looked += room;
-            scan.ends_turn = turns > 0;
-            room -= before - list.room();
+    ) -> bool {
+        if scan.is_over() {
+            return false;
         }
+        // As many as there is room for, so that none is passed over.
+        let frames = frames.min(list.room());
+        let turns = self.physical().scan(self.machine(), node, frames, &mut |pfn, frame| {
+            match wanted {
+                Wanted::Pages(choice) if frame.order() > 0 => {
+                    scan.going = take_old(self, cx, pfn, frame, (age_min, choice));
+                }
+                _ => list.isolate(cx, pfn, frame, age_min),
+            }
+            if scan.going.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        scan.looked += frames;
+        scan.ends_turn = turns > 0;
+        !scan.is_over()
     }
 
     /// Makes room for somebody who found none; whether trying again may help. Without a context.

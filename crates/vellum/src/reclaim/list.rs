@@ -7,7 +7,7 @@ use crate::object;
 use crate::phys::{Frame, Kind, Pfn};
 
 /// Pages that are unmapped with one flush, and in one section: each is a thousand instructions, looked at and given a slot of swap.
-pub(crate) const LENGTH: usize = 40;
+pub(crate) const LENGTH: usize = 44;
 
 /// Some pages, each with a reference.
 pub(crate) struct Isolated<const N: usize> {

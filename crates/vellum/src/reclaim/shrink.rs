@@ -68,9 +68,12 @@ impl Home {
 /// Pages that are finished in one section: each may have to be put back, which takes a thousand instructions.
 const PART: usize = 16;
 
-/// Where candidates come from: they are added to a list that is empty, at most as many as is said; none when there are no
-/// more.
-pub(super) type Source<'s, M> = dyn FnMut(&Cx<'_, M>, usize, &mut Isolated<LENGTH>) + 's;
+/// Pages that are looked at in the place of candidates that are in use, within the section in which the others are unmapped.
+const MORE: usize = 8;
+
+/// Where candidates come from: of so many pages that are looked at they are added to the list, which has room for them. Whether
+/// there may be more.
+pub(super) type Source<'s, M> = dyn FnMut(&Cx<'_, M>, usize, &mut Isolated<LENGTH>) -> bool + 's;
 
 /// As [`shrink`], of a list in which there may be folios of several pages: those that are to go are split first.
 pub(super) fn shrink_singly<M: Machine>(vm: &Vm<M>, list: &Isolated<LENGTH>, choice: Choice) -> u64 {
@@ -83,6 +86,7 @@ pub(crate) fn shrink<M: Machine>(vm: &Vm<M>, list: &Isolated<LENGTH>, choice: Ch
     let mut given = Some(list);
     let mut source = |_: &Cx<'_, M>, _: usize, into: &mut Isolated<LENGTH>| {
         given.take().into_iter().flat_map(Isolated::pages).for_each(|&pfn| into.push(pfn));
+        false
     };
     shrink_from(vm, &mut source, choice)
 }
@@ -150,10 +154,14 @@ fn unmap<M: Machine>(
     pages: &mut [Option<Page>; LENGTH],
 ) -> u64 {
     let mut list = Isolated::new();
-    // In a section of its own: what follows is long enough.
-    source(&Cx::enter(vm), LENGTH, &mut list);
+    fill(&Cx::enter(vm), source, &mut list);
     let freed = unmap_list(&Cx::enter(vm), &mut list, source, choice, pages);
     freed + pages.chunks_mut(PART).map(|part| finish_clean(&Cx::enter(vm), part)).sum::<u64>()
+}
+
+/// Looks for candidates until the list is full or there are no more: in a section of its own, as what follows is long enough.
+fn fill<M: Machine>(cx: &Cx<'_, M>, source: &mut Source<'_, M>, list: &mut Isolated<LENGTH>) {
+    while !list.is_full() && source(cx, list.room(), list) {}
 }
 
 /// Unmaps those of the list, and of what comes from `source` in the place of others, that can go, with one flush; how many were
@@ -167,16 +175,16 @@ fn unmap_list<M: Machine>(
     pages: &mut [Option<Page>; LENGTH],
 ) -> u64 {
     let mut batch = UnmapBatch::new(cx);
-    let mut count = 0;
-    while !list.is_empty() {
+    let (mut count, mut looks, mut goes_on) = (0, MORE, true);
+    while goes_on {
         for page in list.pages().iter().filter_map(|&pfn| begin(cx, &mut batch, pfn, choice)) {
             pages[count] = Some(page);
             count += 1;
         }
         list.clear();
-        if count < LENGTH {
-            source(cx, LENGTH - count, list);
-        }
+        let more = looks.min(LENGTH - count);
+        looks -= more;
+        goes_on = more > 0 && (source(cx, more, list) || !list.is_empty());
     }
     let mut freed = 0;
     if !M::guard(Guard::BatchFlushBeforeFree) {
