@@ -19,7 +19,7 @@ use request::Request;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use vellum_lab::explore::{Detail, Schedule};
-use vellum_lab::scenario::{Found, Search, Verdict, replay};
+use vellum_lab::scenario::{Found, Search, Verdict, replay, unlike};
 
 /// Does what the command line says.
 pub fn run(args: &CheckArgs) -> ExitCode {
@@ -99,6 +99,10 @@ fn complaint(request: &Request, args: &CheckArgs, results: &[(&Search, &Found)])
     let unexpected = results.iter().filter(|(search, found)| is_unexpected(search, found)).count();
     if unexpected > 0 {
         return Some((FAILED, format!("{unexpected} of {all} searches are not as expected")));
+    }
+    if let Some(Search { check, .. }) = unlike(results).first() {
+        let (id, mode) = (check.scenario.id, check.mode);
+        return Some((FAILED, format!("{id} is searched otherwise on {mode}: it is not 'alike', as it says")));
     }
     // Who asks for a limit of time knows that what a guard is for may not be found within it.
     let proves = |search: &Search| search.check.guards_off.is_empty() || args.seconds.is_none();

@@ -28,7 +28,7 @@ pub use cpu::{Cpu, Process};
 pub use mode::Mode;
 pub use ops::Prot;
 pub use toy::{Toy, ToyPage};
-pub use verify::{Expected, FEW, Found, Report, Search, Verdict, counted, searches, verify, without_implied};
+pub use verify::{Expected, FEW, Found, Report, Search, Verdict, counted, searches, unlike, verify, without_implied};
 
 use crate::explore::Bound;
 use vellum::Guard;
@@ -66,6 +66,9 @@ pub struct Scenario {
     pub breaks: fn(Mode) -> bool,
     /// Where an invariant breaks although every guard is on: a fault of the core that is known and not mended yet.
     pub known: Option<Known>,
+    /// What processors do with the marks of entries plays no part: on those that differ in nothing else it is searched alike,
+    /// execution for execution.
+    pub alike: bool,
     /// In which modes it makes sense: not where the mechanism it is about does not exist.
     pub runs: fn(Mode) -> bool,
     /// Nodes of its memory; CPUs belong to them in turn.
@@ -118,6 +121,7 @@ impl Scenario {
         guards_redundant: &[],
         breaks: |_| true,
         known: None,
+        alike: false,
         runs: |_| true,
         nodes: 1,
         failures: false,

@@ -67,6 +67,11 @@ impl Mode {
         (self == Mode::ASSIST_SC).then_some(Mode::ASSIST)
     }
 
+    /// The one that differs from this in what the processor does with the marks of entries, and in nothing else.
+    pub fn without_marks(self) -> Option<Mode> {
+        (self == Mode::ASSIST || self == Mode::BLIND).then_some(Mode::SOFT)
+    }
+
     /// `scenario` as a program.
     pub(super) fn program(self, scenario: &'static Scenario) -> Arc<dyn Program> {
         (self.program)(scenario, self.semantics)

@@ -74,19 +74,38 @@ pub fn searches(scenario: &'static Scenario, modes: &[Mode]) -> Vec<Search> {
 }
 
 /// Those of `searches` that do not follow from others: of what is clean where stores may be late, the executions in which
-/// none is are those of the same processor with stores in order.
+/// none is are those of the same processor with stores in order; and where the marks of entries play no part, those of
+/// processors that differ in them are the same.
 pub fn without_implied(searches: Vec<Search>) -> Vec<Search> {
-    let is_clean = |search: &Search, mode: Mode, like: &Search| {
-        let (check, other) = (&search.check, &like.check);
-        search.expected == Some(Expected::Clean)
-            && (check.scenario.id, check.mode, &check.guards_off) == (other.scenario.id, mode, &other.guards_off)
+    let is_there = |like: &Search, mode: Mode| {
+        let of = |search: &Search| (search.check.scenario.id, search.check.guards_off.clone());
+        let is_that = |search: &Search| search.check.mode == mode && search.expected == like.expected;
+        searches.iter().any(|search| is_that(search) && of(search) == of(like))
     };
     let is_implied = |like: &Search| {
-        let late = like.check.mode.with_late_stores();
-        like.expected == Some(Expected::Clean)
-            && late.is_some_and(|mode| searches.iter().any(|search| is_clean(search, mode, like)))
+        let Check { mode, scenario, .. } = &like.check;
+        let is_clean = like.expected == Some(Expected::Clean);
+        let late = mode.with_late_stores().filter(|_| is_clean);
+        let alike = mode.without_marks().filter(|_| scenario.alike);
+        late.into_iter().chain(alike).any(|mode| is_there(like, mode))
     };
     searches.iter().filter(|search| !is_implied(search)).cloned().collect()
+}
+
+/// Those of what was found that say a scenario is not [alike](Scenario::alike) though it is said to be: searches that were as
+/// long on the one processor, and not as long on another.
+pub fn unlike<'r>(results: &[(&'r Search, &'r Found)]) -> Vec<&'r Search> {
+    let is_unlike = |(search, found): &(&Search, &Found)| {
+        let like = search.check.mode.without_marks().filter(|_| search.check.scenario.alike);
+        let is_that = |other: &Search| {
+            Some(other.check.mode) == like
+                && other.check.scenario.id == search.check.scenario.id
+                && other.check.guards_off == search.check.guards_off
+        };
+        let other = results.iter().find(|(other, _)| is_that(other));
+        other.is_some_and(|(_, other)| found.all_schedules().zip(other.all_schedules()).is_some_and(|(a, b)| a != b))
+    };
+    results.iter().filter(|&result| is_unlike(result)).map(|(search, _)| *search).collect()
 }
 
 /// Every set of guards to switch off that the scenario says something about, and whether that breaks something.
@@ -154,6 +173,12 @@ impl Found {
     /// The search ended for want of time.
     pub fn is_cut_off(&self) -> bool {
         self.finding.as_ref().is_ok_and(|finding| finding.violation.is_none() && !finding.exhaustive)
+    }
+
+    /// How many schedules there are, if nothing broke and all were searched.
+    fn all_schedules(&self) -> Option<u64> {
+        let whole = |finding: &&Finding| finding.exhaustive && finding.violation.is_none();
+        self.finding.as_ref().ok().filter(whole).map(|finding| finding.schedules)
     }
 
     /// The search found nothing, among so few schedules that this says little.

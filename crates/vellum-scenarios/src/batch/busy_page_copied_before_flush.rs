@@ -9,6 +9,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     id: "A6B",
     title: "migration copies a page it waited for before the flush",
     guards: &[Guard::FlushBeforeBusyCopy],
+    alike: true,
     runs: |mode| !mode.is_broadcast(),
     invariants: &["I-LOST", "I-TLBFREE"],
     nodes: 2,

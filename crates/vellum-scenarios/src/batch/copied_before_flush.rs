@@ -9,6 +9,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     title: "a page is copied to its new frame before the flush",
     thread: "S1",
     guards: &[Guard::FlushBeforeCopy],
+    alike: true,
     invariants: &["I-LOST"],
     nodes: 2,
     start: |cpu| {

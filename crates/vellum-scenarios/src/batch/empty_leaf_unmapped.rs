@@ -10,6 +10,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     title: "munmap in an empty leaf which a batch still owes a flush",
     thread: "S1",
     guards: &[Guard::EmptyLeafSettledInPlace],
+    alike: true,
     invariants: &["I-GONE"],
     bound: Bound { preemptions: 1, surprises: 1 },
     start: |cpu| {

@@ -10,6 +10,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     title: "an entry without rights is moved without a flush",
     thread: "S1",
     guards: &[Guard::InaccessibleFlushed],
+    alike: true,
     invariants: &["I-LOST", "I-TLBFREE"],
     nodes: 2,
     bound: Bound { preemptions: 1, surprises: 1 },

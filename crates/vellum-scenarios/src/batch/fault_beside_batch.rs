@@ -11,6 +11,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     title: "a copy is installed while a batch still owes the flush",
     thread: "S1",
     guards: &[Guard::SettledByFault],
+    alike: true,
     bound: Bound { preemptions: 1, surprises: 0 },
     further: Some(Bound { preemptions: 0, surprises: 1 }),
     invariants: &["I-LOST", "I-BBM"],

@@ -11,6 +11,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     title: "a leaf is unlinked which a batch still owes a flush",
     thread: "S1",
     guards: &[Guard::SettledByFold],
+    alike: true,
     invariants: &["I-GONE"],
     bound: Bound { preemptions: 1, surprises: 1 },
     start: |cpu| {

@@ -11,6 +11,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     title: "fork relies on a flush that a batch still owes",
     thread: "S1",
     guards: &[Guard::SettledByFork],
+    alike: true,
     invariants: &["I-COW", "I-LOST"],
     bound: Bound { preemptions: 1, surprises: 1 },
     start: |cpu| {

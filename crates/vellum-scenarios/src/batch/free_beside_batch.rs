@@ -10,6 +10,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     title: "MADV_FREE relies on a flush that a batch still owes",
     thread: "S1",
     guards: &[Guard::SettledByGiveUp],
+    alike: true,
     invariants: &["I-LOST"],
     bound: Bound { preemptions: 1, surprises: 1 },
     start: |cpu| {

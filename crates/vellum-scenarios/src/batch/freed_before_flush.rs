@@ -9,6 +9,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     title: "a reclaimed page is freed before its batch is flushed",
     thread: "S1",
     guards: &[Guard::BatchFlushBeforeFree],
+    alike: true,
     invariants: &["I-TLBFREE"],
     start: |cpu| {
         cpu.swap_on(4);

@@ -10,6 +10,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     title: "mprotect relies on a flush that a batch still owes",
     thread: "S1",
     guards: &[Guard::SettledByProtect],
+    alike: true,
     invariants: &["I-TLBPERM"],
     bound: Bound { preemptions: 1, surprises: 1 },
     start: |cpu| {

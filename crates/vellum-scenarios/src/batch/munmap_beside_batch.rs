@@ -10,6 +10,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     title: "munmap relies on a flush that a batch still owes",
     thread: "S1",
     guards: &[Guard::SettledByZap],
+    alike: true,
     invariants: &["I-GONE", "I-LOST"],
     bound: Bound { preemptions: 1, surprises: 1 },
     start: |cpu| {

@@ -10,6 +10,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     title: "of two dirty pages one is refused by the device",
     thread: "S1",
     guards: &[Guard::FlushBeforeWrite, Guard::RefusedStaysDirty],
+    alike: true,
     invariants: &["I-LOST", "I-SLOT"],
     start: |cpu| {
         cpu.swap_on(4);

@@ -10,6 +10,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     title: "a batch that has flushed clears what another owes",
     thread: "S1",
     guards: &[Guard::PendingCounted],
+    alike: true,
     invariants: &["I-TLBPERM"],
     bound: Bound { preemptions: 1, surprises: 1 },
     start: |cpu| {

@@ -13,6 +13,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     title: "a batch notes what it owes in its first leaf only",
     thread: "S1",
     guards: &[Guard::EachLeafNoted],
+    alike: true,
     invariants: &["I-TLBPERM"],
     bound: Bound { preemptions: 1, surprises: 1 },
     start: |cpu| {

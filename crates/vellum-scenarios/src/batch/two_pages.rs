@@ -9,6 +9,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     title: "a batch flushes only its first page",
     thread: "S1",
     guards: &[Guard::BatchWidened],
+    alike: true,
     invariants: &["I-LOST", "I-TLBFREE"],
     start: |cpu| {
         cpu.swap_on(4);

@@ -9,6 +9,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     title: "a batch flushes only its first space",
     thread: "S1",
     guards: &[Guard::EachSpaceOwed],
+    alike: true,
     invariants: &["I-TLBFREE"],
     nodes: 2,
     start: |cpu| {

@@ -9,6 +9,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     title: "a page is written to swap before the flush",
     thread: "S1",
     guards: &[Guard::FlushBeforeWrite],
+    alike: true,
     invariants: &["I-LOST"],
     // CPU 0 has the translation cached from the beginning.
     start: |cpu| {

@@ -10,6 +10,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     id: "D9",
     title: "a copied page appears before the flush of the old one",
     guards: &[Guard::CopyBreakBeforeMake],
+    alike: true,
     bound: Bound { preemptions: 1, surprises: 1 },
     invariants: &["I-LOST", "I-BBM"],
     start: |cpu| {

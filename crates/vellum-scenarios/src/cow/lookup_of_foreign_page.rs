@@ -9,6 +9,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     id: "D8",
     title: "a lockless lookup gets a reference to a foreign page",
     guards: &[Guard::TranslateRecheck],
+    alike: true,
     invariants: &["I-REF"],
     start: |cpu| {
         cpu.map(X, 2, Prot::ReadWrite);

@@ -9,6 +9,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     id: "B25F",
     title: "a fault installs a page in a detached leaf",
     guards: &[Guard::StaleCheck],
+    alike: true,
     invariants: &["I-LOST", "I-COUNT"],
     bound: Bound { preemptions: 2, surprises: 0 },
     start: |cpu| {

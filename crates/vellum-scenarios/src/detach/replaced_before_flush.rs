@@ -9,6 +9,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     id: "B25R",
     title: "a leaf takes a detached one's place before the flush",
     guards: &[Guard::TablesBreakBeforeMake],
+    alike: true,
     invariants: &["I-GONE", "I-LOST", "I-BBM"],
     bound: Bound { preemptions: 1, surprises: 0 },
     further: Some(Bound { preemptions: 0, surprises: 1 }),

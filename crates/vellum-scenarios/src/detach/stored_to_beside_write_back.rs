@@ -9,6 +9,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     id: "B25W",
     title: "write-back does not see a dirty page in a detached leaf",
     guards: &[Guard::SharedPageByPage],
+    alike: true,
     invariants: &["I-DIRTY"],
     bound: Bound { preemptions: 1, surprises: 1 },
     start: |cpu| {

@@ -9,6 +9,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     id: "E20D",
     title: "swapoff gives up what a detached leaf says is in swap",
     guards: &[Guard::SlotChangeWakes],
+    alike: true,
     invariants: &["I-PROG", "I-ACCESS"],
     bound: Bound { preemptions: 1, surprises: 1 },
     start: |cpu| {

@@ -10,6 +10,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     title: "a mapping is read half before a change and half after",
     thread: "S2",
     guards: &[Guard::SequenceReread],
+    alike: true,
     invariants: &["I-ACCESS"],
     start: |cpu| {
         cpu.map(X, 3, Prot::ReadWrite);

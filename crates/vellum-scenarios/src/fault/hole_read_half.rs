@@ -11,6 +11,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     title: "a mapping is not found while its neighbour changes",
     thread: "S2",
     guards: &[Guard::SpanReread],
+    alike: true,
     invariants: &["I-VMA"],
     start: |cpu| {
         cpu.map(X, 1, Prot::Read);

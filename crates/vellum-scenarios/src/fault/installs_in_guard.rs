@@ -9,6 +9,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     title: "a fault installs a page in a guard",
     thread: "S2",
     guards: &[Guard::Recheck],
+    alike: true,
     invariants: &["I-VMA"],
     start: |cpu| {
         cpu.map(X, 2, Prot::ReadWrite);

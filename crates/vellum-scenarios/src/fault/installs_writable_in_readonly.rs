@@ -9,6 +9,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     title: "a fault installs a writable page in a read-only mapping",
     thread: "S2",
     guards: &[Guard::Recheck],
+    alike: true,
     invariants: &["I-VMA"],
     start: |cpu| {
         cpu.map(X, 2, Prot::ReadWrite);

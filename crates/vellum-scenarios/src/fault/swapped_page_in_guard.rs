@@ -9,6 +9,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     title: "a fault brings a page back from swap into a guard",
     thread: "S2",
     guards: &[Guard::Recheck],
+    alike: true,
     invariants: &["I-VMA", "I-LOST"],
     start: |cpu| {
         cpu.map(X, 2, Prot::ReadWrite);

@@ -9,6 +9,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     title: "waiting for a table's lock with interrupts off",
     thread: "S2",
     guards: &[Guard::ServeWhileLocking],
+    alike: true,
     breaks: |mode: Mode| !mode.is_broadcast(),
     invariants: &["I-PROG"],
     start: |cpu| {

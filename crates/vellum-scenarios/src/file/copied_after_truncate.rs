@@ -11,6 +11,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     id: "F12",
     title: "a private copy of a page appears after it was truncated",
     guards: &[Guard::CachedUnderLock],
+    alike: true,
     invariants: &["I-GONE", "I-BBM"],
     start: |cpu| {
         cpu.map_file(X, 1, Prot::ReadWrite, 0);

@@ -10,6 +10,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     id: "F14T",
     title: "an old fault shows the file where truncation took a private copy",
     guards: &[Guard::CutUnderLock],
+    alike: true,
     invariants: &["I-LOST", "I-GONE"],
     bound: Bound { preemptions: 1, surprises: 1 },
     further: Some(Bound { preemptions: 2, surprises: 0 }),

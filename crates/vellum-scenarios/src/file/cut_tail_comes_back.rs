@@ -9,6 +9,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     id: "F15C",
     title: "what truncation cut within a page comes back",
     guards: &[Guard::TailCut],
+    alike: true,
     invariants: &["I-GONE"],
     nodes: 2,
     bound: Bound { preemptions: 1, surprises: 1 },

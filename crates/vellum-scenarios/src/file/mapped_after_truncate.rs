@@ -8,6 +8,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     id: "F11",
     title: "a fault maps a page that was truncated after it was looked up",
     guards: &[Guard::CachedUnderLock],
+    alike: true,
     invariants: &["I-GONE", "I-LOST"],
     start: |cpu| {
         cpu.map_file(X, 1, Prot::ReadWrite, 0);

@@ -9,6 +9,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     id: "F11L",
     title: "a fault finds a page still cached, and truncation over",
     guards: &[Guard::GoingAskedFirst],
+    alike: true,
     invariants: &["I-GONE", "I-LOST"],
     bound: Bound { preemptions: 3, surprises: 0 },
     start: |cpu| {

@@ -11,6 +11,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     id: "B7W",
     title: "a file's page is marked clean after it was written",
     guards: &[Guard::DirtyTakenFirst],
+    alike: true,
     invariants: &["I-LOST", "I-DIRTY"],
     start: |cpu| {
         cpu.map_file(X, 1, Prot::ReadWrite, 0);

@@ -11,6 +11,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     title: "write-back does not wait for what is being moved",
     thread: "S1",
     guards: &[Guard::TransitAwaited],
+    alike: true,
     invariants: &["I-DIRTY"],
     nodes: 2,
     bound: Bound { preemptions: 1, surprises: 1 },

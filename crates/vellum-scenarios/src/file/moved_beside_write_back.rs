@@ -17,6 +17,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     title: "write-back misses what moves to where it has looked",
     thread: "S1",
     guards: &[Guard::MovedDirtyNoted],
+    alike: true,
     invariants: &["I-DIRTY"],
     bound: Bound { preemptions: 1, surprises: 1 },
     start: |cpu| {

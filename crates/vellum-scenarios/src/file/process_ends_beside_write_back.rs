@@ -10,6 +10,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     title: "write-back passes by a process at its end",
     thread: "S1",
     guards: &[Guard::EndsAwaited],
+    alike: true,
     invariants: &["I-DIRTY"],
     bound: Bound { preemptions: 1, surprises: 1 },
     start: |cpu| {

@@ -15,6 +15,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     title: "write-back misses a mapping whose class changes",
     thread: "S1",
     guards: &[Guard::PlacesTogether],
+    alike: true,
     invariants: &["I-DIRTY"],
     bound: Bound { preemptions: 1, surprises: 1 },
     start: |cpu| {

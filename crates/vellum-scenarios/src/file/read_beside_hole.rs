@@ -9,6 +9,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     id: "F17A",
     title: "a page of a hole is read before the backing has made it",
     guards: &[Guard::HoleLookedForAgain],
+    alike: true,
     invariants: &["I-LOST", "I-GONE"],
     bound: Bound { preemptions: 2, surprises: 0 },
     start: |cpu| {

@@ -10,6 +10,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     title: "write-back does not wait for what reclaim is writing",
     thread: "S1",
     guards: &[Guard::WritesAwaited],
+    alike: true,
     invariants: &["I-DIRTY"],
     bound: Bound { preemptions: 2, surprises: 1 },
     start: |cpu| {

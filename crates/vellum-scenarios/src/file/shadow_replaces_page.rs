@@ -9,6 +9,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     title: "the stamp of an evicted page replaces the page read again",
     thread: "S5",
     guards: &[Guard::ShadowUnderLock],
+    alike: true,
     invariants: &["I-LOST", "I-REF"],
     start: |cpu| {
         cpu.map_file(X, 1, Prot::ReadWrite, 0);

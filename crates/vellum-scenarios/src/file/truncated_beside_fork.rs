@@ -12,6 +12,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     id: "F11F",
     title: "a child of fork keeps a page that was truncated",
     guards: &[Guard::ParentsCutFirst],
+    alike: true,
     invariants: &["I-GONE", "I-LOST", "I-RMAP"],
     bound: Bound { preemptions: 1, surprises: 1 },
     start: |cpu| {

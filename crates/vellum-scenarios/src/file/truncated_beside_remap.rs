@@ -9,6 +9,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     id: "F11R",
     title: "a moved mapping keeps a page that was truncated",
     guards: &[Guard::CutLeftBehind],
+    alike: true,
     invariants: &["I-GONE", "I-LOST", "I-RMAP"],
     bound: Bound { preemptions: 1, surprises: 1 },
     start: |cpu| {

@@ -11,6 +11,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     title: "write-back does not see what munmap has in its hands",
     thread: "S1",
     guards: &[Guard::TakersAwaited],
+    alike: true,
     invariants: &["I-DIRTY"],
     bound: Bound { preemptions: 1, surprises: 1 },
     start: |cpu| {

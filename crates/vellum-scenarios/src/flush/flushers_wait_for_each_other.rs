@@ -8,6 +8,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     id: "J13",
     title: "two flushers wait for each other with interrupts off",
     guards: &[Guard::ServeWhileFlushing],
+    alike: true,
     runs: |mode| !mode.is_broadcast(),
     invariants: &["I-PROG"],
     start: |cpu| {

@@ -9,6 +9,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     id: "J7",
     title: "a partial flush advances the generation too far",
     guards: &[Guard::GenerationGap],
+    alike: true,
     runs: |mode| !mode.is_broadcast(),
     bound: Bound { preemptions: 1, surprises: 1 },
     invariants: &["I-GEN", "I-TLBFREE"],

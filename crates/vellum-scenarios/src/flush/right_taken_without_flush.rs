@@ -9,6 +9,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     title: "mprotect takes a right away without a flush",
     thread: "S1",
     guards: &[Guard::RevokeFlush],
+    alike: true,
     invariants: &["I-TLBPERM"],
     start: |cpu| {
         cpu.map(X, 2, Prot::ReadWrite);

@@ -9,6 +9,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     id: "J8",
     title: "a flusher reads the targets before the generation is new",
     guards: &[Guard::GenerationFirst],
+    alike: true,
     invariants: &["I-GEN", "I-TLBFREE"],
     ..programs::SWITCH_BESIDE_FLUSH
 };

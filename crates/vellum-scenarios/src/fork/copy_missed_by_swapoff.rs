@@ -9,6 +9,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     id: "E16",
     title: "swapoff misses an entry that fork copies",
     guards: &[Guard::SwapOffRepeats],
+    alike: true,
     invariants: &["I-ACCESS", "I-SLOT"],
     bound: Bound { preemptions: 1, surprises: 1 },
     start: |cpu| {

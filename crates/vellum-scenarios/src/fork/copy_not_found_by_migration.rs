@@ -9,6 +9,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     id: "F1B",
     title: "a migration does not find fork's copy",
     guards: &[Guard::HungFirst],
+    alike: true,
     invariants: &["I-PROG", "I-RMAP", "I-COUNT"],
     nodes: 2,
     bound: Bound { preemptions: 1, surprises: 1 },

@@ -12,6 +12,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     title: "fork copies an exclusive entry of a page being moved",
     thread: "S3",
     guards: &[Guard::SharedAbsent],
+    alike: true,
     invariants: &["I-COW", "I-VMA"],
     nodes: 2,
     bound: Bound { preemptions: 1, surprises: 1 },

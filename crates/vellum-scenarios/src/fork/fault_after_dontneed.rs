@@ -12,6 +12,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     id: "G20",
     title: "a fault after DONTNEED makes a page before fork's flush",
     guards: &[Guard::ForkGate],
+    alike: true,
     bound: Bound { preemptions: 1, surprises: 1 },
     further: Some(Bound { preemptions: 2, surprises: 0 }),
     invariants: &["I-COW"],

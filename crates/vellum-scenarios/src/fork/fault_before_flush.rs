@@ -11,6 +11,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     id: "D10",
     title: "a fault copies a page before fork's flush",
     guards: &[Guard::ForkGate],
+    alike: true,
     invariants: &["I-COW"],
     start: |cpu| {
         cpu.map(X, 2, Prot::ReadWrite);

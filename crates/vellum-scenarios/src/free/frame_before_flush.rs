@@ -8,6 +8,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     title: "zap frees a frame before the flush",
     thread: "S1",
     guards: &[Guard::FlushBeforeFree],
+    alike: true,
     invariants: &["I-TLBFREE"],
     start: |cpu| {
         cpu.map(X, 2, Prot::ReadWrite);

@@ -12,6 +12,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     title: "a mapping stops to count before the flush",
     thread: "S1",
     guards: &[Guard::MappedUntilFlush],
+    alike: true,
     invariants: &["I-COW", "I-LOST"],
     bound: Bound { preemptions: 1, surprises: 1 },
     start: |cpu| {

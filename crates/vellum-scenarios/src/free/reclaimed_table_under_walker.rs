@@ -8,6 +8,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     id: "B14",
     title: "reclaim frees an empty table under a walker",
     guards: &[Guard::GracePeriod],
+    alike: true,
     invariants: &["I-PTFREE"],
     start: |cpu| {
         cpu.map(X, LEAF, Prot::ReadWrite);

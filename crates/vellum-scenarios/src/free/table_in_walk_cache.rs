@@ -9,6 +9,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     title: "a table is freed without a flush of the upper entries",
     thread: "S1",
     guards: &[Guard::TablesFlushed],
+    alike: true,
     invariants: &["I-PTFREE"],
     start: |cpu| {
         cpu.map(X, 1, Prot::ReadWrite);

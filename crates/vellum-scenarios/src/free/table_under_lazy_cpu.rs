@@ -9,6 +9,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     title: "a lazy CPU walks a freed table",
     thread: "S1",
     guards: &[Guard::TablesFlushLazy],
+    alike: true,
     runs: |mode| !mode.is_broadcast(),
     invariants: &["I-PTFREE"],
     start: |cpu| {

@@ -9,6 +9,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     id: "B11",
     title: "a table is freed under a walker with interrupts off",
     guards: &[Guard::GracePeriod],
+    alike: true,
     breaks: Mode::is_broadcast,
     invariants: &["I-PTFREE"],
     start: |cpu| {

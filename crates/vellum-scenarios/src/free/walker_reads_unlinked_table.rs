@@ -8,6 +8,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     id: "B16R",
     title: "a walker reads a table that has been unlinked",
     guards: &[Guard::StaleCheck],
+    alike: true,
     breaks: |_| false,
     invariants: &[],
     start: |cpu| {

@@ -11,6 +11,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     title: "a collapsed leaf is freed under a walker",
     thread: "S4",
     guards: &[Guard::GracePeriod],
+    alike: true,
     invariants: &["I-PTFREE"],
     bound: Bound { preemptions: 2, surprises: 0 },
     start: |cpu| {

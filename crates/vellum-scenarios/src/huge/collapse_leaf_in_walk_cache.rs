@@ -9,6 +9,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     title: "a collapsed leaf is freed without a flush of the upper entries",
     thread: "S4",
     guards: &[Guard::TablesFlushed],
+    alike: true,
     runs: |mode| !mode.is_broadcast(),
     invariants: &["I-PTFREE"],
     start: |cpu| {

@@ -11,6 +11,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     title: "a page is collapsed while somebody holds it",
     thread: "S4",
     guards: &[Guard::CollapseCounted, Guard::CollapseCountsLast, Guard::TranslateRecheck],
+    alike: true,
     invariants: &["I-LOST"],
     bound: Bound { preemptions: 2, surprises: 0 },
     start: |cpu| {

@@ -10,6 +10,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     title: "a fault makes a table where a huge page is being put together",
     thread: "S4",
     guards: &[Guard::CollapsePlaceKept],
+    alike: true,
     invariants: &["I-LOST", "I-COUNT", "I-BBM", "I-TLBPERM", "I-VMA"],
     bound: Bound { preemptions: 2, surprises: 0 },
     start: |cpu| {

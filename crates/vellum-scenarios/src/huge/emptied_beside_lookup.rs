@@ -10,6 +10,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     title: "a huge page is nowhere while its rights change",
     thread: "S4",
     guards: &[Guard::ChangedInPlace],
+    alike: true,
     invariants: &["I-ACCESS"],
     start: huge_page,
     actors: &[

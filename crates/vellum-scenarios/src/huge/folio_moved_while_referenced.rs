@@ -9,6 +9,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     title: "a huge page is moved while somebody has a reference to a page of it",
     thread: "S4",
     guards: &[Guard::MoveCounted, Guard::CopyAfterCount],
+    alike: true,
     invariants: &["I-LOST"],
     nodes: 2,
     start: |cpu| {

@@ -10,6 +10,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     title: "pages that nothing shows are kept when their folio is split",
     thread: "S4",
     guards: &[Guard::SplitRestFreed],
+    alike: true,
     invariants: &["I-REF", "I-COUNT"],
     bound: Bound { preemptions: 1, surprises: 1 },
     start: |cpu| {

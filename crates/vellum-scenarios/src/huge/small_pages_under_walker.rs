@@ -12,6 +12,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     title: "small pages come where a huge one was, under a lookup",
     thread: "S4",
     guards: &[Guard::TranslateRecheck],
+    alike: true,
     invariants: &["I-REF", "I-TLBFREE"],
     bound: Bound { preemptions: 1, surprises: 1 },
     further: Some(Bound { preemptions: 2, surprises: 0 }),

@@ -9,6 +9,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     title: "two huge pages are installed at one place",
     thread: "S4",
     guards: &[Guard::Recheck],
+    alike: true,
     invariants: &["I-LOST", "I-TLBPERM", "I-BBM", "I-REF", "I-COUNT"],
     start: |cpu| {
         cpu.use_huge_pages();

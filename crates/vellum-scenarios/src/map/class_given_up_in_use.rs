@@ -13,6 +13,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     title: "the record of a mapping is given up while another mapping comes to use it",
     thread: "S2",
     guards: &[Guard::ClassUnderLock],
+    alike: true,
     invariants: &["I-COUNT"],
     bound: Bound { preemptions: 1, surprises: 1 },
     further: Some(Bound { preemptions: 2, surprises: 0 }),

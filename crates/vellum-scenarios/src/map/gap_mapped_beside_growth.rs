@@ -15,6 +15,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     title: "a stack grows while its gap is being mapped",
     thread: "S2",
     guards: &[Guard::GapClaimed],
+    alike: true,
     invariants: &["I-VMA"],
     start: |cpu| {
         cpu.map_stack(STACK, 1);

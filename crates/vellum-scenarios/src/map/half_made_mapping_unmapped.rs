@@ -12,6 +12,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     title: "munmap finds a mapping half made",
     thread: "S2",
     guards: &[Guard::MapUnderClaim],
+    alike: true,
     invariants: &["I-VMA"],
     actors: &[
         actor("mmap", |cpu| {

@@ -12,6 +12,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     title: "a mapping that replaces nothing replaces another",
     thread: "S2",
     guards: &[Guard::MapUnderClaim],
+    alike: true,
     invariants: &["I-VMA"],
     actors: &[
         actor("mmap of both", |cpu| {

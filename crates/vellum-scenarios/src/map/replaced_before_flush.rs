@@ -10,6 +10,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     id: "B23",
     title: "the page of a new mapping is used before the old one is flushed",
     guards: &[Guard::ReplacedUnderLock],
+    alike: true,
     breaks: |mode| !mode.semantics.break_before_make,
     invariants: &["I-LOST"],
     bound: Bound { preemptions: 1, surprises: 1 },

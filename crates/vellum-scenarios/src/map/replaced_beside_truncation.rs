@@ -10,6 +10,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     id: "B23T",
     title: "a mapping takes the place of a page that was cut off, before that is flushed",
     guards: &[Guard::CutFlushedUnderLock],
+    alike: true,
     invariants: &["I-LOST", "I-BBM"],
     bound: Bound { preemptions: 1, surprises: 1 },
     start: |cpu| {

@@ -12,6 +12,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     title: "a stack grows into what was mapped meanwhile",
     thread: "S2",
     guards: &[Guard::GrowUnderClaim],
+    alike: true,
     invariants: &["I-VMA"],
     start: |cpu| {
         cpu.map_stack(STACK, 1);

@@ -13,6 +13,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     title: "a stack is not found whose lowest page goes",
     thread: "S2",
     guards: &[Guard::StackSoughtAgain],
+    alike: true,
     invariants: &["I-ACCESS"],
     start: |cpu| {
         cpu.map_stack(STACK, 2);

@@ -10,6 +10,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     id: "F4U",
     title: "a move that fails leaves entries that say the page is being moved",
     guards: &[Guard::FailedUnmapUndone],
+    alike: true,
     invariants: &["I-RMAP", "I-COUNT"],
     nodes: 2,
     bound: Bound { preemptions: 1, surprises: 1 },

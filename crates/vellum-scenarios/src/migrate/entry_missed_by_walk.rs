@@ -10,6 +10,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     id: "F4",
     title: "a reverse-mapping walk misses an entry that is being moved",
     guards: &[Guard::MoveSeen],
+    alike: true,
     invariants: &["I-RMAP", "I-COUNT"],
     nodes: 2,
     bound: Bound { preemptions: 1, surprises: 1 },

@@ -8,6 +8,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     id: "F2F",
     title: "a file's page is moved while somebody has a reference to it",
     guards: &[Guard::MoveFrozen, Guard::CopyAfterFreeze],
+    alike: true,
     invariants: &["I-LOST", "I-REF", "I-COUNT", "I-ASSERT"],
     nodes: 2,
     start: |cpu| {

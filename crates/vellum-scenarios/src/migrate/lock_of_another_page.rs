@@ -10,6 +10,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     id: "F6T",
     title: "who waits for a page waits for a table",
     guards: &[Guard::WaitLooksAgain],
+    alike: true,
     // With broadcasts nobody waits for an interrupt: it takes a pre-emption more.
     breaks: |mode| !mode.is_broadcast(),
     invariants: &["I-PROG"],

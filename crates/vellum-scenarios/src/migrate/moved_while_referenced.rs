@@ -8,6 +8,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     id: "F2",
     title: "a page is moved while somebody has a reference to it",
     guards: &[Guard::MoveCounted, Guard::CopyAfterCount],
+    alike: true,
     invariants: &["I-LOST"],
     nodes: 2,
     start: |cpu| {

@@ -9,6 +9,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     id: "F2S",
     title: "a file's page is shown at its new place before it is copied",
     guards: &[Guard::CopiedBeforeShown],
+    alike: true,
     invariants: &["I-LOST"],
     nodes: 2,
     bound: Bound { preemptions: 1, surprises: 1 },

@@ -9,6 +9,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     id: "F8",
     title: "two migrations wait for each other's pages",
     guards: &[Guard::LocksTried],
+    alike: true,
     // Who waits for a lock in a batch sleeps with pre-emption off, which is found first.
     invariants: &["I-PROG", "I-ATOMIC"],
     nodes: 2,

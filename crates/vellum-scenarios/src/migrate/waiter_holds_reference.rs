@@ -8,6 +8,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     id: "F6",
     title: "who waits for a page keeps it from being moved",
     guards: &[Guard::WaitWithoutReference],
+    alike: true,
     invariants: &["I-PROG"],
     nodes: 2,
     start: |cpu| {

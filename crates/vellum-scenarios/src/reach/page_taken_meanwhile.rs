@@ -8,6 +8,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     id: "B24L",
     title: "the kernel stores to a page that has been put out",
     guards: &[Guard::ReachedUnderLock],
+    alike: true,
     invariants: &["I-LOST"],
     start: |cpu| {
         cpu.swap_on(4);

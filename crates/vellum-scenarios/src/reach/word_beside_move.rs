@@ -7,6 +7,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     id: "B24A",
     title: "an atomic change of a word is left behind by a move",
     guards: &[Guard::ReachedUnderLock],
+    alike: true,
     invariants: &["I-LOST"],
     nodes: 2,
     start: |cpu| {

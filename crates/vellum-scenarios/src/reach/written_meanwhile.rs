@@ -8,6 +8,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     id: "B24W",
     title: "the kernel stores to a page that has just been written back",
     guards: &[Guard::ReachedUnderLock],
+    alike: true,
     invariants: &["I-DIRTY"],
     start: |cpu| {
         cpu.map_file(X, 1, Prot::ReadWrite, 0);

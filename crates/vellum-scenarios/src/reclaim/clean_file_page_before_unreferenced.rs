@@ -9,6 +9,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     title: "a file's page is found clean before its references are",
     thread: "S5",
     guards: &[Guard::DirtyAfterFreeze],
+    alike: true,
     invariants: &["I-LOST"],
     start: |cpu| {
         cpu.map_file(X, 1, Prot::ReadWrite, 0);

@@ -10,6 +10,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     title: "a page is marked clean after it was written to swap",
     thread: "S5",
     guards: &[Guard::DirtyClearedFirst],
+    alike: true,
     invariants: &["I-LOST"],
     start: |cpu| {
         cpu.map(X, 1, Prot::ReadWrite);

@@ -10,6 +10,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     title: "a page without references is taken aside",
     thread: "S5",
     guards: &[Guard::IsolateCounted],
+    alike: true,
     invariants: &["I-COUNT", "I-REF", "I-ASSERT"],
     bound: Bound { preemptions: 1, surprises: 1 },
     start: |cpu| {

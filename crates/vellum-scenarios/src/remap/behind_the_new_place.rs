@@ -15,6 +15,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     title: "a move passes by who seems to have claimed both of its places",
     thread: "S1",
     guards: &[Guard::OthersAwaited],
+    alike: true,
     // Elsewhere the places are near each other, and have one claim.
     runs: |mode| Mode::TOYS.contains(&mode),
     invariants: &["I-VMA"],

@@ -14,6 +14,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     title: "a move waits for who waits for its old place",
     thread: "S1",
     guards: &[Guard::WaiterPassed],
+    alike: true,
     // Elsewhere the places are near each other, and have one claim.
     runs: |mode| Mode::TOYS.contains(&mode),
     invariants: &["I-PROG"],

@@ -14,6 +14,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     title: "a move passes by who has claimed its old place and does not wait for it",
     thread: "S1",
     guards: &[Guard::OthersAwaited],
+    alike: true,
     // Elsewhere the places are near each other, and have one claim.
     runs: |mode| Mode::TOYS.contains(&mode),
     invariants: &["I-VMA"],

@@ -13,6 +13,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     title: "a moved page is cleaned before the old place is flushed",
     thread: "S1",
     guards: &[Guard::MoveFlushedFirst],
+    alike: true,
     invariants: &["I-LOST", "I-DIRTY"],
     bound: Bound { preemptions: 1, surprises: 1 },
     start: |cpu| {

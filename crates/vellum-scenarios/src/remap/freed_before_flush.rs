@@ -11,6 +11,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     title: "a moved page is freed before the old place is flushed",
     thread: "S1",
     guards: &[Guard::MoveFlushedFirst],
+    alike: true,
     bound: Bound { preemptions: 1, surprises: 1 },
     further: Some(Bound { preemptions: 2, surprises: 0 }),
     invariants: &["I-TLBFREE"],

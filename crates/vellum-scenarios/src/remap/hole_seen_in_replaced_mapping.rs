@@ -9,6 +9,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     title: "an access finds a hole where one mapping replaces another",
     thread: "S2",
     guards: &[Guard::HoleAwaited],
+    alike: true,
     invariants: &["I-VMA"],
     start: |cpu| {
         cpu.map(X, 1, Prot::ReadWrite);

@@ -15,6 +15,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     title: "two moves wait for each other's places",
     thread: "S1",
     guards: &[Guard::LowerClaimedFirst],
+    alike: true,
     // Elsewhere the places are near each other, and have one claim.
     runs: |mode| Mode::TOYS.contains(&mode),
     invariants: &["I-PROG"],

@@ -16,6 +16,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     title: "a move does not exclude other operations on what it moves",
     thread: "S1",
     guards: &[Guard::MoveUnderClaim],
+    alike: true,
     invariants: &["I-VMA"],
     bound: Bound { preemptions: 1, surprises: 1 },
     start: |cpu| {

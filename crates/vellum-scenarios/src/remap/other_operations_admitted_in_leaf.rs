@@ -16,6 +16,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     title: "a move within a leaf does not exclude other operations there",
     thread: "S1",
     guards: &[Guard::LeafClaimSeen],
+    alike: true,
     invariants: &["I-VMA"],
     bound: Bound { preemptions: 1, surprises: 1 },
     // To wait for the claim and to be woken takes two.

@@ -13,6 +13,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     title: "a page comes while memory without pages is moved",
     thread: "S1",
     guards: &[Guard::VacantUnderLock],
+    alike: true,
     invariants: &["I-LOST"],
     bound: Bound { preemptions: 2, surprises: 1 },
     start: |cpu| {

@@ -16,6 +16,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     title: "two moves wait for the table where their places part",
     thread: "S1",
     guards: &[Guard::ClaimedBelowParting],
+    alike: true,
     // Elsewhere the places are near each other, and have one claim.
     runs: |mode| Mode::TOYS.contains(&mode),
     invariants: &["I-PROG"],

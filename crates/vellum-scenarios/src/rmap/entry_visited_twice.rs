@@ -12,6 +12,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     title: "a walk that counts mappings visits one twice",
     thread: "S1",
     guards: &[Guard::WalkedToTheEnd],
+    alike: true,
     invariants: &["I-DIRTY"],
     bound: Bound { preemptions: 1, surprises: 1 },
     start: |cpu| {

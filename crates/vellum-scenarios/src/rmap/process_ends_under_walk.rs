@@ -9,6 +9,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     id: "F10",
     title: "a process ends while a reverse-mapping walk is in it",
     guards: &[Guard::WalksEndFirst],
+    alike: true,
     invariants: &["I-PTFREE", "I-UAF", "I-COUNT"],
     nodes: 2,
     bound: Bound { preemptions: 1, surprises: 1 },

@@ -8,6 +8,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     id: "E13",
     title: "swapoff frees an area that a fault is looking at",
     guards: &[Guard::GracePeriod],
+    alike: true,
     invariants: &["I-PTFREE"],
     start: |cpu| {
         cpu.map(X, 1, Prot::ReadWrite);

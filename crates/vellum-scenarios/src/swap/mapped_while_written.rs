@@ -8,6 +8,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     id: "E15",
     title: "a page is mapped while it is being written to swap",
     guards: &[Guard::StableWhileWritten],
+    alike: true,
     invariants: &["I-SLOT", "I-LOST"],
     start: |cpu| {
         cpu.map(X, 1, Prot::ReadWrite);

@@ -8,6 +8,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     id: "E20U",
     title: "swapoff beside munmap gives up",
     guards: &[Guard::UnmappedEntryAwaited, Guard::SlotChangeWakes],
+    alike: true,
     invariants: &["I-PROG", "I-ACCESS"],
     bound: Bound { preemptions: 1, surprises: 1 },
     start: |cpu| {

@@ -9,6 +9,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     id: "E20",
     title: "swapoff beside mremap does not end",
     guards: &[Guard::UnmappedEntryAwaited, Guard::SwapOffFollowsMoves],
+    alike: true,
     invariants: &["I-PROG", "I-ACCESS"],
     bound: Bound { preemptions: 1, surprises: 1 },
     start: |cpu| {

@@ -10,6 +10,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     id: "E12",
     title: "a page of the swap cache is not that of the slot any more",
     guards: &[Guard::SlotUnderLock],
+    alike: true,
     // Where a flush interrupts the reader it goes on: it takes more pre-emptions to hold it back.
     breaks: |mode| mode.is_broadcast(),
     invariants: &["I-LOST"],

@@ -9,6 +9,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     id: "J2",
     title: "a switch reads the generation before it is a target",
     guards: &[Guard::TargetFirst],
+    alike: true,
     invariants: &["I-GEN", "I-TLBFREE"],
     ..programs::SWITCH_BESIDE_FLUSH
 };

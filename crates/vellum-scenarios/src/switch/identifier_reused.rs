@@ -9,6 +9,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     id: "J5",
     title: "an identifier is reused, and what it tags is kept",
     guards: &[Guard::IdentityCompared],
+    alike: true,
     runs: |mode| !mode.is_broadcast(),
     invariants: &["I-LOST", "I-TLBPERM"],
     start: |cpu| {

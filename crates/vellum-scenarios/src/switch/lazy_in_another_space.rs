@@ -8,6 +8,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     id: "J4S",
     title: "a CPU that was lazy elsewhere is skipped by a flush",
     guards: &[Guard::GenerationFirst, Guard::TargetFirst],
+    alike: true,
     runs: |mode| !mode.is_broadcast(),
     invariants: &["I-GEN", "I-TLBFREE"],
     start: |cpu| {

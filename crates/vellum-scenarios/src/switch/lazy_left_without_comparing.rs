@@ -8,6 +8,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     id: "J4",
     title: "a CPU leaves lazy mode without having seen a flush",
     guards: &[Guard::LazyCompares],
+    alike: true,
     runs: |mode| !mode.is_broadcast(),
     invariants: &["I-GEN", "I-TLBFREE"],
     start: |cpu| {

@@ -8,6 +8,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     id: "J14S",
     title: "an interrupt comes before the mailbox is seen unlocked",
     guards: &[Guard::ReleasedBeforeInterrupt],
+    alike: true,
     runs: Mode::is_tso,
     invariants: &["I-PROG"],
     start: |cpu| cpu.enter_lazy(),

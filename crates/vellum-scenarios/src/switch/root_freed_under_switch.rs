@@ -8,6 +8,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     id: "J10S",
     title: "a space is freed while a lazy CPU switches to another",
     guards: &[Guard::LeaveBeforeFree],
+    alike: true,
     invariants: &["I-PTFREE", "I-UAF"],
     start: |cpu| {
         cpu.map(X, 2, Prot::ReadWrite);

@@ -12,6 +12,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     title: "a device's interrupt waits for who waits for a mailbox",
     runs: |mode| !mode.is_broadcast(),
     guards: &[Guard::MailLeft],
+    alike: true,
     invariants: &["I-PROG"],
     bound: Bound { preemptions: 1, surprises: 1 },
     start: |cpu| {

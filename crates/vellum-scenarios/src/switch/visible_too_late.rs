@@ -9,6 +9,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     id: "J1",
     title: "a switch becomes visible after it has read the generation",
     guards: &[Guard::TargetBarrier],
+    alike: true,
     breaks: Mode::is_tso,
     invariants: &["I-GEN", "I-TLBFREE"],
     ..programs::SWITCH_BESIDE_FLUSH

@@ -10,6 +10,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     title: "tags do not follow a mapping that is moved",
     thread: "S3",
     guards: &[Guard::TagsBySlot],
+    alike: true,
     invariants: &["I-TAG"],
     bound: Bound { preemptions: 1, surprises: 1 },
     start: |cpu| {

@@ -10,6 +10,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     title: "a page is copied without its tags",
     thread: "S3",
     guards: &[Guard::CopyTakesTags],
+    alike: true,
     invariants: &["I-TAG"],
     bound: Bound { preemptions: 1, surprises: 1 },
     start: |cpu| {

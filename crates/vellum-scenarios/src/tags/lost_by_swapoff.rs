@@ -9,6 +9,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     title: "swapoff maps a page without its tags",
     thread: "S3",
     guards: &[Guard::TagsRestored],
+    alike: true,
     invariants: &["I-TAG"],
     start: |cpu| {
         cpu.map_tagged(X, 1, Prot::ReadWrite);

@@ -10,6 +10,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     title: "tags of an unmapped page stay with its slot",
     thread: "S3",
     guards: &[Guard::TagsFreedWithSlot],
+    alike: true,
     invariants: &["I-SLOT", "I-TAG"],
     bound: Bound { preemptions: 1, surprises: 1 },
     start: |cpu| {

@@ -11,6 +11,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     title: "the first of two processes takes the tags along",
     thread: "S3",
     guards: &[Guard::TagsKept, Guard::TagsBySlot],
+    alike: true,
     invariants: &["I-TAG"],
     bound: Bound { preemptions: 1, surprises: 1 },
     start: |cpu| {
