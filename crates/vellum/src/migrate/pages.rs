@@ -131,11 +131,12 @@ fn move_busy<M: Machine>(vm: &Vm<M>, pfn: Pfn, target: &mut Target<'_, M>, moved
     let Some(folio) = move_alone(vm, pfn, target, moved) else { return };
     for page in (0..folio.pages()).map(|page| folio.head.offset(page)) {
         let frame = vm.physical().frame(page);
-        if !frame.is_single(Kind::Anonymous) || !frame.try_get() {
+        let is_page = || frame.is_single(Kind::Anonymous) || frame.is_single(Kind::File);
+        if !is_page() || !frame.try_get() {
             continue;
         }
         // It has become another page meanwhile, perhaps; that is as good as any.
-        if frame.is_single(Kind::Anonymous) {
+        if is_page() {
             move_alone(vm, page, target, moved);
         } else {
             object::release(&Cx::enter(vm), page);
@@ -160,7 +161,9 @@ fn move_alone<M: Machine>(vm: &Vm<M>, pfn: Pfn, target: &mut Target<'_, M>, move
         }
         Aim::To(to, into) => match Unmapped::begin_in_parts(vm, pfn, into) {
             // A page of an object has no entries any more, which had to get it back.
-            Some(unmapped) if into == Placeholder::Nothing => carry_out(&Cx::enter(vm), Move::of(unmapped, (pfn, to))),
+            Some(unmapped) if into == Placeholder::Nothing && folio.order == 0 => {
+                carry_out(&Cx::enter(vm), Move::of(unmapped, (pfn, to)))
+            }
             Some(unmapped) => carry_out_in_parts(vm, Move::of(unmapped, (pfn, to))),
             None => {
                 let cx = Cx::enter(vm);

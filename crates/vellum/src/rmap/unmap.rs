@@ -14,6 +14,7 @@ use crate::machine::Machine;
 use crate::phys::{Folio, Frame, Kind, Pfn, folio};
 use crate::space::apply::{readable, rss_kind_of};
 use crate::space::{Attributes, ClassFlags, RssKind, UnmapBatch};
+use crate::tlb::Flush;
 use crate::vm::Vm;
 use core::mem::ManuallyDrop;
 use core::ops::ControlFlow;
@@ -156,6 +157,7 @@ fn take<'a, M: Machine>(
 ) -> bool {
     let into = match into {
         Placeholder::Slot(first) if found.pages() > 1 => return take_huge(cx, pfn, first, found),
+        Placeholder::Nothing if found.pages() > 1 => return take_shared(cx, frame, found),
         Placeholder::Slot(first) => {
             let slot = first.further(found.word.pfn().0 - pfn.0);
             if cx.swap_dup(slot).is_err() {
@@ -211,6 +213,23 @@ fn take_huge<M: Machine>(cx: &Cx<'_, M>, pfn: Pfn, first: SwapSlot, found: &Foun
     note_stores(frame, bits);
     found.space.add_rss(cx, RssKind::Anonymous, -pages);
     found.space.add_rss(cx, RssKind::Swap, pages);
+    // The caller has a reference.
+    frame.drop_mapping();
+    true
+}
+
+/// Takes the entry of a huge page of an object, which becomes empty. Flushed at once: a table may come there as soon as the lock
+/// goes, and what a batch owes to the table above is not looked for below it.
+#[cold]
+#[inline(never)]
+fn take_shared<M: Machine>(cx: &Cx<'_, M>, frame: &Frame<M>, found: &Found<'_, '_, M>) -> bool {
+    let bits = found.leaf.take(found.index).bits();
+    note_stores(frame, bits);
+    let what = Flush { start: found.address, pages: found.pages(), tables_freed: false };
+    if M::guard(Guard::SharedHugeFlushed) {
+        cx.flush(found.space.id(), found.space.tlb(), what);
+    }
+    found.space.add_rss(cx, rss_kind_of(frame), -(found.pages() as i64));
     // The caller has a reference.
     frame.drop_mapping();
     true
