@@ -149,6 +149,7 @@ scenarios! {
         shared_shown_behind_cut,
         shared_found_while_split,
         shared_beside_small_page,
+        shared_cut_in_part,
         shared_moved_before_flush,
     }
     /// `mremap`.

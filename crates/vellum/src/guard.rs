@@ -374,6 +374,8 @@ guards! {
     CachedPartAskedAgain,
     /// A huge page of shared memory is used by nobody before who added it has looked at the length, and at holes, again. (F13H)
     FolioLastLook,
+    /// Of a huge page that is in the cache in part, a fault asks under the leaf's lock for the slot of the page that it shows. (F11P)
+    PartSoughtUnderLock,
     /// A huge page is added to an object if, under the cache's lock, none of its pages is there. (F13S)
     FolioRoomUnderLock,
     /// A huge page of shared memory that is to be moved is flushed when its entry goes. (F2F)

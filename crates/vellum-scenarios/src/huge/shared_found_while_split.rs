@@ -11,7 +11,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     thread: "S4",
     guards: &[Guard::CachedPartAskedAgain],
     invariants: &["I-REF", "I-COUNT", "I-UAF", "I-LOST"],
-    bound: Bound { preemptions: 1, surprises: 0 },
+    bound: Bound { preemptions: 1, surprises: 1 },
     start: |cpu| {
         cpu.use_huge_shared_memory(4);
         cpu.map_file(X, LEAF, Prot::ReadWrite, 0);

@@ -11,7 +11,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     thread: "S4",
     guards: &[Guard::SharedHugeFlushed],
     invariants: &["I-LOST", "I-TLBFREE", "I-GEN", "I-TLBPERM"],
-    bound: Bound { preemptions: 1, surprises: 0 },
+    bound: Bound { preemptions: 1, surprises: 1 },
     nodes: 2,
     start: |cpu| {
         cpu.use_huge_shared_memory(4);

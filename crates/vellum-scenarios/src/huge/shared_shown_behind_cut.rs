@@ -12,7 +12,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     thread: "S4",
     guards: &[Guard::HugeAwaitedByCut],
     invariants: &["I-GONE", "I-LOST", "I-RMAP"],
-    bound: Bound { preemptions: 1, surprises: 0 },
+    bound: Bound { preemptions: 1, surprises: 1 },
     start: |cpu| {
         cpu.use_huge_shared_memory(4);
         cpu.map_file(X, LEAF, Prot::ReadWrite, 0);

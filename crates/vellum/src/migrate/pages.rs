@@ -8,7 +8,7 @@ use crate::machine::Machine;
 use crate::object::{self, Dying};
 use crate::phys::{Folio, Frame, Kind, Pfn};
 use crate::reclaim::{Isolated, split_cached};
-use crate::rmap::{self, PART, Placeholder, Unmapped};
+use crate::rmap::{self, FLUSHED, PART, Placeholder, Unmapped};
 use crate::space::UnmapBatch;
 use crate::stat::Event;
 use crate::vm::Vm;
@@ -232,7 +232,9 @@ fn unmap<M: Machine>(target: &mut Target<'_, M>, moves: &mut Moves<'_, M>, moved
         && let Some(&pfn) = moves.list.pages().get(moves.begun)
     {
         let frame = vm.physical().frame(pfn);
-        let more = frame.mappings().max(1);
+        // Those of a huge page of shared memory may be flushed one by one.
+        let each = if frame.is_kind(Kind::File) && frame.order() > 0 { FLUSHED } else { 1 };
+        let more = frame.mappings().saturating_mul(each).max(1);
         if more <= PART && entries + more > LENGTH as u32 {
             break;
         }
@@ -244,7 +246,7 @@ fn unmap<M: Machine>(target: &mut Target<'_, M>, moves: &mut Moves<'_, M>, moved
         } else if !frame.folio_lock().try_acquire() {
             continue;
         }
-        if frame.mappings() > PART {
+        if more > PART {
             frame.folio_lock().release(vm);
             continue;
         }

@@ -179,7 +179,7 @@ impl<M: Machine> Inner<M> {
     #[cold]
     pub(crate) fn has_part(&self, cx: &Cx<'_, M>, index: u64, pfn: Pfn) -> bool {
         let is_of = is_page_of(cx.vm().physical().folio(pfn), NonNull::from(self));
-        is_of && self.cache.is_at(cx, index, pfn)
+        is_of && (self.cache.is_at(cx, index, pfn) || !M::guard(Guard::PartSoughtUnderLock))
     }
 
     /// Puts the folio `to` in the place of `from`, of which nobody has a reference but the caller and the cache, and that no entry
@@ -245,18 +245,32 @@ fn pages_around<M: Machine>(cx: &Cx<'_, M>, inner: &Inner<M>, index: u64) -> Ran
     first..first + of.pages()
 }
 
-/// `pages` and what else there is of the folios across their edges.
+/// `pages`, of which there is one at least, and what else there is of the folios across their edges.
 pub(super) fn with_whole_folios<M: Machine>(cx: &Cx<'_, M>, inner: &Inner<M>, pages: &Range<u64>) -> Range<u64> {
+    if inner.is_file() {
+        return pages.clone();
+    }
     // Either who adds a folio sees what was said of these pages, or the folio is found here.
     fence::<M>(SeqCst);
-    let low = pages_around(cx, inner, pages.start).start;
-    let high = pages.end.checked_sub(1).map_or(0, |last| pages_around(cx, inner, last).end);
-    low..high.max(pages.end)
+    pages_around(cx, inner, pages.start).start..pages_around(cx, inner, pages.end - 1).end
+}
+
+/// The first page of the folio across page `at`; that, if there is none.
+pub(super) fn first_across<M: Machine>(cx: &Cx<'_, M>, inner: &Inner<M>, at: u64) -> u64 {
+    if inner.is_file() {
+        return at;
+    }
+    // As above.
+    fence::<M>(SeqCst);
+    pages_around(cx, inner, at).start
 }
 
 /// Makes single pages of the folio across page `at`, if there is one and that is possible. No entry shows it, and none
 /// comes. Without a [`Cx`].
 pub(super) fn split_across<M: Machine>(vm: &Vm<M>, inner: &Inner<M>, at: u64) {
+    if inner.is_file() {
+        return;
+    }
     let Some(pfn) = inner.cache.find(&Cx::enter(vm), at) else { return };
     let of = vm.physical().whole(vm.physical().head(pfn));
     if of.head == pfn {

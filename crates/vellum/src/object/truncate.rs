@@ -12,7 +12,7 @@
 //! Then entries go, then pages leave the cache. A fault that comes to its leaf's lock later finds the page without an
 //! object, and looks again (F11); so does one that has copied the page for a private mapping (F12).
 
-use super::folio::{drop_folio, split_across, with_whole_folios};
+use super::folio::{drop_folio, first_across, split_across};
 use super::inner::Source;
 use super::page::{mark_dirty, wait};
 use super::unmap::{Loss, unmap};
@@ -65,7 +65,7 @@ pub(super) fn truncate<M: Machine>(vm: &Vm<M>, object: NonNull<Inner<M>>, length
 /// Makes single pages of a folio across the end, of which what goes has no entries any more. Its other pages are said to be in a
 /// hole meanwhile, so that nobody shows them.
 fn cut_folio<M: Machine>(vm: &Vm<M>, inner: &Inner<M>, end: u64) {
-    let first = with_whole_folios(&Cx::enter(vm), inner, &(end..end)).start;
+    let first = first_across(&Cx::enter(vm), inner, end);
     if first < end {
         let _hole = inner.hole.begin(&(first..end));
         unmap(vm, inner, &Loss { pages: first..end, takes_copies: false });

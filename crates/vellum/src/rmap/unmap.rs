@@ -33,6 +33,9 @@ pub(crate) enum Placeholder {
 /// Entries of one page or folio that are taken, or get their pages back, in one section, where there may be more of them.
 pub(crate) const PART: u32 = 96;
 
+/// What it is to take a huge entry that is flushed by itself, in entries.
+pub(crate) const FLUSHED: u32 = 12;
+
 /// Takes page `pfn` out of its entries, as far as they are found; the flushes are the batch's to do. Whether all were found
 /// and taken: else everything is as before. So it can be put back by [`Unmapped`].
 pub(crate) fn unmap<'a, M: Machine>(
@@ -139,7 +142,8 @@ fn take_part<M: Machine>(cx: &Cx<'_, M>, whole: Folio, into: Placeholder, taken:
     let frame = cx.vm().physical().frame(whole.head);
     *taken += each_mapping(cx, frame, Seek::page(whole), |found| {
         let has_room = left > 0;
-        left = left.saturating_sub(1);
+        let is_flushed = into == Placeholder::Nothing && found.pages() > 1;
+        left = left.saturating_sub(if is_flushed { FLUSHED } else { 1 });
         has_room && take(cx, &mut batch, (whole.head, frame), into, found)
     });
     batch.flush();

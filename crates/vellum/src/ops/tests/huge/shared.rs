@@ -127,14 +127,14 @@ fn small<A: Arch>() {
     let (page, huge_page) = sizes::<A>();
     let pages = huge_page / page;
     let vm = vm::<A>(frames::<A>());
-    let (space, memory, start) = huge(&vm, 1);
+    let (space, memory, start) = huge(&vm, 2);
     let other = vm.create_space().expect("a space");
     let misplaced = start + page;
     map(&other, &memory, Sharing::Shared, misplaced);
-    for offset in (0..huge_page).step_by(page as usize) {
+    for offset in (0..2 * huge_page).step_by(page as usize) {
         assert_eq!(load(&other, misplaced + offset), Ok(mark::<A>(start + offset)));
     }
-    assert_eq!((other.rss().shared_memory, shown_huge(&other)), (pages, 0));
+    assert_eq!((other.rss().shared_memory, shown_huge(&other)), (2 * pages, 0));
     store(&other, misplaced + page, 99).expect("a store");
     assert_eq!(load(&space, start + page), Ok(99));
     // A private mapping copies page by page.
@@ -150,13 +150,14 @@ fn small<A: Arch>() {
     let child = space.fork().expect("a child");
     assert_eq!((child.rss().shared_memory, load(&child, start + page)), (0, Ok(99)));
     assert_eq!(shown_huge(&child), pages);
+    space.unmap(start, 2 * huge_page).expect("unmap");
     // Small pages that are there keep huge ones away.
     let second = vm.shared_memory(pages).expect("memory");
     map(&other, &second, Sharing::Shared, misplaced);
     store(&other, misplaced + page, 5).expect("a store");
     map(&space, &second, Sharing::Shared, start);
     assert_eq!((load(&space, start + page), load(&space, start)), (Ok(5), Ok(0)));
-    assert_eq!((shown_huge(&space), vm.count(Event::SharedHugeAlloc), second.cached_pages()), (0, 1, 2));
+    assert_eq!((shown_huge(&space), vm.count(Event::SharedHugeAlloc), second.cached_pages()), (0, 2, 2));
     vm.audited().expect("all is well");
     drop((space, other, private, child, memory, second));
     finish(&vm);
@@ -374,6 +375,10 @@ fn moved_whole<A: Arch>() {
     let other = vm.create_space().expect("a space");
     map(&other, &memory, Sharing::Shared, start + page);
     load(&other, start + page).expect("a page");
+    // Of this one the first page is mapped nowhere.
+    let rest = MapRequest::object(&memory, page, Sharing::Shared, huge_page - page, Prot::READ_WRITE);
+    other.map(&rest.at(Place::Fixed(start + 4 * huge_page))).expect("a mapping");
+    load(&other, start + 4 * huge_page).expect("a page");
     let node_of = |space: &Spc<'_, A>, address| {
         load(space, address).expect("a page");
         vm.physical().frame(space.translate(address).expect("a page").pfn).node()
@@ -383,6 +388,18 @@ fn moved_whole<A: Arch>() {
     assert_eq!((node_of(&space, start), node_of(&other, start + 2 * page)), (1, 1));
     check(&space, start, start + 2 * huge_page);
     assert_eq!((vm.count(Event::SplitFolio), shown_huge(&space), memory.cached_pages()), (0, 2 * pages, 2 * pages));
+    // So many entries that they are taken in several sections.
+    let many = [(); 15].map(|()| vm.create_space().expect("a space"));
+    many.iter().for_each(|space| {
+        map(space, &memory, Sharing::Shared, start);
+        check(space, start, start + page);
+    });
+    assert_eq!(space.move_pages(start, huge_page, 0), Ok((pages, 0)));
+    assert!(many.iter().all(|space| node_of(space, start) == 0 && shown_huge(space) == pages));
+    assert_eq!(space.move_pages(start, huge_page, 1).map(|(_, failed)| failed), Ok(0));
+    check(&space, start, start + 2 * huge_page);
+    vm.audited().expect("all is well");
+    drop(many);
     // What somebody holds stays.
     let hold = space.hold(start).expect("a page");
     assert_eq!(space.move_pages(start, 2 * huge_page, 0), Ok((pages, pages)));
