@@ -17,6 +17,8 @@ pub(crate) static SCENARIO: Scenario = Scenario {
         cpu.use_huge_shared_memory(4);
         cpu.map_file(X, LEAF, Prot::ReadWrite, 0);
         cpu.store(X, 1);
+        // It stays in the cache, and nobody needs to be flushed.
+        cpu.unmap(X, LEAF);
         cpu.map_file(Z, 1, Prot::ReadWrite, 2);
     },
     actors: &[

@@ -21,12 +21,14 @@ use crate::error::Error;
 use crate::guard::Guard;
 use crate::machine::Machine;
 use crate::phys::Pfn;
-use crate::sync::{AtomicU64, Rank, RawLock};
+use crate::sync::{AtomicU32, AtomicU64, Rank, RawLock};
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 
 /// The cached pages of one object.
 pub(crate) struct Cache<M> {
     pub(super) lock: RawLock<M>,
+    /// 1 if there may be, or have been, folios of several pages.
+    pub(super) has_folios: AtomicU32<M>,
     /// O: how many there are.
     pub(super) pages: AtomicU64<M>,
     /// Written under O.
@@ -35,7 +37,8 @@ pub(crate) struct Cache<M> {
 
 impl<M: Machine> Cache<M> {
     pub(super) const fn new() -> Self {
-        Cache { lock: RawLock::new(), pages: AtomicU64::new(0), tree: Tree::new() }
+        let (lock, has_folios) = (RawLock::new(), AtomicU32::new(0));
+        Cache { lock, has_folios, pages: AtomicU64::new(0), tree: Tree::new() }
     }
 
     /// Number of pages cached.

@@ -142,6 +142,7 @@ impl<M: Machine> Inner<M> {
         frame.halves[0].store(state, Relaxed);
         frame.set_kind(Kind::File, of.order);
         frame.add_references(of.pages());
+        self.cache.has_folios.store(1, SeqCst);
         if self.cache.insert_folio(cx, first, of) != Ok(true) {
             frame.words[0].store(0, SeqCst);
             frame.drop_references(of.pages());
@@ -247,28 +248,28 @@ fn pages_around<M: Machine>(cx: &Cx<'_, M>, inner: &Inner<M>, index: u64) -> Ran
 
 /// `pages`, of which there is one at least, and what else there is of the folios across their edges.
 pub(super) fn with_whole_folios<M: Machine>(cx: &Cx<'_, M>, inner: &Inner<M>, pages: &Range<u64>) -> Range<u64> {
-    if inner.is_file() {
+    if !may_have_folios(inner) {
         return pages.clone();
     }
-    // Either who adds a folio sees what was said of these pages, or the folio is found here.
-    fence::<M>(SeqCst);
     pages_around(cx, inner, pages.start).start..pages_around(cx, inner, pages.end - 1).end
 }
 
 /// The first page of the folio across page `at`; that, if there is none.
 pub(super) fn first_across<M: Machine>(cx: &Cx<'_, M>, inner: &Inner<M>, at: u64) -> u64 {
-    if inner.is_file() {
-        return at;
-    }
-    // As above.
+    if may_have_folios(inner) { pages_around(cx, inner, at).start } else { at }
+}
+
+/// Whether there may be folios of several pages, by who has said what becomes of some pages: either who adds a folio sees that
+/// when he looks again, or the folio is found now.
+fn may_have_folios<M: Machine>(inner: &Inner<M>) -> bool {
     fence::<M>(SeqCst);
-    pages_around(cx, inner, at).start
+    inner.cache.has_folios.load(SeqCst) != 0
 }
 
 /// Makes single pages of the folio across page `at`, if there is one and that is possible. No entry shows it, and none
 /// comes. Without a [`Cx`].
 pub(super) fn split_across<M: Machine>(vm: &Vm<M>, inner: &Inner<M>, at: u64) {
-    if inner.is_file() {
+    if !may_have_folios(inner) {
         return;
     }
     let Some(pfn) = inner.cache.find(&Cx::enter(vm), at) else { return };
