@@ -27,7 +27,9 @@ pub(crate) static SCENARIO: Scenario = Scenario {
         }),
     ],
     end: |cpu| {
-        [X, Y, Z].map(|at| cpu.load(at));
+        for at in [X, Y, Z] {
+            cpu.load(at);
+        }
     },
     ..Scenario::DEFAULT
 };
