@@ -34,7 +34,8 @@ pub struct RunArgs {
     /// Whether one flush serves a list of pages that are unmapped under pressure, rather than one flush each.
     #[arg(long, value_enum, default_value = "on")]
     pub batch: Switch,
-    /// Which memory gets huge pages: all of it, what the program advises so, or none [madvise; huge-heap: always].
+    /// Which memory gets huge pages: all of it, shared memory too, private memory that the program advises so, or none
+    /// [madvise; huge-heap: always].
     #[arg(long, value_enum)]
     pub thp: Option<Thp>,
     /// The processor.

@@ -65,6 +65,10 @@ pub(crate) fn hand_to_core<M: Machine>(
     let zswap_pages = pressure.zswap_pages::<M::Arch>();
     vm.set_batching(pressure.is_batched);
     vm.set_huge_pages(pressure.huge_pages);
+    // Of shared memory none come on advice alone, as at first in Linux.
+    if pressure.huge_pages == HugePages::Always {
+        vm.set_shared_huge_pages(HugePages::Always);
+    }
     vm.set_compressed_limit(zswap_pages);
     // What a program was given where it was recorded, it gets here, however little memory there is.
     vm.set_overcommit(Overcommit::Always);

@@ -144,6 +144,13 @@ scenarios! {
         put_out_undone_beside_fork,
         folio_moved_while_referenced,
         folio_moved_beside_munmap,
+        shared_cut_before_last_look,
+        shared_shown_while_cut,
+        shared_shown_behind_cut,
+        shared_found_while_split,
+        shared_beside_small_page,
+        shared_cut_in_part,
+        shared_moved_before_flush,
     }
     /// `mremap`.
     remap {

@@ -370,6 +370,20 @@ guards! {
     HoleUnderLock,
     /// Who has added a page to the cache looks once more whether it is in a hole that is being made. (F17A)
     HoleLookedForAgain,
+    /// Who has found a page of a folio in the cache asks, having a reference to the head, again of which folio it is. (C16F)
+    CachedPartAskedAgain,
+    /// A huge page of shared memory is used by nobody before who added it has looked at the length, and at holes, again. (F13H)
+    FolioLastLook,
+    /// Of a huge page that is in the cache in part, a fault asks under the leaf's lock for the slot of the page that it shows. (F11P)
+    PartSoughtUnderLock,
+    /// A huge page is added to an object if, under the cache's lock, none of its pages is there. (F13S)
+    FolioRoomUnderLock,
+    /// A huge page of shared memory that is to be moved is flushed when its entry goes. (F2F)
+    SharedHugeFlushed,
+    /// A fault asks under the table's lock whether any page of a huge page of shared memory is being taken away. (F14H)
+    HugeGoingAsked,
+    /// Truncation waits for who has the lock of a table in which huge pages may be. (F11H)
+    HugeAwaitedByCut,
     /// A fault asks whether a page is being taken away before it asks whether it has been. (F11L)
     GoingAskedFirst,
     /// Truncation comes to a space before it comes to those that were forked from it. (F11)

@@ -135,6 +135,12 @@ events! {
     HugeFault = "thp_fault_alloc",
     /// Faults that wanted a huge page, and there was none to be had.
     HugeFallback = "thp_fault_fallback",
+    /// Huge pages of shared memory that were added to the cache of an object.
+    SharedHugeAlloc = "thp_file_alloc",
+    /// Faults that wanted such a huge page, and there was none to be had.
+    SharedHugeFallback = "thp_file_fallback",
+    /// Faults that mapped a huge page of shared memory by one entry.
+    SharedHugeMapped = "thp_file_mapped",
     /// Huge pages of zeroes made: one.
     HugeZeroPage = "thp_zero_page_alloc",
     /// Faults that mapped a fresh folio of several pages, fewer than a huge one has.

@@ -9,7 +9,7 @@ use crate::object::{self, Backing, Homeless, Object, Objects};
 use crate::overcommit::Commitment;
 use crate::phys::{BootMemory, Kind, Pfn, Physical};
 use crate::placed::Placed;
-use crate::space::{Classes, Space, Spaces};
+use crate::space::{Classes, NO_HUGE_PAGES, Space, Spaces};
 use crate::stat::{EVENTS, Event, Totals};
 use crate::swap::Swap;
 use crate::sync::{AtomicU32, AtomicU64, GlobalEpoch};
@@ -60,6 +60,8 @@ pub struct Vm<M: Machine> {
     unbatched: AtomicU32<M>,
     /// A [`HugePages`](crate::ops::HugePages).
     pub(crate) huge_pages: AtomicU32<M>,
+    /// As that, for shared memory.
+    pub(crate) shared_huge_pages: AtomicU32<M>,
     /// Of which sizes folios may be, log2 of their pages: a bit each.
     pub(crate) folio_orders: AtomicU32<M>,
     /// Where [`Vm::collapse`] goes on: the number of a space, and an address there.
@@ -115,6 +117,7 @@ impl<M: Machine> Vm<M> {
             commitment: Commitment::new(),
             unbatched: AtomicU32::new(0),
             huge_pages: AtomicU32::new(0),
+            shared_huge_pages: AtomicU32::new(NO_HUGE_PAGES),
             folio_orders: AtomicU32::new(0),
             collapse_cursor: [const { AtomicU64::new(0) }; 2],
             machine,

@@ -195,6 +195,11 @@ impl Lines {
             let [made, not_made] = [made, not_made].map(count);
             self.row("", &format!("{made} were made of small pages, {not_made} were not to be had for that"));
         }
+        let shared = ["thp_file_alloc", "thp_file_mapped", "thp_file_fallback"].map(|name| report.counter(name));
+        if shared.iter().any(|&number| number > 0) {
+            let [made, shown, refused] = shared.map(count);
+            self.row("", &format!("{made} of shared memory, shown whole {shown} times, {refused} were not to be had"));
+        }
         let [cut, split] = ["thp_split_pmd", "thp_split_page"].map(|name| count(report.counter(name)));
         self.row("", &format!("{cut} mapped as small pages since, {split} split into them"));
         let [whole, parts] = ["thp_swpout", "thp_swpout_fallback"].map(|name| report.counter(name));

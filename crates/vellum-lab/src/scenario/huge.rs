@@ -13,6 +13,8 @@ use vellum::phys::{Kind, Pfn};
 /// What a world says of huge pages; as [`Ops`].
 pub(crate) trait HugeOps {
     fn use_huge_pages(&self, policy: HugePages);
+    /// The same of shared memory.
+    fn use_shared_huge_pages(&self, policy: HugePages);
     /// Pages of the process that are shown as huge ones.
     fn huge_pages(&self, process: usize) -> u64;
     /// Whether the entry of a page says that it was stored to; `None` if there is no page.
@@ -27,9 +29,13 @@ impl<A: Arch> HugeOps for World<A> {
         self.vm().set_huge_pages(policy);
     }
 
+    fn use_shared_huge_pages(&self, policy: HugePages) {
+        self.vm().set_shared_huge_pages(policy);
+    }
+
     fn huge_pages(&self, process: usize) -> u64 {
         let mut pages = 0;
-        self.space(process).smaps(&mut |entry| pages += entry.anonymous_huge);
+        self.space(process).smaps(&mut |entry| pages += entry.anonymous_huge + entry.shared_huge);
         pages / self.leaf_pages()
     }
 
@@ -63,7 +69,14 @@ impl Cpu<'_> {
         self.ops.huge().use_huge_pages(HugePages::Always);
     }
 
-    /// From now on all memory gets small pages.
+    /// As [`Cpu::use_shared_memory`], which gets huge pages, where a mapping of it can show one whole: at the first access.
+    pub fn use_huge_shared_memory(&self, pages: u64) {
+        sim::happened(|| "huge pages of shared memory: always".into());
+        self.ops.huge().use_shared_huge_pages(HugePages::Always);
+        self.use_shared_memory(pages);
+    }
+
+    /// From now on all private memory gets small pages.
     pub fn use_small_pages(&self) {
         sim::happened(|| "huge pages: never".into());
         self.ops.huge().use_huge_pages(HugePages::Never);

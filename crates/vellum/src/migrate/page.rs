@@ -8,7 +8,7 @@ use crate::cpu::Cx;
 use crate::guard::Guard;
 use crate::machine::Machine;
 use crate::object;
-use crate::phys::{Frame, Kind, Pfn, folio};
+use crate::phys::{Folio, Frame, Kind, Pfn, folio};
 use crate::rmap::{Name, PART, Placeholder, Unmapped, restore_migrated, restore_page};
 use crate::sync::fence;
 use crate::vm::Vm;
@@ -116,6 +116,9 @@ pub(super) fn carry_out<M: Machine>(cx: &Cx<'_, M>, this: Move<'_, M>) -> bool {
 #[inline(never)]
 pub(super) fn carry_out_in_parts<M: Machine>(vm: &Vm<M>, this: Move<'_, M>) -> bool {
     let (old, whole) = (vm.physical().frame(this.from), vm.physical().whole(this.from));
+    if old.is_kind(Kind::File) {
+        return carry_out_shared(vm, this, whole);
+    }
     let is_moved = move_anonymous::<M>(
         old,
         || (0..whole.pages()).for_each(|page| this.copy_page(&Cx::enter(vm), page)),
@@ -133,6 +136,30 @@ pub(super) fn carry_out_in_parts<M: Machine>(vm: &Vm<M>, this: Move<'_, M>) -> b
     let cx = Cx::enter(vm);
     let_go(&cx, this.from);
     let_go(&cx, this.to);
+    is_moved
+}
+
+/// As [`carry_out_in_parts`], of a folio of shared memory, which no entry shows: whoever looks it up finds the new one, and waits
+/// for its contents.
+fn carry_out_shared<M: Machine>(vm: &Vm<M>, this: Move<'_, M>, whole: Folio) -> bool {
+    let (old, new) = (vm.physical().frame(this.from), vm.physical().frame(this.to));
+    let is_moved = {
+        let cx = Cx::enter(vm);
+        take_flags(&cx, old, new);
+        object::move_folio(&cx, whole, this.to)
+    };
+    if is_moved {
+        for page in (0..whole.pages()).filter(|_| !this.is_copied) {
+            copy_page(&Cx::enter(vm), this.from.offset(page), this.to.offset(page));
+        }
+        let cx = Cx::enter(vm);
+        object::end_filling(&cx, new);
+        cx.free_frame(this.from);
+    } else {
+        let_go(&Cx::enter(vm), this.from);
+    }
+    let_go(&Cx::enter(vm), this.to);
+    this.unmapped.complete();
     is_moved
 }
 

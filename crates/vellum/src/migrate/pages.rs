@@ -7,7 +7,7 @@ use crate::machine::Machine;
 use crate::object::{self, Dying};
 use crate::phys::{Folio, Frame, Kind, Pfn, Stock};
 use crate::reclaim::{Isolated, split_cached};
-use crate::rmap::{self, PART, Placeholder, Unmapped};
+use crate::rmap::{self, FLUSHED, PART, Placeholder, Unmapped};
 use crate::space::UnmapBatch;
 use crate::stat::Event;
 use crate::vm::Vm;
@@ -126,11 +126,12 @@ fn move_busy<M: Machine>(vm: &Vm<M>, pfn: Pfn, target: &mut Target<'_, M>, moved
     let Some(folio) = move_alone(vm, pfn, target, moved) else { return };
     for page in (0..folio.pages()).map(|page| folio.head.offset(page)) {
         let frame = vm.physical().frame(page);
-        if !frame.is_single(Kind::Anonymous) || !frame.try_get() {
+        let is_page = || frame.is_single(Kind::Anonymous) || frame.is_single(Kind::File);
+        if !is_page() || !frame.try_get() {
             continue;
         }
         // It has become another page meanwhile, perhaps; that is as good as any.
-        if frame.is_single(Kind::Anonymous) {
+        if is_page() {
             move_alone(vm, page, target, moved);
         } else {
             object::release(&Cx::enter(vm), page);
@@ -229,7 +230,9 @@ fn choose<M: Machine>(target: &mut Target<'_, M>, moves: &mut Moves<'_, M>, move
         && let Some(&pfn) = moves.list.pages().get(moves.begun)
     {
         let frame = vm.physical().frame(pfn);
-        let more = frame.mappings().max(1);
+        // Those of a huge page of shared memory may be flushed one by one.
+        let each = if frame.is_kind(Kind::File) && frame.order() > 0 { FLUSHED } else { 1 };
+        let more = frame.mappings().saturating_mul(each).max(1);
         if more <= PART && entries + more > LENGTH as u32 {
             break;
         }
@@ -242,7 +245,7 @@ fn choose<M: Machine>(target: &mut Target<'_, M>, moves: &mut Moves<'_, M>, move
         } else if !frame.folio_lock().try_acquire() {
             continue;
         }
-        if frame.mappings() > PART {
+        if more > PART {
             frame.folio_lock().release(vm);
             continue;
         }

@@ -6,6 +6,11 @@
 //! take no lock; what they find may be removed and reused at any moment, so they take a reference unless there is
 //! none, and then look at the slot again (F3).
 //!
+//! Of a folio of several pages each page has its slot, and the cache a reference for each; the head counts them, and names
+//! the object. So a page is found as any other is, a part of a folio can leave the cache, and where a folio becomes single
+//! pages no slot changes. Who has found a page of one takes his reference to the head, and asks again of which folio
+//! the page is (C16F). The methods for folios are in [`super::folio`].
+//!
 //! Lock `O` (`Rank::Object`) protects what is in the cache; it is never held during I/O.
 
 use super::page::is_up_to_date;
@@ -16,21 +21,24 @@ use crate::error::Error;
 use crate::guard::Guard;
 use crate::machine::Machine;
 use crate::phys::Pfn;
-use crate::sync::{AtomicU64, Rank, RawLock};
+use crate::sync::{AtomicU32, AtomicU64, Rank, RawLock};
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 
 /// The cached pages of one object.
 pub(crate) struct Cache<M> {
-    lock: RawLock<M>,
+    pub(super) lock: RawLock<M>,
+    /// 1 if there may be, or have been, folios of several pages.
+    pub(super) has_folios: AtomicU32<M>,
     /// O: how many there are.
-    pages: AtomicU64<M>,
+    pub(super) pages: AtomicU64<M>,
     /// Written under O.
-    tree: Tree<M>,
+    pub(super) tree: Tree<M>,
 }
 
 impl<M: Machine> Cache<M> {
     pub(super) const fn new() -> Self {
-        Cache { lock: RawLock::new(), pages: AtomicU64::new(0), tree: Tree::new() }
+        let (lock, has_folios) = (RawLock::new(), AtomicU32::new(0));
+        Cache { lock, has_folios, pages: AtomicU64::new(0), tree: Tree::new() }
     }
 
     /// Number of pages cached.
@@ -41,8 +49,8 @@ impl<M: Machine> Cache<M> {
     /// The frame of page `index`, with a reference for the caller, if it is there and its contents are.
     #[inline]
     pub(crate) fn lookup(&self, cx: &Cx<'_, M>, index: u64) -> Option<Pfn> {
-        let pfn = self.find(cx, index)?;
-        if is_up_to_date(cx.vm().physical().frame(pfn)) {
+        let (pfn, head) = self.find_counted(cx, index)?;
+        if is_up_to_date(cx.vm().physical().frame(head)) {
             return Some(pfn);
         }
         release(cx, pfn);
@@ -56,19 +64,24 @@ impl<M: Machine> Cache<M> {
 
     /// As [`Cache::lookup`], also when the contents are still being read.
     pub(super) fn find(&self, cx: &Cx<'_, M>, index: u64) -> Option<Pfn> {
+        self.find_counted(cx, index).map(|(pfn, _)| pfn)
+    }
+
+    /// As [`Cache::find`], with the head of the page's folio, which has the reference.
+    #[inline(always)]
+    fn find_counted(&self, cx: &Cx<'_, M>, index: u64) -> Option<(Pfn, Pfn)> {
         let slot = self.tree.slot(cx, index)?;
         loop {
             let word = slot.load(Acquire);
             let pfn = frame_of(word)?;
             if !cx.vm().physical().frame(pfn).try_get() {
-                // About to leave the slot, by who has frozen its counts, or it has left, and was freed.
-                if slot.load(Acquire) == word {
-                    cx.vm().physical().frame(pfn).folio_lock().await_release(cx);
+                match get_part(cx, slot, pfn) {
+                    Some(head) => return Some((pfn, head)),
+                    None => continue,
                 }
-                continue;
             }
             if !M::guard(Guard::LookupRecheck) || slot.load(Acquire) == word {
-                return Some(pfn);
+                return Some((pfn, pfn));
             }
             release(cx, pfn);
         }
@@ -98,7 +111,9 @@ impl<M: Machine> Cache<M> {
                     return Ok((winner, None));
                 }
                 drop(guard);
-                cx.vm().physical().frame(winner).folio_lock().await_release(cx);
+                if get_part(cx, slot, winner).is_some() {
+                    return Ok((winner, None));
+                }
                 continue;
             }
             slot.store(pfn.0 + 1, Release);
@@ -172,12 +187,39 @@ const SHADOW: u64 = 1 << 63;
 
 /// The frame that a slot's word names.
 #[inline(always)]
-fn frame_of(word: u64) -> Option<Pfn> {
+pub(super) fn frame_of(word: u64) -> Option<Pfn> {
     if word == 0 || word & SHADOW != 0 { None } else { Some(Pfn(word - 1)) }
 }
 
-/// Notes that a page is no longer in the cache of an object: whoever holds the lock of a leaf and finds the object
+/// A reference to the head of the folio that `pfn` is a further page of, as `slot` names it still; which that is. `None`:
+/// look again, since the page is about to leave the slot, by who has frozen its counts, or has left, or is of another folio.
+#[cold]
+#[inline(never)]
+fn get_part<M: Machine>(cx: &Cx<'_, M>, slot: &AtomicU64<M>, pfn: Pfn) -> Option<Pfn> {
+    let physical = cx.vm().physical();
+    let is_named = || slot.load(Acquire) == pfn.0 + 1;
+    let head = physical.head(pfn);
+    let frame = physical.frame(head);
+    // What is its own head has no reference.
+    if head == pfn || !frame.try_get() {
+        if is_named() {
+            frame.folio_lock().await_release(cx);
+        }
+        return None;
+    }
+    // As it has the reference, the folio stays one, if it was one still.
+    let is_its = physical.head(pfn) == head || !M::guard(Guard::CachedPartAskedAgain);
+    if is_named() && is_its {
+        return Some(head);
+    }
+    if frame.put() {
+        cx.free_frame(head);
+    }
+    None
+}
+
+/// Notes that a page, or folio, is no longer in the cache of an object: whoever holds the lock of a leaf and finds the object
 /// named maps the page before the walk that follows its removal comes to that leaf (F11).
-fn forget_object<M: Machine>(cx: &Cx<'_, M>, pfn: Pfn) {
-    cx.vm().physical().frame(pfn).words[0].swap(0, SeqCst);
+pub(super) fn forget_object<M: Machine>(cx: &Cx<'_, M>, pfn: Pfn) {
+    cx.vm().physical().folio(pfn).words[0].swap(0, SeqCst);
 }

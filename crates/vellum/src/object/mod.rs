@@ -14,6 +14,7 @@
 //! | `radix` | the tree, lockless for readers |
 //! | `cache` | pages in it, with their references |
 //! | `page` | getting a page: adding, reading, waiting |
+//! | `folio` | huge pages of shared memory |
 //! | `writeback` | bringing stores to the backing |
 //! | `truncate` | making an object shorter, and longer |
 //! | `punch` | making a hole in an object |
@@ -23,6 +24,7 @@
 mod backing;
 mod cache;
 mod ending;
+mod folio;
 mod handle;
 mod inner;
 mod page;
@@ -41,6 +43,7 @@ pub(crate) use crate::phys::release;
 pub use backing::Backing;
 pub(crate) use cache::Cache;
 pub(crate) use ending::{Dying, destroy};
+pub(crate) use folio::{move_folio, split_folio};
 pub use handle::Object;
 pub(crate) use inner::{Homeless, Inner, RetireLink, check_size, shared_memory};
 pub(crate) use page::{

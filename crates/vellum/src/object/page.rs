@@ -7,6 +7,8 @@
 //! | `words[2]` | flags: see [`crate::phys::folio`] | who adds the page, then its users, atomically |
 //! | `halves[0]` | [`READING`] or [`AWAITED`] → [`UP_TO_DATE`], [`FAILED`] or [`WITHDRAWN`] | who adds the page |
 //!
+//! Of a folio of several pages its head says it, with the index of the first page.
+//!
 //! A page of a file enters the cache *before* it is read, marked [`READING`]: so it is read once however many CPUs want
 //! it, and what was read can never replace something newer. The others sleep on the mark. A page that could not be
 //! read leaves the cache before they are woken, and each of them reports the error.
@@ -28,13 +30,13 @@ use core::ptr::NonNull;
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 
 /// In `halves[0]`: the contents are being read, or the page is about to be withdrawn.
-const READING: u32 = 1;
+pub(super) const READING: u32 = 1;
 /// The contents are there.
-const UP_TO_DATE: u32 = 2;
+pub(super) const UP_TO_DATE: u32 = 2;
 /// The contents could not be read, and the page has left the cache.
 const FAILED: u32 = 3;
 /// The page has left the cache unread, as the object had become shorter, or a hole is made there.
-const WITHDRAWN: u32 = 4;
+pub(super) const WITHDRAWN: u32 = 4;
 /// As [`READING`], and somebody sleeps for it.
 const AWAITED: u32 = 5;
 
@@ -195,7 +197,7 @@ pub(crate) fn end_filling<M: Machine>(cx: &Cx<'_, M>, frame: &Frame<M>) {
 }
 
 /// Says what has become of a page that was being read, and wakes who waits for that.
-fn publish<M: Machine>(vm: &Vm<M>, frame: &Frame<M>, outcome: u32) {
+pub(super) fn publish<M: Machine>(vm: &Vm<M>, frame: &Frame<M>, outcome: u32) {
     let state = &frame.halves[0];
     if state.swap(outcome, AcqRel) == AWAITED && M::guard(Guard::ReadersWoken) {
         vm.machine().wake(state.as_core());
@@ -250,7 +252,7 @@ fn add_page<M: Machine>(vm: &Vm<M>, inner: &Inner<M>, index: u64) -> Result<Adde
 /// Waits until the contents of `pfn`, to which the caller has a reference, are there; or drops that reference. `None`:
 /// the page was withdrawn.
 pub(super) fn wait<M: Machine>(vm: &Vm<M>, index: u64, pfn: Pfn) -> Result<Option<Pfn>, PageError> {
-    let state = &vm.physical().frame(pfn).halves[0];
+    let state = &vm.physical().folio(pfn).halves[0];
     loop {
         match state.load(Acquire) {
             READING => {

@@ -9,8 +9,10 @@
 //! gone, with their locks waited for: nothing of them is written any more. Who wants a page meanwhile waits for the end.
 
 use super::Inner;
+use super::folio::{split_across, with_whole_folios};
 use super::truncate::{clear, drop_pages};
 use super::unmap::{Loss, unmap};
+use crate::cpu::Cx;
 use crate::error::Error;
 use crate::machine::Machine;
 use crate::phys::Physical;
@@ -77,9 +79,10 @@ pub(super) fn punch<M: Machine>(vm: &Vm<M>, inner: &Inner<M>, start: u64, length
     let page = Physical::<M>::PAGE as u64;
     let _guard = inner.cutting.lock(vm);
     let pages = start.div_ceil(page)..end / page;
-    let begun = (!pages.is_empty()).then(|| inner.hole.begin(&pages));
+    let begun = (!pages.is_empty()).then(|| begin(vm, inner, &pages));
     if begun.is_some() {
-        unmap(vm, inner, &Loss { pages: pages.clone(), takes_copies: false });
+        unmap(vm, inner, &Loss { pages: inner.hole.pages(), takes_copies: false });
+        [pages.start, pages.end].into_iter().for_each(|edge| split_across(vm, inner, edge));
         drop_pages(vm, inner, pages);
     }
     if let Some(backing) = backing {
@@ -88,6 +91,22 @@ pub(super) fn punch<M: Machine>(vm: &Vm<M>, inner: &Inner<M>, start: u64, length
     drop(begun);
     clear_edges(vm, inner, start, end);
     Ok(())
+}
+
+/// Says that those pages go, and with them, for now, what else there is of folios across the edges: single pages are to be made
+/// of these.
+fn begin<'a, M: Machine>(vm: &Vm<M>, inner: &'a Inner<M>, pages: &Range<u64>) -> Begun<'a, M> {
+    let mut hole = pages.clone();
+    loop {
+        let begun = inner.hole.begin(&hole);
+        let all = with_whole_folios(&Cx::enter(vm), inner, pages);
+        // As long as it is said nobody adds another.
+        if hole.start <= all.start && all.end <= hole.end {
+            return begun;
+        }
+        drop(begun);
+        hole = hole.start.min(all.start)..hole.end.max(all.end);
+    }
 }
 
 /// Clears what of `start..end` is not a whole page. The backing has done so before: so a page that is not cached now is

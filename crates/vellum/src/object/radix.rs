@@ -11,6 +11,7 @@ use crate::cpu::Cx;
 use crate::error::Error;
 use crate::machine::Machine;
 use crate::sync::{AtomicU64, LockGuard};
+use core::ops::Range;
 use core::ptr::{NonNull, with_exposed_provenance};
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
@@ -69,6 +70,11 @@ fn levels_for(index: u64) -> usize {
     (u64::BITS - index.leading_zeros()).div_ceil(SLOT_BITS).max(1) as usize
 }
 
+/// The first index that has no slot in the leaf that `index` has its slot in.
+fn behind_node(index: u64) -> u64 {
+    (index | (SLOTS as u64 - 1)) + 1
+}
+
 /// The tree.
 pub(super) struct Tree<M> {
     /// Address of the root node, 0 while there is none.
@@ -87,11 +93,60 @@ impl<M: Machine> Tree<M> {
     /// The slot of `index`, if the tree has come to have one.
     #[inline]
     pub(super) fn slot<'a>(&self, cx: &'a Cx<'_, M>, index: u64) -> Option<&'a AtomicU64<M>> {
+        Some(self.leaf(cx, index)?.slot(index))
+    }
+
+    /// The node that has the slot of `index`, if there is one.
+    #[inline(always)]
+    fn leaf<'a>(&self, cx: &'a Cx<'_, M>, index: u64) -> Option<&'a Node<M>> {
         let mut node = self.root(cx).filter(|root| root.covers(index))?;
         while node.shift() > 0 {
             node = node.child(cx, index)?;
         }
-        Some(node.slot(index))
+        Some(node)
+    }
+
+    /// Calls `each` with those of `indices` that have slots, and these.
+    pub(super) fn each_slot(&self, cx: &Cx<'_, M>, indices: Range<u64>, mut each: impl FnMut(u64, &AtomicU64<M>)) {
+        let mut index = indices.start;
+        while index < indices.end {
+            let end = indices.end.min(behind_node(index));
+            if let Some(node) = self.leaf(cx, index) {
+                (index..end).for_each(|index| each(index, node.slot(index)));
+            }
+            index = end;
+        }
+    }
+
+    /// How many nodes must be added before all of `indices` have slots, which all lie below one node of the level above the
+    /// leaves; as [`Tree::missing`].
+    pub(super) fn missing_of(&self, cx: &Cx<'_, M>, indices: &Range<u64>) -> usize {
+        // With the last one, what is above the leaves is there for all.
+        let last = indices.end - 1;
+        let mut nodes = self.missing(cx, last);
+        let mut index = indices.start;
+        while behind_node(index) <= last {
+            nodes += usize::from(self.leaf(cx, index).is_none());
+            index = behind_node(index);
+        }
+        nodes
+    }
+
+    /// Makes the slots of all of `indices`, from `reserve`, which has the missing nodes.
+    pub(super) fn make_slots(
+        &self,
+        cx: &Cx<'_, M>,
+        locked: &LockGuard<'_, M>,
+        indices: &Range<u64>,
+        reserve: &mut Reserve<'_, M>,
+    ) {
+        // The last one first, as they are counted.
+        self.make_slot(cx, locked, indices.end - 1, reserve);
+        let mut index = indices.start;
+        while index < indices.end {
+            self.make_slot(cx, locked, index, reserve);
+            index = behind_node(index);
+        }
     }
 
     /// How many nodes must be added before `index` has a slot: exact under the lock, else as it was lately.

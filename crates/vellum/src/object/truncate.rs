@@ -12,6 +12,7 @@
 //! Then entries go, then pages leave the cache. A fault that comes to its leaf's lock later finds the page without an
 //! object, and looks again (F11); so does one that has copied the page for a private mapping (F12).
 
+use super::folio::{drop_folio, first_across, split_across};
 use super::inner::Source;
 use super::page::{mark_dirty, wait};
 use super::unmap::{Loss, unmap};
@@ -20,7 +21,7 @@ use crate::cpu::Cx;
 use crate::error::Error;
 use crate::guard::Guard;
 use crate::machine::Machine;
-use crate::phys::Physical;
+use crate::phys::{Kind, Physical};
 use crate::sync::fence;
 use crate::vm::Vm;
 use core::ops::Range;
@@ -52,12 +53,24 @@ pub(super) fn truncate<M: Machine>(vm: &Vm<M>, object: NonNull<Inner<M>>, length
     {
         let _cut = Cut::from(inner, pages);
         unmap(vm, inner, &Loss { pages: pages..u64::MAX, takes_copies: true });
+        cut_folio(vm, inner, pages);
         drop_pages(vm, inner, pages..u64::MAX);
     }
     if M::guard(Guard::TailCut) {
         clear_behind(vm, inner, length);
     }
     Ok(())
+}
+
+/// Makes single pages of a folio across the end, of which what goes has no entries any more. Its other pages are said to be in a
+/// hole meanwhile, so that nobody shows them.
+fn cut_folio<M: Machine>(vm: &Vm<M>, inner: &Inner<M>, end: u64) {
+    let first = first_across(&Cx::enter(vm), inner, end);
+    if first < end {
+        let _hole = inner.hole.begin(&(first..end));
+        unmap(vm, inner, &Loss { pages: first..end, takes_copies: false });
+        split_across(vm, inner, end);
+    }
 }
 
 /// The object is being cut, until this is dropped: then those who wait for that go on.
@@ -141,7 +154,7 @@ pub(super) fn clear<M: Machine>(vm: &Vm<M>, inner: &Inner<M>, index: u64, bytes:
     // Nobody stores to the zero page.
     unsafe { vm.machine().copy_user(from.add(bytes.start), to.add(bytes.start), bytes.len()) };
     if is_store {
-        mark_dirty(vm.physical().frame(found));
+        mark_dirty(vm.physical().folio(found));
     }
     release(&cx, found);
 }
@@ -158,6 +171,10 @@ pub(super) fn drop_pages<M: Machine>(vm: &Vm<M>, inner: &Inner<M>, pages: Range<
         let Some((index, page)) = found else { return };
         from = index.checked_add(1);
         let Some(pfn) = page else { continue };
+        if !vm.physical().frame(pfn).is_single(Kind::File) {
+            from = Some(drop_folio(vm, inner, pfn, &pages));
+            continue;
+        }
         // Who writes or moves the page has its lock. Who reads it finds afterwards that it is not the cache's any more.
         let frame = vm.physical().frame(pfn);
         let awaits = M::guard(Guard::TruncateAwaitsLock);

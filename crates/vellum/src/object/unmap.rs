@@ -10,10 +10,11 @@ use crate::arch::Arch;
 use crate::cpu::Cx;
 use crate::guard::Guard;
 use crate::machine::Machine;
+use crate::phys::Kind;
 use crate::space;
 use crate::space::Attributes;
 use crate::space::apply::{zap, zap_shown};
-use crate::space::cursor::Slots;
+use crate::space::cursor::{Cursor, Slots, Step};
 use crate::sync::fence;
 use crate::tlb::Gather;
 use crate::vm::Vm;
@@ -58,6 +59,8 @@ impl Pass<'_> {
     /// What it is to look at a place or a table, in slots: all places that one look at the classes has found, of which each may
     /// need both, come within a section.
     const LOOK: usize = Self::SECTION / (2 * PLACES);
+    /// What it is to take a huge page away, in slots: a flush comes with it.
+    const HUGE: usize = 16;
 
     /// Goes on for a section; whether it may not be at the end.
     fn goes_on<M: Machine>(&mut self, cx: &Cx<'_, M>, inner: &Inner<M>) -> bool {
@@ -107,7 +110,7 @@ impl Pass<'_> {
                 return false;
             }
             let mut cursor = space.cursor_over(cx, (range.start, range.end), here);
-            let slots = cursor.next_leaf();
+            let slots = next_slots(cx, &mut cursor);
             here = cursor.here();
             if let Some(slots) = slots {
                 match cut_slots(cx, space, inner, &slots, self.loss.takes_copies, delta) {
@@ -151,6 +154,52 @@ fn addresses_of<A: Arch>(pages: &Range<u64>, delta: u64) -> Range<u64> {
     address(pages.start)..address(pages.end)
 }
 
+/// The next slots that the cursor comes to. Who has the lock of an upper table on the way shows a huge page there before that, or
+/// finds that the object is being cut; a leaf is locked in any case (F11H).
+fn next_slots<'a, M: Machine>(cx: &'a Cx<'_, M>, cursor: &mut Cursor<'a, '_, M>) -> Option<Slots<'a, M>> {
+    loop {
+        match cursor.next()? {
+            Step::Down(table) if table.level == 1 && M::guard(Guard::HugeAwaitedByCut) => {
+                table.frame.lock.wait_free(cx)
+            }
+            Step::Leaf(slots) => return Some(slots),
+            _ => {}
+        }
+    }
+}
+
+/// Removes the entry of a huge page of the object, all of it, also where a part of it is lost: the rest comes back by faults, and no
+/// table is needed. How many pages it showed, if that was all there was to be looked at.
+fn cut_huge<M: Machine>(
+    cx: &Cx<'_, M>,
+    space: &space::Inner<M>,
+    inner: &Inner<M>,
+    slots: &Slots<'_, M>,
+    delta: u64,
+) -> Option<usize> {
+    let table = slots.leaf;
+    let locked = table.lock(cx, space, slots.start)?;
+    if !table.is_childless(slots.low) {
+        return None;
+    }
+    let word = table.page(slots.low);
+    let is_file = word.is_page() && cx.vm().physical().folio(word.pfn()).is_kind(Kind::File);
+    // A huge page of the object is of a class that shows it there.
+    if !is_file || !shows(&cx.attributes(table.class(cx, slots.low)), inner, delta) {
+        return Some(0);
+    }
+    let mut gather = Gather::new(cx, space.id(), space.tlb());
+    zap(cx, space, &locked, slots.low, slots.low, slots.start & !(table.span() - 1), &mut gather);
+    gather.finish();
+    drop(locked);
+    Some(Pass::HUGE)
+}
+
+/// Whether a mapping of those attributes shows the object, with that difference.
+fn shows<M: Machine>(attributes: &Attributes<M>, inner: &Inner<M>, delta: u64) -> bool {
+    attributes.delta == delta && attributes.object.is_some_and(|object| core::ptr::eq(object.as_ptr(), inner))
+}
+
 /// Removes the entries of slots of a leaf; how many of them showed the object, if the leaf is still there.
 fn cut_slots<M: Machine>(
     cx: &Cx<'_, M>,
@@ -161,8 +210,7 @@ fn cut_slots<M: Machine>(
     delta: u64,
 ) -> Option<usize> {
     if slots.leaf.level > 0 {
-        // A huge page shows anonymous memory.
-        return Some(0);
+        return cut_huge(cx, space, inner, slots, delta);
     }
     let locked = slots.leaf.lock(cx, space, slots.start)?;
     let mut gather = Gather::new(cx, space.id(), space.tlb());
@@ -170,10 +218,7 @@ fn cut_slots<M: Machine>(
     while slot <= slots.high {
         let (class, end) = slots.leaf.runs(cx).run(slot, slots.high + 1);
         let attributes = (class != space::ClassId::NONE).then(|| cx.attributes(class));
-        let shows = |attributes: &Attributes<M>| {
-            attributes.delta == delta && attributes.object.is_some_and(|object| core::ptr::eq(object.as_ptr(), inner))
-        };
-        if let Some(attributes) = attributes.filter(shows) {
+        if let Some(attributes) = attributes.filter(|attributes| shows(attributes, inner, delta)) {
             let zap = if takes_copies || !attributes.is_private() { zap } else { zap_shown };
             zap(cx, space, &locked, slot, end - 1, slots.address(slot), &mut gather);
             shown += end - slot;

@@ -2,7 +2,7 @@
 
 use crate::arch::Arch;
 use crate::machine::Machine;
-use crate::space::{ALL_HUGE_PAGES, Attributes, ClassFlags, Inner, Space};
+use crate::space::{ALL_HUGE_PAGES, Attributes, ClassFlags, Inner, NO_HUGE_PAGES, Space};
 use crate::vm::Vm;
 use core::sync::atomic::Ordering::Relaxed;
 
@@ -27,16 +27,33 @@ pub(super) fn can_be_huge<M: Machine>(attributes: &Attributes<M>) -> bool {
 
 /// Whether what is mapped in a space is to get huge pages: if the policy says so, and the space lets it.
 pub(super) fn is_wanted_huge<M: Machine>(vm: &Vm<M>, space: &Inner<M>, attributes: &Attributes<M>) -> bool {
-    let is_wanted = |policy| match policy {
-        HugePages::Always => !attributes.flags.has(ClassFlags::NO_HUGE_PAGES),
-        HugePages::Advised => attributes.flags.has(ClassFlags::HUGE_PAGES),
-        HugePages::Never => false,
-    };
+    let is_wanted = |policy| is_asked_for(policy, attributes);
     is_wanted(vm.huge_pages()) && is_wanted(space.huge_pages()) && can_be_huge(attributes)
 }
 
-/// A new space lets all memory have them.
-const _: () = assert!(HugePages::Always as u32 == ALL_HUGE_PAGES);
+/// Whether what is mapped in a space may show huge pages of shared memory, where there are any.
+pub(super) fn may_show_huge<M: Machine>(space: &Inner<M>, attributes: &Attributes<M>) -> bool {
+    !attributes.is_private()
+        && is_asked_for(HugePages::Always, attributes)
+        && is_asked_for(space.huge_pages(), attributes)
+}
+
+/// Whether shared memory that is mapped so is to get huge pages.
+pub(super) fn is_shared_wanted_huge<M: Machine>(vm: &Vm<M>, attributes: &Attributes<M>) -> bool {
+    is_asked_for(vm.shared_huge_pages(), attributes)
+}
+
+/// Whether a policy wants huge pages for what is mapped so.
+fn is_asked_for<M: Machine>(policy: HugePages, attributes: &Attributes<M>) -> bool {
+    match policy {
+        HugePages::Always => !attributes.flags.has(ClassFlags::NO_HUGE_PAGES),
+        HugePages::Advised => attributes.flags.has(ClassFlags::HUGE_PAGES),
+        HugePages::Never => false,
+    }
+}
+
+/// A new space lets all memory have them, and a new instance no shared memory.
+const _: () = assert!(HugePages::Always as u32 == ALL_HUGE_PAGES && HugePages::Never as u32 == NO_HUGE_PAGES);
 
 impl HugePages {
     fn of(number: u32) -> Self {
@@ -88,6 +105,20 @@ impl<M: Machine> Vm<M> {
     /// Which memory gets huge pages.
     pub fn huge_pages(&self) -> HugePages {
         HugePages::of(self.huge_pages.load(Relaxed))
+    }
+
+    /// Says which shared memory gets huge pages from now on, at an access by a mapping that can show all of one by one entry:
+    /// shared, at a place that lies as the huge page does, and wholly before the end of the object; at first, none. What there is
+    /// stays as it is, and is shown as it can be, but not as huge pages where [`Advice::NoHugePage`](super::Advice::NoHugePage)
+    /// was given. It is what Linux has in `/sys/kernel/mm/transparent_hugepage/shmem_enabled`, where *within_size* is as
+    /// [`HugePages::Always`] here.
+    pub fn set_shared_huge_pages(&self, policy: HugePages) {
+        self.shared_huge_pages.store(policy as u32, Relaxed);
+    }
+
+    /// Which shared memory gets huge pages: see [`Vm::set_shared_huge_pages`].
+    pub fn shared_huge_pages(&self) -> HugePages {
+        HugePages::of(self.shared_huge_pages.load(Relaxed))
     }
 
     /// Says of which sizes folios may be that are mapped page by page, where the policy lets huge pages come: bit *n* is for

@@ -1,7 +1,8 @@
 //! Random operations on one space by several threads at once; the audit at the end is the oracle.
 
 use crate::arch::{Arch, Prot, Tiny, X86_64};
-use crate::ops::{Access, Advice, HugePages, MapRequest, Place, RemapPlace, RemapRequest};
+use crate::object::Object;
+use crate::ops::{Access, Advice, HugePages, MapRequest, Place, RemapPlace, RemapRequest, Sharing};
 use crate::testing::{TestMachine, become_cpu};
 use crate::{Space, Vm};
 
@@ -59,27 +60,73 @@ fn step<A: Arch>(space: &Space<'_, TestMachine<A>>, random: &mut Random, base: u
     }
 }
 
+/// One random operation on shared memory of up to `most` pages, which is mapped within `pages` pages from `base` on.
+fn step_of_memory<A: Arch>(
+    space: &Space<'_, TestMachine<A>>,
+    memory: &Object<'_, TestMachine<A>>,
+    random: &mut Random,
+    (base, pages): (u64, u64),
+    most: u64,
+) {
+    let (page, leaf) = (1u64 << A::PAGE_SHIFT, 1u64 << (A::shift(1) - A::PAGE_SHIFT));
+    let start = random.below(most);
+    let longest = if random.below(4) == 0 { most } else { 6 };
+    let length = (1 + random.below(longest)).min(most - start);
+    // Mostly as huge pages lie.
+    let stray = if random.below(4) == 0 { random.below(3) } else { 0 };
+    let at = base.next_multiple_of(leaf * page) + (random.below(pages / leaf) * leaf + stray) * page;
+    match random.below(12) {
+        0..=2 => {
+            let sharing = if random.below(4) == 0 { Sharing::Private } else { Sharing::Shared };
+            let end = (base + pages * page).saturating_sub(at).min(most * page);
+            if end > 0 {
+                let request = MapRequest::object(memory, 0, sharing, end, Prot::READ_WRITE);
+                ignore(space.map(&request.at(Place::Fixed(at))));
+            }
+        }
+        3 => ignore(memory.punch(start * page, length * page)),
+        4 => ignore(memory.truncate(start * page + random.below(2))),
+        5 | 6 => ignore(memory.extend(most * page)),
+        7 => drop(space.hold(at)),
+        8 => ignore(space.vm().compact(0, 1 + A::index_bits(0) as u8)),
+        9 => ignore(space.vm().reclaim(0, 4)),
+        _ => ignore(space.fault(at + start * page, Access::Write)),
+    }
+}
+
 fn ignore<T>(_: T) {}
 
 fn stress<A: Arch>(seed: u64, steps: u64, base: u64, pages: u64, huge_pages: HugePages) {
+    stress_of::<A>(seed, steps, (base, pages), (huge_pages, 0));
+}
+
+/// As [`stress`]; where `objects` is not 0, most of it is so much shared memory, of which each thread maps what it likes, makes
+/// holes in it, makes it shorter and longer, and moves it.
+fn stress_of<A: Arch>(seed: u64, steps: u64, (base, pages): (u64, u64), (huge_pages, length): (HugePages, u64)) {
     let vm = Vm::new(TestMachine::<A>::with(&[(0x100, 60_000, 0)], &[0; THREADS])).expect("a machine");
     vm.set_huge_pages(huge_pages);
+    vm.set_shared_huge_pages(huge_pages);
+    let memory = vm.shared_memory(length).expect("shared memory");
     let space = vm.create_space().expect("a space");
     std::thread::scope(|scope| {
         for cpu in 0..THREADS {
-            let space = &space;
+            let (space, memory) = (&space, &memory);
             scope.spawn(move || {
                 become_cpu(cpu);
                 let mut random = Random(seed + cpu as u64);
                 for _ in 0..steps {
-                    step(space, &mut random, base, pages);
+                    if length > 0 && random.below(3) > 0 {
+                        step_of_memory(space, memory, &mut random, (base, pages), length);
+                    } else {
+                        step(space, &mut random, base, pages);
+                    }
                 }
             });
         }
     });
     become_cpu(0);
     vm.audited().unwrap_or_else(|error| panic!("{} with seed {seed}: {error}", A::NAME));
-    drop(space);
+    drop((space, memory));
     vm.quiesce();
     let audit = vm.audited().unwrap_or_else(|error| panic!("{} with seed {seed}, after the end: {error}", A::NAME));
     assert_eq!((audit.spaces, audit.tables, audit.mapped_pages, audit.classes, audit.objects), (0, 0, 0, 0, 0));
@@ -100,6 +147,14 @@ fn threads_across_tables_of_three_levels() {
 fn threads_in_a_tiny_space() {
     for seed in 0..8 {
         stress::<Tiny>(100 + 10 * seed, 600, 0x1000, 40, HugePages::Never);
+    }
+}
+
+#[test]
+fn threads_among_huge_pages_of_shared_memory() {
+    stress_of::<X86_64>(4, 600, ((1 << 39) - (700 << 12), 1_600), (HugePages::Always, 1200));
+    for seed in 0..8 {
+        stress_of::<Tiny>(300 + 10 * seed, 600, (0x1000, 40), (HugePages::Always, 14));
     }
 }
 

@@ -303,6 +303,17 @@ impl<M: Machine> Frame<M> {
         self.counts.fetch_sub(ONE_MAPPING + ONE_REFERENCE, AcqRel) as u32 == 1
     }
 
+    /// So many more references, of the pages of a folio that is about to be cached. The caller holds one.
+    pub(crate) fn add_references(&self, references: u64) {
+        self.counts.fetch_add(ONE_REFERENCE * references, AcqRel);
+    }
+
+    /// So many references less; whether the last one was among them.
+    pub(crate) fn drop_references(&self, references: u64) -> bool {
+        let left = |counts: u64| (counts as u32).wrapping_sub(references as u32);
+        left(self.counts.fetch_sub(ONE_REFERENCE * references, AcqRel)) == 0
+    }
+
     /// One more reference. The caller holds one, or a lock that pins one.
     #[inline(always)]
     pub(crate) fn get(&self) {

@@ -130,7 +130,8 @@ impl<M: Machine> Cx<'_, M> {
     #[cold]
     pub(crate) fn note_partly_mapped(&self, pfn: Pfn) {
         let frame = self.vm().physical().folio(pfn);
-        if frame.order() > 0 && frame.flags_relaxed() & folio::PARTLY_MAPPED == 0 {
+        // What is not mapped of shared memory is in the cache still.
+        if frame.is_kind(Kind::Anonymous) && frame.order() > 0 && frame.flags_relaxed() & folio::PARTLY_MAPPED == 0 {
             frame.set_flags(folio::PARTLY_MAPPED);
             self.count(Event::SplitDeferred, 1);
         }

@@ -181,7 +181,7 @@ impl<M: Machine> Physical<M> {
                     1
                 }
                 // One as large as the block itself would need another such block.
-                (Kind::Anonymous, _) if part < order => {
+                (Kind::Anonymous | Kind::File, _) if part < order => {
                     used += 1 << part;
                     1 << part
                 }

@@ -2,7 +2,8 @@
 //!
 //! The head has counted for all pages until then, and each page counts for itself afterwards. In between no count may change:
 //! either the entries that show pages cannot, their leaf being locked, and the head's counts are frozen against those who take
-//! references without a lock ([`Cx::deal_out_shown`]); or no entry shows a page ([`Cx::deal_out_hidden`]). Whoever had found
+//! references without a lock ([`Cx::deal_out_shown`]); or no entry shows a page ([`Cx::deal_out_hidden`], and
+//! [`Cx::deal_out_cached`] of what is an object's, where the counts are frozen, too). Whoever had found
 //! the head before, and takes a reference to it afterwards, has one to another page than he wanted, and finds that out by asking
 //! again of which folio that is (C16).
 
@@ -53,6 +54,38 @@ impl<M: Machine> Cx<'_, M> {
         self.make_single(of, 0, kept);
     }
 
+    /// Makes single pages of a folio in the cache of an object, which has a reference for each of `cached` pages of it, those for
+    /// which `is_cached` says so; no entry shows it, and nobody else has a reference but the caller. Whether that is so. Those
+    /// that are not cached are freed, and the caller's reference is to the head's page; how many were freed. He has the
+    /// folio lock.
+    pub(crate) fn deal_out_cached(&self, of: Folio, cached: u32, is_cached: impl Fn(u64) -> bool) -> Option<u64> {
+        let head = self.vm().physical().frame(of.head);
+        if !head.freeze(1 + cached) {
+            return None;
+        }
+        let kept = self.what_is_kept(of);
+        let mut freed = FreeBatch::new(self);
+        for page in 1..of.pages() {
+            let (pfn, frame) = (of.head.offset(page), self.vm().physical().frame(of.head.offset(page)));
+            if is_cached(page) {
+                // It is found as soon as it is no page of the folio any more.
+                frame.halves[0].store(head.halves[0].load(Relaxed), Relaxed);
+                self.make_single(of, page, kept);
+                frame.set_counts(1, 0);
+            } else {
+                frame.set_kind(Kind::Allocated, 0);
+                freed.add(pfn);
+            }
+        }
+        self.make_single(of, 0, kept);
+        let first = u32::from(is_cached(0));
+        if first == 0 {
+            head.words[0].store(0, Relaxed);
+        }
+        head.set_counts(1 + first, 0);
+        Some(of.pages() - u64::from(cached) - u64::from(1 - first))
+    }
+
     /// What the head's flags say of each of its pages.
     fn what_is_kept(&self, of: Folio) -> u64 {
         let flags = self.vm().physical().frame(of.head).flags() & !folio::PARTLY_MAPPED;
@@ -67,6 +100,6 @@ impl<M: Machine> Cx<'_, M> {
         frame.words[0].store(owner, Relaxed);
         frame.words[1].store(offset + page, Relaxed);
         frame.words[2].store(flags, Relaxed);
-        frame.set_kind(Kind::Anonymous, 0);
+        frame.set_kind(head.kind(), 0);
     }
 }

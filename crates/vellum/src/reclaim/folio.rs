@@ -12,7 +12,7 @@ use crate::arch::Arch;
 use crate::cpu::Cx;
 use crate::machine::Machine;
 use crate::object;
-use crate::phys::{Frame, Pfn, folio};
+use crate::phys::{Frame, Kind, Pfn, folio};
 use crate::rmap::{is_partly_mapped, split_folio};
 use crate::stat::Event;
 use crate::swap::leave_cache_locked;
@@ -156,8 +156,11 @@ fn may_go<M: Machine>(cx: &Cx<'_, M>, pfn: Pfn, choice: Choice) -> bool {
     has_somewhere_to_go(cx, cx.vm().physical().frame(pfn)) && (choice == Choice::All || !is_in_use(cx, pfn))
 }
 
-/// Whether there is a place for the pages of a folio: room in swap, or that its owner has given it up.
+/// Whether there is a place for the pages of a folio: room in swap, or that its owner has given it up. Shared memory has none.
 fn has_somewhere_to_go<M: Machine>(cx: &Cx<'_, M>, frame: &Frame<M>) -> bool {
+    if !frame.is_kind(Kind::Anonymous) {
+        return false;
+    }
     let has_room = || cx.swap_reserve().map(|slot| cx.swap_cancel(slot)).is_some();
     frame.flags() & folio::LAZY_FREE != 0 || has_room()
 }

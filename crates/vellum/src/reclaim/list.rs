@@ -73,7 +73,7 @@ impl<const N: usize> Isolated<N> {
 
 /// Whether the frame holds a page that can be reclaimed or moved, or is the head of a folio of them.
 pub(super) fn is_page<M: Machine>(frame: &Frame<M>) -> bool {
-    frame.is_kind(Kind::Anonymous) || frame.is_single(Kind::File)
+    frame.is_kind(Kind::Anonymous) || frame.is_kind(Kind::File)
 }
 
 /// Takes a reference; not where there is none, for that frame is about to be freed (I9).

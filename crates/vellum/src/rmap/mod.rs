@@ -28,6 +28,6 @@ pub(crate) use age::{renew_if_accessed, take_accessed};
 pub(crate) use clean::clean_entries;
 pub(crate) use split::{is_partly_mapped, split_folio};
 pub(crate) use unmap::{
-    PART, Placeholder, Unmapped, discard_migrating, restore_folio, restore_migrated, restore_page, unmap,
+    FLUSHED, PART, Placeholder, Unmapped, discard_migrating, restore_folio, restore_migrated, restore_page, unmap,
 };
 pub(crate) use walk::{Found, Name, Seek, walk};

@@ -10,13 +10,16 @@
 //!   own pages, so many in a section, with a flush for these. Whoever takes such an entry away drops a mapping of the head, whose page it is not; so the head may
 //!   have mappings to the end that nobody finds, as it has while a gather holds them.
 //!
+//! Of shared memory the entries are taken away, as faults bring them back, and the counts are dealt out in the object's cache.
+//!
 //! Whoever holds a reference keeps the folio whole.
 
 use super::walk::Found;
 use super::{Name, Placeholder, Seek, Unmapped, restore_migrated, walk};
 use crate::cpu::Cx;
 use crate::machine::Machine;
-use crate::phys::{Folio, Pfn, folio};
+use crate::object;
+use crate::phys::{Folio, Kind, Pfn, folio};
 use crate::stat::Event;
 use crate::sync::fence;
 use crate::vm::Vm;
@@ -34,12 +37,25 @@ const LET_GO: usize = 64;
 /// Allocates, from the reserve.
 pub(crate) fn split_folio<M: Machine>(vm: &Vm<M>, head: Pfn) -> Option<u64> {
     let folio = vm.physical().whole(head);
-    let is_possible = has_no_more_references(vm, head) && cut_mappings(vm, folio);
-    let in_place = || deal_out_in_place(&Cx::enter(vm), folio);
-    let freed = is_possible.then(|| in_place().or_else(|| deal_out_moving(vm, folio))).flatten();
+    let freed = match vm.physical().frame(head).is_kind(Kind::File) {
+        true => split_shared(vm, folio),
+        false => split_anonymous(vm, folio),
+    };
     let event = if freed.is_some() { Event::SplitFolio } else { Event::SplitFolioFail };
     Cx::enter(vm).count(event, 1);
     freed
+}
+
+fn split_anonymous<M: Machine>(vm: &Vm<M>, folio: Folio) -> Option<u64> {
+    let is_possible = has_no_more_references(vm, folio.head) && cut_mappings(vm, folio);
+    let in_place = || deal_out_in_place(&Cx::enter(vm), folio);
+    is_possible.then(|| in_place().or_else(|| deal_out_moving(vm, folio))).flatten()
+}
+
+/// As [`split_folio`], of shared memory: its entries go, and faults bring them back.
+fn split_shared<M: Machine>(vm: &Vm<M>, folio: Folio) -> Option<u64> {
+    Unmapped::begin_in_parts(vm, folio.head, Placeholder::Nothing)?.complete();
+    object::split_folio(&Cx::enter(vm), folio)
 }
 
 /// Whether a part of the folio `head` is mapped nowhere, as was noted when it was unmapped. The caller has the folio lock and a
@@ -48,6 +64,10 @@ pub(crate) fn is_partly_mapped<M: Machine>(cx: &Cx<'_, M>, head: Pfn) -> bool {
     let frame = cx.vm().physical().frame(head);
     if frame.flags() & folio::PARTLY_MAPPED == 0 {
         return false;
+    }
+    if frame.is_kind(Kind::File) {
+        // A part of it has left the cache for good.
+        return true;
     }
     let of = cx.vm().physical().whole(head);
     let mut is_whole = frame.mappings() as u64 >= of.pages();

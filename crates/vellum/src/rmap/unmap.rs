@@ -14,6 +14,7 @@ use crate::machine::Machine;
 use crate::phys::{Folio, Frame, Kind, Pfn, folio};
 use crate::space::apply::{readable, rss_kind_of};
 use crate::space::{Attributes, ClassFlags, RssKind, UnmapBatch};
+use crate::tlb::Flush;
 use crate::vm::Vm;
 use core::mem::ManuallyDrop;
 use core::ops::ControlFlow;
@@ -31,6 +32,9 @@ pub(crate) enum Placeholder {
 
 /// Entries of one page or folio that are taken, or get their pages back, in one section, where there may be more of them.
 pub(crate) const PART: u32 = 96;
+
+/// What it is to take a huge entry that is flushed by itself, in entries.
+pub(crate) const FLUSHED: u32 = 12;
 
 /// Takes page `pfn` out of its entries, as far as they are found; the flushes are the batch's to do. Whether all were found
 /// and taken: else everything is as before. So it can be put back by [`Unmapped`].
@@ -139,7 +143,8 @@ fn take_part<M: Machine>(cx: &Cx<'_, M>, whole: Folio, into: Placeholder, taken:
     let frame = cx.vm().physical().frame(whole.head);
     *taken += each_mapping(cx, frame, Seek::page(whole), |found| {
         let has_room = left > 0;
-        left = left.saturating_sub(1);
+        let is_flushed = into == Placeholder::Nothing && found.pages() > 1;
+        left = left.saturating_sub(if is_flushed { FLUSHED } else { 1 });
         has_room && take(cx, &mut batch, (whole.head, frame), into, found)
     });
     batch.flush();
@@ -157,6 +162,7 @@ fn take<'a, M: Machine>(
 ) -> bool {
     let into = match into {
         Placeholder::Slot(first) if found.pages() > 1 => return take_huge(cx, pfn, first, found),
+        Placeholder::Nothing if found.pages() > 1 => return take_shared(cx, frame, found),
         Placeholder::Slot(first) => {
             let slot = first.further(found.word.pfn().0 - pfn.0);
             if cx.swap_dup(slot).is_err() {
@@ -212,6 +218,23 @@ fn take_huge<M: Machine>(cx: &Cx<'_, M>, pfn: Pfn, first: SwapSlot, found: &Foun
     note_stores(frame, bits);
     found.space.add_rss(cx, RssKind::Anonymous, -pages);
     found.space.add_rss(cx, RssKind::Swap, pages);
+    // The caller has a reference.
+    frame.drop_mapping();
+    true
+}
+
+/// Takes the entry of a huge page of an object, which becomes empty. Flushed at once: a table may come there as soon as the lock
+/// goes, and what a batch owes to the table above is not looked for below it.
+#[cold]
+#[inline(never)]
+fn take_shared<M: Machine>(cx: &Cx<'_, M>, frame: &Frame<M>, found: &Found<'_, '_, M>) -> bool {
+    let bits = found.leaf.take(found.index).bits();
+    note_stores(frame, bits);
+    let what = Flush { start: found.address, pages: found.pages(), tables_freed: false };
+    if M::guard(Guard::SharedHugeFlushed) {
+        cx.flush(found.space.id(), found.space.tlb(), what);
+    }
+    found.space.add_rss(cx, rss_kind_of(frame), -(found.pages() as i64));
     // The caller has a reference.
     frame.drop_mapping();
     true

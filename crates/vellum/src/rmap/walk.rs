@@ -235,7 +235,7 @@ fn walk_space<'a, M: Machine>(
     })
 }
 
-/// Walks the places of page `index` of an object.
+/// Walks the places of page `index` of an object, or of the folio which begins with that.
 #[inline(always)]
 fn walk_object<'a, M: Machine>(
     cx: &'a Cx<'_, M>,
@@ -252,7 +252,7 @@ fn walk_object<'a, M: Machine>(
         // period.
         let space = unsafe { space.as_ref() };
         if !seek.is_of(class)
-            || !extent.has(page::<M>(index, class.delta))
+            || !has_any::<M>(extent, index, class.delta, seek.pages)
             || is_same::<M>(&mut last, space, class.delta)
         {
             return ControlFlow::Continue(());

@@ -5,11 +5,13 @@ use super::{Attributes, ClassId, Inner, RssKind};
 use crate::arch::{Absent, Arch, Entry, PageBits, Word, entries, index};
 use crate::cpu::Cx;
 use crate::machine::Machine;
+use crate::object::is_page_of;
 use crate::phys::{Frame, Kind, Pfn, PhysAuditError};
 use crate::space::apply::rss_kind;
 use crate::swap::{SwapAudit, SwapAuditError, SwapTally};
 use crate::vm::Vm;
 use core::fmt;
+use core::ptr::NonNull;
 use core::sync::atomic::Ordering::Relaxed;
 
 /// What an audit found wrong first.
@@ -113,6 +115,15 @@ pub enum AuditError {
         counted: u64,
         /// What the frame says.
         recorded: u64,
+    },
+    /// A page in the cache of an object has another name, or is none.
+    Cached {
+        /// The object.
+        object: u64,
+        /// Which page of it.
+        index: u64,
+        /// The frame that the cache has for it.
+        frame: Pfn,
     },
     /// A frame's references are not its mappings and its places in caches.
     References {
@@ -236,13 +247,21 @@ impl<M: Machine> Vm<M> {
         self.objects().for_each(&cx, |object| {
             audit.objects += 1;
             audit.committed += object.committed_pages();
-            object.for_each_page(&cx, |_, pfn| {
+            object.for_each_page(&cx, |index, pfn| {
                 audit.cached_pages += 1;
-                if let Some(tally) = tally(self.physical().frame(pfn)) {
+                let head = self.physical().head(pfn);
+                let frame = self.physical().frame(head);
+                let first = frame.words[1].load(Relaxed);
+                let is_its = frame.kind() == Kind::File && is_page_of(frame, NonNull::from(object));
+                if result.is_ok() && (!is_its || first.wrapping_add(pfn.0 - head.0) != index) {
+                    result = Err(AuditError::Cached { object: object.id(), index, frame: pfn });
+                }
+                if let Some(tally) = tally(frame) {
                     tally.add_owned(1 << 32);
                 }
             });
         });
+        result?;
         self.check_frames()?;
         check_classes(&cx, &mut audit)?;
         let swap = self.swap_slots_on(&cx);

@@ -15,6 +15,8 @@ use core::sync::atomic::Ordering::{AcqRel, Relaxed, SeqCst};
 
 /// The number of the policy by which a space lets all memory have huge pages: `HugePages::Always`.
 pub(crate) const ALL_HUGE_PAGES: u32 = 1;
+/// Of the instance: no shared memory has any.
+pub(crate) const NO_HUGE_PAGES: u32 = 2;
 
 /// An address space. Fields: `H` written with the handle count, `R` under the registry's lock, `C` under a claim of
 /// the range they describe, unmarked ones never change.

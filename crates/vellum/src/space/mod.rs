@@ -84,7 +84,7 @@ pub(crate) use claim::claimed;
 pub(crate) use class::{Attributes, ClassFlags, ClassId, Classes, Extent};
 pub(crate) use ends::{Begun, OneMore};
 pub use handle::Space;
-pub(crate) use inner::{ALL_HUGE_PAGES, Inner};
+pub(crate) use inner::{ALL_HUGE_PAGES, Inner, NO_HUGE_PAGES};
 pub use place::stack_guard_pages;
 pub use query::{MapEntry, Rss, SmapsEntry};
 pub(crate) use registry::Spaces;

@@ -56,6 +56,8 @@ pub struct SmapsEntry {
     pub anonymous: u64,
     /// Of those, pages that are shown as huge pages (`AnonHugePages`).
     pub anonymous_huge: u64,
+    /// Resident pages of shared memory that are shown as huge pages (`ShmemPmdMapped`).
+    pub shared_huge: u64,
     /// Resident pages modified through this mapping.
     pub dirty: u64,
     /// Resident pages mapped more than once.
@@ -113,6 +115,7 @@ impl<M: Machine> Space<'_, M> {
                 resident: 0,
                 anonymous: 0,
                 anonymous_huge: 0,
+                shared_huge: 0,
                 dirty: 0,
                 shared: 0,
                 referenced: 0,
@@ -235,6 +238,7 @@ impl SmapsEntry {
         self.resident += pages;
         self.anonymous += if_so(frame.kind() == Kind::Anonymous);
         self.anonymous_huge += if_so(frame.kind() == Kind::Anonymous && pages > 1);
+        self.shared_huge += if_so(frame.kind() == Kind::File && pages > 1);
         self.dirty += if_so(bits.has(PageBits::DIRTY));
         // A folio that is mapped page by page has many mappings; an exclusive page has one.
         self.shared += if_so(frame.mappings() > 1 && !bits.has(PageBits::EXCLUSIVE));

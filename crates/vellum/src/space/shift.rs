@@ -188,7 +188,7 @@ fn note_store<M: Machine>(cx: &Cx<'_, M>, word: Word<M::Arch>) {
     if !word.is_page() || !word.bits().has(PageBits::DIRTY) {
         return;
     }
-    let frame = cx.vm().physical().frame(word.pfn());
+    let frame = cx.vm().physical().folio(word.pfn());
     if frame.is_kind(Kind::File) && M::guard(Guard::MovedDirtyNoted) {
         object::mark_dirty(frame);
     }

@@ -15,6 +15,8 @@ pub(in crate::ops) struct Wanted {
     pub(in crate::ops) offset: u64,
     /// Its tags are to be cleared.
     pub(in crate::ops) is_tagged: bool,
+    /// It is for shared memory.
+    pub(in crate::ops) is_shared: bool,
 }
 
 /// What a try asked for, and may use if it asks for it again.

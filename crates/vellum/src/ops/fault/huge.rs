@@ -5,6 +5,7 @@
 //! installed as any page is: if the table, its classes and the entry are what they were.
 
 use super::fetched::Fetched;
+use super::huge_object::absent_huge;
 use super::plan::{Plan, bits_for, commit};
 use super::present::present;
 use super::{Access, FaultKind, Step, Wanted, add_table};
@@ -41,10 +42,11 @@ pub(super) fn above_leaf<M: Machine>(
         Some(Absent::Migration { pfn, .. }) => return Ok(Step::AwaitFolio(pfn, plan.word)),
         _ => {}
     }
-    let step = match plan.word.is_page() {
-        true => present(cx, space, &plan, fetched)?,
-        false if plan.access == Access::Write => first_store(cx, space, &plan, fetched),
-        false => first_load(cx, space, &plan, fetched),
+    let step = match (plan.word.is_page(), plan.attributes.object) {
+        (true, _) => present(cx, space, &plan, fetched)?,
+        (false, Some(object)) => absent_huge(cx, space, &plan, object, fetched),
+        (false, None) if plan.access == Access::Write => first_store(cx, space, &plan, fetched),
+        (false, None) => first_load(cx, space, &plan, fetched),
     };
     // What there is no huge page for, and a copy of a part, are small pages.
     if let Step::Split = step { add_table(cx, space, table, page, class) } else { Ok(step) }
@@ -186,14 +188,15 @@ impl<M: Machine> Space<'_, M> {
     /// Clears it with pre-emption on.
     #[cold]
     pub(super) fn clear_folio(&self, wanted: Wanted) -> Fetched {
-        let (vm, Wanted { order, policy, offset, is_tagged }) = (self.vm(), wanted);
+        let (vm, Wanted { order, policy, offset, is_tagged, .. }) = (self.vm(), wanted);
         let head = {
             let has_room = self.has_room_in_group(1 << order);
             let cx = Cx::enter(vm);
             let folio = if has_room { cx.alloc_folio_by(order, policy, offset).ok() } else { None };
             let Some(head) = folio else {
                 // Of a smaller folio nobody counts it.
-                cx.count(Event::HugeFallback, u64::from(u32::from(order) == M::Arch::index_bits(0)));
+                let event = if wanted.is_shared { Event::SharedHugeFallback } else { Event::HugeFallback };
+                cx.count(event, u64::from(u32::from(order) == M::Arch::index_bits(0)));
                 return Fetched::NoFolio(order);
             };
             let frame = vm.physical().frame(head);

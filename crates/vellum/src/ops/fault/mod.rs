@@ -14,6 +14,7 @@
 //! | `copy` | a private copy in place of a shared page |
 //! | `fetched` | what was got outside of the core for the next try |
 //! | `huge` | where the way ends at an upper table: huge pages |
+//! | `huge_object` | the same, of shared memory |
 //! | `folio` | that to a page of anonymous memory which comes with its neighbours |
 //!
 //! What is absent comes back in [`swap_in`](super::swap_in).
@@ -23,6 +24,7 @@ mod copy;
 mod fetched;
 mod folio;
 mod huge;
+mod huge_object;
 mod kinds;
 mod object;
 mod plan;

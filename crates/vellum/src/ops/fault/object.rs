@@ -10,7 +10,7 @@ use crate::error::PageError;
 use crate::guard::Guard;
 use crate::machine::Machine;
 use crate::object;
-use crate::phys::Pfn;
+use crate::phys::{Kind, Pfn};
 use crate::space::Inner;
 use crate::space::apply::rss_kind;
 use core::ptr::NonNull;
@@ -33,7 +33,7 @@ pub(super) fn absent_object<M: Machine>(
         let has_reference = unsafe { object.as_ref() }.try_get();
         return Ok(if has_reference { Step::Read(object, index) } else { Step::Retry });
     };
-    let step = if cx.vm().physical().frame(pfn).is_full() {
+    let step = if cx.vm().physical().folio(pfn).is_full() {
         Err(PageError::OutOfMemory)
     } else if plan.access == Access::Write && plan.attributes.is_private() {
         copy_to(cx, space, plan, pfn)
@@ -78,7 +78,7 @@ pub(super) fn map_page<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, plan: &Plan
     if !is_still_shown(cx, plan, pfn) {
         return Step::Retry;
     }
-    cx.vm().physical().frame(pfn).add_mapping_of_reference();
+    cx.vm().physical().folio(pfn).add_mapping_of_reference();
     locked.install(plan.index, Word::of_page(pfn, bits));
     // Without the lock the frame may be something else at once.
     let kind = rss_kind(cx, pfn);
@@ -95,7 +95,13 @@ pub(super) fn is_still_shown<M: Machine>(cx: &Cx<'_, M>, plan: &Plan<'_, M>, pfn
     // SAFETY: found in a class within this read-side section.
     let going = || is_going(unsafe { object.as_ref() }, plan.offset(M::Arch::PAGE_SHIFT));
     let is_going = M::guard(Guard::GoingAskedFirst) && going();
-    let is_of = object::is_page_of(cx.vm().physical().frame(pfn), object) || !M::guard(Guard::CachedUnderLock);
+    let frame = cx.vm().physical().frame(pfn);
+    let is_page = || match frame.is_single(Kind::File) {
+        true => object::is_page_of(frame, object),
+        // SAFETY: as above.
+        false => unsafe { object.as_ref() }.has_part(cx, plan.offset(M::Arch::PAGE_SHIFT), pfn),
+    };
+    let is_of = is_page() || !M::guard(Guard::CachedUnderLock);
     is_of && !is_going && (M::guard(Guard::GoingAskedFirst) || !going())
 }
 

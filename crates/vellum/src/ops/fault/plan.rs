@@ -50,7 +50,8 @@ impl<M: Machine> Plan<'_, M> {
     /// The folio of `1 << order` pages that may come at this place.
     pub(super) fn wants(&self, order: u8) -> Wanted {
         let offset = self.offset(M::Arch::PAGE_SHIFT) >> order;
-        Wanted { order, is_tagged: self.tag_bit() != PageBits::NONE, policy: self.attributes.policy, offset }
+        let is_tagged = self.tag_bit() != PageBits::NONE;
+        Wanted { order, is_tagged, policy: self.attributes.policy, offset, is_shared: false }
     }
 
     /// The bit by which accesses are checked against tags, where the mapping wants that.
