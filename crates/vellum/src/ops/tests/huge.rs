@@ -25,6 +25,7 @@ macro_rules! everywhere {
 }
 
 mod folios;
+mod moved;
 mod swap_out;
 
 type Vmm<A> = Vm<TestMachine<A>>;
