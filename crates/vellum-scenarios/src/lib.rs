@@ -155,6 +155,7 @@ scenarios! {
     /// `mremap`.
     remap {
         hole_seen_in_replaced_mapping,
+        hole_seen_in_replaced_huge_page,
         cleaned_before_flush,
         freed_before_flush,
         other_operations_admitted,
@@ -162,6 +163,9 @@ scenarios! {
         page_comes_where_there_was_none,
         opposite_ways,
         to_where_nothing_is,
+        table_made_at_new_place,
+        cut_beside_move,
+        huge_page_freed_before_flush,
         beside_all_between,
         behind_the_new_place,
         beside_some_between,
@@ -219,6 +223,7 @@ scenarios! {
         file_page_while_referenced,
         entries_left_by_failed_move,
         entry_missed_by_walk,
+        huge_entry_missed_by_walk,
         dirtiness_forgotten,
         waiter_holds_reference,
         lock_of_another_page,

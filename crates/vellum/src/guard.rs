@@ -121,6 +121,10 @@ guards! {
     MoveFlushedFirst,
     /// A move excludes whoever would change the entries that it moves. (B9)
     MoveUnderClaim,
+    /// It waits for faults that are about to make a table where a huge page is to come. (B9N)
+    NewPlaceFrozen,
+    /// Who works on a folio cuts no huge page where a range operation is being committed. (B9S)
+    CutWhereNoCommit,
     /// Of two places that are claimed one by one, the lower one is claimed first. (B9O)
     LowerClaimedFirst,
     /// Two places are claimed below the table where they part, which everybody may claim. (B9T)

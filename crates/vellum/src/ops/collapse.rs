@@ -191,9 +191,10 @@ impl<M: Machine> Space<'_, M> {
         }
         let head = self.folio_for_collapse(start, &attributes, wish).ok_or(Refused::OutOfMemory)?;
         let claim = Claimed::of(vm, inner, start);
-        match Collapsing::begin(vm, inner, start, head, &fits) {
-            Ok(collapsing) => {
-                let noted = collapsing.fill();
+        let filled = Collapsing::begin(vm, inner, start, head, &fits)
+            .and_then(|collapsing| collapsing.fill().map(|noted| (collapsing, noted)));
+        match filled {
+            Ok((collapsing, noted)) => {
                 collapsing.finish(noted);
                 drop(claim);
                 Ok(true)

@@ -26,6 +26,18 @@ fn may_have<M: Machine>(attributes: &Attributes<M>, prot: Prot, address: u64) ->
     if prot.without(attributes.max_prot) == Prot::NONE { Ok(()) } else { Err(Error::AccessDenied { address }) }
 }
 
+/// What becomes of private anonymous memory of class `old`, if it can be changed by itself.
+#[inline(always)]
+fn plainly(old: ClassId, start: u64, prot: Prot) -> Result<Option<Simple>, Error> {
+    if old == ClassId::NONE {
+        return Err(Error::NotMapped { address: start });
+    }
+    let (class, pages) = (old.plain_with_prot(prot), PageChange::Reprotect(prot));
+    // What is committed by it may have to be asked for.
+    let is_quick = !old.is_stored() && !class.commits_more(old);
+    Ok(is_quick.then_some(Simple { class, pages }))
+}
+
 impl<'vm, M: Machine> Space<'vm, M> {
     /// Gives a range the access rights `prot`, as `mprotect` does. When it returns no CPU can use a right that was
     /// taken away. A range of length zero is fine and means nothing.
@@ -128,17 +140,25 @@ impl<'vm, M: Machine> Space<'vm, M> {
     /// The short way for private anonymous memory, whose classes need no record; whether it was taken.
     #[inline(always)]
     fn protect_plain(&self, start: u64, end: u64, prot: Prot) -> Result<bool, Error> {
+        let span = 1 << M::Arch::shift(1);
+        if end - start == span && start & (span - 1) == 0 {
+            return Ok(self.protect_huge(start, prot));
+        }
         let cx = Cx::enter(self.vm());
-        let short = self.inner().change_in_leaf(&cx, start, end, |old| {
-            if old == ClassId::NONE {
-                return Err(Error::NotMapped { address: start });
-            }
-            let (class, pages) = (old.plain_with_prot(prot), PageChange::Reprotect(prot));
-            // What is committed by it may have to be asked for.
-            let is_quick = !old.is_stored() && !class.commits_more(old);
-            Ok(is_quick.then_some(Simple { class, pages }))
-        })?;
+        let short = self.inner().change_in_leaf(&cx, start, end, |old| plainly(old, start, prot))?;
         Ok(short != Short::No)
+    }
+
+    /// [`Space::protect_plain`], of the place of a huge page.
+    #[inline(always)]
+    fn protect_huge(&self, start: u64, prot: Prot) -> bool {
+        let cx = Cx::enter(self.vm());
+        // What is refused is so the long way, too.
+        let short = self.inner().change_one_slot(&cx, start, |old| match old {
+            ClassId::NONE => Ok(None),
+            old => plainly(old, start, prot),
+        });
+        short.is_ok_and(|short| short != Short::No)
     }
 
     /// Changes what the classes of a range say, as far as `may` lets it for each mapping and `reach` says.

@@ -3,7 +3,7 @@
 //! A move claims both ranges, or their claims ([`crate::space::pair`]). Pages move leaf by leaf, under the locks of both leaves,
 //! and the old translations are flushed before those locks go: nobody can unmap or clean a page at its new place while a CPU still
 //! reaches it at its old one (B7, B8). The pages keep their names; the class of the new range says how far it was
-//! moved.
+//! moved. Huge pages move as wholes where the new place is one for them, too.
 //!
 //! Several mappings move as that many pieces, each as it would alone; so do the parts of one mapping that have a guard and
 //! those that have none. All that may fail is done for all of them before the first one moves.
@@ -461,7 +461,7 @@ impl<'vm, M: Machine> Space<'vm, M> {
         Ok(ticket)
     }
 
-    /// Cuts both places of a piece at their edges, sees to side arrays for the tables there, and makes the leaves that its
+    /// Cuts both places of a piece at their edges, sees to side arrays for the tables there, and makes the tables that its
     /// pages will need. What is cut off at the old place has an edge where it begins.
     fn prepare_piece(
         &self,
@@ -482,7 +482,10 @@ impl<'vm, M: Machine> Space<'vm, M> {
                 claims.part(cut_off, source.end).reserve_in(vm, pool, leaving)?;
             }
             source.freeze_tables();
-            self.inner().make_leaves(vm, shift)?;
+            if shift.keeps(1 << M::Arch::shift(1)) && M::guard(Guard::NewPlaceFrozen) {
+                target.freeze_tables();
+            }
+            self.inner().make_tables(vm, shift)?;
         }
         Ok(())
     }

@@ -96,6 +96,70 @@ fn step_of_memory<A: Arch>(
 
 fn ignore<T>(_: T) {}
 
+/// One random operation on places of huge pages from `base` on, of which there are `count`: moves of whole ones, most often.
+fn move_step<A: Arch>(space: &Space<'_, TestMachine<A>>, random: &mut Random, base: u64, count: u64) {
+    let (page, huge) = (1u64 << A::PAGE_SHIFT, 1u64 << A::shift(1));
+    let slots = 1 + random.below(3);
+    let [from, to] = [0, 1].map(|_| base + random.below(count - slots + 1) * huge);
+    let (inside, length) = (from + random.below(huge / page) * page, slots * huge);
+    let vm = space.vm();
+    match random.below(20) {
+        0..=6 => {
+            let (off, keep_old) = (random.below(12) / 11 * page, random.below(6) == 0);
+            let place = RemapPlace::Fixed(to + off);
+            ignore(space.remap(&RemapRequest { old: from, old_length: length, new_length: length, place, keep_old }));
+        }
+        7 | 8 => ignore(space.map(&MapRequest::anonymous(length, Prot::READ_WRITE).at(Place::Fixed(to)))),
+        9 => drop(space.fork()),
+        10 => ignore(space.unmap(inside, page)),
+        11 => {
+            let prot = if random.below(2) == 0 { Prot::READ } else { Prot::READ_WRITE };
+            ignore(space.protect(if random.below(2) == 0 { from } else { inside }, huge, prot));
+        }
+        12 => ignore(space.advise(from, length, Advice::Collapse)),
+        13 => ignore(space.advise(if random.below(2) == 0 { from } else { inside }, page, Advice::PageOut)),
+        14 => ignore(vm.reclaim(0, 8)),
+        15 => ignore(vm.compact(0, A::index_bits(0) as u8)),
+        _ => ignore(space.fault(inside, if random.below(4) == 0 { Access::Read } else { Access::Write })),
+    }
+}
+
+/// Threads that move huge pages, beside faults, forks, and all that cuts, moves and collapses them.
+fn stress_moves<A: Arch>(seed: u64, steps: u64, base: u64, count: u64) {
+    let machine = TestMachine::<A>::with(&[(0x100, 60_000, 0)], &[0; THREADS]).with_compressor();
+    let vm = Vm::new(machine).expect("a machine");
+    vm.set_huge_pages(HugePages::Always);
+    vm.set_compressed_limit(20_000);
+    vm.swap_on_memory(20_000, 0).expect("an area");
+    let space = vm.create_space().expect("a space");
+    std::thread::scope(|scope| {
+        for cpu in 0..THREADS {
+            let space = &space;
+            scope.spawn(move || {
+                become_cpu(cpu);
+                let mut random = Random(seed + cpu as u64);
+                for _ in 0..steps {
+                    move_step(space, &mut random, base, count);
+                }
+            });
+        }
+    });
+    become_cpu(0);
+    vm.audited().unwrap_or_else(|error| panic!("{} with seed {seed}: {error}", A::NAME));
+    drop(space);
+    vm.quiesce();
+    let audit = vm.audited().unwrap_or_else(|error| panic!("{} with seed {seed}, after the end: {error}", A::NAME));
+    assert_eq!((audit.spaces, audit.tables, audit.mapped_pages, audit.classes), (0, 0, 0, 0));
+}
+
+#[test]
+fn threads_that_move_huge_pages() {
+    for seed in 0..8 {
+        stress_moves::<Tiny>(300 + 10 * seed, 600, 0x4000, 11);
+    }
+    stress_moves::<X86_64>(400, 300, (1 << 39) - (6 << 21), 12);
+}
+
 fn stress<A: Arch>(seed: u64, steps: u64, base: u64, pages: u64, huge_pages: HugePages) {
     stress_of::<A>(seed, steps, (base, pages), (huge_pages, 0));
 }

@@ -4,6 +4,7 @@
 //! the lists hold only frames of the right kind, none twice, and in all as many as there are of that kind, every free
 //! frame is on exactly its list.
 
+use super::frame::order_of_none;
 use super::slab::{CLASSES, Slab};
 use super::{Frame, Kind, NODES_MAX, ORDER_MAX, ORDERS, Pfn, Physical};
 use crate::machine::Machine;
@@ -87,6 +88,15 @@ pub enum PhysAuditError {
         /// The list's.
         expected: u8,
         /// The frame's.
+        found: u8,
+    },
+    /// A tail says another order than that of its folio or, if it is of none, of a huge page.
+    Tail {
+        /// The frame.
+        frame: Pfn,
+        /// What it is to say.
+        expected: u8,
+        /// What it says.
         found: u8,
     },
     /// A list's backward link is wrong.
@@ -228,7 +238,7 @@ impl<M: Machine> Physical<M> {
             tally.frames[kind as usize] += 1 << order;
             for _ in 1..1u64 << order {
                 let (at, tail) = frames.next().ok_or(PhysAuditError::Block { frame: pfn, order })?;
-                expect_kind(at, tail, Kind::Tail)?;
+                expect_tail(at, tail, frame)?;
             }
             match kind {
                 Kind::Free => self.audit_free_block(pfn, frame, order, &mut tally)?,
@@ -351,6 +361,16 @@ impl<M: Machine> Physical<M> {
 fn expect_kind<M: Machine>(pfn: Pfn, frame: &Frame<M>, expected: Kind) -> Result<(), PhysAuditError> {
     let found = frame.kind();
     if found == expected { Ok(()) } else { Err(PhysAuditError::Kind { frame: pfn, expected, found }) }
+}
+
+/// A tail of the block that `first` begins says what it is to say.
+fn expect_tail<M: Machine>(pfn: Pfn, tail: &Frame<M>, first: &Frame<M>) -> Result<(), PhysAuditError> {
+    expect_kind(pfn, tail, Kind::Tail)?;
+    let (kind, order) = first.kind_and_order();
+    // What is allocated has no meaning yet, and may be a folio.
+    let is_folio = kind == Kind::Anonymous || kind == Kind::Allocated && tail.order() == order;
+    let (expected, found) = (if is_folio { order } else { order_of_none::<M::Arch>() }, tail.order());
+    if found == expected { Ok(()) } else { Err(PhysAuditError::Tail { frame: pfn, expected, found }) }
 }
 
 fn expect_count(list: FrameList, expected: u64, found: u64) -> Result<(), PhysAuditError> {

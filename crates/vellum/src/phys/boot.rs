@@ -8,6 +8,7 @@
 //! Single-threaded, by ownership of the [`BootMemory`]: no locks.
 
 use super::buddy::{Zone, ZoneLists};
+use super::frame::order_of_none;
 use super::memmap::MemoryMap;
 use super::slab::{self, SlabClass};
 use super::{Kind, NODES_MAX, ORDER_MAX, Pfn, Physical, percpu, pfn_of};
@@ -127,7 +128,7 @@ fn release<M: Machine>(lists: &mut ZoneLists<'_, M, ()>, map: &MemoryMap<M>, sta
         let order = end.trailing_zeros().min((end - start.0).ilog2()).min(ORDER_MAX as u32) as u8;
         let block = end - (1 << order);
         for pfn in block + 1..end {
-            map.frame(Pfn(pfn)).set_kind(Kind::Tail, 0);
+            map.frame(Pfn(pfn)).set_kind(Kind::Tail, order_of_none::<M::Arch>());
         }
         lists.insert(Pfn(block), order);
         end = block;

@@ -1,13 +1,13 @@
 //! The buddy allocator: one zone per node, free blocks of `1 << 0` to `1 << ORDER_MAX` frames.
 //!
 //! A block is aligned to its size. Its first frame is [`Kind::Free`] with its order and is on the list of that order;
-//! the others are [`Kind::Tail`], and stay so while the block is allocated whole. A freed block merges with its buddy
-//! as long as that is free, of the same order, and in the same memory range (only within a range are pages consecutive
-//! in the direct map).
+//! the others are [`Kind::Tail`] ([`super::head`] has what they say), and stay so while the block is allocated whole. A
+//! freed block merges with its buddy as long as that is free, of the same order, and in the same memory range (only
+//! within a range are pages consecutive in the direct map).
 //!
 //! Lock: `Rank::Zone`, one per zone. [`ZoneLists`] is the proof that it is held, or that the zone is not shared yet.
 
-use super::frame::set_singles;
+use super::frame::set_cached;
 use super::list::{LinkedList, Stack};
 use super::memmap::MemoryMap;
 use super::scan::Clock;
@@ -177,7 +177,7 @@ impl<M: Machine, P> ZoneLists<'_, M, P> {
     fn cut(&self, block: Pfn, order: u8, stack: &Stack<M>) {
         let frames = self.map.block(block, order);
         let mut next = block.0 + 1;
-        set_singles(frames, Kind::Cached, self.node, |frame| {
+        set_cached(frames, self.node, |frame| {
             next += 1;
             frame.link.store(next, Relaxed);
         });

@@ -14,7 +14,8 @@
 //! | `words[3]` | – | – | classes | objects in use, objects ever used |
 //! | `halves` | audit tally | – | sequence, claim | audit tally |
 
-use super::Pfn;
+use super::{ORDER_MAX, Pfn};
+use crate::arch::Arch;
 use crate::guard::Guard;
 use crate::machine::Machine;
 use crate::structure::{SharedWord, holds};
@@ -29,7 +30,8 @@ pub enum Kind {
     Absent = 0,
     /// The first frame of a free block in the buddy allocator.
     Free,
-    /// A further frame of a free block, or of an allocated block of order above 0; one of a folio says its order.
+    /// A further frame of a free block, or of an allocated block of order above 0. One of a folio says its order, any other
+    /// that of a huge page: see `phys::head`.
     Tail,
     /// Free, on a CPU's list.
     Cached,
@@ -214,9 +216,16 @@ impl<M: Machine> Frame<M> {
     pub(super) fn make_upper_half(&self) -> bool {
         let state = self.state.load(Relaxed);
         if state & RANGE_START == 0 {
-            self.state.store(state & !KIND_AND_ORDER | Kind::Tail as u32, Relaxed);
+            self.state.store(state & !KIND_AND_ORDER | tail_of_none::<M>(), Relaxed);
         }
         state & RANGE_START == 0
+    }
+
+    /// Makes a single frame that is [`Kind::Cached`] one of a block that is about to be freed: one instruction.
+    #[inline(always)]
+    pub(super) fn make_tail(&self) {
+        debug_assert_eq!(self.kind(), Kind::Cached, "kind of a frame on a list");
+        self.state.store(self.state.load(Relaxed) ^ (Kind::Cached as u32 ^ tail_of_none::<M>()), Relaxed);
     }
 
     /// Changes a single frame's kind from one known to another: one instruction.
@@ -261,6 +270,12 @@ impl<M: Machine> Frame<M> {
     pub(crate) fn other_references(&self) -> u32 {
         let counts = self.counts.load(SeqCst);
         (counts as u32).wrapping_sub((counts >> 32) as u32)
+    }
+
+    /// Whether it is a page of anonymous memory by itself, and has one mapping and no other reference, as most have.
+    #[inline(always)]
+    pub(crate) fn is_lone(&self) -> bool {
+        self.is_single(Kind::Anonymous) && self.counts.load(SeqCst) == ONE_MAPPING + ONE_REFERENCE
     }
 
     /// The raw counts word, which tables use otherwise.
@@ -386,11 +401,34 @@ pub(super) const fn single_on_node(node: u8) -> u32 {
     (node as u32) << 16
 }
 
-/// Makes frames single ones of `kind`, passing each to `also`: one store each. They are of one memory range on `node`.
+/// The order that tails say which are of no folio: that of a huge page.
 #[inline(always)]
-pub(super) fn set_singles<M: Machine>(frames: &[Frame<M>], kind: Kind, node: u8, mut also: impl FnMut(&Frame<M>)) {
+pub(super) fn order_of_none<A: Arch>() -> u8 {
+    A::index_bits(0).min(ORDER_MAX as u32) as u8
+}
+
+/// Kind and order of these.
+#[inline(always)]
+fn tail_of_none<M: Machine>() -> u32 {
+    Kind::Tail as u32 | u32::from(order_of_none::<M::Arch>()) << 8
+}
+
+/// Makes frames cached ones, passing each to `also`: one store each. They are of one memory range on `node`.
+#[inline(always)]
+pub(super) fn set_cached<M: Machine>(frames: &[Frame<M>], node: u8, also: impl FnMut(&Frame<M>)) {
+    set_all(frames, Kind::Cached as u32, node, also);
+}
+
+/// Makes frames tails of no folio: one store each. They are of one memory range on `node`.
+#[inline(always)]
+pub(super) fn set_tails_of_none<M: Machine>(frames: &[Frame<M>], node: u8) {
+    set_all(frames, tail_of_none::<M>(), node, |_| {});
+}
+
+#[inline(always)]
+fn set_all<M: Machine>(frames: &[Frame<M>], kind_and_order: u32, node: u8, mut also: impl FnMut(&Frame<M>)) {
     let Some(first) = frames.first() else { return };
-    let (state, start) = (kind as u32 | single_on_node(node), first.state.load(Relaxed) & RANGE_START);
+    let (state, start) = (kind_and_order | single_on_node(node), first.state.load(Relaxed) & RANGE_START);
     let mut change = |frame: &Frame<M>| {
         debug_assert_eq!(frame.node(), node, "node of a frame of the range");
         frame.state.store(state, Relaxed);

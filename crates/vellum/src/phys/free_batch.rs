@@ -1,9 +1,9 @@
 //! Freeing many frames at once: consecutive ones go to the buddy allocators as blocks, not through a CPU's stack.
 
-use super::frame::set_singles;
+use super::frame::set_tails_of_none;
 #[cfg(debug_assertions)]
 use super::percpu::check_owned;
-use super::{Kind, Pfn, Physical};
+use super::{Pfn, Physical};
 use crate::cpu::Cx;
 use crate::machine::Machine;
 use crate::stat::Event;
@@ -115,7 +115,7 @@ impl<M: Machine> Physical<M> {
                 assert_eq!(frame.counts().load(core::sync::atomic::Ordering::Relaxed), 0, "counts of a freed frame");
             }
             let _ = pfn;
-            set_singles(part, Kind::Tail, node, |_| {});
+            set_tails_of_none(part, node);
         });
     }
 }

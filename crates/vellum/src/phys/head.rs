@@ -4,8 +4,13 @@
 //! lock, name and flags. A mapping is an entry, whether it shows the whole folio or one page of it. The other frames
 //! ([`Kind::Tail`](super::Kind::Tail)) say the folio's order, so that one load leads from any page to the head. Most
 //! folios are one page, which is its own head.
+//!
+//! The tails of a block that is no folio, free or not, say the order of a huge page. So where a block becomes a huge page, or
+//! one becomes free, nothing is to be written to its tails; those of folios of other orders are written twice. Nobody relies on
+//! what a tail says whose block may be none: who has no reference asks again when he has one, and which block a frame lies in
+//! is asked of first frames ([`Physical::block_kind`]).
 
-use super::frame::set_tails;
+use super::frame::{order_of_none, set_tails};
 use super::{AllocFlags, Frame, Kind, Pfn, Physical, Policy, folio};
 use crate::cpu::Cx;
 use crate::error::Error;
@@ -79,25 +84,24 @@ impl<M: Machine> Physical<M> {
     pub(crate) fn block_kind(&self, pfn: Pfn) -> Option<Kind> {
         loop {
             let frame = self.get(pfn)?;
-            let (kind, order) = frame.kind_and_order();
-            if kind != Kind::Tail {
-                return Some(kind);
-            }
-            let head = match order {
-                // Of no folio: how large the block is says its first frame alone.
-                0 => (0..pfn.0)
-                    .rev()
-                    .filter_map(|below| self.get(Pfn(below)))
-                    .find(|below| !below.is_kind(Kind::Tail))?,
-                _ => self.get(Pfn(pfn.0 >> order << order))?,
-            };
-            let kind = head.kind();
+            let seen = frame.kind_and_order();
+            let (Kind::Tail, order) = seen else { return Some(seen.0) };
+            let named = self.get(Pfn(pfn.0 >> order << order)).filter(|head| covers(head, order));
+            // Of no folio: how large the block is says its first frame alone.
+            let below = || (0..pfn.0).rev().filter_map(|below| self.get(Pfn(below))).find(|at| !at.is_kind(Kind::Tail));
+            let kind = named.or_else(below)?.kind();
             // Else it has become a page by itself, and what it belonged to something else.
-            if frame.kind_and_order() == (Kind::Tail, order) {
+            if frame.kind_and_order() == seen {
                 return Some(kind);
             }
         }
     }
+}
+
+/// Whether the frame begins a block of at least that order.
+fn covers<M: Machine>(frame: &Frame<M>, order: u8) -> bool {
+    let (kind, of) = frame.kind_and_order();
+    kind != Kind::Tail && of >= order
 }
 
 impl<M: Machine> Cx<'_, M> {
@@ -138,7 +142,22 @@ impl<M: Machine> Cx<'_, M> {
     }
 
     /// Makes the frames of a block that was just allocated one folio.
+    #[inline(always)]
     fn join(&self, folio: Folio) {
-        set_tails(self.vm().physical().map.block(folio.head, folio.order), folio.order);
+        if folio.order != order_of_none::<M::Arch>() {
+            set_tails(self.vm().physical().map.block(folio.head, folio.order), folio.order);
+        }
+    }
+
+    /// Makes of a folio, if a block that is about to be freed is one, a block that is none.
+    #[inline(always)]
+    pub(super) fn part_tails(&self, of: Folio) {
+        if of.order == order_of_none::<M::Arch>() || of.order == 0 {
+            return;
+        }
+        let block = self.vm().physical().map.block(of.head, of.order);
+        if block.get(1).is_some_and(|tail| tail.order() == of.order) {
+            set_tails(block, order_of_none::<M::Arch>());
+        }
     }
 }

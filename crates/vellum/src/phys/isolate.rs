@@ -6,6 +6,7 @@
 //!
 //! Lock: `Rank::Zone`, not held between the steps.
 
+use super::frame::order_of_none;
 use super::scan::frames_from;
 use super::{Folio, Kind, ORDER_MAX, Pfn, Physical};
 use crate::cpu::Cx;
@@ -88,7 +89,11 @@ impl Isolation {
     pub(crate) fn finish<M: Machine>(self, cx: &Cx<'_, M>) -> Option<Pfn> {
         let physical = cx.vm().physical();
         if self.missing().next().is_none() {
-            physical.map.block(self.start, self.order).iter().for_each(|frame| frame.set_kind(Kind::Tail, 0));
+            physical
+                .map
+                .block(self.start, self.order)
+                .iter()
+                .for_each(|frame| frame.set_kind(Kind::Tail, order_of_none::<M::Arch>()));
             physical.frame(self.start).set_kind(Kind::Allocated, self.order);
             cx.count(Event::Alloc, self.frames());
             return Some(self.start);
@@ -98,7 +103,7 @@ impl Isolation {
         while index < self.frames() {
             let end = (index..self.frames()).find(|&at| !self.holds(at)).unwrap_or(self.frames());
             for held in index..end {
-                physical.frame(self.start.offset(held)).set_kind(Kind::Tail, 0);
+                physical.frame(self.start.offset(held)).set_kind(Kind::Tail, order_of_none::<M::Arch>());
             }
             lists.put_run(self.start.offset(index), end - index);
             index = end + 1;

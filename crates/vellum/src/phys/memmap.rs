@@ -4,10 +4,12 @@
 //! pointer: the address at which the descriptor of frame 0 would lie if the section's array reached down to it. The
 //! table's own address is biased in the same way, by the number of the first section. So a lookup is a shift, a load,
 //! a shift and an addition, on any layout of memory. A section's array covers its frames from the first to the last
-//! that exist; those of a hole in between are [`Kind::Absent`](super::Kind::Absent), which is what zeroes say.
+//! that exist, and those before them that would be in one huge page with the first: so what any tail says leads to a
+//! descriptor. Those of a hole are [`Kind::Absent`](super::Kind::Absent), which is what zeroes say.
 //!
 //! Read-only once built.
 
+use super::frame::order_of_none;
 use super::{Frame, ORDER_MAX, Pfn};
 use crate::machine::{Machine, MemoryRange};
 use core::ptr::NonNull;
@@ -85,12 +87,13 @@ impl<M: Machine> MemoryMap<M> {
                 // SAFETY: `place < sections`, the table has that many zeroed entries, and nobody else knows it.
                 let span = unsafe { spans.add(place).as_mut() };
                 if span.frames == 0 {
-                    let first_frame = pfn % SECTION_FRAMES;
+                    let low = pfn >> order_of_none::<M::Arch>() << order_of_none::<M::Arch>();
+                    let first_frame = low % SECTION_FRAMES;
                     let last_frame = last_of_section(ranges, section_end);
                     *span = Span { first: first_frame as u32, frames: (last_frame - first_frame + 1) as u32 };
                     let array =
                         carve(range.node, span.frames as usize * size_of::<Frame<M>>(), align_of::<Frame<M>>())?;
-                    let base = array.cast::<Frame<M>>().as_ptr().cast_const().wrapping_sub(pfn as usize);
+                    let base = array.cast::<Frame<M>>().as_ptr().cast_const().wrapping_sub(low as usize);
                     // SAFETY: as above, for the other table.
                     unsafe { bases.add(place).write(base) };
                 }

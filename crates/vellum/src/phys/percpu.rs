@@ -10,7 +10,7 @@
 
 use super::frame::single_on_node;
 use super::list::Stack;
-use super::{AllocFlags, Frame, Kind, NODES_MAX, ORDER_MAX, Pfn, Physical};
+use super::{AllocFlags, Folio, Frame, Kind, NODES_MAX, ORDER_MAX, Pfn, Physical};
 use crate::cpu::Cx;
 use crate::error::Error;
 use crate::machine::Machine;
@@ -269,6 +269,7 @@ impl<M: Machine> Cx<'_, M> {
         let order = frame.order();
         self.count(Event::Free, 1 << order);
         if !frame.make_cached(lists.home.load(Relaxed)) {
+            self.part_tails(Folio { head: pfn, order });
             self.vm().physical().lock_zone(self, frame.node()).put(pfn, order);
             return;
         }
@@ -310,7 +311,7 @@ impl<M: Machine> Cx<'_, M> {
         let physical = self.vm().physical();
         let take = |frame: &Frame<M>| {
             stack.pop(frame);
-            frame.change_kind(Kind::Cached, Kind::Tail);
+            frame.make_tail();
         };
         take(frame);
         let (mut start, mut end) = (first, first.offset(1));

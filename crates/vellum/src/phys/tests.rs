@@ -849,12 +849,57 @@ mod detected {
     }
 }
 
+/// What tails say: in folios their order, elsewhere that of a huge page, whatever they belonged to before.
+#[test]
+fn tails_say_the_order_of_their_folio_or_of_a_huge_page() {
+    let vm = boot(&[(0x100, 4096, 0)], &[0]);
+    let said = |head: Pfn, order: u8| {
+        let tails = 1..1 << order;
+        let mut orders = tails.map(|page| vm.physical().frame(head.offset(page)).order());
+        let first = orders.next().expect("a tail");
+        assert!(orders.all(|order| order == first));
+        first
+    };
+    let mut folios = std::vec::Vec::new();
+    for order in [9, 4, 1, 9, 2, 4, 4, 9, 5] {
+        let head = Cx::enter(&vm).alloc_folio_by(order, crate::Policy::Local, 0).expect("memory");
+        assert_eq!(said(head, order), order);
+        vm.physical().frame(head).set_kind(Kind::Anonymous, order);
+        assert!((0..1 << order).all(|page| vm.physical().head(head.offset(page)) == head));
+        assert!((0..1 << order).all(|page| vm.physical().block_kind(head.offset(page)) == Some(Kind::Anonymous)));
+        folios.push((head, order));
+        vm.physical().audit(&vm).expect("all is well");
+    }
+    for (head, order) in folios {
+        Cx::enter(&vm).free_frame(head);
+        assert_eq!(said(head, order), 9);
+        vm.physical().audit(&vm).expect("all is well");
+    }
+    let block = Cx::enter(&vm).alloc_frame(3, NONE).expect("memory");
+    assert_eq!(said(block, 3), 9);
+    vm.physical().frame(block).set_kind(Kind::Slab, 3);
+    assert!((0..8).all(|page| vm.physical().block_kind(block.offset(page)) == Some(Kind::Slab)));
+    // Whoever has an old number in mind may ask, and is led to a descriptor.
+    for pfn in 0x100..0x100 + 4096 {
+        let head = vm.physical().head(Pfn(pfn));
+        assert!(vm.physical().get(head).is_some(), "{head:?} of {pfn:#x}");
+    }
+    vm.physical().frame(block).set_kind(Kind::Allocated, 3);
+    Cx::enter(&vm).free_frame(block);
+}
+
 // The audit itself
 
 #[test]
 fn the_audit_finds_seeded_errors() {
     type Break = fn(&TestVm, Pfn);
-    let breaks: [(&str, Break); 6] = [
+    let breaks: [(&str, Break); 7] = [
+        ("Tail", |vm, pfn| {
+            let head = Cx::enter(vm).alloc_folio_by(4, crate::Policy::Local, 0).expect("memory");
+            assert_ne!(head, pfn);
+            vm.physical().frame(head.offset(3)).set_kind(Kind::Tail, 9);
+            vm.physical().frame(head).set_kind(Kind::Anonymous, 4);
+        }),
         ("Kind", |vm, pfn| vm.physical().frame(pfn).set_kind(Kind::Anonymous, 0)),
         ("Block", |vm, pfn| vm.physical().frame(pfn).set_kind(Kind::Cached, 11)),
         ("Counts", |vm, pfn| vm.physical().frame(pfn).set_counts(1, 0)),

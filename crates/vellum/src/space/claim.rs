@@ -18,7 +18,7 @@
 use super::Inner;
 use super::cursor::{Cursor, Step};
 use super::table::Table;
-use crate::arch::Arch;
+use crate::arch::{Arch, index};
 use crate::cpu::Cx;
 use crate::guard::Guard;
 use crate::machine::Machine;
@@ -388,8 +388,12 @@ fn manner<M: Machine>(above: &Table<'_, M>, seen: u32, address: u64, lower: u64)
 
 /// Whether somebody has claimed a slot on the way to `address` down to `table`, whose lock the caller has taken before.
 pub(crate) fn is_claimed<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, table: &Table<'_, M>, address: u64) -> bool {
-    let mut way = space.way(cx, address).take_while(|above| above.level >= table.level);
-    way.any(|above| covers(above.claim().load(SeqCst), above.index(address)))
+    let mut is_claimed = covers(table.claim().load(SeqCst), table.index(address));
+    space.descend(cx.vm().machine(), address, |level, pfn| {
+        let claim = || cx.vm().physical().frame(pfn).halves[1].load(SeqCst);
+        is_claimed |= level > table.level && covers(claim(), index::<M::Arch>(address, level));
+    });
+    is_claimed
 }
 
 /// The claim in whose range `address` is, if it is being committed: whoever holds the lock of the table `table` on the

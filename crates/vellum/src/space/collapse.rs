@@ -8,12 +8,12 @@
 //! 2. One flush, of translations and of what processors have cached of the way to the leaf. From then on nobody stores to the
 //!    pages by an entry, and nobody finds the leaf: it belongs to who collapses (C10). To all others its pages are mapped, at a
 //!    place that nobody finds, like those of other leaves that were taken out ([`super::detach`]).
-//! 3. The references of each page are counted. Who takes one by the entry looks at it again afterwards, on a way from the root;
-//!    so either he is seen here, and the leaf goes back where it was, or he sees that the entry is gone (C6).
-//! 4. With pre-emption on, the pages are copied, and what was empty is cleared.
-//! 5. The folio is shown, in one store. Between the two sizes there was an entry that shows nothing, and a flush, as some
+//! 3. With pre-emption on, the references of each page are counted, and then it is copied; what was empty is cleared. Who takes a
+//!    reference by the entry looks at it again afterwards, on a way from the root; so either he is seen here, and the leaf goes
+//!    back where it was, or he sees that the entry is gone (C6).
+//! 4. The folio is shown, in one store. Between the two sizes there was an entry that shows nothing, and a flush, as some
 //!    architectures demand and none forbids. No other flush follows, whatever faults there have been.
-//! 6. The leaf is emptied and its pages are dropped, as of one that was unmapped, and it is freed when no walker without a lock
+//! 5. The leaf is emptied and its pages are dropped, as of one that was unmapped, and it is freed when no walker without a lock
 //!    can be inside: no interrupt is sent to drive them out (C7, B14).
 //!
 //! A page that others map, after a fork, is copied as it is, and they keep it: nobody stores to it while it has several
@@ -25,6 +25,7 @@
 use super::apply::readable;
 use super::detach::Detached;
 use super::fold::may_unlink;
+use super::slot::Slot;
 use super::table::{Locked, Table};
 use super::{Attributes, ClassId, Inner, RssKind, Runs, Spares};
 use crate::arch::{Absent, Arch, PageBits, Word};
@@ -36,10 +37,16 @@ use crate::stat::Event;
 use crate::sync::fence;
 use crate::tlb::Flush;
 use crate::vm::Vm;
-use core::sync::atomic::Ordering::{Relaxed, Release, SeqCst};
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 
 /// The level of the tables in which huge pages come.
 pub(crate) const LEVEL: usize = 1;
+/// What processors note in an entry.
+const NOTED: PageBits = PageBits::ACCESSED.with(PageBits::DIRTY);
+
+/// Of so many pages the references of one are asked at the first look, so that what is held for long is mostly noticed before
+/// anything is done; all of them are before they are copied.
+const SAMPLED: usize = 8;
 
 /// What a leaf shows, as far as that decides whether it is to be collapsed: numbers of its slots.
 #[derive(Clone, Copy, Debug, Default)]
@@ -50,7 +57,7 @@ pub(crate) struct Census {
     pub(crate) shared: u64,
     /// Their page is in swap.
     pub(crate) swapped: u64,
-    /// Their page is lost or being moved, or somebody has a reference to it.
+    /// Their page is lost or being moved, or somebody has a reference to it, as far as that was asked.
     pub(crate) busy: u64,
     /// They show, from the first one on, the pages that follow its page.
     pub(crate) in_place: u64,
@@ -104,13 +111,26 @@ impl Census {
     fn of<M: Machine>(cx: &Cx<'_, M>, leaf: &Table<'_, M>) -> Self {
         let mut census = Census::default();
         let first = leaf.entry(0);
-        for index in 0..leaf.len() {
-            census.add(cx, leaf.entry(index), first, index as u64);
+        let is_cut = is_whole_folio(cx, first, leaf.len());
+        let mut look = |index: usize, slot: &Slot<M>| {
+            let word = slot.load(Acquire);
+            let is_sampled = index.is_multiple_of(SAMPLED);
+            let is_plain = is_exclusive(word) && !is_cut && !(is_sampled && lone(cx.vm(), word).is_none());
+            if !is_plain {
+                census.add(cx.vm(), word, first, index as u64);
+            }
+        };
+        let (groups, rest) = leaf.slots(0, leaf.len()).as_chunks::<SAMPLED>();
+        for (number, group) in groups.iter().enumerate() {
+            (0..).zip(group).for_each(|(place, slot)| look(number * SAMPLED + place, slot));
         }
+        (leaf.len() - rest.len()..).zip(rest).for_each(|(index, slot)| look(index, slot));
         census
     }
 
-    fn add<M: Machine>(&mut self, cx: &Cx<'_, M>, word: Word<M::Arch>, first: Word<M::Arch>, index: u64) {
+    /// Adds an entry that shows something else than a page of this place alone.
+    #[inline(never)]
+    fn add<M: Machine>(&mut self, vm: &Vm<M>, word: Word<M::Arch>, first: Word<M::Arch>, index: u64) {
         if word.is_empty() {
             self.none += 1;
         } else if !word.is_page() {
@@ -122,35 +142,45 @@ impl Census {
             self.shared += u64::from(!word.bits().has(PageBits::EXCLUSIVE));
             // Only if those before it are, too.
             self.in_place += u64::from(self.in_place == index && is_further(word, first, index));
-            self.busy += u64::from(!is_unheld(cx, word));
+            self.busy += u64::from(!is_unheld(vm, word));
         }
     }
 }
 
 /// Whether `word`, a page, is as `first` would be so many pages further on, but for what processors note.
 fn is_further<A: Arch>(word: Word<A>, first: Word<A>, pages: u64) -> bool {
-    let noted = PageBits::ACCESSED | PageBits::DIRTY;
     first.is_page()
         && word.pfn() == first.pfn().offset(pages)
-        && word.bits().without(noted) == first.bits().without(noted)
+        && word.bits().without(NOTED) == first.bits().without(NOTED)
+}
+
+/// Whether an entry shows a page that belongs to it alone, which the page of zeroes does not.
+#[inline(always)]
+fn is_exclusive<A: Arch>(word: Word<A>) -> bool {
+    word.usual_page().is_some() && word.bits().has(PageBits::EXCLUSIVE)
+}
+
+/// The page that an entry shows, if it is by itself, anonymous, and has this mapping and no other reference.
+#[inline(always)]
+fn lone<M: Machine>(vm: &Vm<M>, word: Word<M::Arch>) -> Option<Pfn> {
+    word.usual_page().filter(|&pfn| vm.physical().frame(pfn).is_lone())
 }
 
 /// Whether the page that an entry shows is anonymous, and has no references but those of mappings and of the swap cache.
-#[inline(always)]
-fn is_unheld<M: Machine>(cx: &Cx<'_, M>, word: Word<M::Arch>) -> bool {
-    let frame = cx.vm().physical().folio(word.pfn());
+fn is_unheld<M: Machine>(vm: &Vm<M>, word: Word<M::Arch>) -> bool {
+    let frame = vm.physical().folio(word.pfn());
     let of_cache = u32::from(frame.flags_relaxed() & folio::SWAP_CACHE != 0);
     frame.is_kind(Kind::Anonymous) && frame.other_references() == of_cache
 }
 
-/// Whether nobody has a reference to a page of the leaf, none of whose entries is found any more.
+/// Whether nobody has a reference to a page of the leaf.
 fn are_unheld<M: Machine>(cx: &Cx<'_, M>, leaf: &Table<'_, M>) -> bool {
-    // Against those who take a reference first and look at the entry again.
-    fence::<M>(SeqCst);
-    (0..leaf.len()).all(|index| {
-        let word = leaf.slot(index).load(Relaxed);
-        !word.is_page() || word.bits().has(PageBits::SPECIAL) || is_unheld(cx, word)
-    })
+    (0..leaf.len()).all(|index| !has_page(leaf.entry(index)) || is_unheld(cx.vm(), leaf.entry(index)))
+}
+
+/// Whether an entry shows a page, and not the one of zeroes.
+fn has_page<A: Arch>(word: Word<A>) -> bool {
+    word.is_page() && !word.bits().has(PageBits::SPECIAL)
 }
 
 /// A leaf that was taken out of its place, to which a folio is on its way.
@@ -164,6 +194,8 @@ pub(crate) struct Collapsing<'s, M: Machine> {
     offset: u64,
     head: Pfn,
     leaf: Pfn,
+    /// The references were counted too early, and are not again.
+    is_counted: bool,
 }
 
 impl<'s, M: Machine> Collapsing<'s, M> {
@@ -188,37 +220,63 @@ impl<'s, M: Machine> Collapsing<'s, M> {
         let taken = take_out(&cx, space, &parent, start, head, fits, &mut spares);
         spares.free(&cx);
         let (leaf, (attributes, offset), were_unheld) = taken?;
-        let this = Collapsing { vm, space, start, attributes, offset, head, leaf: leaf.pfn };
+        let is_counted = were_unheld.is_some();
+        let this = Collapsing { vm, space, start, attributes, offset, head, leaf: leaf.pfn, is_counted };
         if M::guard(Guard::CollapseFlushedFirst) {
             this.flush(&cx);
         }
-        let are_unheld = were_unheld.unwrap_or_else(|| are_unheld(&cx, &leaf));
-        if !are_unheld && M::guard(Guard::CollapseCounted) {
-            this.put_back(&cx, &parent);
+        if were_unheld == Some(false) {
+            this.put_back(&cx);
             return Err(Kept::Busy);
         }
         Ok(this)
     }
 
     /// Fills the folio with what the leaf shows, with pre-emption on; what was noted in its entries.
-    pub(crate) fn fill(&self) -> PageBits {
-        let machine = self.vm.machine();
+    ///
+    /// # Errors
+    /// Somebody has a reference to one of the pages; all is as before then, and the folio the caller's.
+    pub(crate) fn fill(&self) -> Result<PageBits, Kept> {
+        // Against those who take a reference first and look at the entry again.
+        fence::<M>(SeqCst);
         let leaf = Table::owned(self.vm, self.leaf, 0);
-        let mut noted = PageBits::NONE;
-        for index in 0..leaf.len() {
+        let (mut noted, mut index) = (PageBits::NONE, 0);
+        let mut is_copied = true;
+        // All that can be noted is, of most places, with the first page.
+        while is_copied && index < leaf.len() && !noted.has(NOTED) {
             let word = leaf.slot(index).load(Relaxed);
-            let to = machine.frame(self.head.offset(index as u64));
-            if word.is_page() && !word.bits().has(PageBits::SPECIAL) {
-                noted = noted | word.bits();
-                // SAFETY: both frames are a page long. The new one is ours alone; the old one has the reference of the
-                // entry, which is ours.
-                unsafe { machine.copy_page(machine.frame(word.pfn()), to) };
-            } else {
-                // SAFETY: as above.
-                unsafe { machine.clear_page(to) };
-            }
+            is_copied = self.copy(word, index);
+            noted = if word.is_page() { noted | word.bits() } else { noted };
+            index += 1;
         }
-        noted
+        while is_copied && index < leaf.len() {
+            is_copied = self.copy(leaf.slot(index).load(Relaxed), index);
+            index += 1;
+        }
+        if !is_copied {
+            self.put_back(&Cx::enter(self.vm));
+            return Err(Kept::Busy);
+        }
+        Ok(noted)
+    }
+
+    /// Copies the page that an entry shows to its place in the folio, or clears that; not if somebody has a reference to the page.
+    #[inline(always)]
+    fn copy(&self, word: Word<M::Arch>, index: usize) -> bool {
+        let machine = self.vm.machine();
+        let (lone, to) = (lone(self.vm, word), machine.frame(self.head.offset(index as u64)));
+        if lone.is_none() && !has_page(word) {
+            // SAFETY: the frame is a page long, and ours alone.
+            unsafe { machine.clear_page(to) };
+            return true;
+        }
+        if lone.is_none() && !self.is_counted && M::guard(Guard::CollapseCounted) && !is_unheld(self.vm, word) {
+            return false;
+        }
+        // SAFETY: both frames are a page long. The new one is ours alone; the old one has the reference of the entry, which is
+        // ours.
+        unsafe { machine.copy_page(machine.frame(lone.unwrap_or_else(|| word.pfn())), to) };
+        true
     }
 
     /// Shows the folio, in whose pages `noted` was noted, to everybody who waits for it, and drops the old pages. Enters and
@@ -243,9 +301,8 @@ impl<'s, M: Machine> Collapsing<'s, M> {
         // Its contents are nowhere else, whatever was noted in the entries.
         frame.words[2].store(folio::DIRTY, Relaxed);
         frame.add_mapping();
-        let kept = PageBits::ACCESSED | PageBits::DIRTY;
         let bits = PageBits::of(readable::<M::Arch>(self.attributes.prot)) | PageBits::EXCLUSIVE;
-        let word = Word::of_page(self.head, bits | noted.without(noted.without(kept)));
+        let word = Word::of_page(self.head, bits | noted.without(noted.without(NOTED)));
         let parent = self.space.table_at(cx, self.start, LEVEL);
         if let Some(upper) = parent.lock(cx, self.space, self.start) {
             upper.exchange(parent.index(self.start), word.at_level(LEVEL));
@@ -257,7 +314,9 @@ impl<'s, M: Machine> Collapsing<'s, M> {
     }
 
     /// Hangs the leaf where it was.
-    fn put_back(&self, cx: &Cx<'_, M>, parent: &Table<'_, M>) {
+    #[cold]
+    fn put_back(&self, cx: &Cx<'_, M>) {
+        let parent = self.space.table_at(cx, self.start, LEVEL);
         let leaf = Table::owned(self.vm, self.leaf, 0);
         let Some(upper) = parent.lock(cx, self.space, self.start) else { return };
         let lower = leaf.revive(cx, self.space, self.start);
@@ -332,8 +391,14 @@ fn take_out<'a, M: Machine>(
     let (upper, lower, class, named) = lock_both(cx, space, parent, start, fits)?;
     let leaf = lower.table;
     // Under the lock: who has put a page out since it was looked at, or is about to move one, comes by no walk any more.
-    let is_absent = |index| !is_page_or_none(leaf.slot(index).load(Relaxed));
-    if M::guard(Guard::CollapseLooksUnderLock) && (0..leaf.len()).any(is_absent) {
+    let is_kept = |slot: &Slot<M>| {
+        let word = slot.load(Relaxed);
+        // Most are of the usual kind, which is asked sooner.
+        word.usual_page().is_some() || is_page_or_none(word)
+    };
+    let (groups, rest) = leaf.slots(0, leaf.len()).as_chunks::<SAMPLED>();
+    let are_kept = || groups.iter().all(|group| group.iter().all(is_kept)) && rest.iter().all(is_kept);
+    if M::guard(Guard::CollapseLooksUnderLock) && !are_kept() {
         return Err(Kept::Changed);
     }
     let too_early = if M::guard(Guard::CollapseCountsLast) { None } else { Some(are_unheld(cx, &leaf)) };
@@ -342,8 +407,10 @@ fn take_out<'a, M: Machine>(
     Ok((leaf, named, too_early))
 }
 
+#[inline(always)]
 fn is_page_or_none<A: Arch>(word: Word<A>) -> bool {
-    word.is_empty() || word.is_page()
+    // Most are pages.
+    word.is_page() || word.is_empty()
 }
 
 /// Puts `word` in the place of a leaf, at `start`, whose slots are all of `class`: the slot above says that from now on.

@@ -27,9 +27,12 @@ use crate::phys::Pfn;
 use crate::vm::Vm;
 use core::sync::atomic::Ordering::{Relaxed, Release};
 
-/// Pages that are dropped in one read-side section, and slots that are looked at for the price of a page.
-const PORTION: usize = 256;
+/// Pages of anonymous memory that are dropped in one read-side section, others for the price of two of them, and slots that are
+/// looked at for that of one; and the most slots before it is asked what they were.
+const PORTION: usize = 520;
+const OTHERS: usize = 2;
 const EMPTY: usize = 16;
+const AT_ONCE: usize = 256;
 
 /// Leaves that were taken out of the tree of one space and not freed yet: an operation's own, and it may leave the core
 /// while it has some.
@@ -61,9 +64,9 @@ impl Detached {
         let mut gone = Gone::new(cx);
         while left > 0 && self.leaves != 0 {
             let leaf = Table::at(cx, Pfn(self.leaves - 1), 0);
-            let end = leaf.len().min(self.emptied + left);
-            let pages = empty(cx, &leaf, (self.emptied, end), &mut gone);
-            left = left.saturating_sub(pages + (end - self.emptied) / EMPTY + 1);
+            let end = leaf.len().min(self.emptied + left.min(AT_ONCE));
+            let price = empty(cx, &leaf, (self.emptied, end), &mut gone);
+            left = left.saturating_sub(price + 1);
             self.emptied = end;
             if end == leaf.len() {
                 (self.leaves, self.emptied) = (leaf.frame.link.load(Relaxed), 0);
@@ -74,15 +77,15 @@ impl Detached {
     }
 }
 
-/// Empties the slots `low..end` of a leaf that is flushed, and drops what they showed; how many did show something.
+/// Empties the slots `low..end` of a leaf that is flushed, and drops what they showed; what that was, as a price.
 fn empty<'a, M: Machine>(
     cx: &'a Cx<'_, M>,
     leaf: &Table<'_, M>,
     (low, end): (usize, usize),
     gone: &mut Gone<'a, M>,
 ) -> usize {
-    let mut shown = 0;
-    for slot in (low..end).map(|index| leaf.slot(index)) {
+    let (mut shown, before) = (0, gone.others());
+    for slot in leaf.slots(low, end) {
         // No processor writes there any more: what it has noted is here.
         let word = slot.load(Relaxed);
         if word.is_empty() {
@@ -92,7 +95,8 @@ fn empty<'a, M: Machine>(
         slot.store(Word::EMPTY, Release);
         gone.entry(cx, word);
     }
-    shown
+    let others = gone.others() - before;
+    shown + others * (OTHERS - 1) + (end - low - shown) / EMPTY
 }
 
 /// Whether nothing of a locked leaf is shared memory, or a page of a file that may be stored to through it.

@@ -45,7 +45,7 @@ impl<M: Machine> Inner<M> {
         index: usize,
         address: u64,
     ) -> Option<(Table<'a, M>, ClassId)> {
-        if commit_above(cx, self, &upper.table, address).is_some() {
+        if M::guard(Guard::CutWhereNoCommit) && commit_above(cx, self, &upper.table, address).is_some() {
             return None;
         }
         let class = upper.table.class(cx, index);

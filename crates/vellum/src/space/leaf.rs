@@ -95,6 +95,26 @@ impl<M: Machine> Inner<M> {
         self.change_in::<true>(cx, start, end, decide)
     }
 
+    /// [`Inner::change_in_leaf`] for the place of one huge page, which begins at `start`, if there is no leaf: a piece of code by
+    /// itself, with nothing left to be gone through but one slot.
+    #[inline(always)]
+    pub(crate) fn change_one_slot(
+        &self,
+        cx: &Cx<'_, M>,
+        start: u64,
+        decide: impl FnOnce(ClassId) -> Result<Option<Simple>, Error>,
+    ) -> Result<Short, Error> {
+        let span = 1 << M::Arch::shift(1);
+        // What is so anyway, for the compiler.
+        let start = start & !(span - 1);
+        let (lowest, level, path) = self.path(cx, start);
+        match level {
+            1 => self.change_slots(cx, &Table::at(cx, lowest, 1), &path, start, start + span, decide),
+            0 => self.change_in::<false>(cx, start, start + span, decide),
+            _ => self.change_above_leaf(cx, start, start + span, decide),
+        }
+    }
+
     /// [`Inner::change_in_leaf`]; without `ABOVE` in leaves only, which spares what `decide` has captured the way to memory.
     #[inline(always)]
     fn change_in<const ABOVE: bool>(

@@ -114,7 +114,8 @@ impl Runs {
             return is_common.then_some((ClassId(class), Place { run: 0, start: 0, end: 0 }));
         }
         let (run, start, end) = locate(word, low);
-        (high < end).then(|| (inline_class(frame, run), Place { run, start, end }))
+        // No closure, which might become a function.
+        if high < end { Some((inline_class(frame, run), Place { run, start, end })) } else { None }
     }
 
     /// Makes the slots `low..=high`, which are of one class and lie at `place`, of another class `class`, if that needs

@@ -49,7 +49,8 @@ impl<M: Machine> Inner<M> {
         if is_owed || !too_early.unwrap_or_else(|| is_vacant(&leaf, low, high)) {
             return false;
         }
-        if shift.old_class == ClassId::NONE {
+        // Of an upper table all classes change at once, later, and no page comes there meanwhile, as it is claimed.
+        if shift.old_class == ClassId::NONE && leaf.level == 0 {
             let mut gather = Gather::new(cx, self.id(), self.tlb());
             zap(cx, self, &locked, low, high, start, &mut gather);
             gather.finish();

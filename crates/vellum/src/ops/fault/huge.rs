@@ -53,6 +53,7 @@ pub(super) fn above_leaf<M: Machine>(
 }
 
 /// The first store to a place that has no page yet, or shows only that nothing was stored there: a huge page, if it may come.
+#[inline(always)]
 pub(super) fn first_store<M: Machine>(
     cx: &Cx<'_, M>,
     space: &Inner<M>,
@@ -110,6 +111,7 @@ enum Coming {
     Cleared(Pfn),
 }
 
+#[inline(always)]
 fn may_come<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, plan: &Plan<'_, M>, fetched: Option<Fetched>) -> Coming {
     let level = plan.leaf.level;
     if level != 1 || level > M::Arch::HUGE_LEVEL || !is_wanted_huge(cx.vm(), space, &plan.attributes) {

@@ -150,7 +150,9 @@ impl<M: Machine> Space<'_, M> {
                 Step::Done(kind) => return Ok(kind),
                 Step::Retry | Step::Split => Cx::enter(self.vm()).count(Event::FaultRetry, 1),
                 Step::ClearFolio(wanted) => {
-                    self.drop_fetched(fetched);
+                    if fetched.is_some() {
+                        self.drop_fetched(fetched);
+                    }
                     *fetched = Some(self.clear_folio(wanted));
                 }
                 Step::Descend => {}
