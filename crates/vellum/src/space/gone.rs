@@ -12,19 +12,20 @@ use crate::stat::Event;
 /// Entries that went, of one space. The frames that they were the last to show are freed by the time this is dropped.
 pub(super) struct Gone<'a, M: Machine> {
     freed: FreeBatch<'a, M>,
-    /// Resident pages that went, by kind; and in the end the entries that were of something else than a page of anonymous memory by
-    /// itself. In one array, as the compiler keeps that as it is, of which a loop over a leaf counts one.
-    pages: [u64; RssKind::COUNT + 1],
+    /// Resident pages that went, by kind.
+    pages: [u64; RssKind::COUNT],
+    /// Entries that were of something else than a page of anonymous memory by itself.
+    others: usize,
 }
 
 impl<'a, M: Machine> Gone<'a, M> {
     pub(super) fn new(cx: &'a Cx<'_, M>) -> Self {
-        Gone { freed: FreeBatch::new(cx), pages: [0; RssKind::COUNT + 1] }
+        Gone { freed: FreeBatch::new(cx), pages: [0; RssKind::COUNT], others: 0 }
     }
 
     /// How many entries were not of pages of anonymous memory by themselves.
     pub(super) fn others(&self) -> usize {
-        self.pages[RssKind::COUNT] as usize
+        self.others
     }
 
     /// Drops what `word`, not empty, stood for. No translation of it is left, and nobody reads the slot where it was.
@@ -59,7 +60,7 @@ impl<'a, M: Machine> Gone<'a, M> {
     /// As [`Gone::entry`], for what may be no anonymous page by itself, or for one entry that showed so many pages.
     #[inline(never)]
     pub(super) fn other(&mut self, cx: &Cx<'_, M>, word: Word<M::Arch>, pages: u64) {
-        self.pages[RssKind::COUNT] += 1;
+        self.others += 1;
         let Some(pfn) = word.page() else {
             if let Some(kind) = cx.end_absent(word, &mut self.freed) {
                 self.pages[kind as usize] += pages;
