@@ -289,8 +289,8 @@ pub(super) fn split_across<M: Machine>(vm: &Vm<M>, inner: &Inner<M>, at: u64) {
 }
 
 /// Takes those of `pages` out of the cache that are of the folio of `pfn`, of several, to which the caller has a reference, which
-/// goes. The first page behind the folio. Without a [`Cx`].
-pub(super) fn drop_folio<M: Machine>(vm: &Vm<M>, inner: &Inner<M>, pfn: Pfn, pages: &Range<u64>) -> u64 {
+/// goes. Without a [`Cx`].
+pub(super) fn drop_folio<M: Machine>(vm: &Vm<M>, inner: &Inner<M>, pfn: Pfn, pages: &Range<u64>) {
     let of = vm.physical().whole(vm.physical().head(pfn));
     let frame = vm.physical().frame(of.head);
     let first = frame.words[1].load(Relaxed);
@@ -302,5 +302,4 @@ pub(super) fn drop_folio<M: Machine>(vm: &Vm<M>, inner: &Inner<M>, pfn: Pfn, pag
     if frame.drop_references(removed + 1) {
         cx.free_frame(of.head);
     }
-    first + of.pages()
 }

@@ -172,7 +172,8 @@ pub(super) fn drop_pages<M: Machine>(vm: &Vm<M>, inner: &Inner<M>, pages: Range<
         from = index.checked_add(1);
         let Some(pfn) = page else { continue };
         if !vm.physical().frame(pfn).is_single(Kind::File) {
-            from = Some(drop_folio(vm, inner, pfn, &pages));
+            // What has left it, and is there again as small pages, is come to next.
+            drop_folio(vm, inner, pfn, &pages);
             continue;
         }
         // Who writes or moves the page has its lock. Who reads it finds afterwards that it is not the cache's any more.

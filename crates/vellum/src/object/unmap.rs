@@ -170,7 +170,7 @@ fn next_slots<'a, M: Machine>(cx: &'a Cx<'_, M>, cursor: &mut Cursor<'a, '_, M>)
 
 /// Removes the entry of a huge page of the object, all of it, also where a part of it is lost: the rest comes back by faults, and no
 /// table is needed. How many pages it showed, if that was all there was to be looked at.
-fn cut_huge<M: Machine>(
+fn drop_huge<M: Machine>(
     cx: &Cx<'_, M>,
     space: &space::Inner<M>,
     inner: &Inner<M>,
@@ -210,7 +210,7 @@ fn cut_slots<M: Machine>(
     delta: u64,
 ) -> Option<usize> {
     if slots.leaf.level > 0 {
-        return cut_huge(cx, space, inner, slots, delta);
+        return drop_huge(cx, space, inner, slots, delta);
     }
     let locked = slots.leaf.lock(cx, space, slots.start)?;
     let mut gather = Gather::new(cx, space.id(), space.tlb());

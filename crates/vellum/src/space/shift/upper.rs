@@ -37,10 +37,12 @@ impl Shift {
 }
 
 impl<M: Machine> Inner<M> {
-    /// Makes the tables at the new place that the huge page of `slots` needs to move as one; whether it can.
+    /// Makes the tables at the new place that the huge page of `slots` needs to move as one; whether it can. One of shared memory
+    /// does not: what is being cut off or punched is left behind page by page (F11).
     pub(super) fn make_way_for_huge(&self, cx: &Cx<'_, M>, shift: &Shift, slots: &Slots<'_, M>) -> Result<bool, Error> {
         let level = slots.leaf.level;
-        if !shift.has_whole(slots.start, slots.leaf.span()) {
+        let is_shared = cx.attributes(shift.new_class).object.is_some();
+        if is_shared || !shift.has_whole(slots.start, slots.leaf.span()) {
             return Ok(false);
         }
         let new = shift.new + (slots.start - shift.old);

@@ -6,7 +6,7 @@ use crate::cpu::Cx;
 use crate::object::Object;
 use crate::ops::{Access, Advice, FaultError, FaultKind, HugePages, MapRequest, Place, Sharing};
 use crate::ops::{RemapPlace, RemapRequest};
-use crate::phys::{AllocFlags, Kind};
+use crate::phys::{AllocFlags, Kind, Pfn};
 use crate::stat::Event;
 use crate::testing::TestMachine;
 use crate::{Error, Overcommit, Space, Vm};
@@ -319,6 +319,7 @@ fn held<A: Arch>() {
     space.advise(start, huge_page, Advice::DontNeed).expect("discard");
     check(&space, start, start + page);
     assert_eq!((shown_huge(&space), memory.cached_pages()), (0, 2));
+    held_in_part(&space, &memory, start);
     drop(hold);
     vm.audited().expect("all is well");
     // The hand makes single pages of it; what has left the cache is free then.
@@ -329,6 +330,24 @@ fn held<A: Arch>() {
     vm.audited().expect("all is well");
     drop((space, memory));
     finish(&vm);
+}
+
+/// What has left the folio and is there again goes with what is cut off, and into holes.
+fn held_in_part<A: Arch>(space: &Space<'_, TestMachine<A>>, memory: &Object<'_, TestMachine<A>>, start: u64) {
+    let (page, huge_page) = sizes::<A>();
+    let vm = space.vm();
+    let again = start + page;
+    let ways: [&dyn Fn(); 2] = [&|| memory.punch(page, huge_page - page).expect("a hole"), &|| {
+        memory.truncate(page).expect("shorter");
+        memory.extend(huge_page).expect("longer");
+    }];
+    for way in ways {
+        store(space, again, 99).expect("a store");
+        assert_eq!(memory.cached_pages(), 2);
+        way();
+        assert_eq!((memory.cached_pages(), load(space, again)), (1, Ok(0)), "{}", A::NAME);
+    }
+    assert_eq!(vm.count(Event::SplitFolio), 0, "it is held");
 }
 
 /// As that, but what is left goes, too, before anybody has split it: the first page first.
@@ -444,13 +463,29 @@ fn compacted<A: Arch>() {
     let pages = huge_page / page;
     let vm = vm::<A>(8 * pages);
     let (space, memory, start) = huge(&vm, 2);
-    let before = vm.physical().head(space.translate(start).expect("a page").pfn);
+    // Half of each block that is twice as large is free, at most.
+    let mut taken = Vec::new();
+    {
+        let cx = Cx::enter(&vm);
+        while let Ok(pfn) = cx.alloc_block_on(0, order::<A>(), AllocFlags::NONE) {
+            taken.push(pfn);
+        }
+        let mut freed = Vec::new();
+        taken.retain(|&pfn| {
+            let stays = freed.contains(&Pfn(pfn.0 ^ pages));
+            if !stays {
+                cx.free_frame(pfn);
+                freed.push(pfn);
+            }
+            stays
+        });
+    }
     let is_done = (0..8).any(|_| vm.compact(0, order::<A>() + 1));
     assert!(is_done, "{}: there is room", A::NAME);
     vm.audited().expect("all is well");
     check(&space, start, start + 2 * huge_page);
-    let _ = (before, page);
-    assert_eq!(shown_huge(&space), 2 * pages);
+    assert!(vm.count(Event::MigrateSuccess) >= pages, "one of them has moved");
+    taken.into_iter().for_each(|pfn| Cx::enter(&vm).free_frame(pfn));
     drop((space, memory));
     finish(&vm);
 }
@@ -495,6 +530,29 @@ fn reclaim_leaves_shared_huge_pages_alone() {
     everywhere!(stays);
 }
 
+/// To where it could be shown as wholes, too; then its parts go, which the move has not left behind.
+fn remapped_alike<A: Arch>() {
+    let (page, huge_page) = sizes::<A>();
+    let vm = vm::<A>(frames::<A>());
+    let (space, memory, start) = huge(&vm, 2);
+    let (to, length) = (start + 4 * huge_page, 2 * huge_page);
+    let place = RemapPlace::Fixed(to);
+    let request = RemapRequest { old: start, old_length: length, new_length: length, place, keep_old: false };
+    space.remap(&request).expect("a move");
+    vm.audited().expect("all is well");
+    for offset in (0..length).step_by(page as usize) {
+        assert_eq!(load(&space, to + offset), Ok(mark::<A>(start + offset)));
+    }
+    memory.punch(0, huge_page).expect("a hole");
+    assert_eq!((load(&space, to), load(&space, to + huge_page - page)), (Ok(0), Ok(0)));
+    memory.truncate(huge_page + page).expect("shorter");
+    assert_eq!(load(&space, to + huge_page), Ok(mark::<A>(start + huge_page)));
+    assert!(load(&space, to + huge_page + page).is_err());
+    vm.audited().expect("all is well");
+    drop((space, memory));
+    finish(&vm);
+}
+
 fn remapped<A: Arch>() {
     let (page, huge_page) = sizes::<A>();
     let vm = vm::<A>(frames::<A>());
@@ -524,6 +582,7 @@ fn remapped<A: Arch>() {
 #[test]
 fn mappings_of_shared_huge_pages_move() {
     everywhere!(remapped);
+    everywhere!(remapped_alike);
 }
 
 /// Each allocation fails in turn, alone and with all that follow: small pages come, or nothing has changed.
