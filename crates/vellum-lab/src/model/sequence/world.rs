@@ -99,8 +99,6 @@ impl<'h, A: Arch> World<'h, A> {
         };
         hosted.vm().set_huge_pages(settings.huge_pages);
         world.model().set_huge_pages(settings.huge_pages);
-        // Which of them comes when the model does not say: of shared memory nobody counts pages.
-        hosted.vm().set_shared_huge_pages(settings.huge_pages);
         hosted.vm().set_folio_orders(settings.folio_orders);
         world.model().set_folio_orders(settings.folio_orders);
         hosted.vm().set_compressed_limit(settings.relief.map_or(0, |relief| relief.compressed_frames));
