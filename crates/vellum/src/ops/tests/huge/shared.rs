@@ -169,9 +169,26 @@ fn a_huge_page_of_shared_memory_is_shown_whole_and_in_parts() {
     life::<Tiny>();
 }
 
+/// Where nobody has touched it yet, and the only mapping lies askew.
+fn askew<A: Arch>() {
+    let (page, huge_page) = sizes::<A>();
+    let vm = vm::<A>(frames::<A>());
+    let (space, memory) =
+        (vm.create_space().expect("a space"), vm.shared_memory(2 * huge_page / page).expect("memory"));
+    let start = place::<A>();
+    map(&space, &memory, Sharing::Shared, start + page);
+    store(&space, start + huge_page, 1).expect("a store");
+    assert_eq!((vm.count(Event::SharedHugeAlloc), order_of(&space, start + huge_page)), (0, 0));
+    assert_eq!(memory.cached_pages(), 1);
+    vm.audited().expect("all is well");
+    drop((space, memory));
+    finish(&vm);
+}
+
 #[test]
 fn who_cannot_show_it_whole_shows_its_pages() {
     everywhere!(small);
+    everywhere!(askew);
 }
 
 #[test]
