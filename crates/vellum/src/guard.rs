@@ -382,7 +382,7 @@ guards! {
     PartSoughtUnderLock,
     /// A huge page is added to an object if, under the cache's lock, none of its pages is there. (F13S)
     FolioRoomUnderLock,
-    /// A huge page of shared memory that is to be moved is flushed when its entry goes. (F2F)
+    /// A huge page of shared memory that is to be moved is flushed when its entry goes. (F2M)
     SharedHugeFlushed,
     /// A fault asks under the table's lock whether any page of a huge page of shared memory is being taken away. (F14H)
     HugeGoingAsked,

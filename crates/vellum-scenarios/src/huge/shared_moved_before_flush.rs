@@ -1,4 +1,4 @@
-//! F2F: a huge page of shared memory is moved to another node. Its entry goes, and comes back by a fault, with the new frames; what a
+//! F2M: a huge page of shared memory is moved to another node. Its entry goes, and comes back by a fault, with the new frames; what a
 //! thread stores through the old translation after the contents were copied is lost. So it is flushed before.
 
 use vellum::Guard;
@@ -6,7 +6,7 @@ use vellum_lab::explore::Bound;
 use vellum_lab::scenario::{LEAF, Prot, Scenario, X, actor};
 
 pub(crate) static SCENARIO: Scenario = Scenario {
-    id: "F2F",
+    id: "F2M",
     title: "a huge page of shared memory is moved before it is flushed",
     thread: "S4",
     guards: &[Guard::SharedHugeFlushed],
