@@ -42,6 +42,12 @@ impl<'vm, M: Machine> Move<'vm, M> {
             copy_page(cx, self.from.offset(page), self.to.offset(page));
         }
     }
+
+    /// Copies all pages of the folio, with pre-emption on between them, if that is not done.
+    fn copy_in_parts(&self, vm: &Vm<M>) {
+        let pages = vm.physical().whole(self.from).pages();
+        (0..pages).for_each(|page| self.copy_page(&Cx::enter(vm), page));
+    }
 }
 
 /// Makes the frame `to`, just allocated, a page like the `old` one, or a folio of the same order, which nobody can find yet: with
@@ -121,7 +127,7 @@ pub(super) fn carry_out_in_parts<M: Machine>(vm: &Vm<M>, this: Move<'_, M>) -> b
     }
     let is_moved = move_anonymous::<M>(
         old,
-        || (0..whole.pages()).for_each(|page| this.copy_page(&Cx::enter(vm), page)),
+        || this.copy_in_parts(vm),
         |slot| {
             take_over(&Cx::enter(vm), &this, slot);
             restore_migrated(vm, whole, this.to);
@@ -149,9 +155,7 @@ fn carry_out_shared<M: Machine>(vm: &Vm<M>, this: Move<'_, M>, whole: Folio) -> 
         object::move_folio(&cx, whole, this.to)
     };
     if is_moved {
-        for page in (0..whole.pages()).filter(|_| !this.is_copied) {
-            copy_page(&Cx::enter(vm), this.from.offset(page), this.to.offset(page));
-        }
+        this.copy_in_parts(vm);
         let cx = Cx::enter(vm);
         object::end_filling(&cx, new);
         cx.free_frame(this.from);

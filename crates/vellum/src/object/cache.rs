@@ -212,9 +212,7 @@ fn get_part<M: Machine>(cx: &Cx<'_, M>, slot: &AtomicU64<M>, pfn: Pfn) -> Option
     if is_named() && is_its {
         return Some(head);
     }
-    if frame.put() {
-        cx.free_frame(head);
-    }
+    release(cx, head);
     None
 }
 
