@@ -90,7 +90,7 @@ pub unsafe trait Machine: Sized + Send + Sync + 'static {
     /// The ranges of memory the core may use, disjoint and in ascending order; constant.
     fn memory(&self) -> &[MemoryRange];
 
-    /// The direct map: where frame `pfn` lies in the core's address space.
+    /// The direct map: where frame `pfn` lies in the core's address space; constant, for each frame.
     fn frame(&self, pfn: Pfn) -> *mut u8;
 
     /// The CPU this code runs on.

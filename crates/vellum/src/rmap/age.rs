@@ -15,7 +15,7 @@ use crate::phys::Pfn;
 pub(crate) fn take_accessed<M: Machine>(cx: &Cx<'_, M>, pfn: Pfn) -> u32 {
     let mut accessed = 0;
     let physical = cx.vm().physical();
-    each_mapping(cx, physical.frame(pfn), Seek::page(physical.whole(pfn)), |found| {
+    each_mapping(cx, physical.frame(pfn), &Seek::page(physical.whole(pfn)), |found| {
         let old = found.leaf.update_from(found.index, found.word, |word| {
             let bits = word.bits();
             if bits.has(PageBits::ACCESSED) { word.with_bits(bits.without(PageBits::ACCESSED)) } else { word }

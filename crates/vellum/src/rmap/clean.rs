@@ -39,7 +39,7 @@ pub(crate) fn clean_entries<'a, M: Machine>(
 fn clean<'a, M: Machine>(cx: &'a Cx<'_, M>, batch: &mut UnmapBatch<'a, M>, pfn: Pfn, seek: Seek) -> bool {
     let frame = cx.vm().physical().frame(pfn);
     let mut is_only = false;
-    each_mapping(cx, frame, seek, |found| {
+    each_mapping(cx, frame, &seek, |found| {
         let (old, new) = found.leaf.update_from(found.index, found.word, |word| {
             let bits = word.bits();
             let clean = bits.without(PageBits::DIRTY | PageBits::WRITE);

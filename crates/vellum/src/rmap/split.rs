@@ -72,7 +72,7 @@ pub(crate) fn is_partly_mapped<M: Machine>(cx: &Cx<'_, M>, head: Pfn) -> bool {
     let of = cx.vm().physical().whole(head);
     let mut is_whole = frame.mappings() as u64 >= of.pages();
     if let Some(name) = Name::of(frame).filter(|_| !is_whole && frame.mappings() > 0) {
-        is_whole = walk(cx, &name, Seek::huge(of), &mut |_| ControlFlow::Break(())).is_break();
+        is_whole = walk(cx, &name, &Seek::huge(of), &mut |_| ControlFlow::Break(())).is_break();
     }
     if is_whole {
         frame.clear_flags(folio::PARTLY_MAPPED);
@@ -98,7 +98,7 @@ fn cut_part<M: Machine>(cx: &Cx<'_, M>, of: Folio, is_possible: &mut bool) -> Co
     let is_mapped = of.order > 0 && frame.mappings() > 0;
     let Some(name) = Name::of(frame).filter(|_| is_mapped) else { return ControlFlow::Continue(()) };
     let mut left = CUT;
-    walk(cx, &name, Seek::huge(of), &mut |found| {
+    walk(cx, &name, &Seek::huge(of), &mut |found| {
         *is_possible = left == 0 || found.space.cut_huge(cx, found.leaf, found.index, found.address);
         let goes_on = left > 0 && *is_possible;
         left = left.saturating_sub(1);
@@ -114,7 +114,7 @@ fn deal_out_in_place<M: Machine>(cx: &Cx<'_, M>, of: Folio) -> Option<u64> {
         return cx.deal_out_shown(of, 0, |_| false);
     };
     let mut freed = None;
-    let _ = walk(cx, &name, Seek::page(of), &mut |found| {
+    let _ = walk(cx, &name, &Seek::page(of), &mut |found| {
         freed = if found.pages() == 1 { deal_out_in_leaf(cx, of, found) } else { None };
         ControlFlow::Break(())
     });

@@ -63,7 +63,7 @@ fn places<A: Arch>(vm: &Vm<TestMachine<A>>, pfn: Pfn) -> (Vec<(u64, u64)>, u32) 
     let frame = vm.physical().frame(pfn);
     let name = Name::of(frame).expect("a named page");
     let mut found = Vec::new();
-    let _ = walk(&cx, &name, Seek::page(Folio::single(pfn)), &mut |place| {
+    let _ = walk(&cx, &name, &Seek::page(Folio::single(pfn)), &mut |place| {
         found.push((place.space.id(), place.address));
         ControlFlow::Continue(())
     });
@@ -193,7 +193,7 @@ fn a_walk_ends_beside_moves_without_end() {
     let cx = Cx::enter(&vm);
     let name = Name::of(vm.physical().frame(page_at(&space, A0))).expect("a named page");
     let mut visits = 0;
-    let _ = walk(&cx, &name, Seek::page(Folio::single(page_at(&space, A0))), &mut |_| {
+    let _ = walk(&cx, &name, &Seek::page(Folio::single(page_at(&space, A0))), &mut |_| {
         visits += 1;
         assert!(visits < 100, "the walk goes on");
         if space.inner().moves_held_back() == 0 {
@@ -236,7 +236,7 @@ fn a_walk_ends_where_it_is_broken_off() {
     let name = Name::of(vm.physical().frame(pfn)).expect("a named page");
     for limit in 1..=6 {
         let mut seen = 0;
-        let flow = walk(&cx, &name, Seek::page(Folio::single(pfn)), &mut |_| {
+        let flow = walk(&cx, &name, &Seek::page(Folio::single(pfn)), &mut |_| {
             seen += 1;
             if seen == limit { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });

@@ -48,7 +48,7 @@ pub(crate) fn unmap<'a, M: Machine>(
     let (at_first, of) = (frame.mappings(), Folio { head: pfn, order: frame.order() });
     let taken = {
         let batch = &mut *batch;
-        each_mapping(cx, frame, Seek::page(of), move |found| take(cx, batch, (pfn, frame), into, found))
+        each_mapping(cx, frame, &Seek::page(of), move |found| take(cx, batch, (pfn, frame), into, found))
     };
     let is_unmapped = is_unmapped(frame, into, (at_first, taken));
     if !is_unmapped {
@@ -141,9 +141,9 @@ fn is_unmapped<M: Machine>(frame: &Frame<M>, into: Placeholder, (at_first, taken
 fn take_part<M: Machine>(cx: &Cx<'_, M>, whole: Folio, into: Placeholder, taken: &mut u32) -> ControlFlow<()> {
     let (mut batch, mut left) = (UnmapBatch::new(cx), PART);
     let frame = cx.vm().physical().frame(whole.head);
-    *taken += each_mapping(cx, frame, Seek::page(whole), |found| {
+    *taken += each_mapping(cx, frame, &Seek::page(whole), |found| {
         let has_room = left > 0;
-        let is_flushed = into == Placeholder::Nothing && found.pages() > 1;
+        let is_flushed = into == Placeholder::Nothing && found.is_huge();
         left = left.saturating_sub(if is_flushed { FLUSHED } else { 1 });
         has_room && take(cx, &mut batch, (whole.head, frame), into, found)
     });
@@ -161,8 +161,8 @@ fn take<'a, M: Machine>(
     found: &Found<'a, '_, M>,
 ) -> bool {
     let into = match into {
-        Placeholder::Slot(first) if found.pages() > 1 => return take_huge(cx, pfn, first, found),
-        Placeholder::Nothing if found.pages() > 1 => return take_shared(cx, frame, found),
+        Placeholder::Slot(first) if found.is_huge() => return take_huge(cx, pfn, first, found),
+        Placeholder::Nothing if found.is_huge() => return take_shared(cx, frame, found),
         Placeholder::Slot(first) => {
             let slot = first.further(found.word.pfn().0 - pfn.0);
             if cx.swap_dup(slot).is_err() {
@@ -287,7 +287,7 @@ fn restore_swapped<M: Machine>(cx: &Cx<'_, M>, first: SwapSlot, pfn: Pfn) -> Con
     // If an entry names a slot, in this section, a descendant of its owner lives; else there may be no such node any more.
     let Some(name) = Name::of(frame).filter(|_| !is_over()) else { return ControlFlow::Continue(()) };
     let mut restored = 0;
-    walk(cx, &name, Seek::swap(first, pages), &mut |found| {
+    walk(cx, &name, &Seek::swap(first, pages), &mut |found| {
         let Some(Absent::Swap { slot, is_exclusive }) = found.word.absent() else {
             return ControlFlow::Continue(());
         };
@@ -331,7 +331,7 @@ fn restore_part<M: Machine>(cx: &Cx<'_, M>, from: Folio, to: Pfn, most: u32) -> 
     // Else the folio has become single pages.
     let is_folio = cx.vm().physical().frame(to).order() == from.order;
     let mut left = most;
-    walk_mapped(cx, old, Seek::migration(from), mappings, &mut |found| {
+    walk_mapped(cx, old, &Seek::migration(from), mappings, &mut |found| {
         if left == 0 {
             return ControlFlow::Break(());
         }
@@ -391,7 +391,7 @@ pub(crate) fn discard_migrating<M: Machine>(cx: &Cx<'_, M>, pfn: Pfn) {
         return;
     }
     let Some(name) = Name::of(frame) else { return };
-    let _ = walk(cx, &name, Seek::migration(Folio::single(pfn)), &mut |found| {
+    let _ = walk(cx, &name, &Seek::migration(Folio::single(pfn)), &mut |found| {
         found.leaf.take(found.index);
         found.space.add_rss(cx, rss_kind_of(frame), -1);
         // The caller has a reference.

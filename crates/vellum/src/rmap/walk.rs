@@ -121,6 +121,12 @@ pub(crate) struct Found<'a, 'l, M: Machine> {
 }
 
 impl<M: Machine> Found<'_, '_, M> {
+    /// Whether the entry is one of an upper table, for all of a folio.
+    #[inline(always)]
+    pub(crate) fn is_huge(&self) -> bool {
+        self.leaf.table.level > 0
+    }
+
     /// How many pages the entry is for.
     #[inline(always)]
     pub(crate) fn pages(&self) -> u64 {
@@ -166,7 +172,7 @@ impl<M: Machine> Name<M> {
 pub(crate) fn walk<'a, M: Machine>(
     cx: &'a Cx<'_, M>,
     name: &Name<M>,
-    seek: Seek,
+    seek: &Seek,
     visit: &mut Visit<'_, 'a, M>,
 ) -> ControlFlow<()> {
     cx.count(Event::RmapWalk, 1);
@@ -185,7 +191,7 @@ pub(crate) fn walk<'a, M: Machine>(
 pub(crate) fn walk_mapped<'a, M: Machine>(
     cx: &'a Cx<'_, M>,
     frame: &Frame<M>,
-    seek: Seek,
+    seek: &Seek,
     mappings: u32,
     visit: &mut Visit<'_, 'a, M>,
 ) {
@@ -210,7 +216,7 @@ fn walk_space<'a, M: Machine>(
     cx: &'a Cx<'_, M>,
     space: &'a Inner<M>,
     offset: u64,
-    seek: Seek,
+    seek: &Seek,
     visit: &mut Visit<'_, 'a, M>,
 ) -> ControlFlow<()> {
     let is_copy = offset & COPY_OF_OBJECT != 0;
@@ -241,7 +247,7 @@ fn walk_object<'a, M: Machine>(
     cx: &'a Cx<'_, M>,
     object: &object::Inner<M>,
     index: u64,
-    seek: Seek,
+    seek: &Seek,
     visit: &mut Visit<'_, 'a, M>,
 ) -> ControlFlow<()> {
     let mut last = None;
@@ -279,7 +285,7 @@ fn is_same<'a, M: Machine>(last: &mut Option<(&'a Inner<M>, u64)>, space: &'a In
 pub(super) fn each_mapping<'a, M: Machine>(
     cx: &'a Cx<'_, M>,
     frame: &Frame<M>,
-    seek: Seek,
+    seek: &Seek,
     mut visit: impl FnMut(&Found<'a, '_, M>) -> bool,
 ) -> u32 {
     let at_first = frame.mappings();
@@ -356,7 +362,7 @@ fn look<'a, M: Machine>(
     space: &'a Inner<M>,
     offset: u64,
     delta: u64,
-    seek: Seek,
+    seek: &Seek,
     visit: &mut Visit<'_, 'a, M>,
 ) -> ControlFlow<()> {
     let page = page::<M>(offset, delta);
@@ -380,7 +386,7 @@ fn look_pinned<'a, M: Machine>(
     cx: &'a Cx<'_, M>,
     space: &'a Inner<M>,
     address: u64,
-    seek: Seek,
+    seek: &Seek,
     visit: &mut Visit<'_, 'a, M>,
 ) -> ControlFlow<()> {
     loop {

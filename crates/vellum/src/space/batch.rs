@@ -98,7 +98,9 @@ impl<'a, M: Machine> UnmapBatch<'a, M> {
         let is_new_leaf = match self.latest {
             Some((known, place)) if known == leaf.table.pfn => {
                 if let Some(owed) = &mut self.owed[place] {
-                    owed.widen(address, address + leaf.table.span());
+                    // Most often, and then nothing to be worked out.
+                    let bytes = if leaf.table.level == 0 { 1 << M::Arch::PAGE_SHIFT } else { leaf.table.span() };
+                    owed.widen(address, address + bytes);
                 }
                 false
             }

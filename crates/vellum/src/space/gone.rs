@@ -32,8 +32,18 @@ impl<'a, M: Machine> Gone<'a, M> {
     #[inline(always)]
     pub(super) fn entry(&mut self, cx: &Cx<'_, M>, word: Word<M::Arch>) {
         match word.usual_page() {
-            Some(pfn) if cx.vm().physical().frame(pfn).is_single(Kind::Anonymous) => self.anonymous(cx, pfn),
-            _ => self.other(cx, word, 1),
+            Some(pfn) => self.usual(cx, word, pfn),
+            None => self.other(cx, word, 1),
+        }
+    }
+
+    /// As [`Gone::entry`], for one that shows `pfn`, as most do.
+    #[inline(always)]
+    pub(super) fn usual(&mut self, cx: &Cx<'_, M>, word: Word<M::Arch>, pfn: Pfn) {
+        if cx.vm().physical().frame(pfn).is_single(Kind::Anonymous) {
+            self.anonymous(cx, pfn);
+        } else {
+            self.other(cx, word, 1);
         }
     }
 

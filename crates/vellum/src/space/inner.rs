@@ -3,6 +3,7 @@
 use super::lineage::{Lineage, OwnerName};
 use super::lines::Lines;
 use super::members::Members;
+use super::slot::Slot;
 use crate::cpu::Cx;
 use crate::guard::Guard;
 use crate::machine::Machine;
@@ -28,6 +29,8 @@ pub(crate) struct Inner<M: Machine> {
     pub(super) lines: Lines<M>,
     pub(super) id: u64,
     pub(super) root: Pfn,
+    /// The slots of the root table, where each way down begins: so nobody asks where its frame lies.
+    pub(super) top: NonNull<Slot<M>>,
     /// The group it is a member of, with a reference.
     pub(super) group: Option<NonNull<Members<M>>>,
     /// Number of the last fork whose flush is complete; waited on by faults in copied leaves.
@@ -74,7 +77,7 @@ pub(crate) struct Inner<M: Machine> {
 impl<M: Machine> Inner<M> {
     pub(super) fn new(
         vm: &Vm<M>,
-        root: Pfn,
+        (root, top): (Pfn, NonNull<Slot<M>>),
         (lineage, name): (NonNull<Lineage<M>>, OwnerName<M>),
         group: Option<NonNull<Members<M>>>,
     ) -> Self {
@@ -84,6 +87,7 @@ impl<M: Machine> Inner<M> {
             lines: Lines::new(vm),
             id: vm.next_id(),
             root,
+            top,
             fork_done: AtomicU32::new(0),
             fork_begun: AtomicU32::new(0),
             stack_limit: AtomicU64::new(8 << 20),

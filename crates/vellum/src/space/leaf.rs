@@ -56,8 +56,8 @@ impl<M: Machine> Inner<M> {
     #[inline(always)]
     fn path(&self, cx: &Cx<'_, M>, address: u64) -> (Pfn, usize, Path) {
         let mut path = Path([self.root(); LEVELS_MAX]);
-        let (lowest, level) = self.descend(cx.vm().machine(), address, |level, pfn| path.0[level] = pfn);
-        (lowest, level, path)
+        let lowest = self.descend(cx.vm().machine(), address, |level, pfn| path.0[level] = pfn);
+        (lowest.pfn, lowest.level, path)
     }
 
     /// Locks the table at the end of a way, unless somebody has claimed it or a slot on the way to it.

@@ -34,6 +34,7 @@ use crate::stat::Event;
 use crate::structure::Change;
 use crate::sync::{AtomicU32, LockGuard, Rank, Sequence};
 use crate::vm::Vm;
+use core::ptr::NonNull;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 
 const USED: u64 = 0xffff;
@@ -104,6 +105,12 @@ impl<'a, M: Machine> Table<'a, M> {
     #[inline(always)]
     pub(crate) fn at(cx: &'a Cx<'_, M>, pfn: Pfn, level: usize) -> Self {
         Self::owned(cx.vm(), pfn, level)
+    }
+
+    /// As [`Table::at`], of a table whose first slot is known.
+    #[inline(always)]
+    pub(super) fn with_slots(cx: &'a Cx<'_, M>, pfn: Pfn, first: NonNull<Slot<M>>, level: usize) -> Self {
+        Table { pfn, frame: cx.vm().physical().frame(pfn), slots: first.as_ptr(), level }
     }
 
     /// As [`Table::at`], of a table that is the caller's own: it was taken out of the tree, and he has not retired it.

@@ -117,12 +117,14 @@ impl<M: Machine> Teardown<'_, M> {
         while left > 0 {
             let word = leaf.slot(index).load(Relaxed);
             index += 1;
-            // In this order: most are pages.
-            if word.usual_page().is_none() && word.is_empty() {
-                continue;
+            // In this order, and apart: most are pages, of which nobody need ask whether they are nothing.
+            if let Some(pfn) = word.usual_page() {
+                left -= 1;
+                self.gone.usual(cx, word, pfn);
+            } else if !word.is_empty() {
+                left -= 1;
+                self.gone.other(cx, word, 1);
             }
-            left -= 1;
-            self.gone.entry(cx, word);
         }
     }
 

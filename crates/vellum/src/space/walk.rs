@@ -16,71 +16,63 @@ impl<M: Machine> Inner<M> {
     /// The root table.
     #[inline(always)]
     pub(crate) fn root_table<'a>(&self, cx: &'a Cx<'_, M>) -> Table<'a, M> {
-        Table::at(cx, self.root(), M::Arch::LEVELS - 1)
+        Table::with_slots(cx, self.root(), self.top, M::Arch::LEVELS - 1)
     }
 
-    /// Goes down to the lowest table that covers `address`: its frame and level. Calls `pass` with each table on the way
-    /// that has a lower one, and its level. Touches entries only, no descriptor.
+    /// Goes down to the lowest table that covers `address`. Calls `pass` with each table on the way that has a lower one, and
+    /// its level. Touches entries only, no descriptor.
     #[inline(always)]
-    pub(super) fn descend(&self, machine: &M, address: u64, mut pass: impl FnMut(usize, Pfn)) -> (Pfn, usize) {
+    pub(super) fn descend(&self, machine: &M, address: u64, mut pass: impl FnMut(usize, Pfn)) -> Lowest<'_, M> {
         let (mut pfn, mut level) = (self.root(), M::Arch::LEVELS - 1);
+        // SAFETY: the root lives as long as the space, and has that many slots.
+        let mut slot = unsafe { self.top.add(index::<M::Arch>(address, level)).as_ref() };
         while level > 0 {
-            let slot = slot_at(machine, pfn, level, address);
             let Some(mut below) = slot.load(Acquire).table() else { break };
             if !M::guard(Guard::SingleRead) {
                 below = slot.load(Acquire).pfn();
             }
             pass(level, pfn);
             (pfn, level) = (below, level - 1);
+            slot = slot_at(machine, pfn, level, address);
         }
-        (pfn, level)
+        Lowest { pfn, level, slot }
     }
 
     /// The lowest table that covers `address`: with what every operation on one address begins.
     #[inline(always)]
     pub(crate) fn lowest<'a>(&self, cx: &'a Cx<'_, M>, address: u64) -> Table<'a, M> {
-        let (pfn, level) = self.descend(cx.vm().machine(), address, |_, _| ());
-        Table::at(cx, pfn, level)
+        let lowest = self.descend(cx.vm().machine(), address, |_, _| ());
+        Table::at(cx, lowest.pfn, lowest.level)
     }
 
     /// The entry of the page at `address`, if there is a leaf for it.
     #[inline(always)]
     pub(crate) fn leaf_entry(&self, reader: &Reader<'_, M>, address: u64) -> Option<Word<M::Arch>> {
-        let machine = reader.vm().machine();
-        match self.descend(machine, address, |_, _| ()) {
-            (leaf, 0) => Some(slot_at(machine, leaf, 0, address).load(Acquire)),
-            _ => None,
-        }
+        let lowest = self.descend(reader.vm().machine(), address, |_, _| ());
+        (lowest.level == 0).then(|| lowest.slot.load(Acquire))
     }
 
     /// The entry of the page at `address`, as it stands in a leaf or, of one that is part of a huge page, would stand there;
     /// empty if there is none.
     #[inline(always)]
     pub(crate) fn page_entry(&self, reader: &Reader<'_, M>, address: u64) -> Word<M::Arch> {
-        let machine = reader.vm().machine();
-        match self.descend(machine, address, |_, _| ()) {
-            (leaf, 0) => slot_at(machine, leaf, 0, address).load(Acquire),
-            (table, level) => match slot_at(machine, table, level, address).load(Acquire) {
-                word if word.is_empty() => word,
-                _ => self.upper_page_entry(reader, address),
-            },
-        }
+        let lowest = self.descend(reader.vm().machine(), address, |_, _| ());
+        let word = lowest.slot.load(Acquire);
+        if lowest.level == 0 || word.is_empty() { word } else { self.upper_page_entry(reader, address) }
     }
 
     /// Waits while somebody has the lock of the lowest table that covers `address`.
     #[cold]
     pub(crate) fn await_lock(&self, reader: &Reader<'_, M>, address: u64) {
-        let (table, _) = self.descend(reader.vm().machine(), address, |_, _| ());
-        await_table(reader, table);
+        await_table(reader, self.descend(reader.vm().machine(), address, |_, _| ()).pfn);
     }
 
     /// [`Inner::page_entry`], of a page where there was an entry, but no leaf.
     #[cold]
     fn upper_page_entry(&self, reader: &Reader<'_, M>, address: u64) -> Word<M::Arch> {
-        let machine = reader.vm().machine();
         loop {
-            let (table, level) = self.descend(machine, address, |_, _| ());
-            let word = slot_at(machine, table, level, address).load(Acquire);
+            let Lowest { pfn, level, slot } = self.descend(reader.vm().machine(), address, |_, _| ());
+            let word = slot.load(Acquire);
             if level == 0 {
                 return word;
             }
@@ -90,7 +82,7 @@ impl<M: Machine> Inner<M> {
             let word = word.as_small(level);
             let is_splitting = word.absent() == Some(Absent::Splitting);
             if is_splitting && M::guard(Guard::SplittingAwaited) {
-                await_table(reader, table);
+                await_table(reader, pfn);
                 continue;
             }
             let within = address & ((1 << M::Arch::shift(level)) - 1);
@@ -171,9 +163,17 @@ impl<M: Machine> Inner<M> {
     }
 }
 
-/// The slot of the table of `level` in frame `pfn`, a live one, that covers `address`.
+/// The lowest table on the way to an address.
+pub(super) struct Lowest<'a, M> {
+    pub(super) pfn: Pfn,
+    pub(super) level: usize,
+    /// Its slot that covers the address.
+    slot: &'a Slot<M>,
+}
+
+/// The slot of the table of `level` in frame `pfn`, which lives for `'a`, that covers `address`.
 #[inline(always)]
-fn slot_at<M: Machine>(machine: &M, pfn: Pfn, level: usize, address: u64) -> &Slot<M> {
+fn slot_at<'a, M: Machine>(machine: &M, pfn: Pfn, level: usize, address: u64) -> &'a Slot<M> {
     let slots = machine.frame(pfn).cast_const().cast::<Slot<M>>();
     // SAFETY: `pfn` is a live table of `level`, as in `Table::slot`.
     unsafe { &*slots.add(index::<M::Arch>(address, level)) }

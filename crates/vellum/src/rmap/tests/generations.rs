@@ -28,7 +28,7 @@ fn walked(vm: &Vm<TestMachine>, space: &TestSpace<'_, X86_64>, address: u64) -> 
     let before = count();
     let cx = Cx::enter(vm);
     assert_eq!(
-        each_mapping(&cx, vm.physical().frame(pfn), Seek::page(Folio::single(pfn)), |_| true),
+        each_mapping(&cx, vm.physical().frame(pfn), &Seek::page(Folio::single(pfn)), |_| true),
         vm.physical().frame(pfn).mappings()
     );
     drop(cx);

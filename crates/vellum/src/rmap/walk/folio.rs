@@ -29,7 +29,7 @@ pub(super) fn look<'a, M: Machine>(
     cx: &'a Cx<'_, M>,
     space: &'a Inner<M>,
     (first, delta): (u64, u64),
-    seek: Seek,
+    seek: &Seek,
     visit: &mut Visit<'_, 'a, M>,
 ) -> ControlFlow<()> {
     if !space.pin() {
@@ -39,7 +39,7 @@ pub(super) fn look<'a, M: Machine>(
     let (low, high) = (M::Arch::USER_START >> M::Arch::PAGE_SHIFT, M::Arch::USER_END >> M::Arch::PAGE_SHIFT);
     let flow = parts::<M>(first, seek.pages).into_iter().try_for_each(|(start, pages)| {
         let range = (start.max(low), (start + pages).min(high));
-        Look { cx, space, first, delta, seek }.range(range, visit)
+        Look { cx, space, first, delta, seek: *seek }.range(range, visit)
     });
     space.unpin();
     flow
