@@ -195,19 +195,17 @@ pub(crate) fn walk_mapped<'a, M: Machine>(
     mappings: u32,
     visit: &mut Visit<'_, 'a, M>,
 ) {
-    if mappings == 1 && frame.is_kind(Kind::Anonymous) {
-        let (owner, offset) = (frame.words[0].load(Relaxed), frame.words[1].load(Relaxed));
-        if offset & COPY_OF_OBJECT == 0
-            && let Some(space) = space_named(cx, owner)
-            && look(cx, space, offset, 0, seek, visit).is_break()
-        {
-            cx.count(Event::RmapWalk, 1);
-            return;
-        }
+    let Some(name) = Name::of(frame) else { return };
+    if mappings == 1
+        && let Name::Anonymous { owner, offset } = name
+        && offset & COPY_OF_OBJECT == 0
+        && let Some(space) = space_named(cx, owner)
+        && look(cx, space, offset, 0, seek, visit).is_break()
+    {
+        cx.count(Event::RmapWalk, 1);
+        return;
     }
-    if let Some(name) = Name::of(frame) {
-        let _ = walk(cx, &name, seek, visit);
-    }
+    let _ = walk(cx, &name, seek, visit);
 }
 
 /// Walks an anonymous page's places in one space.
@@ -382,6 +380,7 @@ fn look<'a, M: Machine>(
     flow
 }
 
+/// Looks until the leaf was not stale.
 fn look_pinned<'a, M: Machine>(
     cx: &'a Cx<'_, M>,
     space: &'a Inner<M>,
@@ -389,25 +388,51 @@ fn look_pinned<'a, M: Machine>(
     seek: &Seek,
     visit: &mut Visit<'_, 'a, M>,
 ) -> ControlFlow<()> {
-    loop {
-        let leaf = space.lowest(cx, address);
-        if leaf.level > 0 {
-            return ControlFlow::Continue(());
+    #[cold]
+    #[inline(never)]
+    fn again<'a, M: Machine>(
+        cx: &'a Cx<'_, M>,
+        space: &'a Inner<M>,
+        address: u64,
+        seek: &Seek,
+        visit: &mut Visit<'_, 'a, M>,
+    ) -> ControlFlow<()> {
+        loop {
+            if let Some(flow) = look_once(cx, space, address, seek, visit) {
+                return flow;
+            }
         }
-        let index = leaf.index(address);
-        // Without the lock at first: most places of shared memory show something else.
-        let seen = leaf.entry(index);
-        let was_named = seek.is_named_by::<M::Arch>(seen);
-        if !was_named && !seek.awaits_takers::<M>() {
-            return ControlFlow::Continue(());
-        }
-        // A stale leaf was empty, or went with all its entries: what has come in its place is looked at.
-        let Some(locked) = leaf.lock(cx, space, address) else { continue };
-        let word = leaf.entry(index);
-        let is_named = if word == seen { was_named } else { seek.is_named_by::<M::Arch>(word) };
-        if !is_named {
-            return ControlFlow::Continue(());
-        }
-        return visit(&Found { space, leaf: &locked, index, address, word, page: 0 });
     }
+    // Once apart from all further times, for which it would have to keep things.
+    look_once(cx, space, address, seek, visit).unwrap_or_else(|| again(cx, space, address, seek, visit))
+}
+
+/// Looks at the entry for `address`; `None` if its leaf is stale: it was empty, or went with all its entries, and what has come
+/// in its place is to be looked at.
+#[inline(always)]
+fn look_once<'a, M: Machine>(
+    cx: &'a Cx<'_, M>,
+    space: &'a Inner<M>,
+    address: u64,
+    seek: &Seek,
+    visit: &mut Visit<'_, 'a, M>,
+) -> Option<ControlFlow<()>> {
+    let leaf = space.lowest(cx, address);
+    if leaf.level > 0 {
+        return Some(ControlFlow::Continue(()));
+    }
+    let index = leaf.index(address);
+    // Without the lock at first: most places of shared memory show something else.
+    let seen = leaf.entry(index);
+    let was_named = seek.is_named_by::<M::Arch>(seen);
+    if !was_named && !seek.awaits_takers::<M>() {
+        return Some(ControlFlow::Continue(()));
+    }
+    let locked = leaf.lock(cx, space, address)?;
+    let word = leaf.entry(index);
+    let is_named = if word == seen { was_named } else { seek.is_named_by::<M::Arch>(word) };
+    if !is_named {
+        return Some(ControlFlow::Continue(()));
+    }
+    Some(visit(&Found { space, leaf: &locked, index, address, word, page: 0 }))
 }
