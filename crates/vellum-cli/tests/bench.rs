@@ -62,7 +62,17 @@ fn one_operation_is_measured() {
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 fn operations_on_large_memory_pause_and_need_little_stack() {
     // The first takes as long as all others, beside which it runs where there are two processors.
-    let names = ["fork-scattered", "exit-scattered", "unmap-wide", "unmap", "exit", "protect", "fork", "maps"];
+    let names = [
+        "fork-scattered",
+        "exit-scattered",
+        "unmap-wide",
+        "unmap",
+        "exit",
+        "protect",
+        "fork",
+        "maps",
+        "fault-with-reclaim",
+    ];
     let output = ran(bench(&["sections"]).args(names).arg("--json"));
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
     let document: serde_json::Value = serde_json::from_slice(&output.stdout).expect("it is JSON");

@@ -17,7 +17,7 @@ use crate::space::{Attributes, ClassFlags, RssKind, UnmapBatch};
 use crate::tlb::Flush;
 use crate::vm::Vm;
 use core::mem::ManuallyDrop;
-use core::ops::ControlFlow;
+use core::ops::{ControlFlow, Range};
 
 /// What the entries of a page say while it is unmapped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,7 +88,10 @@ impl<'vm, M: Machine> Unmapped<'vm, M> {
         let at_first = vm.physical().frame(pfn).mappings();
         // If more come than there were, who forks is faster.
         let (mut taken, most) = (0, 2 * at_first as u64 + u64::from(PART));
-        while take_part(&Cx::enter(vm), whole, into, &mut taken).is_break() && u64::from(taken) < most {}
+        for pages in parts(whole, at_first) {
+            let seek = Seek::page(whole).part(pages);
+            while take_part(&Cx::enter(vm), (whole, seek), into, &mut taken).is_break() && u64::from(taken) < most {}
+        }
         // Dropped, if that is not all, it puts back what was taken.
         let this = Unmapped::of(vm, pfn, into);
         is_unmapped(vm.physical().frame(pfn), into, (at_first, taken)).then_some(this)
@@ -137,11 +140,24 @@ fn is_unmapped<M: Machine>(frame: &Frame<M>, into: Placeholder, (at_first, taken
     }
 }
 
-/// Takes [`PART`] entries that show a page or folio, if there are as many, and flushes; breaks off if there may be more.
-fn take_part<M: Machine>(cx: &Cx<'_, M>, whole: Folio, into: Placeholder, taken: &mut u32) -> ControlFlow<()> {
+/// The pages of a page or folio that has so many entries, in parts of [`PART`] of them, if each page has as many as the others:
+/// so a section need not pass by what those before it have dealt with, in each of the spaces.
+fn parts(of: Folio, entries: u32) -> impl Iterator<Item = Range<u64>> {
+    let each = u64::from(entries).div_ceil(of.pages()).max(1);
+    let step = (u64::from(PART) / each).max(1);
+    (0..of.pages()).step_by(step as usize).map(move |first| first..of.pages().min(first + step))
+}
+
+/// Takes [`PART`] entries that are sought of a page or folio, if there are as many, and flushes; breaks off if there may be more.
+fn take_part<M: Machine>(
+    cx: &Cx<'_, M>,
+    (whole, seek): (Folio, Seek),
+    into: Placeholder,
+    taken: &mut u32,
+) -> ControlFlow<()> {
     let (mut batch, mut left) = (UnmapBatch::new(cx), PART);
     let frame = cx.vm().physical().frame(whole.head);
-    *taken += each_mapping(cx, frame, &Seek::page(whole), |found| {
+    *taken += each_mapping(cx, frame, &seek, |found| {
         let has_room = left > 0;
         let is_flushed = into == Placeholder::Nothing && found.is_huge();
         left = left.saturating_sub(if is_flushed { FLUSHED } else { 1 });
@@ -258,7 +274,7 @@ fn absent<M: Machine>(pfn: Pfn, into: Placeholder, bits: PageBits) -> Absent {
 fn put_back<M: Machine>(cx: &Cx<'_, M>, pfn: Pfn, into: Placeholder) {
     match into {
         Placeholder::Nothing => {}
-        Placeholder::Slot(slot) => _ = restore_swapped(cx, slot, pfn),
+        Placeholder::Slot(slot) => _ = restore_swapped(cx, slot, pfn, 0..cx.vm().physical().whole(pfn).pages()),
         Placeholder::Migration => restore_page(cx, pfn, pfn),
     }
 }
@@ -266,28 +282,31 @@ fn put_back<M: Machine>(cx: &Cx<'_, M>, pfn: Pfn, into: Placeholder) {
 /// Maps the pages of the folio `head`, which is in the swap cache and whose folio lock is held, wherever entries name
 /// its slots, the first of which is `first`, as far as they are found: so many in each section, without a [`Cx`].
 pub(crate) fn restore_folio<M: Machine>(vm: &Vm<M>, first: SwapSlot, head: Pfn) {
+    let whole = vm.physical().whole(head);
+    let each = Cx::enter(vm).swap_count(first);
     // Each section has something to do. What spaces that go on forking add meanwhile is as good as it is.
-    for _ in 0..vm.physical().whole(head).pages() {
-        if restore_swapped(&Cx::enter(vm), first, head).is_continue() {
-            break;
+    let mut left = whole.pages();
+    for pages in parts(whole, each.saturating_mul(whole.pages() as u32)) {
+        while left > 0 && restore_swapped(&Cx::enter(vm), first, head, pages.clone()).is_break() {
+            left -= 1;
         }
     }
 }
 
 /// Maps `pfn`, a page or folio which is in the swap cache and whose folio lock is held, wherever entries name its slot, as far
-/// as they are found: those that are missed are as good as they are. A folio is mapped page by page then, and the walk breaks
-/// off after [`PART`] of its entries, as the result says.
-fn restore_swapped<M: Machine>(cx: &Cx<'_, M>, first: SwapSlot, pfn: Pfn) -> ControlFlow<()> {
+/// as they are found: those that are missed are as good as they are. Of a folio so with these pages, one by one, and the walk
+/// breaks off after [`PART`] of their entries, as the result says.
+fn restore_swapped<M: Machine>(cx: &Cx<'_, M>, first: SwapSlot, pfn: Pfn, pages: Range<u64>) -> ControlFlow<()> {
     let frame = cx.vm().physical().frame(pfn);
-    let pages = cx.vm().physical().whole(pfn).pages();
-    let is_over = || match pages {
+    let whole = cx.vm().physical().whole(pfn).pages();
+    let is_over = || match whole {
         1 => cx.swap_count(first) == 0,
-        _ => cx.swap_run_is_unnamed(first, pages),
+        _ => cx.swap_run_is_unnamed(first.further(pages.start), pages.end - pages.start),
     };
     // If an entry names a slot, in this section, a descendant of its owner lives; else there may be no such node any more.
     let Some(name) = Name::of(frame).filter(|_| !is_over()) else { return ControlFlow::Continue(()) };
     let mut restored = 0;
-    walk(cx, &name, &Seek::swap(first, pages), &mut |found| {
+    walk(cx, &name, &Seek::swap(first, whole).part(pages.clone()), &mut |found| {
         let Some(Absent::Swap { slot, is_exclusive }) = found.word.absent() else {
             return ControlFlow::Continue(());
         };
@@ -301,7 +320,7 @@ fn restore_swapped<M: Machine>(cx: &Cx<'_, M>, first: SwapSlot, pfn: Pfn) -> Con
             cx.swap_put(slot);
         }
         restored += 1;
-        let is_enough = pages > 1 && restored == PART;
+        let is_enough = whole > 1 && restored == PART;
         if is_enough || is_over() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     })
 }
@@ -312,17 +331,21 @@ fn restore_swapped<M: Machine>(cx: &Cx<'_, M>, first: SwapSlot, pfn: Pfn) -> Con
 /// Afterwards no entry says so but in spaces that end, and in leaves that were taken out of the tree. What is left of the old
 /// frame's mappings is on its way out: the gathers, operations and ends of spaces that took those entries drop them.
 pub(crate) fn restore_migrated<M: Machine>(vm: &Vm<M>, from: Folio, to: Pfn) {
-    while restore_part(&Cx::enter(vm), from, to, PART).is_break() {}
+    for pages in parts(from, vm.physical().frame(from.head).mappings()) {
+        let seek = Seek::migration(from).part(pages);
+        while restore_part(&Cx::enter(vm), (from, seek), to, PART).is_break() {}
+    }
 }
 
 /// As [`restore_migrated`], of what has few entries, in one section.
 pub(crate) fn restore_page<M: Machine>(cx: &Cx<'_, M>, from: Pfn, to: Pfn) {
-    _ = restore_part(cx, cx.vm().physical().whole(from), to, u32::MAX);
+    let whole = cx.vm().physical().whole(from);
+    _ = restore_part(cx, (whole, Seek::migration(whole)), to, u32::MAX);
 }
 
-/// As [`restore_migrated`] for `most` entries; breaks off if there may be more.
+/// As [`restore_migrated`] for `most` of the entries that are sought; breaks off if there may be more.
 #[inline(always)]
-fn restore_part<M: Machine>(cx: &Cx<'_, M>, from: Folio, to: Pfn, most: u32) -> ControlFlow<()> {
+fn restore_part<M: Machine>(cx: &Cx<'_, M>, (from, seek): (Folio, Seek), to: Pfn, most: u32) -> ControlFlow<()> {
     let old = cx.vm().physical().frame(from.head);
     let mappings = old.mappings();
     if mappings == 0 {
@@ -331,7 +354,7 @@ fn restore_part<M: Machine>(cx: &Cx<'_, M>, from: Folio, to: Pfn, most: u32) -> 
     // Else the folio has become single pages.
     let is_folio = cx.vm().physical().frame(to).order() == from.order;
     let mut left = most;
-    walk_mapped(cx, old, &Seek::migration(from), mappings, &mut |found| {
+    walk_mapped(cx, old, &seek, mappings, &mut |found| {
         if left == 0 {
             return ControlFlow::Break(());
         }

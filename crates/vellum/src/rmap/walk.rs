@@ -12,7 +12,7 @@ use crate::space::lineage::{each_descendant, space_named};
 use crate::space::table::Locked;
 use crate::space::{Attributes, Extent, Inner};
 use crate::stat::Event;
-use core::ops::ControlFlow;
+use core::ops::{ControlFlow, Range};
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering::{Relaxed, SeqCst};
 
@@ -31,6 +31,9 @@ pub(crate) struct Seek {
     /// The first frame, or slot of swap, that they may name, and of how many: so many entries are to be found at each place.
     first: u64,
     pages: u64,
+    /// Which page of the folio that is the first of.
+    from: u64,
+    is_folio: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,32 +52,44 @@ enum What {
 }
 
 impl Seek {
+    #[inline(always)]
+    fn of(what: What, first: u64, pages: u64) -> Seek {
+        Seek { what, first, pages, from: 0, is_folio: pages > 1 }
+    }
+
     /// What shows the page, or pages of the folio, or all of it.
     #[inline(always)]
     pub(crate) fn page(of: Folio) -> Seek {
-        Seek { what: What::Page, first: of.head.0, pages: of.pages() }
+        Seek::of(What::Page, of.head.0, of.pages())
     }
 
     /// What shows all of a folio that has several pages.
     pub(crate) fn huge(of: Folio) -> Seek {
-        Seek { what: What::Huge, first: of.head.0, pages: of.pages() }
+        Seek::of(What::Huge, of.head.0, of.pages())
     }
 
     /// That through which a page is stored to as one of an object.
     pub(crate) fn stored(pfn: Pfn) -> Seek {
-        Seek { what: What::Stored, first: pfn.0, pages: 1 }
+        Seek::of(What::Stored, pfn.0, 1)
     }
 
     /// What says that the folio, or a page of it, is being moved from there.
     #[inline(always)]
     pub(crate) fn migration(of: Folio) -> Seek {
-        Seek { what: What::Migration, first: of.head.0, pages: of.pages() }
+        Seek::of(What::Migration, of.head.0, of.pages())
     }
 
     /// What says that the page is in one of so many slots from `first` on.
     #[inline(always)]
     pub(crate) fn swap(first: SwapSlot, pages: u64) -> Seek {
-        Seek { what: What::Swap, first: first.0, pages }
+        Seek::of(What::Swap, first.0, pages)
+    }
+
+    /// Of that, what is at the places of these pages of the folio. What shows all of it is at that of its first page.
+    pub(crate) fn part(self, pages: Range<u64>) -> Seek {
+        // Entries that say it is being moved name its head.
+        let first = if self.what == What::Migration { self.first } else { self.first + pages.start };
+        Seek { first, pages: pages.end - pages.start, from: pages.start, ..self }
     }
 
     /// Whether there is nothing to be found in tables of that level.
@@ -165,7 +180,7 @@ impl<M: Machine> Name<M> {
 /// the page that it was stored to, for write-back (B22).
 ///
 /// Of a folio of several pages the place of its head is where its name says, and that of each page behind it; all that lies
-/// within one table is visited under one hold of its lock.
+/// within one table is visited under one hold of its lock. Of a part of it ([`Seek::part`]) no other places are looked at.
 ///
 /// What a walk does is bounded by the places that there are ([`Cx::each_class_within`]): a move in a space meanwhile makes
 /// it look there once more, but only a few times.
@@ -178,10 +193,10 @@ pub(crate) fn walk<'a, M: Machine>(
     cx.count(Event::RmapWalk, 1);
     match *name {
         Name::Anonymous { owner, offset } => each_descendant(cx, owner, &mut |space| {
-            between_moves(cx, space, &mut || walk_space(cx, space, offset, seek, visit))
+            between_moves(cx, space, &mut || walk_space(cx, space, offset + seek.from, seek, visit))
         }),
         // SAFETY: the caller's promise.
-        Name::Object { object, index } => walk_object(cx, unsafe { object.as_ref() }, index, seek, visit),
+        Name::Object { object, index } => walk_object(cx, unsafe { object.as_ref() }, index + seek.from, seek, visit),
     }
 }
 
@@ -200,7 +215,7 @@ pub(crate) fn walk_mapped<'a, M: Machine>(
         && let Name::Anonymous { owner, offset } = name
         && offset & COPY_OF_OBJECT == 0
         && let Some(space) = space_named(cx, owner)
-        && look(cx, space, offset, 0, seek, visit).is_break()
+        && look(cx, space, offset + seek.from, 0, seek, visit).is_break()
     {
         cx.count(Event::RmapWalk, 1);
         return;
@@ -364,7 +379,7 @@ fn look<'a, M: Machine>(
     visit: &mut Visit<'_, 'a, M>,
 ) -> ControlFlow<()> {
     let page = page::<M>(offset, delta);
-    if seek.pages > 1 {
+    if seek.is_folio {
         return folio::look(cx, space, (page, delta), seek, visit);
     }
     let address = page << M::Arch::PAGE_SHIFT;

@@ -21,8 +21,8 @@ pub(super) fn parts<M: Machine>(first: u64, pages: u64) -> [(u64, u64); 2] {
     [(first, before), (0, pages - before)]
 }
 
-/// Looks at the entries of a folio whose first page has, or would have, number `first` in `space`, where it is mapped with
-/// difference `delta`.
+/// Looks at the entries of a folio, or a part, whose first page has, or would have, number `first` in `space`, where it is
+/// mapped with difference `delta`.
 #[cold]
 #[inline(never)]
 pub(super) fn look<'a, M: Machine>(
@@ -95,7 +95,8 @@ impl<'a, M: Machine> Look<'a, '_, M> {
                 continue;
             }
             let address = base + (index - low) as u64 * table.span();
-            let page = (address >> M::Arch::PAGE_SHIFT).wrapping_sub(self.first) & (u64::MAX >> M::Arch::PAGE_SHIFT);
+            let number = (address >> M::Arch::PAGE_SHIFT).wrapping_sub(self.first) & (u64::MAX >> M::Arch::PAGE_SHIFT);
+            let page = self.seek.from + number;
             let found = Found { space: self.space, leaf: &locked, index, address, word, page };
             if visit(&found).is_break() {
                 return Some(ControlFlow::Break(()));
