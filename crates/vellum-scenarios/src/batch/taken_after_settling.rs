@@ -12,7 +12,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     thread: "S1",
     guards: &[Guard::TakenSinceSettled],
     invariants: &["I-GONE", "I-TLBPERM"],
-    bound: Bound { preemptions: 2, surprises: 0 },
+    bound: Bound { preemptions: 1, surprises: 1 },
     // Who flushes by broadcast waits for nobody, and the other CPU would have to be pre-empted once more. Of the other
     // modes one is enough: what marks processors set makes no difference, and the search is long.
     runs: |mode| !mode.is_broadcast() && !mode.semantics.hardware_accessed,

@@ -12,7 +12,8 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     guards: &[Guard::WritesAwaited],
     alike: true,
     invariants: &["I-DIRTY"],
-    bound: Bound { preemptions: 2, surprises: 1 },
+    bound: Bound { preemptions: 1, surprises: 1 },
+    further: Some(Bound { preemptions: 2, surprises: 0 }),
     start: |cpu| {
         cpu.map_file(X, 1, Prot::ReadWrite, 0);
         cpu.store(X, 7);

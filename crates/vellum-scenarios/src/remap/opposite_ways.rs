@@ -19,7 +19,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     // Elsewhere the places are near each other, and have one claim.
     runs: |mode| Mode::TOYS.contains(&mode),
     invariants: &["I-PROG"],
-    bound: Bound { preemptions: 2, surprises: 0 },
+    bound: Bound { preemptions: 1, surprises: 1 },
     start: |cpu| two_pages(cpu, [X, NEAR_FAR]),
     actors: &[
         actor("mremap up", |cpu| move_page(cpu, X, FAR)),

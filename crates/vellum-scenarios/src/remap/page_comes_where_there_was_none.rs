@@ -15,7 +15,8 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     guards: &[Guard::VacantUnderLock],
     alike: true,
     invariants: &["I-LOST"],
-    bound: Bound { preemptions: 2, surprises: 1 },
+    bound: Bound { preemptions: 1, surprises: 1 },
+    further: Some(Bound { preemptions: 2, surprises: 0 }),
     start: |cpu| {
         cpu.map(X, 1, Prot::ReadWrite);
     },
