@@ -264,18 +264,24 @@ impl<'s, M: Machine> Collapsing<'s, M> {
     #[inline(always)]
     fn copy(&self, word: Word<M::Arch>, index: usize) -> bool {
         let machine = self.vm.machine();
-        let (lone, to) = (lone(self.vm, word), machine.frame(self.head.offset(index as u64)));
-        if lone.is_none() && !has_page(word) {
+        let to = machine.frame(self.head.offset(index as u64));
+        // SAFETY: both frames are a page long. The new one is ours alone; the old one has the reference of the entry, which is
+        // ours.
+        let copy = |from: Pfn| unsafe { machine.copy_page(machine.frame(from), to) };
+        // In this order: most are.
+        if let Some(lone) = lone(self.vm, word) {
+            copy(lone);
+            return true;
+        }
+        if !has_page(word) {
             // SAFETY: the frame is a page long, and ours alone.
             unsafe { machine.clear_page(to) };
             return true;
         }
-        if lone.is_none() && !self.is_counted && M::guard(Guard::CollapseCounted) && !is_unheld(self.vm, word) {
+        if !self.is_counted && M::guard(Guard::CollapseCounted) && !is_unheld(self.vm, word) {
             return false;
         }
-        // SAFETY: both frames are a page long. The new one is ours alone; the old one has the reference of the entry, which is
-        // ours.
-        unsafe { machine.copy_page(machine.frame(lone.unwrap_or_else(|| word.pfn())), to) };
+        copy(word.pfn());
         true
     }
 

@@ -88,12 +88,16 @@ fn empty<'a, M: Machine>(
     for slot in leaf.slots(low, end) {
         // No processor writes there any more: what it has noted is here.
         let word = slot.load(Relaxed);
-        if word.is_empty() {
-            continue;
+        // In this order, and apart: most are pages.
+        if let Some(pfn) = word.usual_page() {
+            shown += 1;
+            slot.store(Word::EMPTY, Release);
+            gone.usual(cx, word, pfn);
+        } else if !word.is_empty() {
+            shown += 1;
+            slot.store(Word::EMPTY, Release);
+            gone.other(cx, word, 1);
         }
-        shown += 1;
-        slot.store(Word::EMPTY, Release);
-        gone.entry(cx, word);
     }
     let others = gone.others() - before;
     shown + others * (OTHERS - 1) + (end - low - shown) / EMPTY
