@@ -1,5 +1,5 @@
-//! The toys that flush by interrupt. They differ in their semantics alone, and are one type here, as in the laboratory, for which
-//! the core is compiled once.
+//! The toys that flush by interrupt. They differ in their semantics alone, and are one type here, as in the laboratory,
+//! for which the core is compiled once.
 
 use vellum::arch::{Arch, Tiny};
 pub(crate) use vellum_lab::scenario::Processor as Toy;

@@ -1,7 +1,8 @@
-//! What a test does when something happens on its test machine, at the exact place: just before an access to shared state, say.
+//! What a test does when something happens on its test machine, at the exact place: just before an access to shared
+//! state, say.
 //!
-//! This is for every test that acts within the core, so that none needs a machine of its own: the whole core is compiled for
-//! each machine there is.
+//! This is for every test that acts within the core, so that none needs a machine of its own: the whole core is compiled
+//! for each machine there is.
 
 use crate::machine::Touch;
 use core::cell::RefCell;
@@ -56,8 +57,8 @@ pub(super) fn accessed(address: usize, touch: Touch) {
     fire(Event::Access(address, touch));
 }
 
-/// Calls `act` on this thread just before the first event that is due, which may be asked of all events until then. What
-/// `act` does is events, too.
+/// Calls `act` on this thread just before the first event that is due, which may be asked of all events until then.
+/// What `act` does is events, too.
 pub(crate) fn before(is_due: impl FnMut(Event) -> bool + 'static, act: impl FnOnce() + 'static) {
     let hook = Hook { is_due: Box::new(is_due), act: Box::new(act) };
     HOOKS.with_borrow_mut(|hooks| hooks.push(hook));

@@ -13,8 +13,8 @@ use crate::testing::TestMachine;
 use crate::{Error, NodeSet, Overcommit, Policy, Space, Vm};
 use std::vec::Vec;
 
-/// Runs a check on an architecture of each kind that the core tells apart: a huge page is cut in place, is broken first with what is
-/// in it, or is broken first for its size alone. The core is compiled for each.
+/// Runs a check on an architecture of each kind that the core tells apart: a huge page is cut in place, is broken first
+/// with what is in it, or is broken first for its size alone. The core is compiled for each.
 macro_rules! everywhere {
     ($check:ident) => {
         $check::<X86_64>();

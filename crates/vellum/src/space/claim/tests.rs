@@ -18,8 +18,8 @@ const GIB: u64 = 1 << 30;
 const PLACES: [u64; 3] = [GIB, 2 * GIB, 3 * GIB];
 const LEVEL: usize = 1;
 
-/// Claims all, and says which words are waited for. Whoever has the claim in the word of one of `tables` ends when that is waited
-/// for, and nobody else.
+/// Claims all, and says which words are waited for. Whoever has the claim in the word of one of `tables` ends when that
+/// is waited for, and nobody else.
 fn waited_for(vm: &Arc<Vm<TestMachine>>, space: &Space<'_, TestMachine>, tables: Vec<(Pfn, usize)>) -> Vec<usize> {
     let (others, awaited) = (vm.clone(), Rc::new(RefCell::new(Vec::new())));
     let seen = awaited.clone();
