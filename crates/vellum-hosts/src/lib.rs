@@ -11,14 +11,24 @@ mod modes;
 pub use modes::MODES;
 
 use std::ops::Range;
-use vellum::arch::{self, Arch};
+use vellum::Error;
+use vellum::arch::{self, Arch, Prot};
+use vellum::ops::{MapRequest, Place};
 use vellum_lab::conflicts::{self, Operation, Pair};
-use vellum_lab::hosted::HostedError;
+use vellum_lab::hardware::MachineConfig;
+use vellum_lab::hosted::{Hosted, HostedError};
 use vellum_lab::model::sequence::{self, Report, Stats, Sweep};
 use vellum_lab::outcome::{Outcome, RunError};
 use vellum_lab::replay::{self, ReplayOptions};
 use vellum_lab::trace::TraceReader;
 use vellum_lab::workload::{Setting, Workload};
+
+fn places<A: Arch>(requests: &[(u64, Place)]) -> Vec<Result<u64, Error>> {
+    let hosted = Hosted::<A>::new(&MachineConfig::new(1, 4096)).expect("the host has memory");
+    let space = hosted.vm().create_space().expect("the machine has memory");
+    let map = |&(length, place)| space.map(&MapRequest::anonymous(length, Prot::READ).at(place));
+    requests.iter().map(map).collect()
+}
 
 macro_rules! architectures {
     ($($(#[$doc:meta])* $name:ident,)*) => {
@@ -83,6 +93,16 @@ macro_rules! architectures {
             pub fn sweep_seeds(self, seeds: Range<u64>) -> Result<Sweep, String> {
                 match self {
                     $(HostArch::$name => sequence::sweep_seeds::<arch::$name>(seeds),)*
+                }
+            }
+
+            /// Where a new space puts memory of each length that is asked for at its place, one after another.
+            ///
+            /// # Panics
+            /// If the host has no memory.
+            pub fn places(self, requests: &[(u64, Place)]) -> Vec<Result<u64, Error>> {
+                match self {
+                    $(HostArch::$name => places::<arch::$name>(requests),)*
                 }
             }
 

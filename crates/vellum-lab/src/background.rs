@@ -48,15 +48,16 @@ impl Background {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::det::Det;
     use crate::hardware::MachineConfig;
+    use crate::hosted::Hosted;
     use vellum::arch::{Prot, X86_64};
     use vellum::ops::{Access, FaultKind, HugePages, MapRequest};
     use vellum::stat::Event;
 
     #[test]
     fn it_waits_where_there_is_nothing_to_free() {
-        let vm = Vm::new(Det::<X86_64>::new(&MachineConfig::new(1, 1024)).unwrap()).unwrap();
+        let hosted = Hosted::<X86_64>::new(&MachineConfig::new(1, 1024)).unwrap();
+        let vm = hosted.vm();
         // It takes no page until its limit says so.
         vm.swap_on_memory(64, 0).unwrap();
         vm.set_compressed_limit(0);
@@ -71,19 +72,20 @@ mod tests {
         let runs = || vm.totals().get(Event::PageOutRun);
         for _ in 0..PAUSE {
             latency.record(FaultKind::Anonymous, 1);
-            background.after_access(&vm, &latency);
-            background.after_access(&vm, &latency);
+            background.after_access(vm, &latency);
+            background.after_access(vm, &latency);
         }
         assert_eq!(runs(), 1);
         vm.set_compressed_limit(64);
         latency.record(FaultKind::Anonymous, 1);
-        background.after_access(&vm, &latency);
+        background.after_access(vm, &latency);
         assert_eq!(runs(), 2);
     }
 
     #[test]
     fn small_pages_become_huge_ones_while_a_program_runs() {
-        let vm = Vm::new(Det::<X86_64>::new(&MachineConfig::new(1, 4096)).unwrap()).unwrap();
+        let hosted = Hosted::<X86_64>::new(&MachineConfig::new(1, 4096)).unwrap();
+        let vm = hosted.vm();
         let space = vm.create_space().unwrap();
         let base = space.map(&MapRequest::anonymous(2 << 21, Prot::READ_WRITE)).unwrap();
         vm.set_huge_pages(HugePages::Never);
@@ -91,7 +93,7 @@ mod tests {
             space.fault(base + page * 4096, Access::Write).unwrap();
         }
         let (mut background, latency) = (Background::default(), FaultLatency::default());
-        let mut run = |accesses: u64| (0..accesses).for_each(|_| background.after_access(&vm, &latency));
+        let mut run = |accesses: u64| (0..accesses).for_each(|_| background.after_access(vm, &latency));
         run(COLLAPSE_EVERY);
         assert_eq!(vm.totals().get(Event::Collapse), 0, "by no policy");
         vm.set_huge_pages(HugePages::Always);

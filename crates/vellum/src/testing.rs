@@ -1,10 +1,10 @@
 //! A machine for unit tests: memory from the host, CPUs that are whatever thread says it is one.
 
-pub(crate) mod hooked;
+pub(crate) mod hooks;
 
 use crate::arch::{Arch, X86_64, index};
 use crate::cpuset::{CPUS_MAX, CpuSet};
-use crate::machine::{Asid, Machine, MemoryRange, RootLoad};
+use crate::machine::{Asid, Machine, MemoryRange, RootLoad, Touch};
 use crate::object::{Backing, IoError};
 use crate::phys::Pfn;
 use crate::reclaim::Victim;
@@ -40,7 +40,7 @@ pub(crate) fn become_cpu(cpu: usize) {
 }
 
 /// A host-backed machine. Its ranges lie apart in memory, full of rubbish at first. Invalidations do nothing and
-/// interrupts are not delivered.
+/// interrupts are not delivered; but a test can act at these, and between accesses to shared state (`hooks`).
 pub(crate) struct TestMachine<A = X86_64> {
     ranges: Vec<MemoryRange>,
     /// Where each range's pages begin.
@@ -189,22 +189,32 @@ unsafe impl<A: Arch> Machine for TestMachine<A> {
         }
     }
 
-    fn load_root(&self, _load: RootLoad) {}
+    fn load_root(&self, _load: RootLoad) {
+        hooks::fire(hooks::Event::LoadRoot);
+    }
 
     fn unload_root(&self) {}
 
-    fn invalidate_page(&self, _asid: Asid, _address: u64) {}
+    fn invalidate_page(&self, _asid: Asid, _address: u64) {
+        hooks::fire(hooks::Event::InvalidatePage);
+    }
 
-    fn invalidate_asid(&self, _asid: Asid) {}
+    fn invalidate_asid(&self, _asid: Asid) {
+        hooks::fire(hooks::Event::InvalidateAsid);
+    }
 
-    fn send_interrupt(&self, _cpus: &CpuSet) {}
+    fn send_interrupt(&self, _cpus: &CpuSet) {
+        hooks::fire(hooks::Event::Interrupt);
+    }
 
     fn wait_change(&self, _word: &AtomicU32, _seen: u32) {
+        hooks::fire(hooks::Event::Wait);
         std::thread::yield_now();
     }
 
     fn sleep(&self, word: &AtomicU32, seen: u32) {
         may_sleep("Machine::sleep");
+        hooks::fire(hooks::Event::Sleep((&raw const *word).addr()));
         self.wait_change(word, seen);
     }
 
@@ -260,47 +270,12 @@ unsafe impl<A: Arch> Machine for TestMachine<A> {
         }
         left > 0
     }
-}
 
-/// What a machine has of the test machine which it wraps, in that field: all that a test with hooks has no part in.
-macro_rules! of_test_machine {
-    ($field:tt) => {
-        fn cpu_count(&self) -> usize {
-            self.$field.cpu_count()
-        }
-        fn memory(&self) -> &[$crate::machine::MemoryRange] {
-            self.$field.memory()
-        }
-        fn frame(&self, pfn: $crate::phys::Pfn) -> *mut u8 {
-            self.$field.frame(pfn)
-        }
-        fn current_cpu(&self) -> usize {
-            self.$field.current_cpu()
-        }
-        fn disable_preemption(&self) {
-            self.$field.disable_preemption();
-        }
-        fn enable_preemption(&self) {
-            self.$field.enable_preemption();
-        }
-        fn now(&self) -> u64 {
-            self.$field.now()
-        }
-    };
+    #[inline(always)]
+    fn observe(address: usize, touch: Touch) {
+        hooks::accessed(address, touch);
+    }
 }
-pub(crate) use of_test_machine;
-
-/// What a machine without a processor does about translations: nothing.
-macro_rules! without_translations {
-    () => {
-        fn load_root(&self, _load: $crate::machine::RootLoad) {}
-        fn unload_root(&self) {}
-        fn invalidate_page(&self, _asid: $crate::machine::Asid, _address: u64) {}
-        fn invalidate_asid(&self, _asid: $crate::machine::Asid) {}
-        fn send_interrupt(&self, _cpus: &$crate::cpuset::CpuSet) {}
-    };
-}
-pub(crate) use without_translations;
 
 /// A file of one page of zeroes, which keeps the first word of what is written.
 pub(crate) struct OnePage {

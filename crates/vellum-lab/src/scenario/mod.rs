@@ -27,6 +27,7 @@ pub use check::{Check, Finding, Replayed, check, plan_of, replay};
 pub use cpu::{Cpu, Process};
 pub use mode::Mode;
 pub use ops::Prot;
+pub use processor::{Processor, set_semantics};
 pub use toy::{Toy, ToyPage};
 pub use verify::{Expected, FEW, Found, Report, Search, Verdict, counted, searches, unlike, verify, without_implied};
 

@@ -11,14 +11,14 @@ thread_local! {
     static SEMANTICS: Cell<Semantics> = const { Cell::new(Tiny::SEMANTICS) };
 }
 
-/// Sets what [`Processor`] is on this host thread. It flushes by interrupt all the same.
-pub(super) fn set_semantics(semantics: Semantics) {
+/// Sets what [`Processor`] is on this host thread, where it is `Tiny` until then. It flushes by interrupt all the same.
+pub fn set_semantics(semantics: Semantics) {
     SEMANTICS.set(Semantics { shootdown: Tiny::SEMANTICS.shootdown, ..semantics });
 }
 
 /// A processor with the format of `Tiny`, and the semantics that were set last.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Processor;
+pub struct Processor;
 
 impl Arch for Processor {
     const NAME: &'static str = Tiny::NAME;

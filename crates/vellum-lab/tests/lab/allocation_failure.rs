@@ -1,7 +1,8 @@
 //! Every allocation of every operation fails in turn, alone and with all that follow: the operation fails as a whole
 //! and succeeds when it is tried again, or it does without.
 
-use vellum::arch::{Aarch64, Arch, Sparc64, Tiny, TinyBroadcast, X86_64};
+use crate::toys::Toy;
+use vellum::arch::{Aarch64, Arch, Sparc64, TinyBroadcast, X86_64};
 use vellum_lab::model::sequence::{Goal, How, Length, Op, Put, Settings, Spot, What, paste::*, sweep, sweep_seeds};
 
 /// An operation, and what comes before it.
@@ -273,7 +274,7 @@ fn x86_64_survives_every_failure_within_a_leaf() {
 
 #[test]
 fn the_tiny_architecture_survives_every_failure() {
-    sweep_all::<Tiny>(&scenarios(2, 40));
+    sweep_all::<Toy>(&scenarios(2, 40));
 }
 
 #[test]
@@ -370,7 +371,7 @@ fn huge_pages_survive_every_failure() {
     let settings = Settings { cpus: 2, frames: 1024, ..Settings::default() };
     // Page 18 of the pool begins a leaf.
     sweep_with::<X86_64>(&huge_pages(18), &settings.with_huge_pages::<X86_64>());
-    sweep_with::<Tiny>(&huge_pages(8), &settings.with_huge_pages::<Tiny>());
+    sweep_with::<Toy>(&huge_pages(8), &settings.with_huge_pages::<Toy>());
     sweep_with::<TinyBroadcast>(&huge_pages(8), &settings.with_huge_pages::<TinyBroadcast>());
 }
 
@@ -401,7 +402,7 @@ fn folios_survive_every_failure() {
     for folio_orders in [1 << 1, 1 << 2, u32::MAX] {
         let settings = Settings { cpus: 2, frames: 1024, folio_orders, ..Settings::default() };
         sweep_with::<X86_64>(&folios(18), &settings.with_huge_pages::<X86_64>());
-        sweep_with::<Tiny>(&folios(8), &settings.with_huge_pages::<Tiny>());
+        sweep_with::<Toy>(&folios(8), &settings.with_huge_pages::<Toy>());
     }
 }
 
@@ -433,7 +434,7 @@ fn random_operations_survive_on_x86_64() {
 
 #[test]
 fn random_operations_survive_on_the_tiny_architecture() {
-    sweep_random::<Tiny>();
+    sweep_random::<Toy>();
 }
 
 #[test]

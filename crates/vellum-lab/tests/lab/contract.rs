@@ -1,16 +1,18 @@
 //! Every hosted machine counts pre-emption: it sees a core that nests, as if its embedder had not let it out, and nothing
 //! where an area is switched off, which reads its device on behalf of programs that have not asked for it.
 
+use crate::toys::Toy;
 use std::mem::ManuallyDrop;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use vellum::arch::{Arch, Prot, Tiny, X86_64};
+use vellum::arch::{Arch, Prot, X86_64};
 use vellum::ops::{Access, Advice, MapRequest};
 use vellum::{AreaId, Machine, Space, SwapUsage, Vm};
 use vellum_lab::det::Det;
 use vellum_lab::explore::{Bound, Execution, MemoryOrder, Plan, Program, Way, search};
 use vellum_lab::hardware::MachineConfig;
+use vellum_lab::host::Host;
 use vellum_lab::lab::Lab;
 use vellum_lab::swap_device::MemoryDevice;
 use vellum_lab::threads::{Mmus, ThreadHost};
@@ -52,7 +54,7 @@ const NESTED: &str = "I-ATOMIC: CPU 0: the core switches pre-emption off, and ha
 
 #[test]
 fn det_counts() {
-    let vm = ManuallyDrop::new(Vm::new(Det::<X86_64>::new(&config()).expect("memory")).expect("a machine"));
+    let vm = ManuallyDrop::new(Vm::new(Host::Det(Det::<X86_64>::new(&config()).expect("memory"))).expect("a machine"));
     swap_off(&vm);
     assert_eq!(panic_of_nesting(&vm), NESTED);
 }
@@ -72,7 +74,7 @@ struct SwapOff {
 
 /// One execution. Its machine is not given back: what a violation leaves locked is not ended.
 struct Once {
-    vm: &'static Vm<Lab<Tiny>>,
+    vm: &'static Vm<Lab<Toy>>,
     nests: bool,
 }
 
@@ -93,7 +95,7 @@ impl Execution for Once {
         let vm = (&raw const *self.vm).addr();
         let range = self.vm.machine().memory().ranges()[0];
         let start = self.vm.machine().memory().frame(range.start).addr();
-        vec![start..start + range.frames as usize * page::<Lab<Tiny>>() as usize, vm..vm + size_of_val(self.vm)]
+        vec![start..start + range.frames as usize * page::<Lab<Toy>>() as usize, vm..vm + size_of_val(self.vm)]
     }
 
     fn run(&self, _cpu: usize) {

@@ -1,6 +1,7 @@
 //! Which changes of rights need a flush (A15): mprotect flushes if an entry lost a right, and only then. Here that rule
 //! meets every pair of an old entry and new rights.
 
+use crate::toys::{self, Toy};
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use vellum::arch::{Arch, Entry, PageBits, Prot, Tiny, TinyAssist, TinyBlind, index};
@@ -132,8 +133,8 @@ fn every_pair_of_an_entry_and_new_rights_is_judged_rightly() {
 
 /// Changes rights from `old` to `new` of a page that was stored to, or only loaded: whether other CPUs were asked to
 /// flush.
-fn core_flushes<A: Arch>(old: Prot, new: Prot, stored: bool) -> bool {
-    let hosted = Hosted::<A>::new(&MachineConfig::new(2, 256)).expect("a machine");
+fn core_flushes(old: Prot, new: Prot, stored: bool) -> bool {
+    let hosted = Hosted::<Toy>::new(&MachineConfig::new(2, 256)).expect("a machine");
     let space = hosted.vm().create_space().expect("a space");
     let request = MapRequest::anonymous(PAGE, Prot::READ_WRITE).at(Place::Fixed(ADDRESS));
     hosted.on(0, || space.map(&request)).expect("room");
@@ -152,23 +153,23 @@ fn core_flushes<A: Arch>(old: Prot, new: Prot, stored: bool) -> bool {
     let before = hosted.vm().totals().get(Event::RemoteFlush);
     hosted.on(0, || space.protect(ADDRESS, PAGE, new)).expect("mapped");
     hosted.audit_tlbs();
-    assert_eq!(hosted.take_violations(), [], "{}: {old:?} to {new:?}", A::NAME);
+    assert_eq!(hosted.take_violations(), [], "{old:?} to {new:?}");
     hosted.vm().totals().get(Event::RemoteFlush) > before
 }
 
-fn core_follows_the_rule<A: Arch>() {
+fn core_follows_the_rule() {
     for (old, stored) in rights().flat_map(|old| [(old, false), (old, true)]) {
         for new in rights() {
             // Without a store there is only the page of zeros, which nobody may store to.
             let entry = |prot: Prot| if stored { prot } else { prot.without(Prot::WRITE) };
             let expected = flushes(entry(old), entry(new));
-            assert_eq!(core_flushes::<A>(old, new, stored), expected, "{}: {old:?} to {new:?} {stored}", A::NAME);
+            assert_eq!(core_flushes(old, new, stored), expected, "{old:?} to {new:?} {stored}");
         }
     }
 }
 
 #[test]
 fn the_core_flushes_for_lost_rights_only() {
-    core_follows_the_rule::<TinyAssist>();
-    core_follows_the_rule::<TinyBlind>();
+    toys::like::<TinyAssist>(core_follows_the_rule);
+    toys::like::<TinyBlind>(core_follows_the_rule);
 }

@@ -1,9 +1,10 @@
 //! The core on the deterministic machine and on threads, with user accesses through simulated MMUs.
 
+use crate::toys::Toy;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use vellum::Event;
-use vellum::arch::{Arch, Prot, Tiny, X86_64};
+use vellum::arch::{Arch, Prot, X86_64};
 use vellum::ops::{FaultKind, MapRequest, Place};
 use vellum_lab::det::FailurePlan;
 use vellum_lab::hardware::MachineConfig;
@@ -24,7 +25,7 @@ macro_rules! on_each_arch {
             }
             #[test]
             fn tiny() {
-                super::$name::<Tiny>();
+                super::$name::<Toy>();
             }
         })*
     };

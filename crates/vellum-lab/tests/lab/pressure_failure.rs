@@ -3,11 +3,12 @@
 //! swap. Afterwards the core's recount finds nothing wrong, every program sees what it stored, with its tags, or gets a
 //! bus error where that is lost, and in the end nothing is left in use.
 
+use crate::toys::Toy;
 use std::mem::ManuallyDrop;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
-use vellum::arch::{Aarch64, Arch, Prot, Tiny, X86_64};
+use vellum::arch::{Aarch64, Arch, Prot, X86_64};
 use vellum::ops::{Advice, MapFlags, MapRequest, Place, RemapPlace, RemapRequest, Sharing};
 use vellum::{AreaId, Backing, Error, IoError, Object, Space};
 use vellum_lab::AccessError;
@@ -572,7 +573,7 @@ fn x86_64_survives() {
 
 #[test]
 fn the_tiny_architecture_survives() {
-    sweep_all::<Tiny>();
+    sweep_all::<Toy>();
 }
 
 #[test]

@@ -2,8 +2,9 @@
 //! between and during them: 3,200 and a few in all, or as many as `VELLUM_SEQUENCES` says; from `VELLUM_SEED` on, if
 //! that is set.
 
+use crate::toys::Toy;
 use std::time::Instant;
-use vellum::arch::{Aarch64, Arch, Tiny, X86_64};
+use vellum::arch::{Aarch64, Arch, X86_64};
 use vellum_lab::model::Quirk;
 use vellum_lab::model::sequence::run_seeds_under_pressure;
 
@@ -39,7 +40,7 @@ fn x86_64_agrees_with_the_model() {
 
 #[test]
 fn the_tiny_architecture_agrees_with_the_model() {
-    compare::<Tiny>(22, false);
+    compare::<Toy>(22, false);
 }
 
 #[test]
@@ -49,7 +50,7 @@ fn aarch64_agrees_with_the_model_on_tags() {
 
 #[test]
 fn the_tiny_architecture_agrees_with_the_model_on_tags() {
-    compare::<Tiny>(24, true);
+    compare::<Toy>(24, true);
 }
 
 /// The runner must notice every deliberate mistake of the model, and find a short sequence that shows it.
@@ -61,9 +62,9 @@ fn notices<A: Arch>(quirk: Quirk, tags: bool) {
 
 #[test]
 fn mistakes_are_noticed() {
-    notices::<Tiny>(Quirk::KeepOnFree, false);
-    notices::<Tiny>(Quirk::KeepOnTruncate, false);
-    notices::<Tiny>(Quirk::LoseTagsAtFork, true);
-    notices::<Tiny>(Quirk::LoseAtRemap, false);
-    notices::<Tiny>(Quirk::LoseAtFork, true);
+    notices::<Toy>(Quirk::KeepOnFree, false);
+    notices::<Toy>(Quirk::KeepOnTruncate, false);
+    notices::<Toy>(Quirk::LoseTagsAtFork, true);
+    notices::<Toy>(Quirk::LoseAtRemap, false);
+    notices::<Toy>(Quirk::LoseAtFork, true);
 }

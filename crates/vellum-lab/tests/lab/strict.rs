@@ -3,11 +3,12 @@
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, Weak};
-use vellum::arch::{Aarch64, Arch, PageBits, Prot, Sparc64, X86_64};
+use vellum::arch::{Aarch64, Arch, PageBits, Prot, X86_64};
 use vellum::ops::{Access, Advice, FaultError, MapFlags, MapRequest, Place, RemapPlace, RemapRequest, Sharing};
 use vellum::{AreaId, Backing, Error, IoError, Machine, Object, Space, Vm};
 use vellum_lab::det::Det;
 use vellum_lab::hardware::MachineConfig;
+use vellum_lab::host::Host;
 use vellum_lab::swap_device::MemoryDevice;
 use vellum_lab::threads::{Mmus, Threads};
 use vellum_strict::{Breach, Checked, Strict};
@@ -143,16 +144,17 @@ fn handler<M: Machine>(vm: Weak<Vm<Of<M>>>) -> impl Fn() + Send + Sync + 'static
     }
 }
 
-fn det<A: Arch>() -> Arc<Vm<Of<Det<A>>>> {
-    let machine = Strict::new(Arc::new(Checked::new(Det::new(&config()).expect("host memory"))));
+fn det<A: Arch>() -> Arc<Vm<Of<Host<A>>>> {
+    let machine = Host::Det(Det::new(&config()).expect("host memory"));
+    let machine = Strict::new(Arc::new(Checked::new(machine)));
     let vm = Arc::new(Vm::new(machine).expect("a machine"));
-    vm.machine().inner().on_interrupt(handler(Arc::downgrade(&vm)));
+    vm.machine().inner().det().on_interrupt(handler(Arc::downgrade(&vm)));
     vm
 }
 
 fn on_det<A: Arch>() {
     let vm = det::<A>();
-    let machine = vm.machine().inner();
+    let machine = vm.machine().inner().det();
     let on = |cpu| machine.set_cpu(cpu);
     swap(&vm, 8);
     let file = vm.machine().watch(File::new::<A>(8));
@@ -178,45 +180,40 @@ fn det_aarch64() {
     on_det::<Aarch64>();
 }
 
-#[test]
-fn det_sparc64() {
-    on_det::<Sparc64>();
-}
-
 /// Programs on threads, some of which share a space; with faults, flushes, and shortage.
 #[test]
 fn threads() {
-    let machine = Threads::<X86_64>::new(&config(), Mmus::None).expect("host memory");
+    let machine = Host::Threads(Threads::<X86_64>::new(&config(), Mmus::None).expect("host memory"));
     let strict = Strict::new(Arc::new(Checked::new(machine)));
     let vm = {
-        let _seat = strict.inner().enter_cpu(0);
+        let _seat = strict.inner().threads().enter_cpu(0);
         Arc::new(Vm::new(strict.clone()).expect("a machine"))
     };
-    strict.inner().on_interrupt(handler(Arc::downgrade(&vm)));
+    strict.inner().threads().on_interrupt(handler(Arc::downgrade(&vm)));
     let (file, shared) = {
-        let _seat = strict.inner().enter_cpu(0);
+        let _seat = strict.inner().threads().enter_cpu(0);
         swap(&vm, 8);
         (strict.watch(File::new::<X86_64>(8)), vm.create_space().expect("a space"))
     };
     let object = {
-        let _seat = strict.inner().enter_cpu(0);
+        let _seat = strict.inner().threads().enter_cpu(0);
         vm.file(file).expect("an object")
     };
     std::thread::scope(|scope| {
         for cpu in 0..CPUS {
             let (vm, strict, shared, object) = (&vm, &strict, &shared, &object);
             scope.spawn(move || {
-                let _seat = strict.inner().enter_cpu(cpu);
+                let _seat = strict.inner().threads().enter_cpu(cpu);
                 for round in 0..40 {
                     one_thread(vm, shared, object, cpu as u64, round).expect("enough memory");
-                    strict.inner().poll();
+                    strict.inner().threads().poll();
                 }
                 vm.switch_to(None);
             });
         }
     });
     strict.watchdog(u64::MAX / 2);
-    let _seat = strict.inner().enter_cpu(0);
+    let _seat = strict.inner().threads().enter_cpu(0);
     drop((object, shared));
     vm.quiesce();
     // SAFETY: no thread is inside the core.
@@ -224,9 +221,9 @@ fn threads() {
 }
 
 fn one_thread<'vm>(
-    vm: &'vm Vm<Of<Threads<X86_64>>>,
-    shared: &Space<'vm, Of<Threads<X86_64>>>,
-    object: &Object<'vm, Of<Threads<X86_64>>>,
+    vm: &'vm Vm<Of<Host<X86_64>>>,
+    shared: &Space<'vm, Of<Host<X86_64>>>,
+    object: &Object<'vm, Of<Host<X86_64>>>,
     cpu: u64,
     round: u64,
 ) -> Result<(), Error> {
@@ -252,7 +249,8 @@ fn one_thread<'vm>(
 #[test]
 fn swap_off_reads_outside_the_core() {
     static FOUND: Mutex<Vec<Breach>> = Mutex::new(Vec::new());
-    let machine = Checked::with_handler(Det::<X86_64>::new(&config()).expect("host memory"), |breach| {
+    let machine = Host::Det(Det::<X86_64>::new(&config()).expect("host memory"));
+    let machine = Checked::with_handler(machine, |breach| {
         FOUND.lock().unwrap().push(*breach);
     });
     let vm = Vm::new(Strict::new(Arc::new(machine))).expect("a machine");

@@ -1,22 +1,21 @@
-//! Interleavings that have been wrong once, each forced: the machine runs a hook just before an event in the core, and
-//! the hook has another CPU act. Diagrams run downwards in time. Every wait has an end.
+//! Interleavings that have been wrong once, each forced: a hook runs just before an event in the core, and has
+//! another CPU act. Diagrams run downwards in time. Every wait has an end.
 
 use super::{Access, Advice, MapFlags, MapRequest, Place, RemapPlace, RemapRequest, Sharing};
-use crate::arch::{Prot, X86_64};
+use crate::arch::Prot;
 use crate::cpu::Cx;
-use crate::machine::{Asid, Machine, RootLoad, Touch};
+use crate::machine::{Machine, Touch};
 use crate::object::IoError;
 use crate::phys::Pfn;
-use crate::testing::{OnePage, TestMachine, become_cpu, may_sleep, of_test_machine};
-use crate::{CpuSet, Error, Overcommit, Space, Vm};
-use core::cell::{Cell, RefCell};
+use crate::testing::hooks::{self, Event, before};
+use crate::testing::{OnePage, TestMachine, become_cpu};
+use crate::{Error, Overcommit, Space, Vm};
+use core::cell::Cell;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::SeqCst};
-use std::boxed::Box;
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, Scope};
 use std::time::{Duration, Instant};
-use std::vec::Vec;
 
 const PAGE: u64 = 4096;
 /// What one leaf covers.
@@ -28,43 +27,13 @@ const LONG: Duration = Duration::from_secs(5);
 /// How long a test waits for what comes only if there is a bug: the other CPU has to wait for this one.
 const SHORT: Duration = Duration::from_millis(40);
 
-/// What hooks can be attached to.
-#[derive(Clone, Copy, PartialEq)]
-enum Event {
-    LoadRoot,
-    Invalidate,
-    /// An interrupt was posted and is now sent.
-    Interrupt,
-    /// An access to shared state at an address.
-    Access(usize, Touch),
-}
-
-/// When to run what, once.
-type Hook = (Box<dyn Fn(Event) -> bool>, Box<dyn FnOnce()>);
-
-std::thread_local! {
-    static HOOKS: RefCell<Vec<Hook>> = const { RefCell::new(Vec::new()) };
-    static DEADLINE: Cell<Option<Instant>> = const { Cell::new(None) };
-}
-
-/// Runs `then` on this thread just before the first event that `is_it` accepts.
-fn before(is_it: impl Fn(Event) -> bool + 'static, then: impl FnOnce() + 'static) {
-    HOOKS.with_borrow_mut(|hooks| hooks.push((Box::new(is_it), Box::new(then))));
-}
-
-fn fire(event: Event) {
-    let hook = HOOKS.with_borrow_mut(|hooks| {
-        let place = hooks.iter().position(|hook| (hook.0)(event))?;
-        Some(hooks.remove(place))
-    });
-    hook.into_iter().for_each(|(_, then)| then());
-}
-
 /// Makes the current thread CPU `cpu`, without hooks, and limits how long the core may wait on it.
 fn start_cpu(cpu: usize) {
     become_cpu(cpu);
-    HOOKS.with_borrow_mut(Vec::clear);
-    DEADLINE.set(Some(Instant::now() + 4 * LONG));
+    hooks::clear();
+    let deadline = Instant::now() + 4 * LONG;
+    let is_over = move |event| event == Event::Wait && Instant::now() > deadline && !thread::panicking();
+    before(is_over, || panic!("the core waits for ever"));
 }
 
 /// Whether the signal comes within `limit`.
@@ -104,71 +73,40 @@ fn is(expected: Event) -> impl Fn(Event) -> bool {
     move |event| event == expected
 }
 
-/// The test machine with hooks.
-struct Hooked(TestMachine);
-
-// SAFETY: everything of substance is the test machine's.
-unsafe impl Machine for Hooked {
-    type Arch = X86_64;
-
-    of_test_machine!(0);
-    fn load_root(&self, _load: RootLoad) {
-        fire(Event::LoadRoot);
-    }
-    fn unload_root(&self) {}
-    fn invalidate_page(&self, _asid: Asid, _address: u64) {
-        fire(Event::Invalidate);
-    }
-    fn invalidate_asid(&self, _asid: Asid) {
-        fire(Event::Invalidate);
-    }
-    fn send_interrupt(&self, _cpus: &CpuSet) {
-        fire(Event::Interrupt);
-    }
-    fn wait_change(&self, _word: &AtomicU32, _seen: u32) {
-        let is_over = DEADLINE.get().is_some_and(|deadline| Instant::now() > deadline);
-        assert!(!is_over || thread::panicking(), "the core waits for ever");
-        thread::yield_now();
-    }
-    fn sleep(&self, word: &AtomicU32, seen: u32) {
-        may_sleep("Machine::sleep");
-        self.wait_change(word, seen);
-    }
-    fn observe(address: usize, touch: Touch) {
-        fire(Event::Access(address, touch));
-    }
+fn is_invalidation(event: Event) -> bool {
+    matches!(event, Event::InvalidatePage | Event::InvalidateAsid)
 }
 
-fn boot() -> Vm<Hooked> {
+fn boot() -> Vm<TestMachine> {
     start_cpu(0);
-    Vm::new(Hooked(TestMachine::with(&[(0x100, 8192, 0)], &[0; 3]))).expect("a machine")
+    Vm::new(TestMachine::with(&[(0x100, 8192, 0)], &[0; 3])).expect("a machine")
 }
 
-fn memory(at: u64, length: u64) -> MapRequest<'static, 'static, Hooked> {
+fn memory(at: u64, length: u64) -> MapRequest<'static, 'static, TestMachine> {
     MapRequest::anonymous(length, Prot::READ_WRITE).at(Place::Fixed(at))
 }
 
 /// Where the mapped page at `address` lies.
-fn page(space: &Space<'_, Hooked>, address: u64) -> *mut u64 {
+fn page(space: &Space<'_, TestMachine>, address: u64) -> *mut u64 {
     space.vm().machine().frame(space.translate(address).expect("a page").pfn).cast()
 }
 
 /// The first word of the page at `address`, if there is one.
-fn word(space: &Space<'_, Hooked>, address: u64) -> Option<u64> {
+fn word(space: &Space<'_, TestMachine>, address: u64) -> Option<u64> {
     space.translate(address)?;
     // SAFETY: a mapped page, to which nobody stores now.
     Some(unsafe { page(space, address).read() })
 }
 
 /// Stores at `address` as a program does, by way of a fault.
-fn store(space: &Space<'_, Hooked>, address: u64, value: u64) {
+fn store(space: &Space<'_, TestMachine>, address: u64, value: u64) {
     space.fault(address, Access::Write).expect("a page to store to");
     // SAFETY: a mapped page that one thread of the test stores to.
     unsafe { page(space, address).write(value) };
 }
 
 /// The table of `level` on the way to `address`.
-fn table(space: &Space<'_, Hooked>, address: u64, level: usize) -> Pfn {
+fn table(space: &Space<'_, TestMachine>, address: u64, level: usize) -> Pfn {
     space.inner().table_at(&Cx::enter(space.vm()), address, level).pfn
 }
 
@@ -212,7 +150,7 @@ fn a_move_takes_along_the_table_that_a_fault_is_making() {
             changes.get() == 2
         };
         before(is_commit, move || assert!(ask(&begin, &paused, LONG)));
-        before(is(Event::Invalidate), move || assert!(ask(&resume, &finished, LONG)));
+        before(is_invalidation, move || assert!(ask(&resume, &finished, LONG)));
         let place = RemapPlace::Fixed(target);
         let request = RemapRequest { old: BASE, old_length: 2 * LEAF, new_length: 2 * LEAF, place, keep_old: false };
         assert_eq!(space.remap(&request), Ok(target));
@@ -251,7 +189,7 @@ fn who_works_between_the_places_of_a_move_does_not_wait() {
 }
 
 /// Removes the only page of a mapped file by `remove`, while CPU 1 begins to write it back just before the flush.
-fn remove_while_cleaned(remove: impl FnOnce(&Space<'_, Hooked>, u64)) {
+fn remove_while_cleaned(remove: impl FnOnce(&Space<'_, TestMachine>, u64)) {
     let file = OnePage::new();
     let vm = boot();
     let space = vm.create_space().expect("a space");
@@ -272,7 +210,7 @@ fn remove_while_cleaned(remove: impl FnOnce(&Space<'_, Hooked>, u64)) {
             assert_eq!(file.word(), 8, "what was stored before the flush is not in the file");
             send(&finish);
         });
-        before(is(Event::Invalidate), move || {
+        before(is_invalidation, move || {
             assert!(!ask(&begin, &finished, SHORT), "the write-back does not wait for the flush");
             // By a translation that is not flushed yet.
             cached.store(8, SeqCst);
@@ -403,7 +341,7 @@ fn a_store_to_a_new_mapping_survives_the_rest_of_its_making() {
     store(&space, BASE, 1);
     vm.switch_to(Some(&space));
     thread::scope(|scope| {
-        meanwhile(scope, is(Event::Invalidate), SHORT, || store(&space, last, 9));
+        meanwhile(scope, is_invalidation, SHORT, || store(&space, last, 9));
         space.map(&memory(BASE, length)).expect("a mapping");
     });
     assert_eq!((word(&space, BASE), word(&space, last)), (None, Some(9)));
@@ -544,7 +482,7 @@ fn a_request_to_leave_does_not_swallow_one_to_flush() {
                 [leave, flush].iter().for_each(send);
                 assert!(comes(&asked, LONG) && comes(&asked, LONG));
             });
-            before(is(Event::Invalidate), move || send(&invalidate));
+            before(is_invalidation, move || send(&invalidate));
             load.0.send(old).expect("a receiver");
             vm.switch_to(Some(new));
             vm.switch_to(None);
@@ -592,7 +530,7 @@ fn a_space_of_another_instance_is_not_loaded() {
     }
     own.map(&memory(BASE, PAGE)).expect("a mapping");
     store(&own, BASE, 1);
-    before(is(Event::Invalidate), || panic!("the space is still loaded"));
+    before(is_invalidation, || panic!("the space is still loaded"));
     own.unmap(BASE, PAGE).expect("no error");
     start_cpu(0);
     vm.switch_to(None);

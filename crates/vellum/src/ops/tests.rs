@@ -10,7 +10,7 @@ mod places;
 mod policy;
 mod reach;
 
-use crate::arch::{Arch, Prot, Tiny, X86_64, X86_64La57};
+use crate::arch::{Arch, Prot, Tiny, X86_64};
 use crate::ops::{
     Access, Advice, FaultError, FaultKind, MapFlags, MapRequest, Place, RemapPlace, RemapRequest, Sharing,
 };
@@ -33,7 +33,6 @@ fn ranges<A: Arch>(space: &Space<'_, TestMachine<A>>) -> Vec<(u64, u64, Prot)> {
 
 fn on_every_architecture(test: impl Fn(&dyn Scenario)) {
     test(&Runner::<X86_64>(core::marker::PhantomData));
-    test(&Runner::<X86_64La57>(core::marker::PhantomData));
     test(&Runner::<Tiny>(core::marker::PhantomData));
 }
 

@@ -6,22 +6,21 @@ use super::mailbox::{Mailbox, Request};
 use super::{RANGE_MAX, SLOTS_MAX};
 use crate::arch::{Prot, TinyBroadcast};
 use crate::cpu::Cx;
-use crate::machine::{Asid, Machine, RootLoad, Touch};
+use crate::machine::{Asid, Machine, MemoryRange, RootLoad, Touch};
 use crate::ops::{Access, Advice, MapRequest, Place};
 use crate::phys::Pfn;
-use crate::testing::{TestMachine, become_cpu, of_test_machine};
+use crate::testing::{TestMachine, become_cpu};
 use crate::{BootError, CpuSet, Event, Guard, Space, Vm};
-use core::cell::RefCell;
+use core::cell::{Cell, RefCell};
 use core::sync::atomic::AtomicU32;
 use std::boxed::Box;
 use std::string::String;
 use std::sync::{Mutex, MutexGuard};
+use std::vec;
 use std::vec::Vec;
 
 const PAGE: u64 = 4096;
 const CPUS: usize = 3;
-/// No guard has this number.
-const NONE: u8 = u8::MAX;
 
 /// What to do once.
 type Hook = Box<dyn FnOnce()>;
@@ -31,6 +30,8 @@ std::thread_local! {
     static BEFORE_LOAD: RefCell<Option<(usize, Hook)>> = const { RefCell::new(None) };
     /// What to do before the next broadcast.
     static BEFORE_BROADCAST: RefCell<Option<Hook>> = const { RefCell::new(None) };
+    /// The protection that is off. Of the thread, since a machine that lacks it by its type has the core compiled anew.
+    static OFF: Cell<Option<Guard>> = const { Cell::new(None) };
 }
 
 /// A cached translation.
@@ -49,13 +50,13 @@ struct Caches {
     entries: Vec<Cached>,
 }
 
-/// A machine of three CPUs with TLBs, which lacks protection number `OFF`.
-struct Rig<const OFF: u8> {
+/// A machine of three CPUs with TLBs, which lacks the protection [`OFF`].
+struct Rig {
     base: TestMachine<TinyBroadcast>,
     caches: Mutex<Caches>,
 }
 
-impl<const OFF: u8> Rig<OFF> {
+impl Rig {
     fn caches(&self) -> MutexGuard<'_, Caches> {
         self.caches.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
@@ -66,10 +67,30 @@ impl<const OFF: u8> Rig<OFF> {
 }
 
 // SAFETY: everything of substance is the test machine's.
-unsafe impl<const OFF: u8> Machine for Rig<OFF> {
+unsafe impl Machine for Rig {
     type Arch = TinyBroadcast;
 
-    of_test_machine!(base);
+    fn cpu_count(&self) -> usize {
+        self.base.cpu_count()
+    }
+    fn memory(&self) -> &[MemoryRange] {
+        self.base.memory()
+    }
+    fn frame(&self, pfn: Pfn) -> *mut u8 {
+        self.base.frame(pfn)
+    }
+    fn current_cpu(&self) -> usize {
+        self.base.current_cpu()
+    }
+    fn disable_preemption(&self) {
+        self.base.disable_preemption();
+    }
+    fn enable_preemption(&self) {
+        self.base.enable_preemption();
+    }
+    fn now(&self) -> u64 {
+        self.base.now()
+    }
     fn load_root(&self, load: RootLoad) {
         self.caches().loaded[self.current_cpu()] = Some(load);
         if !load.keep_entries {
@@ -110,18 +131,23 @@ unsafe impl<const OFF: u8> Machine for Rig<OFF> {
         }
     }
     fn guard(guard: Guard) -> bool {
-        guard as u8 != OFF
+        OFF.get() != Some(guard)
     }
 }
 
-fn boot<const OFF: u8>() -> Vm<Rig<OFF>> {
+fn boot_with(cpus: usize) -> Result<Vm<Rig>, BootError> {
     become_cpu(0);
-    let base = TestMachine::with(&[(0x100, 4096, 0)], &[0; CPUS]);
-    Vm::new(Rig { base, caches: Mutex::default() }).expect("a machine")
+    OFF.set(None);
+    let base = TestMachine::with(&[(0x100, 4096, 0)], &vec![0; cpus]);
+    Vm::new(Rig { base, caches: Mutex::default() })
+}
+
+fn boot() -> Vm<Rig> {
+    boot_with(CPUS).expect("a machine")
 }
 
 /// Spaces with `pages` pages from the second on, all there.
-fn spaces<const OFF: u8>(vm: &Vm<Rig<OFF>>, count: usize, pages: u64) -> Vec<Space<'_, Rig<OFF>>> {
+fn spaces(vm: &Vm<Rig>, count: usize, pages: u64) -> Vec<Space<'_, Rig>> {
     let space = |_| {
         let space = vm.create_space().expect("a space");
         (1..=pages).for_each(|page| restore(&space, page * PAGE));
@@ -131,13 +157,13 @@ fn spaces<const OFF: u8>(vm: &Vm<Rig<OFF>>, count: usize, pages: u64) -> Vec<Spa
 }
 
 /// Maps the page at `address` and makes it.
-fn restore<const OFF: u8>(space: &Space<'_, Rig<OFF>>, address: u64) {
+fn restore(space: &Space<'_, Rig>, address: u64) {
     space.map(&MapRequest::anonymous(PAGE, Prot::READ_WRITE).at(Place::Fixed(address))).expect("room");
     space.fault(address, Access::Write).expect("a page");
 }
 
 /// CPU `cpu` runs `space` and uses its page at `address`, if there is one.
-fn visit<const OFF: u8>(cpu: usize, space: &Space<'_, Rig<OFF>>, address: u64) {
+fn visit(cpu: usize, space: &Space<'_, Rig>, address: u64) {
     become_cpu(cpu);
     space.vm().switch_to(Some(space));
     let machine = space.vm().machine();
@@ -152,7 +178,7 @@ fn visit<const OFF: u8>(cpu: usize, space: &Space<'_, Rig<OFF>>, address: u64) {
 }
 
 /// Whether what each CPU can use now is of the space it runs, and what the tables say.
-fn check<const OFF: u8>(vm: &Vm<Rig<OFF>>, spaces: &[Space<'_, Rig<OFF>>]) -> Result<(), String> {
+fn check(vm: &Vm<Rig>, spaces: &[Space<'_, Rig>]) -> Result<(), String> {
     let caches = vm.machine().caches();
     for entry in &caches.entries {
         let Some(load) = caches.loaded[entry.cpu].filter(|load| load.asid == entry.asid) else { continue };
@@ -166,7 +192,7 @@ fn check<const OFF: u8>(vm: &Vm<Rig<OFF>>, spaces: &[Space<'_, Rig<OFF>>]) -> Re
 }
 
 /// All CPUs leave, so that the spaces can end.
-fn leave<const OFF: u8>(vm: &Vm<Rig<OFF>>) {
+fn leave(vm: &Vm<Rig>) {
     for cpu in 0..CPUS {
         become_cpu(cpu);
         vm.switch_to(None);
@@ -175,8 +201,9 @@ fn leave<const OFF: u8>(vm: &Vm<Rig<OFF>>) {
 }
 
 /// Many spaces, few identifiers: random visits, removals and restorations on three CPUs.
-fn wander<const OFF: u8>(steps: u64) -> Result<u64, String> {
-    let vm = boot::<OFF>();
+fn wander(off: Option<Guard>, steps: u64) -> Result<u64, String> {
+    let vm = boot();
+    OFF.set(off);
     let spaces = spaces(&vm, 7, 2);
     let mut state = 1u64;
     let mut below = |bound: u64| {
@@ -200,26 +227,27 @@ fn wander<const OFF: u8>(steps: u64) -> Result<u64, String> {
         }
     }
     leave(&vm);
+    OFF.set(None);
     result.map(|()| vm.totals().get(Event::Rollover))
 }
 
 #[test]
 fn more_spaces_than_identifiers() {
-    let rollovers = wander::<NONE>(20_000).expect("no stale translation");
+    let rollovers = wander(None, 20_000).expect("no stale translation");
     assert!(rollovers > 500, "only {rollovers} rollovers");
 }
 
 /// What a rollover's flush is for.
 #[test]
 fn without_a_flush_identifiers_show_pages_of_others() {
-    let error = wander::<{ Guard::RolloverFlush as u8 }>(20_000).expect_err("a CPU uses what another space left");
+    let error = wander(Some(Guard::RolloverFlush), 20_000).expect_err("a CPU uses what another space left");
     std::println!("{error}");
 }
 
 /// What the reservation is for.
 #[test]
 fn without_reservation_a_running_space_misses_flushes() {
-    let error = wander::<{ Guard::RolloverReserve as u8 }>(20_000).expect_err("a CPU keeps what was flushed");
+    let error = wander(Some(Guard::RolloverReserve), 20_000).expect_err("a CPU keeps what was flushed");
     std::println!("{error}");
 }
 
@@ -235,7 +263,7 @@ fn without_reservation_a_running_space_misses_flushes() {
 /// ```
 #[test]
 fn a_rollover_between_reading_and_broadcasting() {
-    let vm = boot::<NONE>();
+    let vm = boot();
     let spaces = &*Box::leak(Box::new(spaces(Box::leak(Box::new(vm)), 6, 1)));
     visit(1, &spaces[0], PAGE);
     let vm = spaces[0].vm();
@@ -255,7 +283,7 @@ fn a_rollover_between_reading_and_broadcasting() {
 /// J1: a space is loaded for the first time while it is flushed, which finds no identifier.
 #[test]
 fn a_first_switch_during_a_flush() {
-    let vm = boot::<NONE>();
+    let vm = boot();
     let spaces = &*Box::leak(Box::new(spaces(Box::leak(Box::new(vm)), 1, 2)));
     let space = &spaces[0];
     let identifier = &raw const space.inner().tlb().identifier as usize;
@@ -276,7 +304,7 @@ fn a_first_switch_during_a_flush() {
 /// A CPU that is lazy, or runs on, keeps its identifier over any number of rollovers.
 #[test]
 fn identifiers_in_use_survive_rollovers() {
-    let vm = boot::<NONE>();
+    let vm = boot();
     let spaces = spaces(&vm, 7, 1);
     visit(1, &spaces[0], PAGE);
     visit(2, &spaces[1], PAGE);
@@ -302,7 +330,7 @@ fn identifiers_in_use_survive_rollovers() {
 /// came (J7).
 #[test]
 fn merged_requests_cover_both() {
-    let vm = boot::<NONE>();
+    let vm = boot();
     let cx = Cx::enter(&vm);
     let merged = |first: Request, second: Request| {
         let mailbox = Mailbox::new();
@@ -343,15 +371,13 @@ fn merged_requests_cover_both() {
 
 #[test]
 fn identifiers_must_outnumber_cpus() {
-    become_cpu(0);
-    let base = TestMachine::<TinyBroadcast>::with(&[(0x100, 4096, 0)], &[0; 4]);
-    assert_eq!(Vm::new(base).err(), Some(BootError::TooFewIdentifiers { identifiers: 4, cpus: 4 }));
+    assert_eq!(boot_with(4).err(), Some(BootError::TooFewIdentifiers { identifiers: 4, cpus: 4 }));
 }
 
 /// A fault puts no page where one was removed until that has been flushed, where entries must be broken first.
 #[test]
 fn a_removed_page_is_flushed_before_a_fault_replaces_it() {
-    let vm = boot::<NONE>();
+    let vm = boot();
     // More than one leaf: the long way.
     let spaces = &*Box::leak(Box::new(spaces(Box::leak(Box::new(vm)), 1, 7)));
     let space = &spaces[0];

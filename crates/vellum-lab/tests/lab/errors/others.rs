@@ -7,7 +7,6 @@ use std::sync::atomic::Ordering::Relaxed;
 use vellum::arch::{Arch, TinyBroadcast, X86_64};
 use vellum::ops::Advice;
 use vellum::{Backing, BootError, CommitLimit, IoError, MemoryRange, Object, Overcommit, SwapDevice, Vm};
-use vellum_lab::det::Det;
 use vellum_lab::hardware::MachineConfig;
 use vellum_lab::swap_device::MemoryDevice;
 
@@ -19,7 +18,7 @@ pub(super) fn add(rows: &mut Vec<Row>) {
 }
 
 fn boot<A: Arch>(config: &MachineConfig) -> Result<(), BootError> {
-    Vm::new(Det::<A>::new(config).expect("host memory")).map(|_| ())
+    Vm::new(det::<A>(config)).map(|_| ())
 }
 
 fn booting(rows: &mut Vec<Row>) {

@@ -7,7 +7,6 @@ use vellum::arch::{Aarch64, Prot};
 use vellum::ops::{Access, Advice, HugePages, MapFlags, MapRequest, Place, RemapPlace, RemapRequest, Sharing};
 use vellum::phys::NodeSet;
 use vellum::{Error, Object, Policy, Space, Vm};
-use vellum_lab::det::Det;
 use vellum_lab::hardware::MachineConfig;
 
 pub(super) fn add(rows: &mut Vec<Row>) {
@@ -62,7 +61,7 @@ fn mapping(rows: &mut Vec<Row>) {
         };
         "shared memory of 2^63 bytes" => |w| w.fails(|| w.space.map(&MapRequest::shared(1 << 63, R)));
         "the object is another instance's" => |w| {
-            let other = Vm::new(Det::new(&MachineConfig::new(1, 1024)).expect("host memory")).expect("a machine");
+            let other = Vm::new(det(&MachineConfig::new(1, 1024))).expect("a machine");
             let object = other.shared_memory(1).expect("memory");
             let space: &Space<'_, M> = &w.space;
             w.fails(|| map_foreign(space, &object))
@@ -105,8 +104,7 @@ fn map_foreign<'a>(space: &Space<'a, M>, object: &Object<'a, M>) -> Result<u64, 
 }
 
 fn tags_of_shared_memory() -> Told {
-    let machine = Det::<Aarch64>::new(&MachineConfig::new(1, 1024)).expect("host memory");
-    let vm = Vm::new(machine).expect("a machine");
+    let vm = Vm::new(det::<Aarch64>(&MachineConfig::new(1, 1024))).expect("a machine");
     let space = vm.create_space().expect("memory");
     fails(&vm, &[&space], &[], || space.map(&MapRequest::shared(P, RW).with(MapFlags::TAGGED)))
 }

@@ -12,6 +12,7 @@ use vellum::{
 };
 use vellum_lab::det::{Det, FailurePlan};
 use vellum_lab::hardware::MachineConfig;
+use vellum_lab::host::Host;
 
 /// Bytes of a page.
 pub(super) const P: u64 = 4096;
@@ -29,7 +30,13 @@ pub(super) const R: Prot = Prot::READ;
 pub(super) const RW: Prot = Prot::READ_WRITE;
 pub(super) const RX: Prot = R.with(Prot::EXECUTE);
 
-pub(super) type M = Det<X86_64>;
+/// As hosted machines are, for which other tests have the core.
+pub(super) type M = Host<X86_64>;
+
+/// A deterministic machine.
+pub(super) fn det<A: Arch>(config: &MachineConfig) -> Host<A> {
+    Host::Det(Det::new(config).expect("host memory"))
+}
 
 /// What a mistake came to.
 pub(super) struct Told {
@@ -167,8 +174,7 @@ pub(super) struct World<'vm> {
 
 /// Runs `body` in a new world, and recounts everything afterwards.
 pub(super) fn with_world(body: impl FnOnce(&World<'_>) -> Told) -> Told {
-    let machine = Det::new(&MachineConfig::new(1, 4096)).expect("host memory");
-    let vm = Vm::new(machine).expect("a machine");
+    let vm = Vm::new(det(&MachineConfig::new(1, 4096))).expect("a machine");
     vm.set_overcommit(Overcommit::Always);
     let world = World { vm: &vm, space: vm.create_space().expect("memory"), objects: RefCell::default() };
     world.put(B, MapRequest::anonymous(2 * P, RW));
@@ -180,7 +186,7 @@ pub(super) fn with_world(body: impl FnOnce(&World<'_>) -> Told) -> Told {
     drop(world);
     // SAFETY: nothing else runs.
     unsafe { vm.audit() }.expect("nothing is lost");
-    assert_eq!(vm.machine().take_violations(), []);
+    assert_eq!(vm.machine().det().take_violations(), []);
     told
 }
 
@@ -243,9 +249,9 @@ impl<'vm> World<'vm> {
 
     /// Makes a call with so many allocations before memory is at its end.
     fn short<T>(&self, left: u64, call: &mut impl FnMut() -> T) -> T {
-        self.vm.machine().set_failure_plan(FailurePlan::From(left));
+        self.vm.machine().det().set_failure_plan(FailurePlan::From(left));
         let result = call();
-        self.vm.machine().set_failure_plan(FailurePlan::Never);
+        self.vm.machine().det().set_failure_plan(FailurePlan::Never);
         result
     }
 
@@ -290,9 +296,9 @@ impl<'vm> World<'vm> {
 
 /// [`World::fails`], on any machine.
 pub(super) fn fails<A: Arch, T, E: Mistake>(
-    vm: &Vm<Det<A>>,
-    spaces: &[&Space<'_, Det<A>>],
-    objects: &[Object<'_, Det<A>>],
+    vm: &Vm<Host<A>>,
+    spaces: &[&Space<'_, Host<A>>],
+    objects: &[Object<'_, Host<A>>],
     call: impl FnMut() -> Result<T, E>,
 ) -> Told {
     try_to_fail(vm, spaces, objects, call).expect("a mistake")
@@ -300,9 +306,9 @@ pub(super) fn fails<A: Arch, T, E: Mistake>(
 
 /// [`fails`], but for a call that may be none: then it is made once.
 fn try_to_fail<A: Arch, T, E: Mistake>(
-    vm: &Vm<Det<A>>,
-    spaces: &[&Space<'_, Det<A>>],
-    objects: &[Object<'_, Det<A>>],
+    vm: &Vm<Host<A>>,
+    spaces: &[&Space<'_, Host<A>>],
+    objects: &[Object<'_, Host<A>>],
     mut call: impl FnMut() -> Result<T, E>,
 ) -> Option<Told> {
     let before = State::of(vm, spaces, objects);
@@ -317,7 +323,7 @@ fn try_to_fail<A: Arch, T, E: Mistake>(
 }
 
 /// What memory is used for, when nothing waits to be freed.
-fn memory<A: Arch>(vm: &Vm<Det<A>>) -> MemoryUsage {
+fn memory<A: Arch>(vm: &Vm<Host<A>>) -> MemoryUsage {
     vm.quiesce();
     vm.usage()
 }
@@ -353,7 +359,7 @@ struct SpaceState {
 }
 
 impl State {
-    fn of<A: Arch>(vm: &Vm<Det<A>>, spaces: &[&Space<'_, Det<A>>], objects: &[Object<'_, Det<A>>]) -> Self {
+    fn of<A: Arch>(vm: &Vm<Host<A>>, spaces: &[&Space<'_, Host<A>>], objects: &[Object<'_, Host<A>>]) -> Self {
         vm.quiesce();
         // SAFETY: nothing else runs.
         let audit = unsafe { vm.audit() }.expect("nothing is lost");
@@ -367,7 +373,7 @@ impl State {
 }
 
 impl SpaceState {
-    fn of<A: Arch>(space: &Space<'_, Det<A>>) -> Self {
+    fn of<A: Arch>(space: &Space<'_, Host<A>>) -> Self {
         let mut maps = Vec::new();
         space.smaps(&mut |map| maps.push(*map));
         let pages =
@@ -385,7 +391,7 @@ impl SpaceState {
 }
 
 /// A sum of the bytes of the page at `address`, if one is there.
-fn sum<A: Arch>(space: &Space<'_, Det<A>>, address: u64) -> Option<u64> {
+fn sum<A: Arch>(space: &Space<'_, Host<A>>, address: u64) -> Option<u64> {
     let page = space.vm().machine().frame(space.translate(address)?.pfn).cast::<u64>();
     // SAFETY: a frame of the machine, a page long, which nobody else accesses.
     let words = (0..P as usize / 8).map(|word| unsafe { page.add(word).read() });

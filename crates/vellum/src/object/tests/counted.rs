@@ -6,8 +6,8 @@ use crate::object::page::get_page;
 use crate::object::release;
 use crate::ops::{Access, MapRequest, Place, Sharing};
 use crate::space::Space;
-use crate::testing::become_cpu;
-use crate::testing::hooked::{Hooked, after_store};
+use crate::testing::hooks::after_store;
+use crate::testing::{TestMachine, become_cpu};
 use crate::vm::Vm;
 use std::boxed::Box;
 use std::thread;
@@ -19,15 +19,15 @@ const AT: u64 = 16 * PAGE;
 #[test]
 fn a_page_counts_as_what_it_was_when_it_was_mapped() {
     become_cpu(0);
-    let machine = Hooked::with(&[(0x100, 256, 0)], &[0, 0]);
-    let vm: &'static Vm<Hooked> = Box::leak(Box::new(Vm::new(machine).expect("a machine that boots")));
+    let machine: TestMachine = TestMachine::with(&[(0x100, 256, 0)], &[0, 0]);
+    let vm: &'static Vm<TestMachine> = Box::leak(Box::new(Vm::new(machine).expect("a machine that boots")));
     let object = vm.shared_memory(8).expect("an object");
-    let space: &'static Space<'_, Hooked> = Box::leak(Box::new(vm.create_space().expect("memory")));
+    let space: &'static Space<'_, TestMachine> = Box::leak(Box::new(vm.create_space().expect("memory")));
     let request = MapRequest::object(&object, 0, Sharing::Shared, 2 * PAGE, Prot::READ_WRITE);
     space.map(&request.at(Place::Fixed(AT))).expect("room");
     space.fault(AT, Access::Read).expect("a page");
     // With all tables that it wants.
-    let other: &'static Space<'_, Hooked> = Box::leak(Box::new(vm.create_space().expect("memory")));
+    let other: &'static Space<'_, TestMachine> = Box::leak(Box::new(vm.create_space().expect("memory")));
     other.map(&MapRequest::anonymous(2 * PAGE, Prot::READ_WRITE).at(Place::Fixed(AT))).expect("room");
     other.fault(AT, Access::Write).expect("a page");
     let (pfn, _) = get_page(vm, object.inner_pointer(), 1).expect("a page");

@@ -4,20 +4,20 @@ use crate::cpu::Cx;
 use crate::object::page::get_page;
 use crate::object::release;
 use crate::phys::Pfn;
-use crate::testing::become_cpu;
-use crate::testing::hooked::{Hooked, before_modification};
+use crate::testing::hooks::before_modification;
+use crate::testing::{TestMachine, become_cpu};
 use crate::vm::Vm;
 use std::boxed::Box;
 use std::thread;
 
-fn boot() -> &'static Vm<Hooked> {
+fn boot() -> &'static Vm<TestMachine> {
     become_cpu(0);
-    let machine = Hooked::with(&[(0x100, 256, 0)], &[0, 0]);
+    let machine: TestMachine = TestMachine::with(&[(0x100, 256, 0)], &[0, 0]);
     Box::leak(Box::new(Vm::new(machine).expect("a machine that boots")))
 }
 
 /// Runs `act` as CPU 1 just before this CPU modifies the counts of `pfn`.
-fn before_reference(vm: &'static Vm<Hooked>, pfn: Pfn, act: impl FnOnce() + Send + 'static) {
+fn before_reference(vm: &'static Vm<TestMachine>, pfn: Pfn, act: impl FnOnce() + Send + 'static) {
     let counts = core::ptr::from_ref(vm.physical().frame(pfn).counts()).addr();
     let act = move || {
         let other = thread::spawn(|| {

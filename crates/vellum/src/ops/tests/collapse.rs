@@ -1,7 +1,7 @@
 //! Small pages become huge ones.
 
 use super::{load, store};
-use crate::arch::{Aarch64, Arch, Ppc64, Prot, Riscv64, Sparc64, Tiny, X86_64};
+use crate::arch::{Aarch64, Arch, Prot, Sparc64, Tiny, X86_64};
 use crate::ops::{Advice, CollapseLimits, HugePages, MapRequest, Place, RemapPlace, RemapRequest, Sharing};
 use crate::stat::Event;
 use crate::testing::TestMachine;
@@ -201,13 +201,11 @@ fn moved<A: Arch>() {
     finish(&vm);
 }
 
-/// Runs a check on each architecture.
+/// Runs a check on an architecture of each kind that the core tells apart, as for other huge pages, and on the toy.
 macro_rules! everywhere {
     ($check:ident) => {
         $check::<X86_64>();
         $check::<Aarch64>();
-        $check::<Riscv64>();
-        $check::<Ppc64>();
         $check::<Sparc64>();
         $check::<Tiny>();
     };

@@ -233,25 +233,6 @@ fn shared_memory_grows_by_zeroes() {
     vm.audited().expect("a sound machine");
 }
 
-/// With five levels, nothing lies above 2^47 but what asks for it.
-#[test]
-fn high_addresses_are_for_those_who_ask() {
-    let vm = vm::<crate::arch::X86_64La57>();
-    let space = vm.create_space().expect("a space");
-    let request = MapRequest::anonymous(1 << 46, Prot::READ);
-    let top = (1 << 47) - PAGE;
-    let low = space.map(&request).expect("room");
-    assert!(low + (1 << 46) <= top);
-    let whole = MapRequest::anonymous(1 << 47, Prot::READ);
-    assert_eq!(space.map(&whole), Err(Error::NoAddressSpace { length: 1 << 47 }));
-    let across = whole.at(Place::Hint(1 << 46));
-    assert_eq!(space.map(&across), Err(Error::NoAddressSpace { length: 1 << 47 }), "neither below nor above");
-    let high = 1 << 50;
-    assert_eq!(space.map(&whole.at(Place::Hint(high))), Ok(high));
-    let other = space.map(&whole.at(Place::Hint(high))).expect("room elsewhere");
-    assert!(other != high && other + (1 << 47) > top);
-}
-
 /// A table that advice has emptied is given back, whether all of the range was mapped or a part.
 #[test]
 fn what_advice_empties_is_given_back() {

@@ -1,13 +1,16 @@
 //! A claim of much, where others have claims of parts.
 
 use super::{Claim, encode};
-use crate::Vm;
 use crate::arch::{X86_64, index};
 use crate::cpu::Cx;
-use crate::machine::Machine;
-use crate::testing::{TestMachine, become_cpu, of_test_machine, without_translations};
-use core::sync::atomic::{AtomicU32, Ordering::SeqCst};
+use crate::phys::Pfn;
+use crate::testing::hooks::{Event, watched};
+use crate::testing::{TestMachine, become_cpu};
+use crate::{Space, Vm};
+use core::sync::atomic::Ordering::SeqCst;
 use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
 use std::vec::Vec;
 
 const GIB: u64 = 1 << 30;
@@ -15,26 +18,19 @@ const GIB: u64 = 1 << 30;
 const PLACES: [u64; 3] = [GIB, 2 * GIB, 3 * GIB];
 const LEVEL: usize = 1;
 
-std::thread_local! {
-    /// The words that were waited for.
-    static AWAITED: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
-}
-
-/// Whoever is waited for ends then, and nobody else.
-struct Ending(TestMachine);
-
-// SAFETY: everything of substance is the test machine's.
-unsafe impl Machine for Ending {
-    type Arch = X86_64;
-
-    of_test_machine!(0);
-    without_translations!();
-    fn wait_change(&self, _word: &AtomicU32, _seen: u32) {}
-
-    fn sleep(&self, word: &AtomicU32, _seen: u32) {
-        AWAITED.with_borrow_mut(|awaited| awaited.push((&raw const *word).addr()));
-        word.store(0, SeqCst);
-    }
+/// Claims all, and says which words are waited for. Whoever has the claim in the word of one of `tables` ends when that
+/// is waited for, and nobody else.
+fn waited_for(vm: &Arc<Vm<TestMachine>>, space: &Space<'_, TestMachine>, tables: Vec<(Pfn, usize)>) -> Vec<usize> {
+    let (others, awaited) = (vm.clone(), Rc::new(RefCell::new(Vec::new())));
+    let seen = awaited.clone();
+    let end_other = move |event| {
+        let Event::Sleep(word) = event else { return };
+        seen.borrow_mut().push(word);
+        let (table, _) = tables.iter().find(|(_, claim)| *claim == word).expect("a claim");
+        others.physical().frame(*table).halves[1].store(0, SeqCst);
+    };
+    watched(end_other, || Claim::acquire(vm, space.inner(), PLACES[0], PLACES[2] + GIB)).release();
+    awaited.take()
 }
 
 /// Wherever there are tables, also if not in the first slot of what is claimed.
@@ -42,7 +38,7 @@ unsafe impl Machine for Ending {
 fn each_claim_below_is_waited_for() {
     become_cpu(0);
     for first in 0..PLACES.len() {
-        let vm = Vm::new(Ending(TestMachine::new(512))).expect("a machine");
+        let vm = Arc::new(Vm::new(TestMachine::new(512)).expect("a machine"));
         let space = vm.create_space().expect("memory");
         let claimed = PLACES[first..].iter().map(|&address| {
             space.inner().make_way(&vm, address, LEVEL).expect("memory");
@@ -51,12 +47,11 @@ fn each_claim_below_is_waited_for() {
             assert_eq!(table.level, LEVEL);
             let slot = index::<X86_64>(address, LEVEL);
             table.claim().store(encode(slot, slot), SeqCst);
-            (&raw const *table.claim()).addr()
+            (table.pfn, (&raw const *table.claim()).addr())
         });
-        let words = Vec::from_iter(claimed);
-        let claim = Claim::acquire(&vm, space.inner(), PLACES[0], PLACES[2] + GIB);
-        assert_eq!(AWAITED.take(), words);
-        claim.release();
+        let tables = Vec::from_iter(claimed);
+        let words: Vec<_> = tables.iter().map(|&(_, word)| word).collect();
+        assert_eq!(waited_for(&vm, &space, tables), words);
         vm.audited().expect("a sound machine");
     }
 }

@@ -4,12 +4,14 @@ use super::{ClaimPair, TRIES};
 use crate::Vm;
 use crate::arch::{X86_64, index};
 use crate::cpu::Cx;
-use crate::machine::{Machine, Touch};
+use crate::machine::Touch;
 use crate::phys::Pfn;
 use crate::space::claim::encode;
-use crate::testing::{TestMachine, become_cpu, of_test_machine, without_translations};
-use core::cell::{Cell, RefCell};
-use core::sync::atomic::{AtomicU32, Ordering::SeqCst};
+use crate::testing::hooks::{Event, watched};
+use crate::testing::{TestMachine, become_cpu};
+use core::cell::Cell;
+use core::sync::atomic::Ordering::SeqCst;
+use std::rc::Rc;
 use std::sync::Arc;
 
 const GIB: u64 = 1 << 30;
@@ -21,48 +23,37 @@ const PARTING: usize = 2;
 /// Somebody with a claim that covers the slots of both, as far as whoever has the lower one sees: it is there whenever the
 /// upper one's way is looked at, and is over when it was waited for.
 struct Other {
-    vm: Arc<Vm<Meddled>>,
+    vm: Arc<Vm<TestMachine>>,
     table: Pfn,
     word: usize,
     /// Loads of the word since he was waited for: the lower claim looks first.
     loads: u32,
-}
-
-std::thread_local! {
-    static OTHER: RefCell<Option<Other>> = const { RefCell::new(None) };
     /// How often he comes.
-    static LEFT: Cell<usize> = const { Cell::new(0) };
+    left: Rc<Cell<usize>>,
 }
 
-struct Meddled(TestMachine);
-
-// SAFETY: everything of substance is the test machine's.
-unsafe impl Machine for Meddled {
-    type Arch = X86_64;
-
-    of_test_machine!(0);
-    without_translations!();
-    fn wait_change(&self, _word: &AtomicU32, _seen: u32) {}
-
-    fn sleep(&self, word: &AtomicU32, _seen: u32) {
-        let Some(mut other) = OTHER.take() else { return };
-        assert_eq!((&raw const *word).addr(), other.word, "something else is waited for");
-        LEFT.set(LEFT.get() - 1);
-        other.loads = 0;
-        other.vm.physical().frame(other.table).halves[1].store(0, SeqCst);
-        OTHER.set(Some(other));
+impl Other {
+    fn see(&mut self, event: Event) {
+        match event {
+            Event::Sleep(word) => {
+                assert_eq!(word, self.word, "something else is waited for");
+                self.left.set(self.left.get() - 1);
+                self.loads = 0;
+                self.claim(0);
+            }
+            Event::Access(address, Touch::Load) if address == self.word && self.left.get() > 0 => {
+                self.loads += 1;
+                if self.loads == 2 {
+                    let [first, last] = [LOWER.0, UPPER.0].map(|address| index::<X86_64>(address, PARTING));
+                    self.claim(encode(first, last));
+                }
+            }
+            _ => (),
+        }
     }
 
-    fn observe(address: usize, touch: Touch) {
-        let Some(mut other) = OTHER.take() else { return };
-        if (address, touch) == (other.word, Touch::Load) && LEFT.get() > 0 {
-            other.loads += 1;
-            if other.loads == 2 {
-                let [first, last] = [LOWER.0, UPPER.0].map(|address| index::<X86_64>(address, PARTING));
-                other.vm.physical().frame(other.table).halves[1].store(encode(first, last), SeqCst);
-            }
-        }
-        OTHER.set(Some(other));
+    fn claim(&self, what: u32) {
+        self.vm.physical().frame(self.table).halves[1].store(what, SeqCst);
     }
 }
 
@@ -70,7 +61,7 @@ unsafe impl Machine for Meddled {
 /// he came.
 fn claimed_apart(times: usize) -> (bool, usize) {
     become_cpu(0);
-    let vm = Arc::new(Vm::new(Meddled(TestMachine::new(512))).expect("a machine"));
+    let vm = Arc::new(Vm::new(TestMachine::new(512)).expect("a machine"));
     let space = vm.create_space().expect("memory");
     let inner = space.inner();
     // Who makes a table looks at the word, too.
@@ -81,15 +72,14 @@ fn claimed_apart(times: usize) -> (bool, usize) {
         assert_eq!(table.level, PARTING);
         (table.pfn, (&raw const *table.claim()).addr())
     };
-    OTHER.set(Some(Other { vm: vm.clone(), table, word, loads: 0 }));
-    LEFT.set(times);
-    let pair = ClaimPair::acquire(&vm, inner, UPPER, LOWER);
-    OTHER.take();
+    let left = Rc::new(Cell::new(times));
+    let mut other = Other { vm: vm.clone(), table, word, loads: 0, left: left.clone() };
+    let pair = watched(move |event| other.see(event), || ClaimPair::acquire(&vm, inner, UPPER, LOWER));
     let is_apart = pair.upper.is_some();
     pair.end();
     assert_eq!(space.table_pages(), 1, "what was made for the claims is given back");
     vm.audited().expect("a sound machine");
-    (is_apart, times - LEFT.get())
+    (is_apart, times - left.get())
 }
 
 #[test]

@@ -7,8 +7,8 @@ use crate::phys::Pfn;
 use crate::swap::clusters::CLUSTER;
 use crate::swap::word::SlotWord;
 use crate::sync::AtomicU64;
-use crate::testing::become_cpu;
-use crate::testing::hooked::{Hooked, before_modification};
+use crate::testing::hooks::before_modification;
+use crate::testing::{TestMachine, become_cpu};
 use crate::vm::Vm;
 use core::sync::atomic::Ordering::Relaxed;
 use std::boxed::Box;
@@ -21,18 +21,18 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const ORDER: u8 = 2;
 const PAGES: u64 = 1 << ORDER;
 
-fn address_of(word: &AtomicU64<Hooked>) -> usize {
+fn address_of(word: &AtomicU64<TestMachine>) -> usize {
     core::ptr::from_ref(word).addr()
 }
 
-fn boot() -> &'static Vm<Hooked> {
+fn boot() -> &'static Vm<TestMachine> {
     become_cpu(0);
-    let machine = Hooked::with(&[(0x100, 1000, 0)], &[0, 0]);
+    let machine: TestMachine = TestMachine::with(&[(0x100, 1000, 0)], &[0, 0]);
     Box::leak(Box::new(Vm::new(machine).expect("a machine that boots")))
 }
 
 /// A folio in the swap cache, with a reference besides, whose slots are named by an entry each: its head, and the first slot.
-fn cached(cx: &Cx<'_, Hooked>) -> (Pfn, SwapSlot) {
+fn cached(cx: &Cx<'_, TestMachine>) -> (Pfn, SwapSlot) {
     let head = cx.alloc_folio_on(0, ORDER).expect("memory");
     let (frame, first) = (cx.vm().physical().frame(head), cx.swap_reserve_run(ORDER).expect("slots"));
     frame.be_anonymous(ORDER, 1, 0);

@@ -1,7 +1,7 @@
 //! Folios of several pages under reclaim, reverse mapping and migration: split where something forces it, whole elsewhere.
 
 use super::{Count, Vmm, check, finish, frames, huge, load, mark, sizes, store};
-use crate::arch::{Aarch64, Arch, Ppc64, Prot, Riscv64, Sparc64, Tiny, X86_64};
+use crate::arch::{Aarch64, Arch, Prot, Sparc64, Tiny, X86_64};
 use crate::cpu::Cx;
 use crate::ops::{Advice, HugePages, MapRequest, RemapPlace, RemapRequest, Sharing};
 use crate::phys::{AllocFlags, Kind, Pfn};
@@ -548,7 +548,6 @@ fn folios_are_moved_whole() {
     everywhere!(demoted);
     compacted::<X86_64>();
     compacted::<Aarch64>();
-    compacted::<Ppc64>();
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Huge pages that are moved: as wholes where the new place is one for a huge page, too.
 
 use super::{Count, Vmm, check, finish, frames, huge, load, mark, sizes, store, vm};
-use crate::arch::{Aarch64, Arch, Ppc64, Prot, Riscv64, Sparc64, X86_64};
+use crate::arch::{Aarch64, Arch, Prot, Sparc64, X86_64};
 use crate::ops::{Access, Advice, FaultKind, HugePages, MapRequest, Place, RemapPlace, RemapRequest};
 use crate::stat::Event;
 use crate::testing::TestMachine;

@@ -1,7 +1,7 @@
 //! Huge pages of shared memory: added to the cache as wholes, shown by one entry or by many, cut and moved.
 
 use super::{Count, Vmm, check, finish, frames, load, mark, sizes, store};
-use crate::arch::{Aarch64, Arch, Ppc64, Prot, Riscv64, Sparc64, Tiny, X86_64};
+use crate::arch::{Aarch64, Arch, Prot, Sparc64, Tiny, X86_64};
 use crate::cpu::Cx;
 use crate::object::Object;
 use crate::ops::{Access, Advice, FaultError, FaultKind, HugePages, MapRequest, Place, Sharing};
@@ -518,7 +518,6 @@ fn blocks_with_shared_huge_pages_are_compacted() {
     // Where a block may have two of them.
     compacted::<X86_64>();
     compacted::<Aarch64>();
-    compacted::<Ppc64>();
 }
 
 /// Reclaim and advice leave it as it is: it has nowhere to go.

@@ -1,7 +1,7 @@
 //! Folios of several pages that go to swap as wholes, and what becomes of them where they cannot.
 
 use super::{Count, Vmm, check, finish, frames, huge, load, mark, sizes, store};
-use crate::arch::{Aarch64, Arch, Ppc64, Prot, Riscv64, Sparc64, SwapSlot, Tiny, X86_64};
+use crate::arch::{Aarch64, Arch, Prot, Sparc64, SwapSlot, Tiny, X86_64};
 use crate::cpu::Cx;
 use crate::machine::Machine;
 use crate::ops::{Access, Advice, HugePages, MapFlags, MapRequest, Place};
