@@ -43,7 +43,7 @@ pub(crate) use crate::phys::release;
 pub use backing::Backing;
 pub(crate) use cache::Cache;
 pub(crate) use ending::{Dying, destroy};
-pub(crate) use folio::{move_folio, split_folio};
+pub(crate) use folio::{Shows, is_only_cached, move_folio, split_folio};
 pub use handle::Object;
 pub(crate) use inner::{Homeless, Inner, RetireLink, check_size, shared_memory};
 pub(crate) use page::{
