@@ -211,8 +211,9 @@ impl<M: Machine> Space<'_, M> {
                 let mut part = claim.part(start, reached.end);
                 // No class changes, so there are no edges to prepare but those of huge pages.
                 let cut = part.cut_pages(self.vm());
-                if cut.is_ok() {
-                    part.apply(self.vm(), ClassChange::Keep, pages, Spares::default(), Fold::Below);
+                match cut {
+                    Ok(()) => part.apply(self.vm(), ClassChange::Keep, pages, Spares::default(), Fold::Below),
+                    Err(_) => part.tidy_part(&Cx::enter(self.vm())),
                 }
                 claim.join(part);
                 claim.fold_now(&Cx::enter(self.vm()));

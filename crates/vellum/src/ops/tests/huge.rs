@@ -28,6 +28,7 @@ mod folios;
 mod moved;
 mod shared;
 mod swap_out;
+mod undone;
 
 type Vmm<A> = Vm<TestMachine<A>>;
 
