@@ -153,6 +153,8 @@ scenarios! {
         shared_moved_before_flush,
         shared_cut_beside_move,
         shared_hole_beside_move,
+        shared_collapse_of_held_page,
+        shared_collapse_seen_empty,
     }
     /// `mremap`.
     remap {

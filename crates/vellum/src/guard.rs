@@ -89,6 +89,10 @@ guards! {
     CollapseFlushedFirst,
     /// A page that somebody holds stays where it is. (C6)
     CollapseCounted,
+    /// Nor does one of shared memory go to a huge page. (C6G)
+    GatherFrozen,
+    /// Who finds a page of a huge one that shared memory is being gathered in waits for its contents. (C10G)
+    GatheredAwaited,
     /// Whether somebody holds a page is asked when its entry is gone. (C6)
     CollapseCountsLast,
     /// Nobody can take a reference to a folio while its counts are dealt out to its pages. (C16)

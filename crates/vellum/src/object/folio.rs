@@ -36,16 +36,18 @@ pub(crate) enum Shows {
 }
 
 /// A bit for each page of a folio.
-struct Pages([u64; WORDS]);
+pub(super) struct Pages([u64; WORDS]);
 
 const WORDS: usize = (1 << ORDER_MAX) / 64;
 
 impl Pages {
-    fn add(&mut self, page: u64) {
+    pub(super) const NONE: Pages = Pages([0; WORDS]);
+
+    pub(super) fn add(&mut self, page: u64) {
         self.0[page as usize / 64] |= 1 << (page % 64);
     }
 
-    fn has(&self, page: u64) -> bool {
+    pub(super) fn has(&self, page: u64) -> bool {
         self.0[page as usize / 64] & 1 << (page % 64) != 0
     }
 
@@ -120,7 +122,7 @@ impl<M: Machine> Cache<M> {
 
     /// Which pages of a folio are in the cache, whose first one is page `first`.
     fn pages_of(&self, cx: &Cx<'_, M>, first: u64, of: Folio) -> Pages {
-        let mut pages = Pages([0; WORDS]);
+        let mut pages = Pages::NONE;
         self.each_of(cx, first, of, |index, _| pages.add(index - first));
         pages
     }

@@ -75,7 +75,8 @@ fn step_of_memory<A: Arch>(
     // Mostly as huge pages lie.
     let stray = if random.below(4) == 0 { random.below(3) } else { 0 };
     let at = base.next_multiple_of(leaf * page) + (random.below(pages / leaf) * leaf + stray) * page;
-    match random.below(14) {
+    match random.below(15) {
+        14 => ignore(space.advise(at, leaf * page, Advice::Collapse)),
         // To another place that lies alike, mostly: huge pages move as wholes.
         12 | 13 => {
             let to = base.next_multiple_of(leaf * page) + random.below(pages / leaf) * leaf * page + stray * page;

@@ -25,6 +25,7 @@ macro_rules! everywhere {
 }
 
 mod folios;
+mod gather;
 mod moved;
 mod shared;
 mod swap_out;

@@ -36,11 +36,11 @@ fn two_nodes<A: Arch>(second: u64) -> Vmm<A> {
 }
 
 /// Where mappings are made that lie as huge pages do.
-fn place<A: Arch>() -> u64 {
+pub(super) fn place<A: Arch>() -> u64 {
     (A::USER_END / 2) & !(4 * sizes::<A>().1 - 1)
 }
 
-fn map<A: Arch>(space: &Spc<'_, A>, memory: &Memory<'_, A>, sharing: Sharing, at: u64) {
+pub(super) fn map<A: Arch>(space: &Spc<'_, A>, memory: &Memory<'_, A>, sharing: Sharing, at: u64) {
     let length = memory.length().next_multiple_of(sizes::<A>().0);
     let request = MapRequest::object(memory, 0, sharing, length, Prot::READ_WRITE);
     space.map(&request.at(Place::Fixed(at))).expect("a mapping");
@@ -62,18 +62,18 @@ pub(super) fn huge<'vm, A: Arch>(vm: &'vm Vmm<A>, count: u64) -> (Spc<'vm, A>, M
     (space, memory, start)
 }
 
-fn shown_huge<A: Arch>(space: &Spc<'_, A>) -> u64 {
+pub(super) fn shown_huge<A: Arch>(space: &Spc<'_, A>) -> u64 {
     let mut pages = 0;
     space.smaps(&mut |entry| pages += entry.shared_huge);
     pages
 }
 
-fn order_of<A: Arch>(space: &Spc<'_, A>, address: u64) -> u8 {
+pub(super) fn order_of<A: Arch>(space: &Spc<'_, A>, address: u64) -> u8 {
     load(space, address).expect("a page");
     space.vm().physical().folio(space.translate(address).expect("a page").pfn).order()
 }
 
-fn order<A: Arch>() -> u8 {
+pub(super) fn order<A: Arch>() -> u8 {
     (A::shift(1) - A::PAGE_SHIFT) as u8
 }
 
