@@ -26,7 +26,7 @@ pub struct Settings {
     pub sum_every: usize,
     /// Where files may end.
     pub ends: Ends,
-    /// Which memory has huge pages on Vellum's side. On Linux's side none has: whatever is advised, only whose pages are in
+    /// Which memory has huge pages on Vellum's side, shared or not. On Linux's side none has: whatever is advised, only whose pages are in
     /// memory could differ by that.
     pub huge_pages: HugePages,
     /// Of which sizes folios may be there: see `Vm::set_folio_orders`.
@@ -198,6 +198,7 @@ impl Run<'_> {
         let Settings { ends, huge_pages, folio_orders, is_large, .. } = *self.settings;
         let hosted = ours::machine(is_large).map_err(|why| Wrong::Differs(0, why))?;
         hosted.vm().set_huge_pages(huge_pages);
+        hosted.vm().set_shared_huge_pages(huge_pages);
         hosted.vm().set_folio_orders(folio_orders);
         let mut ours = Ours::begin(&hosted, linux.has_heap(), ends, is_large).map_err(|why| Wrong::Differs(0, why))?;
         let (planned, living) = plan(ops);

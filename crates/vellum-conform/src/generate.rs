@@ -315,7 +315,8 @@ impl Generator {
     fn large_map(&mut self) -> Call {
         let first = LARGE.start + self.below(LARGE_PAGES / HUGE) * HUGE + self.pick(&[0, 0, 0, 0, 1, HUGE - 4]);
         let length = self.pick(&LARGE_LENGTHS).min(LARGE.end - first) * PAGE;
-        let mut flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED;
+        let sharing = if self.percent(25) { MAP_SHARED } else { MAP_PRIVATE };
+        let mut flags = sharing | MAP_ANONYMOUS | MAP_FIXED;
         flags |= if self.percent(10) && self.may_populate(length) { MAP_POPULATE } else { 0 };
         flags |= if self.percent(5) { self.pick(&[MAP_STACK, MAP_NORESERVE, MAP_GROWSDOWN]) } else { 0 };
         let prot = if self.percent(70) { PROT_READ | PROT_WRITE } else { self.prot(false) };

@@ -151,6 +151,10 @@ scenarios! {
         shared_beside_small_page,
         shared_cut_in_part,
         shared_moved_before_flush,
+        shared_cut_beside_move,
+        shared_hole_beside_move,
+        shared_collapse_of_held_page,
+        shared_collapse_seen_empty,
     }
     /// `mremap`.
     remap {
@@ -165,6 +169,7 @@ scenarios! {
         to_where_nothing_is,
         table_made_at_new_place,
         cut_beside_move,
+        copied_beside_huge_move,
         huge_page_freed_before_flush,
         beside_all_between,
         behind_the_new_place,

@@ -89,6 +89,10 @@ guards! {
     CollapseFlushedFirst,
     /// A page that somebody holds stays where it is. (C6)
     CollapseCounted,
+    /// Nor does one of shared memory go to a huge page. (C6G)
+    GatherFrozen,
+    /// Who finds a page of a huge one that shared memory is being gathered in waits for its contents. (C10G)
+    GatheredAwaited,
     /// Whether somebody holds a page is asked when its entry is gone. (C6)
     CollapseCountsLast,
     /// Nobody can take a reference to a folio while its counts are dealt out to its pages. (C16)
@@ -121,6 +125,8 @@ guards! {
     MoveFlushedFirst,
     /// A move excludes whoever would change the entries that it moves. (B9)
     MoveUnderClaim,
+    /// Fork excludes whoever would move what it copies. (B9F)
+    ForkUnderClaim,
     /// It waits for faults that are about to make a table where a huge page is to come. (B9N)
     NewPlaceFrozen,
     /// Who works on a folio cuts no huge page where a range operation is being committed. (B9S)
@@ -368,6 +374,8 @@ guards! {
     ChainUnderLock,
     /// A move leaves behind what is being cut off. (F11)
     CutLeftBehind,
+    /// A move leaves behind a huge page of shared memory of which a part is being cut off or out. (F11RH, F17RH)
+    HugeLeftBehind,
     /// A move leaves behind what a hole is being made of. (F17R)
     HoleLeftBehind,
     /// A fault asks under the leaf's lock whether the page is in a hole that is being made. (F17)

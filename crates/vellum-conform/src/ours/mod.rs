@@ -131,10 +131,11 @@ impl<'h> Ours<'h> {
         (totals.get(Event::SwapOut), totals.get(Event::SwapIn))
     }
 
-    /// Huge pages that were mapped, and those that small ones were made of.
+    /// Huge pages that were mapped, of shared memory, too, and those that small ones were made of.
     pub fn huge(&self) -> (u64, u64) {
         let totals = self.hosted.vm().totals();
-        (totals.get(Event::HugeFault), totals.get(Event::SplitMapping))
+        let mapped = totals.get(Event::HugeFault) + totals.get(Event::SharedHugeMapped);
+        (mapped, totals.get(Event::SplitMapping))
     }
 
     /// Carries an operation out in process `process`, after what happens to memory by `pressure`; `child` is the number

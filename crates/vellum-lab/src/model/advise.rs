@@ -37,8 +37,12 @@ impl Model {
             Advice::Free if attributes.object.is_some() => {
                 Err(Error::Invalid { what: "only private anonymous memory can be given up" })
             }
-            Advice::Collapse if attributes.object.is_some() => {
-                Err(Error::Invalid { what: "only private anonymous memory can be collapsed" })
+            Advice::Collapse
+                if attributes
+                    .object
+                    .is_some_and(|object| attributes.sharing == Sharing::Private || self.is_file(object)) =>
+            {
+                Err(Error::Invalid { what: "only anonymous and shared memory can be collapsed" })
             }
             _ => Ok(()),
         })?;

@@ -121,6 +121,11 @@ impl Model {
         id
     }
 
+    /// Whether an object is a file; else it is shared memory.
+    pub(super) fn is_file(&self, object: ObjectId) -> bool {
+        self.objects.get(&object).is_some_and(|state| state.fill.is_some())
+    }
+
     pub(super) fn object_mut(&mut self, object: ObjectId) -> &mut ObjectState {
         self.objects.get_mut(&object).expect("objects live as long as the model")
     }

@@ -156,7 +156,11 @@ fn advising(all: &mut Provocations) {
         "the range wraps around" => |space| madvise(space, B, u64::MAX, MADV_NORMAL).map(|()| 0);
         "`MADV_FREE` of what is not private and anonymous" => |space| advise(space, 2, MADV_FREE);
         "`MADV_WIPEONFORK` of what is not private and anonymous" => |space| advise(space, 2, MADV_WIPEONFORK);
-        "`MADV_COLLAPSE` of what is not private and anonymous" => |space| advise(space, 2, MADV_COLLAPSE);
+        "`MADV_COLLAPSE` of a file" => |space| {
+            let file = numbers(space);
+            put_file(space, 0, 1, R, MAP_SHARED, opened(&file, true));
+            advise(space, 0, MADV_COLLAPSE)
+        };
         "`MADV_COLLAPSE` where there is no page" => |space| {
             const LENGTH: u64 = 4 << 20;
             let at = mmap(space, 0, LENGTH, RW, ANON, None, 0)?;

@@ -24,17 +24,30 @@ use core::ops::Range;
 use core::ptr::{NonNull, with_exposed_provenance_mut};
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 
+/// What an object has where a folio was found.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shows {
+    /// That folio, all of it, and it stays there for now.
+    Whole,
+    /// Parts of it at most: some of its pages have gone, or are going.
+    Parts,
+    /// Another: it has been moved, or has gone as a whole.
+    Another,
+}
+
 /// A bit for each page of a folio.
-struct Pages([u64; WORDS]);
+pub(super) struct Pages([u64; WORDS]);
 
 const WORDS: usize = (1 << ORDER_MAX) / 64;
 
 impl Pages {
-    fn add(&mut self, page: u64) {
+    pub(super) const NONE: Pages = Pages([0; WORDS]);
+
+    pub(super) fn add(&mut self, page: u64) {
         self.0[page as usize / 64] |= 1 << (page % 64);
     }
 
-    fn has(&self, page: u64) -> bool {
+    pub(super) fn has(&self, page: u64) -> bool {
         self.0[page as usize / 64] & 1 << (page % 64) != 0
     }
 
@@ -109,7 +122,7 @@ impl<M: Machine> Cache<M> {
 
     /// Which pages of a folio are in the cache, whose first one is page `first`.
     fn pages_of(&self, cx: &Cx<'_, M>, first: u64, of: Folio) -> Pages {
-        let mut pages = Pages([0; WORDS]);
+        let mut pages = Pages::NONE;
         self.each_of(cx, first, of, |index, _| pages.add(index - first));
         pages
     }
@@ -167,13 +180,15 @@ impl<M: Machine> Inner<M> {
         is_long && self.uncut(first, pages) == pages && self.hole_within(first, pages).is_empty()
     }
 
-    /// Whether all of the folio in `frame` is in the cache of the object, and stays there for now: for who may be told by
-    /// [`Inner::is_cut`], and is about to show it as a huge page, from page `first` of the object on.
-    pub(crate) fn shows_whole(&self, frame: &Frame<M>, first: u64, pages: u64) -> bool {
+    /// What has become of the folio in `frame`: for who may be told by [`Inner::is_cut`], and is about to show it as a huge page,
+    /// from page `first` of the object on.
+    pub(crate) fn shows_whole(&self, frame: &Frame<M>, first: u64, pages: u64) -> Shows {
         // This first: who takes pages away has done so before he says that they are not going any more.
         let is_within = self.is_within(first, pages) || !M::guard(Guard::HugeGoingAsked);
-        let is_whole = frame.flags() & PARTLY_MAPPED == 0;
-        is_within && is_whole && is_page_of(frame, NonNull::from(self))
+        if !is_within || frame.flags() & PARTLY_MAPPED != 0 {
+            return Shows::Parts;
+        }
+        if is_page_of(frame, NonNull::from(self)) { Shows::Whole } else { Shows::Another }
     }
 
     /// Whether page `pfn` of a folio of several is page `index` of the object still; as [`is_page_of`].
@@ -199,6 +214,13 @@ impl<M: Machine> Inner<M> {
         old.words[0].store(0, SeqCst);
         old.folio_lock().release(cx.vm());
         true
+    }
+
+    /// Whether nobody has a reference to a folio but the caller, who has its folio lock, the cache, and entries, at this moment.
+    fn is_only_cached(&self, cx: &Cx<'_, M>, of: Folio) -> bool {
+        let frame = cx.vm().physical().frame(of.head);
+        let cached = self.cache.pages_of(cx, frame.words[1].load(Relaxed), of).count();
+        frame.other_references() == 1 + cached
     }
 
     /// Makes single pages of a folio that no entry shows, if nobody has a reference but the caller and the cache; how many have
@@ -236,6 +258,12 @@ pub(crate) fn move_folio<M: Machine>(cx: &Cx<'_, M>, from: Folio, to: Pfn) -> bo
 pub(crate) fn split_folio<M: Machine>(cx: &Cx<'_, M>, of: Folio) -> Option<u64> {
     let frame = cx.vm().physical().frame(of.head);
     with_object(cx, frame, |inner| inner.split_folio(cx, of)).flatten()
+}
+
+/// [`Inner::is_only_cached`], of the object that a folio is of.
+pub(crate) fn is_only_cached<M: Machine>(cx: &Cx<'_, M>, of: Folio) -> bool {
+    let frame = cx.vm().physical().frame(of.head);
+    with_object(cx, frame, |inner| inner.is_only_cached(cx, of)).unwrap_or(false)
 }
 
 /// The pages of the folio that page `index` is of, if it is cached; else that page.

@@ -154,7 +154,7 @@ impl<M: Machine> Inner<M> {
 
     /// Calls `act` while it is said that those pages are in a hole that is being made.
     #[cfg(test)]
-    pub(super) fn while_hole<R>(&self, pages: Range<u64>, act: impl FnOnce() -> R) -> R {
+    pub(crate) fn while_hole<R>(&self, pages: Range<u64>, act: impl FnOnce() -> R) -> R {
         let _begun = self.hole.begin(&pages);
         act()
     }

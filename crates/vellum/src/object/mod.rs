@@ -15,6 +15,7 @@
 //! | `cache` | pages in it, with their references |
 //! | `page` | getting a page: adding, reading, waiting |
 //! | `folio` | huge pages of shared memory |
+//! | `gather` | small pages of it become a huge one |
 //! | `writeback` | bringing stores to the backing |
 //! | `truncate` | making an object shorter, and longer |
 //! | `punch` | making a hole in an object |
@@ -25,6 +26,7 @@ mod backing;
 mod cache;
 mod ending;
 mod folio;
+mod gather;
 mod handle;
 mod inner;
 mod page;
@@ -43,7 +45,8 @@ pub(crate) use crate::phys::release;
 pub use backing::Backing;
 pub(crate) use cache::Cache;
 pub(crate) use ending::{Dying, destroy};
-pub(crate) use folio::{move_folio, split_folio};
+pub(crate) use folio::{Shows, is_only_cached, move_folio, split_folio};
+pub(crate) use gather::{Cached, gather, look_at_cached};
 pub use handle::Object;
 pub(crate) use inner::{Homeless, Inner, RetireLink, check_size, shared_memory};
 pub(crate) use page::{

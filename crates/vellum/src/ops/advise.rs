@@ -63,9 +63,10 @@ pub enum Advice {
     /// It gets none any more.
     NoHugePage,
     /// Its small pages become huge ones now, whatever the policy says: those of all whole places of a huge page in the range.
-    /// Memory is moved to get some, pages are brought back from swap, and what was not there takes memory, too. Private
-    /// anonymous memory only, without tags and guards, and none that was advised [`Advice::NoHugePage`], or is in a space that is to
-    /// have none ([`Space::set_huge_pages`]).
+    /// Memory is moved to get some, pages are brought back from swap, and what was not there takes memory, too.
+    /// Private anonymous memory only, without tags and guards, and shared memory, for all who map it, where this mapping
+    /// has touched some of it; none that was advised [`Advice::NoHugePage`], or is in a space that is to have none
+    /// ([`Space::set_huge_pages`]).
     Collapse,
     /// Not supported yet: merge equal pages.
     Mergeable,
@@ -211,8 +212,9 @@ impl<M: Machine> Space<'_, M> {
                 let mut part = claim.part(start, reached.end);
                 // No class changes, so there are no edges to prepare but those of huge pages.
                 let cut = part.cut_pages(self.vm());
-                if cut.is_ok() {
-                    part.apply(self.vm(), ClassChange::Keep, pages, Spares::default(), Fold::Below);
+                match cut {
+                    Ok(()) => part.apply(self.vm(), ClassChange::Keep, pages, Spares::default(), Fold::Below),
+                    Err(_) => part.tidy_part(&Cx::enter(self.vm())),
                 }
                 claim.join(part);
                 claim.fold_now(&Cx::enter(self.vm()));

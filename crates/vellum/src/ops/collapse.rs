@@ -1,8 +1,12 @@
 //! Small pages become huge ones: on advice, and in the background.
 //!
-//! How, [`crate::space::collapse`] says; here is where, and when not.
+//! How, [`crate::space::collapse`] says, and of shared memory `object::gather`; here is where, and when not.
 
-use super::huge_pages::{HugePages, can_be_huge, is_wanted_huge};
+mod shared;
+
+use super::huge_pages::{
+    HugePages, can_be_huge, is_shared_memory, is_shared_wanted_huge, is_wanted_huge, may_show_huge,
+};
 use super::range::{Reach, checked};
 use crate::arch::{Absent, Arch};
 use crate::cpu::Cx;
@@ -80,8 +84,8 @@ fn sizes<A: Arch>() -> (u64, u64) {
 fn may_be_collapsed<M: Machine>(space: &Inner<M>, attributes: &Attributes<M>) -> Result<(), Error> {
     let what = if space.huge_pages() == HugePages::Never {
         "the space is to have no huge pages"
-    } else if !can_be_huge(attributes) || attributes.flags.has(ClassFlags::TAGGED) {
-        "only private anonymous memory without tags can be collapsed"
+    } else if !(can_be_huge(attributes) || is_shared_memory(attributes)) || attributes.flags.has(ClassFlags::TAGGED) {
+        "only anonymous and shared memory without tags can be collapsed"
     } else if attributes.flags.has(ClassFlags::NO_HUGE_PAGES) {
         "it is to have no huge pages"
     } else if attributes.is_guarded() {
@@ -97,6 +101,9 @@ impl Wish<'_> {
         may_be_collapsed(space.inner(), attributes).is_ok()
             && match self {
                 Wish::Advice => true,
+                Wish::Policy(_) if attributes.object.is_some() => {
+                    is_shared_wanted_huge(space.vm(), attributes) && may_show_huge(space.inner(), attributes)
+                }
                 Wish::Policy(_) => is_wanted_huge(space.vm(), space.inner(), attributes),
             }
     }
@@ -174,6 +181,9 @@ impl<M: Machine> Space<'_, M> {
 
     /// As [`Space::collapse_place`], uncounted.
     fn try_collapse(&self, start: u64, wish: Wish<'_>) -> Result<bool, Refused> {
+        if let Some(shared) = self.shared_at(start, wish)? {
+            return self.collapse_shared(start, &shared, wish);
+        }
         let Some((census, attributes)) = self.look_and_bring_back(start, wish)? else { return Ok(false) };
         let (vm, inner, pages) = (self.vm(), self.inner(), sizes::<M::Arch>().1);
         let fits = |attributes: &Attributes<M>| wish.fits(self, attributes);
@@ -220,12 +230,15 @@ impl<M: Machine> Space<'_, M> {
                     Seen::Huge => return Ok(None),
                     Seen::Nothing => return Err(Refused::Nothing),
                     Seen::Mixed => return Err(Refused::Mixed),
-                    Seen::Small(class, census) => (census, cx.attributes(class)),
+                    Seen::Small(class, census) => {
+                        let attributes = cx.attributes(class);
+                        if !wish.fits(self, &attributes) {
+                            return Err(Refused::Unwanted);
+                        }
+                        (census, attributes)
+                    }
                 }
             };
-            if !wish.fits(self, &attributes) {
-                return Err(Refused::Unwanted);
-            }
             wish.allows(&census, pages)?;
             if census.swapped == 0 {
                 return Ok(Some((census, attributes)));
@@ -324,14 +337,15 @@ impl<M: Machine> Drop for Claimed<'_, M> {
 }
 
 impl<M: Machine> Vm<M> {
-    /// Makes huge pages of small ones where the policy ([`Vm::set_huge_pages`]) and advice want them, as far as `limits` let
+    /// Makes huge pages of small ones where the policies ([`Vm::set_huge_pages`], [`Vm::set_shared_huge_pages`]) and advice want them, as far as `limits` let
     /// it: what an embedder's background task does from time to time. Looks at `places` leaves and spaces, from where the last
     /// call ended, and goes round once at most; how many huge pages were made.
     ///
     /// May sleep: for range operations, and to bring pages back from swap. Allocates a huge page for each, and does nothing to
     /// get one where there is none: that is what [`Vm::compact`] is for.
     pub fn collapse(&self, places: u64, limits: &CollapseLimits) -> u64 {
-        if self.huge_pages() == HugePages::Never || M::Arch::HUGE_LEVEL < LEVEL {
+        let wants_none = [self.huge_pages(), self.shared_huge_pages()] == [HugePages::Never; 2];
+        if wants_none || M::Arch::HUGE_LEVEL < LEVEL {
             return 0;
         }
         let [of_space, of_address] = &self.collapse_cursor;

@@ -41,8 +41,9 @@ impl<'vm, M: Machine> Space<'vm, M> {
     fn fork_once(&self) -> Result<Space<'vm, M>, Error> {
         let child = Space::create(self.vm(), Some(self.inner()), self.inner().group())?;
         let parent = self.inner();
-        let claim = Claim::acquire(self.vm(), parent, M::Arch::USER_START, M::Arch::USER_END);
-        claim.begin_commit();
+        let all = || Claim::acquire(self.vm(), parent, M::Arch::USER_START, M::Arch::USER_END);
+        let claim = M::guard(Guard::ForkUnderClaim).then(all);
+        claim.iter().for_each(Claim::begin_commit);
         // 0 stands for no fork.
         let number = parent.fork_begun.load(Relaxed).wrapping_add(1).max(1);
         parent.fork_begun.store(number, Relaxed);
@@ -66,7 +67,7 @@ impl<'vm, M: Machine> Space<'vm, M> {
         child.inner().stack_limit.store(parent.stack_limit.load(Relaxed), Relaxed);
         child.set_huge_pages(self.huge_pages());
         child.inner().mapped_limit.store(parent.mapped_limit.load(Relaxed), Relaxed);
-        claim.release();
+        claim.into_iter().for_each(Claim::release);
         copied.map(|()| child)
     }
 }

@@ -25,6 +25,13 @@ pub(super) fn can_be_huge<M: Machine>(attributes: &Attributes<M>) -> bool {
     attributes.object.is_none() && attributes.is_private()
 }
 
+/// Whether what is mapped is memory that huge pages may show for all who share it.
+pub(super) fn is_shared_memory<M: Machine>(attributes: &Attributes<M>) -> bool {
+    // SAFETY: the class was read in this section, or is held.
+    let is_memory = |object: core::ptr::NonNull<crate::object::Inner<M>>| !unsafe { object.as_ref() }.is_file();
+    !attributes.is_private() && attributes.object.is_some_and(is_memory)
+}
+
 /// Whether what is mapped in a space is to get huge pages: if the policy says so, and the space lets it.
 pub(super) fn is_wanted_huge<M: Machine>(vm: &Vm<M>, space: &Inner<M>, attributes: &Attributes<M>) -> bool {
     let is_wanted = |policy| is_asked_for(policy, attributes);

@@ -319,7 +319,12 @@ impl<'vm, M: Machine> Space<'vm, M> {
         let ticket = result.and_then(|()| self.may_move_pieces(&mut pieces));
         let result = ticket.and_then(|_ticket| {
             let result = self.prepare_and_move(claims, &mut pieces);
-            self.fold_places(claims, [(new, new + new_length), (request.old, request.old + old_length)]);
+            let places = [(new, new + new_length), (request.old, request.old + old_length)];
+            self.fold_places(claims, places);
+            if result.is_err() {
+                let cut = places.into_iter().filter(|(start, end)| start < end);
+                cut.for_each(|(start, end)| claims.part(start, end).rejoin_all(self.vm()));
+            }
             result
         });
         pieces.free(self.vm());

@@ -75,7 +75,15 @@ fn step_of_memory<A: Arch>(
     // Mostly as huge pages lie.
     let stray = if random.below(4) == 0 { random.below(3) } else { 0 };
     let at = base.next_multiple_of(leaf * page) + (random.below(pages / leaf) * leaf + stray) * page;
-    match random.below(12) {
+    match random.below(15) {
+        14 => ignore(space.advise(at, leaf * page, Advice::Collapse)),
+        // To another place that lies alike, mostly: huge pages move as wholes.
+        12 | 13 => {
+            let to = base.next_multiple_of(leaf * page) + random.below(pages / leaf) * leaf * page + stray * page;
+            let length = (1 + random.below(2)) * leaf * page;
+            let (place, keep_old) = (RemapPlace::Fixed(to), random.below(4) == 0);
+            ignore(space.remap(&RemapRequest { old: at, old_length: length, new_length: length, place, keep_old }));
+        }
         0..=2 => {
             let sharing = if random.below(4) == 0 { Sharing::Private } else { Sharing::Shared };
             let end = (base + pages * page).saturating_sub(at).min(most * page);

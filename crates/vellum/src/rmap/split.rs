@@ -52,8 +52,12 @@ fn split_anonymous<M: Machine>(vm: &Vm<M>, folio: Folio) -> Option<u64> {
     is_possible.then(|| in_place().or_else(|| deal_out_moving(vm, folio))).flatten()
 }
 
-/// As [`split_folio`], of shared memory: its entries go, and faults bring them back.
+/// As [`split_folio`], of shared memory: its entries go, and faults bring them back. They stay where somebody has a reference, as
+/// they would go for nothing.
 fn split_shared<M: Machine>(vm: &Vm<M>, folio: Folio) -> Option<u64> {
+    if !object::is_only_cached(&Cx::enter(vm), folio) {
+        return None;
+    }
     Unmapped::begin_in_parts(vm, folio.head, Placeholder::Nothing)?.complete();
     object::split_folio(&Cx::enter(vm), folio)
 }

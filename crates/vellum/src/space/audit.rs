@@ -39,6 +39,15 @@ pub enum AuditError {
         /// What the entry says.
         found: PageBits,
     },
+    /// An entry shows a page of an object, but not the one that its mapping shows there: that has left the object, or is another's.
+    Shown {
+        /// The space.
+        space: u64,
+        /// The address.
+        address: u64,
+        /// The frame the entry names.
+        frame: Pfn,
+    },
     /// There is an entry in a guard.
     Guarded {
         /// The space.
@@ -435,6 +444,9 @@ impl<M: Machine> SpaceAudit<'_, '_, M> {
         if class == ClassId::NONE || !self.is_allowed(self.cx.attributes(class), (bits, pages), frame, is_zero_page) {
             return Err(AuditError::Rights { space, address, found: bits });
         }
+        if found == Kind::File && !shows_its_own(vm, &self.cx.attributes(class), pfn, address) {
+            return Err(AuditError::Shown { space, address, frame: pfn });
+        }
         if !is_zero_page {
             self.rss[rss_kind(self.cx, pfn) as usize] += pages;
             if let Some(tally) = tally(frame) {
@@ -444,8 +456,7 @@ impl<M: Machine> SpaceAudit<'_, '_, M> {
         Ok(())
     }
 
-    /// Whether an entry grants no more than its class, and what it says of exclusiveness holds.
-    /// Whether an entry for so many pages may have these bits.
+    /// Whether an entry for so many pages grants no more than its class, and what it says of exclusiveness holds.
     fn is_allowed(
         &self,
         attributes: Attributes<M>,
@@ -462,6 +473,15 @@ impl<M: Machine> SpaceAudit<'_, '_, M> {
         let private_write = attributes.is_private() && bits.has(PageBits::WRITE);
         within && lonely && (!private_write || is_exclusive)
     }
+}
+
+/// Whether cached page `pfn` is what a mapping of those attributes shows at `address`.
+fn shows_its_own<M: Machine>(vm: &Vm<M>, attributes: &Attributes<M>, pfn: Pfn, address: u64) -> bool {
+    let head = vm.physical().head(pfn);
+    let frame = vm.physical().frame(head);
+    let index = (address >> M::Arch::PAGE_SHIFT).wrapping_sub(attributes.delta);
+    let is_its = attributes.object.is_some_and(|object| is_page_of(frame, object));
+    is_its && frame.words[1].load(Relaxed).wrapping_add(pfn.0 - head.0) == index
 }
 
 #[cfg(test)]

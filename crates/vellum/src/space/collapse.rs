@@ -347,6 +347,11 @@ fn flush<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, start: u64) {
 /// A side array for the table above a leaf, if that would need one to say what the leaf says.
 fn spare_for<M: Machine>(cx: &Cx<'_, M>, parent: &Table<'_, M>, start: u64) -> Result<Spares, Kept> {
     let (mut spares, index) = (Spares::default(), parent.index(start));
+    let leaf = parent.child(cx, index);
+    if leaf.is_some_and(|leaf| Runs::uniform(leaf.frame) == Some(parent.class(cx, index))) {
+        // As where it was cut.
+        return Ok(spares);
+    }
     if Runs::needs_spare(cx, parent.frame, parent.len(), index, index) {
         Runs::allocate_spare(cx, parent, &mut spares).map_err(|_| Kept::OutOfMemory)?;
     }
@@ -459,6 +464,15 @@ pub(crate) fn rejoin<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, start: u64, f
     Ok(())
 }
 
+/// [`rejoin`] of what is at `address`, on behalf of who has cut it for an operation which then failed, and has claimed it. Where
+/// the folio is in somebody's hands, or its pages have changed meanwhile, it stays cut.
+pub(super) fn undo_cut<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, address: u64) {
+    let start = address & !((1 << M::Arch::shift(LEVEL)) - 1);
+    if LEVEL <= M::Arch::HUGE_LEVEL {
+        _ = rejoin(cx, space, start, &|_| true);
+    }
+}
+
 fn rejoin_locked<'a, M: Machine>(
     cx: &'a Cx<'_, M>,
     space: &Inner<M>,
@@ -493,8 +507,11 @@ fn rejoin_locked<'a, M: Machine>(
     Ok(leaf)
 }
 
-/// Whether an entry shows the first page of an anonymous folio of as many pages.
+/// Whether an entry shows the first page of a folio of as many pages.
 fn is_whole_folio<M: Machine>(cx: &Cx<'_, M>, word: Word<M::Arch>, pages: usize) -> bool {
-    let is_page = word.is_page() && !word.bits().has(PageBits::SPECIAL);
-    is_page && cx.vm().physical().frame(word.pfn()).kind_and_order() == (Kind::Anonymous, pages.ilog2() as u8)
+    if !word.is_page() || word.bits().has(PageBits::SPECIAL) {
+        return false;
+    }
+    let (kind, order) = cx.vm().physical().frame(word.pfn()).kind_and_order();
+    matches!(kind, Kind::Anonymous | Kind::File) && order == pages.ilog2() as u8
 }

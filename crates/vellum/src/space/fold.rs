@@ -6,6 +6,7 @@
 
 use super::apply::{ClassChange, Fold, PageChange};
 use super::claim::{Claim, clear};
+use super::collapse::undo_cut;
 use super::table::{Locked, Table};
 use super::{ClassId, Inner, Runs, Spares};
 use crate::arch::Arch;
@@ -15,6 +16,7 @@ use crate::machine::Machine;
 use crate::stat::Event;
 use crate::tlb::Gather;
 use crate::vm::Vm;
+use core::ops::ControlFlow;
 use core::sync::atomic::Ordering::Relaxed;
 
 /// Folds `child`, which covers `address`, into its slot of `parent`, if it is empty and of one class. The caller has
@@ -189,7 +191,8 @@ impl<M: Machine> Claim<'_, M> {
         }
     }
 
-    /// Folds the tables on the ways to both ends of the range that are not needed, after an operation which failed.
+    /// Folds the tables on the ways to both ends of the range that are not needed, after an operation which failed, and puts the
+    /// huge pages together that were cut there.
     pub(crate) fn tidy(&mut self, cx: &Cx<'_, M>) {
         self.tidy_part(cx);
         self.fold_now(cx);
@@ -211,6 +214,30 @@ impl<M: Machine> Claim<'_, M> {
                     break;
                 }
             }
+            self.rejoin_at(cx, address);
+        }
+    }
+
+    /// Puts the huge page together in which `address` was, if it was cut for an operation which failed. Where the claim itself is
+    /// in a leaf, none was.
+    fn rejoin_at(&self, cx: &Cx<'_, M>, address: u64) {
+        if self.level > 0 && self.space.lowest(cx, address).level == 0 {
+            undo_cut(cx, self.space, address);
+        }
+    }
+
+    /// As [`Claim::tidy_part`], of an operation that may have cut all huge pages of the range, and has folded what is empty. A
+    /// section for each.
+    pub(crate) fn rejoin_all(&self, vm: &Vm<M>) {
+        let mut here = self.start;
+        while here < self.end && self.level > 0 {
+            let leaf = self.space.each_leaf(vm, (here, self.end), &mut |_, slots| match slots.leaf.level {
+                0 => ControlFlow::Break(slots.start),
+                _ => ControlFlow::Continue(()),
+            });
+            let Some(address) = leaf.break_value() else { return };
+            self.rejoin_at(&Cx::enter(vm), address);
+            here = (address | ((1 << M::Arch::shift(1)) - 1)).saturating_add(1);
         }
     }
 }

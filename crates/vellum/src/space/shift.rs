@@ -140,9 +140,7 @@ impl<M: Machine> Inner<M> {
             Some(upper) if is_upwards => (&lower, upper),
             Some(upper) => (upper, &lower),
         };
-        if source.level == 0 {
-            self.leave_cut(cx, from, piece, shift.new_class);
-        }
+        self.leave_cut(cx, from, piece, shift.new_class);
         let moved = self.shift_entries(cx, from, to, piece);
         let old_place = Flush { start: piece.old, pages: piece.length >> M::Arch::PAGE_SHIFT, tables_freed: false };
         let is_owed = moved > 0 || from.has_pending_flush(Guard::SettledByMove);
@@ -233,6 +231,9 @@ impl<M: Machine> Inner<M> {
         let object = unsafe { object.as_ref() };
         let first = (piece.new >> M::Arch::PAGE_SHIFT).wrapping_sub(attributes.delta);
         let pages = piece.length >> M::Arch::PAGE_SHIFT;
+        if from.table.level > 0 {
+            return self.leave_cut_huge(cx, from, piece, object, first);
+        }
         let (kept, hole) = (object.uncut(first, pages), object.hole_within(first, pages));
         if kept == pages && hole.is_empty() {
             return;

@@ -13,7 +13,7 @@ use crate::model::{Limits, Model, ObjectId, SpaceId};
 use rustc_hash::FxHashMap;
 use std::mem::ManuallyDrop;
 use std::sync::Arc;
-use vellum::arch::Arch;
+use vellum::arch::{Arch, Prot};
 use vellum::ops::Access;
 use vellum::space::stack_guard_pages;
 use vellum::{CommitLimit, Error, Event, Object, Overcommit, Space};
@@ -99,6 +99,8 @@ impl<'h, A: Arch> World<'h, A> {
         };
         hosted.vm().set_huge_pages(settings.huge_pages);
         world.model().set_huge_pages(settings.huge_pages);
+        // Which of them comes when the model does not say: of shared memory nobody counts pages.
+        hosted.vm().set_shared_huge_pages(settings.huge_pages);
         hosted.vm().set_folio_orders(settings.folio_orders);
         world.model().set_folio_orders(settings.folio_orders);
         hosted.vm().set_compressed_limit(settings.relief.map_or(0, |relief| relief.compressed_frames));
@@ -261,7 +263,9 @@ impl<'h, A: Arch> World<'h, A> {
     /// Populates what the last successful request to map could not.
     pub(super) fn populate_again(&mut self) -> Result<(), String> {
         for pair in &self.spaces {
-            for line in self.oracle.model.maps(pair.model) {
+            // What may not be stored to has no pages that populating brings.
+            let lines = self.oracle.model.maps(pair.model).into_iter().filter(|line| line.prot.has(Prot::WRITE));
+            for line in lines {
                 for address in (line.start..line.end).step_by(1 << A::PAGE_SHIFT).take(64) {
                     if self.oracle.model.has_private_page(pair.model, address) {
                         pair.core.populate(address, 1, Access::Write).map_err(|error| error.to_string())?;

@@ -227,6 +227,7 @@ impl<A: Arch> Ops for World<A> {
             let invariant = match error {
                 AuditError::Rights { .. } | AuditError::Guarded { .. } => "I-VMA",
                 AuditError::Swap(_) => "I-SLOT",
+                AuditError::Shown { .. } => "I-RMAP",
                 AuditError::Mappings { .. } | AuditError::References { .. } => "I-REF",
                 _ => "I-COUNT",
             };

@@ -289,8 +289,9 @@ fn advising(rows: &mut Vec<Row>) {
 fn advice_that_does_not_fit(rows: &mut Vec<Row>, call: &'static str, advise: Advise) {
     provoke! { rows, call,
         "what is not built yet" => |w| w.fails(|| advise(&w.space, B, P, Advice::Mergeable));
-        "`Collapse` of what is not private and anonymous" => |w| {
-            w.fails(|| advise(&w.space, B + 2 * P, P, Advice::Collapse))
+        "`Collapse` of a file" => |w| {
+            w.put_file(FAR, 1, R, R, &w.file(&Disk::new(4)));
+            w.fails(|| advise(&w.space, FAR, P, Advice::Collapse))
         };
         "`Collapse` where no huge pages are wanted" => |w| {
             w.space.advise(B, P, Advice::NoHugePage).expect("mapped");

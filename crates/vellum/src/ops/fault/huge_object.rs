@@ -6,13 +6,14 @@
 //! small pages already, private mappings, which copy page by page, and a huge page of which a part goes.
 
 use super::fetched::{Fetched, Wanted};
+use super::object::find_page;
 use super::plan::{Plan, bits_for, commit, still_so};
 use super::{Access, FaultKind, Step};
 use crate::arch::{Arch, Word};
 use crate::cpu::Cx;
 use crate::guard::Guard;
 use crate::machine::Machine;
-use crate::object;
+use crate::object::{self, Shows};
 use crate::ops::huge_pages::{is_shared_wanted_huge, may_show_huge};
 use crate::phys::{Folio, Kind, Pfn, Policy};
 use crate::space::claim::is_claimed;
@@ -37,8 +38,12 @@ pub(super) fn absent_huge<M: Machine>(
     // SAFETY: found in a class within this read-side section.
     let inner = unsafe { object.as_ref() };
     let Some(first) = place_of(space, plan, inner) else { return Step::Split };
-    if let Some(pfn) = inner.lookup(cx, first) {
+    if let Some(pfn) = find_page(cx, object, first, fetched) {
         return show(cx, space, plan, inner, pfn);
+    }
+    if inner.has_any(cx, first..first + 1) {
+        // It is being moved, or has just been added: small pages would stay.
+        return if inner.try_get() { Step::Read(object, first) } else { Step::Retry };
     }
     match wanted(cx, plan, inner, *fetched) {
         Coming::Not => Step::Split,
@@ -143,9 +148,13 @@ fn install<M: Machine>(
     // As a small page, it becomes writable by a store.
     let bits = bits_for::<M::Arch>(plan.attributes.prot, plan.access == Access::Write, plan.access);
     let Some(locked) = commit(cx, space, plan) else { return Step::Retry };
-    let is_free = !M::guard(Guard::HugeUnclaimed) || !is_claimed(cx, space, &plan.leaf, plan.address);
-    if !is_free || !object.shows_whole(frame, plan.offset(M::Arch::PAGE_SHIFT), pages) {
+    if M::guard(Guard::HugeUnclaimed) && is_claimed(cx, space, &plan.leaf, plan.address) {
         return Step::Split;
+    }
+    match object.shows_whole(frame, plan.offset(M::Arch::PAGE_SHIFT), pages) {
+        Shows::Whole => {}
+        Shows::Parts => return Step::Split,
+        Shows::Another => return Step::Retry,
     }
     frame.add_mapping_of_reference();
     locked.install(plan.index, Word::of_page(head, bits));

@@ -266,9 +266,9 @@ fn what_cannot_be_collapsed_says_so() {
     );
     assert_eq!(huge_pages(&space), 512);
     let memory = vm.shared_memory(512).expect("shared memory");
-    let shared = MapRequest::object(&memory, 0, Sharing::Shared, HUGE, Prot::READ_WRITE);
-    space.map(&shared.at(Place::Fixed(start + 8 * HUGE))).expect("a mapping");
-    invalid(start + 8 * HUGE, "only private");
+    let copied = MapRequest::object(&memory, 0, Sharing::Private, HUGE, Prot::READ_WRITE);
+    space.map(&copied.at(Place::Fixed(start + 8 * HUGE))).expect("a mapping");
+    invalid(start + 8 * HUGE, "only anonymous");
     vm.audited().expect("all is well");
     drop((space, memory));
     finish(&vm);

@@ -24,9 +24,11 @@ macro_rules! everywhere {
 }
 
 mod folios;
+mod gather;
 mod moved;
 mod shared;
 mod swap_out;
+mod undone;
 
 type Vmm<A> = Vm<TestMachine<A>>;
 

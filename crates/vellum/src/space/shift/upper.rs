@@ -12,10 +12,14 @@ use super::{Piece, Shift};
 use crate::arch::Arch;
 use crate::cpu::Cx;
 use crate::error::Error;
+use crate::guard::Guard;
 use crate::machine::Machine;
+use crate::object;
+use crate::space::apply::zap;
 use crate::space::cursor::Slots;
-use crate::space::table::Table;
+use crate::space::table::{Locked, Table};
 use crate::space::{Inner, Spares};
+use crate::tlb::Gather;
 
 impl Shift {
     /// Whether huge pages, in tables with slots of so many bytes, may move as wholes.
@@ -37,12 +41,10 @@ impl Shift {
 }
 
 impl<M: Machine> Inner<M> {
-    /// Makes the tables at the new place that the huge page of `slots` needs to move as one; whether it can. One of shared memory
-    /// does not: what is being cut off or punched is left behind page by page (F11).
+    /// Makes the tables at the new place that the huge page of `slots` needs to move as one; whether it can.
     pub(super) fn make_way_for_huge(&self, cx: &Cx<'_, M>, shift: &Shift, slots: &Slots<'_, M>) -> Result<bool, Error> {
         let level = slots.leaf.level;
-        let is_shared = cx.attributes(shift.new_class).object.is_some();
-        if is_shared || !shift.has_whole(slots.start, slots.leaf.span()) {
+        if !shift.has_whole(slots.start, slots.leaf.span()) {
             return Ok(false);
         }
         let new = shift.new + (slots.start - shift.old);
@@ -72,5 +74,30 @@ impl<M: Machine> Inner<M> {
                 self.shift_piece(cx, (*table, self.table_at(cx, new, table.level)), piece, shift, pool);
             }
         }
+    }
+
+    /// As [`Inner::leave_cut`], of the huge pages of a piece, which shows `object` from page `first` on: one of which a part goes
+    /// is removed whole, as truncation does it, since faults bring the rest back.
+    pub(super) fn leave_cut_huge<'a>(
+        &self,
+        cx: &'a Cx<'_, M>,
+        from: &Locked<'a, M>,
+        piece: Piece,
+        object: &object::Inner<M>,
+        first: u64,
+    ) {
+        let (table, pages) = (&from.table, from.table.pages());
+        let end = table.index(piece.old + (piece.length - 1)) + 1;
+        let mut gather = Gather::new(cx, self.id(), self.tlb());
+        for slot in table.own_entries(table.index(piece.old), end) {
+            let start = table.base(piece.old) + slot as u64 * table.span();
+            // The edges of a piece may lie within slots that have lower tables.
+            let first = first.wrapping_add((start.wrapping_sub(piece.old) as i64 >> M::Arch::PAGE_SHIFT) as u64);
+            let is_whole = object.uncut(first, pages) == pages && object.hole_within(first, pages).is_empty();
+            if !is_whole && M::guard(Guard::HugeLeftBehind) {
+                zap(cx, self, from, slot, slot, start, &mut gather);
+            }
+        }
+        gather.finish();
     }
 }

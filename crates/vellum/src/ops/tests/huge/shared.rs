@@ -3,19 +3,20 @@
 use super::{Count, Vmm, check, finish, frames, load, mark, sizes, store};
 use crate::arch::{Aarch64, Arch, Prot, Sparc64, Tiny, X86_64};
 use crate::cpu::Cx;
-use crate::object::Object;
+use crate::object::{Object, Shows, begin_filling, end_filling};
 use crate::ops::{Access, Advice, FaultError, FaultKind, HugePages, MapRequest, Place, Sharing};
 use crate::ops::{RemapPlace, RemapRequest};
 use crate::phys::{AllocFlags, Kind, Pfn};
 use crate::stat::Event;
-use crate::testing::TestMachine;
+use crate::testing::{TestMachine, become_cpu};
 use crate::{Error, Overcommit, Space, Vm};
+use core::sync::atomic::Ordering::Relaxed;
 use std::vec::Vec;
 
-type Memory<'vm, A> = Object<'vm, TestMachine<A>>;
-type Spc<'vm, A> = Space<'vm, TestMachine<A>>;
+pub(super) type Memory<'vm, A> = Object<'vm, TestMachine<A>>;
+pub(super) type Spc<'vm, A> = Space<'vm, TestMachine<A>>;
 
-fn vm<A: Arch>(frames: u64) -> Vmm<A> {
+pub(super) fn vm<A: Arch>(frames: u64) -> Vmm<A> {
     of_machine(TestMachine::<A>::new(frames))
 }
 
@@ -35,18 +36,18 @@ fn two_nodes<A: Arch>(second: u64) -> Vmm<A> {
 }
 
 /// Where mappings are made that lie as huge pages do.
-fn place<A: Arch>() -> u64 {
+pub(super) fn place<A: Arch>() -> u64 {
     (A::USER_END / 2) & !(4 * sizes::<A>().1 - 1)
 }
 
-fn map<A: Arch>(space: &Spc<'_, A>, memory: &Memory<'_, A>, sharing: Sharing, at: u64) {
+pub(super) fn map<A: Arch>(space: &Spc<'_, A>, memory: &Memory<'_, A>, sharing: Sharing, at: u64) {
     let length = memory.length().next_multiple_of(sizes::<A>().0);
     let request = MapRequest::object(memory, 0, sharing, length, Prot::READ_WRITE);
     space.map(&request.at(Place::Fixed(at))).expect("a mapping");
 }
 
 /// Shared memory of `count` huge pages, the first byte of each page stored to by a mapping at [`place`].
-fn huge<'vm, A: Arch>(vm: &'vm Vmm<A>, count: u64) -> (Spc<'vm, A>, Memory<'vm, A>, u64) {
+pub(super) fn huge<'vm, A: Arch>(vm: &'vm Vmm<A>, count: u64) -> (Spc<'vm, A>, Memory<'vm, A>, u64) {
     let (page, huge) = sizes::<A>();
     let (space, memory) = (vm.create_space().expect("a space"), vm.shared_memory(count * huge / page).expect("memory"));
     let start = place::<A>();
@@ -61,18 +62,18 @@ fn huge<'vm, A: Arch>(vm: &'vm Vmm<A>, count: u64) -> (Spc<'vm, A>, Memory<'vm, 
     (space, memory, start)
 }
 
-fn shown_huge<A: Arch>(space: &Spc<'_, A>) -> u64 {
+pub(super) fn shown_huge<A: Arch>(space: &Spc<'_, A>) -> u64 {
     let mut pages = 0;
     space.smaps(&mut |entry| pages += entry.shared_huge);
     pages
 }
 
-fn order_of<A: Arch>(space: &Spc<'_, A>, address: u64) -> u8 {
+pub(super) fn order_of<A: Arch>(space: &Spc<'_, A>, address: u64) -> u8 {
     load(space, address).expect("a page");
     space.vm().physical().folio(space.translate(address).expect("a page").pfn).order()
 }
 
-fn order<A: Arch>() -> u8 {
+pub(super) fn order<A: Arch>() -> u8 {
     (A::shift(1) - A::PAGE_SHIFT) as u8
 }
 
@@ -379,10 +380,7 @@ fn held_to_the_end<A: Arch>() {
     drop((space, memory));
     vm.quiesce();
     let frame = vm.physical().folio(hold.translation().pfn);
-    assert_eq!(
-        (frame.kind(), frame.references(), frame.words[0].load(core::sync::atomic::Ordering::Relaxed)),
-        (Kind::File, 1, 0)
-    );
+    assert_eq!((frame.kind(), frame.references(), frame.words[0].load(Relaxed)), (Kind::File, 1, 0));
     drop(hold);
     finish(&vm);
 }
@@ -465,6 +463,11 @@ fn moved_in_parts<A: Arch>() {
         freed.into_iter().for_each(|pfn| cx.free_frame(pfn));
         taken = kept;
     }
+    // What somebody holds is not taken out of its entries for nothing.
+    let hold = space.hold(start).expect("a page");
+    assert_eq!(space.move_pages(start, huge_page, 1), Ok((0, pages)));
+    assert_eq!((vm.count(Event::SplitFolioFail), shown_huge(&space)), (1, pages), "{}", A::NAME);
+    drop(hold);
     assert_eq!(space.move_pages(start, huge_page, 1), Ok((pages, 0)));
     assert_eq!((vm.count(Event::SplitFolio), memory.cached_pages()), (1, pages));
     vm.audited().expect("all is well");
@@ -556,9 +559,15 @@ fn remapped_alike<A: Arch>() {
     let request = RemapRequest { old: start, old_length: length, new_length: length, place, keep_old: false };
     space.remap(&request).expect("a move");
     vm.audited().expect("all is well");
+    let pages = length / page;
+    assert_eq!((shown_huge(&space), vm.count(Event::MovedPage), vm.count(Event::SplitMapping)), (pages, pages, 0));
     for offset in (0..length).step_by(page as usize) {
         assert_eq!(load(&space, to + offset), Ok(mark::<A>(start + offset)));
     }
+    // It may have them as before.
+    space.advise(to, length, Advice::DontNeed).expect("discard");
+    assert_eq!((shown_huge(&space), order_of(&space, to)), (0, order::<A>()));
+    assert_eq!((order_of(&space, to + huge_page), shown_huge(&space)), (order::<A>(), pages));
     memory.punch(0, huge_page).expect("a hole");
     assert_eq!((load(&space, to), load(&space, to + huge_page - page)), (Ok(0), Ok(0)));
     memory.truncate(huge_page + page).expect("shorter");
@@ -593,6 +602,99 @@ fn remapped<A: Arch>() {
     assert_eq!((load(&space, to + page), space.rss().shared_memory), (Ok(mark::<A>(start + page)), 1));
     drop((space, memory));
     finish(&vm);
+}
+
+/// A huge page of which a part is being cut out, or all, is left behind.
+fn remapped_beside_hole<A: Arch>() {
+    let (page, huge_page) = sizes::<A>();
+    let pages = huge_page / page;
+    let vm = vm::<A>(frames::<A>());
+    let (space, memory, start) = huge(&vm, 4);
+    // The first one has small pages, and its last page alone moves.
+    space.protect(start + page, page, Prot::READ).expect("protect");
+    let (old, to, length) = (start + huge_page - page, start + 9 * huge_page - page, 3 * huge_page + page);
+    let place = RemapPlace::Fixed(to);
+    let request = RemapRequest { old, old_length: length, new_length: length, place, keep_old: false };
+    memory.inner().while_hole(3 * pages - 1..3 * pages, || space.remap(&request).expect("a move"));
+    vm.audited().expect("all is well");
+    assert_eq!((shown_huge(&space), space.rss().shared_memory), (2 * pages, 3 * pages), "{}", A::NAME);
+    for offset in (0..length).step_by(page as usize) {
+        let is_there = !(page + huge_page..page + 2 * huge_page).contains(&offset);
+        assert_eq!(space.translate(to + offset).is_some(), is_there, "{}: {offset:#x}", A::NAME);
+    }
+    for offset in (0..length).step_by(page as usize) {
+        assert_eq!(load(&space, to + offset), Ok(mark::<A>(old + offset)));
+    }
+    drop((space, memory));
+    finish(&vm);
+}
+
+#[test]
+fn a_move_leaves_behind_what_is_being_cut_out() {
+    everywhere!(remapped_beside_hole);
+}
+
+/// A fault comes while the contents are being put there, by who moves it: it waits for all of it.
+fn awaited<A: Arch>() {
+    let (page, huge_page) = sizes::<A>();
+    let pages = huge_page / page;
+    let first = 0x100u64.next_multiple_of(pages);
+    let vm = of_machine(TestMachine::<A>::with(&[(first, frames::<A>(), 0)], &[0, 0]));
+    let (space, memory, start) = huge(&vm, 1);
+    let frame = vm.physical().folio(space.translate(start).expect("a page").pfn);
+    space.advise(start, huge_page, Advice::DontNeed).expect("discard");
+    begin_filling(frame);
+    let state = || frame.halves[0].load(Relaxed);
+    let filled = state();
+    std::thread::scope(|scope| {
+        let waits = scope.spawn(|| {
+            become_cpu(1);
+            load(&space, start + page)
+        });
+        while state() == filled && !waits.is_finished() {
+            std::thread::yield_now();
+        }
+        end_filling(&Cx::enter(&vm), frame);
+        assert_eq!(waits.join().expect("a load"), Ok(mark::<A>(start + page)));
+    });
+    assert_eq!((shown_huge(&space), memory.cached_pages()), (pages, pages), "{}", A::NAME);
+    vm.audited().expect("all is well");
+    drop((space, memory));
+    finish(&vm);
+}
+
+#[test]
+fn a_fault_waits_for_a_huge_page_on_its_way() {
+    everywhere!(awaited);
+}
+
+/// Who has found a folio that is gone by then looks anew; one of which a part is gone has small pages.
+fn gone<A: Arch>() {
+    let (page, huge_page) = sizes::<A>();
+    let pages = huge_page / page;
+    let vm = vm::<A>(frames::<A>());
+    let (space, memory, start) = huge(&vm, 2);
+    let shows = |frame, number: u64| memory.inner().shows_whole(frame, number * pages, pages);
+    let [whole, in_part] = [0, 1].map(|number| {
+        let hold = space.hold(start + number * huge_page).expect("a page");
+        let frame = vm.physical().folio(hold.translation().pfn);
+        assert!(shows(frame, number) == Shows::Whole);
+        memory.inner().while_hole(2 * pages - 1..2 * pages, || {
+            assert!(shows(frame, number) == if number == 0 { Shows::Whole } else { Shows::Parts });
+        });
+        (hold, frame)
+    });
+    memory.punch(0, huge_page + page).expect("a hole");
+    assert!(shows(whole.1, 0) == Shows::Another && shows(in_part.1, 1) == Shows::Parts);
+    assert_eq!((order_of(&space, start), load(&space, start)), (order::<A>(), Ok(0)));
+    assert!(shows(whole.1, 0) == Shows::Another);
+    drop((whole, in_part, space, memory));
+    finish(&vm);
+}
+
+#[test]
+fn what_an_object_shows_is_whole_in_parts_or_another() {
+    everywhere!(gone);
 }
 
 #[test]

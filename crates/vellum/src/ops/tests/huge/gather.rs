@@ -1,0 +1,173 @@
+//! Shared memory that has small pages gets huge ones: on advice, and by policy.
+
+use super::shared::{Memory, Spc, map, order, order_of, place, shown_huge, vm};
+use super::{Count, Vmm, finish, frames, load, mark, sizes, store};
+use crate::arch::{Aarch64, Arch, Ppc64, Prot, Riscv64, Sparc64, X86_64};
+use crate::cpu::Cx;
+use crate::object::gather;
+use crate::ops::{Advice, CollapseLimits, HugePages, Sharing};
+use crate::phys::{Folio, release};
+use crate::space::collapse::Kept;
+use crate::stat::Event;
+use crate::{Error, Overcommit, Policy};
+
+/// Memory of two huge pages, of which all pages but the last were stored to while none came.
+fn small<'vm, A: Arch>(vm: &'vm Vmm<A>) -> (Spc<'vm, A>, Memory<'vm, A>, u64) {
+    let (page, huge_page) = sizes::<A>();
+    let (space, memory) =
+        (vm.create_space().expect("a space"), vm.shared_memory(2 * huge_page / page).expect("memory"));
+    let start = place::<A>();
+    map(&space, &memory, Sharing::Shared, start);
+    vm.set_shared_huge_pages(HugePages::Never);
+    for address in (start..start + 2 * huge_page - page).step_by(page as usize) {
+        store(&space, address, mark::<A>(address)).expect("a store");
+    }
+    (space, memory, start)
+}
+
+/// What [`small`] has stored, as a mapping at `at` shows it.
+fn check<A: Arch>(space: &Spc<'_, A>, at: u64, start: u64) {
+    let (page, huge_page) = sizes::<A>();
+    for offset in (0..2 * huge_page - page).step_by(page as usize) {
+        assert_eq!(load(space, at + offset), Ok(mark::<A>(start + offset)), "{}: {offset:#x}", A::NAME);
+    }
+    assert_eq!(load(space, at + 2 * huge_page - page), Ok(0));
+}
+
+fn advised<A: Arch>() {
+    let (page, huge_page) = sizes::<A>();
+    let pages = huge_page / page;
+    let vm = vm::<A>(2 * frames::<A>());
+    let (space, memory, start) = small(&vm);
+    let (other, private) = (vm.create_space().expect("a space"), vm.create_space().expect("a space"));
+    map(&other, &memory, Sharing::Shared, start + page);
+    map(&private, &memory, Sharing::Private, start);
+    store(&private, start, 99).expect("a copy");
+    load(&private, start + page).expect("a page");
+    load(&other, start + page).expect("a page");
+    let free = vm.free_frames();
+    space.advise(start, 2 * huge_page, Advice::Collapse).expect("collapsed");
+    vm.audited().expect("all is well");
+    vm.quiesce();
+    // One page more, and a table less for each; the others' pages were taken out of theirs.
+    assert_eq!((memory.cached_pages(), vm.count(Event::Collapse)), (2 * pages, 2));
+    assert!(vm.free_frames() + 1 >= free, "{}: the old pages are free", A::NAME);
+    check(&space, start, start);
+    assert_eq!((shown_huge(&space), order_of(&space, start)), (2 * pages, order::<A>()));
+    check(&other, start + page, start);
+    assert_eq!((load(&private, start), load(&private, start + page)), (Ok(99), Ok(mark::<A>(start + page))));
+    store(&other, start + 3 * page, 98).expect("a store");
+    assert_eq!(load(&space, start + 2 * page), Ok(98));
+    vm.audited().expect("all is well");
+    // It is one, for who has asked and for who has not; what was cut is put together, or shown anew.
+    space.advise(start, 2 * huge_page, Advice::Collapse).expect("they are");
+    store(&space, start, mark::<A>(start)).expect("a store");
+    space.protect(start, page, Prot::READ).expect("protect");
+    space.protect(start, page, Prot::READ_WRITE).expect("protect");
+    store(&space, start, mark::<A>(start)).expect("a store");
+    space.advise(start + huge_page, page, Advice::DontNeed).expect("discard");
+    let allocated = vm.count(Event::CollapseAlloc);
+    space.advise(start, 2 * huge_page, Advice::Collapse).expect("again");
+    assert_eq!((shown_huge(&space), vm.count(Event::CollapseAlloc)), (pages, allocated), "{}", A::NAME);
+    load(&space, start + huge_page).expect("a page");
+    assert_eq!(shown_huge(&space), 2 * pages);
+    memory.truncate(page).expect("shorter");
+    assert_eq!((memory.cached_pages(), load(&space, start)), (1, Ok(mark::<A>(start))));
+    vm.audited().expect("all is well");
+    drop((space, other, private, memory));
+    finish(&vm);
+}
+
+/// Somebody has come to hold a page since it was looked at.
+fn held_since<A: Arch>(vm: &Vmm<A>, memory: &Memory<'_, A>) {
+    let head = {
+        let cx = Cx::enter(vm);
+        let head = cx.alloc_folio_by(order::<A>(), Policy::Local, 0).expect("a folio");
+        vm.physical().frame(head).begin_locked();
+        head
+    };
+    assert!(matches!(gather(vm, memory.inner(), 0, Folio { head, order: order::<A>() }), Err(Kept::Busy)));
+    vm.physical().frame(head).folio_lock().release(vm);
+    release(&Cx::enter(vm), head);
+}
+
+fn refused<A: Arch>() {
+    let (page, huge_page) = sizes::<A>();
+    let vm = vm::<A>(2 * frames::<A>());
+    let (space, memory, start) = small(&vm);
+    let held = space.hold(start + 3 * page).expect("a page");
+    let cached = memory.cached_pages();
+    assert_eq!(space.advise(start, huge_page, Advice::Collapse), Err(Error::Busy { address: start }));
+    // Nothing goes for that.
+    assert!(space.translate(start).is_some());
+    held_since(&vm, &memory);
+    assert_eq!((memory.cached_pages(), load(&space, start)), (cached, Ok(mark::<A>(start))));
+    drop(held);
+    vm.audited().expect("all is well");
+    memory.truncate(huge_page + page).expect("shorter");
+    let reached = space.advise(start + huge_page, huge_page, Advice::Collapse);
+    assert_eq!(reached, Err(Error::Busy { address: start + huge_page }), "it would reach behind the end");
+    assert_eq!(memory.cached_pages(), cached - huge_page / page + 2);
+    // Each allocation fails in turn.
+    vm.set_overcommit(Overcommit::Always);
+    for allowed in 0.. {
+        vm.machine().allow_allocations(allowed);
+        let result = space.advise(start, huge_page, Advice::Collapse);
+        vm.machine().allow_allocations(u64::MAX);
+        vm.audited().expect("all is well");
+        if result.is_ok() {
+            break;
+        }
+        assert_eq!(result, Err(Error::OutOfMemory));
+        for address in (start..start + huge_page).step_by(page as usize) {
+            assert_eq!(load(&space, address), Ok(mark::<A>(address)));
+        }
+    }
+    assert_eq!(order_of(&space, start + page), order::<A>());
+    // A private view is none's to collapse, nor what lies askew.
+    let other = vm.create_space().expect("a space");
+    map(&other, &memory, Sharing::Private, start);
+    assert!(matches!(other.advise(start, huge_page, Advice::Collapse), Err(Error::Invalid { .. })));
+    map(&other, &memory, Sharing::Shared, start + page);
+    load(&other, start + huge_page).expect("a page");
+    let askew = vm.shared_memory(4 * huge_page / page).expect("memory");
+    map(&other, &askew, Sharing::Shared, start + page);
+    store(&other, start + huge_page, 1).expect("a store");
+    assert!(matches!(other.advise(start + huge_page, huge_page, Advice::Collapse), Err(Error::Invalid { .. })));
+    vm.audited().expect("all is well");
+    drop((space, other, memory, askew));
+    finish(&vm);
+}
+
+fn by_policy<A: Arch>() {
+    let (page, huge_page) = sizes::<A>();
+    let pages = huge_page / page;
+    let vm = vm::<A>(2 * frames::<A>());
+    let (space, memory, start) = small(&vm);
+    vm.set_huge_pages(HugePages::Never);
+    let limits = CollapseLimits { none_max: 0, ..CollapseLimits::default() };
+    assert_eq!(vm.collapse(u64::MAX, &limits), 0, "nobody wants them");
+    vm.set_shared_huge_pages(HugePages::Always);
+    assert_eq!(vm.collapse(u64::MAX, &limits), 1, "of the other a page is missing");
+    assert_eq!(vm.collapse(u64::MAX, &CollapseLimits::default()), 1);
+    check(&space, start, start);
+    assert_eq!((shown_huge(&space), vm.count(Event::Collapse)), (2 * pages, 2));
+    vm.audited().expect("all is well");
+    drop((space, memory));
+    finish(&vm);
+}
+
+#[test]
+fn shared_memory_is_collapsed_for_all() {
+    everywhere!(advised);
+}
+
+#[test]
+fn shared_memory_that_is_in_use_is_not_collapsed() {
+    everywhere!(refused);
+}
+
+#[test]
+fn shared_memory_is_collapsed_by_policy() {
+    everywhere!(by_policy);
+}

@@ -1,0 +1,82 @@
+//! What was cut for an operation that then fails for want of memory is whole again.
+
+use super::{Vmm, check, finish, frames, shared, sizes, vm};
+use crate::arch::{Aarch64, Arch, Ppc64, Prot, Riscv64, Sparc64, X86_64};
+use crate::ops::{Advice, MapRequest, Place, RemapPlace, RemapRequest};
+use crate::testing::TestMachine;
+use crate::{Error, Space};
+
+type Spc<'vm, A> = Space<'vm, TestMachine<A>>;
+type Operation<A> = fn(&Spc<'_, A>, u64) -> Result<(), Error>;
+
+fn remap<A: Arch>(space: &Spc<'_, A>, old: u64, to: u64, length: u64) -> Result<(), Error> {
+    let place = RemapPlace::Fixed(to);
+    let request = RemapRequest { old, old_length: length, new_length: length, place, keep_old: false };
+    space.remap(&request).map(|_| ())
+}
+
+/// Operations on two huge pages which cut both, by name.
+fn operations<A: Arch>() -> [(&'static str, Operation<A>); 6] {
+    [
+        ("unmap", |space, start| space.unmap(start + sizes::<A>().0, sizes::<A>().1)),
+        ("protect", |space, start| space.protect(start + sizes::<A>().0, sizes::<A>().1, Prot::READ)),
+        ("discard", |space, start| space.advise(start + sizes::<A>().0, sizes::<A>().1, Advice::DontNeed)),
+        ("map", |space, start| {
+            let request = MapRequest::anonymous(sizes::<A>().1, Prot::READ);
+            space.map(&request.at(Place::Fixed(start + sizes::<A>().0))).map(|_| ())
+        }),
+        ("move a part", |space, start| {
+            let (page, huge_page) = sizes::<A>();
+            remap(space, start + page, start + 6 * huge_page, huge_page)
+        }),
+        ("move askew", |space, start| {
+            let (page, huge_page) = sizes::<A>();
+            remap(space, start, start + 6 * huge_page + page, 2 * huge_page)
+        }),
+    ]
+}
+
+/// Carries `operation` out with ever more memory, until that is enough: before, nothing has changed.
+fn try_with_less<A: Arch>(vm: &Vmm<A>, space: &Spc<'_, A>, start: u64, (name, operation): (&str, Operation<A>)) {
+    let (_, huge_page) = sizes::<A>();
+    let seen = || {
+        let mut huge = 0;
+        space.smaps(&mut |entry| huge += entry.anonymous_huge + entry.shared_huge);
+        (huge, space.table_pages(), space.rss())
+    };
+    let (before, mut failures) = (seen(), 0);
+    assert_eq!(before.0, 2 * huge_page / sizes::<A>().0);
+    loop {
+        vm.machine().allow_allocations(failures);
+        let result = operation(space, start);
+        vm.machine().allow_allocations(u64::MAX);
+        vm.audited().expect("all is well");
+        if result.is_ok() {
+            break;
+        }
+        assert_eq!((result, seen()), (Err(Error::OutOfMemory), before), "{}: {name}, {failures}", A::NAME);
+        check(space, start, start + 2 * huge_page);
+        failures += 1;
+    }
+    assert!(failures > 1, "{}: {name} takes two tables at least", A::NAME);
+}
+
+fn undone<A: Arch>() {
+    for operation in operations::<A>() {
+        let vm = vm::<A>(frames::<A>());
+        let (space, start) = super::huge(&vm, 2);
+        try_with_less(&vm, &space, start, operation);
+        drop(space);
+        finish(&vm);
+        let vm = shared::vm::<A>(frames::<A>());
+        let (space, memory, start) = shared::huge(&vm, 2);
+        try_with_less(&vm, &space, start, operation);
+        drop((space, memory));
+        finish(&vm);
+    }
+}
+
+#[test]
+fn what_was_cut_in_vain_is_whole_again() {
+    everywhere!(undone);
+}
