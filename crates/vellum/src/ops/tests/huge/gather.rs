@@ -2,7 +2,7 @@
 
 use super::shared::{Memory, Spc, map, order, order_of, place, shown_huge, vm};
 use super::{Count, Vmm, finish, frames, load, mark, sizes, store};
-use crate::arch::{Aarch64, Arch, Ppc64, Prot, Riscv64, Sparc64, X86_64};
+use crate::arch::{Aarch64, Arch, Prot, Sparc64, X86_64};
 use crate::cpu::Cx;
 use crate::object::gather;
 use crate::ops::{Advice, CollapseLimits, HugePages, Sharing};

@@ -1,7 +1,7 @@
 //! What was cut for an operation that then fails for want of memory is whole again.
 
 use super::{Vmm, check, finish, frames, shared, sizes, vm};
-use crate::arch::{Aarch64, Arch, Ppc64, Prot, Riscv64, Sparc64, X86_64};
+use crate::arch::{Aarch64, Arch, Prot, Sparc64, X86_64};
 use crate::ops::{Advice, MapRequest, Place, RemapPlace, RemapRequest};
 use crate::testing::TestMachine;
 use crate::{Error, Space};
