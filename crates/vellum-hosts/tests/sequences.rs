@@ -23,7 +23,7 @@ fn on_each(default: u64, test: impl Fn(HostArch, std::ops::Range<u64>) + Sync) {
 
 #[test]
 fn each_agrees_with_the_model() {
-    on_each(400, |arch, seeds| match arch.run_seeds(seeds) {
+    on_each(150, |arch, seeds| match arch.run_seeds(seeds) {
         Ok(stats) => println!("{}: {stats}", arch.name()),
         Err(report) => panic!("{report}"),
     });
@@ -31,7 +31,7 @@ fn each_agrees_with_the_model() {
 
 #[test]
 fn each_agrees_with_the_model_under_pressure() {
-    on_each(100, |arch, seeds| match arch.run_seeds_under_pressure(seeds, false) {
+    on_each(50, |arch, seeds| match arch.run_seeds_under_pressure(seeds, false) {
         Ok(stats) => println!("{}: {stats}", arch.name()),
         Err(report) => panic!("{report}"),
     });
@@ -39,7 +39,7 @@ fn each_agrees_with_the_model_under_pressure() {
 
 #[test]
 fn each_survives_failing_allocations() {
-    on_each(60, |arch, seeds| match arch.sweep_seeds(seeds) {
+    on_each(30, |arch, seeds| match arch.sweep_seeds(seeds) {
         Ok(found) => println!("{}: {} allocations, {} runs failed", arch.name(), found.requests, found.failed),
         Err(error) => panic!("{}: {error}", arch.name()),
     });

@@ -1,5 +1,5 @@
 //! Random sequences of operations on the core and on the reference model, with memory taken back, moved and given up
-//! between and during them: 3,200 and a few in all, or as many as `VELLUM_SEQUENCES` says; from `VELLUM_SEED` on, if
+//! between and during them: 1,600 and a few in all, or as many as `VELLUM_SEQUENCES` says; from `VELLUM_SEED` on, if
 //! that is set.
 
 use crate::toys::Toy;
@@ -9,7 +9,7 @@ use vellum_lab::model::Quirk;
 use vellum_lab::model::sequence::run_seeds_under_pressure;
 
 /// Sequences in all; each test runs its part.
-const SEQUENCES: u64 = 3_200;
+const SEQUENCES: u64 = 1_600;
 /// Tests that share them.
 const PARTS: u64 = 4;
 
