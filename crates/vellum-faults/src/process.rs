@@ -20,14 +20,14 @@ pub enum Ended {
 /// How often it is looked whether a command has ended.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// Random sequences in a test: twice as many as in the short form, which every run of all tests has.
-const SEQUENCES: &str = "13600";
+/// How many times as many random sequences the tests run as in the short form, which every run of all tests has.
+const LONGER: &str = "2";
 
 /// `cargo` in the tree at `tree`, with what it builds in there.
 pub fn cargo(tree: &Path) -> Command {
     let mut command = Command::new("cargo");
     command.current_dir(tree).env("CARGO_TARGET_DIR", tree.join("target")).arg("--locked");
-    command.env("VELLUM_SEQUENCES", SEQUENCES);
+    command.env("VELLUM_LONGER", LONGER);
     command
 }
 

@@ -61,7 +61,7 @@ pub(crate) fn protect_part(cpu: &Cpu<'_>) {
 }
 
 /// Slot of the note: the process that was forked.
-const CHILD: usize = 0;
+pub(crate) const CHILD: usize = 0;
 
 /// A thread forks.
 pub(crate) fn fork_noted(cpu: &Cpu<'_>) {

@@ -83,6 +83,8 @@ impl<A: Arch> TestMachine<A> {
 
     /// Ranges as (first frame, frames, node), and the node of each CPU.
     pub(crate) fn with(ranges: &[(u64, u64, u8)], nodes: &[u8]) -> Self {
+        // Of a test before this one, on the same thread.
+        hooks::clear();
         let page = 1usize << A::PAGE_SHIFT;
         // A page between ranges, so that they are not neighbours in memory even if their numbers are.
         let size = ranges.iter().map(|range| (range.1 as usize + 1) * page).sum::<usize>() + page;

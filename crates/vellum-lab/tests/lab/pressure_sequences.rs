@@ -1,5 +1,6 @@
 //! Random sequences of operations on the core and on the reference model, with memory taken back, moved and given up
-//! between and during them: 1,600 and a few in all, or as many as `VELLUM_SEQUENCES` says; from `VELLUM_SEED` on, if
+//! between and during them: 1,600 and a few in all, or as many as `VELLUM_SEQUENCES` says, or
+//! `VELLUM_LONGER` times as many; from `VELLUM_SEED` on, if
 //! that is set.
 
 use crate::toys::Toy;
@@ -13,13 +14,18 @@ const SEQUENCES: u64 = 1_600;
 /// Tests that share them.
 const PARTS: u64 = 4;
 
+/// Sequences in all.
+fn count() -> u64 {
+    variable("VELLUM_SEQUENCES").unwrap_or_else(|| SEQUENCES * variable("VELLUM_LONGER").unwrap_or(1))
+}
+
 fn variable(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is no number: {text}")))
 }
 
 /// Runs part `part` of the sequences on `A`.
 fn compare<A: Arch>(part: u64, tags: bool) {
-    let count = variable("VELLUM_SEQUENCES").unwrap_or(SEQUENCES).div_ceil(PARTS);
+    let count = count().div_ceil(PARTS);
     let first = variable("VELLUM_SEED").unwrap_or(0) + (part << 40);
     let begun = Instant::now();
     match run_seeds_under_pressure::<A>(first..first + count, tags, None) {

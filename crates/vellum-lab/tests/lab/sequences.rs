@@ -1,6 +1,7 @@
 //! Random sequences of operations on the core and on the reference model: 6,800 and a few in all, or as many as
-//! `VELLUM_SEQUENCES` says, and some hundreds on each further architecture; from `VELLUM_SEED` on, if that is set. Those
-//! that differ by the format of their entries have theirs in `vellum-hosts`, which compiles the core for them anyway.
+//! `VELLUM_SEQUENCES` says, or `VELLUM_LONGER` times as many, and some hundreds on each further architecture; from
+//! `VELLUM_SEED` on, if that is set. Those that differ by the format of their entries have theirs in `vellum-hosts`, which
+//! compiles the core for them anyway.
 
 use crate::toys::{self, Toy};
 use std::time::Instant;
@@ -15,18 +16,23 @@ const PARTS: u64 = 4;
 /// Sequences on each further architecture are so many times fewer than a part.
 const FEWER: u64 = 8;
 
+/// Sequences in all.
+fn count() -> u64 {
+    variable("VELLUM_SEQUENCES").unwrap_or_else(|| SEQUENCES * variable("VELLUM_LONGER").unwrap_or(1))
+}
+
 fn variable(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is no number: {text}")))
 }
 
 /// Runs part `part` of the sequences on `A`.
 fn compare<A: Arch>(part: u64) {
-    run_part::<A>(part, variable("VELLUM_SEQUENCES").unwrap_or(SEQUENCES).div_ceil(PARTS));
+    run_part::<A>(part, count().div_ceil(PARTS));
 }
 
 /// Runs a few sequences on `A`.
 fn compare_some<A: Arch>(part: u64) {
-    run_part::<A>(part, variable("VELLUM_SEQUENCES").unwrap_or(SEQUENCES).div_ceil(PARTS * FEWER));
+    run_part::<A>(part, count().div_ceil(PARTS * FEWER));
 }
 
 fn run_part<A: Arch>(part: u64, count: u64) {

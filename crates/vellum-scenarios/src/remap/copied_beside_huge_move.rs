@@ -1,7 +1,7 @@
 //! B9F: fork copies table by table. It has passed the place to which a huge page moves before that, and comes to where it was after:
 //! the child has it at neither. So fork excludes moves, as it does all range operations.
 
-use crate::programs::fork_noted;
+use crate::programs::{CHILD, fork_noted};
 use vellum::Guard;
 use vellum_lab::explore::Bound;
 use vellum_lab::scenario::{At, LEAF, Mode, Process, Prot, Scenario, X, actor};
@@ -30,7 +30,10 @@ pub(crate) static SCENARIO: Scenario = Scenario {
         actor("fork", fork_noted),
     ],
     end: |cpu| {
-        cpu.switch_to(Process(1));
+        if cpu.noted(CHILD) == 0 {
+            return;
+        }
+        cpu.switch_to(Process(cpu.noted(CHILD) as usize));
         let loaded = [X, OLD].map(|at| cpu.load(at));
         let has_it = loaded.iter().filter(|&&word| word == Some(1)).count() == 1;
         cpu.expect_if_done(has_it, "I-COW", "the child has what was moved at neither place, or at both");

@@ -78,8 +78,9 @@ fn is_invalidation(event: Event) -> bool {
 }
 
 fn boot() -> Vm<TestMachine> {
+    let machine = TestMachine::with(&[(0x100, 8192, 0)], &[0; 3]);
     start_cpu(0);
-    Vm::new(TestMachine::with(&[(0x100, 8192, 0)], &[0; 3])).expect("a machine")
+    Vm::new(machine).expect("a machine")
 }
 
 fn memory(at: u64, length: u64) -> MapRequest<'static, 'static, TestMachine> {

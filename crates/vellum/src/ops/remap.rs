@@ -323,7 +323,11 @@ impl<'vm, M: Machine> Space<'vm, M> {
             self.fold_places(claims, places);
             if result.is_err() {
                 let cut = places.into_iter().filter(|(start, end)| start < end);
-                cut.for_each(|(start, end)| claims.part(start, end).rejoin_all(self.vm()));
+                cut.for_each(|(start, end)| {
+                    let part = claims.part(start, end);
+                    part.rejoin_all(self.vm());
+                    claims.join(part);
+                });
             }
             result
         });

@@ -91,6 +91,10 @@ impl<'vm, M: Machine> Unmapped<'vm, M> {
         for pages in parts(whole, at_first) {
             let seek = Seek::page(whole).part(pages);
             while take_part(&Cx::enter(vm), (whole, seek), into, &mut taken).is_break() && u64::from(taken) < most {}
+            // Such as huge ones, which are all in the first part.
+            if is_unmapped(vm.physical().frame(pfn), into, (at_first, taken)) {
+                break;
+            }
         }
         // Dropped, if that is not all, it puts back what was taken.
         let this = Unmapped::of(vm, pfn, into);

@@ -92,10 +92,10 @@ impl Seek {
         Seek { first, pages: pages.end - pages.start, from: pages.start, ..self }
     }
 
-    /// Whether there is nothing to be found in tables of that level.
+    /// Whether there is nothing to be found in tables of that level: what shows all of a folio belongs to its first part.
     #[inline(always)]
-    fn passes_by_level(self, level: usize) -> bool {
-        level == 0 && self.what == What::Huge
+    fn passes_by(self, level: usize) -> bool {
+        if level == 0 { self.what == What::Huge } else { self.from > 0 }
     }
 
     /// Whether the word, as it would stand in a leaf, is such an entry.

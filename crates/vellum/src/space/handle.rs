@@ -81,10 +81,10 @@ impl<'vm, M: Machine> Space<'vm, M> {
         let address = inner.as_ptr().expose_provenance() as u64;
         // SAFETY: just allocated, and the space's from now on.
         let name = unsafe { lineage.as_ref() }.choose_name(&cx, address, parent.map(Inner::lineage));
-        let top = NonNull::from_ref(root.slot(0));
         // SAFETY: the table is private to this function; it has that many entries.
         vm.machine()
             .prepare_root(unsafe { core::slice::from_raw_parts_mut(vm.machine().frame(root.pfn).cast(), root.len()) });
+        let top = root.first_slot();
         // SAFETY: the allocation is large enough, aligned (slab objects are aligned to their size class) and unused.
         unsafe { inner.write(Inner::new(vm, (root.pfn, top), (lineage, name), group)) };
         if let Some(group) = group {

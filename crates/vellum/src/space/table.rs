@@ -113,6 +113,12 @@ impl<'a, M: Machine> Table<'a, M> {
         Table { pfn, frame: cx.vm().physical().frame(pfn), slots: first.as_ptr(), level }
     }
 
+    /// Where its slots begin, for [`Table::with_slots`].
+    pub(super) fn first_slot(&self) -> NonNull<Slot<M>> {
+        // SAFETY: a frame of the machine does not lie at address 0.
+        unsafe { NonNull::new_unchecked(self.slots.cast_mut()) }
+    }
+
     /// As [`Table::at`], of a table that is the caller's own: it was taken out of the tree, and he has not retired it.
     #[inline(always)]
     pub(super) fn owned(vm: &'a Vm<M>, pfn: Pfn, level: usize) -> Self {

@@ -14,12 +14,14 @@ use crate::{Error, NodeSet, Overcommit, Policy, Space, Vm};
 use std::vec::Vec;
 
 /// Runs a check on an architecture of each kind that the core tells apart: a huge page is cut in place, is broken first
-/// with what is in it, or is broken first for its size alone. The core is compiled for each.
+/// with what is in it, or is broken first for its size alone; and on one whose tables have other sizes. The core is compiled
+/// for each.
 macro_rules! everywhere {
     ($check:ident) => {
         $check::<X86_64>();
         $check::<Aarch64>();
         $check::<Sparc64>();
+        $check::<crate::arch::Ppc64>();
     };
 }
 

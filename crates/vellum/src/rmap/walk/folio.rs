@@ -81,7 +81,7 @@ impl<'a, M: Machine> Look<'a, '_, M> {
     ) -> Option<ControlFlow<()>> {
         let low = table.index(address);
         let all = low..low + slots;
-        if self.seek.passes_by_level(table.level) || !all.clone().any(|index| self.is_looked_at(table, index)) {
+        if self.seek.passes_by(table.level) || !all.clone().any(|index| self.is_looked_at(table, index)) {
             return Some(ControlFlow::Continue(()));
         }
         let locked = table.lock(self.cx, self.space, address)?;
