@@ -12,8 +12,9 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     title: "a moved huge page of shared memory is kept when it is cut off",
     thread: "S4",
     guards: &[Guard::HugeLeftBehind],
+    alike: true,
     invariants: &["I-GONE", "I-LOST", "I-RMAP"],
-    bound: Bound { preemptions: 1, surprises: 0 },
+    bound: Bound { preemptions: 1, surprises: 1 },
     start: |cpu| {
         cpu.use_huge_shared_memory(4);
         cpu.map_file(OLD, LEAF, Prot::ReadWrite, 0);

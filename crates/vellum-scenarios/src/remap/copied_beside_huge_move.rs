@@ -16,8 +16,9 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     guards: &[Guard::ForkUnderClaim],
     // Elsewhere both places are in one table, which is copied at one moment.
     runs: |mode| Mode::TOYS.contains(&mode),
+    alike: true,
     invariants: &["I-COW", "I-LOST", "I-COUNT", "I-REF", "I-VMA"],
-    bound: Bound { preemptions: 1, surprises: 0 },
+    bound: Bound { preemptions: 1, surprises: 1 },
     start: |cpu| {
         cpu.use_huge_pages();
         cpu.map(OLD, LEAF, Prot::ReadWrite);
