@@ -21,7 +21,7 @@ pub enum Ended {
 const LOOK: Duration = Duration::from_millis(50);
 
 /// How many times as many random sequences the tests run as in the short form, which every run of all tests has.
-const LONGER: &str = "2";
+const LONGER: &str = "3";
 
 /// `cargo` in the tree at `tree`, with what it builds in there.
 pub fn cargo(tree: &Path) -> Command {

@@ -162,7 +162,7 @@ fn stress_moves<A: Arch>(seed: u64, steps: u64, base: u64, count: u64) {
 
 #[test]
 fn threads_that_move_huge_pages() {
-    for seed in 0..8 {
+    for seed in 0..4 {
         stress_moves::<Tiny>(300 + 10 * seed, 600, 0x4000, 11);
     }
     stress_moves::<X86_64>(400, 300, (1 << 39) - (6 << 21), 12);
@@ -217,7 +217,7 @@ fn threads_across_tables_of_three_levels() {
 
 #[test]
 fn threads_in_a_tiny_space() {
-    for seed in 0..8 {
+    for seed in 0..4 {
         stress::<Tiny>(100 + 10 * seed, 600, 0x1000, 40, HugePages::Never);
     }
 }
@@ -225,7 +225,7 @@ fn threads_in_a_tiny_space() {
 #[test]
 fn threads_among_huge_pages_of_shared_memory() {
     stress_of::<X86_64>(4, 600, ((1 << 39) - (700 << 12), 1_600), (HugePages::Always, 1200));
-    for seed in 0..8 {
+    for seed in 0..4 {
         stress_of::<Tiny>(300 + 10 * seed, 600, (0x1000, 40), (HugePages::Always, 14));
     }
 }
@@ -233,7 +233,7 @@ fn threads_among_huge_pages_of_shared_memory() {
 #[test]
 fn threads_among_huge_pages() {
     stress::<X86_64>(3, 1_000, (1 << 39) - (700 << 12), 1_600, HugePages::Always);
-    for seed in 0..8 {
+    for seed in 0..4 {
         stress::<Tiny>(200 + 10 * seed, 600, 0x1000, 40, HugePages::Always);
     }
 }

@@ -212,7 +212,7 @@ fn cpus_put_blocks_together_while_others_allocate() {
                 become_cpu(cpu);
                 let mut random = Random(cpu as u64 + 5);
                 let mut owned: BTreeSet<Pfn> = BTreeSet::new();
-                for _ in 0..3000 {
+                for _ in 0..1500 {
                     let cx = Cx::enter(vm);
                     if random.below(3) > 0 {
                         let pfns = (0..random.below(60)).map_while(|_| cx.alloc_frame(0, NONE).ok());
