@@ -27,7 +27,7 @@ use super::detach::Detached;
 use super::fold::may_unlink;
 use super::slot::Slot;
 use super::table::{Locked, Table};
-use super::{Attributes, ClassId, Inner, RssKind, Runs, Spares};
+use super::{Attributes, ClassFlags, ClassId, Inner, NO_HUGE_PAGES, RssKind, Runs, Spares};
 use crate::arch::{Absent, Arch, PageBits, Word};
 use crate::cpu::Cx;
 use crate::guard::Guard;
@@ -468,8 +468,15 @@ pub(crate) fn rejoin<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, start: u64, f
 /// the folio is in somebody's hands, or its pages have changed meanwhile, it stays cut.
 pub(super) fn undo_cut<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, address: u64) {
     let start = address & !((1 << M::Arch::shift(LEVEL)) - 1);
+    // It need not have been cut: a private mapping shows an object page by page, also where all pages of a folio are there,
+    // and who copies such a mapping relies on that. So does one that is to have no huge pages.
+    let may_be_huge = |attributes: &Attributes<M>| {
+        let lets = !attributes.flags.has(ClassFlags::NO_HUGE_PAGES) && space.huge_pages.load(Relaxed) != NO_HUGE_PAGES;
+        !attributes.is_private() && lets
+    };
+    let fits = |attributes: &Attributes<M>| attributes.object.is_none() || may_be_huge(attributes);
     if LEVEL <= M::Arch::HUGE_LEVEL {
-        _ = rejoin(cx, space, start, &|_| true);
+        _ = rejoin(cx, space, start, &fits);
     }
 }
 

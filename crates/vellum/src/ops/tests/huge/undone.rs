@@ -1,8 +1,8 @@
 //! What was cut for an operation that then fails for want of memory is whole again.
 
-use super::{Vmm, check, finish, frames, shared, sizes, vm};
+use super::{Vmm, check, finish, frames, load, shared, sizes, vm};
 use crate::arch::{Aarch64, Arch, Prot, Sparc64, X86_64};
-use crate::ops::{Advice, MapRequest, Place, RemapPlace, RemapRequest};
+use crate::ops::{Advice, HugePages, MapRequest, Place, RemapPlace, RemapRequest, Sharing};
 use crate::testing::TestMachine;
 use crate::{Error, Space};
 
@@ -79,4 +79,45 @@ fn undone<A: Arch>() {
 #[test]
 fn what_was_cut_in_vain_is_whole_again() {
     everywhere!(undone);
+}
+
+/// Small pages that were never cut stay small, though they are all of a folio's: in a private mapping, and where none are to be huge.
+fn small_stay_small<A: Arch>(sharing: Sharing, forbid: fn(&Spc<'_, A>, u64)) {
+    let (page, huge_page) = sizes::<A>();
+    let vm = shared::vm::<A>(frames::<A>());
+    let (space, memory, start) = shared::huge(&vm, 2);
+    let other = vm.create_space().expect("a space");
+    shared::map(&other, &memory, sharing, start);
+    forbid(&other, start);
+    for address in (start..start + huge_page).step_by(page as usize) {
+        load(&other, address).expect("a page");
+    }
+    assert_eq!(shared::shown_huge(&other), 0);
+    for allowed in 0.. {
+        vm.machine().allow_allocations(allowed);
+        let result = other.unmap(start + page, huge_page);
+        vm.machine().allow_allocations(u64::MAX);
+        assert_eq!(shared::shown_huge(&other), 0, "{}: {sharing:?}, {allowed}", A::NAME);
+        drop(other.fork().expect("a child"));
+        vm.audited().expect("all is well");
+        if result.is_ok() {
+            assert!(allowed > 0, "it takes a table");
+            break;
+        }
+    }
+    drop((space, other, memory));
+    finish(&vm);
+}
+
+fn never_cut<A: Arch>() {
+    small_stay_small::<A>(Sharing::Private, |_, _| ());
+    small_stay_small::<A>(Sharing::Shared, |space, _| space.set_huge_pages(HugePages::Never));
+    small_stay_small::<A>(Sharing::Shared, |space, start| {
+        space.advise(start, 2 * sizes::<A>().1, Advice::NoHugePage).expect("advice");
+    });
+}
+
+#[test]
+fn what_was_never_cut_stays_small() {
+    everywhere!(never_cut);
 }
