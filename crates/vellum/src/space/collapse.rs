@@ -28,7 +28,7 @@ use super::fold::may_unlink;
 use super::slot::Slot;
 use super::table::{Locked, Table};
 use super::{Attributes, ClassFlags, ClassId, Inner, NO_HUGE_PAGES, RssKind, Runs, Spares};
-use crate::arch::{Absent, Arch, PageBits, Word};
+use crate::arch::{Absent, Arch, PageBits, Prot, Word};
 use crate::cpu::Cx;
 use crate::guard::Guard;
 use crate::machine::Machine;
@@ -369,6 +369,7 @@ fn lock_both<'a, M: Machine>(
     parent: &Table<'a, M>,
     start: u64,
     fits: &Fits<'_, M>,
+    spares: &Spares,
 ) -> Result<Both<'a, M>, Kept> {
     let index = parent.index(start);
     let upper = parent.lock(cx, space, start).ok_or(Kept::Changed)?;
@@ -376,8 +377,9 @@ fn lock_both<'a, M: Machine>(
     let lower = leaf.lock(cx, space, start).ok_or(Kept::Changed)?;
     let class = lower.uniform_class().filter(|&class| class != ClassId::NONE).ok_or(Kept::Changed)?;
     let attributes = cx.attributes(class);
-    let can_go = fits(&attributes) && may_unlink(cx, parent, index, &leaf, class);
-    if !can_go || space.fork_pending(leaf.fork_stamp()) {
+    let has_room = may_unlink(cx, parent, index, &leaf, class)
+        || !spares.is_empty() && parent.entry(index).table() == Some(leaf.pfn);
+    if !fits(&attributes) || !has_room || space.fork_pending(leaf.fork_stamp()) {
         return Err(Kept::Changed);
     }
     let page = start >> M::Arch::PAGE_SHIFT;
@@ -399,7 +401,7 @@ fn take_out<'a, M: Machine>(
     fits: &Fits<'_, M>,
     spares: &mut Spares,
 ) -> Result<TakenOut<'a, M>, Kept> {
-    let (upper, lower, class, named) = lock_both(cx, space, parent, start, fits)?;
+    let (upper, lower, class, named) = lock_both(cx, space, parent, start, fits, spares)?;
     let leaf = lower.table;
     // Under the lock: who has put a page out since it was looked at, or is about to move one, comes by no walk any more.
     let is_kept = |slot: &Slot<M>| {
@@ -488,7 +490,7 @@ fn rejoin_locked<'a, M: Machine>(
     fits: &Fits<'_, M>,
     spares: &mut Spares,
 ) -> Result<Table<'a, M>, Kept> {
-    let (upper, lower, class, _) = lock_both(cx, space, parent, start, fits)?;
+    let (upper, lower, class, _) = lock_both(cx, space, parent, start, fits, spares)?;
     let leaf = lower.table;
     let first = leaf.entry(0);
     let are_in_place = (0..leaf.len()).all(|index| is_further(leaf.entry(index), first, index as u64));
@@ -512,6 +514,52 @@ fn rejoin_locked<'a, M: Machine>(
         lock.release(cx.vm());
     }
     Ok(leaf)
+}
+
+/// Shows the folio `head` of shared memory in the place of a leaf at `start`, which the caller has claimed and emptied, if the
+/// leaf is empty still, and `is_whole` says under the locks that all of the folio is the object's and stays so. The caller's
+/// reference goes to the mapping. The entry does not let anybody store: as that of a small page, it does from the first store on.
+///
+/// # Errors
+/// Why not; all is as before then, and the reference the caller's.
+pub(crate) fn show_instead<M: Machine>(
+    cx: &Cx<'_, M>,
+    space: &Inner<M>,
+    (start, head): (u64, Pfn),
+    fits: &Fits<'_, M>,
+    is_whole: &dyn Fn() -> bool,
+    spares: &mut Spares,
+) -> Result<(), Kept> {
+    let parent = space.table_at(cx, start, LEVEL);
+    if parent.level != LEVEL {
+        return Err(Kept::Changed);
+    }
+    let leaf = {
+        let (upper, lower, class, (attributes, _)) = lock_both(cx, space, &parent, start, fits, spares)?;
+        let leaf = lower.table;
+        // A fault may have come since.
+        if leaf.used() > 0 || !is_whole() {
+            return Err(Kept::Busy);
+        }
+        unhang(cx, &upper, &lower, (start, class), spares, Word::of_absent(Absent::Splitting));
+        // Also of what the leaf owes.
+        flush(cx, space, start);
+        cx.vm().physical().frame(head).add_mapping_of_reference();
+        let word = Word::of_page(head, PageBits::of(readable::<M::Arch>(attributes.prot).without(Prot::WRITE)));
+        upper.exchange(parent.index(start), word.at_level(LEVEL));
+        leaf
+    };
+    space.add_rss(cx, RssKind::SharedMemory, leaf.len() as i64);
+    cx.retire_table(leaf.pfn);
+    cx.count(Event::TableFree, 1);
+    cx.count(Event::SharedHugeMapped, 1);
+    Ok(())
+}
+
+/// A side array as [`show_instead`] wants it for the place at `start`, which the caller has claimed.
+pub(crate) fn spare_for_place<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, start: u64) -> Result<Spares, Kept> {
+    let parent = space.table_at(cx, start, LEVEL);
+    if parent.level == LEVEL { spare_for(cx, &parent, start) } else { Err(Kept::Changed) }
 }
 
 /// Whether an entry shows the first page of a folio of as many pages.

@@ -1,17 +1,17 @@
 //! Collapse of shared memory: for all who map it, on behalf of one.
 //!
-//! The object gathers its pages in a folio, and nobody maps them then. Whoever has no table in the place gets the huge page by a fault; so
-//! the table of who has asked for it goes, with what it shows of the memory, which is nobody's loss.
+//! The object gathers its pages in a folio, and nobody maps them then. Whoever has no table in the place gets the huge page by a fault.
+//! The table of who has asked for it goes, with what it shows of the memory, which is nobody's loss, and one entry comes there.
 
 use super::{LEVEL, Refused, Wish, sizes};
 use crate::arch::Arch;
 use crate::cpu::Cx;
 use crate::machine::Machine;
-use crate::object::{self, Cached, Object};
-use crate::phys::{Folio, Pfn, release};
+use crate::object::{self, Cached, Object, Shows};
+use crate::phys::{Folio, Kind, Pfn, release};
 use crate::space::apply::{ClassChange, Fold, PageChange};
 use crate::space::claim::Claim;
-use crate::space::collapse::{Seen, rejoin};
+use crate::space::collapse::{Fits, Kept, Seen, rejoin, show_instead, spare_for_place};
 use crate::space::{Attributes, ClassId, Space, Spares};
 
 /// Shared memory that is mapped in the place of a huge page.
@@ -49,7 +49,7 @@ impl<'vm, M: Machine> Space<'vm, M> {
         Ok(Some(Shared { object, first, attributes }))
     }
 
-    /// Makes one folio of what the object has where `start` shows it, and lets the space show that; whether something was done.
+    /// Makes one folio of what the object has where `start` shows it, and has the space show that; whether it did not show it before.
     #[cold]
     pub(super) fn collapse_shared(&self, start: u64, shared: &Shared<'_, M>, wish: Wish<'_>) -> Result<bool, Refused> {
         let (vm, pages) = (self.vm(), sizes::<M::Arch>().1);
@@ -77,8 +77,7 @@ impl<'vm, M: Machine> Space<'vm, M> {
             }
             Cached::Whole => {}
         }
-        self.show_whole(start, shared);
-        Ok(true)
+        self.show_whole(start, shared)
     }
 
     /// Gathers what the object has in the folio `head`, which goes if that cannot be.
@@ -93,22 +92,66 @@ impl<'vm, M: Machine> Space<'vm, M> {
         })
     }
 
-    /// Takes the table away that is at `start`, if it shows the object still and nothing else; or makes one entry of all its own.
-    fn show_whole(&self, start: u64, shared: &Shared<'_, M>) {
+    /// Shows the folio by one entry at `start`, if the object is shown there still; whether it was not shown so before.
+    ///
+    /// Here and not by a fault, which may bring small pages: where the space lets only what was advised have huge ones.
+    fn show_whole(&self, start: u64, shared: &Shared<'_, M>) -> Result<bool, Refused> {
         let (vm, inner) = (self.vm(), self.inner());
         let mut claim = Claim::acquire_from(vm, inner, (start, start + sizes::<M::Arch>().0), LEVEL);
+        let shown = self.show_claimed(&mut claim, shared);
+        claim.release();
+        shown
+    }
+
+    /// [`Space::show_whole`] of the place that is claimed.
+    fn show_claimed(&self, claim: &mut Claim<'_, M>, shared: &Shared<'_, M>) -> Result<bool, Refused> {
+        let (vm, inner, start) = (self.vm(), self.inner(), claim.start);
         let is_its = |attributes: &Attributes<M>| {
             let object = Some(shared.object.inner_pointer());
             !attributes.is_private() && attributes.object == object && attributes.delta == shared.attributes.delta
         };
-        let is_still_its = {
+        let mut spares = {
             let cx = Cx::enter(vm);
-            let is_small = |class| class != ClassId::NONE && is_its(&cx.attributes(class));
-            matches!(inner.look_at_place(&cx, start), Seen::Small(class, _) if is_small(class))
+            match inner.look_at_place(&cx, start) {
+                Seen::Huge | Seen::Nothing => return Ok(false),
+                Seen::Small(class, _) if is_its(&cx.attributes(class)) => {}
+                Seen::Small(..) => return Err(Refused::Unwanted),
+                Seen::Mixed => return Err(Refused::Mixed),
+            }
+            if rejoin(&cx, inner, start, &is_its).is_ok() {
+                return Ok(true);
+            }
+            // Before the pages go: without it they would go for nothing, each time.
+            spare_for_place(&cx, inner, start)?
         };
-        if is_still_its && rejoin(&Cx::enter(vm), inner, start, &is_its).is_err() {
-            claim.apply(vm, ClassChange::Keep, PageChange::Zap, Spares::default(), Fold::Below);
-        }
-        claim.release();
+        claim.apply(vm, ClassChange::Keep, PageChange::Zap, Spares::default(), Fold::Nothing);
+        let cx = Cx::enter(vm);
+        let shown = self.install_whole(&cx, start, shared, &is_its, &mut spares);
+        spares.free(&cx);
+        shown.map(|()| true)
+    }
+
+    /// Shows the folio in the place of a leaf that was emptied.
+    fn install_whole(
+        &self,
+        cx: &Cx<'_, M>,
+        start: u64,
+        shared: &Shared<'_, M>,
+        is_its: &Fits<'_, M>,
+        spares: &mut Spares,
+    ) -> Result<(), Refused> {
+        let (object, first, pages) = (shared.object.inner(), shared.first, sizes::<M::Arch>().1);
+        let head = object.lookup(cx, first).ok_or(Refused::Busy)?;
+        let frame = cx.vm().physical().frame(head);
+        let is_huge = frame.kind_and_order() == (Kind::File, pages.ilog2() as u8) && !frame.is_full();
+        let is_whole = || object.shows_whole(frame, first, pages) == Shows::Whole;
+        let shown = match is_huge {
+            true => show_instead(cx, self.inner(), (start, head), is_its, &is_whole, spares),
+            false => Err(Kept::Changed),
+        };
+        shown.map_err(|kept| {
+            object::release(cx, head);
+            kept.into()
+        })
     }
 }

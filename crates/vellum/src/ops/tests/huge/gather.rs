@@ -5,8 +5,9 @@ use super::{Count, Vmm, finish, frames, load, mark, sizes, store};
 use crate::arch::{Aarch64, Arch, Prot, Sparc64, X86_64};
 use crate::cpu::Cx;
 use crate::object::gather;
-use crate::ops::{Advice, CollapseLimits, HugePages, Sharing};
+use crate::ops::{Advice, CollapseLimits, HugePages, MapRequest, Place, Sharing};
 use crate::phys::{Folio, release};
+use crate::space::Runs;
 use crate::space::collapse::Kept;
 use crate::stat::Event;
 use crate::{Error, Overcommit, Policy};
@@ -68,9 +69,7 @@ fn advised<A: Arch>() {
     space.advise(start + huge_page, page, Advice::DontNeed).expect("discard");
     let allocated = vm.count(Event::CollapseAlloc);
     space.advise(start, 2 * huge_page, Advice::Collapse).expect("again");
-    assert_eq!((shown_huge(&space), vm.count(Event::CollapseAlloc)), (pages, allocated), "{}", A::NAME);
-    load(&space, start + huge_page).expect("a page");
-    assert_eq!(shown_huge(&space), 2 * pages);
+    assert_eq!((shown_huge(&space), vm.count(Event::CollapseAlloc)), (2 * pages, allocated), "{}", A::NAME);
     memory.truncate(page).expect("shorter");
     assert_eq!((memory.cached_pages(), load(&space, start)), (1, Ok(mark::<A>(start))));
     vm.audited().expect("all is well");
@@ -155,6 +154,92 @@ fn by_policy<A: Arch>() {
     vm.audited().expect("all is well");
     drop((space, memory));
     finish(&vm);
+}
+
+/// Where a space lets only what was advised have huge pages, advice to collapse is enough, and is taken once.
+fn in_advised_space<A: Arch>() {
+    let (page, huge_page) = sizes::<A>();
+    let vm = vm::<A>(2 * frames::<A>());
+    let (space, memory, start) = small(&vm);
+    space.set_huge_pages(HugePages::Advised);
+    for _ in 0..2 {
+        space.advise(start, 2 * huge_page, Advice::Collapse).expect("collapsed");
+        assert_eq!((shown_huge(&space), vm.count(Event::Collapse)), (2 * huge_page / page, 2), "{}", A::NAME);
+        vm.audited().expect("all is well");
+        check(&space, start, start);
+    }
+    store(&space, start, mark::<A>(start)).expect("a store");
+    assert_eq!(shown_huge(&space), 2 * huge_page / page);
+    space.set_huge_pages(HugePages::Never);
+    assert!(matches!(space.advise(start, huge_page, Advice::Collapse), Err(Error::Invalid { .. })));
+    drop((space, memory));
+    finish(&vm);
+}
+
+/// The table above a place has no room to say what its leaf says: it gets some.
+fn full_above_of<A: Arch>(is_shared: bool) {
+    let (page, huge_page) = sizes::<A>();
+    let vm = vm::<A>(2 * frames::<A>());
+    let space = vm.create_space().expect("a space");
+    let memory = vm.shared_memory(3 * huge_page / page).expect("memory");
+    vm.set_huge_pages(HugePages::Never);
+    vm.set_shared_huge_pages(HugePages::Never);
+    let start = place::<A>() - 8 * huge_page;
+    // Before, between and behind these there is nothing: as many runs as there is room for. The leaf of one place then comes to
+    // be all of another mapping, half by half, of which nothing is said above.
+    let object = MapRequest::object(&memory, 0, Sharing::Shared, 3 * huge_page, Prot::READ);
+    let anonymous = || MapRequest::anonymous(3 * huge_page, Prot::READ);
+    for (at, request) in [
+        (start - huge_page, if is_shared { object } else { anonymous() }),
+        (start + 2 * huge_page, MapRequest::anonymous(huge_page, Prot::READ_WRITE)),
+    ] {
+        space.map(&request.at(Place::Fixed(at))).expect("a mapping");
+    }
+    load(&space, start).expect("a page");
+    for half in [start, start + huge_page / 2] {
+        space.protect(half, huge_page / 2, Prot::READ_WRITE).expect("protect");
+    }
+    {
+        let cx = Cx::enter(&vm);
+        let above = space.inner().table_at(&cx, start, 1);
+        let index = above.index(start);
+        assert!(Runs::needs_spare(&cx, above.frame, above.len(), index, index), "{}", A::NAME);
+    }
+    let pages = || (start..start + huge_page).step_by(page as usize);
+    pages().for_each(|at| store(&space, at, mark::<A>(at)).expect("a store"));
+    vm.set_overcommit(Overcommit::Always);
+    for allowed in 0.. {
+        vm.machine().allow_allocations(allowed);
+        let result = space.advise(start, huge_page, Advice::Collapse);
+        vm.machine().allow_allocations(u64::MAX);
+        vm.audited().expect("all is well");
+        if result.is_ok() {
+            break;
+        }
+        assert_eq!((result, vm.count(Event::Collapse)), (Err(Error::OutOfMemory), 0), "{}", A::NAME);
+    }
+    assert_eq!((order_of(&space, start), vm.count(Event::Collapse)), (order::<A>(), 1), "{}", A::NAME);
+    assert_eq!(shown_huge(&space), if is_shared { huge_page / page } else { 0 });
+    pages().for_each(|at| assert_eq!(load(&space, at), Ok(mark::<A>(at))));
+    space.unmap(start + page, page).expect("a part");
+    vm.audited().expect("all is well");
+    drop((space, memory));
+    finish(&vm);
+}
+
+fn full_above<A: Arch>() {
+    full_above_of::<A>(true);
+    full_above_of::<A>(false);
+}
+
+#[test]
+fn shared_memory_is_collapsed_where_what_is_advised_may_be_huge() {
+    everywhere!(in_advised_space);
+}
+
+#[test]
+fn a_table_above_without_room_gets_some() {
+    everywhere!(full_above);
 }
 
 #[test]
