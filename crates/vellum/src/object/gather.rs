@@ -7,7 +7,7 @@
 //!
 //! Else the counts of all pages are frozen, and under the cache's lock the folio's pages take their places, though their contents are
 //! not there: who looks one up waits for them, as for those of a page that is being read. Then it is no hole any more. What was there is
-//! copied with pre-emption on, and the rest cleared. The old pages are a list meanwhile, by where descriptors name an object.
+//! copied, with pre-emption on between pages, and the rest cleared. The old pages are a list meanwhile, by where descriptors name an object.
 
 use super::Inner;
 use super::cache::{Cache, frame_of};

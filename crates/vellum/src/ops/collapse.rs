@@ -337,11 +337,12 @@ impl<M: Machine> Drop for Claimed<'_, M> {
 }
 
 impl<M: Machine> Vm<M> {
-    /// Makes huge pages of small ones where the policies ([`Vm::set_huge_pages`], [`Vm::set_shared_huge_pages`]) and advice want them, as far as `limits` let
-    /// it: what an embedder's background task does from time to time. Looks at `places` leaves and spaces, from where the last
-    /// call ended, and goes round once at most; how many huge pages were made.
+    /// Makes huge pages of small ones where the policies ([`Vm::set_huge_pages`], [`Vm::set_shared_huge_pages`]) and advice want
+    /// them, as far as `limits` let it: what an embedder's background task does from time to time. Looks at `places` leaves and
+    /// spaces, from where the last call ended, and goes round once at most; how many huge pages were made.
     ///
-    /// May sleep: for range operations, and to bring pages back from swap. Allocates a huge page for each, and does nothing to
+    /// May sleep: for range operations, while shared memory is made longer or shorter, and to bring pages back from swap.
+    /// Allocates a huge page for each, and does nothing to
     /// get one where there is none: that is what [`Vm::compact`] is for.
     pub fn collapse(&self, places: u64, limits: &CollapseLimits) -> u64 {
         let wants_none = [self.huge_pages(), self.shared_huge_pages()] == [HugePages::Never; 2];
