@@ -90,6 +90,27 @@ fn held_since<A: Arch>(vm: &Vmm<A>, memory: &Memory<'_, A>) {
     release(&Cx::enter(vm), head);
 }
 
+/// Collapses the place at `start`, whose pages are all marked, with ever more memory, until that is enough: before, nothing has
+/// changed.
+fn collapse_with_less<A: Arch>(vm: &Vmm<A>, space: &Spc<'_, A>, start: u64) {
+    let (page, huge_page) = sizes::<A>();
+    vm.set_overcommit(Overcommit::Always);
+    let before = vm.count(Event::Collapse);
+    for allowed in 0.. {
+        vm.machine().allow_allocations(allowed);
+        let result = space.advise(start, huge_page, Advice::Collapse);
+        vm.machine().allow_allocations(u64::MAX);
+        vm.audited().expect("all is well");
+        if result.is_ok() {
+            break;
+        }
+        assert_eq!((result, vm.count(Event::Collapse)), (Err(Error::OutOfMemory), before), "{}", A::NAME);
+        for address in (start..start + huge_page).step_by(page as usize) {
+            assert_eq!(load(space, address), Ok(mark::<A>(address)));
+        }
+    }
+}
+
 fn refused<A: Arch>() {
     let (page, huge_page) = sizes::<A>();
     let vm = vm::<A>(2 * frames::<A>());
@@ -107,21 +128,7 @@ fn refused<A: Arch>() {
     let reached = space.advise(start + huge_page, huge_page, Advice::Collapse);
     assert_eq!(reached, Err(Error::Busy { address: start + huge_page }), "it would reach behind the end");
     assert_eq!(memory.cached_pages(), cached - huge_page / page + 2);
-    // Each allocation fails in turn.
-    vm.set_overcommit(Overcommit::Always);
-    for allowed in 0.. {
-        vm.machine().allow_allocations(allowed);
-        let result = space.advise(start, huge_page, Advice::Collapse);
-        vm.machine().allow_allocations(u64::MAX);
-        vm.audited().expect("all is well");
-        if result.is_ok() {
-            break;
-        }
-        assert_eq!(result, Err(Error::OutOfMemory));
-        for address in (start..start + huge_page).step_by(page as usize) {
-            assert_eq!(load(&space, address), Ok(mark::<A>(address)));
-        }
-    }
+    collapse_with_less(&vm, &space, start);
     assert_eq!(order_of(&space, start + page), order::<A>());
     // A private view is none's to collapse, nor what lies askew.
     let other = vm.create_space().expect("a space");
@@ -207,17 +214,7 @@ fn full_above_of<A: Arch>(is_shared: bool) {
     }
     let pages = || (start..start + huge_page).step_by(page as usize);
     pages().for_each(|at| store(&space, at, mark::<A>(at)).expect("a store"));
-    vm.set_overcommit(Overcommit::Always);
-    for allowed in 0.. {
-        vm.machine().allow_allocations(allowed);
-        let result = space.advise(start, huge_page, Advice::Collapse);
-        vm.machine().allow_allocations(u64::MAX);
-        vm.audited().expect("all is well");
-        if result.is_ok() {
-            break;
-        }
-        assert_eq!((result, vm.count(Event::Collapse)), (Err(Error::OutOfMemory), 0), "{}", A::NAME);
-    }
+    collapse_with_less(&vm, &space, start);
     assert_eq!((order_of(&space, start), vm.count(Event::Collapse)), (order::<A>(), 1), "{}", A::NAME);
     assert_eq!(shown_huge(&space), if is_shared { huge_page / page } else { 0 });
     pages().for_each(|at| assert_eq!(load(&space, at), Ok(mark::<A>(at))));
