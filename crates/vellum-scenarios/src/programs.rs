@@ -55,7 +55,31 @@ pub(crate) fn unnoted_huge_page(cpu: &Cpu<'_>) {
     cpu.forget_use(X);
 }
 
-/// A thread takes the right to store from a page of it, so that it becomes small ones.
+/// Where a huge page is before it moves to [`X`].
+pub(crate) const OLD: At = At(2, 0);
+
+/// A huge page of shared memory there, which was stored to.
+pub(crate) fn shared_huge_page(cpu: &Cpu<'_>) {
+    cpu.use_huge_shared_memory(4);
+    cpu.map_file(OLD, LEAF, Prot::ReadWrite, 0);
+    cpu.store(OLD, 1);
+}
+
+/// A thread moves it.
+pub(crate) fn move_huge_page(cpu: &Cpu<'_>) {
+    cpu.remap(OLD, LEAF, X);
+}
+
+/// A small page of shared memory where a huge one could be, which was stored to. The process runs nowhere: no flush goes to who uses
+/// it later.
+pub(crate) fn shared_page_to_collapse(cpu: &Cpu<'_>) {
+    cpu.use_shared_memory(4);
+    cpu.map_file(X, LEAF, Prot::ReadWrite, 0);
+    cpu.store(X, 1);
+    cpu.switch_away();
+}
+
+/// A thread takes the right to store from a page of the huge page at [`X`], so that it becomes small ones.
 pub(crate) fn protect_part(cpu: &Cpu<'_>) {
     cpu.protect(At(0, 2), 1, Prot::Read);
 }

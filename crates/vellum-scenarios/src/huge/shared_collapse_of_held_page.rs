@@ -1,9 +1,10 @@
 //! C6G: C6, of shared memory. Its entries are gone, and a device that has looked a page up before has a reference to it. If the page
 //! is copied to a huge one all the same, nobody sees what the device stores.
 
+use crate::programs::shared_page_to_collapse;
 use vellum::Guard;
 use vellum_lab::explore::Bound;
-use vellum_lab::scenario::{LEAF, Process, Prot, Scenario, X, actor};
+use vellum_lab::scenario::{Process, Scenario, X, actor};
 
 pub(crate) static SCENARIO: Scenario = Scenario {
     id: "C6G",
@@ -12,13 +13,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     guards: &[Guard::GatherFrozen],
     invariants: &["I-LOST", "I-REF", "I-COUNT"],
     bound: Bound { preemptions: 2, surprises: 0 },
-    start: |cpu| {
-        cpu.use_shared_memory(4);
-        cpu.map_file(X, LEAF, Prot::ReadWrite, 0);
-        cpu.store(X, 1);
-        // No flush goes to the device.
-        cpu.switch_away();
-    },
+    start: shared_page_to_collapse,
     actors: &[
         actor("device", |cpu| {
             cpu.write_by_device(X, 2);

@@ -1,9 +1,10 @@
 //! C10G: the huge page that shared memory is gathered in is found in the place of the small ones before their contents are there.
 //! Who finds it waits for them, as for those of a page that is being read.
 
+use crate::programs::shared_page_to_collapse;
 use vellum::Guard;
 use vellum_lab::explore::Bound;
-use vellum_lab::scenario::{LEAF, Process, Prot, Scenario, X, actor};
+use vellum_lab::scenario::{Process, Scenario, X, actor};
 
 pub(crate) static SCENARIO: Scenario = Scenario {
     id: "C10G",
@@ -12,13 +13,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     guards: &[Guard::GatheredAwaited],
     invariants: &["I-LOST"],
     bound: Bound { preemptions: 1, surprises: 0 },
-    start: |cpu| {
-        cpu.use_shared_memory(4);
-        cpu.map_file(X, LEAF, Prot::ReadWrite, 0);
-        cpu.store(X, 1);
-        // No flush goes to the user.
-        cpu.switch_away();
-    },
+    start: shared_page_to_collapse,
     actors: &[
         actor("user", |cpu| {
             cpu.switch_to(Process(0));

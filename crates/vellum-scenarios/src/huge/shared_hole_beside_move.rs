@@ -1,11 +1,10 @@
 //! F17R, of a huge page of shared memory that moves as a whole: who makes a hole of one page of it has passed by its new place when
 //! it comes there. So a move leaves it behind.
 
+use crate::programs::{move_huge_page, shared_huge_page};
 use vellum::Guard;
 use vellum_lab::explore::Bound;
-use vellum_lab::scenario::{At, LEAF, Prot, Scenario, X, actor};
-
-const OLD: At = At(2, 0);
+use vellum_lab::scenario::{Scenario, X, actor};
 
 pub(crate) static SCENARIO: Scenario = Scenario {
     id: "F17RH",
@@ -15,15 +14,9 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     alike: true,
     invariants: &["I-GONE", "I-LOST", "I-RMAP"],
     bound: Bound { preemptions: 1, surprises: 1 },
-    start: |cpu| {
-        cpu.use_huge_shared_memory(4);
-        cpu.map_file(OLD, LEAF, Prot::ReadWrite, 0);
-        cpu.store(OLD, 1);
-    },
+    start: shared_huge_page,
     actors: &[
-        actor("mremap", |cpu| {
-            cpu.remap(OLD, LEAF, X);
-        }),
+        actor("mremap", move_huge_page),
         actor("hole", |cpu| {
             // The move's flush is not to interrupt it: less to search.
             cpu.switch_away();
