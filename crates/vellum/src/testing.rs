@@ -181,6 +181,9 @@ unsafe impl<A: Arch> Machine for TestMachine<A> {
 
     fn enable_preemption(&self) {
         INSIDE.with(|inside| inside[CPU.get()].update(|depth| depth.checked_sub(1).expect("pre-emption is off")));
+        if INSIDE.with(|inside| inside[CPU.get()].get()) == 0 {
+            hooks::fire(hooks::Event::Leave);
+        }
     }
 
     fn prepare_root(&self, table: &mut [u64]) {

@@ -88,17 +88,15 @@ impl<'vm, M: Machine> Unmapped<'vm, M> {
         let at_first = vm.physical().frame(pfn).mappings();
         // If more come than there were, who forks is faster.
         let (mut taken, most) = (0, 2 * at_first as u64 + u64::from(PART));
-        for pages in parts(whole, at_first) {
-            let seek = Seek::page(whole).part(pages);
-            while take_part(&Cx::enter(vm), (whole, seek), into, &mut taken).is_break() && u64::from(taken) < most {}
-            // Such as huge ones, which are all in the first part.
-            if is_unmapped(vm.physical().frame(pfn), into, (at_first, taken)) {
-                break;
-            }
-        }
+        let is_through = parts(whole, at_first).all(|pages| {
+            // Such as huge ones, which are all in the first part. How many were taken says nothing of the other parts: of those
+            // some may have gone since, and others have come.
+            let is_none = vm.physical().frame(pfn).mappings() == 0;
+            is_none || take_all(vm, (whole, Seek::page(whole).part(pages)), into, &mut taken, most)
+        });
         // Dropped, if that is not all, it puts back what was taken.
         let this = Unmapped::of(vm, pfn, into);
-        is_unmapped(vm.physical().frame(pfn), into, (at_first, taken)).then_some(this)
+        (is_through && is_unmapped(vm.physical().frame(pfn), into, (at_first, taken))).then_some(this)
     }
 
     /// Page `pfn`, which was unmapped ([`unmap`]) and not put back since.
@@ -150,6 +148,16 @@ fn parts(of: Folio, entries: u32) -> impl Iterator<Item = Range<u64>> {
     let each = u64::from(entries).div_ceil(of.pages()).max(1);
     let step = (u64::from(PART) / each).max(1);
     (0..of.pages()).step_by(step as usize).map(move |first| first..of.pages().min(first + step))
+}
+
+/// Takes all entries that are sought of a page or folio, in sections; whether it came to the end before `most` were `taken`.
+fn take_all<M: Machine>(vm: &Vm<M>, what: (Folio, Seek), into: Placeholder, taken: &mut u32, most: u64) -> bool {
+    while take_part(&Cx::enter(vm), what, into, taken).is_break() {
+        if u64::from(*taken) >= most {
+            return false;
+        }
+    }
+    true
 }
 
 /// Takes [`PART`] entries that are sought of a page or folio, if there are as many, and flushes; breaks off if there may be more.

@@ -25,6 +25,8 @@ pub(crate) enum Event {
     Sleep(usize),
     /// Some word is waited for.
     Wait,
+    /// Pre-emption is on again: a section has ended.
+    Leave,
 }
 
 /// What to do, once, and when.

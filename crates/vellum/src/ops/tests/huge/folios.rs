@@ -8,7 +8,12 @@ use crate::phys::{AllocFlags, Kind, Pfn};
 use crate::rmap::{PART, split_folio};
 use crate::stat::Event;
 use crate::testing::TestMachine;
+use crate::testing::hooks::{Event as Happening, before};
 use crate::{Space, Vm};
+use core::cell::RefCell;
+use core::iter;
+use std::boxed::Box;
+use std::rc::Rc;
 use std::vec::Vec;
 
 /// With room in swap for so many pages.
@@ -322,6 +327,77 @@ fn node_of<A: Arch>(space: &Space<'_, TestMachine<A>>, address: u64) -> u8 {
     space.vm().physical().frame(space.translate(address).expect("a page").pfn).node()
 }
 
+/// A program and its children, for hooks.
+#[derive(Clone)]
+struct Programs {
+    parent: Rc<Space<'static, TestMachine<X86_64>>>,
+    children: Rc<RefCell<Vec<Space<'static, TestMachine<X86_64>>>>>,
+    /// Of which it is asked whether it is being moved.
+    page: u64,
+}
+
+impl Programs {
+    /// How many of them show the page no more.
+    fn taken(&self) -> usize {
+        let children = self.children.borrow();
+        iter::once(&*self.parent).chain(&*children).filter(|space| space.translate(self.page).is_none()).count()
+    }
+
+    fn count(&self) -> usize {
+        1 + self.children.borrow().len()
+    }
+
+    /// One that shows the page still has so many children.
+    fn fork_untaken(&self, births: usize) {
+        let born: Vec<_> = {
+            let children = self.children.borrow();
+            let mut programs = iter::once(&*self.parent).chain(&*children);
+            let forked = programs.find(|space| space.translate(self.page).is_some());
+            forked.into_iter().flat_map(|space| (0..births).map(|_| space.fork().expect("a child"))).collect()
+        };
+        self.children.borrow_mut().extend(born);
+    }
+}
+
+/// A folio that is mapped page by page by several programs, of which some begin and others end while it is moved: of entries in
+/// one part of it there may have been taken as many as there are in all, and more, while those of another are still to come.
+///
+/// So many are born after the first section, and all children end when so many are left that have not been dealt with; whether
+/// that lets the folio be moved.
+fn moved_while_programs_come_and_go(births: usize, left: usize) -> bool {
+    type A = X86_64;
+    let (page, huge_page) = sizes::<A>();
+    // What hooks know lives as long as they may.
+    let vm: &'static Vmm<A> = Box::leak(Box::new(two_nodes::<A>(frames::<A>())));
+    let (space, start) = huge(vm, 1);
+    let [(first, first_end), (second, second_end)] =
+        [(0, 40), (100, 110)].map(|(low, end)| (start + low * page, start + end * page));
+    space.advise(first_end, second - first_end, Advice::DontNeed).expect("advice");
+    space.advise(second_end, start + huge_page - second_end, Advice::DontNeed).expect("advice");
+    let children = [(); 2].map(|()| space.fork().expect("a child"));
+    children.iter().for_each(|child| child.advise(second, second_end - second, Advice::DontNeed).expect("advice"));
+    let mappings = vm.physical().frame(folio(&space, start).0).mappings();
+    assert!(mappings == 130 && PART < 120, "{mappings} entries, those of the first part in two sections");
+    let programs =
+        Programs { parent: Rc::new(space), children: Rc::new(RefCell::new(children.into())), page: first_end - page };
+    let (seen, born) = (programs.clone(), programs.clone());
+    before(move |event| event == Happening::Leave && seen.taken() > 0, move || born.fork_untaken(births));
+    let (seen, ended) = (programs.clone(), Rc::clone(&programs.children));
+    let is_time = move || seen.count() == 3 + births && seen.taken() + left >= seen.count();
+    before(move |event| event == Happening::Leave && is_time(), move || drop(ended.take()));
+    let space = &programs.parent;
+    let moved = space.move_pages(start, huge_page, 1).expect("a range");
+    assert_eq!(programs.count(), 1, "they have come and gone");
+    vm.audited().expect("all is well");
+    check(space, first, first_end);
+    check(space, second, second_end);
+    let nodes = [first, second].map(|address| node_of(space, address));
+    assert_eq!(nodes, [u8::from(moved.1 == 0); 2]);
+    drop(programs);
+    finish(vm);
+    moved.1 == 0
+}
+
 fn moved_whole<A: Arch>() {
     let (page, huge_page) = sizes::<A>();
     let pages = huge_page / page;
@@ -545,6 +621,8 @@ fn a_folio_is_given_up_as_a_whole() {
 #[test]
 fn folios_are_moved_whole() {
     everywhere!(moved_whole);
+    assert!(moved_while_programs_come_and_go(1, 0), "all are dealt with");
+    assert!(!moved_while_programs_come_and_go(12, 1), "more have come than are dealt with");
     everywhere!(demoted);
     compacted::<X86_64>();
     compacted::<Aarch64>();
