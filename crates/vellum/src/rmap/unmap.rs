@@ -89,8 +89,8 @@ impl<'vm, M: Machine> Unmapped<'vm, M> {
         // If more come than there were, who forks is faster.
         let (mut taken, most) = (0, 2 * at_first as u64 + u64::from(PART));
         let is_through = parts(whole, at_first).all(|pages| {
-            // Such as huge ones, which are all in the first part. How many were taken says nothing of the other parts: of those
-            // some may have gone since, and others have come.
+            // As of huge ones, which are all in the first part. How many were taken says nothing of the other parts: some
+            // of those may have gone since, and others have come.
             let is_none = vm.physical().frame(pfn).mappings() == 0;
             is_none || take_all(vm, (whole, Seek::page(whole).part(pages)), into, &mut taken, most)
         });
@@ -150,7 +150,8 @@ fn parts(of: Folio, entries: u32) -> impl Iterator<Item = Range<u64>> {
     (0..of.pages()).step_by(step as usize).map(move |first| first..of.pages().min(first + step))
 }
 
-/// Takes all entries that are sought of a page or folio, in sections; whether it came to the end before `most` were `taken`.
+/// Takes all entries that are sought of a page or folio, in sections; whether it came to their end before `most` were
+/// `taken`.
 fn take_all<M: Machine>(vm: &Vm<M>, what: (Folio, Seek), into: Placeholder, taken: &mut u32, most: u64) -> bool {
     while take_part(&Cx::enter(vm), what, into, taken).is_break() {
         if u64::from(*taken) >= most {

@@ -359,11 +359,11 @@ impl Programs {
     }
 }
 
-/// A folio that is mapped page by page by several programs, of which some begin and others end while it is moved: of entries in
-/// one part of it there may have been taken as many as there are in all, and more, while those of another are still to come.
+/// A folio that is mapped page by page by several programs, of which some begin and others end while it is moved: of one
+/// part of it as many entries may have been taken as it has in all, and more, while those of another are still to come.
 ///
-/// So many are born after the first section, and all children end when so many are left that have not been dealt with; whether
-/// that lets the folio be moved.
+/// So many are born after the first section, and all children end when so many are left that have not been dealt with;
+/// whether that lets the folio be moved.
 fn moved_while_programs_come_and_go(births: usize, left: usize) -> bool {
     type A = X86_64;
     let (page, huge_page) = sizes::<A>();
