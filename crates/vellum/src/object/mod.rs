@@ -50,7 +50,7 @@ pub(crate) use gather::{Cached, gather, look_at_cached};
 pub use handle::Object;
 pub(crate) use inner::{Homeless, Inner, RetireLink, check_size, shared_memory};
 pub(crate) use page::{
-    begin_filling, end_filling, get_page, is_page_of, is_up_to_date, mark_dirty, read_ahead, rss_kind,
+    await_page, begin_filling, end_filling, get_page, is_page_of, is_up_to_date, mark_dirty, read_ahead, rss_kind,
 };
 pub(crate) use registry::Objects;
 pub(crate) use writeback::write_unmapped;

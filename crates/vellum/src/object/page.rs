@@ -143,6 +143,18 @@ pub(crate) fn get_page<M: Machine>(
     }
 }
 
+/// Waits until what is being done to page `index` is over: until it is read, or the object shorter, or the hole made. Adds nothing,
+/// unlike [`get_page`]. Called as that.
+pub(crate) fn await_page<M: Machine>(vm: &Vm<M>, inner: &Inner<M>, index: u64) {
+    if inner.is_cut(index) || inner.is_in_hole(index) {
+        return inner.await_cut(vm);
+    }
+    let found = inner.cache().find(&Cx::enter(vm), index);
+    if let Some(Ok(Some(pfn))) = found.map(|pfn| wait(vm, index, pfn)) {
+        release(&Cx::enter(vm), pfn);
+    }
+}
+
 /// Makes the page that the caller has added ready for use; whether it had to be read. `None`: it is withdrawn.
 fn fill_added<M: Machine>(vm: &Vm<M>, inner: &Inner<M>, index: u64, pfn: Pfn) -> Result<Option<bool>, PageError> {
     let mut reading = Reading { vm, inner, index, pfn, outcome: FAILED };

@@ -42,8 +42,8 @@ pub(super) fn absent_huge<M: Machine>(
         return show(cx, space, plan, inner, pfn);
     }
     if inner.has_any(cx, first..first + 1) {
-        // It is being moved, or has just been added: small pages would stay.
-        return if inner.try_get() { Step::Read(object, first) } else { Step::Retry };
+        // It is being moved, or has just been added: small pages would stay. It may be gone by then, and none is asked for.
+        return if inner.try_get() { Step::AwaitPage(object, first) } else { Step::Retry };
     }
     match wanted(cx, plan, inner, *fetched) {
         Coming::Not => Step::Split,

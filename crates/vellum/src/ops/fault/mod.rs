@@ -78,6 +78,8 @@ pub(super) enum Step<M: Machine> {
     Grow,
     /// The page must be read first, which sleeps. The object comes with a reference.
     Read(NonNull<crate::object::Inner<M>>, u64),
+    /// The page is on its way, or about to go. The object comes with a reference.
+    AwaitPage(NonNull<crate::object::Inner<M>>, u64),
 }
 
 impl<M: Machine> Space<'_, M> {
@@ -168,6 +170,12 @@ impl<M: Machine> Space<'_, M> {
                     if !self.grow_stack(address)? {
                         return Err(FaultError::Segv { address, denied: false });
                     }
+                }
+                Step::AwaitPage(object, index) => {
+                    self.drop_fetched(fetched);
+                    // SAFETY: the reference that came with it.
+                    let object = unsafe { Object::of_reference(self.vm(), object) };
+                    crate::object::await_page(self.vm(), object.inner(), index);
                 }
                 Step::Read(object, index) => {
                     self.drop_fetched(fetched);

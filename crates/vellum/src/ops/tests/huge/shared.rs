@@ -3,7 +3,7 @@
 use super::{Count, Vmm, check, finish, frames, load, mark, sizes, store};
 use crate::arch::{Aarch64, Arch, Prot, Sparc64, Tiny, X86_64};
 use crate::cpu::Cx;
-use crate::object::{Object, Shows, begin_filling, end_filling};
+use crate::object::{Object, Shows, await_page, begin_filling, end_filling};
 use crate::ops::{Access, Advice, FaultError, FaultKind, HugePages, MapRequest, Place, Sharing};
 use crate::ops::{RemapPlace, RemapRequest};
 use crate::phys::{AllocFlags, Kind, Pfn};
@@ -674,6 +674,28 @@ fn awaited<A: Arch>() {
 #[test]
 fn a_fault_waits_for_a_huge_page_on_its_way() {
     everywhere!(awaited);
+}
+
+/// Who waits for a page that is gone by then adds none.
+fn awaited_in_vain<A: Arch>() {
+    let vm = vm::<A>(frames::<A>());
+    let (space, memory, start) = huge(&vm, 1);
+    let seen =
+        |space: &Spc<'_, A>| (memory.cached_pages(), space.rss().shared_memory, vm.count(Event::SharedHugeMapped));
+    let before = seen(&space);
+    await_page(&vm, memory.inner(), 0);
+    assert_eq!(seen(&space), before);
+    memory.punch(0, sizes::<A>().1).expect("a hole");
+    await_page(&vm, memory.inner(), 0);
+    assert_eq!((memory.cached_pages(), load(&space, start)), (0, Ok(0)), "{}", A::NAME);
+    assert_eq!(shown_huge(&space), sizes::<A>().1 / sizes::<A>().0);
+    drop((space, memory));
+    finish(&vm);
+}
+
+#[test]
+fn who_waits_for_a_page_adds_none() {
+    everywhere!(awaited_in_vain);
 }
 
 /// Who has found a folio that is gone by then looks anew; one of which a part is gone has small pages.
