@@ -18,7 +18,7 @@ use super::unmap::{Loss, unmap};
 use crate::cpu::Cx;
 use crate::guard::Guard;
 use crate::machine::Machine;
-use crate::phys::folio::SHARED_MEMORY;
+use crate::phys::folio::{PARTLY_MAPPED, SHARED_MEMORY};
 use crate::phys::{Folio, Kind, Pfn, release};
 use crate::space::collapse::Kept;
 use crate::sync::Rank;
@@ -33,8 +33,11 @@ pub(crate) enum Cached {
     Whole,
     /// So many single pages.
     Single(u64),
-    /// Somebody has a reference to one, or it is being added, or is of a folio of which a part has gone; or not all lies before the end.
+    /// Somebody has a reference to one, or it is being added, or taken away.
     Busy,
+    /// What can be no huge page for now, however often it is tried: not all lies before the end, or a page is of a folio of which
+    /// a part has gone.
+    Parts,
 }
 
 /// The pages that a folio has replaced.
@@ -108,7 +111,7 @@ impl Old {
         self.first = Some(pfn);
     }
 
-    /// Copies what they hold to their places in the folio, frees them, and clears its other pages, with pre-emption on.
+    /// Copies what they hold to their places in the folio, frees them, and clears its other pages; with pre-emption on, between pages.
     fn fill<M: Machine>(self, vm: &Vm<M>, of: Folio) {
         let machine = vm.machine();
         let mut next = self.first;
@@ -132,7 +135,10 @@ impl Old {
 
 /// What an object has in the cache from page `first` on, where a huge page of so many pages could be: as it was lately.
 pub(crate) fn look_at_cached<M: Machine>(cx: &Cx<'_, M>, inner: &Inner<M>, first: u64, pages: u64) -> Cached {
-    let (mut count, mut is_alone) = (0, inner.is_within(first, pages));
+    if first.checked_add(pages).is_none_or(|end| end > inner.pages()) {
+        return Cached::Parts;
+    }
+    let (mut count, mut is_alone, mut is_part) = (0, inner.is_within(first, pages), false);
     let is_whole = |pfn: Pfn| {
         let frame = cx.vm().physical().frame(pfn);
         frame.kind_and_order() == (Kind::File, pages.ilog2() as u8)
@@ -145,10 +151,15 @@ pub(crate) fn look_at_cached<M: Machine>(cx: &Cx<'_, M>, inner: &Inner<M>, first
         if let Some(pfn) = frame_of(slot.load(Relaxed)) {
             let frame = cx.vm().physical().frame(pfn);
             is_alone &= frame.is_single(Kind::File) && frame.other_references() == 1;
+            is_part |= cx.vm().physical().folio(pfn).flags_relaxed() & PARTLY_MAPPED != 0;
             count += 1;
         }
     });
-    if is_alone { Cached::Single(count) } else { Cached::Busy }
+    match is_alone {
+        true => Cached::Single(count),
+        false if is_part => Cached::Parts,
+        false => Cached::Busy,
+    }
 }
 
 /// Makes one folio, `of`, of the pages of shared memory from `first` on. It is not cleared, and nobody else's, with its lock and a

@@ -95,9 +95,10 @@ impl<M: Machine> Space<'_, M> {
     /// [`Error::Unaligned`], [`Error::OutOfRange`]; [`Error::NotMapped`] if the range has a hole; [`Error::Invalid`] if
     /// the advice does not fit a mapping; [`Error::Unsupported`] for what is not built yet; [`Error::OutOfMemory`];
     /// those of [`Space::populate`]; for [`Advice::Collapse`] [`Error::Invalid`] also if there is no page in a place,
-    /// the space is to have no huge pages, or a place is mapped otherwise when its turn comes, [`Error::OutOfMemory`] if
-    /// there is no huge page free, [`Error::GroupLimit`] if the space's group has no room for the pages that come, and
-    /// [`Error::Busy`] if somebody is at work on a page or holds one; for [`Advice::Remove`] [`Error::AccessDenied`] if a
+    /// the space is to have no huge pages, shared memory ends within a place or has lost a part of a huge page there
+    /// that is in use, or a place is mapped otherwise when its turn comes, [`Error::OutOfMemory`] if there is no huge page
+    /// free, [`Error::GroupLimit`] if the space's group has no room for the pages that come, and [`Error::Busy`] if
+    /// somebody is at work on a page or holds one; for [`Advice::Remove`] [`Error::AccessDenied`] if a
     /// mapping is private or must not be stored to, and those of [`Object::punch`]. Nothing is changed then, but that
     /// populating, collapsing, or making holes in files, may have got part of the way.
     pub fn advise(&self, start: u64, length: u64, advice: Advice) -> Result<(), Error> {

@@ -59,6 +59,8 @@ enum Refused {
     Mixed,
     /// The mapping is not to have huge pages, or the place is beyond a limit.
     Unwanted,
+    /// Shared memory that does not reach so far, or was cut out of a huge page in part.
+    Parts,
     /// Somebody is at work on a page, or has a reference to one.
     Busy,
     OutOfMemory,
@@ -162,6 +164,10 @@ impl<M: Machine> Space<'_, M> {
                     Err(Refused::Nothing) => failed = nothing,
                     Err(Refused::Unwanted) => {
                         failed = Err(Error::Invalid { what: "what was to be collapsed is mapped otherwise now" })
+                    }
+                    Err(Refused::Parts) => {
+                        failed =
+                            Err(Error::Invalid { what: "not all of the shared memory is there, or can be one page" })
                     }
                     Err(Refused::Busy) => failed = Err(Error::Busy { address: place }),
                 }
@@ -341,9 +347,9 @@ impl<M: Machine> Vm<M> {
     /// them, as far as `limits` let it: what an embedder's background task does from time to time. Looks at `places` leaves and
     /// spaces, from where the last call ended, and goes round once at most; how many huge pages were made.
     ///
-    /// May sleep: for range operations, while shared memory is made longer or shorter, and to bring pages back from swap.
-    /// Allocates a huge page for each, and does nothing to
-    /// get one where there is none: that is what [`Vm::compact`] is for.
+    /// May sleep: for range operations, to bring pages back from swap, and while shared memory is made longer or shorter or
+    /// gets holes. Allocates a huge page for each, and does nothing to get one where there is none: that is what
+    /// [`Vm::compact`] is for.
     pub fn collapse(&self, places: u64, limits: &CollapseLimits) -> u64 {
         let wants_none = [self.huge_pages(), self.shared_huge_pages()] == [HugePages::Never; 2];
         if wants_none || M::Arch::HUGE_LEVEL < LEVEL {

@@ -302,6 +302,13 @@ fn advice_that_does_not_fit(rows: &mut Vec<Row>, call: &'static str, advise: Adv
             w.fails(|| advise(&w.space, B, P, Advice::Collapse))
         };
         "`Collapse` where there is no page" => |w| w.fails(|| advise(&w.space, LARGE, HUGE, Advice::Collapse));
+        "`Collapse` of shared memory that ends within" => |w| {
+            let memory = w.vm.shared_memory(1).expect("memory");
+            let request = MapRequest::object(&memory, 0, Sharing::Shared, HUGE, RW).at(Place::Fixed(LARGE));
+            w.space.map(&request).expect("memory");
+            w.store(LARGE);
+            w.fails(|| advise(&w.space, LARGE, HUGE, Advice::Collapse))
+        };
         "`Collapse`, and somebody holds a page" => |w| {
             w.store(LARGE);
             w.fails(|| {

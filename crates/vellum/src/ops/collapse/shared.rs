@@ -66,6 +66,7 @@ impl<'vm, M: Machine> Space<'vm, M> {
         match seen {
             Cached::Single(0) => return Err(Refused::Nothing),
             Cached::Busy => return Err(Refused::Busy),
+            Cached::Parts => return Err(Refused::Parts),
             Cached::Single(count) => {
                 let is_wanted =
                     |none: u64| if let Wish::Policy(limits) = wish { none <= limits.none_max } else { true };

@@ -1,6 +1,6 @@
 //! Shared memory that has small pages gets huge ones: on advice, and by policy.
 
-use super::shared::{Memory, Spc, map, order, order_of, place, shown_huge, vm};
+use super::shared::{Memory, Spc, huge, map, order, order_of, place, shown_huge, vm};
 use super::{Count, Vmm, finish, frames, load, mark, sizes, store};
 use crate::arch::{Aarch64, Arch, Prot, Sparc64, X86_64};
 use crate::cpu::Cx;
@@ -126,7 +126,7 @@ fn refused<A: Arch>() {
     vm.audited().expect("all is well");
     memory.truncate(huge_page + page).expect("shorter");
     let reached = space.advise(start + huge_page, huge_page, Advice::Collapse);
-    assert_eq!(reached, Err(Error::Busy { address: start + huge_page }), "it would reach behind the end");
+    assert!(matches!(reached, Err(Error::Invalid { .. })), "it would reach behind the end");
     assert_eq!(memory.cached_pages(), cached - huge_page / page + 2);
     collapse_with_less(&vm, &space, start);
     assert_eq!(order_of(&space, start + page), order::<A>());
@@ -232,6 +232,27 @@ fn full_above<A: Arch>() {
 #[test]
 fn shared_memory_is_collapsed_where_what_is_advised_may_be_huge() {
     everywhere!(in_advised_space);
+}
+
+/// Of a huge page that is in use a part has gone: what is left is none, and no other comes.
+fn gone_in_part<A: Arch>() {
+    let (page, huge_page) = sizes::<A>();
+    let vm = vm::<A>(2 * frames::<A>());
+    let (space, memory, start) = huge(&vm, 1);
+    let hold = space.hold(start + page).expect("a page");
+    memory.punch(0, page).expect("a hole");
+    load(&space, start + page).expect("a page");
+    for _ in 0..2 {
+        assert!(matches!(space.advise(start, huge_page, Advice::Collapse), Err(Error::Invalid { .. })), "{}", A::NAME);
+        assert_eq!((memory.cached_pages(), vm.count(Event::Collapse)), (huge_page / page - 1, 0));
+    }
+    drop((hold, space, memory));
+    finish(&vm);
+}
+
+#[test]
+fn what_is_a_part_of_a_huge_page_is_not_collapsed() {
+    everywhere!(gone_in_part);
 }
 
 #[test]
