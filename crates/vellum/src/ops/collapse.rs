@@ -110,6 +110,11 @@ impl Wish<'_> {
             }
     }
 
+    /// [`Wish::fits`], of what is copied here for that: no object has a say in it.
+    fn fits_copied<M: Machine>(self, space: &Space<'_, M>, attributes: &Attributes<M>) -> bool {
+        attributes.object.is_none() && self.fits(space, attributes)
+    }
+
     /// Whether a place that shows this is to be collapsed, of so many pages.
     fn allows(self, census: &Census, pages: u64) -> Result<(), Refused> {
         if census.none == pages {
@@ -192,7 +197,8 @@ impl<M: Machine> Space<'_, M> {
         }
         let Some((census, attributes)) = self.look_and_bring_back(start, wish)? else { return Ok(false) };
         let (vm, inner, pages) = (self.vm(), self.inner(), sizes::<M::Arch>().1);
-        let fits = |attributes: &Attributes<M>| wish.fits(self, attributes);
+        // Asked again under the locks: something else may have been mapped there since.
+        let fits = |attributes: &Attributes<M>| wish.fits_copied(self, attributes);
         if census.in_place == pages {
             let _claim = Claimed::of(vm, inner, start);
             match rejoin(&Cx::enter(vm), inner, start, &fits) {
@@ -238,7 +244,7 @@ impl<M: Machine> Space<'_, M> {
                     Seen::Mixed => return Err(Refused::Mixed),
                     Seen::Small(class, census) => {
                         let attributes = cx.attributes(class);
-                        if !wish.fits(self, &attributes) {
+                        if !wish.fits_copied(self, &attributes) {
                             return Err(Refused::Unwanted);
                         }
                         (census, attributes)

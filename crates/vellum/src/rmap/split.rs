@@ -143,7 +143,7 @@ fn deal_out_in_leaf<M: Machine>(cx: &Cx<'_, M>, of: Folio, found: &Found<'_, '_,
 /// pages were freed.
 #[inline(never)]
 fn deal_out_moving<M: Machine>(vm: &Vm<M>, of: Folio) -> Option<u64> {
-    let unmapped = Unmapped::begin_in_parts(vm, of.head, Placeholder::Migration)?;
+    let unmapped = take_exactly(vm, of)?;
     // Against those who take a reference first and look at the entry again.
     fence::<M>(SeqCst);
     if !has_no_more_references(vm, of.head) {
@@ -154,6 +154,21 @@ fn deal_out_moving<M: Machine>(vm: &Vm<M>, of: Folio) -> Option<u64> {
     unmapped.complete();
     // What is mapped nowhere is free when this is done.
     Some((1..of.pages()).step_by(LET_GO).map(|first| let_go(&Cx::enter(vm), of, first)).sum())
+}
+
+/// Takes the folio out of all entries that show a page of it, also of those that no walk finds any more: of a space that ends, or
+/// of a leaf that was taken out of its tree. These go on showing the page, whose counts are not the folio's afterwards.
+///
+/// They are mappings still, so there are more mappings than entries were taken; unless of those, too, some have gone. That is
+/// noted with the folio, as if it had been mapped whole before.
+fn take_exactly<M: Machine>(vm: &Vm<M>, of: Folio) -> Option<Unmapped<'_, M>> {
+    let frame = vm.physical().frame(of.head);
+    let before = frame.clear_flags(folio::PARTLY_MAPPED);
+    let unmapped = Unmapped::begin_in_parts(vm, of.head, Placeholder::Migration);
+    // After the mappings were asked for.
+    fence::<M>(SeqCst);
+    let have_some_gone = frame.set_flags(before & folio::PARTLY_MAPPED) & folio::PARTLY_MAPPED != 0;
+    unmapped.filter(|_| !have_some_gone)
 }
 
 /// Lets go of [`LET_GO`] pages of what was the folio, from `first` on; how many were freed.

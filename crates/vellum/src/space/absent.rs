@@ -32,19 +32,23 @@ impl<M: Machine> Cx<'_, M> {
         match absent {
             Absent::Swap { slot, .. } => self.drop_swap_entry(slot),
             // Anonymous, as pages of objects are taken out of their entries for good.
-            Absent::Migration { pfn, .. } => gather.add_folio(pfn, address, pages),
+            Absent::Migration { pfn, .. } => {
+                self.note_migrating_dropped(pfn, pages);
+                gather.add_folio(pfn, address, pages);
+            }
             Absent::Poison | Absent::Splitting => {}
         }
         kind_of(self, absent)
     }
 
     /// As [`Cx::drop_absent`], at the end of a space.
-    pub(super) fn end_absent(&self, word: Word<M::Arch>, freed: &mut FreeBatch<'_, M>) -> Option<RssKind> {
+    pub(super) fn end_absent(&self, word: Word<M::Arch>, pages: u64, freed: &mut FreeBatch<'_, M>) -> Option<RssKind> {
         let absent = word.absent()?;
         let kind = kind_of(self, absent);
         match absent {
             Absent::Swap { slot, .. } => self.drop_swap_entry(slot),
             Absent::Migration { pfn, .. } => {
+                self.note_migrating_dropped(pfn, pages);
                 let frame = self.vm().physical().frame(pfn);
                 match (frame.drop_mapping(), frame.order()) {
                     (true, 0) => freed.add(pfn),
@@ -55,6 +59,14 @@ impl<M: Machine> Cx<'_, M> {
             Absent::Poison | Absent::Splitting => {}
         }
         kind
+    }
+
+    /// Notes that an entry goes which says that a page, or so many, of the folio of `pfn` are being moved. Its mapping stays to the
+    /// end of this: who has taken the entries of a folio, and counted them, learns that of those there are fewer now.
+    fn note_migrating_dropped(&self, pfn: Pfn, pages: u64) {
+        if pages == 1 {
+            self.note_partly_mapped(pfn);
+        }
     }
 
     /// Counts one more entry that says what `word`, no page, does: what fork gives the child. What it counts as.

@@ -72,7 +72,7 @@ impl<'a, M: Machine> Gone<'a, M> {
     pub(super) fn other(&mut self, cx: &Cx<'_, M>, word: Word<M::Arch>, pages: u64) {
         self.others += 1;
         let Some(pfn) = word.page() else {
-            if let Some(kind) = cx.end_absent(word, &mut self.freed) {
+            if let Some(kind) = cx.end_absent(word, pages, &mut self.freed) {
                 self.pages[kind as usize] += pages;
             }
             return;

@@ -57,6 +57,9 @@ impl<'vm, M: Machine> Space<'vm, M> {
         match self.inner().look_at_place(&Cx::enter(vm), start) {
             Seen::Huge => return Ok(false),
             Seen::Mixed => return Err(Refused::Mixed),
+            Seen::Small(_, census) if !self.has_room_in_group(census.none) => {
+                return Err(Refused::GroupLimit(census.none));
+            }
             Seen::Nothing | Seen::Small(..) => {}
         }
         if !first.is_multiple_of(pages) {
@@ -78,7 +81,7 @@ impl<'vm, M: Machine> Space<'vm, M> {
             }
             Cached::Whole => {}
         }
-        self.show_whole(start, shared)
+        self.show_whole(start, shared, wish)
     }
 
     /// Gathers what the object has in the folio `head`, which goes if that cannot be.
@@ -96,20 +99,22 @@ impl<'vm, M: Machine> Space<'vm, M> {
     /// Shows the folio by one entry at `start`, if the object is shown there still; whether it was not shown so before.
     ///
     /// Here and not by a fault, which may bring small pages: where the space lets only what was advised have huge ones.
-    fn show_whole(&self, start: u64, shared: &Shared<'_, M>) -> Result<bool, Refused> {
+    fn show_whole(&self, start: u64, shared: &Shared<'_, M>, wish: Wish<'_>) -> Result<bool, Refused> {
         let (vm, inner) = (self.vm(), self.inner());
         let mut claim = Claim::acquire_from(vm, inner, (start, start + sizes::<M::Arch>().0), LEVEL);
-        let shown = self.show_claimed(&mut claim, shared);
+        let shown = self.show_claimed(&mut claim, shared, wish);
         claim.release();
         shown
     }
 
     /// [`Space::show_whole`] of the place that is claimed.
-    fn show_claimed(&self, claim: &mut Claim<'_, M>, shared: &Shared<'_, M>) -> Result<bool, Refused> {
+    fn show_claimed(&self, claim: &mut Claim<'_, M>, shared: &Shared<'_, M>, wish: Wish<'_>) -> Result<bool, Refused> {
         let (vm, inner, start) = (self.vm(), self.inner(), claim.start);
+        // Asked again, as it may have been given a guard since, or be to have no huge pages.
         let is_its = |attributes: &Attributes<M>| {
             let object = Some(shared.object.inner_pointer());
-            !attributes.is_private() && attributes.object == object && attributes.delta == shared.attributes.delta
+            let is_same = attributes.object == object && attributes.delta == shared.attributes.delta;
+            is_same && !attributes.is_private() && wish.fits(self, attributes)
         };
         let mut spares = {
             let cx = Cx::enter(vm);

@@ -1,6 +1,6 @@
 //! Folios of several pages under reclaim, reverse mapping and migration: split where something forces it, whole elsewhere.
 
-use super::{Count, Vmm, check, finish, frames, huge, load, mark, sizes, store};
+use super::{Count, Vmm, check, finish, frames, huge, load, mark, sizes, store, vm};
 use crate::arch::{Aarch64, Arch, Prot, Sparc64, Tiny, X86_64};
 use crate::cpu::Cx;
 use crate::ops::{Advice, HugePages, MapRequest, RemapPlace, RemapRequest, Sharing};
@@ -8,9 +8,9 @@ use crate::phys::{AllocFlags, Kind, Pfn};
 use crate::rmap::{PART, split_folio};
 use crate::stat::Event;
 use crate::testing::TestMachine;
-use crate::testing::hooks::{Event as Happening, before};
+use crate::testing::hooks::{self, Event as Happening, before};
 use crate::{Space, Vm};
-use core::cell::RefCell;
+use core::cell::{Cell, RefCell};
 use core::iter;
 use std::boxed::Box;
 use std::rc::Rc;
@@ -396,6 +396,50 @@ fn moved_while_programs_come_and_go(births: usize, left: usize) -> bool {
     drop(programs);
     finish(vm);
     moved.1 == 0
+}
+
+/// A folio is split while a program ends that shows its pages, as nobody finds any more, and others come and go: before this
+/// the end has let others in so many times. Whether it has so often.
+///
+/// The children bring as many entries as are not found, and take them with them.
+fn split_while_a_program_ends(times: usize) -> bool {
+    type A = X86_64;
+    let (page, huge_page) = sizes::<A>();
+    let vm: &'static Vmm<A> = Box::leak(Box::new(vm::<A>(4 * frames::<A>())));
+    let (ending, start) = huge(vm, 1);
+    // Each has small pages.
+    ending.advise(start + huge_page / 2, page, Advice::DontNeed).expect("advice");
+    let children = Rc::new(RefCell::new(Vec::new()));
+    let parent = Rc::new(ending.fork().expect("a child"));
+    let programs = Programs { parent, children, page: start + huge_page - page };
+    let (first, last) = (Programs { page: start, ..programs.clone() }, programs.clone());
+    let (born, ended, space) = (programs.clone(), Rc::clone(&programs.children), Rc::clone(&programs.parent));
+    let act = move || {
+        before(move |event| event == Happening::Leave && first.taken() > 0, move || born.fork_untaken(2));
+        before(move |event| event == Happening::Leave && last.taken() == 3, move || drop(ended.take()));
+        split(&space, start);
+    };
+    let left = Rc::new(Cell::new(times));
+    let leaves = Rc::clone(&left);
+    let is_time = move |event| {
+        leaves.set(leaves.get() - usize::from(event == Happening::Leave));
+        leaves.get() == 0
+    };
+    before(is_time, act);
+    drop(ending);
+    hooks::clear();
+    vm.audited().expect("all is well");
+    check(&programs.parent, start, start + huge_page / 2);
+    check(&programs.parent, start + huge_page / 2 + page, start + huge_page);
+    drop(programs);
+    finish(vm);
+    left.get() == 0
+}
+
+#[test]
+fn a_folio_that_not_all_entries_are_found_of_stays_one() {
+    let times = (1..).take_while(|&times| split_while_a_program_ends(times)).count();
+    assert!(times > 3, "{times}");
 }
 
 fn moved_whole<A: Arch>() {

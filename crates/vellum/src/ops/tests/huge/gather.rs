@@ -10,7 +10,10 @@ use crate::phys::{Folio, release};
 use crate::space::Runs;
 use crate::space::collapse::Kept;
 use crate::stat::Event;
+use crate::testing::hooks::{Event as Happening, before};
 use crate::{Error, Overcommit, Policy};
+use std::boxed::Box;
+use std::rc::Rc;
 
 /// Memory of two huge pages, of which all pages but the last were stored to while none came.
 fn small<'vm, A: Arch>(vm: &'vm Vmm<A>) -> (Spc<'vm, A>, Memory<'vm, A>, u64) {
@@ -273,4 +276,75 @@ fn shared_memory_that_is_in_use_is_not_collapsed() {
 #[test]
 fn shared_memory_is_collapsed_by_policy() {
     everywhere!(by_policy);
+}
+
+/// A machine for what happens at once: what hooks know lives as long as they may.
+fn lasting() -> &'static Vmm<X86_64> {
+    Box::leak(Box::new(vm(2 * frames::<X86_64>())))
+}
+
+/// Does `act` in the space once a folio was allocated for a collapse, which has no claim yet.
+fn while_collapsed(space: &Rc<Spc<'static, X86_64>>, act: impl FnOnce(&Spc<'static, X86_64>) + 'static) {
+    let (seen, space) = (Rc::clone(space), Rc::clone(space));
+    let before_that = seen.vm().count(Event::CollapseAlloc);
+    let has_folio = move |event| event == Happening::Leave && seen.vm().count(Event::CollapseAlloc) > before_that;
+    before(has_folio, move || act(&space));
+}
+
+/// What is mapped in the place meanwhile is not what was to be collapsed.
+#[test]
+fn memory_that_comes_while_private_pages_are_collapsed_stays_shared() {
+    let (page, huge_page) = sizes::<X86_64>();
+    let vm = lasting();
+    vm.set_huge_pages(HugePages::Never);
+    vm.set_shared_huge_pages(HugePages::Never);
+    let (space, other) = (Rc::new(vm.create_space().expect("a space")), vm.create_space().expect("a space"));
+    let (start, memory) = (place::<X86_64>(), vm.shared_memory(2 * huge_page / page).expect("memory"));
+    map(&other, &memory, Sharing::Shared, start);
+    let request = MapRequest::anonymous(huge_page, Prot::READ_WRITE).at(Place::Fixed(start));
+    for keeps_page in [false, true] {
+        space.map(&request).expect("a mapping");
+        store(&space, start, 1).expect("a store");
+        let shown = memory.clone();
+        while_collapsed(&space, move |space| {
+            map(space, &shown, Sharing::Shared, start);
+            store(space, start + page, 2).expect("a store");
+            if !keeps_page {
+                shown.punch(0, huge_page).expect("a hole");
+            }
+        });
+        assert!(space.advise(start, huge_page, Advice::Collapse).is_err(), "it is mapped otherwise now");
+        vm.audited().expect("all is well");
+        assert_eq!(load(&space, start + page), Ok(if keeps_page { 2 } else { 0 }));
+        store(&space, start + page, 3).expect("a store");
+        assert_eq!((load(&other, start + page), vm.count(Event::Collapse)), (Ok(3), 0));
+    }
+    drop((space, other, memory));
+    finish(vm);
+}
+
+/// What is advised of the place meanwhile is heeded.
+#[test]
+fn advice_that_comes_while_shared_memory_is_collapsed_is_heeded() {
+    let (page, huge_page) = sizes::<X86_64>();
+    let vm = lasting();
+    let (space, memory, start) = small(vm);
+    let space = Rc::new(space);
+    // So the leaf that guards empty a second time is kept.
+    space.advise(start, huge_page, Advice::GuardInstall).expect("a guard");
+    space.advise(start, huge_page, Advice::GuardRemove).expect("none");
+    for advice in [Advice::NoHugePage, Advice::GuardInstall] {
+        space.advise(start, huge_page, Advice::HugePage).expect("advice");
+        load(&space, start + page).expect("a page");
+        while_collapsed(&space, move |space| space.advise(start, huge_page, advice).expect("advice"));
+        _ = space.advise(start, huge_page, Advice::Collapse);
+        assert_eq!(shown_huge(&space), 0, "{advice:?}");
+        assert_eq!(load(&space, start + page).is_err(), advice == Advice::GuardInstall);
+        vm.audited().expect("all is well");
+        memory.truncate(0).expect("shorter");
+        memory.extend(2 * huge_page).expect("longer");
+        store(&space, start, 1).ok();
+    }
+    drop((space, memory));
+    finish(vm);
 }
