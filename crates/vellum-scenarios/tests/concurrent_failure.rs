@@ -10,10 +10,10 @@ use vellum_lab::explore::Bound;
 use vellum_lab::scenario::{Check, Mode, check};
 use vellum_scenarios as scenarios;
 
-/// No search takes longer: a second, if nothing else is said.
+/// No search takes longer: half a second, if nothing else is said.
 fn time() -> Duration {
     let seconds = std::env::var("VELLUM_SECONDS");
-    Duration::from_secs(seconds.map_or(1, |text| text.parse().expect("VELLUM_SECONDS is a number")))
+    Duration::from_secs_f64(seconds.map_or(0.5, |text| text.parse().expect("VELLUM_SECONDS is a number")))
 }
 
 #[test]

@@ -430,7 +430,7 @@ fn sweep_some<A: Arch>(share: u64) {
 #[test]
 fn random_operations_survive_on_x86_64() {
     // The slowest, as its tables are the largest.
-    sweep_some::<X86_64>(2);
+    sweep_some::<X86_64>(4);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Random sequences of operations on the core and on the reference model: 4,000 and a few in all, or as many as
+//! Random sequences of operations on the core and on the reference model: 2,400 and a few in all, or as many as
 //! `VELLUM_SEQUENCES` says, or `VELLUM_LONGER` times as many, and some hundreds on each further architecture; from
 //! `VELLUM_SEED` on, if that is set. Those that differ by the format of their entries have theirs in `vellum-hosts`, which
 //! compiles the core for them anyway.
@@ -10,7 +10,7 @@ use vellum_lab::model::Quirk;
 use vellum_lab::model::sequence::{Length, Op, Rights, Settings, paste::*, run, run_seeds};
 
 /// Sequences in all; each test runs its part.
-const SEQUENCES: u64 = 4_000;
+const SEQUENCES: u64 = 2_400;
 /// Tests that share them.
 const PARTS: u64 = 4;
 /// Sequences on each further architecture are so many times fewer than a part.

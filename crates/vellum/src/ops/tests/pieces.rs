@@ -57,7 +57,8 @@ fn many_pieces_take_one_side_array_a_table() {
 /// which comes back. Each allocation fails in turn.
 #[test]
 fn pieces_that_lack_memory_stay() {
-    const PAGES: u64 = 2 * 512;
+    // More than a table has, so that there are pieces in two of them at both places.
+    const PAGES: u64 = 512 + 8;
     const TO: u64 = 5_007;
     let vm = vm::<X86_64>();
     let space = vm.create_space().expect("a space");
