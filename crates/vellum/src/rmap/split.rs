@@ -3,12 +3,12 @@
 //! First all of its mappings become small ones, each in a table: if there is no memory for that, the folio stays, and
 //! nobody sees a difference. Then its counts are dealt out, which must not change meanwhile ([`crate::phys`]):
 //!
-//! * *In place*, where one leaf has all entries: under its lock, without touching any of them. So it is with most, and no flush
-//!   is needed.
-//! * *By way of migration* otherwise: all entries say that their page is being moved, as if the folio were, from where
-//!   it is to its
-//!   own pages, so many in a section, with a flush for these. Whoever takes such an entry away drops a mapping of the head, whose page it is not; so the head may
-//!   have mappings to the end that nobody finds, as it has while a gather holds them.
+//! * *In place*, where one leaf has all entries: under its lock, without touching any of them. So it is with most, and no
+//!   flush is needed.
+//! * *By way of migration* otherwise: all entries say that their page is being moved, as if the folio were, from where it is
+//!   to its own pages, so many in a section, with a flush for these. Whoever takes such an entry away drops a mapping of the
+//!   head, whose page it is not; so the head may have mappings to the end that nobody finds, as it has while a gather holds
+//!   them.
 //!
 //! Of shared memory the entries are taken away, as faults bring them back, and the counts are dealt out in the object's cache.
 //!
