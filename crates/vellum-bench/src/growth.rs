@@ -1,7 +1,7 @@
 //! `vellum bench growth`: what grows with the number of something, counted over a range of it.
 //!
-//! Nothing is timed. Places, steps and frames are what the core itself counts, words read are counted where it reads them;
-//! instructions are callgrind's affair.
+//! Nothing is timed. Places, steps and frames are what the core itself counts, words read are counted where it reads
+//! them; instructions are callgrind's affair.
 
 use super::jobs::{BenchSpace, BenchVm, PAGE_BYTES, mapped};
 use super::machine::BenchMachine;
@@ -50,8 +50,9 @@ fn counters<const N: usize>(vm: &BenchVm<false>, events: [Event; N]) -> [u64; N]
     events.map(|event| vm.totals().get(event))
 }
 
-/// Moves pages of `space` to the other node, a range at a time, all of which are found; the steps of the walks and the places
-/// that these look at, for each of so many mappings. Each page is walked to twice: to unmap it and to map it at its new frame.
+/// Moves pages of `space` to the other node, a range at a time, all of which are found; the steps of the walks and the
+/// places that these look at, for each of so many mappings. Each page is walked to twice: to unmap it and to map it at
+/// its new frame.
 fn moved(space: &BenchSpace<'_, false>, ranges: &[(u64, u64)], mappings: u64) -> Vec<(&'static str, f64)> {
     let vm = space.vm();
     let before = counters(vm, [Event::RmapStep, Event::RmapLook]);
@@ -80,8 +81,8 @@ fn generations(count: u64) -> Vec<(&'static str, f64)> {
     figures
 }
 
-/// `count` forks, each of the youngest or all of the first, of a space with 1,000 mappings of which 100 were moved; then the
-/// pages of these and of 100 others are migrated, which all spaces have.
+/// `count` forks, each of the youngest or all of the first, of a space with 1,000 mappings of which 100 were moved;
+/// then the pages of these and of 100 others are migrated, which all spaces have.
 fn relatives(count: u64, is_chain: bool) -> Vec<(&'static str, f64)> {
     const MAPPINGS: u64 = 1_000;
     const MOVED: u64 = 100;
@@ -162,7 +163,8 @@ fn leaves_between(count: u64) -> Vec<(&'static str, f64)> {
     vec![("words read a mremap of 4 pages", loads as f64 / 2.0)]
 }
 
-/// Of `count` mappings of a page, side by side, one at the low end goes, again and again, and more is mapped than fits there.
+/// Of `count` mappings of a page, side by side, one at the low end goes, again and again, and more is mapped than fits
+/// there.
 fn mappings_above(count: u64) -> Vec<(&'static str, f64)> {
     const ROUNDS: u64 = 32;
     let vm = boot::<true>();

@@ -1,4 +1,5 @@
-//! Jobs on large memory, each one call, of which is measured for how long pre-emption is off and how much stack they take.
+//! Jobs on large memory, each one call, of which is measured for how long pre-emption is off and how much stack they
+//! take.
 //!
 //! The memory is one mapping with its pages, but where the name says otherwise.
 

@@ -5,8 +5,8 @@
 //! and cache lines written are those that go through `vellum::sync`, on a machine that records them: the CPU's own
 //! lines and the page-table entry count too. Everything an operation puts off is inside the window.
 //!
-//! `vellum bench growth` counts what could grow with the number of something, over a range of it; `vellum bench sections`,
-//! for how long pre-emption is off; `vellum bench stacks`, how deep the stack gets.
+//! `vellum bench growth` counts what could grow with the number of something, over a range of it; `vellum bench
+//! sections`, for how long pre-emption is off; `vellum bench stacks`, how deep the stack gets.
 
 mod callgrind;
 mod growth;
@@ -84,7 +84,8 @@ impl BenchError {
     }
 }
 
-/// Instead of an operation: for how long pre-emption is off, and how deep the stack gets; of those that are named behind it.
+/// Instead of an operation: for how long pre-emption is off, and how deep the stack gets; of those that are named
+/// behind it.
 const SECTIONS: &str = "sections";
 /// Instead of an operation: how deep the stack gets alone, which is quicker.
 const STACKS: &str = "stacks";

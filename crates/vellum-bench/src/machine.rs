@@ -48,8 +48,8 @@ fn uncounted(body: impl FnOnce()) {
 /// Whether the host's memory is there before it is used: see [`have_ready`].
 static READY: AtomicBool = AtomicBool::new(false);
 
-/// Sets whether all memory of an [`Arena`] is stored to when it is made. Where time is measured it must be: otherwise the host's
-/// own faults are. For anything else that takes longer than what is measured.
+/// Sets whether all memory of an [`Arena`] is stored to when it is made. Where time is measured it must be: otherwise
+/// the host's own faults are. For anything else that takes longer than what is measured.
 pub fn have_ready(on: bool) {
     READY.store(on, Relaxed);
 }

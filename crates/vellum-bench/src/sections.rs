@@ -1,4 +1,5 @@
-//! `vellum bench sections`: for how long pre-emption is off in operations on large memory, and how much stack they take.
+//! `vellum bench sections`: for how long pre-emption is off in operations on large memory, and how much stack they
+//! take.
 
 use super::large::{self, PAGES};
 use super::stacks::DEEPEST;
@@ -32,8 +33,8 @@ fn measure(name: &'static str) -> Result<Section, BenchError> {
     Ok(Section { name, instructions, sections, longest, stack })
 }
 
-/// Does `work` for each of the names, for as many at a time as there are processors, and hands the results over in the order of
-/// the names, until one is not wanted.
+/// Does `work` for each of the names, for as many at a time as there are processors, and hands the results over in the
+/// order of the names, until one is not wanted.
 fn side_by_side<T: Send, E>(
     names: &[&'static str],
     work: fn(&'static str) -> T,

@@ -1,7 +1,8 @@
 //! Jobs on memory of many runs of slots: as many as there are pages.
 //!
 //! *Guarded*: with a guard on every other page. *Striped*: with other rights on every other one. *Scattered*: each page a mapping of
-//! its own, whose class has a record of its own. *Wide*: as many mappings that are as large as a leaf spans, without pages.
+//! its own, whose class has a record of its own. *Wide*: as many mappings that are as large as a leaf spans, without
+//! pages.
 
 use super::jobs::{BenchSpace, BenchVm, PAGE_BYTES, mapped, used_vm};
 use super::large::{HUGE, Job, LENGTH, PAGES, to_the_other_side};

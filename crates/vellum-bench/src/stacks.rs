@@ -1,8 +1,8 @@
 //! `vellum bench stacks`: how much stack operations on large memory take.
 //!
-//! The stack is painted below where the operation begins, and looked through when it is over for where the paint has gone.
-//! What a function sets aside and does not write to is not seen, unless what it calls writes beneath; the single steps of
-//! [`super::sections`] see that, and take a thousand times as long.
+//! The stack is painted below where the operation begins, and looked through when it is over for where the paint has
+//! gone. What a function sets aside and does not write to is not seen, unless what it calls writes beneath; the single
+//! steps of [`super::sections`] see that, and take a thousand times as long.
 
 use super::large::{self, Job};
 use super::window::{Mode, Window};

@@ -1,7 +1,8 @@
 //! Running a job one instruction at a time: for how many in a row pre-emption is off, and how deep the stack gets.
 //!
-//! The program runs itself, and the part that is stepped through looks at itself: the processor's trap flag is set, and with it
-//! each instruction ends in a signal, whose handler has a stack of its own. A debugger would see the same, for twice the time.
+//! The program runs itself, and the part that is stepped through looks at itself: the processor's trap flag is set, and
+//! with it each instruction ends in a signal, whose handler has a stack of its own. A debugger would see the same, for
+//! twice the time.
 
 use super::BenchError;
 use super::callgrind::CHILD;

@@ -56,8 +56,8 @@ fn one_operation_is_measured() {
     assert!(entry["peers"].is_object());
 }
 
-/// However large the memory they work on: pre-emption is off for fifty thousand instructions at most, and eight KiB of stack
-/// suffice.
+/// However large the memory they work on: pre-emption is off for fifty thousand instructions at most, and eight KiB of
+/// stack suffice.
 #[test]
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 fn operations_on_large_memory_pause_and_need_little_stack() {

@@ -26,8 +26,8 @@ pub struct Settings {
     pub sum_every: usize,
     /// Where files may end.
     pub ends: Ends,
-    /// Which memory has huge pages on Vellum's side, shared or not. On Linux's side none has: whatever is advised, only whose pages are in
-    /// memory could differ by that.
+    /// Which memory has huge pages on Vellum's side, shared or not. On Linux's side none has: whatever is advised, only
+    /// whose pages are in memory could differ by that.
     pub huge_pages: HugePages,
     /// Of which sizes folios may be there: see `Vm::set_folio_orders`.
     pub folio_orders: u32,
@@ -307,8 +307,8 @@ impl Run<'_> {
         Ok(ours.check()?)
     }
 
-    /// Of long mappings only the pages that were accessed, and the first and the last: to load from all of them takes long,
-    /// and gives a page to what had none.
+    /// Of long mappings only the pages that were accessed, and the first and the last: to load from all of them takes
+    /// long, and gives a page to what had none.
     fn looked_at(&self, lines: &[Line]) -> Vec<Line> {
         let part = |line: &Line, start: u64| Line { start, end: start + PAGE, ..*line };
         let of_line = |line: &Line| -> Vec<Line> {

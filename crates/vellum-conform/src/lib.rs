@@ -18,8 +18,8 @@
 //! nothing is said about which of the free places is chosen; only that there is one, or none. Everything outside of the
 //! [`arena`] is occupied on both sides, so that a sequence means the same each time.
 //!
-//! Which pages are resident is compared for private anonymous memory, as far as Vellum's memory is not short on purpose:
-//! what was stored to is there, what was never touched is not. Files Linux reads ahead.
+//! Which pages are resident is compared for private anonymous memory, as far as Vellum's memory is not short on
+//! purpose: what was stored to is there, what was never touched is not. Files Linux reads ahead.
 //!
 //! * `op`, `abi`, `arena`, `files`: what sequences consist of. `generate` makes them, `shrink` makes them short.
 //! * `linux`: one side. `ours`: the other.

@@ -40,8 +40,8 @@ pub struct Flags {
     pub huge: bool,
     /// It gets none.
     pub no_huge: bool,
-    /// It is committed, and can be stored to. What cannot be stored to any more is so on one side, and on the other as long
-    /// as it may have pages.
+    /// It is committed, and can be stored to. What cannot be stored to any more is so on one side, and on the other as
+    /// long as it may have pages.
     pub committed: bool,
 }
 

@@ -331,8 +331,8 @@ fn tlbs() -> impl Iterator<Item = WordId> {
     (0..sim::with(|sim| sim.cpus.len())).map(WordId::of_tlb)
 }
 
-/// Before a store of `cpu` changes the memory at `address`: the last chance for other CPUs to cache what it says. Whether
-/// one did.
+/// Before a store of `cpu` changes the memory at `address`: the last chance for other CPUs to cache what it says.
+/// Whether one did.
 pub(super) fn about_to_change(cpu: usize, address: usize, size: usize, old: u64, new: u64) -> bool {
     let is_drawn = sim::is_drawn();
     if old == new || size != 8 && !is_drawn {

@@ -1,8 +1,8 @@
 //! Schedules without what they do not need.
 //!
 //! What a search finds has decisions that do not matter to what breaks: who went first, a CPU that others overtook in
-//! vain. They are left out, one after the other, as long as the same invariant breaks. A decision's step is counted over
-//! all CPUs and moves when another is left out; so they are tried by the steps of the CPU that takes them.
+//! vain. They are left out, one after the other, as long as the same invariant breaks. A decision's step is counted
+//! over all CPUs and moves when another is left out; so they are tried by the steps of the CPU that takes them.
 
 use super::choice::{Choice, ChoiceKind, Strategy};
 use super::replay::Replay;

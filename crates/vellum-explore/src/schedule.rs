@@ -50,8 +50,9 @@ pub(crate) struct OwnDecision {
 /// An execution: everything usual, but for these decisions, in their order.
 ///
 /// Its text is for a command line: `120c>2,135s2>1` lets the CPU that is alternative 2 go on at step 120, and takes
-/// alternative 1 at the second choice about delayed stores of step 135 (`c` CPU, `s` store, `f` TLB fill,
-/// `a` allocation, `i` interrupt); words after a `~` are those whose stores were delayed. `-` is the execution without surprises.
+/// alternative 1 at the second choice about delayed stores of step 135 (`c` CPU, `s` store, `f` TLB fill, `a`
+/// allocation, `i` interrupt); words after a `~` are those whose stores were delayed. `-` is the execution without
+/// surprises.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Schedule {
     /// The unusual choices.

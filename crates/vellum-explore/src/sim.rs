@@ -179,8 +179,8 @@ pub(crate) struct Sim {
 const GUARD_SETS: usize = Guard::ALL.len().div_ceil(64);
 
 thread_local! {
-    /// Like all that is here without a destructor, for which the host would have to ask at each use: a search takes away
-    /// what it has installed.
+    /// Like all that is here without a destructor, for which the host would have to ask at each use: a search takes
+    /// away what it has installed.
     static SIM: ManuallyDrop<RefCell<Option<Box<Sim>>>> = const { ManuallyDrop::new(RefCell::new(None)) };
     static CURRENT: Cell<usize> = const { Cell::new(0) };
     static EXPLORING: Cell<bool> = const { Cell::new(false) };
@@ -553,7 +553,8 @@ impl Sim {
         !self.redundant && self.strategy.allows(cost)
     }
 
-    /// Passes a choice of `kind` by that is for what is usual: those of its kind that follow in this step are counted on.
+    /// Passes a choice of `kind` by that is for what is usual: those of its kind that follow in this step are counted
+    /// on.
     pub(crate) fn pass_by(&mut self, kind: ChoiceKind) -> (u16, u16) {
         let own = &mut self.cpus[CURRENT.get()].ordinals[kind as usize];
         *own += 1;

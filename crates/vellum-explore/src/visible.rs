@@ -86,12 +86,14 @@ const BLOCK_SHIFT: u32 = 6;
 
 type Block = [WordState; 1 << BLOCK_SHIFT];
 
-/// The states of words, by region and block: they are looked up at each access, and words that are touched lie together.
+/// The states of words, by region and block: they are looked up at each access, and words that are touched lie
+/// together.
 #[derive(Default)]
 struct States(Vec<Vec<Option<Box<Block>>>>);
 
 impl States {
-    /// The number of a word's region, those that stand for hardware being the first; of its block in that; and its place.
+    /// The number of a word's region, those that stand for hardware being the first; of its block in that; and its
+    /// place.
     fn place(word: WordId) -> (usize, usize, usize) {
         let offset = word.0 & ((1 << REGION_SHIFT) - 1);
         let region = ((word.0 >> REGION_SHIFT) as u8).wrapping_add(1);

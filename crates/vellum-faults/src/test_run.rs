@@ -5,8 +5,8 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-/// Tests of one package, as a fault names them: `vellum ops::races`, or `vellum-lab --test lab hosted::`, perhaps with part
-/// of a test's name behind.
+/// Tests of one package, as a fault names them: `vellum ops::races`, or `vellum-lab --test lab hosted::`, perhaps with
+/// part of a test's name behind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TestRun {
     package: String,

@@ -75,7 +75,8 @@ macro_rules! architectures {
                 }
             }
 
-            /// Runs the random sequences of `seeds`, and compares with the reference model; see [`sequence::run_seeds`].
+            /// Runs the random sequences of `seeds`, and compares with the reference model; see
+            /// [`sequence::run_seeds`].
             pub fn run_seeds(self, seeds: Range<u64>) -> Result<Stats, Box<Report>> {
                 match self {
                     $(HostArch::$name => sequence::run_seeds::<arch::$name>(seeds, None),)*

@@ -1,6 +1,6 @@
 //! Random sequences of operations on the core and on the reference model, on every architecture: some hundreds on each,
-//! or as many as `VELLUM_SEQUENCES` says, from `VELLUM_SEED` on, if that is set. As released: the tests of the laboratory
-//! run many more on some of them, with the core's own assertions.
+//! or as many as `VELLUM_SEQUENCES` says, from `VELLUM_SEED` on, if that is set. As released: the tests of the
+//! laboratory run many more on some of them, with the core's own assertions.
 
 use std::thread;
 use vellum_hosts::HostArch;

@@ -1,7 +1,7 @@
 //! The tasks that a kernel has in the background; here each user does a turn of them after an access.
 //!
-//! One frees memory, after a fault, if a node has little left: so whoever needs memory rarely has to reclaim it first. The other
-//! makes huge pages of small ones where the policy wants them, a few places from time to time.
+//! One frees memory, after a fault, if a node has little left: so whoever needs memory rarely has to reclaim it first.
+//! The other makes huge pages of small ones where the policy wants them, a few places from time to time.
 
 use crate::latency::FaultLatency;
 use vellum::ops::CollapseLimits;

@@ -1,9 +1,10 @@
 //! What the core promises about pre-emption, checked on every hosted machine: I-ATOMIC.
 //!
 //! The core switches pre-emption off once, never in itself, and has it on wherever the embedder may sleep: in
-//! [`Machine::sleep`](vellum::Machine::sleep), the compressor, `out_of_memory`, every call of a backing or a swap device,
-//! and the drop of a backing ([`Opened`]). Each machine counts here for its CPUs, by host thread: so backings and
-//! devices, which know of no machine, can ask too ([`may_sleep`]). A break is a broken invariant under exploration, and a panic elsewhere.
+//! [`Machine::sleep`](vellum::Machine::sleep), the compressor, `out_of_memory`, every call of a backing or a swap
+//! device, and the drop of a backing ([`Opened`]). Each machine counts here for its CPUs, by host thread: so backings
+//! and devices, which know of no machine, can ask too ([`may_sleep`]). A break is a broken invariant under exploration,
+//! and a panic elsewhere.
 //!
 //! Drivers of hosted machines do not raise the count themselves; an embedder's scheduler may.
 
@@ -52,8 +53,8 @@ pub fn may_sleep(what: &str) {
     }
 }
 
-/// A handle of a backing, to be given to the core. Its drop, which says that the core is done with the backing, must come
-/// where the embedder may sleep.
+/// A handle of a backing, to be given to the core. Its drop, which says that the core is done with the backing, must
+/// come where the embedder may sleep.
 pub struct Opened<B>(Arc<B>);
 
 impl<B> Opened<B> {

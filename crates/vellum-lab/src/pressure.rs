@@ -1,4 +1,5 @@
-//! How a run's memory is served: nodes, swap and its compressed tier, whether unmapping is batched, and what gets huge pages.
+//! How a run's memory is served: nodes, swap and its compressed tier, whether unmapping is batched, and what gets huge
+//! pages.
 
 use crate::hardware::MachineConfig;
 use crate::outcome::RunError;
@@ -55,7 +56,8 @@ impl Pressure {
 }
 
 /// Hands the core what is to serve it under pressure: a swap area on `device`, or without one an area whose pages live
-/// in the compressed tier alone; the tier's limit; the switch for batches; what gets huge pages; that no memory is refused in advance.
+/// in the compressed tier alone; the tier's limit; the switch for batches; what gets huge pages; that no memory is
+/// refused in advance.
 pub(crate) fn hand_to_core<M: Machine>(
     vm: &Vm<M>,
     pressure: &Pressure,

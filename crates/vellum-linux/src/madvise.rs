@@ -67,20 +67,21 @@ advices! {
     MADV_GUARD_REMOVE = 103 => GuardRemove;
 }
 
-/// Takes advice about a range, as `madvise` does: what is mapped takes it whatever holes are between, and what lies before
-/// a mapping which it does not fit, also if the call fails. Populating ends at the first page that cannot be.
+/// Takes advice about a range, as `madvise` does: what is mapped takes it whatever holes are between, and what lies
+/// before a mapping which it does not fit, also if the call fails. Populating ends at the first page that cannot be.
 ///
 /// Unknown, as to a Linux that is older or built without them: merging of equal pages, poisoning.
 ///
 /// # Errors
 /// In this order: `EINVAL` for an unknown advice, an address that is not aligned, or a range that wraps around; nothing
-/// for a length of 0; `EINVAL` for a mapping which the advice does not fit; `EAGAIN` if memory is short, but `ENOMEM` for
-/// guards; `ENOMEM` for a hole, at the end. `MADV_REMOVE`: `EINVAL` for private anonymous memory, `EACCES` for a private mapping or one that must
-/// not be stored to, `EOPNOTSUPP` if the file can have no holes, `EIO`. `MADV_COLLAPSE`: `EINVAL` also where there is
-/// no page, and in a process that is to have no huge pages, `ENOMEM` if there is no huge page, `EBUSY` if the process's group has
-/// no room for the pages that come, `EAGAIN` if somebody has one of the pages in hand. Populating: `ENOMEM` for a hole, or if memory is
-/// short, `EINVAL` for a mapping without the right, `EFAULT` for a guard, and for a page that cannot be read or lies beyond
-/// the end of its file, whichever comes first.
+/// for a length of 0; `EINVAL` for a mapping which the advice does not fit; `EAGAIN` if memory is short, but `ENOMEM`
+/// for guards; `ENOMEM` for a hole, at the end. `MADV_REMOVE`: `EINVAL` for private anonymous memory, `EACCES` for a
+/// private mapping or one that must not be stored to, `EOPNOTSUPP` if the file can have no holes, `EIO`.
+/// `MADV_COLLAPSE`: `EINVAL` also where there is no page, and in a process that is to have no huge pages, `ENOMEM` if
+/// there is no huge page, `EBUSY` if the process's group has no room for the pages that come, `EAGAIN` if somebody has
+/// one of the pages in hand. Populating: `ENOMEM` for a hole, or if memory is short, `EINVAL` for a mapping without the
+/// right, `EFAULT` for a guard, and for a page that cannot be read or lies beyond the end of its file, whichever comes
+/// first.
 pub fn madvise<M: Machine>(space: &Space<'_, M>, address: u64, length: u64, number: u64) -> Result<(), Errno> {
     // The argument is an int.
     let advice = advice(number as u32 as u64).ok_or(Errno::EINVAL)?;

@@ -5,8 +5,8 @@ use crate::range::{is_aligned, page, task_size};
 use vellum::{Machine, Space};
 
 /// Says of each page of a range whether an access would find it in memory, as `mincore` does: `tell` is called with the
-/// number of pages from the beginning, and 1 or 0, in order, up to the first hole. What the caller makes of it (a copy to the
-/// program, `EFAULT`) is his.
+/// number of pages from the beginning, and 1 or 0, in order, up to the first hole. What the caller makes of it (a copy
+/// to the program, `EFAULT`) is his.
 ///
 /// # Errors
 /// `EINVAL` if the address is not aligned; `ENOMEM` if the range leaves the address space, or at a hole.

@@ -61,13 +61,13 @@ const KNOWN: u64 = MAP_SHARED
 /// Makes a mapping, as `mmap` does; its address. `file` is what the descriptor means, `None` if it is not open; it is
 /// not looked at with [`MAP_ANONYMOUS`].
 ///
-/// Not built: reserves of huge pages ([`MAP_HUGETLB`], as a Linux without them: `EINVAL`), locking ([`MAP_LOCKED`] is refused
-/// as to a process that may lock nothing), `MAP_DROPPABLE`, and [`MAP_32BIT`], which means nothing.
+/// Not built: reserves of huge pages ([`MAP_HUGETLB`], as a Linux without them: `EINVAL`), locking ([`MAP_LOCKED`] is
+/// refused as to a process that may lock nothing), `MAP_DROPPABLE`, and [`MAP_32BIT`], which means nothing.
 ///
 /// # Errors
 /// In this order: `EINVAL` for an offset that is not aligned; `EBADF`; `EINVAL` for huge pages, or length 0; `ENOMEM`
-/// if the range is longer than the address space, or leaves it; `EINVAL` if a fixed address is not aligned; `EPERM` if it
-/// is too low; `ENOMEM` if there is no room; `EEXIST`; `EPERM` for locking; `EOVERFLOW` if the offset is too large;
+/// if the range is longer than the address space, or leaves it; `EINVAL` if a fixed address is not aligned; `EPERM` if
+/// it is too low; `ENOMEM` if there is no room; `EEXIST`; `EPERM` for locking; `EOVERFLOW` if the offset is too large;
 /// `EOPNOTSUPP` for an unknown flag with [`MAP_SHARED_VALIDATE`]; `EACCES` if the file was not opened for it; `EINVAL`
 /// for what cannot grow down, or a type that is none; `ENOMEM` if memory is short, or may not be promised.
 pub fn mmap<'vm, M: Machine>(

@@ -17,8 +17,8 @@ pub const PROT_GROWSDOWN: u64 = 0x0100_0000;
 /// To the end of the mapping that grows up; there are none.
 pub const PROT_GROWSUP: u64 = 0x0200_0000;
 
-/// Gives a range the rights `prot`, as `mprotect` does: what lies before a hole, or before a mapping which must not have
-/// them, keeps them also if the call fails.
+/// Gives a range the rights `prot`, as `mprotect` does: what lies before a hole, or before a mapping which must not
+/// have them, keeps them also if the call fails.
 ///
 /// # Errors
 /// In this order: `EINVAL` for [`PROT_GROWSDOWN`] with [`PROT_GROWSUP`], or an address that is not aligned; nothing for

@@ -16,12 +16,12 @@ pub const MREMAP_DONTUNMAP: u64 = 4;
 /// Moves or resizes a mapping, as `mremap` does; its new address.
 ///
 /// # Errors
-/// In this order: `EINVAL` for an unknown flag, an address that is not aligned, a new length that is 0 or longer than the
-/// address space; with [`MREMAP_FIXED`] or [`MREMAP_DONTUNMAP`] also for a new address that leaves the address space or is
-/// not aligned, without [`MREMAP_MAYMOVE`], for a length that changes while the old mapping stays, and for ranges that
-/// overlap; `EFAULT` if nothing is mapped at the address; `EINVAL` for a private mapping of old length 0; `EFAULT` if the
-/// range is not one mapping where it must be; `EPERM` if the new address is too low; `ENOMEM` if it cannot grow in place
-/// and must not move, or if there is no room, or memory is short. Nothing is changed then.
+/// In this order: `EINVAL` for an unknown flag, an address that is not aligned, a new length that is 0 or longer than
+/// the address space; with [`MREMAP_FIXED`] or [`MREMAP_DONTUNMAP`] also for a new address that leaves the address
+/// space or is not aligned, without [`MREMAP_MAYMOVE`], for a length that changes while the old mapping stays, and for
+/// ranges that overlap; `EFAULT` if nothing is mapped at the address; `EINVAL` for a private mapping of old length 0;
+/// `EFAULT` if the range is not one mapping where it must be; `EPERM` if the new address is too low; `ENOMEM` if it
+/// cannot grow in place and must not move, or if there is no room, or memory is short. Nothing is changed then.
 pub fn mremap<M: Machine>(
     space: &Space<'_, M>,
     old: u64,

@@ -11,12 +11,12 @@ pub const MS_INVALIDATE: u64 = 2;
 /// Write, and return when that is done.
 pub const MS_SYNC: u64 = 4;
 
-/// Writes what was stored to shared mappings of files in a range, with [`MS_SYNC`], as `msync` does: around holes, which it
-/// reports at the end. It writes all that is dirty in those files.
+/// Writes what was stored to shared mappings of files in a range, with [`MS_SYNC`], as `msync` does: around holes,
+/// which it reports at the end. It writes all that is dirty in those files.
 ///
 /// # Errors
-/// In this order: `EINVAL` for an unknown flag, an address that is not aligned, or [`MS_ASYNC`] with [`MS_SYNC`]; `ENOMEM` if
-/// the range wraps around; `EIO` if a page could not be written; `ENOMEM` for a hole.
+/// In this order: `EINVAL` for an unknown flag, an address that is not aligned, or [`MS_ASYNC`] with [`MS_SYNC`];
+/// `ENOMEM` if the range wraps around; `EIO` if a page could not be written; `ENOMEM` for a hole.
 pub fn msync<M: Machine>(space: &Space<'_, M>, address: u64, length: u64, flags: u64) -> Result<(), Errno> {
     // The argument is an int.
     let flags = flags as u32 as u64;

@@ -7,8 +7,8 @@ use vellum::{Machine, Space};
 /// Removes what is mapped in a range, holes and all, as `munmap` does.
 ///
 /// # Errors
-/// `EINVAL` if the address is not aligned, the length is 0, or the range leaves the address space; `ENOMEM` if memory is
-/// short: it may cut a large mapping.
+/// `EINVAL` if the address is not aligned, the length is 0, or the range leaves the address space; `ENOMEM` if memory
+/// is short: it may cut a large mapping.
 pub fn munmap<M: Machine>(space: &Space<'_, M>, address: u64, length: u64) -> Result<(), Errno> {
     let is_within = address <= task_size::<M>() && length <= task_size::<M>() - address;
     if !is_aligned::<M>(address) || !is_within || length == 0 {

@@ -1,5 +1,5 @@
-//! Programs that several scenarios look at, each with another protection off. With all of them on, a program is searched
-//! once. And parts of programs, for scenarios at different places.
+//! Programs that several scenarios look at, each with another protection off. With all of them on, a program is
+//! searched once. And parts of programs, for scenarios at different places.
 
 use vellum_lab::scenario::{At, Cpu, LEAF, Process, Prot, Scenario, X, Y, actor};
 
@@ -70,8 +70,8 @@ pub(crate) fn move_huge_page(cpu: &Cpu<'_>) {
     cpu.remap(OLD, LEAF, X);
 }
 
-/// A small page of shared memory where a huge one could be, which was stored to. The process runs nowhere: no flush goes to who uses
-/// it later.
+/// A small page of shared memory where a huge one could be, which was stored to. The process runs nowhere: no flush
+/// goes to who uses it later.
 pub(crate) fn shared_page_to_collapse(cpu: &Cpu<'_>) {
     cpu.use_shared_memory(4);
     cpu.map_file(X, LEAF, Prot::ReadWrite, 0);
@@ -94,14 +94,16 @@ pub(crate) fn fork_noted(cpu: &Cpu<'_>) {
     }
 }
 
-/// The child of [`fork_noted`] has what was stored second, which was 2, only if it has `before`, which was stored first.
+/// The child of [`fork_noted`] has what was stored second, which was 2, only if it has `before`, which was stored
+/// first.
 pub(crate) fn is_one_moment(cpu: &Cpu<'_>, [first, second]: [At; 2], before: u64) {
     cpu.switch_to(Process(cpu.noted(CHILD) as usize));
     let (first, second) = (cpu.load(first), cpu.load(second));
     cpu.expect(second != Some(2) || first == Some(before), "I-COW", "the child has the second store and not the first");
 }
 
-/// A thread loads in the parent, then stores in the child to what seems to be the child's alone, and loads in the parent again.
+/// A thread loads in the parent, then stores in the child to what seems to be the child's alone, and loads in the
+/// parent again.
 pub(crate) fn load_around_store_of_child(cpu: &Cpu<'_>) {
     cpu.load(X);
     cpu.switch_to(Process(1));

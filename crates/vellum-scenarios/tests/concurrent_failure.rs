@@ -1,7 +1,7 @@
 //! Allocations fail at every site while others run: each scenario, everything on, with one pre-emption and one failing
 //! allocation (or another surprise) wherever they may be. Nothing breaks, and the recount at the end finds nothing
-//! lost. Not those that are known to break as it is. Searches that take too long are cut off, and say so; `VELLUM_SECONDS`
-//! says how long that is.
+//! lost. Not those that are known to break as it is. Searches that take too long are cut off, and say so;
+//! `VELLUM_SECONDS` says how long that is.
 
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;

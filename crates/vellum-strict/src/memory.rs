@@ -80,8 +80,8 @@ pub(crate) fn wrong_range(ranges: &[MemoryRange]) -> Option<usize> {
     })
 }
 
-/// The first range whose pages are not where they may be, if there is one: not page-aligned, null, or in another range's
-/// place.
+/// The first range whose pages are not where they may be, if there is one: not page-aligned, null, or in another
+/// range's place.
 pub(crate) fn wrong_base<M: Machine>(machine: &M) -> Option<usize> {
     let ranges = machine.memory();
     let bytes = |range: &MemoryRange| (range.frames as usize) << M::Arch::PAGE_SHIFT;

@@ -109,9 +109,9 @@ impl<'vm, M: Machine> Cx<'vm, M> {
         Cx { vm, cpu, number, dying: Dying::new(), _not_send: PhantomData }
     }
 
-    /// The context of an interrupt handler, or of a [`Reader`] who does what one does: no read-side section is opened, and
-    /// none closed at its end, since the handler follows no pointer to anything that is freed by grace periods. (It may
-    /// have interrupted a section.)
+    /// The context of an interrupt handler, or of a [`Reader`] who does what one does: no read-side section is opened,
+    /// and none closed at its end, since the handler follows no pointer to anything that is freed by grace periods. (It
+    /// may have interrupted a section.)
     pub(crate) fn interrupt(vm: &'vm Vm<M>) -> ManuallyDrop<Self> {
         let number = vm.machine().current_cpu();
         ManuallyDrop::new(Cx { vm, cpu: vm.cpu(number), number, dying: Dying::new(), _not_send: PhantomData })
@@ -159,8 +159,8 @@ impl<'vm, M: Machine> Cx<'vm, M> {
         self.dying.put(object);
     }
 
-    /// Leaves the core, and frees nothing that waits: for a switch of spaces, which takes no lock that somebody may hold
-    /// with interrupts on (J14). Who leaves next makes up for it.
+    /// Leaves the core, and frees nothing that waits: for a switch of spaces, which takes no lock that somebody may
+    /// hold with interrupts on (J14). Who leaves next makes up for it.
     pub(crate) fn leave_without_freeing(self) {
         let cx = ManuallyDrop::new(self);
         #[cfg(debug_assertions)]

@@ -94,8 +94,8 @@ pub enum Error {
 }
 
 impl Error {
-    /// A number of Linux's for this kind of mistake, positive. Linux says more or less the same mistake in other numbers
-    /// from call to call; the crate `vellum-linux` knows which.
+    /// A number of Linux's for this kind of mistake, positive. Linux says more or less the same mistake in other
+    /// numbers from call to call; the crate `vellum-linux` knows which.
     pub fn errno(self) -> i32 {
         match self {
             Error::Unaligned { .. } | Error::ZeroLength { .. } | Error::Invalid { .. } => 22,
@@ -190,8 +190,8 @@ impl fmt::Display for BootError {
 
 impl core::error::Error for BootError {}
 
-/// What the embedder reads from and writes to, a [`Backing`](crate::Backing) or a [`SwapDevice`](crate::SwapDevice), has
-/// failed.
+/// What the embedder reads from and writes to, a [`Backing`](crate::Backing) or a [`SwapDevice`](crate::SwapDevice),
+/// has failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IoError;
 

@@ -57,11 +57,13 @@ guards! {
     SplitRepeated,
     /// Of a huge page that is being moved, too, each entry of the table in its place is a mapping. (C14)
     MovingCutCounted,
-    /// A huge page that is put out is flushed before its slots can be given up by who finds them, and before it is written. (A1H)
+    /// A huge page that is put out is flushed before its slots can be given up by who finds them, and before it is
+    /// written. (A1H)
     SwapLeafFlushed,
     /// And its table of slots is locked until then. (B4H)
     SwapLeafLocked,
-    /// The slots of a folio give back the tags that were saved with them, however many of its pages had got that far. (E10)
+    /// The slots of a folio give back the tags that were saved with them, however many of its pages had got that far.
+    /// (E10)
     FolioTagsFreed,
     /// A cut huge page is not put together while somebody works on its folio. (B17)
     RejoinLocksFolio,
@@ -382,11 +384,14 @@ guards! {
     HoleUnderLock,
     /// Who has added a page to the cache looks once more whether it is in a hole that is being made. (F17A)
     HoleLookedForAgain,
-    /// Who has found a page of a folio in the cache asks, having a reference to the head, again of which folio it is. (C16F)
+    /// Who has found a page of a folio in the cache asks, having a reference to the head, again of which folio it is.
+    /// (C16F)
     CachedPartAskedAgain,
-    /// A huge page of shared memory is used by nobody before who added it has looked at the length, and at holes, again. (F13H)
+    /// A huge page of shared memory is used by nobody before who added it has looked at the length, and at holes,
+    /// again. (F13H)
     FolioLastLook,
-    /// Of a huge page that is in the cache in part, a fault asks under the leaf's lock for the slot of the page that it shows. (F11P)
+    /// Of a huge page that is in the cache in part, a fault asks under the leaf's lock for the slot of the page that it
+    /// shows. (F11P)
     PartSoughtUnderLock,
     /// A huge page is added to an object if, under the cache's lock, none of its pages is there. (F13S)
     FolioRoomUnderLock,

@@ -164,8 +164,8 @@ pub unsafe trait Machine: Sized + Send + Sync + 'static {
     /// Runs `body`, which is short and does not sleep, with this CPU's interrupts off, those of devices too. Called in
     /// [`crate::Vm::switch_to`], around a lock, on architectures whose flush is a broadcast; otherwise unused.
     ///
-    /// The default just runs it. That is enough if `switch_to` is called with interrupts off everywhere, or nowhere with a
-    /// lock held that an interrupt handler takes.
+    /// The default just runs it. That is enough if `switch_to` is called with interrupts off everywhere, or nowhere
+    /// with a lock held that an interrupt handler takes.
     #[inline(always)]
     fn with_interrupts_off<R>(&self, body: impl FnOnce() -> R) -> R {
         body()
@@ -175,8 +175,8 @@ pub unsafe trait Machine: Sized + Send + Sync + 'static {
     /// held). Every wait of the core on another CPU goes through here or [`Machine::sleep`].
     fn wait_change(&self, word: &AtomicU32, seen: u32);
 
-    /// Sleeps until [`Machine::wake`] is called on `word`, if that is `seen` when it is looked at last; may return early.
-    /// Between that look and sleep no wake is lost. No lock is held and pre-emption is on.
+    /// Sleeps until [`Machine::wake`] is called on `word`, if that is `seen` when it is looked at last; may return
+    /// early. Between that look and sleep no wake is lost. No lock is held and pre-emption is on.
     fn sleep(&self, word: &AtomicU32, seen: u32) {
         self.wait_change(word, seen);
     }
@@ -199,8 +199,8 @@ pub unsafe trait Machine: Sized + Send + Sync + 'static {
         unsafe { core::ptr::write_bytes(page, 0, 1 << <Self::Arch as Arch>::PAGE_SHIFT) }
     }
 
-    /// Clears `frames` consecutive frames from `first` on, which lie in one range: a huge page, with pre-emption on. The default
-    /// clears page by page; an embedder whose direct map has them side by side may clear all at once.
+    /// Clears `frames` consecutive frames from `first` on, which lie in one range: a huge page, with pre-emption on.
+    /// The default clears page by page; an embedder whose direct map has them side by side may clear all at once.
     ///
     /// # Safety
     /// Nothing else accesses these frames.
@@ -232,10 +232,10 @@ pub unsafe trait Machine: Sized + Send + Sync + 'static {
         }
     }
 
-    /// Copies `length` bytes, at most a page, from or to a program's page, while others access that: any mix of old and new
-    /// bytes is as good, but an aligned word of 8 bytes must not be torn where both sides are aligned to it. The default
-    /// copies such words one by one, or bytes; an embedder may use what its processor does best. Pre-emption is off, and
-    /// the lock of a page table may be held.
+    /// Copies `length` bytes, at most a page, from or to a program's page, while others access that: any mix of old and
+    /// new bytes is as good, but an aligned word of 8 bytes must not be torn where both sides are aligned to it. The
+    /// default copies such words one by one, or bytes; an embedder may use what its processor does best. Pre-emption is
+    /// off, and the lock of a page table may be held.
     ///
     /// # Safety
     /// `from` is valid for reads and `to` for writes of `length` bytes; they do not overlap. If it is no
@@ -260,8 +260,8 @@ pub unsafe trait Machine: Sized + Send + Sync + 'static {
         }
     }
 
-    /// Loads a word of a program's page, or carries `change` out on it, sequentially consistent; as [`Word::modify`]. The
-    /// default does just that. Pre-emption is off and the lock of a page table held.
+    /// Loads a word of a program's page, or carries `change` out on it, sequentially consistent; as [`Word::modify`].
+    /// The default does just that. Pre-emption is off and the lock of a page table held.
     fn user_word<W: Word>(&self, word: &W, change: Option<Modify<W::Value>>) -> Result<W::Value, W::Value> {
         match change {
             Some(change) => word.modify(change, Ordering::SeqCst),

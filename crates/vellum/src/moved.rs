@@ -22,8 +22,8 @@ impl<T> Room<T> {
     /// Allocates. Before the value is given away, so that whoever tries again with more memory has it still.
     ///
     /// # Errors
-    /// [`Error::OutOfMemory`]; [`Error::Invalid`], naming `what`, if values of this type are too large or aligned to too
-    /// much.
+    /// [`Error::OutOfMemory`]; [`Error::Invalid`], naming `what`, if values of this type are too large or aligned to
+    /// too much.
     pub(crate) fn new<M: Machine>(vm: &Vm<M>, what: &'static str) -> Result<Self, Error> {
         if size_of::<T>() > SLAB_MAX || align_of::<T>() > ALIGN_MAX {
             return Err(Error::Invalid { what });

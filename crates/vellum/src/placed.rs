@@ -1,12 +1,14 @@
 //! Structures that are made where they stay.
 //!
-//! What an instance and its CPUs have is large, and the stack of a kernel that boots is small. So it lies in boot memory,
-//! which is never given back, and is written there piece by piece: no more of it than one piece is ever on the stack.
+//! What an instance and its CPUs have is large, and the stack of a kernel that boots is small. So it lies in boot
+//! memory, which is never given back, and is written there piece by piece: no more of it than one piece is ever on the
+//! stack.
 
 use core::ops::Deref;
 use core::ptr::NonNull;
 
-/// A value in memory that stays as long as the machine does, and is its owner's. Dropped with this, its memory is not freed.
+/// A value in memory that stays as long as the machine does, and is its owner's. Dropped with this, its memory is not
+/// freed.
 pub(crate) struct Placed<T: ?Sized>(NonNull<T>);
 
 // SAFETY: it is as the value itself.
@@ -47,8 +49,8 @@ impl<T: ?Sized> Deref for Placed<T> {
     }
 }
 
-/// Writes a structure to where a pointer says, a field at a time; all must be named, as in an expression. Unsafe as such
-/// writes are.
+/// Writes a structure to where a pointer says, a field at a time; all must be named, as in an expression. Unsafe as
+/// such writes are.
 macro_rules! build_at {
     ($place:expr, $type:ident { $($(#[$attribute:meta])* $field:ident: $value:expr),* $(,)? }) => {{
         let place: *mut $type<_> = $place;

@@ -1,7 +1,8 @@
 //! Freeing after a grace period what was unlinked.
 //!
-//! Whoever retires chains the thing on his CPU. Leaving the core, that CPU frees what has waited long enough, once enough
-//! has come together: in portions, since pre-emption is off meanwhile; what is left is for those who leave after him.
+//! Whoever retires chains the thing on his CPU. Leaving the core, that CPU frees what has waited long enough, once
+//! enough has come together: in portions, since pre-emption is off meanwhile; what is left is for those who leave after
+//! him.
 
 use crate::cpu::Cx;
 use crate::guard::Guard;
@@ -40,8 +41,8 @@ impl<M: Machine> Cx<'_, M> {
         self.cpu().dead_tables.push(pfn.0 + 1, self.vm().epoch().retire(), |next| frame.link.store(next, Relaxed));
     }
 
-    /// Frees of what this CPU retired and whose grace period is over, one portion; whether there is more of it. The CPU is
-    /// quiescent, pre-emption off.
+    /// Frees of what this CPU retired and whose grace period is over, one portion; whether there is more of it. The CPU
+    /// is quiescent, pre-emption off.
     #[cold]
     pub(crate) fn free_dead(&self) -> bool {
         let (vm, cpu) = (self.vm(), self.cpu());
@@ -52,7 +53,8 @@ impl<M: Machine> Cx<'_, M> {
             left -= cpu.dead_objects.free_expired(now, left, |object| self.free_dead_object(object));
         }
         let is_more = cpu.dead_tables.is_ready() || cpu.dead_objects.is_ready();
-        // While a grace period cannot end, try again only after as many more; what needs none is for the next who leaves.
+        // While a grace period cannot end, try again only after as many more; what needs none is for the next who
+        // leaves.
         let waiting = cpu.dead_tables.len() + cpu.dead_objects.len();
         cpu.dead.store(if is_more { DEAD_BATCH } else { waiting % DEAD_BATCH }, Relaxed);
         is_more

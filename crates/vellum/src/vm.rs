@@ -149,8 +149,8 @@ impl<M: Machine> Vm<M> {
         self.with_room(|| object::shared_memory(self, pages, true))
     }
 
-    /// As [`Vm::shared_memory`], without a reservation: nothing of it is committed, now or when it is used, unless the policy
-    /// is [`Overcommit::Never`](crate::Overcommit::Never) as it is made.
+    /// As [`Vm::shared_memory`], without a reservation: nothing of it is committed, now or when it is used, unless the
+    /// policy is [`Overcommit::Never`](crate::Overcommit::Never) as it is made.
     ///
     /// # Errors
     /// Those of [`Vm::shared_memory`].
@@ -158,12 +158,12 @@ impl<M: Machine> Vm<M> {
         self.with_room(|| object::shared_memory(self, pages, self.reserves_always()))
     }
 
-    /// A new object which shows a file. The page cache belongs to the object: make one per file. Allocates; may sleep to
-    /// free memory.
+    /// A new object which shows a file. The page cache belongs to the object: make one per file. Allocates; may sleep
+    /// to free memory.
     ///
-    /// The backing is moved into the core's memory, and dropped when the object is at its end ([`Backing`] says when that
-    /// is): pass a small handle of it, if it is to be used otherwise, or is large. An `Arc` is one, and a reference with
-    /// static lifetime.
+    /// The backing is moved into the core's memory, and dropped when the object is at its end ([`Backing`] says when
+    /// that is): pass a small handle of it, if it is to be used otherwise, or is large. An `Arc` is one, and a
+    /// reference with static lifetime.
     ///
     /// # Errors
     /// [`Error::OutOfMemory`]; [`Error::Invalid`] if the backing is larger than 2048 bytes or aligned to more than 64.
@@ -193,7 +193,8 @@ impl<M: Machine> Vm<M> {
         self.physical.get(pfn).map(|frame| frame.kind())
     }
 
-    /// What the block that frame `pfn` lies in is used for now: what its first frame says. `None` outside the machine's memory.
+    /// What the block that frame `pfn` lies in is used for now: what its first frame says. `None` outside the machine's
+    /// memory.
     pub fn block_kind(&self, pfn: Pfn) -> Option<Kind> {
         self.physical.block_kind(pfn)
     }
@@ -314,7 +315,8 @@ impl<M: Machine> Vm<M> {
 }
 
 impl<M: Machine> Cx<'_, M> {
-    /// Makes the folio `head`, which is all zero and nobody else's, the huge page of zeroes, unless there is one; whether it is.
+    /// Makes the folio `head`, which is all zero and nobody else's, the huge page of zeroes, unless there is one;
+    /// whether it is.
     pub(crate) fn keep_huge_zero_page(&self, head: Pfn) -> bool {
         let frame = self.vm().physical.frame(head);
         let is_first = self.vm().huge_zero_page.compare_exchange(0, head.0 + 1, AcqRel).is_ok();

@@ -1,9 +1,9 @@
 //! The floors of `docs/ARCHITECTURE.md`: a part of the core uses what lies on its floor or below, but for a list of
 //! arrows that still run upwards, which may become shorter and not longer.
 //!
-//! What uses what is read from the source: every path that begins in the core (`use` or not), and every call of a method
-//! that a type has from another part than its own, as `Cx`, `Vm` and `Space` have: by its name, if only one part of the
-//! core has methods of that name.
+//! What uses what is read from the source: every path that begins in the core (`use` or not), and every call of a
+//! method that a type has from another part than its own, as `Cx`, `Vm` and `Space` have: by its name, if only one part
+//! of the core has methods of that name.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -179,8 +179,8 @@ fn expanded(text: &str) -> (Vec<Vec<String>>, usize) {
     (all, length)
 }
 
-/// Methods that types have from another part than that which declares them, by name: from which part. Names that methods
-/// of several parts have are left out.
+/// Methods that types have from another part than that which declares them, by name: from which part. Names that
+/// methods of several parts have are left out.
 fn extensions(sources: &[Source]) -> BTreeMap<String, String> {
     let mut homes: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     let mut methods: BTreeMap<&str, BTreeSet<(&str, &str)>> = BTreeMap::new();

@@ -1,7 +1,7 @@
 //! An operation of one's own, above the core's, and a scenario about it.
 //!
-//! A snapshot of two pages that a program uses: it is taken at one moment, so it may not have the program's second store
-//! and lack the first. What makes it one moment is that nobody can store while the pages are read.
+//! A snapshot of two pages that a program uses: it is taken at one moment, so it may not have the program's second
+//! store and lack the first. What makes it one moment is that nobody can store while the pages are read.
 
 use vellum::Guard;
 use vellum_lab::explore::Bound;

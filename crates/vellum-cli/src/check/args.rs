@@ -10,8 +10,8 @@ pub struct CheckArgs {
     /// The scenarios, by their ids; see --list.
     #[arg(value_name = "ID")]
     pub ids: Vec<String>,
-    /// Every scenario; without --long, searches are left out that follow from others: sequentially consistent ones from those
-    /// with late stores, and where the marks of entries play no part, those of processors that differ in them.
+    /// Every scenario; without --long, searches are left out that follow from others: sequentially consistent ones from
+    /// those with late stores, and where the marks of entries play no part, those of processors that differ in them.
     #[arg(long, conflicts_with = "ids")]
     pub all: bool,
     /// Switches protections off, and shows what breaks. Otherwise searches with all of them on, then with each off in

@@ -59,8 +59,8 @@ impl Report<'_> {
         self.counter("workingset_activate_file") + self.counter("workingset_activate_anon")
     }
 
-    /// Huge pages that came with faults, and how many more were wanted; those that were made of small pages, and how many more
-    /// would have been, if there had been any free.
+    /// Huge pages that came with faults, and how many more were wanted; those that were made of small pages, and how
+    /// many more would have been, if there had been any free.
     fn huge_pages_made(&self) -> [u64; 4] {
         ["thp_fault_alloc", "thp_fault_fallback", "thp_collapse", "thp_collapse_alloc_failed"]
             .map(|name| self.counter(name))

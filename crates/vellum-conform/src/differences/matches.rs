@@ -7,8 +7,8 @@ use crate::arena::{PAGE, STACK_LIMIT};
 use crate::maps::{Line, Shown};
 use crate::op::{Call, Outcome};
 
-/// One side refuses because it sees more mappings than the other, or a longer one; or both change a stack from where it begins on,
-/// which they see at different places.
+/// One side refuses because it sees more mappings than the other, or a longer one; or both change a stack from where it
+/// begins on, which they see at different places.
 pub fn joined_neighbours(disputed: &Disputed<'_>) -> bool {
     let Disputed { linux, ours, linux_lines, our_lines, .. } = *disputed;
     if let Call::Protect { address, prot, .. } = *disputed.call {
@@ -131,8 +131,8 @@ pub fn several_moved(disputed: &Disputed<'_>) -> bool {
         && ours == Outcome::Value(new_address)
 }
 
-/// A hole beyond what a file can have: an error to Linux, which ends there. Vellum has nothing to remove, and comes to what
-/// lies behind, whatever that is.
+/// A hole beyond what a file can have: an error to Linux, which ends there. Vellum has nothing to remove, and comes to
+/// what lies behind, whatever that is.
 pub fn largest_file(disputed: &Disputed<'_>) -> bool {
     let Call::Advise { advice, .. } = *disputed.call else { return false };
     u64::from(advice as u32) == MADV_REMOVE && disputed.linux == Outcome::Error(EFBIG)

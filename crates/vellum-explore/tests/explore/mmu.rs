@@ -1,7 +1,7 @@
 //! Searches of random programs beside MMUs that fill their TLBs when they like: reduced against unreduced.
 //!
-//! The tables have two levels: the word `ROOT` leads to one of two leaf tables of one word each, which leads to one of two
-//! frames, each with a word that says what it is used for. A walk sees that, too.
+//! The tables have two levels: the word `ROOT` leads to one of two leaf tables of one word each, which leads to one of
+//! two frames, each with a word that says what it is used for. A walk sees that, too.
 
 use fastrand::Rng;
 use std::collections::BTreeSet;

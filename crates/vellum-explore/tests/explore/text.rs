@@ -2,8 +2,8 @@
 //!
 //! CPUs are separated by `|`, operations by `;`. `x=1` stores, `x` loads, `x<-1` swaps, `x+1` adds atomically (both
 //! load the old value), `x?0:1` compares and exchanges (loads the old value), `fence` is a full fence, `wait f` waits
-//! until `f` is not 0, `interrupt 1 2` interrupts CPUs 1 and 2, `masked x=1` loads and stores with interrupts off. Words are
-//! `x`, `y`, `z`, `w` (64 bits) and `f`, `g` (32 bits, the only ones to wait for).
+//! until `f` is not 0, `interrupt 1 2` interrupts CPUs 1 and 2, `masked x=1` loads and stores with interrupts off.
+//! Words are `x`, `y`, `z`, `w` (64 bits) and `f`, `g` (32 bits, the only ones to wait for).
 
 use std::collections::BTreeSet;
 use std::ops::Range;

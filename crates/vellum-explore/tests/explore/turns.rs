@@ -1,4 +1,5 @@
-//! A CPU turns to other tables, and may cache what the old ones say just before: what it reads then belongs to the step.
+//! A CPU turns to other tables, and may cache what the old ones say just before: what it reads then belongs to the
+//! step.
 
 use std::ops::Range;
 use std::sync::Arc;

@@ -90,7 +90,8 @@ impl<A: Arch> Mmu<A> {
         }
     }
 
-    /// I-BBM, of sizes: a walk finds a page of one size while some of it is cached as one of another, where that is an error.
+    /// I-BBM, of sizes: a walk finds a page of one size while some of it is cached as one of another, where that is an
+    /// error.
     pub(super) fn check_sizes(&self, load: RootLoad, address: u64, leaf: &Leaf, log: &mut ViolationLog) {
         if !A::semantics().mixed_sizes_fault {
             return;

@@ -113,8 +113,8 @@ impl<M: Machine> FrameKinds for Vm<M> {
         Vm::frame_kind(self, pfn)
     }
 
-    /// Of a folio its head says it, also while another thread makes single pages of it, the first ones of which may be free by
-    /// then.
+    /// Of a folio its head says it, also while another thread makes single pages of it, the first ones of which may be
+    /// free by then.
     #[inline]
     fn block_kind(&self, pfn: Pfn) -> Option<Kind> {
         Vm::block_kind(self, pfn)

@@ -176,7 +176,8 @@ impl<A: Arch> Lab<A> {
         Some((access::word_at(word.as_ptr().addr())?, word.load(SeqCst)))
     }
 
-    /// The entry for `address` of the tables below `root`, at which the way there ends: of a leaf or a huge page, or none.
+    /// The entry for `address` of the tables below `root`, at which the way there ends: of a leaf or a huge page, or
+    /// none.
     pub(crate) fn leaf_word(&self, root: Pfn, address: u64) -> Option<&AtomicU64> {
         self.last_entry(root, address).map(|(word, _)| word)
     }

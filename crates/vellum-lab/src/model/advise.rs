@@ -77,8 +77,8 @@ impl Model {
         Ok(())
     }
 
-    /// As [`Model::advise`], but what is mapped takes it, around holes, up to the first area which it does not fit; what
-    /// populates goes to the first page that cannot be had.
+    /// As [`Model::advise`], but what is mapped takes it, around holes, up to the first area which it does not fit;
+    /// what populates goes to the first page that cannot be had.
     ///
     /// # Errors
     /// Those of Linux's `madvise`: a hole is said only if nothing else is wrong.
@@ -128,7 +128,8 @@ impl Model {
         }
     }
 
-    /// Notes that the places of `size` bytes in a range may have been collapsed: where there was a page, all may be there.
+    /// Notes that the places of `size` bytes in a range may have been collapsed: where there was a page, all may be
+    /// there.
     pub fn may_collapse(&mut self, space: SpaceId, start: u64, end: u64, size: u64) {
         let whole = start.checked_next_multiple_of(size).unwrap_or(end)..end / size * size;
         let address_of = |page: u64| page << self.limits.page_shift;
@@ -165,7 +166,8 @@ impl Model {
     /// Faults every page of a range in. A hole is noticed first; pages before one that fails stay populated.
     ///
     /// # Errors
-    /// For a hole, or a mapping whose rights do not name the access, or a guard, or a page beyond the end of its object.
+    /// For a hole, or a mapping whose rights do not name the access, or a guard, or a page beyond the end of its
+    /// object.
     pub fn populate(&mut self, space: SpaceId, start: u64, length: u64, access: Access) -> Result<(), Error> {
         if !self.limits.is_aligned(start) {
             return Err(Error::Unaligned { what: "address", value: start });

@@ -28,8 +28,8 @@ impl Model {
     /// Moves the end of the heap; what it is afterwards. An `end` of 0 only asks.
     ///
     /// # Errors
-    /// Where Linux's `brk` would leave it where it is: below the base, or into another mapping, its guard gap or the page before,
-    /// or back where nothing is mapped any more.
+    /// Where Linux's `brk` would leave it where it is: below the base, or into another mapping, its guard gap or the
+    /// page before, or back where nothing is mapped any more.
     pub fn brk(&mut self, space: SpaceId, end: u64) -> Result<u64, Error> {
         let limits = self.limits;
         let state = self.space(space);

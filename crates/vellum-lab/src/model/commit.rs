@@ -20,8 +20,8 @@ impl Model {
         self.commit_limit = bytes;
     }
 
-    /// Bytes that are committed: of private mappings that can be stored to, or could once, and of shared memory as long as
-    /// somebody has it.
+    /// Bytes that are committed: of private mappings that can be stored to, or could once, and of shared memory as long
+    /// as somebody has it.
     pub fn committed_bytes(&self) -> u64 {
         let spaces = self.spaces.iter().flatten().flat_map(|space| space.areas.iter());
         let private: u64 = spaces.filter(|area| area.attributes.committed).map(|area| area.end - area.start).sum();

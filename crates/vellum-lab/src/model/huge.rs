@@ -1,7 +1,7 @@
 //! Huge pages, and folios of several pages: nobody sees them but by what they take.
 //!
-//! Where a page is stored to, all of a huge page may come, or of a folio, full of zeroes. So its other pages are noted as pages
-//! that may be there or not, as are those that were given up: what they show is the same.
+//! Where a page is stored to, all of a huge page may come, or of a folio, full of zeroes. So its other pages are noted
+//! as pages that may be there or not, as are those that were given up: what they show is the same.
 
 use super::area::Attributes;
 use super::space::Page;
@@ -19,8 +19,8 @@ impl Model {
         self.folio_orders = orders;
     }
 
-    /// Notes that the page at `address` is stored to, where `attributes` say so, and perhaps others with it: a huge page, or a
-    /// folio, if there is no page yet.
+    /// Notes that the page at `address` is stored to, where `attributes` say so, and perhaps others with it: a huge
+    /// page, or a folio, if there is no page yet.
     pub(super) fn note_huge(&mut self, space: SpaceId, address: u64, attributes: &Attributes) {
         if !self.may_be_huge(attributes) {
             return;

@@ -134,8 +134,8 @@ impl Model {
         assert!(self.spaces[space.0 as usize].take().is_some(), "{space:?} is gone");
     }
 
-    /// Number of private pages the space must own frames for: exactly the core's count of anonymous pages, if there are no
-    /// huge pages.
+    /// Number of private pages the space must own frames for: exactly the core's count of anonymous pages, if there are
+    /// no huge pages.
     pub fn private_pages(&self, space: SpaceId) -> u64 {
         self.space(space).pages.len() as u64
     }

@@ -7,10 +7,10 @@ use vellum::Error;
 use vellum::ops::{RemapPlace, RemapRequest, Sharing};
 
 impl Model {
-    /// Moves, grows or shrinks what is mapped. What may be several areas is what goes to a fixed place as it is; the first
-    /// address where it is not, and must be, is said to be not mapped (Linux says `EFAULT`). What cannot grow in place
-    /// because something is there fails with [`Error::Exists`] (Linux says `ENOMEM`). `chosen` is the address that the
-    /// system under test answered, looked at where the request leaves the choice open.
+    /// Moves, grows or shrinks what is mapped. What may be several areas is what goes to a fixed place as it is; the
+    /// first address where it is not, and must be, is said to be not mapped (Linux says `EFAULT`). What cannot grow in
+    /// place because something is there fails with [`Error::Exists`] (Linux says `ENOMEM`). `chosen` is the address
+    /// that the system under test answered, looked at where the request leaves the choice open.
     ///
     /// # Errors
     /// The error the request must fail with (those of Linux's `mremap`), or what is wrong with the choice.
@@ -139,8 +139,9 @@ impl Model {
         Ok(old)
     }
 
-    /// What goes to a fixed place. Without a change of length that may be several areas with holes between, if there is one
-    /// at the beginning; what is made shorter is one area as far as it goes there, and what is made longer altogether.
+    /// What goes to a fixed place. Without a change of length that may be several areas with holes between, if there is
+    /// one at the beginning; what is made shorter is one area as far as it goes there, and what is made longer
+    /// altogether.
     fn areas_to_move(&self, space: SpaceId, request: &RemapRequest, lengths: (u64, u64)) -> Result<Vec<Area>, Error> {
         let (old, (old_length, new_length)) = (request.old, lengths);
         if old_length != new_length {

@@ -29,7 +29,8 @@ pub fn draw(heads: &[&str], happenings: &[Happening], broken: Option<&Broken>, d
     text
 }
 
-/// What to draw, by CPU: what happens to one thing, one after the other, is one happening; what is repeated is told once.
+/// What to draw, by CPU: what happens to one thing, one after the other, is one happening; what is repeated is told
+/// once.
 fn merged(happenings: &[Happening], detail: Detail) -> Vec<(usize, String)> {
     let mut merged: Vec<(usize, String, Detail)> = Vec::new();
     for happening in happenings.iter().filter(|happening| happening.detail <= detail) {

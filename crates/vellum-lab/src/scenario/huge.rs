@@ -62,14 +62,15 @@ impl<A: Arch> HugeOps for World<A> {
 }
 
 impl Cpu<'_> {
-    /// From now on private memory gets huge pages, where all of a leaf table's pages are mapped: at the first store, and of zeroes at
-    /// the first load.
+    /// From now on private memory gets huge pages, where all of a leaf table's pages are mapped: at the first store,
+    /// and of zeroes at the first load.
     pub fn use_huge_pages(&self) {
         sim::happened(|| "huge pages: always".into());
         self.ops.huge().use_huge_pages(HugePages::Always);
     }
 
-    /// As [`Cpu::use_shared_memory`], which gets huge pages, where a mapping of it can show one whole: at the first access.
+    /// As [`Cpu::use_shared_memory`], which gets huge pages, where a mapping of it can show one whole: at the first
+    /// access.
     pub fn use_huge_shared_memory(&self, pages: u64) {
         sim::happened(|| "huge pages of shared memory: always".into());
         self.ops.huge().use_shared_huge_pages(HugePages::Always);
@@ -98,8 +99,8 @@ impl Cpu<'_> {
         self.ops.huge().is_table(frame)
     }
 
-    /// Makes the entry of a page say that it was neither read nor stored to, as aging would, and the CPU forget it: in a
-    /// scenario's start.
+    /// Makes the entry of a page say that it was neither read nor stored to, as aging would, and the CPU forget it: in
+    /// a scenario's start.
     pub fn forget_use(&self, at: At) {
         sim::happened(|| format!("{:#x} counts as unused", self.ops.address(at)));
         self.ops.huge().forget_use(self.process(), at);

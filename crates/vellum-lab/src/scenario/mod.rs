@@ -67,8 +67,8 @@ pub struct Scenario {
     pub breaks: fn(Mode) -> bool,
     /// Where an invariant breaks although every guard is on: a fault of the core that is known and not mended yet.
     pub known: Option<Known>,
-    /// What processors do with the marks of entries plays no part: on those that differ in nothing else there are as many
-    /// executions, which is asked where all of them are searched.
+    /// What processors do with the marks of entries plays no part: on those that differ in nothing else there are as
+    /// many executions, which is asked where all of them are searched.
     pub alike: bool,
     /// In which modes it makes sense: not where the mechanism it is about does not exist.
     pub runs: fn(Mode) -> bool,

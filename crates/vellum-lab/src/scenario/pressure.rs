@@ -87,8 +87,8 @@ impl Cpu<'_> {
         self.operation(text, || self.ops.pressure().advise(self.process(), at, pages, advice))
     }
 
-    /// Makes a huge page of all pages of the leaf of `at`, its first (`MADV_COLLAPSE`): not done if somebody has one of them in
-    /// hand, or none is there.
+    /// Makes a huge page of all pages of the leaf of `at`, its first (`MADV_COLLAPSE`): not done if somebody has one of
+    /// them in hand, or none is there.
     pub fn collapse(&self, at: At) -> bool {
         let pages = self.ops.leaf_pages();
         let not_done = Error::NotMapped { address: self.ops.address(at) };

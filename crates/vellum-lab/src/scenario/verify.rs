@@ -73,9 +73,9 @@ pub fn searches(scenario: &'static Scenario, modes: &[Mode]) -> Vec<Search> {
     searches
 }
 
-/// Those of `searches` that do not follow from others. Of what is clean where stores may be late, the executions in which none
-/// is are those of the same processor with stores in order. And where the marks of entries play no part, as a scenario says,
-/// what is clean on the processor without them is so on those that differ in nothing else.
+/// Those of `searches` that do not follow from others. Of what is clean where stores may be late, the executions in
+/// which none is are those of the same processor with stores in order. And where the marks of entries play no part, as
+/// a scenario says, what is clean on the processor without them is so on those that differ in nothing else.
 pub fn without_implied(searches: Vec<Search>) -> Vec<Search> {
     let is_there = |like: &Search, mode: Mode| {
         let of = |search: &Search| (search.check.scenario.id, search.check.guards_off.clone());
@@ -91,8 +91,8 @@ pub fn without_implied(searches: Vec<Search>) -> Vec<Search> {
     searches.iter().filter(|search| !is_implied(search)).cloned().collect()
 }
 
-/// Those of what was found that say a scenario is not [alike](Scenario::alike) though it is said to be: searches that were as
-/// long on the one processor, and not as long on another.
+/// Those of what was found that say a scenario is not [alike](Scenario::alike) though it is said to be: searches that
+/// were as long on the one processor, and not as long on another.
 pub fn unlike<'r>(results: &[(&'r Search, &'r Found)]) -> Vec<&'r Search> {
     let is_unlike = |(search, found): &(&Search, &Found)| {
         let like = search.check.mode.without_marks().filter(|_| search.check.scenario.alike);

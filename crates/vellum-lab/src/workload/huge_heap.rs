@@ -1,5 +1,6 @@
-//! Each CPU has a space of its own with a heap of huge pages, parts of which are discarded, made read-only, put out, and shared
-//! with a child: whatever becomes of a huge page, no word may be another than was stored, on either side of a fork.
+//! Each CPU has a space of its own with a heap of huge pages, parts of which are discarded, made read-only, put out,
+//! and shared with a child: whatever becomes of a huge page, no word may be another than was stored, on either side of
+//! a fork.
 
 use super::user::{User, page_bytes};
 use super::{Actor, Prepared, Simulated, Step};

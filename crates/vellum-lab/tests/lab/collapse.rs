@@ -1,5 +1,5 @@
-//! Collapsing much memory that many CPUs use: one flush for each huge page, which interrupts each of them once, and no other
-//! interrupt. Nobody waits for walkers without a lock.
+//! Collapsing much memory that many CPUs use: one flush for each huge page, which interrupts each of them once, and no
+//! other interrupt. Nobody waits for walkers without a lock.
 
 use vellum::arch::{Aarch64, Arch, Prot, X86_64, entries};
 use vellum::ops::{Access, Advice, MapRequest, Place};

@@ -1,5 +1,5 @@
-//! Every hosted machine counts pre-emption: it sees a core that nests, as if its embedder had not let it out, and nothing
-//! where an area is switched off, which reads its device on behalf of programs that have not asked for it.
+//! Every hosted machine counts pre-emption: it sees a core that nests, as if its embedder had not let it out, and
+//! nothing where an area is switched off, which reads its device on behalf of programs that have not asked for it.
 
 use crate::toys::Toy;
 use std::mem::ManuallyDrop;

@@ -281,8 +281,9 @@ fn claim_waits(region: Region, rounds: u64) -> u64 {
     waits
 }
 
-/// Figures for decision 22: a table has one claim, also for operations on slots of it that are apart. Where the core chooses the
-/// addresses, CPUs have parts of the address space of their own, and tables there, as long as something is mapped.
+/// Figures for decision 22: a table has one claim, also for operations on slots of it that are apart. Where the core
+/// chooses the addresses, CPUs have parts of the address space of their own, and tables there, as long as something is
+/// mapped.
 #[test]
 #[ignore = "takes long"]
 fn cpus_that_map_in_one_table_wait_for_claims() {

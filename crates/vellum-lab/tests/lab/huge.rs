@@ -1,5 +1,5 @@
-//! Huge pages and who looks addresses up without a lock: nobody is interrupted on his account. And threads of which each has a page
-//! of every huge one, whatever becomes of that.
+//! Huge pages and who looks addresses up without a lock: nobody is interrupted on his account. And threads of which
+//! each has a page of every huge one, whatever becomes of that.
 
 use crate::toys::Toy;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -69,7 +69,8 @@ impl<'h, A: Arch> World<'h, A> {
     }
 }
 
-/// What a huge page goes through, once for each of `count`, with walkers on all CPUs: interrupts, and flushes by broadcast.
+/// What a huge page goes through, once for each of `count`, with walkers on all CPUs: interrupts, and flushes by
+/// broadcast.
 fn serialised<A: Arch>(cpus: usize, count: u64) -> (u64, u64) {
     let frames = 1024 + (count + 2) * (1 << (A::shift(1) - A::PAGE_SHIFT));
     let hosted = Hosted::<A>::new(&MachineConfig::new(cpus, frames)).expect("a machine");
@@ -104,8 +105,8 @@ fn serialised<A: Arch>(cpus: usize, count: u64) -> (u64, u64) {
     (world.count(Event::InterruptSent), world.count(Event::Broadcast) - flushes)
 }
 
-/// Source thread 003: on a processor that does not interrupt to flush, discarding a huge page had to interrupt every CPU that might
-/// be looking, lest it take the small pages' table for a page; a change of rights should not have to.
+/// Source thread 003: on a processor that does not interrupt to flush, discarding a huge page had to interrupt every
+/// CPU that might be looking, lest it take the small pages' table for a page; a change of rights should not have to.
 #[test]
 fn nobody_is_interrupted_for_who_looks_without_a_lock() {
     assert_eq!(serialised::<Toy>(8, 8), (0, 0));
@@ -263,8 +264,8 @@ impl<A: Arch> Owner<'_, '_, A> {
     }
 }
 
-/// `moving`: whether pages also go to swap, move between nodes, and become huge ones again. How many huge ones went to swap as
-/// wholes, how many were allocated for a collapse, and how many pages moved.
+/// `moving`: whether pages also go to swap, move between nodes, and become huge ones again. How many huge ones went to
+/// swap as wholes, how many were allocated for a collapse, and how many pages moved.
 fn threads_own_parts<A: Arch>(seed: u64, count: u64, operations: u64, moving: bool) -> [u64; 3] {
     let pages = count << (A::shift(1) - A::PAGE_SHIFT);
     let config = MachineConfig::with_nodes(THREADS as usize, 2 * (2048 + 12 * pages), 2);

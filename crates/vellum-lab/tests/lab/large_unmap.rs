@@ -1,5 +1,5 @@
-//! Unmapping much memory that several CPUs use costs few flushes: one for many leaves, and one interrupt to each CPU for
-//! that.
+//! Unmapping much memory that several CPUs use costs few flushes: one for many leaves, and one interrupt to each CPU
+//! for that.
 
 use vellum::arch::{Aarch64, Arch, Prot, X86_64, entries};
 use vellum::ops::{Access, Advice, MapRequest, Place};
@@ -15,8 +15,8 @@ const LEAVES_A_FLUSH: u64 = 16;
 /// What is done to `length` bytes at an address.
 type Operation<A> = fn(&Space<'_, Host<A>>, u64, u64);
 
-/// Counts the flushes and interrupts of `operation` on `pages` pages, each touched, from `skipped` pages behind the start of
-/// a leaf on; then checks that everything is gone and nothing else.
+/// Counts the flushes and interrupts of `operation` on `pages` pages, each touched, from `skipped` pages behind the
+/// start of a leaf on; then checks that everything is gone and nothing else.
 fn flushes_of<A: Arch>(pages: u64, skipped: u64, operation: Operation<A>) -> (u64, u64) {
     let page = 1 << A::PAGE_SHIFT;
     let leaf = entries::<A>(0) as u64 * page;

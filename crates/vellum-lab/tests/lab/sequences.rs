@@ -1,7 +1,7 @@
 //! Random sequences of operations on the core and on the reference model: 2,400 and a few in all, or as many as
 //! `VELLUM_SEQUENCES` says, or `VELLUM_LONGER` times as many, and some hundreds on each further architecture; from
-//! `VELLUM_SEED` on, if that is set. Those that differ by the format of their entries have theirs in `vellum-hosts`, which
-//! compiles the core for them anyway.
+//! `VELLUM_SEED` on, if that is set. Those that differ by the format of their entries have theirs in `vellum-hosts`,
+//! which compiles the core for them anyway.
 
 use crate::toys::{self, Toy};
 use std::time::Instant;

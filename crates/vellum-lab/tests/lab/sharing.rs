@@ -17,8 +17,8 @@ const PAGE: u64 = 4096;
 /// What an anonymous fault may do at most.
 const FAULT_MODIFIES_MAX: f64 = 4.0;
 const FAULT_LINES_MAX: f64 = 8.0;
-/// What a copy on write may do: enter, take the leaf's lock, take a reference and drop it, take the entry, increment the
-/// generation, drop the mapping. No page's lock.
+/// What a copy on write may do: enter, take the leaf's lock, take a reference and drop it, take the entry, increment
+/// the generation, drop the mapping. No page's lock.
 const COPY_MODIFIES_MAX: u64 = 7;
 /// Where the two CPUs work: 16 MiB apart, in leaf tables of their own.
 const BASES: [u64; 2] = [0x10_0000_0000, 0x10_0100_0000];
@@ -237,8 +237,8 @@ fn cpus_that_fault_in_one_group_write_no_common_line() {
 /// least.
 type Maker<'a> = (&'a str, u64, &'a dyn Fn(&Recorded));
 
-/// How many exchanges of slab caches' lines both CPUs together do for each object: of those that are asked for, with which
-/// they come back after a grace period.
+/// How many exchanges of slab caches' lines both CPUs together do for each object: of those that are asked for, with
+/// which they come back after a grace period.
 fn slab_exchanges((what, objects, make): Maker<'_>) -> f64 {
     const ROUNDS: u64 = 256;
     let hosted = machine();
@@ -255,8 +255,8 @@ fn slab_exchanges((what, objects, make): Maker<'_>) -> f64 {
     exchanges
 }
 
-/// CPUs that make spaces, objects and nodes of page caches of their own come to the slabs, where they write common lines,
-/// once for a batch; each exchange stands for taking a lock.
+/// CPUs that make spaces, objects and nodes of page caches of their own come to the slabs, where they write common
+/// lines, once for a batch; each exchange stands for taking a lock.
 #[test]
 fn cpus_that_make_things_of_their_own_share_slabs_once_a_batch() {
     let spaces = |hosted: &Recorded| drop(hosted.vm().create_space().expect("there is memory"));

@@ -135,7 +135,8 @@ fn dumps() {
     });
 }
 
-/// Which memory gets huge pages; a stack's gets none. Whatever is mapped takes the advice, also what has none in the end.
+/// Which memory gets huge pages; a stack's gets none. Whatever is mapped takes the advice, also what has none in the
+/// end.
 #[test]
 fn huge_pages() {
     with_space(|space| {

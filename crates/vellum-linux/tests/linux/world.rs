@@ -37,8 +37,8 @@ pub fn with_space(test: impl FnOnce(&Space<'_, M>)) {
     unsafe { vm.audit() }.expect("nothing is lost");
 }
 
-/// A file of `pages` pages whose bytes are their page's number. If `ends_badly`, its last one cannot be read, and it is said
-/// to have holes, which cannot be made; else it can have none.
+/// A file of `pages` pages whose bytes are their page's number. If `ends_badly`, its last one cannot be read, and it is
+/// said to have holes, which cannot be made; else it can have none.
 pub struct Numbers {
     pub pages: u64,
     pub ends_badly: bool,
@@ -88,8 +88,8 @@ pub fn put_file<'vm>(
     assert_eq!(mmap(space, B + at * P, pages * P, prot, flags | MAP_FIXED, file, 0), Ok(B + at * P));
 }
 
-/// What is mapped, in pages from [`B`] on, as `/proc/PID/maps` would show it: "0-2 rw-p, 2-3 r--s". What lies elsewhere is
-/// left out.
+/// What is mapped, in pages from [`B`] on, as `/proc/PID/maps` would show it: "0-2 rw-p, 2-3 r--s". What lies elsewhere
+/// is left out.
 pub fn layout(space: &Space<'_, M>) -> String {
     let mut lines: Vec<(u64, u64, String)> = Vec::new();
     space.maps(&mut |map| {

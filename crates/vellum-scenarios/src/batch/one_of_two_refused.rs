@@ -1,6 +1,6 @@
-//! A18: two dirty pages are put out with one flush, and the device refuses one of them. What is written before the flush
-//! lacks what a CPU stores through a translation that it still has; and the refused page is put back, where it must
-//! count as stored to as it did before, or the next round drops it.
+//! A18: two dirty pages are put out with one flush, and the device refuses one of them. What is written before the
+//! flush lacks what a CPU stores through a translation that it still has; and the refused page is put back, where it
+//! must count as stored to as it did before, or the next round drops it.
 
 use vellum_lab::scenario::{Prot, Scenario, X, Y, actor};
 use vellum::Guard;

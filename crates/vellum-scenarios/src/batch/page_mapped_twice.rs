@@ -1,5 +1,5 @@
-//! A17, of one page in two places: a page of a file is moved, which is mapped twice in one leaf. Its entries are found in
-//! the order in which the mappings were made, the later first; what is owed must cover the lower place, too.
+//! A17, of one page in two places: a page of a file is moved, which is mapped twice in one leaf. Its entries are found
+//! in the order in which the mappings were made, the later first; what is owed must cover the lower place, too.
 
 use vellum_lab::explore::Bound;
 use vellum_lab::scenario::{Prot, Scenario, X, Y, actor};

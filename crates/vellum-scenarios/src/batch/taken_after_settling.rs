@@ -1,6 +1,6 @@
-//! A19: reclaim takes two pages out of a leaf with one flush. A fault in that leaf flushes it, after the first was taken;
-//! then reclaim takes the second. Whoever unmaps that has to flush again: the first flush came before it was taken, and a
-//! CPU has read its translation since.
+//! A19: reclaim takes two pages out of a leaf with one flush. A fault in that leaf flushes it, after the first was
+//! taken; then reclaim takes the second. Whoever unmaps that has to flush again: the first flush came before it was
+//! taken, and a CPU has read its translation since.
 
 use vellum::Guard;
 use vellum_lab::explore::Bound;

@@ -1,5 +1,5 @@
-//! A17, of two leaves: the batch notes what it owes in the first of them alone. mprotect of the page in the second finds
-//! the entry gone and no note, and returns without a flush: the program can still store to it.
+//! A17, of two leaves: the batch notes what it owes in the first of them alone. mprotect of the page in the second
+//! finds the entry gone and no note, and returns without a flush: the program can still store to it.
 
 use vellum_lab::explore::Bound;
 use vellum_lab::scenario::{At, Prot, Scenario, Z, actor};

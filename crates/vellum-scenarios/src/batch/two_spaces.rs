@@ -1,5 +1,6 @@
 //! A17, of two spaces: a page that parent and child share is moved, and only the parent's translations are flushed. The
-//! child still reads the old frame, which is free. A CPU that switches from one to the other has two requests to answer.
+//! child still reads the old frame, which is free. A CPU that switches from one to the other has two requests to
+//! answer.
 
 use vellum_lab::scenario::{Process, Prot, Scenario, X, actor};
 use vellum::Guard;

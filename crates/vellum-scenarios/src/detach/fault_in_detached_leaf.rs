@@ -1,5 +1,5 @@
-//! B25F, as B16: a fault finds a leaf, waits for its lock, and gets it when the leaf was taken out of the tree with what it
-//! shows. A page put there goes with the others, and nobody has counted it.
+//! B25F, as B16: a fault finds a leaf, waits for its lock, and gets it when the leaf was taken out of the tree with
+//! what it shows. A page put there goes with the others, and nobody has counted it.
 
 use vellum::Guard;
 use vellum_lab::explore::Bound;

@@ -1,5 +1,5 @@
-//! B25: munmap takes a leaf out of the tree with what it shows. A page is freed, and used again, while another CPU can still
-//! reach it by a cached translation, or by the way to the leaf that it has cached.
+//! B25: munmap takes a leaf out of the tree with what it shows. A page is freed, and used again, while another CPU can
+//! still reach it by a cached translation, or by the way to the leaf that it has cached.
 
 use vellum::Guard;
 use vellum_lab::explore::Bound;

@@ -1,6 +1,6 @@
-//! B25P: a page of two processes is moved, on behalf of one, while munmap by the other has taken the leaf that shows it there
-//! out of the tree. Nobody finds that entry, so the page must count as mapped, and stay; or the entry says already that it
-//! is being moved, which nobody takes back, and goes with the leaf.
+//! B25P: a page of two processes is moved, on behalf of one, while munmap by the other has taken the leaf that shows it
+//! there out of the tree. Nobody finds that entry, so the page must count as mapped, and stay; or the entry says
+//! already that it is being moved, which nobody takes back, and goes with the leaf.
 
 use vellum::Guard;
 use vellum_lab::explore::Bound;

@@ -1,5 +1,6 @@
-//! B25R, as B17 and B23: another mapping replaces one whose leaf was taken out of the tree with what it shows. A fault makes
-//! a leaf in its place, and shows a new page, before the flush: then one CPU stores to that while another reads the old.
+//! B25R, as B17 and B23: another mapping replaces one whose leaf was taken out of the tree with what it shows. A fault
+//! makes a leaf in its place, and shows a new page, before the flush: then one CPU stores to that while another reads
+//! the old.
 
 use vellum::Guard;
 use vellum_lab::explore::Bound;

@@ -1,5 +1,5 @@
-//! B25W, as B22: munmap takes a leaf of a shared mapping out of the tree with what it shows. A write-back finds no entry, and
-//! what was stored before it began is not in the file when it returns.
+//! B25W, as B22: munmap takes a leaf of a shared mapping out of the tree with what it shows. A write-back finds no
+//! entry, and what was stored before it began is not in the file when it returns.
 
 use vellum::Guard;
 use vellum_lab::explore::Bound;

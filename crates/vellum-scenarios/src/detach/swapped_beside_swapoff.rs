@@ -1,5 +1,5 @@
-//! E20D, as E20U: the only entry that says that a page is in swap is in a leaf that munmap has taken out of the tree. The
-//! slot is in use until that is emptied, which who switches the area off waits for.
+//! E20D, as E20U: the only entry that says that a page is in swap is in a leaf that munmap has taken out of the tree.
+//! The slot is in use until that is emptied, which who switches the area off waits for.
 
 use vellum::Guard;
 use vellum_lab::explore::Bound;

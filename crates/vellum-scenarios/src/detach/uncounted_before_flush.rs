@@ -1,5 +1,5 @@
-//! B25M, as B3: the pages of a leaf that was taken out of the tree stop counting as mapped before the flush. Who seems to be
-//! a page's only user stores to it in place, and the other process can still read it by a stale translation.
+//! B25M, as B3: the pages of a leaf that was taken out of the tree stop counting as mapped before the flush. Who seems
+//! to be a page's only user stores to it in place, and the other process can still read it by a stale translation.
 
 use crate::programs::load_around_store_of_child;
 use vellum::Guard;

@@ -1,5 +1,5 @@
-//! B25L, as B13: a lazy CPU is spared the flush for a leaf that was taken out of the tree with what it shows, and no other
-//! table. Its processor may walk it at any time, by way of an upper entry it has cached.
+//! B25L, as B13: a lazy CPU is spared the flush for a leaf that was taken out of the tree with what it shows, and no
+//! other table. Its processor may walk it at any time, by way of an upper entry it has cached.
 
 use vellum::Guard;
 use vellum_lab::scenario::{At, Prot, Scenario, TWO_LEAVES, X, Y, actor};

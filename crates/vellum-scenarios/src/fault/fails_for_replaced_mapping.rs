@@ -1,6 +1,6 @@
-//! G2, of a fault that fails: it is about to read a page of a file; meanwhile something else is mapped there, and then the
-//! file is cut, so that it has no such page any more. Neither before nor after that is the load a bus error: what cannot be
-//! read is one only if the address still shows it.
+//! G2, of a fault that fails: it is about to read a page of a file; meanwhile something else is mapped there, and then
+//! the file is cut, so that it has no such page any more. Neither before nor after that is the load a bus error: what
+//! cannot be read is one only if the address still shows it.
 
 use vellum_lab::explore::Bound;
 use vellum_lab::scenario::{Prot, Scenario, X, actor};

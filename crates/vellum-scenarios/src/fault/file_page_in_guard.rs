@@ -1,5 +1,5 @@
-//! G9, of guards and files: a fault has looked a page of the file up. Meanwhile a guard comes. If the fault does not look
-//! again, it shows the page there.
+//! G9, of guards and files: a fault has looked a page of the file up. Meanwhile a guard comes. If the fault does not
+//! look again, it shows the page there.
 
 use vellum::Guard;
 use vellum_lab::scenario::{Prot, Scenario, X, Y, actor};

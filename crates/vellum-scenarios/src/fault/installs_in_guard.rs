@@ -1,5 +1,5 @@
-//! G9, of guards: a fault sees that stores are allowed, and prepares a page. Meanwhile a guard comes; there is no page yet
-//! that it could take. If the fault does not look again, its page stays there, and can be stored to.
+//! G9, of guards: a fault sees that stores are allowed, and prepares a page. Meanwhile a guard comes; there is no page
+//! yet that it could take. If the fault does not look again, its page stays there, and can be stored to.
 
 use vellum::Guard;
 use vellum_lab::scenario::{Prot, Scenario, X, Y, actor};

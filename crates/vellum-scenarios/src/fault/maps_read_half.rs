@@ -1,5 +1,5 @@
-//! G6, of who asks what is mapped (`/proc/PID/maps`): the answer is put together of what was there before a change and of
-//! what is there after it, and says of a neighbour what was never so.
+//! G6, of who asks what is mapped (`/proc/PID/maps`): the answer is put together of what was there before a change and
+//! of what is there after it, and says of a neighbour what was never so.
 
 use vellum_lab::scenario::{Prot, Scenario, X, Y, actor};
 use vellum::Guard;

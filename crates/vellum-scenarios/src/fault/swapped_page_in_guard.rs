@@ -1,5 +1,5 @@
-//! G9, of guards and swap: a fault brings back a page that is in swap. Meanwhile a guard comes and takes the entry, and the
-//! slot with it. If the fault does not look again, it maps the page there.
+//! G9, of guards and swap: a fault brings back a page that is in swap. Meanwhile a guard comes and takes the entry, and
+//! the slot with it. If the fault does not look again, it maps the page there.
 
 use vellum::Guard;
 use vellum_lab::scenario::{Prot, Scenario, X, Y, actor};

@@ -1,6 +1,6 @@
-//! G2, a level up: a mapping covers all of a leaf, which does not exist. Two faults find none, and each prepares one. Who
-//! comes second must look again under the lock of the table above; otherwise he hangs his leaf over the other's, whose
-//! page is lost.
+//! G2, a level up: a mapping covers all of a leaf, which does not exist. Two faults find none, and each prepares one.
+//! Who comes second must look again under the lock of the table above; otherwise he hangs his leaf over the other's,
+//! whose page is lost.
 
 use vellum_lab::explore::Bound;
 use vellum_lab::scenario::{LEAF, Prot, Scenario, X, Y, actor};

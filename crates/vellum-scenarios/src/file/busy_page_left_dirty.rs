@@ -1,6 +1,6 @@
-//! B7, of a page whose lock somebody has when write-back comes, to look whether it must move: it is waited for, and made
-//! clean only then. If that is left out, entries keep what was stored through them to themselves, and the page passes for
-//! clean.
+//! B7, of a page whose lock somebody has when write-back comes, to look whether it must move: it is waited for, and
+//! made clean only then. If that is left out, entries keep what was stored through them to themselves, and the page
+//! passes for clean.
 
 use vellum_lab::explore::Bound;
 use vellum_lab::scenario::{Prot, Scenario, X, actor};

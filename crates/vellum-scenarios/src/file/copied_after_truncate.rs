@@ -1,8 +1,8 @@
 //! F12: a store to a private mapping copies a page of a file, which is truncated before the copy is mapped. The copy
 //! is of what is no longer there, and lies beyond the end.
 //!
-//! Where entries must be broken before they are made anew, a second thing could go wrong: truncation takes the entry of a
-//! private copy, and a fault puts another copy there before the flush. No fault does while the file is being cut.
+//! Where entries must be broken before they are made anew, a second thing could go wrong: truncation takes the entry of
+//! a private copy, and a fault puts another copy there before the flush. No fault does while the file is being cut.
 
 use vellum_lab::scenario::{Prot, Scenario, X, actor};
 use vellum::Guard;

@@ -1,6 +1,7 @@
-//! F11U: munmap has taken the entry of a page and not flushed yet. Truncation, which finds no entry, returns; and a thread still
-//! loads the page by its TLB. So it may in Linux: the munmap is under way. But the page must be nobody else's until that has
-//! flushed: it is out of the cache, and the leaf that munmap has taken out holds the last reference.
+//! F11U: munmap has taken the entry of a page and not flushed yet. Truncation, which finds no entry, returns; and a
+//! thread still loads the page by its TLB. So it may in Linux: the munmap is under way. But the page must be nobody
+//! else's until that has flushed: it is out of the cache, and the leaf that munmap has taken out holds the last
+//! reference.
 
 use vellum_lab::explore::Bound;
 use vellum_lab::scenario::{Prot, Scenario, TWO_LEAVES, X, actor};

@@ -1,5 +1,5 @@
-//! F14, with a fault that has looked the file's page up long before: then another thread stores to the place, which gets
-//! it a private copy; truncation takes that away; and the place is as the fault has found it. It must not show the
+//! F14, with a fault that has looked the file's page up long before: then another thread stores to the place, which
+//! gets it a private copy; truncation takes that away; and the place is as the fault has found it. It must not show the
 //! file's byte to who has stored its own.
 
 use vellum_lab::explore::Bound;

@@ -1,5 +1,6 @@
-//! B2: a page of a file counts as dirty before the flush, and the leaf's lock goes. A write-back in between takes the mark
-//! and writes the page; a store through a translation that is still cached makes it dirty again without anybody noticing.
+//! B2: a page of a file counts as dirty before the flush, and the leaf's lock goes. A write-back in between takes the
+//! mark and writes the page; a store through a translation that is still cached makes it dirty again without anybody
+//! noticing.
 
 use vellum_lab::explore::Bound;
 use vellum_lab::scenario::{Prot, Scenario, X, Y, actor};

@@ -1,5 +1,5 @@
-//! F11, at the end of a truncation: it has passed by the leaf, and has yet to take the page out of the cache. A fault that
-//! finds the page there, and asks only then whether it is being cut off, may learn that this is over.
+//! F11, at the end of a truncation: it has passed by the leaf, and has yet to take the page out of the cache. A fault
+//! that finds the page there, and asks only then whether it is being cut off, may learn that this is over.
 
 use vellum_lab::explore::Bound;
 use vellum_lab::scenario::{Prot, Scenario, X, actor};

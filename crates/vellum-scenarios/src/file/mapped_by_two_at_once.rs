@@ -1,6 +1,6 @@
-//! B22, of a file that two processes map at one time: the classes of both come to the head of the file's chain. If each puts
-//! his there without a lock, one is lost, and no walk comes to that mapping: write-back returns before the file has what was
-//! stored there.
+//! B22, of a file that two processes map at one time: the classes of both come to the head of the file's chain. If each
+//! puts his there without a lock, one is lost, and no walk comes to that mapping: write-back returns before the file
+//! has what was stored there.
 
 use vellum::Guard;
 use vellum_lab::explore::Bound;

@@ -1,6 +1,6 @@
 //! B22, beside migration: a page of a file is replaced in the cache, as one whose contents are not there yet, and then
-//! copied. A write-back that takes it for a page that is just being read passes it by, and returns before the file has what
-//! was stored.
+//! copied. A write-back that takes it for a page that is just being read passes it by, and returns before the file has
+//! what was stored.
 
 use vellum::Guard;
 use vellum_lab::explore::Bound;

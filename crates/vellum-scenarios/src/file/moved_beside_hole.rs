@@ -1,5 +1,5 @@
-//! F17, of an entry on the move: who makes the hole goes through the places where the file is shown, and before it comes to
-//! one, its pages move to a place that it has passed by. Hence a move leaves behind what a hole is made of.
+//! F17, of an entry on the move: who makes the hole goes through the places where the file is shown, and before it
+//! comes to one, its pages move to a place that it has passed by. Hence a move leaves behind what a hole is made of.
 
 use vellum_lab::explore::Bound;
 use vellum_lab::scenario::{Prot, Scenario, X, Z, actor};

@@ -1,6 +1,6 @@
-//! B22, beside mremap: a page of a file is moved to a place which a walk for write-back has looked at before, and the class
-//! that would have led the walk to the old place goes with it. The move notes with the page that it was stored to; else a
-//! write-back that finds its other entry, and that clean, returns before the file has what was stored.
+//! B22, beside mremap: a page of a file is moved to a place which a walk for write-back has looked at before, and the
+//! class that would have led the walk to the old place goes with it. The move notes with the page that it was stored
+//! to; else a write-back that finds its other entry, and that clean, returns before the file has what was stored.
 
 use vellum::Guard;
 use vellum_lab::explore::Bound;

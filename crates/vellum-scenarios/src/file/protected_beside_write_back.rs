@@ -1,7 +1,7 @@
 //! B22, beside mprotect: a walk for write-back goes from one class that shows the file to the next, the youngest place
-//! first. A mapping gets a new class; its old one leaves the chain before the walk comes to it. If the new one has come to
-//! the head of the chain, not to where the old one was, the walk never comes to the mapping, and the write-back returns
-//! before the file has what was stored there.
+//! first. A mapping gets a new class; its old one leaves the chain before the walk comes to it. If the new one has come
+//! to the head of the chain, not to where the old one was, the walk never comes to the mapping, and the write-back
+//! returns before the file has what was stored there.
 
 use vellum::Guard;
 use vellum_lab::explore::Bound;

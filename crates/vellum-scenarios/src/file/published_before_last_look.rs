@@ -1,6 +1,6 @@
 //! F13: a fault makes a page of shared memory and puts it where others find it, before it looks at the length again.
-//! The memory was truncated meanwhile, and whoever truncates has passed by. Until the fault takes the page back, another
-//! finds it, and maps it: it stays mapped beyond the end, and is nobody's page.
+//! The memory was truncated meanwhile, and whoever truncates has passed by. Until the fault takes the page back,
+//! another finds it, and maps it: it stays mapped beyond the end, and is nobody's page.
 
 use vellum_lab::explore::Bound;
 use vellum_lab::scenario::{Mode, Prot, Scenario, X, actor};

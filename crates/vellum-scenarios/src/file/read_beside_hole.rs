@@ -1,5 +1,5 @@
-//! F17, of a page that is not cached: a fault adds it when who makes the hole has passed by, and reads it before the backing
-//! has made the hole. Hence it looks once more when it has added the page.
+//! F17, of a page that is not cached: a fault adds it when who makes the hole has passed by, and reads it before the
+//! backing has made the hole. Hence it looks once more when it has added the page.
 
 use vellum_lab::explore::Bound;
 use vellum_lab::scenario::{Prot, Scenario, X, actor};

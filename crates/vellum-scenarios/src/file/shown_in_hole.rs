@@ -1,5 +1,5 @@
-//! F17: a hole is made in a file. Entries go first, then the pages leave the cache; a fault that comes in between finds the
-//! page there, and shows what was stored before, from then on.
+//! F17: a hole is made in a file. Entries go first, then the pages leave the cache; a fault that comes in between finds
+//! the page there, and shows what was stored before, from then on.
 
 use vellum_lab::explore::Bound;
 use vellum_lab::scenario::{Prot, Scenario, X, actor};

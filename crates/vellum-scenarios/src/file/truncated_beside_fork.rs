@@ -1,6 +1,6 @@
-//! F11, of an entry that is nobody's yet: truncation looks at a child that fork is making, and has nothing to take there
-//! yet; then fork copies an entry from the parent, a private copy here, and then truncation takes the parent's. Hence
-//! truncation comes to parents first: what is copied before is found in the child.
+//! F11, of an entry that is nobody's yet: truncation looks at a child that fork is making, and has nothing to take
+//! there yet; then fork copies an entry from the parent, a private copy here, and then truncation takes the parent's.
+//! Hence truncation comes to parents first: what is copied before is found in the child.
 
 use vellum_lab::explore::Bound;
 use vellum_lab::scenario::{Process, Prot, Scenario, X, actor};

@@ -1,5 +1,5 @@
-//! F11, of an entry on the move: truncation goes through the places where the file is shown, and before it comes to one, its
-//! pages move to a place that truncation has passed by. Hence a move leaves behind what is being cut off.
+//! F11, of an entry on the move: truncation goes through the places where the file is shown, and before it comes to
+//! one, its pages move to a place that truncation has passed by. Hence a move leaves behind what is being cut off.
 
 use vellum_lab::explore::Bound;
 use vellum_lab::scenario::{Prot, Scenario, X, Z, actor};

@@ -1,6 +1,6 @@
-//! B22: munmap takes the entry of a dirty page, and notes then that the page is dirty. A write-back that looks at the entry
-//! meanwhile, without the leaf's lock, finds none; the page is not noted dirty; so it returns, and what was stored before
-//! it began is not in the file.
+//! B22: munmap takes the entry of a dirty page, and notes then that the page is dirty. A write-back that looks at the
+//! entry meanwhile, without the leaf's lock, finds none; the page is not noted dirty; so it returns, and what was
+//! stored before it began is not in the file.
 
 use vellum::Guard;
 use vellum_lab::explore::Bound;

@@ -1,6 +1,6 @@
 //! B22, of several write-backs: one has taken a page's dirty mark and is writing the page. The others find nothing to
-//! do, and return before the file has it, unless they wait for their turn, each of them until all have been woken, or see
-//! that the page is being written and wait for that.
+//! do, and return before the file has it, unless they wait for their turn, each of them until all have been woken, or
+//! see that the page is being written and wait for that.
 
 use vellum_lab::explore::Bound;
 use vellum_lab::scenario::{Prot, Scenario, X, actor};

@@ -1,6 +1,6 @@
-//! D10G: a thread takes a guard away, stores to the page and then to another, while a second thread forks. No page is there
-//! when fork copies the leaf, so that the fault makes a new one, which only the parent has; the store to the other page
-//! goes through a translation that fork has not flushed yet, to a page that the child gets.
+//! D10G: a thread takes a guard away, stores to the page and then to another, while a second thread forks. No page is
+//! there when fork copies the leaf, so that the fault makes a new one, which only the parent has; the store to the
+//! other page goes through a translation that fork has not flushed yet, to a page that the child gets.
 
 use crate::programs::{fork_noted, is_one_moment};
 use vellum::Guard;

@@ -1,5 +1,6 @@
-//! G3, as B16: a fault finds a leaf, and gets its lock when that was taken out of the tree for a huge page. A page put there is
-//! lost with the leaf: either it is not in the huge page, or it comes to a leaf whose pages were copied already.
+//! G3, as B16: a fault finds a leaf, and gets its lock when that was taken out of the tree for a huge page. A page put
+//! there is lost with the leaf: either it is not in the huge page, or it comes to a leaf whose pages were copied
+//! already.
 
 use vellum::Guard;
 use vellum_lab::explore::Bound;

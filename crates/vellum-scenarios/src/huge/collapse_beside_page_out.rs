@@ -1,5 +1,5 @@
-//! E20H: a page is put out to swap after its leaf was looked at and before that is taken out of the tree. Its entry says where
-//! it is; but who collapses copies pages, and who looks for entries of the slot finds none.
+//! E20H: a page is put out to swap after its leaf was looked at and before that is taken out of the tree. Its entry
+//! says where it is; but who collapses copies pages, and who looks for entries of the slot finds none.
 
 use vellum::Guard;
 use vellum_lab::explore::Bound;

@@ -1,6 +1,6 @@
-//! B10: mremap moves pages out of a leaf, or munmap takes them, while that is collapsed. Who has come to the leaf works on one
-//! that is in the tree no more, and who comes later finds that something is being moved there, which is not theirs to take. So
-//! a collapse claims its place.
+//! B10: mremap moves pages out of a leaf, or munmap takes them, while that is collapsed. Who has come to the leaf works
+//! on one that is in the tree no more, and who comes later finds that something is being moved there, which is not
+//! theirs to take. So a collapse claims its place.
 
 use vellum::Guard;
 use vellum_lab::explore::Bound;

@@ -1,5 +1,5 @@
-//! C11C, as B20: a walker without a lock reads an upper entry twice, once to see whether it names a table and once to go
-//! there. In between the table became a huge page, and the walker takes that for a table.
+//! C11C, as B20: a walker without a lock reads an upper entry twice, once to see whether it names a table and once to
+//! go there. In between the table became a huge page, and the walker takes that for a table.
 
 use vellum::Guard;
 use vellum_lab::explore::Bound;

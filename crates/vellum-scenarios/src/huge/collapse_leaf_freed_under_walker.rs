@@ -1,6 +1,6 @@
-//! C7, as B14: a leaf that was taken out of the tree for a huge page is freed while a walker without a lock is inside. The
-//! walker answers the flush in the middle of his walk; and where flushes are broadcasts nobody asks him. No interrupt is sent
-//! to drive him out: the leaf waits for a grace period.
+//! C7, as B14: a leaf that was taken out of the tree for a huge page is freed while a walker without a lock is inside.
+//! The walker answers the flush in the middle of his walk; and where flushes are broadcasts nobody asks him. No
+//! interrupt is sent to drive him out: the leaf waits for a grace period.
 
 use vellum::Guard;
 use vellum_lab::explore::Bound;

@@ -1,5 +1,5 @@
-//! B12C, as B12: a leaf in whose place a huge page is shown is freed while another CPU's paging-structure cache still leads to
-//! it. All its pages were flushed, but the way to them was not.
+//! B12C, as B12: a leaf in whose place a huge page is shown is freed while another CPU's paging-structure cache still
+//! leads to it. All its pages were flushed, but the way to them was not.
 
 use vellum::Guard;
 use vellum_lab::scenario::{At, LEAF, Prot, Scenario, X, Y, actor};

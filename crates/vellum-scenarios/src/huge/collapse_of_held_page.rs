@@ -1,6 +1,6 @@
-//! C6: a page is copied to a huge one while a device has a reference to it. What the device stores to the old frame, nobody
-//! sees. It has looked the page up without a lock: by an entry that the collapse takes out of the tree as it is. So its
-//! references count only when the way to that entry is gone, and whoever takes one looks for the entry again.
+//! C6: a page is copied to a huge one while a device has a reference to it. What the device stores to the old frame,
+//! nobody sees. It has looked the page up without a lock: by an entry that the collapse takes out of the tree as it is.
+//! So its references count only when the way to that entry is gone, and whoever takes one looks for the entry again.
 
 use vellum::Guard;
 use vellum_lab::explore::Bound;

@@ -1,5 +1,6 @@
-//! B17C, as B17 and C8: a fault has found that there is no leaf, and makes one, which it hangs into the place that another fault
-//! has filled, and a collapse has cleared, in between. Then two things are to be in one place: the table and the huge page.
+//! B17C, as B17 and C8: a fault has found that there is no leaf, and makes one, which it hangs into the place that
+//! another fault has filled, and a collapse has cleared, in between. Then two things are to be in one place: the table
+//! and the huge page.
 
 use vellum::Guard;
 use vellum_lab::explore::Bound;

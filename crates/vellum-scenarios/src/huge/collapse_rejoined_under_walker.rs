@@ -1,5 +1,5 @@
-//! C12C: a huge page was cut, and is put together again, without a copy: table, mark, huge page, under a walker without a lock.
-//! He reads each entry once, so what he takes for a table is one. What others store meanwhile is where it was.
+//! C12C: a huge page was cut, and is put together again, without a copy: table, mark, huge page, under a walker without
+//! a lock. He reads each entry once, so what he takes for a table is one. What others store meanwhile is where it was.
 
 use vellum::Guard;
 use vellum_lab::explore::Bound;

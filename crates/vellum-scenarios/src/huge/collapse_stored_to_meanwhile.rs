@@ -1,5 +1,5 @@
-//! C10: small pages are copied to a huge one before their flush. What a CPU stores to an old frame by a translation that it
-//! still has is not in the new one.
+//! C10: small pages are copied to a huge one before their flush. What a CPU stores to an old frame by a translation
+//! that it still has is not in the new one.
 
 use vellum::Guard;
 use vellum_lab::explore::Bound;

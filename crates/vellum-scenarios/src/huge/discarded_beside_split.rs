@@ -1,5 +1,6 @@
-//! C1S: a discard has come to a huge page, and waits for the lock of a fault that splits it for a copy. When it has the lock there
-//! is a table, with pages that are to go. (That faults split nothing after the commit has begun does not help: this one had.)
+//! C1S: a discard has come to a huge page, and waits for the lock of a fault that splits it for a copy. When it has the
+//! lock there is a table, with pages that are to go. (That faults split nothing after the commit has begun does not
+//! help: this one had.)
 
 use vellum_lab::explore::Bound;
 use vellum_lab::scenario::{LEAF, Prot, Scenario, X, Y, actor};

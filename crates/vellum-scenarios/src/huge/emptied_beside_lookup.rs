@@ -1,5 +1,6 @@
-//! C1: mprotect of a huge page beside somebody who looks it up without a lock, where once a discard was: if the entry is taken
-//! out to be changed, and put back, he finds that nothing is there, and goes away. Here it is changed where it stands.
+//! C1: mprotect of a huge page beside somebody who looks it up without a lock, where once a discard was: if the entry
+//! is taken out to be changed, and put back, he finds that nothing is there, and goes away. Here it is changed where it
+//! stands.
 
 use crate::programs::huge_page;
 use vellum_lab::scenario::{LEAF, Prot, Scenario, X, actor};

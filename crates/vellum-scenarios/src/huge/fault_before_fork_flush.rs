@@ -1,6 +1,7 @@
-//! D10H: D10 with huge pages. Fork takes the right to store from two huge pages, and has not flushed. A store to the first
-//! becomes a copy, of one page of it; the store after that goes by an old translation to the second, which the child has. A
-//! fault waits for a fork that has been where it is, and makes no table where a commit has begun; one of the two is enough.
+//! D10H: D10 with huge pages. Fork takes the right to store from two huge pages, and has not flushed. A store to the
+//! first becomes a copy, of one page of it; the store after that goes by an old translation to the second, which the
+//! child has. A fault waits for a fork that has been where it is, and makes no table where a commit has begun; one of
+//! the two is enough.
 
 use crate::programs::{fork_noted, is_one_moment};
 use vellum_lab::explore::Bound;

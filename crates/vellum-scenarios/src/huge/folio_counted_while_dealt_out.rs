@@ -1,5 +1,6 @@
-//! C16: a folio's counts are dealt out to its pages while a device takes a reference to it. The counts that the head gets then
-//! know nothing of the reference: the page is freed while the device has it. So nobody can take one meanwhile.
+//! C16: a folio's counts are dealt out to its pages while a device takes a reference to it. The counts that the head
+//! gets then know nothing of the reference: the page is freed while the device has it. So nobody can take one
+//! meanwhile.
 
 use vellum::Guard;
 use vellum_lab::scenario::{LEAF, Process, Prot, Scenario, X, actor};

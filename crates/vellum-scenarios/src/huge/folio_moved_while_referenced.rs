@@ -1,5 +1,5 @@
-//! F2, of a huge page: all of it goes to another node while a device has a reference to a page of it. What the device stores to the
-//! old frame afterwards, nobody sees.
+//! F2, of a huge page: all of it goes to another node while a device has a reference to a page of it. What the device
+//! stores to the old frame afterwards, nobody sees.
 
 use vellum::Guard;
 use vellum_lab::scenario::{LEAF, Process, Prot, Scenario, X, Y, actor};

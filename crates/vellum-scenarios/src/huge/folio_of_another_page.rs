@@ -1,6 +1,6 @@
-//! C16, of a page that is not the first: a device has found of which folio the page is, the folio is split, and then it takes a
-//! reference: to the first page. The page's entry shows the same as before. So whoever has a reference asks again of which folio the
-//! page is.
+//! C16, of a page that is not the first: a device has found of which folio the page is, the folio is split, and then it
+//! takes a reference: to the first page. The page's entry shows the same as before. So whoever has a reference asks
+//! again of which folio the page is.
 
 use vellum::Guard;
 use vellum_lab::scenario::{At, LEAF, Process, Prot, Scenario, X, Y, actor};

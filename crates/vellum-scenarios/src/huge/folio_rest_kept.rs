@@ -1,5 +1,5 @@
-//! C18F: a part of a huge page is discarded, and the rest is put out, for which its folio is split. Nothing shows the pages of that
-//! part any more: whoever deals the counts out frees them, beside who discards more of it.
+//! C18F: a part of a huge page is discarded, and the rest is put out, for which its folio is split. Nothing shows the
+//! pages of that part any more: whoever deals the counts out frees them, beside who discards more of it.
 
 use vellum::Guard;
 use vellum_lab::explore::Bound;

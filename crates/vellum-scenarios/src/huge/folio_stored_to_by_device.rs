@@ -1,5 +1,6 @@
-//! C5, of the mark that a folio itself has: a device has stored to a folio that its owner had given up, and has said so. When the
-//! folio is split each of its pages is as good as stored to. One that is not goes, with what the device has stored.
+//! C5, of the mark that a folio itself has: a device has stored to a folio that its owner had given up, and has said
+//! so. When the folio is split each of its pages is as good as stored to. One that is not goes, with what the device
+//! has stored.
 
 use vellum::Guard;
 use vellum_lab::scenario::{LEAF, Process, Prot, Scenario, X, actor};

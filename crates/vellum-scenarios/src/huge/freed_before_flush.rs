@@ -1,5 +1,5 @@
-//! B1H: a huge page that was unmapped is freed, and used again, while another CPU can still reach its pages by a translation of
-//! all of it.
+//! B1H: a huge page that was unmapped is freed, and used again, while another CPU can still reach its pages by a
+//! translation of all of it.
 
 use crate::programs::huge_page;
 use vellum_lab::explore::Bound;

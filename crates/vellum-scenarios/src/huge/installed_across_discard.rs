@@ -1,5 +1,6 @@
-//! C11U: a discard of one page has claimed it, and found no huge page to split. A fault beside it installs one that lies across
-//! the edge: the discard takes all of it, with what was stored to other pages. So none comes where a part is claimed.
+//! C11U: a discard of one page has claimed it, and found no huge page to split. A fault beside it installs one that
+//! lies across the edge: the discard takes all of it, with what was stored to other pages. So none comes where a part
+//! is claimed.
 
 use vellum_lab::scenario::{LEAF, Prot, Scenario, X, Y, actor};
 use vellum::Guard;

@@ -1,5 +1,5 @@
-//! B9H: a move has made the leaves for what it found at the old place, when a huge page is installed there. It is not among them.
-//! The new place is none for a huge page, so it would have to be cut.
+//! B9H: a move has made the leaves for what it found at the old place, when a huge page is installed there. It is not
+//! among them. The new place is none for a huge page, so it would have to be cut.
 
 use vellum::Guard;
 use vellum_lab::explore::Bound;

@@ -1,6 +1,6 @@
-//! G5H: somebody looks an address up, with interrupts off, while the huge page there is no entry, to become a table. He waits for
-//! who has the table's lock, and who has it waits for him to flush. No interrupt gets through to him: he looks into his mailbox
-//! meanwhile, lock or not.
+//! G5H: somebody looks an address up, with interrupts off, while the huge page there is no entry, to become a table. He
+//! waits for who has the table's lock, and who has it waits for him to flush. No interrupt gets through to him: he
+//! looks into his mailbox meanwhile, lock or not.
 
 use crate::programs::{huge_page, protect_part};
 use vellum_lab::explore::Bound;

@@ -1,5 +1,5 @@
-//! C4S: the same where the entry says for a while that the page is being split: what the processor has noted up to that moment
-//! comes back from the exchange.
+//! C4S: the same where the entry says for a while that the page is being split: what the processor has noted up to that
+//! moment comes back from the exchange.
 
 use crate::programs::{protect_part, unnoted_huge_page};
 use vellum_lab::explore::Bound;

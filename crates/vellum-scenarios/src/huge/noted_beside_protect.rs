@@ -1,5 +1,5 @@
-//! C4: the processor notes in a huge page's entry that it was stored to, when mprotect has read the entry and not written it.
-//! A plain store of the new entry forgets the note.
+//! C4: the processor notes in a huge page's entry that it was stored to, when mprotect has read the entry and not
+//! written it. A plain store of the new entry forgets the note.
 
 use vellum_lab::explore::Bound;
 use vellum_lab::scenario::{LEAF, Prot, Scenario, X, Y, actor};

@@ -1,5 +1,6 @@
-//! C5D: the processor notes in a huge page's entry that it was stored to, when the table for its place has been filled by what
-//! the entry said before. The exchange which publishes the table is one of what it was filled by; else all of it is clean.
+//! C5D: the processor notes in a huge page's entry that it was stored to, when the table for its place has been filled
+//! by what the entry said before. The exchange which publishes the table is one of what it was filled by; else all of
+//! it is clean.
 
 use crate::programs::{protect_part, unnoted_huge_page};
 use vellum_lab::explore::Bound;

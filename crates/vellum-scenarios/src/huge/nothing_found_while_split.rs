@@ -1,5 +1,5 @@
-//! C12S: while a huge page is no entry, to become a table, somebody looks an address in it up without a lock. Nothing is there,
-//! and the page is mapped all the time: he waits for who has the lock, who needs nothing from him.
+//! C12S: while a huge page is no entry, to become a table, somebody looks an address in it up without a lock. Nothing
+//! is there, and the page is mapped all the time: he waits for who has the lock, who needs nothing from him.
 
 use crate::programs::{huge_page, protect_part};
 use vellum_lab::explore::Bound;

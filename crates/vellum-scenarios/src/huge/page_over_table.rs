@@ -1,5 +1,5 @@
-//! G2HT: a store has cleared a huge page, and another has made a table in the place, for a small one. That the entry is as
-//! planned is not that there is no page: the table would be lost, with what it shows.
+//! G2HT: a store has cleared a huge page, and another has made a table in the place, for a small one. That the entry is
+//! as planned is not that there is no page: the table would be lost, with what it shows.
 
 use vellum_lab::explore::Bound;
 use vellum_lab::scenario::{LEAF, Prot, Scenario, X, Y, actor};

@@ -1,5 +1,5 @@
-//! C15: the kernel stores to a page of a huge one that it may not change in place: a fork shares it just then. What it stores
-//! must not show in the child, nor in another that was forked before.
+//! C15: the kernel stores to a page of a huge one that it may not change in place: a fork shares it just then. What it
+//! stores must not show in the child, nor in another that was forked before.
 
 use vellum_lab::explore::Bound;
 use vellum_lab::scenario::{LEAF, Process, Prot, Scenario, X, Y, actor};

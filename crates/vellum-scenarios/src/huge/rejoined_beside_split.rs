@@ -1,5 +1,6 @@
-//! B17R: who makes single pages of a folio has cut its mappings, and finds one of all of it: a collapse has put the small entries
-//! together again, which takes no folio. He makes a page's entry of it. So who puts them together tries the folio's lock.
+//! B17R: who makes single pages of a folio has cut its mappings, and finds one of all of it: a collapse has put the
+//! small entries together again, which takes no folio. He makes a page's entry of it. So who puts them together tries
+//! the folio's lock.
 
 use crate::programs;
 use vellum::Guard;

@@ -1,5 +1,5 @@
-//! D10HR: a huge page whose other user has ended is made writable in place, all of it, and a fork shares it just then. That
-//! nobody else has it is asked under the lock once more.
+//! D10HR: a huge page whose other user has ended is made writable in place, all of it, and a fork shares it just then.
+//! That nobody else has it is asked under the lock once more.
 
 use vellum_lab::explore::Bound;
 use vellum_lab::scenario::{LEAF, Process, Prot, Scenario, X, Y, actor};

@@ -1,6 +1,6 @@
-//! F13S: one mapping of shared memory can show a huge page whole, another cannot. Two faults come at once, and each finds
-//! nothing in the cache. If the huge page is added without another look it takes the place of the small one: what is stored to
-//! that nobody else sees.
+//! F13S: one mapping of shared memory can show a huge page whole, another cannot. Two faults come at once, and each
+//! finds nothing in the cache. If the huge page is added without another look it takes the place of the small one: what
+//! is stored to that nobody else sees.
 
 use vellum::Guard;
 use vellum_lab::explore::Bound;

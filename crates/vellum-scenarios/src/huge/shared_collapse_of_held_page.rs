@@ -1,5 +1,5 @@
-//! C6G: C6, of shared memory. Its entries are gone, and a device that has looked a page up before has a reference to it. If the page
-//! is copied to a huge one all the same, nobody sees what the device stores.
+//! C6G: C6, of shared memory. Its entries are gone, and a device that has looked a page up before has a reference to
+//! it. If the page is copied to a huge one all the same, nobody sees what the device stores.
 
 use crate::programs::shared_page_to_collapse;
 use vellum::Guard;

@@ -1,5 +1,5 @@
-//! C10G: the huge page that shared memory is gathered in is found in the place of the small ones before their contents are there.
-//! Who finds it waits for them, as for those of a page that is being read.
+//! C10G: the huge page that shared memory is gathered in is found in the place of the small ones before their contents
+//! are there. Who finds it waits for them, as for those of a page that is being read.
 
 use crate::programs::shared_page_to_collapse;
 use vellum::Guard;

@@ -1,5 +1,6 @@
-//! F13H: a fault adds a huge page to shared memory, and uses it before it looks at the length again. The memory was made shorter
-//! meanwhile, and whoever did that has passed by: of the huge page there are pages behind the end, that others find.
+//! F13H: a fault adds a huge page to shared memory, and uses it before it looks at the length again. The memory was
+//! made shorter meanwhile, and whoever did that has passed by: of the huge page there are pages behind the end, that
+//! others find.
 
 use vellum::Guard;
 use vellum_lab::explore::Bound;

@@ -1,5 +1,5 @@
-//! F11R, of a huge page of shared memory that moves as a whole: truncation has passed by its new place when it comes there. So a
-//! move leaves behind one of which a part is being cut off.
+//! F11R, of a huge page of shared memory that moves as a whole: truncation has passed by its new place when it comes
+//! there. So a move leaves behind one of which a part is being cut off.
 
 use crate::programs::{move_huge_page, shared_huge_page};
 use vellum::Guard;

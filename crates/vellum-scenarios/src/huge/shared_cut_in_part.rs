@@ -1,6 +1,6 @@
-//! F11P: a fault has found a page of a huge one in the cache, and has a reference. The memory is made shorter, so that this page goes,
-//! and others of the huge one stay: it cannot be split, on account of the reference, and is the object's still. The fault maps
-//! a page behind the end.
+//! F11P: a fault has found a page of a huge one in the cache, and has a reference. The memory is made shorter, so that
+//! this page goes, and others of the huge one stay: it cannot be split, on account of the reference, and is the
+//! object's still. The fault maps a page behind the end.
 
 use vellum::Guard;
 use vellum_lab::explore::Bound;

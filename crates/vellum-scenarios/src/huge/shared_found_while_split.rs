@@ -1,5 +1,6 @@
-//! C16F: a fault finds a page of a huge one in the cache, and where its head is. A hole is made in another part of it, for which single
-//! pages are made of it; then the fault takes its reference to what was the head. It shows a page to which it has none.
+//! C16F: a fault finds a page of a huge one in the cache, and where its head is. A hole is made in another part of it,
+//! for which single pages are made of it; then the fault takes its reference to what was the head. It shows a page to
+//! which it has none.
 
 use vellum::Guard;
 use vellum_lab::explore::Bound;

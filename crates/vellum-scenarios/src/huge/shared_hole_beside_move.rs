@@ -1,5 +1,5 @@
-//! F17R, of a huge page of shared memory that moves as a whole: who makes a hole of one page of it has passed by its new place when
-//! it comes there. So a move leaves it behind.
+//! F17R, of a huge page of shared memory that moves as a whole: who makes a hole of one page of it has passed by its
+//! new place when it comes there. So a move leaves it behind.
 
 use crate::programs::{move_huge_page, shared_huge_page};
 use vellum::Guard;

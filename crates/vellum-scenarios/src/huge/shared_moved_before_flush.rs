@@ -1,5 +1,6 @@
-//! F2M: a huge page of shared memory is moved to another node. Its entry goes, and comes back by a fault, with the new frames; what a
-//! thread stores through the old translation after the contents were copied is lost. So it is flushed before.
+//! F2M: a huge page of shared memory is moved to another node. Its entry goes, and comes back by a fault, with the new
+//! frames; what a thread stores through the old translation after the contents were copied is lost. So it is flushed
+//! before.
 
 use vellum::Guard;
 use vellum_lab::explore::Bound;

@@ -1,6 +1,6 @@
-//! F11H: a fault has the lock of an upper table, sees that nothing is being cut off, and is about to show a huge page there.
-//! Truncation comes by, finds the place empty, and goes on without asking for that lock, as it would for a leaf's: the huge page
-//! stays mapped behind the end.
+//! F11H: a fault has the lock of an upper table, sees that nothing is being cut off, and is about to show a huge page
+//! there. Truncation comes by, finds the place empty, and goes on without asking for that lock, as it would for a
+//! leaf's: the huge page stays mapped behind the end.
 
 use vellum::Guard;
 use vellum_lab::explore::Bound;

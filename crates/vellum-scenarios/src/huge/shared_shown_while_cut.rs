@@ -1,5 +1,5 @@
-//! F14H: shared memory is made shorter. Entries go first, then pages leave the cache; a fault that comes in between finds a huge
-//! page there whole, and shows it: what is behind the end is mapped from then on.
+//! F14H: shared memory is made shorter. Entries go first, then pages leave the cache; a fault that comes in between
+//! finds a huge page there whole, and shows it: what is behind the end is mapped from then on.
 
 use vellum::Guard;
 use vellum_lab::explore::Bound;

@@ -1,7 +1,7 @@
-//! C12, the case of source thread 003: somebody without a lock has a pointer to the slot where a huge page is; the page is
-//! discarded, and small pages are faulted in. What he reads there now is a table. On a processor that broadcasts its flushes no
-//! interrupt holds the discard up until he is through; here none has to, on any: he looks at what he reads, and when he has a
-//! reference, once more from the root on.
+//! C12, the case of source thread 003: somebody without a lock has a pointer to the slot where a huge page is; the page
+//! is discarded, and small pages are faulted in. What he reads there now is a table. On a processor that broadcasts its
+//! flushes no interrupt holds the discard up until he is through; here none has to, on any: he looks at what he reads,
+//! and when he has a reference, once more from the root on.
 
 use vellum_lab::explore::Bound;
 use vellum_lab::scenario::{LEAF, Prot, Scenario, X, Y, actor};

@@ -1,6 +1,7 @@
-//! D10S: a store to a huge page that another child shares splits it. A fork has shared the page meanwhile, and comes upon the
-//! table: the child gets its pages twice. And the table bears no mark of the fork, so that the store does not wait for its
-//! flush. But faults make no tables where a commit has begun, which they see under the lock under which they split.
+//! D10S: a store to a huge page that another child shares splits it. A fork has shared the page meanwhile, and comes
+//! upon the table: the child gets its pages twice. And the table bears no mark of the fork, so that the store does not
+//! wait for its flush. But faults make no tables where a commit has begun, which they see under the lock under which
+//! they split.
 
 use crate::programs::{fork_noted, is_one_moment};
 use vellum_lab::explore::Bound;

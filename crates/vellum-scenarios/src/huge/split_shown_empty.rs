@@ -1,5 +1,5 @@
-//! C5: a table takes the place of a huge page before it is filled. Who comes upon it finds nothing, and gets another page; what
-//! was there is lost.
+//! C5: a table takes the place of a huge page before it is filled. Who comes upon it finds nothing, and gets another
+//! page; what was there is lost.
 
 use crate::programs::{huge_page, protect_part};
 use vellum_lab::explore::Bound;

@@ -1,5 +1,5 @@
-//! C11: who looks an address up without a lock has found that the entry is no table, and reads it once more to use it: by then it
-//! is one, and names the table, not the page. (Who takes a reference looks again, and finds out.)
+//! C11: who looks an address up without a lock has found that the entry is no table, and reads it once more to use it:
+//! by then it is one, and names the table, not the page. (Who takes a reference looks again, and finds out.)
 
 use crate::programs::protect_part;
 use vellum_lab::explore::Bound;

@@ -1,5 +1,6 @@
-//! C12T: C12 for who takes no reference, and so does not look again: he must see by what he reads that it is a table. Where the
-//! discard interrupts him to flush, it waits until he is through, within one pre-emption; a broadcast does not.
+//! C12T: C12 for who takes no reference, and so does not look again: he must see by what he reads that it is a table.
+//! Where the discard interrupts him to flush, it waits until he is through, within one pre-emption; a broadcast does
+//! not.
 
 use vellum_lab::explore::Bound;
 use vellum_lab::scenario::{LEAF, Prot, Scenario, X, Y, actor};

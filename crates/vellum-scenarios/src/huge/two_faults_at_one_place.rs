@@ -1,5 +1,5 @@
-//! G2H: two threads store to one place at once, and both have cleared a huge page for it. The second one finds under the lock
-//! that there is one.
+//! G2H: two threads store to one place at once, and both have cleared a huge page for it. The second one finds under
+//! the lock that there is one.
 
 use vellum_lab::scenario::{LEAF, Prot, Scenario, X, Y, actor};
 use vellum::Guard;

@@ -1,5 +1,6 @@
-//! C6S: a huge page becomes small ones, and a processor that may not have translations of two sizes for one address walks to a
-//! small one before it has forgotten the large one. (The other way round, the small pages are collapsed: C6.)
+//! C6S: a huge page becomes small ones, and a processor that may not have translations of two sizes for one address
+//! walks to a small one before it has forgotten the large one. (The other way round, the small pages are collapsed:
+//! C6.)
 
 use crate::programs::{protect_part, unnoted_huge_page};
 use vellum_lab::explore::Bound;

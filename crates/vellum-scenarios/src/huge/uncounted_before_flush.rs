@@ -1,5 +1,5 @@
-//! B3H: a huge page stops counting as mapped before the flush: who seems to be its only user stores to it in place, and the
-//! other process can still read it by a stale translation.
+//! B3H: a huge page stops counting as mapped before the flush: who seems to be its only user stores to it in place, and
+//! the other process can still read it by a stale translation.
 
 use crate::programs::load_around_store_of_child;
 use vellum_lab::explore::Bound;

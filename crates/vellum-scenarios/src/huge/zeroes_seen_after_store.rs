@@ -1,5 +1,5 @@
-//! D9HZ: a huge page of zeroes, which loads have shown, gives way to a huge page of its own at the first store. It is flushed before:
-//! else somebody who still has the zeroes loads them after he could have seen the store.
+//! D9HZ: a huge page of zeroes, which loads have shown, gives way to a huge page of its own at the first store. It is
+//! flushed before: else somebody who still has the zeroes loads them after he could have seen the store.
 
 use vellum_lab::explore::Bound;
 use vellum_lab::scenario::{LEAF, Prot, Scenario, X, actor};

@@ -1,5 +1,6 @@
 //! G15: munmap takes the last page that shows a file at these addresses, and is about to give up the record that says
-//! so. Just then its neighbour is mapped, in another table, to which the same record applies. It is in use again, and stays.
+//! so. Just then its neighbour is mapped, in another table, to which the same record applies. It is in use again, and
+//! stays.
 
 use vellum_lab::explore::Bound;
 use vellum_lab::scenario::{At, Prot, Scenario, Z, actor};

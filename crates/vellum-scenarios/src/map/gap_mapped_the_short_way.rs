@@ -1,6 +1,6 @@
-//! G19, of what maps a page under the lock of its leaf, without a claim: it finds no stack near, and then the stack grows;
-//! in its gap the page is mapped nevertheless. Hence it asks under the lock: who grows a stack claims the gap, and waits
-//! for that.
+//! G19, of what maps a page under the lock of its leaf, without a claim: it finds no stack near, and then the stack
+//! grows; in its gap the page is mapped nevertheless. Hence it asks under the lock: who grows a stack claims the gap,
+//! and waits for that.
 
 use vellum_lab::explore::Bound;
 use vellum_lab::scenario::{At, Mode, Prot, Scenario, X, actor};

@@ -1,6 +1,6 @@
-//! B23, where truncation has taken the old page: it has no claim, so a new mapping comes to the place as soon as the leaf's
-//! lock is free, and finds nothing there that it would have to flush. So truncation's own flush is under the lock; else
-//! the new page appears while a CPU still has the old translation.
+//! B23, where truncation has taken the old page: it has no claim, so a new mapping comes to the place as soon as the
+//! leaf's lock is free, and finds nothing there that it would have to flush. So truncation's own flush is under the
+//! lock; else the new page appears while a CPU still has the old translation.
 
 use vellum_lab::explore::Bound;
 use vellum_lab::scenario::{Prot, Scenario, X, actor};

@@ -1,5 +1,5 @@
-//! G13, of a search for room: it has passed by a mapping that then moves to the only free page ahead of it. There has been
-//! room all the time, and it has found none. What it has not found it must seek where nobody else maps anything.
+//! G13, of a search for room: it has passed by a mapping that then moves to the only free page ahead of it. There has
+//! been room all the time, and it has found none. What it has not found it must seek where nobody else maps anything.
 
 use vellum_lab::explore::Bound;
 use vellum_lab::scenario::{Mode, Prot, Scenario, X, Z, actor};

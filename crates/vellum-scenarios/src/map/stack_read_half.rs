@@ -1,6 +1,6 @@
-//! G12, of a stack whose table changes: a fault below the stack looks for it while a mapping in the same table goes, and
-//! what it reads of the table's classes, half before and half after, has no stack. The program gets a signal for a store
-//! to its own stack. What is read without the lock counts only if the sequence number is still the same.
+//! G12, of a stack whose table changes: a fault below the stack looks for it while a mapping in the same table goes,
+//! and what it reads of the table's classes, half before and half after, has no stack. The program gets a signal for a
+//! store to its own stack. What is read without the lock counts only if the sequence number is still the same.
 
 use vellum_lab::explore::Bound;
 use vellum_lab::scenario::{At, Prot, Scenario, actor};

@@ -1,6 +1,7 @@
-//! G12, of a stack whose lowest page goes: a fault below the stack finds where it begins, and claims up to there; before
-//! that, the page it has found is unmapped. Under the claim there is no stack, and yet there is one, which begins a page
-//! higher and may grow as far. Whether the fault or the unmapping comes first, the store is one to the stack.
+//! G12, of a stack whose lowest page goes: a fault below the stack finds where it begins, and claims up to there;
+//! before that, the page it has found is unmapped. Under the claim there is no stack, and yet there is one, which
+//! begins a page higher and may grow as far. Whether the fault or the unmapping comes first, the store is one to the
+//! stack.
 
 use vellum_lab::scenario::{At, Scenario, actor};
 use vellum::Guard;

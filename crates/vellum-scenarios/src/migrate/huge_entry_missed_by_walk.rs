@@ -1,5 +1,6 @@
-//! F4, of a huge page: the walk that ends a migration looks at the page's first place, where it is not; mremap moves the entry of
-//! the upper table there, as a whole; the walk looks at where it was. The entry says for ever that the page is being moved.
+//! F4, of a huge page: the walk that ends a migration looks at the page's first place, where it is not; mremap moves
+//! the entry of the upper table there, as a whole; the walk looks at where it was. The entry says for ever that the
+//! page is being moved.
 
 use crate::programs::huge_page;
 use vellum::Guard;

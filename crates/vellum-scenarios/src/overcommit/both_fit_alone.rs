@@ -1,6 +1,6 @@
-//! O1: two threads map memory under a limit into which one of both fits. Each adds up what is committed before it says that
-//! it is about to commit more: both find room. If both say so first, the later one finds the other's word, or its pages; and
-//! the earlier one goes on, as it does not look at later ones.
+//! O1: two threads map memory under a limit into which one of both fits. Each adds up what is committed before it says
+//! that it is about to commit more: both find room. If both say so first, the later one finds the other's word, or its
+//! pages; and the earlier one goes on, as it does not look at later ones.
 
 use vellum_lab::scenario::{At, Prot, Scenario, X, Z, actor};
 use vellum::Guard;

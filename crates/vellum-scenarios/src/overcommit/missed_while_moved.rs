@@ -1,7 +1,7 @@
-//! O2: a thread maps memory under a limit, and adds up what the CPUs have committed. Another moves a mapping meanwhile: its
-//! CPU has already counted that it is gone from the old place, and not yet that it is at the new one. So it is missed. A
-//! move says when it begins; who finds that, after he has added up, does it again, and finds what the move has said of its
-//! size.
+//! O2: a thread maps memory under a limit, and adds up what the CPUs have committed. Another moves a mapping meanwhile:
+//! its CPU has already counted that it is gone from the old place, and not yet that it is at the new one. So it is
+//! missed. A move says when it begins; who finds that, after he has added up, does it again, and finds what the move
+//! has said of its size.
 
 use vellum_lab::scenario::{Prot, Scenario, X, Y, Z, actor};
 use vellum::Guard;

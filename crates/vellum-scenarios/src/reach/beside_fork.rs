@@ -1,5 +1,5 @@
-//! B24: the kernel has found that the page may be stored to, and fork shares it with a child before the copy is made: the
-//! child finds in its memory what its parent got after the fork.
+//! B24: the kernel has found that the page may be stored to, and fork shares it with a child before the copy is made:
+//! the child finds in its memory what its parent got after the fork.
 
 use vellum_lab::explore::Bound;
 use vellum_lab::scenario::{Process, Prot, Scenario, X, actor};

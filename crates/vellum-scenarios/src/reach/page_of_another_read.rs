@@ -1,5 +1,5 @@
-//! B24: the kernel reads arguments from a page that another thread gives up meanwhile, and that another process gets: it
-//! must not read what is there by then.
+//! B24: the kernel reads arguments from a page that another thread gives up meanwhile, and that another process gets:
+//! it must not read what is there by then.
 
 use vellum_lab::scenario::{Prot, Scenario, X, actor};
 use vellum::Guard;

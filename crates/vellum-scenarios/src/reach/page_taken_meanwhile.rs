@@ -1,5 +1,5 @@
-//! B24: the kernel has found the page that it copies to, and reclaim puts the page out before the copy is made. With the
-//! lock of the leaf held from the look to the copy, reclaim waits for it.
+//! B24: the kernel has found the page that it copies to, and reclaim puts the page out before the copy is made. With
+//! the lock of the leaf held from the look to the copy, reclaim waits for it.
 
 use vellum_lab::scenario::{Prot, Scenario, X, actor};
 use vellum::Guard;

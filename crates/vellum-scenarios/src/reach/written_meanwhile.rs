@@ -1,5 +1,5 @@
-//! B24, of a page of a file: the kernel has found that the page may be stored to, and write-back makes the entry clean and
-//! writes the page before the copy is made. Nobody writes the page again.
+//! B24, of a page of a file: the kernel has found that the page may be stored to, and write-back makes the entry clean
+//! and writes the page before the copy is made. Nobody writes the page again.
 
 use vellum_lab::scenario::{Prot, Scenario, X, actor};
 use vellum::Guard;

@@ -1,7 +1,7 @@
 //! E19, of a mapping that comes in between: MADV_FREE finds private anonymous memory, as it must be; before it has the
 //! range to itself a file is mapped there, privately, and stored to. The private copy is given up, although no program
-//! has ever given up what that mapping has: whichever of the two came first, the store must be there. (Where a store through
-//! a clean entry does not look at the table, every page with a writable entry counts as stored to, and stays.)
+//! has ever given up what that mapping has: whichever of the two came first, the store must be there. (Where a store
+//! through a clean entry does not look at the table, every page with a writable entry counts as stored to, and stays.)
 
 use vellum_lab::explore::Bound;
 use vellum_lab::scenario::{Prot, Scenario, X, actor};

@@ -1,6 +1,6 @@
 //! E19: MADV_FREE takes the dirty mark off a page while reclaim gives it a slot. Reclaim finds the page clean, so that
-//! the slot needs no writing; but nothing was ever written there. (Where a store through a clean entry does not look at the
-//! table, every page with a writable entry counts as stored to when it goes, and is written.)
+//! the slot needs no writing; but nothing was ever written there. (Where a store through a clean entry does not look at
+//! the table, every page with a writable entry counts as stored to when it goes, and is written.)
 
 use vellum_lab::explore::Bound;
 use vellum_lab::scenario::{Prot, Scenario, X, actor};

@@ -1,5 +1,6 @@
 //! I7, at another place: a page that its owner has given up is moved while he stores to it. What the hardware notes in
-//! the entry up to the last moment must go along: reclaim asks for it at the new place, and drops what was not stored to.
+//! the entry up to the last moment must go along: reclaim asks for it at the new place, and drops what was not stored
+//! to.
 
 use vellum_lab::explore::Bound;
 use vellum_lab::scenario::{Prot, Scenario, X, Y, actor};

@@ -1,6 +1,6 @@
 //! I8, while a page is on its way to swap: a device which has a reference stores to the page when the swap device has
-//! read it, says so, and lets go. If reclaim takes the dirty mark when the write has ended, it takes that of this store,
-//! and frees the page.
+//! read it, says so, and lets go. If reclaim takes the dirty mark when the write has ended, it takes that of this
+//! store, and frees the page.
 
 use vellum_lab::scenario::{Process, Prot, Scenario, X, actor};
 use vellum::Guard;

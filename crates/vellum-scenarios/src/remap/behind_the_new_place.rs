@@ -1,5 +1,5 @@
-//! B9X: as B9U, where who takes the right away begins in the slot of the uppermost table in which the new place is, behind
-//! that: by the slots of his claim he seems to wait for who moves, and does not.
+//! B9X: as B9U, where who takes the right away begins in the slot of the uppermost table in which the new place is,
+//! behind that: by the slots of his claim he seems to wait for who moves, and does not.
 
 use crate::programs::{is_protected, move_beside_protect, move_page, protect_between};
 use vellum_lab::explore::Bound;

@@ -1,5 +1,6 @@
-//! B9W: while a page moves far, somebody unmaps all from its old place to the new one. He has claimed it all, and waits for the
-//! claim of the old place. Who moves has that, comes to claim the new place, and meets the claim of him who waits.
+//! B9W: while a page moves far, somebody unmaps all from its old place to the new one. He has claimed it all, and waits
+//! for the claim of the old place. Who moves has that, comes to claim the new place, and meets the claim of him who
+//! waits.
 
 use vellum_lab::explore::Bound;
 use vellum_lab::scenario::{At, Mode, Process, Prot, Scenario, X, actor};

@@ -1,5 +1,5 @@
-//! B9U: while a page moves down from far, somebody takes a right away from all between, and from the page. He does not wait for
-//! who moves and has claimed the new place only; so that one waits for him, or the right comes back.
+//! B9U: while a page moves down from far, somebody takes a right away from all between, and from the page. He does not
+//! wait for who moves and has claimed the new place only; so that one waits for him, or the right comes back.
 
 use crate::programs::{is_protected, move_beside_protect, move_page, protect_between};
 use vellum_lab::explore::Bound;

@@ -1,5 +1,5 @@
-//! B9F: fork copies table by table. It has passed the place to which a huge page moves before that, and comes to where it was after:
-//! the child has it at neither. So fork excludes moves, as it does all range operations.
+//! B9F: fork copies table by table. It has passed the place to which a huge page moves before that, and comes to where
+//! it was after: the child has it at neither. So fork excludes moves, as it does all range operations.
 
 use crate::programs::{CHILD, fork_noted};
 use vellum::Guard;

@@ -1,6 +1,6 @@
-//! B9S: a move has found a huge page and made what that needs to move as a whole, when reclaim, which wants a part of it, cuts it.
-//! For small pages there is no leaf at the new place. So nobody who works on a folio cuts one of its huge pages where a range
-//! operation is being committed.
+//! B9S: a move has found a huge page and made what that needs to move as a whole, when reclaim, which wants a part of
+//! it, cuts it. For small pages there is no leaf at the new place. So nobody who works on a folio cuts one of its huge
+//! pages where a range operation is being committed.
 
 use crate::programs::huge_page_and_swap;
 use vellum::Guard;

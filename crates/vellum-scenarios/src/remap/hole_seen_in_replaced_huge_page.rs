@@ -1,5 +1,5 @@
-//! G6, of a fault, among huge pages: one is moved to where another one is, which goes first. Whoever uses the place meanwhile finds
-//! either of the two there, and no hole between them.
+//! G6, of a fault, among huge pages: one is moved to where another one is, which goes first. Whoever uses the place
+//! meanwhile finds either of the two there, and no hole between them.
 
 use crate::programs::huge_page;
 use vellum::Guard;

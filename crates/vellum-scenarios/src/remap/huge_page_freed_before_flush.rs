@@ -1,6 +1,6 @@
-//! B8, of a huge page: it is moved as a whole, and the old place flushed only after the lock of the new place has gone. Who moves
-//! the page to another frame takes it from its new place and flushes that alone; then the old frame is freed, and still
-//! reachable at the old place.
+//! B8, of a huge page: it is moved as a whole, and the old place flushed only after the lock of the new place has gone.
+//! Who moves the page to another frame takes it from its new place and flushes that alone; then the old frame is freed,
+//! and still reachable at the old place.
 
 use crate::programs::huge_page;
 use vellum::Guard;

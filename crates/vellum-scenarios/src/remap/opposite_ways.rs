@@ -1,5 +1,6 @@
-//! B9O: two threads move pages between the same two places, one up and one down. Each place is claimed for itself, as they lie
-//! far apart. Who would begin with the old one could have what the other waits for, and wait for what the other has.
+//! B9O: two threads move pages between the same two places, one up and one down. Each place is claimed for itself, as
+//! they lie far apart. Who would begin with the old one could have what the other waits for, and wait for what the
+//! other has.
 
 use crate::programs::{have_come, move_page, two_pages};
 use vellum_lab::explore::Bound;

@@ -1,5 +1,5 @@
-//! B9V: memory that nobody has stored to moves as fresh memory: no page goes along. A page that comes after somebody has
-//! looked for one, and before the old place has gone, is lost.
+//! B9V: memory that nobody has stored to moves as fresh memory: no page goes along. A page that comes after somebody
+//! has looked for one, and before the old place has gone, is lost.
 
 use vellum_lab::explore::Bound;
 use vellum_lab::scenario::{Process, Prot, Scenario, X, Y, actor};

@@ -1,6 +1,6 @@
-//! B9N: a move finds no table where its huge page is to come, and makes none. A fault in what is replaced there makes one, before
-//! the move has begun to take that away: then the huge page has no place. So who moves huge pages waits for such faults first, and
-//! those that come later wait for him.
+//! B9N: a move finds no table where its huge page is to come, and makes none. A fault in what is replaced there makes
+//! one, before the move has begun to take that away: then the huge page has no place. So who moves huge pages waits for
+//! such faults first, and those that come later wait for him.
 
 use crate::programs::huge_page;
 use vellum::Guard;

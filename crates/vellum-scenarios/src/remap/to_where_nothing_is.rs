@@ -1,6 +1,7 @@
-//! B9T: two threads move neighbours, one up and one down, to where there are no tables. The lowest table that covers either new
-//! place is the one where all three places part, and a table has one claim at a time. Who moves down has it, and waits for
-//! the old place; who moves up has that, and waits for the table. So there must be tables to be claimed below it.
+//! B9T: two threads move neighbours, one up and one down, to where there are no tables. The lowest table that covers
+//! either new place is the one where all three places part, and a table has one claim at a time. Who moves down has it,
+//! and waits for the old place; who moves up has that, and waits for the table. So there must be tables to be claimed
+//! below it.
 
 use crate::programs::{have_come, move_page, two_pages};
 use vellum_lab::explore::Bound;

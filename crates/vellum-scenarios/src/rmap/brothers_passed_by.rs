@@ -1,6 +1,6 @@
-//! F18: a process ends that has one child, whose place in the line comes up to where its own was. A walk is at the child:
-//! it has found no brothers there. If it goes up from the new place, it passes by the brothers of the process that has
-//! ended, and does not find their entries.
+//! F18: a process ends that has one child, whose place in the line comes up to where its own was. A walk is at the
+//! child: it has found no brothers there. If it goes up from the new place, it passes by the brothers of the process
+//! that has ended, and does not find their entries.
 
 use vellum_lab::explore::Bound;
 use vellum_lab::scenario::{Process, Prot, Scenario, X, actor};

@@ -1,7 +1,7 @@
-//! F16: two processes map a page of a file; one has changed the rights of the page beside it, so that two of its classes
-//! may show the page at the same place. A walk for write-back that counts mappings down as it visits them, and visits that
-//! process twice, never comes to the other. There the entry stays writable and dirty, a later store is noted nowhere, and
-//! the next write-back misses it.
+//! F16: two processes map a page of a file; one has changed the rights of the page beside it, so that two of its
+//! classes may show the page at the same place. A walk for write-back that counts mappings down as it visits them, and
+//! visits that process twice, never comes to the other. There the entry stays writable and dirty, a later store is
+//! noted nowhere, and the next write-back misses it.
 
 use vellum::Guard;
 use vellum_lab::explore::Bound;

@@ -1,5 +1,5 @@
-//! E20, beside `MADV_COLD`: somebody has the lock of a page that is in the swap cache for nobody, and changes nothing of
-//! its slot. Swapoff has to wait for that lock.
+//! E20, beside `MADV_COLD`: somebody has the lock of a page that is in the swap cache for nobody, and changes nothing
+//! of its slot. Swapoff has to wait for that lock.
 
 use vellum::Guard;
 use vellum_lab::explore::Bound;

@@ -1,5 +1,6 @@
 //! E20, beside a page-out: it has counted a slot of the area as used before the area went off, and has not unmapped the
-//! page yet. (Did it count only after it has asked whether the area is on, swapoff would take the area apart meanwhile.)
+//! page yet. (Did it count only after it has asked whether the area is on, swapoff would take the area apart
+//! meanwhile.)
 
 use vellum_lab::explore::Bound;
 use vellum_lab::scenario::{Prot, Scenario, X, actor};

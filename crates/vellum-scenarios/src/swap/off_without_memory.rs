@@ -1,6 +1,6 @@
-//! E20, with too little memory: swap is switched off, and memory does not take what is in it. To make room, reclaim puts
-//! clean pages out to the area that is being emptied, as they have their slots there still; so pages go back and forth.
-//! Swapoff says that memory is short, after it has read each page once or so.
+//! E20, with too little memory: swap is switched off, and memory does not take what is in it. To make room, reclaim
+//! puts clean pages out to the area that is being emptied, as they have their slots there still; so pages go back and
+//! forth. Swapoff says that memory is short, after it has read each page once or so.
 
 use vellum_lab::explore::Bound;
 use vellum_lab::scenario::{At, Prot, Scenario, X, Y, actor};

@@ -1,6 +1,6 @@
-//! J14 where flushes are broadcasts: a CPU enters a process, and has locked the pool of identifiers. A device interrupts
-//! it, and the handler waits for the run queue of another CPU, which is in a switch, too, with interrupts off, and waits
-//! for the pool.
+//! J14 where flushes are broadcasts: a CPU enters a process, and has locked the pool of identifiers. A device
+//! interrupts it, and the handler waits for the run queue of another CPU, which is in a switch, too, with interrupts
+//! off, and waits for the pool.
 
 use vellum::Guard;
 use vellum_lab::explore::Bound;

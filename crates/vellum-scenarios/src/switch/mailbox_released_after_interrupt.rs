@@ -1,5 +1,5 @@
-//! J14, of a store that is delayed: who has posted gives the mailbox's lock back and sends the interrupt, which comes before
-//! that store does. The owner finds the mailbox locked, and leaves for another interrupt, which nobody sends.
+//! J14, of a store that is delayed: who has posted gives the mailbox's lock back and sends the interrupt, which comes
+//! before that store does. The owner finds the mailbox locked, and leaves for another interrupt, which nobody sends.
 
 use vellum::Guard;
 use vellum_lab::scenario::{Mode, Process, Scenario, actor};

@@ -1,7 +1,7 @@
 //! J14: a scheduler switches with its run queue locked and interrupts off, and so waits for the lock of its mailbox.
-//! Who holds that is posting a request there, with interrupts on; a device interrupts it, and the handler wakes somebody
-//! up, for which it takes the run queue's lock. Both wait for ever. Who takes from a mailbox should try the lock and go
-//! on if it is taken: the interrupt of whoever posts there is still to come.
+//! Who holds that is posting a request there, with interrupts on; a device interrupts it, and the handler wakes
+//! somebody up, for which it takes the run queue's lock. Both wait for ever. Who takes from a mailbox should try the
+//! lock and go on if it is taken: the interrupt of whoever posts there is still to come.
 
 use vellum_lab::explore::Bound;
 use vellum_lab::scenario::{Prot, Scenario, X, actor};

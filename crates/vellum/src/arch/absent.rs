@@ -74,8 +74,8 @@ pub enum Absent {
     },
     /// It is lost: every access gets a bus error.
     Poison,
-    /// It was a huge page, and a table of its pages comes in its place as soon as that is allowed, or the other way round: who
-    /// holds the lock of the table where this stands is waiting for a flush.
+    /// It was a huge page, and a table of its pages comes in its place as soon as that is allowed, or the other way
+    /// round: who holds the lock of the table where this stands is waiting for a flush.
     Splitting,
 }
 

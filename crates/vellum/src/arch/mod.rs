@@ -156,8 +156,8 @@ pub(crate) const fn is_broadcast<A: Arch>() -> bool {
     matches!(A::SEMANTICS.shootdown, Shootdown::Broadcast)
 }
 
-/// Number of address-space identifiers that all CPUs share, where flushes are broadcasts. The hardware's name of the first
-/// is 1: 0 is left to the embedder's kernel. Names have 16 bits.
+/// Number of address-space identifiers that all CPUs share, where flushes are broadcasts. The hardware's name of the
+/// first is 1: 0 is left to the embedder's kernel. Names have 16 bits.
 pub(crate) fn identifiers<A: Arch>() -> usize {
     A::ASIDS.min(u16::MAX as usize)
 }
@@ -272,16 +272,16 @@ pub trait Arch: Copy + Send + Sync + 'static {
     /// Whether a level 0 word is a page: neither empty nor [`Entry::Absent`].
     fn is_page(word: u64) -> bool;
 
-    /// The highest level at which an entry may be a page: a *huge* one, whose first frame is aligned to its size. Those below
-    /// may have huge pages too, down to 1.
+    /// The highest level at which an entry may be a page: a *huge* one, whose first frame is aligned to its size. Those
+    /// below may have huge pages too, down to 1.
     const HUGE_LEVEL: usize;
 
-    /// The word of a huge page at `level`, 1 to [`Arch::HUGE_LEVEL`], which says of it what the level 0 word `small`, known to
-    /// be a page, says of one.
+    /// The word of a huge page at `level`, 1 to [`Arch::HUGE_LEVEL`], which says of it what the level 0 word `small`,
+    /// known to be a page, says of one.
     fn huge(small: u64, level: usize) -> u64;
 
-    /// The level 0 word which says of a page what `huge`, known to be a huge page, says of that: whatever else is asked of
-    /// the word of a huge page, or done with it, is asked of this one.
+    /// The level 0 word which says of a page what `huge`, known to be a huge page, says of that: whatever else is asked
+    /// of the word of a huge page, or done with it, is asked of this one.
     fn small(huge: u64) -> u64;
 
     /// Whether a word of a level above 0 is a huge page: neither a lower table, nor empty, nor [`Entry::Absent`].
@@ -316,8 +316,8 @@ pub trait Arch: Copy + Send + Sync + 'static {
     /// The frame of a level 0 word known to be a page.
     fn pfn(word: u64) -> Pfn;
 
-    /// The frame of a level 0 word that is a page of the usual kind: less is asked than by [`Arch::is_page`] and [`Arch::pfn`]
-    /// where there is another kind, of which this says nothing.
+    /// The frame of a level 0 word that is a page of the usual kind: less is asked than by [`Arch::is_page`] and
+    /// [`Arch::pfn`] where there is another kind, of which this says nothing.
     #[inline(always)]
     fn usual_page(word: u64) -> Option<Pfn> {
         if Self::is_page(word) { Some(Self::pfn(word)) } else { None }

@@ -5,9 +5,9 @@ use crate::pfn::Pfn;
 use core::fmt;
 use core::marker::PhantomData;
 
-/// An entry of a page table, as it was when it was loaded or as it is to be stored. What the number means depends on the
-/// architecture, and on whether it stands in a leaf: what is said here of pages and of absent ones holds for leaves, what
-/// is said of lower tables for upper tables; [`Word::decode`] holds for both.
+/// An entry of a page table, as it was when it was loaded or as it is to be stored. What the number means depends on
+/// the architecture, and on whether it stands in a leaf: what is said here of pages and of absent ones holds for
+/// leaves, what is said of lower tables for upper tables; [`Word::decode`] holds for both.
 #[repr(transparent)]
 pub(crate) struct Word<A>(u64, PhantomData<A>);
 
@@ -77,8 +77,8 @@ impl<A: Arch> Word<A> {
         Word::from_raw(A::table(pfn))
     }
 
-    /// This word, of a table of `level`, as it would stand in a leaf: a huge page as a page of its first frame. Whatever else is
-    /// no lower table is the same at all levels.
+    /// This word, of a table of `level`, as it would stand in a leaf: a huge page as a page of its first frame.
+    /// Whatever else is no lower table is the same at all levels.
     #[inline(always)]
     pub(crate) fn as_small(self, level: usize) -> Word<A> {
         if level == 0 || !A::is_huge(self.0) { self } else { Word::from_raw(A::small(self.0)) }
@@ -96,8 +96,9 @@ impl<A: Arch> Word<A> {
         Word::of_page(self.pfn().offset(pages), self.bits())
     }
 
-    /// How much larger the number of `next` is, the word of the frame behind that of this one which is as it. Among the frames
-    /// of one aligned block that is the same for all, whatever the architecture: the number of a frame is one field.
+    /// How much larger the number of `next` is, the word of the frame behind that of this one which is as it. Among the
+    /// frames of one aligned block that is the same for all, whatever the architecture: the number of a frame is one
+    /// field.
     #[inline(always)]
     pub(crate) fn step_to(self, next: Word<A>) -> u64 {
         next.0.wrapping_sub(self.0)
@@ -133,7 +134,8 @@ impl<A: Arch> Word<A> {
         if self.is_page() { Some(self.pfn()) } else { None }
     }
 
-    /// The frame of a page of the usual kind: the quick form of [`Word::page`], to be asked first. See [`Arch::usual_page`].
+    /// The frame of a page of the usual kind: the quick form of [`Word::page`], to be asked first. See
+    /// [`Arch::usual_page`].
     #[inline(always)]
     pub(crate) fn usual_page(self) -> Option<Pfn> {
         A::usual_page(self.0)

@@ -3,8 +3,8 @@
 //! Formats: Intel SDM volume 3A, chapter 4 ("Paging"), tables 4-15 to 4-20; AMD APM volume 2, section 5.3.
 //!
 //! Some processors load by the frame number of an entry that is not present before they fault, from their cache if the
-//! frame's contents are there (L1 terminal fault, CVE-2018-3620). So numbers in such entries, of frames and of swap slots,
-//! are stored inverted: they name memory that no machine has.
+//! frame's contents are there (L1 terminal fault, CVE-2018-3620). So numbers in such entries, of frames and of swap
+//! slots, are stored inverted: they name memory that no machine has.
 
 use super::{Absent, Arch, PageBits, Semantics, Shootdown};
 use crate::pfn::Pfn;

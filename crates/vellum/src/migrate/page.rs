@@ -50,8 +50,8 @@ impl<'vm, M: Machine> Move<'vm, M> {
     }
 }
 
-/// Makes the frame `to`, just allocated, a page like the `old` one, or a folio of the same order, which nobody can find yet: with
-/// one reference and its folio lock, for the caller.
+/// Makes the frame `to`, just allocated, a page like the `old` one, or a folio of the same order, which nobody can find
+/// yet: with one reference and its folio lock, for the caller.
 pub(super) fn prepare<M: Machine>(cx: &Cx<'_, M>, old: &Frame<M>, to: Pfn) {
     let new = cx.vm().physical().frame(to);
     new.be_as(old);
@@ -145,8 +145,8 @@ pub(super) fn carry_out_in_parts<M: Machine>(vm: &Vm<M>, this: Move<'_, M>) -> b
     is_moved
 }
 
-/// As [`carry_out_in_parts`], of a folio of shared memory, which no entry shows: whoever looks it up finds the new one, and waits
-/// for its contents.
+/// As [`carry_out_in_parts`], of a folio of shared memory, which no entry shows: whoever looks it up finds the new one,
+/// and waits for its contents.
 fn carry_out_shared<M: Machine>(vm: &Vm<M>, this: Move<'_, M>, whole: Folio) -> bool {
     let (old, new) = (vm.physical().frame(this.from), vm.physical().frame(this.to));
     let is_moved = {
@@ -193,8 +193,8 @@ fn take_over<M: Machine>(cx: &Cx<'_, M>, this: &Move<'_, M>, slot: Option<SwapSl
     }
 }
 
-/// The order in which what is anonymous is moved; whether it was, as nobody else has a reference. `put` gives what stands in the
-/// new frame its entries, and the slot of swap that it is cached with.
+/// The order in which what is anonymous is moved; whether it was, as nobody else has a reference. `put` gives what
+/// stands in the new frame its entries, and the slot of swap that it is cached with.
 #[inline(always)]
 fn move_anonymous<M: Machine>(old: &Frame<M>, copy: impl Fn(), put: impl FnOnce(Option<SwapSlot>)) -> bool {
     let (slot, is_early) = (old.swap_slot(), !M::guard(Guard::CopyAfterCount));

@@ -37,8 +37,9 @@ pub(crate) enum Goal {
 /// Says what is to become of a page.
 pub(crate) type Target<'t, M> = dyn FnMut(&Cx<'_, M>, Pfn) -> Goal + 't;
 
-/// What becomes of the pages of a list. Those that are unmapped and on their way, with their folio locks and a reference to
-/// each, are put back if they are not carried out. A word for each page, as there are many and this is on the stack.
+/// What becomes of the pages of a list. Those that are unmapped and on their way, with their folio locks and a
+/// reference to each, are put back if they are not carried out. A word for each page, as there are many and this is on
+/// the stack.
 struct Moves<'a, M: Machine> {
     vm: &'a Vm<M>,
     list: &'a Isolated<LENGTH>,
@@ -54,8 +55,8 @@ struct Moves<'a, M: Machine> {
 
 /// In [`Moves::to`], for no frame: the page is not on its way.
 const STAYS: Pfn = Pfn(u64::MAX);
-/// Nor is it, since somebody has its folio lock, it has too many entries to be taken with others, or there is no place for the
-/// folio as a whole.
+/// Nor is it, since somebody has its folio lock, it has too many entries to be taken with others, or there is no place
+/// for the folio as a whole.
 const BUSY: Pfn = Pfn(u64::MAX - 1);
 
 impl<'a, M: Machine> Moves<'a, M> {
@@ -219,8 +220,8 @@ fn count<M: Machine>(cx: &Cx<'_, M>, moved: &mut Moved, pages: u64, is_done: boo
 }
 
 /// Chooses pages of the list, from where this ended the last time until so many entries are to be taken, and frames for
-/// them: in a section of its own, as each takes its time. Pages whose folio lock somebody has are noted, and those with too
-/// many entries.
+/// them: in a section of its own, as each takes its time. Pages whose folio lock somebody has are noted, and those with
+/// too many entries.
 #[inline(never)]
 fn choose<M: Machine>(target: &mut Target<'_, M>, moves: &mut Moves<'_, M>, moved: &mut Moved, dying: &Dying<M>) {
     let vm = moves.vm;
@@ -267,8 +268,8 @@ fn choose<M: Machine>(target: &mut Target<'_, M>, moves: &mut Moves<'_, M>, move
     dying.adopt(cx.dying());
 }
 
-/// Takes the pages that were [chosen](choose), from `first` on, out of their entries, with one flush. The batch is off the
-/// stack when the pages are copied.
+/// Takes the pages that were [chosen](choose), from `first` on, out of their entries, with one flush. The batch is off
+/// the stack when the pages are copied.
 #[inline(never)]
 fn unmap<M: Machine>(first: usize, moves: &mut Moves<'_, M>, moved: &mut Moved, dying: &Dying<M>) {
     let vm = moves.vm;
@@ -295,7 +296,8 @@ fn unmap<M: Machine>(first: usize, moves: &mut Moves<'_, M>, moved: &mut Moved, 
     dying.adopt(cx.dying());
 }
 
-/// Takes a page out of its entries, which goes to another frame; else gives up the folio locks and the references of both.
+/// Takes a page out of its entries, which goes to another frame; else gives up the folio locks and the references of
+/// both.
 #[inline(always)]
 fn take_out<'a, M: Machine>(
     cx: &'a Cx<'_, M>,
@@ -321,8 +323,8 @@ enum Aim {
     Nowhere,
 }
 
-/// Gets a frame for a page whose folio lock the caller has, if it is to be moved: from the stock, if there is one, of which so
-/// many are likely to be wanted.
+/// Gets a frame for a page whose folio lock the caller has, if it is to be moved: from the stock, if there is one, of
+/// which so many are likely to be wanted.
 #[inline(always)]
 fn aim<M: Machine>(cx: &Cx<'_, M>, pfn: Pfn, target: &mut Target<'_, M>, stock: Option<(&Stock<'_, M>, u64)>) -> Aim {
     let frame = cx.vm().physical().frame(pfn);

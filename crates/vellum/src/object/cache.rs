@@ -6,10 +6,10 @@
 //! take no lock; what they find may be removed and reused at any moment, so they take a reference unless there is
 //! none, and then look at the slot again (F3).
 //!
-//! Of a folio of several pages each page has its slot, and the cache a reference for each; the head counts them, and names
-//! the object. So a page is found as any other is, a part of a folio can leave the cache, and where a folio becomes single
-//! pages no slot changes. Who has found a page of one takes his reference to the head, and asks again of which folio
-//! the page is (C16F). The methods for folios are in [`super::folio`].
+//! Of a folio of several pages each page has its slot, and the cache a reference for each; the head counts them, and
+//! names the object. So a page is found as any other is, a part of a folio can leave the cache, and where a folio
+//! becomes single pages no slot changes. Who has found a page of one takes his reference to the head, and asks again of
+//! which folio the page is (C16F). The methods for folios are in [`super::folio`].
 //!
 //! Lock `O` (`Rank::Object`) protects what is in the cache; it is never held during I/O.
 
@@ -191,8 +191,9 @@ pub(super) fn frame_of(word: u64) -> Option<Pfn> {
     if word == 0 || word & SHADOW != 0 { None } else { Some(Pfn(word - 1)) }
 }
 
-/// A reference to the head of the folio that `pfn` is a further page of, as `slot` names it still; which that is. `None`:
-/// look again, since the page is about to leave the slot, by who has frozen its counts, or has left, or is of another folio.
+/// A reference to the head of the folio that `pfn` is a further page of, as `slot` names it still; which that is.
+/// `None`: look again, since the page is about to leave the slot, by who has frozen its counts, or has left, or is of
+/// another folio.
 #[cold]
 #[inline(never)]
 fn get_part<M: Machine>(cx: &Cx<'_, M>, slot: &AtomicU64<M>, pfn: Pfn) -> Option<Pfn> {
@@ -216,8 +217,8 @@ fn get_part<M: Machine>(cx: &Cx<'_, M>, slot: &AtomicU64<M>, pfn: Pfn) -> Option
     None
 }
 
-/// Notes that a page, or folio, is no longer in the cache of an object: whoever holds the lock of a leaf and finds the object
-/// named maps the page before the walk that follows its removal comes to that leaf (F11).
+/// Notes that a page, or folio, is no longer in the cache of an object: whoever holds the lock of a leaf and finds the
+/// object named maps the page before the walk that follows its removal comes to that leaf (F11).
 pub(super) fn forget_object<M: Machine>(cx: &Cx<'_, M>, pfn: Pfn) {
     cx.vm().physical().folio(pfn).words[0].swap(0, SeqCst);
 }

@@ -1,11 +1,11 @@
 //! Huge pages of shared memory in the page cache: folios of several pages.
 //!
-//! A folio comes as a whole, where no page is yet, and is published as a page is: after a last look at the length and at
-//! holes, of all its pages (F13, F17). It goes as a whole where all of it is cut off or in a hole. Of what goes in
+//! A folio comes as a whole, where no page is yet, and is published as a page is: after a last look at the length and
+//! at holes, of all its pages (F13, F17). It goes as a whole where all of it is cut off or in a hole. Of what goes in
 //! part single pages are made first, which no entry shows and nobody has a reference to: whoever wants a page meanwhile
 //! waits for the end of the cut, or of the hole, which is said to reach over all of the folio (F14H, F17H). If somebody
-//! has a reference, its pages leave the cache one by one, and the rest is a folio in part: it is not shown as a huge page
-//! any more (F11H), and what has left is free when reclaim has made single pages of it, or when it goes.
+//! has a reference, its pages leave the cache one by one, and the rest is a folio in part: it is not shown as a huge
+//! page any more (F11H), and what has left is free when reclaim has made single pages of it, or when it goes.
 
 use super::cache::{Cache, forget_object};
 use super::page::{READING, UP_TO_DATE, WITHDRAWN, is_page_of, is_up_to_date, publish};
@@ -67,8 +67,8 @@ impl<M: Machine> Cache<M> {
         self.tree.slot(cx, index).is_some_and(|slot| slot.load(Acquire) == pfn.0 + 1)
     }
 
-    /// Makes the pages of a folio those from `first` on, unless one of them is there; whether they are. It has a reference
-    /// for each of them, which is the cache's then.
+    /// Makes the pages of a folio those from `first` on, unless one of them is there; whether they are. It has a
+    /// reference for each of them, which is the cache's then.
     ///
     /// # Errors
     /// [`Error::OutOfMemory`]; nothing has changed.
@@ -93,8 +93,8 @@ impl<M: Machine> Cache<M> {
         }
     }
 
-    /// Removes those of `pages` that are of a folio, whose first page is page `first`: how many, whose references are the
-    /// caller's then. If some of its pages stay, it is one in part from then on.
+    /// Removes those of `pages` that are of a folio, whose first page is page `first`: how many, whose references are
+    /// the caller's then. If some of its pages stay, it is one in part from then on.
     pub(super) fn remove_folio(&self, cx: &Cx<'_, M>, first: u64, of: Folio, pages: &Range<u64>) -> u64 {
         let _guard = self.lock.lock(cx, Rank::Object);
         let (mut removed, mut left) = (0, 0);
@@ -113,8 +113,8 @@ impl<M: Machine> Cache<M> {
         removed
     }
 
-    /// Puts the pages of the folio `new` in the place of those of `old`, whose counts the caller has frozen; its first page is
-    /// page `first`.
+    /// Puts the pages of the folio `new` in the place of those of `old`, whose counts the caller has frozen; its first
+    /// page is page `first`.
     fn replace_folio(&self, cx: &Cx<'_, M>, first: u64, old: Folio, new: Pfn) {
         let _guard = self.lock.lock(cx, Rank::Object);
         self.each_of(cx, first, old, |index, slot| slot.store(new.offset(index - first).0 + 1, Release));
@@ -143,8 +143,8 @@ impl<M: Machine> Inner<M> {
         self.cache.has_any(cx, pages)
     }
 
-    /// Makes a folio, cleared and nobody else's, the pages from `first` on, if there are none of them; whether it is. The
-    /// caller's reference stays his. He has one to the object.
+    /// Makes a folio, cleared and nobody else's, the pages from `first` on, if there are none of them; whether it is.
+    /// The caller's reference stays his. He has one to the object.
     pub(crate) fn add_folio(&self, cx: &Cx<'_, M>, first: u64, of: Folio) -> bool {
         let frame = cx.vm().physical().frame(of.head);
         let owner = core::ptr::from_ref(self).expose_provenance() as u64;
@@ -180,8 +180,8 @@ impl<M: Machine> Inner<M> {
         is_long && self.uncut(first, pages) == pages && self.hole_within(first, pages).is_empty()
     }
 
-    /// What has become of the folio in `frame`: for who may be told by [`Inner::is_cut`], and is about to show it as a huge page,
-    /// from page `first` of the object on.
+    /// What has become of the folio in `frame`: for who may be told by [`Inner::is_cut`], and is about to show it as a
+    /// huge page, from page `first` of the object on.
     pub(crate) fn shows_whole(&self, frame: &Frame<M>, first: u64, pages: u64) -> Shows {
         // This first: who takes pages away has done so before he says that they are not going any more.
         let is_within = self.is_within(first, pages) || !M::guard(Guard::HugeGoingAsked);
@@ -198,9 +198,10 @@ impl<M: Machine> Inner<M> {
         is_of && (self.cache.is_at(cx, index, pfn) || !M::guard(Guard::PartSoughtUnderLock))
     }
 
-    /// Puts the folio `to` in the place of `from`, of which nobody has a reference but the caller and the cache, and that no entry
-    /// shows; whether it was so. Whoever looks a page up finds it in the new one from then on, and waits for the contents.
-    /// The old one is the caller's alone then, without a reference; its folio lock, which he has, is given up.
+    /// Puts the folio `to` in the place of `from`, of which nobody has a reference but the caller and the cache, and
+    /// that no entry shows; whether it was so. Whoever looks a page up finds it in the new one from then on, and waits
+    /// for the contents. The old one is the caller's alone then, without a reference; its folio lock, which he has, is
+    /// given up.
     fn move_folio(&self, cx: &Cx<'_, M>, from: Folio, to: Pfn) -> bool {
         let (old, new) = (cx.vm().physical().frame(from.head), cx.vm().physical().frame(to));
         let first = old.words[1].load(Relaxed);
@@ -216,15 +217,17 @@ impl<M: Machine> Inner<M> {
         true
     }
 
-    /// Whether nobody has a reference to a folio but the caller, who has its folio lock, the cache, and entries, at this moment.
+    /// Whether nobody has a reference to a folio but the caller, who has its folio lock, the cache, and entries, at
+    /// this moment.
     fn is_only_cached(&self, cx: &Cx<'_, M>, of: Folio) -> bool {
         let frame = cx.vm().physical().frame(of.head);
         let cached = self.cache.pages_of(cx, frame.words[1].load(Relaxed), of).count();
         frame.other_references() == 1 + cached
     }
 
-    /// Makes single pages of a folio that no entry shows, if nobody has a reference but the caller and the cache; how many have
-    /// left the cache before, and are free now. The caller has its folio lock; his reference is the first page's afterwards.
+    /// Makes single pages of a folio that no entry shows, if nobody has a reference but the caller and the cache; how
+    /// many have left the cache before, and are free now. The caller has its folio lock; his reference is the first
+    /// page's afterwards.
     fn split_folio(&self, cx: &Cx<'_, M>, of: Folio) -> Option<u64> {
         let first = cx.vm().physical().frame(of.head).words[1].load(Relaxed);
         let cached = self.cache.pages_of(cx, first, of);
@@ -232,8 +235,8 @@ impl<M: Machine> Inner<M> {
     }
 }
 
-/// Calls `act` with the object that a folio in the cache is of, whose lock the caller has, if its contents are there and the
-/// object is not at its end.
+/// Calls `act` with the object that a folio in the cache is of, whose lock the caller has, if its contents are there
+/// and the object is not at its end.
 fn with_object<M: Machine, R>(cx: &Cx<'_, M>, frame: &Frame<M>, act: impl FnOnce(&Inner<M>) -> R) -> Option<R> {
     let named = NonNull::new(with_exposed_provenance_mut::<Inner<M>>(frame.words[0].load(Relaxed) as usize));
     let object = named.filter(|_| is_up_to_date(frame))?;
@@ -288,8 +291,8 @@ pub(super) fn first_across<M: Machine>(cx: &Cx<'_, M>, inner: &Inner<M>, at: u64
     if may_have_folios(inner) { pages_around(cx, inner, at).start } else { at }
 }
 
-/// Whether there may be folios of several pages, by who has said what becomes of some pages: either who adds a folio sees that
-/// when he looks again, or the folio is found now.
+/// Whether there may be folios of several pages, by who has said what becomes of some pages: either who adds a folio
+/// sees that when he looks again, or the folio is found now.
 fn may_have_folios<M: Machine>(inner: &Inner<M>) -> bool {
     fence::<M>(SeqCst);
     inner.cache.has_folios.load(SeqCst) != 0
@@ -316,8 +319,8 @@ pub(super) fn split_across<M: Machine>(vm: &Vm<M>, inner: &Inner<M>, at: u64) {
     release(&cx, of.head);
 }
 
-/// Takes those of `pages` out of the cache that are of the folio of `pfn`, of several, to which the caller has a reference, which
-/// goes. Without a [`Cx`].
+/// Takes those of `pages` out of the cache that are of the folio of `pfn`, of several, to which the caller has a
+/// reference, which goes. Without a [`Cx`].
 pub(super) fn drop_folio<M: Machine>(vm: &Vm<M>, inner: &Inner<M>, pfn: Pfn, pages: &Range<u64>) {
     let of = vm.physical().whole(vm.physical().head(pfn));
     let frame = vm.physical().frame(of.head);

@@ -1,13 +1,14 @@
 //! Small pages of shared memory become a huge one, for all who map it.
 //!
-//! It goes as a hole is made (see [`super::punch`]): nobody makes the object shorter meanwhile, and it is said that the pages are in
-//! a hole, though they stay. So faults wait, moves leave entries of them behind, and nobody adds one. Their entries go, flushed,
-//! and private copies stay. What is in the cache then has one reference, the cache's, unless somebody holds it: if so, all stays as it
-//! is, and faults bring the entries back.
+//! It goes as a hole is made (see [`super::punch`]): nobody makes the object shorter meanwhile, and it is said that the
+//! pages are in a hole, though they stay. So faults wait, moves leave entries of them behind, and nobody adds one.
+//! Their entries go, flushed, and private copies stay. What is in the cache then has one reference, the cache's, unless
+//! somebody holds it: if so, all stays as it is, and faults bring the entries back.
 //!
-//! Else the counts of all pages are frozen, and under the cache's lock the folio's pages take their places, though their contents are
-//! not there: who looks one up waits for them, as for those of a page that is being read. Then it is no hole any more. What was there is
-//! copied, with pre-emption on between pages, and the rest cleared. The old pages are a list meanwhile, by where descriptors name an object.
+//! Else the counts of all pages are frozen, and under the cache's lock the folio's pages take their places, though
+//! their contents are not there: who looks one up waits for them, as for those of a page that is being read. Then it is
+//! no hole any more. What was there is copied, with pre-emption on between pages, and the rest cleared. The old pages
+//! are a list meanwhile, by where descriptors name an object.
 
 use super::Inner;
 use super::cache::{Cache, frame_of};
@@ -35,8 +36,8 @@ pub(crate) enum Cached {
     Single(u64),
     /// Somebody has a reference to one, or it is being added, or taken away.
     Busy,
-    /// What can be no huge page for now, however often it is tried: not all lies before the end, or a page is of a folio of which
-    /// a part has gone.
+    /// What can be no huge page for now, however often it is tried: not all lies before the end, or a page is of a
+    /// folio of which a part has gone.
     Parts,
 }
 
@@ -49,8 +50,8 @@ struct Old {
 }
 
 impl<M: Machine> Cache<M> {
-    /// Freezes the counts of what is cached at `indices`, if those are single pages and nobody has a reference but the cache; how many
-    /// they are. Its lock is held.
+    /// Freezes the counts of what is cached at `indices`, if those are single pages and nobody has a reference but the
+    /// cache; how many they are. Its lock is held.
     fn freeze_all(&self, cx: &Cx<'_, M>, indices: &Range<u64>) -> Option<u64> {
         let (mut frozen, mut is_alone) = (0, true);
         self.tree.each_slot(cx, indices.clone(), |_, slot| {
@@ -72,7 +73,8 @@ impl<M: Machine> Cache<M> {
         None
     }
 
-    /// Puts the pages of a folio, which has a reference for each, in the places from `first` on, and in those of what is there.
+    /// Puts the pages of a folio, which has a reference for each, in the places from `first` on, and in those of what
+    /// is there.
     ///
     /// # Errors
     /// Why not; nothing has changed.
@@ -111,7 +113,8 @@ impl Old {
         self.first = Some(pfn);
     }
 
-    /// Copies what they hold to their places in the folio, frees them, and clears its other pages; with pre-emption on, between pages.
+    /// Copies what they hold to their places in the folio, frees them, and clears its other pages; with pre-emption on,
+    /// between pages.
     fn fill<M: Machine>(self, vm: &Vm<M>, of: Folio) {
         let machine = vm.machine();
         let mut next = self.first;
@@ -162,9 +165,9 @@ pub(crate) fn look_at_cached<M: Machine>(cx: &Cx<'_, M>, inner: &Inner<M>, first
     }
 }
 
-/// Makes one folio, `of`, of the pages of shared memory from `first` on. It is not cleared, and nobody else's, with its lock and a
-/// reference, of which the caller is rid when it is the object's; he has a reference to that. Sleeps while the object is made
-/// longer or shorter; without a [`Cx`].
+/// Makes one folio, `of`, of the pages of shared memory from `first` on. It is not cleared, and nobody else's, with its
+/// lock and a reference, of which the caller is rid when it is the object's; he has a reference to that. Sleeps while
+/// the object is made longer or shorter; without a [`Cx`].
 ///
 /// # Errors
 /// Why not; all is as before but that faults must bring the entries of the pages back.

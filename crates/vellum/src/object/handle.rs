@@ -40,8 +40,8 @@ impl<'vm, M: Machine> Object<'vm, M> {
     /// Writes the dirty pages of a file to its backing; how many. Stores through mappings are included: their
     /// entries are made clean first. Shared memory has nowhere to go: 0.
     ///
-    /// Whatever was stored before the call is in the backing when it returns without an error, also what others are just
-    /// writing, moving or unmapping: sleeps for them. What they could not write is tried again.
+    /// Whatever was stored before the call is in the backing when it returns without an error, also what others are
+    /// just writing, moving or unmapping: sleeps for them. What they could not write is tried again.
     ///
     /// # Errors
     /// [`Error::Io`] with the first page that could not be written; the others were, and those that were not stay
@@ -50,13 +50,13 @@ impl<'vm, M: Machine> Object<'vm, M> {
         writeback::write_back(self.vm, self.inner())
     }
 
-    /// Makes the object end at `length`, in bytes, as `ftruncate` does. The pages behind it are dropped from the cache and
-    /// wherever they are mapped, private copies of them included: afterwards accesses there get a bus error. If the end
-    /// lies within a page, the rest of that page reads as zero; private copies of it stay as they are. Shared memory is
-    /// that long then, at most as long as it was; of a file, the backing must have been made shorter before.
+    /// Makes the object end at `length`, in bytes, as `ftruncate` does. The pages behind it are dropped from the cache
+    /// and wherever they are mapped, private copies of them included: afterwards accesses there get a bus error. If the
+    /// end lies within a page, the rest of that page reads as zero; private copies of it stay as they are. Shared
+    /// memory is that long then, at most as long as it was; of a file, the backing must have been made shorter before.
     ///
-    /// Sleeps for I/O under way on those pages and the last: no lock may be held that the backing's methods take. What was
-    /// stored to them is lost.
+    /// Sleeps for I/O under way on those pages and the last: no lock may be held that the backing's methods take. What
+    /// was stored to them is lost.
     ///
     /// # Errors
     /// [`Error::Invalid`] if the object would become longer, or its backing is longer; nothing has changed then.
@@ -64,10 +64,11 @@ impl<'vm, M: Machine> Object<'vm, M> {
         truncate::truncate(self.vm, self.inner, length)
     }
 
-    /// Makes `length` bytes from `start` on read as zero, as `fallocate` does with `FALLOC_FL_PUNCH_HOLE`, and `madvise`
-    /// with `MADV_REMOVE`. The pages of the range leave the cache, and every mapping that shows them; private copies of
-    /// them stay. Of a page at an edge, the part in the range is cleared. A file's backing is made to punch
-    /// ([`Backing::punch`](super::Backing::punch)) when its pages have gone, and before any is read again. The length stays as it is.
+    /// Makes `length` bytes from `start` on read as zero, as `fallocate` does with `FALLOC_FL_PUNCH_HOLE`, and
+    /// `madvise` with `MADV_REMOVE`. The pages of the range leave the cache, and every mapping that shows them; private
+    /// copies of them stay. Of a page at an edge, the part in the range is cleared. A file's backing is made to punch
+    /// ([`Backing::punch`](super::Backing::punch)) when its pages have gone, and before any is read again. The length
+    /// stays as it is.
     ///
     /// What was stored there is lost, also if the backing fails: who wants to have it then calls [`Object::write_back`]
     /// first. What is stored there while this runs may be lost or not; a load beside it finds what was there, or zero.
@@ -75,31 +76,31 @@ impl<'vm, M: Machine> Object<'vm, M> {
     /// Sleeps for I/O under way on those pages: no lock may be held that the backing's methods take.
     ///
     /// # Errors
-    /// [`Error::ZeroLength`]; [`Error::OutOfRange`] beyond 2^63; [`Error::Unsupported`] if the backing has no holes: then
-    /// nothing has changed. [`Error::Io`] with the first page if it fails.
+    /// [`Error::ZeroLength`]; [`Error::OutOfRange`] beyond 2^63; [`Error::Unsupported`] if the backing has no holes:
+    /// then nothing has changed. [`Error::Io`] with the first page if it fails.
     pub fn punch(&self, start: u64, length: u64) -> Result<(), Error> {
         punch::punch(self.vm, self.inner(), start, length)
     }
 
-    /// Calls `extend`, which makes the backing of a file longer; what it returns. What programs have stored behind the end,
-    /// in the page in which that is, is cleared before: the file grows by zeroes, if its backing does. What they store
-    /// there while this runs may stay.
+    /// Calls `extend`, which makes the backing of a file longer; what it returns. What programs have stored behind the
+    /// end, in the page in which that is, is cleared before: the file grows by zeroes, if its backing does. What they
+    /// store there while this runs may stay.
     ///
     /// Sleeps while that page is read, and while the object is made shorter or longer: no lock may be held that the
-    /// backing's methods take. `extend` may sleep, but must not wait for an operation on the object, nor touch memory of
-    /// programs: as a [`Backing`](super::Backing)'s methods.
+    /// backing's methods take. `extend` may sleep, but must not wait for an operation on the object, nor touch memory
+    /// of programs: as a [`Backing`](super::Backing)'s methods.
     pub fn grow<R>(&self, extend: impl FnOnce() -> R) -> R {
         truncate::grow(self.vm, self.inner, extend)
     }
 
-    /// Makes shared memory `length` bytes long, as `ftruncate` does: it grows by zeroes, whatever programs have stored behind
-    /// the end in the page in which that was. What they store there while this runs may stay.
+    /// Makes shared memory `length` bytes long, as `ftruncate` does: it grows by zeroes, whatever programs have stored
+    /// behind the end in the page in which that was. What they store there while this runs may stay.
     ///
     /// Sleeps while the object is made shorter or longer; allocates nothing.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if it would become shorter, or is a file (see [`Object::grow`]); [`Error::OutOfRange`] from 2^63 on;
-    /// [`Error::CommitLimit`]. Nothing has changed then.
+    /// [`Error::Invalid`] if it would become shorter, or is a file (see [`Object::grow`]); [`Error::OutOfRange`] from
+    /// 2^63 on; [`Error::CommitLimit`]. Nothing has changed then.
     pub fn extend(&self, length: u64) -> Result<(), Error> {
         truncate::extend(self.vm, self.inner, length)
     }

@@ -82,8 +82,8 @@ impl<M: Machine> Inner<M> {
         false
     }
 
-    /// One reference less; whether it was the last. Then the caller must [`destroy`](super::destroy) the object, outside the core.
-    /// Inside it, [`Dying::put`](super::Dying::put) helps.
+    /// One reference less; whether it was the last. Then the caller must [`destroy`](super::destroy) the object,
+    /// outside the core. Inside it, [`Dying::put`](super::Dying::put) helps.
     #[must_use = "whoever drops the last reference destroys the object"]
     pub(crate) fn put(&self) -> bool {
         self.references.fetch_sub(1, AcqRel) == 1

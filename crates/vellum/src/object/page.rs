@@ -14,8 +14,8 @@
 //! read leaves the cache before they are woken, and each of them reports the error.
 //!
 //! Nobody uses a page, of shared memory either, before who added it has looked at the length *again*: the object may
-//! have been made shorter, and who did that may have passed by already. Then the page is withdrawn, and who waits for it
-//! looks anew (F13). So is one in a hole that is being made (F17).
+//! have been made shorter, and who did that may have passed by already. Then the page is withdrawn, and who waits for
+//! it looks anew (F13). So is one in a hole that is being made (F17).
 
 use super::{Backing, Inner, IoError, PageError, release};
 use crate::cpu::Cx;
@@ -143,8 +143,8 @@ pub(crate) fn get_page<M: Machine>(
     }
 }
 
-/// Waits until what is being done to page `index` is over: until it is read, or the object shorter, or the hole made. Adds nothing,
-/// unlike [`get_page`]. Called as that.
+/// Waits until what is being done to page `index` is over: until it is read, or the object shorter, or the hole made.
+/// Adds nothing, unlike [`get_page`]. Called as that.
 pub(crate) fn await_page<M: Machine>(vm: &Vm<M>, inner: &Inner<M>, index: u64) {
     if inner.is_cut(index) || inner.is_in_hole(index) {
         return inner.await_cut(vm);

@@ -4,9 +4,10 @@
 //! leave the cache. What is said is honoured as there, by faults and by moves, but it takes private copies nowhere.
 //!
 //! Here the pages are the object's still, so that somebody may add one meanwhile. What he reads from a file may be what
-//! was there before. So whoever has added a page looks once more whether it is in a hole, behind a fence: either he finds
-//! that out, and withdraws the page, or who makes the hole finds it (F17). The backing makes its hole when all pages have
-//! gone, with their locks waited for: nothing of them is written any more. Who wants a page meanwhile waits for the end.
+//! was there before. So whoever has added a page looks once more whether it is in a hole, behind a fence: either he
+//! finds that out, and withdraws the page, or who makes the hole finds it (F17). The backing makes its hole when all
+//! pages have gone, with their locks waited for: nothing of them is written any more. Who wants a page meanwhile waits
+//! for the end.
 
 use super::Inner;
 use super::folio::{split_across, with_whole_folios};
@@ -35,8 +36,9 @@ impl<M: Machine> Hole<M> {
         Hole { start: AtomicU64::new(u64::MAX), end: AtomicU64::new(0) }
     }
 
-    /// Which pages. If another hole is begun while this looks, that may be the beginning of one and the end of the other.
-    /// Who has the lock of a leaf meanwhile may believe it: the first has ended then, and was there; the other is yet to come.
+    /// Which pages. If another hole is begun while this looks, that may be the beginning of one and the end of the
+    /// other. Who has the lock of a leaf meanwhile may believe it: the first has ended then, and was there; the other
+    /// is yet to come.
     pub(super) fn pages(&self) -> Range<u64> {
         let start = self.start.load(SeqCst);
         if start == u64::MAX { start..start } else { start..self.end.load(SeqCst) }
@@ -93,8 +95,8 @@ pub(super) fn punch<M: Machine>(vm: &Vm<M>, inner: &Inner<M>, start: u64, length
     Ok(())
 }
 
-/// Says that those pages go, and with them, for now, what else there is of folios across the edges: single pages are to be made
-/// of these.
+/// Says that those pages go, and with them, for now, what else there is of folios across the edges: single pages are to
+/// be made of these.
 fn begin<'a, M: Machine>(vm: &Vm<M>, inner: &'a Inner<M>, pages: &Range<u64>) -> Begun<'a, M> {
     let mut hole = pages.clone();
     loop {

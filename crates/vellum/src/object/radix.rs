@@ -118,8 +118,8 @@ impl<M: Machine> Tree<M> {
         }
     }
 
-    /// How many nodes must be added before all of `indices` have slots, which all lie below one node of the level above the
-    /// leaves; as [`Tree::missing`].
+    /// How many nodes must be added before all of `indices` have slots, which all lie below one node of the level above
+    /// the leaves; as [`Tree::missing`].
     pub(super) fn missing_of(&self, cx: &Cx<'_, M>, indices: &Range<u64>) -> usize {
         // With the last one, what is above the leaves is there for all.
         let last = indices.end - 1;

@@ -82,8 +82,8 @@ impl<M: Machine> Objects<M> {
     }
 }
 
-/// Drops the backings of objects that are still there at the end of the instance, since handles of them, or of spaces that
-/// show them, were forgotten.
+/// Drops the backings of objects that are still there at the end of the instance, since handles of them, or of spaces
+/// that show them, were forgotten.
 impl<M> Drop for Objects<M> {
     fn drop(&mut self) {
         let mut next = *self.head.get_mut();

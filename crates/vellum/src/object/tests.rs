@@ -732,8 +732,8 @@ fn an_object_ends_where_it_is_made_to_end() {
     vm.audited().expect("a clean audit");
 }
 
-/// Wherever it is mapped: at several places of several spaces, more than are looked for at a time, and more pages than are
-/// cut at a time.
+/// Wherever it is mapped: at several places of several spaces, more than are looked for at a time, and more pages than
+/// are cut at a time.
 #[test]
 fn what_is_cut_off_is_shown_nowhere() {
     const PAGES: u64 = 40;

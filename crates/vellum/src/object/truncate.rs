@@ -1,15 +1,15 @@
 //! Making an object shorter, and longer.
 //!
 //! An object may end within a page. What lies behind the end there belongs to nothing, and programs can store to it all
-//! the same. So it is cleared when the object has become shorter, and again before it becomes longer: an object grows by
-//! zeroes (F15). Who does that has a reference, so that the page is not moved meanwhile. It may be written: of what is
-//! written, all is zero that lies behind the end.
+//! the same. So it is cleared when the object has become shorter, and again before it becomes longer: an object grows
+//! by zeroes (F15). Who does that has a reference, so that the page is not moved meanwhile. It may be written: of what
+//! is written, all is zero that lies behind the end.
 //!
 //! The length changes first, so that nobody adds a page behind it any more (who did so meanwhile sees that afterwards,
-//! and takes it back). Then it is said from where on the object is being cut. From then on nobody brings an entry of what
-//! lies there to another place who finds that out with the lock of the leaf that he changes: a fault shows nothing from
-//! there on, though the cache has it still (F14), and a move leaves behind what it finds from there on (F11).
-//! Then entries go, then pages leave the cache. A fault that comes to its leaf's lock later finds the page without an
+//! and takes it back). Then it is said from where on the object is being cut. From then on nobody brings an entry of
+//! what lies there to another place who finds that out with the lock of the leaf that he changes: a fault shows nothing
+//! from there on, though the cache has it still (F14), and a move leaves behind what it finds from there on (F11). Then
+//! entries go, then pages leave the cache. A fault that comes to its leaf's lock later finds the page without an
 //! object, and looks again (F11); so does one that has copied the page for a private mapping (F12).
 
 use super::folio::{drop_folio, first_across, split_across};
@@ -62,8 +62,8 @@ pub(super) fn truncate<M: Machine>(vm: &Vm<M>, object: NonNull<Inner<M>>, length
     Ok(())
 }
 
-/// Makes single pages of a folio across the end, of which what goes has no entries any more. Its other pages are said to be in a
-/// hole meanwhile, so that nobody shows them.
+/// Makes single pages of a folio across the end, of which what goes has no entries any more. Its other pages are said
+/// to be in a hole meanwhile, so that nobody shows them.
 fn cut_folio<M: Machine>(vm: &Vm<M>, inner: &Inner<M>, end: u64) {
     let first = first_across(&Cx::enter(vm), inner, end);
     if first < end {
@@ -136,8 +136,8 @@ fn clear_behind<M: Machine>(vm: &Vm<M>, inner: &Inner<M>, length: u64) {
     }
 }
 
-/// Clears those bytes of page `index`, if the page is cached; it is noted as stored to, if `is_store`. Sleeps until it has
-/// been read: without a [`Cx`].
+/// Clears those bytes of page `index`, if the page is cached; it is noted as stored to, if `is_store`. Sleeps until it
+/// has been read: without a [`Cx`].
 pub(super) fn clear<M: Machine>(vm: &Vm<M>, inner: &Inner<M>, index: u64, bytes: Range<usize>, is_store: bool) {
     // Either who adds the page sees the length, or the page is found here.
     fence::<M>(SeqCst);

@@ -1,9 +1,9 @@
 //! Taking pages of an object out of whatever shows them.
 //!
-//! One pass over the places finds every entry, with the core left whenever enough was done. A mover who did not find out that the
-//! object is being cut had the locks of the leaves that he changes before that was said, so that their classes were on the
-//! chain by then; and who looks there waits for the lock. Fork asks nothing: it copies to a space that is younger, to which
-//! the pass comes later.
+//! One pass over the places finds every entry, with the core left whenever enough was done. A mover who did not find
+//! out that the object is being cut had the locks of the leaves that he changes before that was said, so that their
+//! classes were on the chain by then; and who looks there waits for the lock. Fork asks nothing: it copies to a space
+//! that is younger, to which the pass comes later.
 
 use super::Inner;
 use crate::arch::Arch;
@@ -40,9 +40,9 @@ pub(super) fn unmap<M: Machine>(vm: &Vm<M>, inner: &Inner<M>, loss: &Loss) {
 /// A space by its age, which is its identity, and a difference between addresses and offsets there.
 type Place = (u64, u64);
 
-/// How far a pass over the places is where an object is shown. By age, parents first: what fork copies before the pass comes
-/// to the parent, it finds in the child (F11). A place that comes meanwhile in a space it has passed shows nothing of what is
-/// being cut off.
+/// How far a pass over the places is where an object is shown. By age, parents first: what fork copies before the pass
+/// comes to the parent, it finds in the child (F11). A place that comes meanwhile in a space it has passed shows
+/// nothing of what is being cut off.
 struct Pass<'l> {
     loss: &'l Loss,
     /// The last place that was gone through, or is about to be.
@@ -56,8 +56,8 @@ struct Pass<'l> {
 impl Pass<'_> {
     /// Work, in slots, after which the core is left for a moment.
     const SECTION: usize = 192;
-    /// What it is to look at a place or a table, in slots: all places that one look at the classes has found, of which each may
-    /// need both, come within a section.
+    /// What it is to look at a place or a table, in slots: all places that one look at the classes has found, of which
+    /// each may need both, come within a section.
     const LOOK: usize = Self::SECTION / (2 * PLACES);
     /// What it is to take a huge page away, in slots: a flush comes with it.
     const HUGE: usize = 16;
@@ -154,8 +154,8 @@ fn addresses_of<A: Arch>(pages: &Range<u64>, delta: u64) -> Range<u64> {
     address(pages.start)..address(pages.end)
 }
 
-/// The next slots that the cursor comes to. Who has the lock of an upper table on the way shows a huge page there before that, or
-/// finds that the object is being cut; a leaf is locked in any case (F11H).
+/// The next slots that the cursor comes to. Who has the lock of an upper table on the way shows a huge page there
+/// before that, or finds that the object is being cut; a leaf is locked in any case (F11H).
 fn next_slots<'a, M: Machine>(cx: &'a Cx<'_, M>, cursor: &mut Cursor<'a, '_, M>) -> Option<Slots<'a, M>> {
     loop {
         match cursor.next()? {
@@ -168,8 +168,8 @@ fn next_slots<'a, M: Machine>(cx: &'a Cx<'_, M>, cursor: &mut Cursor<'a, '_, M>)
     }
 }
 
-/// Removes the entry of a huge page of the object, all of it, also where a part of it is lost: the rest comes back by faults, and no
-/// table is needed. How many pages it showed, if that was all there was to be looked at.
+/// Removes the entry of a huge page of the object, all of it, also where a part of it is lost: the rest comes back by
+/// faults, and no table is needed. How many pages it showed, if that was all there was to be looked at.
 fn drop_huge<M: Machine>(
     cx: &Cx<'_, M>,
     space: &space::Inner<M>,

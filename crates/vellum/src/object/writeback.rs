@@ -10,8 +10,8 @@
 //!
 //! One CPU writes an object back at a time, holding its [`SleepLock`]: two states of one page reach the backing in
 //! order, and whoever returns knows that what was dirty before it began has been written (B22). For that it waits for
-//! whoever has such a page, or an entry of it, in his hands: who writes or moves the page, for its folio lock; who takes
-//! the entry, for the leaf's lock; and the end of a space, which no walk enters.
+//! whoever has such a page, or an entry of it, in his hands: who writes or moves the page, for its folio lock; who
+//! takes the entry, for the leaf's lock; and the end of a space, which no walk enters.
 
 use super::Inner;
 use super::page::{Writing, clear_tail, is_page_of, may_be_unwritten};
@@ -146,10 +146,10 @@ fn lock_and_clean<M: Machine>(vm: &Vm<M>, inner: &Inner<M>, pfn: Pfn) {
     }
 }
 
-/// Writes page `index` of an object, whose folio lock is held and which no entry showed when it was taken, if it is dirty;
-/// whether it is clean now. For reclaim, which needs no memory for it if there is none: the page itself is handed to the
-/// backing. A page in which the object ends is not: the object may grow meanwhile, and what is stored then would be cleared
-/// with what lies behind the end. It is written from a copy, or not.
+/// Writes page `index` of an object, whose folio lock is held and which no entry showed when it was taken, if it is
+/// dirty; whether it is clean now. For reclaim, which needs no memory for it if there is none: the page itself is
+/// handed to the backing. A page in which the object ends is not: the object may grow meanwhile, and what is stored
+/// then would be cleared with what lies behind the end. It is written from a copy, or not.
 pub(crate) fn write_unmapped<M: Machine>(vm: &Vm<M>, inner: &Inner<M>, index: u64, pfn: Pfn) -> bool {
     let Some(backing) = inner.backing() else { return false };
     let mut copy = None;
@@ -168,8 +168,8 @@ pub(crate) fn write_unmapped<M: Machine>(vm: &Vm<M>, inner: &Inner<M>, index: u6
     was_dirty.is_ok()
 }
 
-/// Writes page `index` if it is dirty; whether it was. `contents` gives them, which can change until it is called, by the
-/// object's length; or nothing, if there is no memory for them.
+/// Writes page `index` if it is dirty; whether it was. `contents` gives them, which can change until it is called, by
+/// the object's length; or nothing, if there is no memory for them.
 fn write_if_dirty<'a, M: Machine>(
     vm: &Vm<M>,
     backing: &dyn Backing,

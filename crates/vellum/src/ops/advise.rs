@@ -49,12 +49,13 @@ pub enum Advice {
     Cold,
     /// Its pages are reclaimed now, as far as they can be written somewhere.
     PageOut,
-    /// What it shows is not needed any more: the objects get holes there, see [`Object::punch`]; shared mappings only that
-    /// may be stored to.
+    /// What it shows is not needed any more: the objects get holes there, see [`Object::punch`]; shared mappings only
+    /// that may be stored to.
     Remove,
-    /// Every access faults from now on, as if nothing was mapped, and its pages go; private ones are lost. It stays a part of
-    /// its mapping, and what is done to that leaves the guard alone, but for [`Space::unmap`] and a new mapping in its
-    /// place. Children of fork have it too, unless the mapping is wiped. [`Space::guards`] tells where guards are.
+    /// Every access faults from now on, as if nothing was mapped, and its pages go; private ones are lost. It stays a
+    /// part of its mapping, and what is done to that leaves the guard alone, but for [`Space::unmap`] and a new mapping
+    /// in its place. Children of fork have it too, unless the mapping is wiped. [`Space::guards`] tells where guards
+    /// are.
     GuardInstall,
     /// Takes [`Advice::GuardInstall`] back: it reads as memory that nobody has accessed. Other pages stay as they are.
     GuardRemove,
@@ -62,11 +63,11 @@ pub enum Advice {
     HugePage,
     /// It gets none any more.
     NoHugePage,
-    /// Its small pages become huge ones now, whatever the policy says: those of all whole places of a huge page in the range.
-    /// Memory is moved to get some, pages are brought back from swap, and what was not there takes memory, too.
-    /// Private anonymous memory only, without tags and guards, and shared memory, for all who map it, where this mapping
-    /// has touched some of it; none that was advised [`Advice::NoHugePage`], or is in a space that is to have none
-    /// ([`Space::set_huge_pages`]).
+    /// Its small pages become huge ones now, whatever the policy says: those of all whole places of a huge page in the
+    /// range. Memory is moved to get some, pages are brought back from swap, and what was not there takes memory, too.
+    /// Private anonymous memory only, without tags and guards, and shared memory, for all who map it, where this
+    /// mapping has touched some of it; none that was advised [`Advice::NoHugePage`], or is in a space that is to have
+    /// none ([`Space::set_huge_pages`]).
     Collapse,
     /// Not supported yet: merge equal pages.
     Mergeable,
@@ -96,18 +97,18 @@ impl<M: Machine> Space<'_, M> {
     /// the advice does not fit a mapping; [`Error::Unsupported`] for what is not built yet; [`Error::OutOfMemory`];
     /// those of [`Space::populate`]; for [`Advice::Collapse`] [`Error::Invalid`] also if there is no page in a place,
     /// the space is to have no huge pages, shared memory ends within a place or has lost a part of a huge page there
-    /// that is in use, or a place is mapped otherwise when its turn comes, [`Error::OutOfMemory`] if there is no huge page
-    /// free, [`Error::GroupLimit`] if the space's group has no room for the pages that come, and [`Error::Busy`] if
-    /// somebody is at work on a page or holds one; for [`Advice::Remove`] [`Error::AccessDenied`] if a
-    /// mapping is private or must not be stored to, and those of [`Object::punch`]. Nothing is changed then, but that
-    /// populating, collapsing, or making holes in files, may have got part of the way.
+    /// that is in use, or a place is mapped otherwise when its turn comes, [`Error::OutOfMemory`] if there is no huge
+    /// page free, [`Error::GroupLimit`] if the space's group has no room for the pages that come, and [`Error::Busy`]
+    /// if somebody is at work on a page or holds one; for [`Advice::Remove`] [`Error::AccessDenied`] if a mapping is
+    /// private or must not be stored to, and those of [`Object::punch`]. Nothing is changed then, but that populating,
+    /// collapsing, or making holes in files, may have got part of the way.
     pub fn advise(&self, start: u64, length: u64, advice: Advice) -> Result<(), Error> {
         self.advise_reaching(start, length, advice, Reach::Whole)
     }
 
     /// As [`Space::advise`], but what is mapped takes the advice, whatever holes are between, up to the first mapping
-    /// that the advice does not fit. So does `madvise`. Populating ends at the first hole, as [`Space::populate_partly`]
-    /// does.
+    /// that the advice does not fit. So does `madvise`. Populating ends at the first hole, as
+    /// [`Space::populate_partly`] does.
     ///
     /// # Errors
     /// Those of [`Space::advise`]. [`Error::NotMapped`] and [`Error::Invalid`] leave something done: what is mapped,
@@ -167,9 +168,9 @@ impl<M: Machine> Space<'_, M> {
             Ok(())
         };
         let change = |attributes: Attributes<M>| attributes.with_flags(set, clear);
-        // A leaf's pages go and its classes change under one hold of its lock. A fault that has planned before that finds
-        // other classes when it commits, as beside `protect`; one that plans later finds the guard. So when this returns no
-        // page is there, and none comes.
+        // A leaf's pages go and its classes change under one hold of its lock. A fault that has planned before that
+        // finds other classes when it commits, as beside `protect`; one that plans later finds the guard. So when this
+        // returns no page is there, and none comes.
         let pages = if advice == Advice::GuardInstall { PageChange::Zap } else { PageChange::Keep };
         self.vm().with_room(|| self.change(start, length, reach, may, change, pages))
     }
@@ -195,7 +196,8 @@ impl<M: Machine> Space<'_, M> {
         hole.map_or(Ok(()), |address| Err(Error::NotMapped { address }))
     }
 
-    /// Changes the pages of a range, and nothing of its classes, as far as `may` lets it for each mapping and `reach` says.
+    /// Changes the pages of a range, and nothing of its classes, as far as `may` lets it for each mapping and `reach`
+    /// says.
     fn change_pages(
         &self,
         start: u64,

@@ -275,8 +275,8 @@ impl<M: Machine> Space<'_, M> {
         matches!(word.absent(), Some(Absent::Swap { .. }))
     }
 
-    /// A folio for the place that begins at `start`, not cleared, with its lock and a reference. For a program memory is moved to
-    /// get one.
+    /// A folio for the place that begins at `start`, not cleared, with its lock and a reference. For a program memory
+    /// is moved to get one.
     fn folio_for_collapse(&self, start: u64, attributes: &Attributes<M>, wish: Wish<'_>) -> Option<Pfn> {
         let vm = self.vm();
         let order = sizes::<M::Arch>().1.ilog2() as u8;
@@ -349,13 +349,14 @@ impl<M: Machine> Drop for Claimed<'_, M> {
 }
 
 impl<M: Machine> Vm<M> {
-    /// Makes huge pages of small ones where the policies ([`Vm::set_huge_pages`], [`Vm::set_shared_huge_pages`]) and advice want
-    /// them, as far as `limits` let it: what an embedder's background task does from time to time. Looks at `places` leaves and
-    /// spaces, from where the last call ended, and goes round once at most; how many huge pages were made.
+    /// Makes huge pages of small ones where the policies ([`Vm::set_huge_pages`], [`Vm::set_shared_huge_pages`]) and
+    /// advice want them, as far as `limits` let it: what an embedder's background task does from time to time. Looks at
+    /// `places` leaves and spaces, from where the last call ended, and goes round once at most; how many huge pages
+    /// were made.
     ///
-    /// May sleep: for range operations, to bring pages back from swap, and while shared memory is made longer or shorter or
-    /// gets holes. Allocates a huge page for each, and does nothing to get one where there is none: that is what
-    /// [`Vm::compact`] is for.
+    /// May sleep: for range operations, to bring pages back from swap, and while shared memory is made longer or
+    /// shorter or gets holes. Allocates a huge page for each, and does nothing to get one where there is none: that is
+    /// what [`Vm::compact`] is for.
     pub fn collapse(&self, places: u64, limits: &CollapseLimits) -> u64 {
         let wants_none = [self.huge_pages(), self.shared_huge_pages()] == [HugePages::Never; 2];
         if wants_none || M::Arch::HUGE_LEVEL < LEVEL {

@@ -1,12 +1,12 @@
 //! Fork: a snapshot of a space.
 //!
-//! Fork claims the whole space, so no range operation runs beside it. It copies table by table, under one table lock
-//! at a time; private pages lose the right to be written on both sides, without a flush. Each leaf is stamped with the
-//! fork's number as it begins to be copied, and a fault that would change a stamped leaf, or needs a new table, waits until
-//! fork has flushed, once, at the end. So no thread can store to a copied page *through a fault* and then to one not
-//! yet copied; and what a thread stores to a copied page through a translation it still has, before the flush reaches
-//! its CPU, goes to the page that both sides share. The child therefore is the parent as it was at one moment: that of
-//! the flush. (D10)
+//! Fork claims the whole space, so no range operation runs beside it. It copies table by table, under one table lock at
+//! a time; private pages lose the right to be written on both sides, without a flush. Each leaf is stamped with the
+//! fork's number as it begins to be copied, and a fault that would change a stamped leaf, or needs a new table, waits
+//! until fork has flushed, once, at the end. So no thread can store to a copied page *through a fault* and then to one
+//! not yet copied; and what a thread stores to a copied page through a translation it still has, before the flush
+//! reaches its CPU, goes to the page that both sides share. The child therefore is the parent as it was at one moment:
+//! that of the flush. (D10)
 
 use crate::arch::{Arch, PageBits, Word};
 use crate::cpu::Cx;
@@ -32,8 +32,8 @@ impl<'vm, M: Machine> Space<'vm, M> {
     /// wait. Sleeps while a range operation is under way; allocates the child's page tables.
     ///
     /// # Errors
-    /// [`Error::OutOfMemory`]; [`Error::CommitLimit`] if what the child would have may not be promised. There is no child
-    /// then, and the space is as before.
+    /// [`Error::OutOfMemory`]; [`Error::CommitLimit`] if what the child would have may not be promised. There is no
+    /// child then, and the space is as before.
     pub fn fork(&self) -> Result<Space<'vm, M>, Error> {
         self.vm().with_room(|| self.fork_once())
     }
@@ -122,8 +122,8 @@ fn inherit<M: Machine>(cx: &Cx<'_, M>, class: ClassId) -> Inherit {
 }
 
 impl<M: Machine> Fork<'_, M> {
-    /// Copies table by table. The tables stay where they are: the claim sees to that in the parent, and nobody knows the
-    /// child.
+    /// Copies table by table. The tables stay where they are: the claim sees to that in the parent, and nobody knows
+    /// the child.
     fn copy(&mut self, vm: &Vm<M>) -> Result<(), Error> {
         let (mut here, mut begun) = (M::Arch::USER_START, Begun::default());
         loop {
@@ -180,8 +180,8 @@ impl<M: Machine> Fork<'_, M> {
         }
         let copy = self.child.table_at(cx, address, table.level + 1);
         let fresh = Table::allocate(cx, table.level, ClassId::NONE)?;
-        // It hangs before anything is copied, so that a reverse-mapping walk which comes after the copy of an entry finds
-        // that (F1); after a failure the child's end frees what is there.
+        // It hangs before anything is copied, so that a reverse-mapping walk which comes after the copy of an entry
+        // finds that (F1); after a failure the child's end frees what is there.
         let is_late = table.level == 0 && !M::guard(Guard::HungFirst);
         let result = if is_late { self.leaf_slots(cx, *table, fresh, address, slots) } else { Ok(()) };
         self.hang(cx, copy, fresh, address);
@@ -197,8 +197,8 @@ impl<M: Machine> Fork<'_, M> {
         self.leaf_slots(cx, slots.leaf, copy, slots.start, (slots.low, slots.high))
     }
 
-    /// Gives the child's table the classes of the parent's slots `low..=high` that have no lower table, and shares the huge
-    /// pages there.
+    /// Gives the child's table the classes of the parent's slots `low..=high` that have no lower table, and shares the
+    /// huge pages there.
     fn upper_classes(
         &mut self,
         cx: &Cx<'_, M>,
@@ -226,7 +226,8 @@ impl<M: Machine> Fork<'_, M> {
         Ok(())
     }
 
-    /// Shares the huge pages that slots of an upper table show, or say are being moved. The table is stamped, as a leaf is, before the first of them.
+    /// Shares the huge pages that slots of an upper table show, or say are being moved. The table is stamped, as a leaf
+    /// is, before the first of them.
     fn huge_pages(
         &mut self,
         cx: &Cx<'_, M>,
@@ -328,8 +329,9 @@ impl<M: Machine> Fork<'_, M> {
         }
     }
 
-    /// Copies the slots `low..=high` of a leaf, which covers `address`. With the first of them it is stamped: so faults change
-    /// none of those that come later, and what others take away meanwhile, page by page, goes from one place or from both.
+    /// Copies the slots `low..=high` of a leaf, which covers `address`. With the first of them it is stamped: so faults
+    /// change none of those that come later, and what others take away meanwhile, page by page, goes from one place or
+    /// from both.
     fn leaf_slots(
         &mut self,
         cx: &Cx<'_, M>,
@@ -451,8 +453,8 @@ impl<M: Machine> Fork<'_, M> {
         Ok(())
     }
 
-    /// Counts what the entry of slot `index`, no page, says once more, for the child, which gets what is returned; and what it
-    /// counts as.
+    /// Counts what the entry of slot `index`, no page, says once more, for the child, which gets what is returned; and
+    /// what it counts as.
     fn share_absent(
         &self,
         cx: &Cx<'_, M>,

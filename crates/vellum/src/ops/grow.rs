@@ -16,7 +16,8 @@ use core::sync::atomic::Ordering::Relaxed;
 
 impl<'vm, M: Machine> Space<'vm, M> {
     /// Extends the grows-down mapping above `address` down to its page, if there is one that may grow so far: within
-    /// the limits of stacks, of the space and of what is committed, and with the guard gap between it and what is mapped below. Whether the address is mapped now.
+    /// the limits of stacks, of the space and of what is committed, and with the guard gap between it and what is
+    /// mapped below. Whether the address is mapped now.
     #[cold]
     pub(super) fn grow_stack(&self, address: u64) -> Result<bool, FaultError> {
         let limit = self.inner().stack_limit.load(Relaxed);
@@ -80,8 +81,9 @@ impl<'vm, M: Machine> Space<'vm, M> {
         (end - page <= limit).then_some((bottom, class))
     }
 
-    /// Extends the mapping at the end of the claimed range down to `page`; whether `page` is mapped now. `None` if nothing
-    /// is mapped at the end any more: what was the lowest page of a stack went, and the stack may begin above (G12M).
+    /// Extends the mapping at the end of the claimed range down to `page`; whether `page` is mapped now. `None` if
+    /// nothing is mapped at the end any more: what was the lowest page of a stack went, and the stack may begin above
+    /// (G12M).
     fn grow_claimed(&self, claim: &Claim<'_, M>, page: u64, limit: u64) -> Result<Option<bool>, Error> {
         let last = claim.end - (1 << M::Arch::PAGE_SHIFT);
         // Somebody else may have been faster, with this or with something else.

@@ -80,10 +80,10 @@ impl<M: Machine> Inner<M> {
 }
 
 impl<M: Machine> Space<'_, M> {
-    /// Says which of the space's memory may have huge pages from now on, at most: [`HugePages::Always`], as at first, is what the
-    /// policy of the instance gives ([`Vm::set_huge_pages`]); [`HugePages::Advised`], of that what was advised so, or is being
-    /// collapsed on advice; [`HugePages::Never`] none, whatever is advised. What there is stays as it is. Children of fork
-    /// inherit it. It is what Linux has as `PR_SET_THP_DISABLE`.
+    /// Says which of the space's memory may have huge pages from now on, at most: [`HugePages::Always`], as at first,
+    /// is what the policy of the instance gives ([`Vm::set_huge_pages`]); [`HugePages::Advised`], of that what was
+    /// advised so, or is being collapsed on advice; [`HugePages::Never`] none, whatever is advised. What there is stays
+    /// as it is. Children of fork inherit it. It is what Linux has as `PR_SET_THP_DISABLE`.
     pub fn set_huge_pages(&self, policy: HugePages) {
         self.inner().huge_pages.store(policy as u32, Relaxed);
     }
@@ -114,11 +114,11 @@ impl<M: Machine> Vm<M> {
         HugePages::of(self.huge_pages.load(Relaxed))
     }
 
-    /// Says which shared memory gets huge pages from now on, at an access by a mapping that can show all of one by one entry:
-    /// shared, at a place that lies as the huge page does, and wholly before the end of the object; at first, none. What there is
-    /// stays as it is, and is shown as it can be, but not as huge pages where [`Advice::NoHugePage`](super::Advice::NoHugePage)
-    /// was given. It is what Linux has in `/sys/kernel/mm/transparent_hugepage/shmem_enabled`, where *within_size* is as
-    /// [`HugePages::Always`] here.
+    /// Says which shared memory gets huge pages from now on, at an access by a mapping that can show all of one by one
+    /// entry: shared, at a place that lies as the huge page does, and wholly before the end of the object; at first,
+    /// none. What there is stays as it is, and is shown as it can be, but not as huge pages where
+    /// [`Advice::NoHugePage`](super::Advice::NoHugePage) was given. It is what Linux has in
+    /// `/sys/kernel/mm/transparent_hugepage/shmem_enabled`, where *within_size* is as [`HugePages::Always`] here.
     pub fn set_shared_huge_pages(&self, policy: HugePages) {
         self.shared_huge_pages.store(policy as u32, Relaxed);
     }
@@ -128,9 +128,9 @@ impl<M: Machine> Vm<M> {
         HugePages::of(self.shared_huge_pages.load(Relaxed))
     }
 
-    /// Says of which sizes folios may be that are mapped page by page, where the policy lets huge pages come: bit *n* is for
-    /// 2^*n* pages, fewer than a huge page has; at first, none. A fault then brings as many pages at once, the most for which
-    /// there is room. What Linux has in `hugepages-<size>kB/enabled`. Other bits are ignored.
+    /// Says of which sizes folios may be that are mapped page by page, where the policy lets huge pages come: bit *n*
+    /// is for 2^*n* pages, fewer than a huge page has; at first, none. A fault then brings as many pages at once, the
+    /// most for which there is room. What Linux has in `hugepages-<size>kB/enabled`. Other bits are ignored.
     pub fn set_folio_orders(&self, orders: u32) {
         let huge = 1u32.unbounded_shl(M::Arch::index_bits(0));
         self.folio_orders.store(orders & huge.wrapping_sub(1) & !1, Relaxed);

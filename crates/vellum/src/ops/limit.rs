@@ -1,8 +1,8 @@
 //! A limit on how much a space maps.
 //!
-//! Nobody counts as long as there is none: what is mapped is counted when somebody asks, by looking through the tables, and
-//! so without a line that all CPUs write. Where there is a limit, those who map more do so one after the other, and so do
-//! those who move: what moves while somebody counts would be counted twice, or not at all.
+//! Nobody counts as long as there is none: what is mapped is counted when somebody asks, by looking through the tables,
+//! and so without a line that all CPUs write. Where there is a limit, those who map more do so one after the other, and
+//! so do those who move: what moves while somebody counts would be counted twice, or not at all.
 
 use crate::arch::Arch;
 use crate::error::Error;
@@ -16,17 +16,17 @@ use core::sync::atomic::Ordering::Relaxed;
 pub(super) const NO_LIMIT: u64 = u64::MAX;
 
 impl<M: Machine> Space<'_, M> {
-    /// Bytes that are mapped (`VmSize`), whatever is resident of them. Counts them: takes as long as there are page tables
-    /// and mappings. Exact while nothing changes them; neither sleeps nor allocates.
+    /// Bytes that are mapped (`VmSize`), whatever is resident of them. Counts them: takes as long as there are page
+    /// tables and mappings. Exact while nothing changes them; neither sleeps nor allocates.
     pub fn mapped_bytes(&self) -> u64 {
         self.mapped_within(M::Arch::USER_START, M::Arch::USER_END)
     }
 
-    /// Sets how many bytes the space may map (`RLIMIT_AS`); `u64::MAX`, as at first, for no limit. What is mapped already
-    /// stays, and calls under way may heed it or not. Children of fork inherit it.
+    /// Sets how many bytes the space may map (`RLIMIT_AS`); `u64::MAX`, as at first, for no limit. What is mapped
+    /// already stays, and calls under way may heed it or not. Children of fork inherit it.
     ///
-    /// A limit has its price: each call that maps more, also a fault that grows a stack, counts what is mapped already, as
-    /// [`Space::mapped_bytes`] does; and such calls, and those that move mappings, wait for each other.
+    /// A limit has its price: each call that maps more, also a fault that grows a stack, counts what is mapped already,
+    /// as [`Space::mapped_bytes`] does; and such calls, and those that move mappings, wait for each other.
     pub fn set_mapped_limit(&self, bytes: u64) {
         self.inner().mapped_limit.store(bytes, Relaxed);
     }
@@ -41,8 +41,8 @@ impl<M: Machine> Space<'_, M> {
         mapped
     }
 
-    /// Committed pages of a range, but for those whose mappings have one of the flags `without`. As [`Space::mapped_bytes`];
-    /// exact under a claim of the range.
+    /// Committed pages of a range, but for those whose mappings have one of the flags `without`. As
+    /// [`Space::mapped_bytes`]; exact under a claim of the range.
     pub(super) fn committed_within(&self, start: u64, end: u64, without: ClassFlags) -> u64 {
         let mut committed = 0;
         let _ = self.inner().each_span(self.vm(), (start, end), &mut |cx, here, span| {
@@ -61,9 +61,9 @@ impl<M: Machine> Space<'_, M> {
         self.inner().mapped_limit.load(Relaxed) == NO_LIMIT
     }
 
-    /// Lets the caller map `more` bytes, in place of what is mapped in `replaced`, until the result is dropped; or, if they
-    /// are 0, move what is mapped, which nobody counts meanwhile. Where there is a limit, sleeps for others who map or
-    /// move: without a claim.
+    /// Lets the caller map `more` bytes, in place of what is mapped in `replaced`, until the result is dropped; or, if
+    /// they are 0, move what is mapped, which nobody counts meanwhile. Where there is a limit, sleeps for others who
+    /// map or move: without a claim.
     ///
     /// # Errors
     /// [`Error::Limit`].

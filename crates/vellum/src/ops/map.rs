@@ -170,8 +170,8 @@ impl<'a, 'vm, M: Machine> MapRequest<'a, 'vm, M> {
         }
     }
 
-    /// What the mapping's slots will say, but for its object and the difference of addresses and offsets; and the offset in
-    /// pages.
+    /// What the mapping's slots will say, but for its object and the difference of addresses and offsets; and the
+    /// offset in pages.
     fn attributes(&self, reserves_always: bool) -> Result<(Attributes<M>, u64), Error> {
         if self.prot.without(self.max_prot) != Prot::NONE {
             return Err(Error::AccessDenied { address: 0 });
@@ -287,7 +287,8 @@ impl<'vm, M: Machine> Space<'vm, M> {
         };
         drop(limited);
         if request.flags.has(MapFlags::POPULATE) {
-            // A shared page is not made dirty for nothing. What may be executed or written may be read here, as in Linux.
+            // A shared page is not made dirty for nothing. What may be executed or written may be read here, as in
+            // Linux.
             let writes = request.prot.has(Prot::WRITE) && !attributes.flags.has(ClassFlags::SHARED);
             let access = if writes { Access::Write } else { Access::Read };
             let _ = self.touch_pages(address, address + length, access);
@@ -377,7 +378,8 @@ impl<'vm, M: Machine> Space<'vm, M> {
         }
     }
 
-    /// A place for `length` bytes, at least a page, which is free at this moment, and which [`Place::Anywhere`] might choose.
+    /// A place for `length` bytes, at least a page, which is free at this moment, and which [`Place::Anywhere`] might
+    /// choose.
     ///
     /// May sleep, if there seems to be none.
     ///

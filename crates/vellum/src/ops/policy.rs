@@ -12,7 +12,8 @@ impl<M: Machine> Space<'_, M> {
     /// stay where they are. Memory of objects, shared memory included, is not concerned. Children of fork inherit it.
     /// A range of length zero is fine and means nothing.
     ///
-    /// May sleep while another operation works on the same range, and to free memory; allocates as [`Space::unmap`] does.
+    /// May sleep while another operation works on the same range, and to free memory; allocates as [`Space::unmap`]
+    /// does.
     ///
     /// # Errors
     /// [`Error::Invalid`] if the policy names no node, or one without memory; [`Error::Unaligned`],

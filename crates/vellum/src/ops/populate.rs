@@ -14,10 +14,10 @@ impl<M: Machine> Space<'_, M> {
     /// May sleep; allocates.
     ///
     /// # Errors
-    /// Those of the range as for [`Space::unmap`]; [`Error::NotMapped`]; [`Error::AccessDenied`] for the first mapping whose
-    /// rights do not name the access, even if the processor would let it pass; [`Error::Guarded`] for the first guard, and
-    /// [`Error::Io`] and [`Error::OutOfMemory`] for the first page that cannot be faulted in. A hole is noticed first; else
-    /// pages before the one that failed stay.
+    /// Those of the range as for [`Space::unmap`]; [`Error::NotMapped`]; [`Error::AccessDenied`] for the first mapping
+    /// whose rights do not name the access, even if the processor would let it pass; [`Error::Guarded`] for the first
+    /// guard, and [`Error::Io`] and [`Error::OutOfMemory`] for the first page that cannot be faulted in. A hole is
+    /// noticed first; else pages before the one that failed stay.
     pub fn populate(&self, start: u64, length: u64, access: Access) -> Result<(), Error> {
         self.populate_reaching(start, length, access, Reach::Whole)
     }

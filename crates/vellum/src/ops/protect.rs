@@ -15,8 +15,8 @@ use crate::space::{Attributes, ClassFlags, ClassId, Space};
 
 /// Whether the mapping of these attributes at an address may be changed.
 type May<'a, M> = dyn Fn(&Attributes<M>, u64) -> Result<(), Error> + 'a;
-/// What a survey asks of each part of a mapping, by its class and where it begins in the range: whether it may be changed,
-/// which decides how far the operation goes; or the operation fails altogether.
+/// What a survey asks of each part of a mapping, by its class and where it begins in the range: whether it may be
+/// changed, which decides how far the operation goes; or the operation fails altogether.
 type Look<'a, M> = dyn FnMut(&Cx<'_, M>, ClassId, u64) -> Result<Result<(), Error>, Error> + 'a;
 /// What attributes become.
 type Becomes<'a, M> = dyn Fn(Attributes<M>) -> Attributes<M> + 'a;
@@ -46,15 +46,16 @@ impl<'vm, M: Machine> Space<'vm, M> {
     ///
     /// # Errors
     /// [`Error::Unaligned`], [`Error::OutOfRange`]; [`Error::NotMapped`] if the range has a hole;
-    /// [`Error::AccessDenied`] if a mapping's `max_prot` does not allow it; [`Error::CommitLimit`] if what would be private
-    /// and can be stored to is not promised yet, and may not be; [`Error::OutOfMemory`]. Nothing is changed then, unlike in
-    /// Linux, which changes what lies before the hole.
+    /// [`Error::AccessDenied`] if a mapping's `max_prot` does not allow it; [`Error::CommitLimit`] if what would be
+    /// private and can be stored to is not promised yet, and may not be; [`Error::OutOfMemory`]. Nothing is changed
+    /// then, unlike in Linux, which changes what lies before the hole.
     pub fn protect(&self, start: u64, length: u64, prot: Prot) -> Result<(), Error> {
         self.protect_reaching(start, length, prot, Reach::Whole)
     }
 
     /// As [`Space::protect`], but what lies before the first address which is in the way keeps its new rights: before a
-    /// hole, or before a mapping whose `max_prot` does not allow them, or that may not be committed. So does `mprotect`.
+    /// hole, or before a mapping whose `max_prot` does not allow them, or that may not be committed. So does
+    /// `mprotect`.
     ///
     /// # Errors
     /// Those of [`Space::protect`]. Only [`Error::NotMapped`], [`Error::AccessDenied`] and [`Error::CommitLimit`] leave
@@ -63,8 +64,8 @@ impl<'vm, M: Machine> Space<'vm, M> {
         self.protect_reaching(start, length, prot, Reach::Before)
     }
 
-    /// As [`Space::protect_partly`], from the beginning of the stack on in which the range begins (`PROT_GROWSDOWN`): so
-    /// that it grows on with these rights. The range may begin below the stack, where nothing is mapped.
+    /// As [`Space::protect_partly`], from the beginning of the stack on in which the range begins (`PROT_GROWSDOWN`):
+    /// so that it grows on with these rights. The range may begin below the stack, where nothing is mapped.
     ///
     /// # Errors
     /// Those of [`Space::protect_partly`]; [`Error::Invalid`] if what is mapped there first does not grow down. Unlike
@@ -258,8 +259,8 @@ impl<'vm, M: Machine> Space<'vm, M> {
         Ok(short != Short::No)
     }
 
-    /// Checks each mapping of the claimed range, as far as `reach` says, and holds the class it will have. The ticket is for
-    /// what is not committed yet, and will be.
+    /// Checks each mapping of the claimed range, as far as `reach` says, and holds the class it will have. The ticket
+    /// is for what is not committed yet, and will be.
     fn hold_changed(
         &self,
         holds: &mut Holds<M>,
@@ -290,8 +291,8 @@ impl<'vm, M: Machine> Space<'vm, M> {
         Ok((reached, ticket))
     }
 
-    /// Lets the caller commit what the mappings of a claimed range will commit more, as long as the result lives; or those
-    /// before the first one that may not.
+    /// Lets the caller commit what the mappings of a claimed range will commit more, as long as the result lives; or
+    /// those before the first one that may not.
     fn may_change(&self, start: u64, reached: Reached, change: &Becomes<'_, M>) -> (Reached, Ticket<'vm, M>) {
         let mut ticket = self.vm().no_ticket();
         let mut here = start;

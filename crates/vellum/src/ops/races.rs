@@ -161,8 +161,8 @@ fn a_move_takes_along_the_table_that_a_fault_is_making() {
     vm.audited().expect("a clean audit");
 }
 
-/// What lies between the places of a move, if they are far apart, is nobody's: who maps and unmaps something there, with tables
-/// that come and go, does not wait.
+/// What lies between the places of a move, if they are far apart, is nobody's: who maps and unmaps something there,
+/// with tables that come and go, does not wait.
 #[test]
 fn who_works_between_the_places_of_a_move_does_not_wait() {
     let vm = boot();
@@ -221,8 +221,8 @@ fn remove_while_cleaned(remove: impl FnOnce(&Space<'_, TestMachine>, u64)) {
     vm.switch_to(None);
 }
 
-/// B2, B22: a page is cleaned while a CPU can still store to it, or while its dirty mark is on the way from its entry to
-/// the page.
+/// B2, B22: a page is cleaned while a CPU can still store to it, or while its dirty mark is on the way from its entry
+/// to the page.
 ///
 /// ```text
 /// CPU 0: unmap, advise or map          CPU 1: write_back
@@ -240,8 +240,8 @@ fn a_store_before_the_flush_reaches_the_file() {
     remove_while_cleaned(|space, at| assert_eq!(space.map(&memory(at, PAGE)), Ok(at)));
 }
 
-/// Writes a page back while reclaim is writing it, and fails `failures` times; what comes of it, what is in the file then,
-/// and the same of a second write-back.
+/// Writes a page back while reclaim is writing it, and fails `failures` times; what comes of it, what is in the file
+/// then, and the same of a second write-back.
 fn write_back_beside_failing_reclaim(failures: u32) -> [(Result<u64, Error>, u64); 2] {
     let (begin, begun) = channel();
     let (left, begin) = (AtomicU32::new(failures), Mutex::new(Some(begin)));

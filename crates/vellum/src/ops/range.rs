@@ -64,7 +64,8 @@ pub(super) fn search_end<A: Arch>(hint: u64) -> u64 {
     if hint & !(page::<A>() - 1) > A::SEARCH_END { A::USER_END } else { A::SEARCH_END }
 }
 
-/// The page of `hint`, if `length` bytes from there on lie inside the user range, and on one side of where the search ends.
+/// The page of `hint`, if `length` bytes from there on lie inside the user range, and on one side of where the search
+/// ends.
 pub(super) fn usable_hint<A: Arch>(hint: u64, length: u64) -> Option<u64> {
     let start = hint & !(page::<A>() - 1);
     let end = start.checked_add(length).filter(|&end| start >= A::USER_START && end <= A::USER_END)?;

@@ -13,8 +13,9 @@ use crate::machine::Machine;
 use crate::space::{Inner, Space};
 
 impl<M: Machine> Space<'_, M> {
-    /// Calls `touch` once with where the byte at `address` lies, as an `access` by the program may reach it; pre-emption
-    /// is off then, and the leaf's lock held. Up to the end of the page the bytes that follow may be touched, too.
+    /// Calls `touch` once with where the byte at `address` lies, as an `access` by the program may reach it;
+    /// pre-emption is off then, and the leaf's lock held. Up to the end of the page the bytes that follow may be
+    /// touched, too.
     ///
     /// # Errors
     /// As [`Space::fault`]; `touch` was not called.

@@ -1,12 +1,12 @@
 //! Moving and resizing mappings.
 //!
-//! A move claims both ranges, or their claims ([`crate::space::pair`]). Pages move leaf by leaf, under the locks of both leaves,
-//! and the old translations are flushed before those locks go: nobody can unmap or clean a page at its new place while a CPU still
-//! reaches it at its old one (B7, B8). The pages keep their names; the class of the new range says how far it was
-//! moved. Huge pages move as wholes where the new place is one for them, too.
+//! A move claims both ranges, or their claims ([`crate::space::pair`]). Pages move leaf by leaf, under the locks of
+//! both leaves, and the old translations are flushed before those locks go: nobody can unmap or clean a page at its new
+//! place while a CPU still reaches it at its old one (B7, B8). The pages keep their names; the class of the new range
+//! says how far it was moved. Huge pages move as wholes where the new place is one for them, too.
 //!
-//! Several mappings move as that many pieces, each as it would alone; so do the parts of one mapping that have a guard and
-//! those that have none. All that may fail is done for all of them before the first one moves.
+//! Several mappings move as that many pieces, each as it would alone; so do the parts of one mapping that have a guard
+//! and those that have none. All that may fail is done for all of them before the first one moves.
 
 use super::holds::Holds;
 use super::pieces::{OneMapping, Piece, Pieces};
@@ -66,8 +66,8 @@ impl<'vm, M: Machine> Space<'vm, M> {
     ///   whole old range must be one: mapped throughout, with equal attributes; guards do not matter.
     /// * Guards move too. None is in what comes behind the old length, is mapped a second time, or stays at the old place.
     ///
-    /// May sleep while another operation works on the old or the new place or, if they lie near each other, on a range between
-    /// them; allocates page tables.
+    /// May sleep while another operation works on the old or the new place or, if they lie near each other, on a range
+    /// between them; allocates page tables.
     ///
     /// # Errors
     /// [`Error::Unaligned`], [`Error::ZeroLength`], [`Error::OutOfRange`], [`Error::TooLow`]; [`Error::NotMapped`] for
@@ -97,7 +97,8 @@ impl<'vm, M: Machine> Space<'vm, M> {
         })
     }
 
-    /// [`Space::may_map`] for what comes: the growth, or all of what stays at the old place too; or nothing, and it moves.
+    /// [`Space::may_map`] for what comes: the growth, or all of what stays at the old place too; or nothing, and it
+    /// moves.
     fn may_remap(
         &self,
         request: &RemapRequest,
@@ -205,7 +206,8 @@ impl<'vm, M: Machine> Space<'vm, M> {
         self.run(start, end, |cx, one, next| cx.is_one_mapping(one, next))
     }
 
-    /// What is mapped at `start`, and up to where, at most `end`, the classes go with that; up to `start` if it is nothing.
+    /// What is mapped at `start`, and up to where, at most `end`, the classes go with that; up to `start` if it is
+    /// nothing.
     fn run(&self, start: u64, end: u64, go_on: impl Fn(&Cx<'_, M>, ClassId, ClassId) -> bool) -> (ClassId, u64) {
         let mut class = ClassId::NONE;
         let run = self.inner().each_span(self.vm(), (start, end), &mut |cx, here, span| {
@@ -218,7 +220,8 @@ impl<'vm, M: Machine> Space<'vm, M> {
         (class, run.break_value().unwrap_or(end))
     }
 
-    /// Extends the mapping behind its end. What is mapped a second time, by an old length of 0, has its end behind itself.
+    /// Extends the mapping behind its end. What is mapped a second time, by an old length of 0, has its end behind
+    /// itself.
     fn grow(&self, old: u64, old_length: u64, new_length: u64) -> Result<(), Error> {
         let probe = old_length.max(page::<M::Arch>());
         let end = old.saturating_add(new_length).min(M::Arch::USER_END);
@@ -417,8 +420,8 @@ impl<'vm, M: Machine> Space<'vm, M> {
         Ok(())
     }
 
-    /// Adds a piece of `class`, from one place and length to another, and holds the classes that it will have. What has no
-    /// old place has no guard.
+    /// Adds a piece of `class`, from one place and length to another, and holds the classes that it will have. What has
+    /// no old place has no guard.
     fn add_piece(
         &self,
         pieces: &mut Pieces<M>,
@@ -447,8 +450,8 @@ impl<'vm, M: Machine> Space<'vm, M> {
         pieces.push(&cx, Piece::new(shift, fresh_class, old_length, new_length))
     }
 
-    /// Lets the caller commit what the pieces are longer at their new places, or all of it if the old ones stay, less what is
-    /// replaced there, until the result is dropped; and move them.
+    /// Lets the caller commit what the pieces are longer at their new places, or all of it if the old ones stay, less
+    /// what is replaced there, until the result is dropped; and move them.
     fn may_move_pieces(&self, pieces: &mut Pieces<M>) -> Result<Ticket<'vm, M>, Error> {
         let (mut more, mut moved) = (0, 0);
         pieces.each(|piece| {
@@ -470,8 +473,8 @@ impl<'vm, M: Machine> Space<'vm, M> {
         Ok(ticket)
     }
 
-    /// Cuts both places of a piece at their edges, sees to side arrays for the tables there, and makes the tables that its
-    /// pages will need. What is cut off at the old place has an edge where it begins.
+    /// Cuts both places of a piece at their edges, sees to side arrays for the tables there, and makes the tables that
+    /// its pages will need. What is cut off at the old place has an edge where it begins.
     fn prepare_piece(
         &self,
         claims: &ClaimPair<'_, M>,
@@ -499,8 +502,8 @@ impl<'vm, M: Machine> Space<'vm, M> {
         Ok(())
     }
 
-    /// Clears the new place of a mapping, and moves it. It stays one: none of its pieces says how far it was moved, or all
-    /// do. Cannot fail.
+    /// Clears the new place of a mapping, and moves it. It stays one: none of its pieces says how far it was moved, or
+    /// all do. Cannot fail.
     fn move_mapping(&self, claims: &ClaimPair<'_, M>, mapping: &mut OneMapping<'_>, pool: &mut Spares) {
         let mut is_vacant = true;
         mapping.each(|piece| {
@@ -532,9 +535,9 @@ impl<'vm, M: Machine> Space<'vm, M> {
         claims.join(target);
     }
 
-    /// Gives back what is empty at the new and at the old place, whether all has moved or not. Not before: a table that is
-    /// empty yet may have been made for a piece that comes later, or to divide a new place from an old one whose class is
-    /// still the same.
+    /// Gives back what is empty at the new and at the old place, whether all has moved or not. Not before: a table that
+    /// is empty yet may have been made for a piece that comes later, or to divide a new place from an old one whose
+    /// class is still the same.
     fn fold_places(&self, claims: &ClaimPair<'_, M>, places: [(u64, u64); 2]) {
         for (start, end) in places.into_iter().filter(|(start, end)| start < end) {
             let mut place = claims.part(start, end);
@@ -543,7 +546,8 @@ impl<'vm, M: Machine> Space<'vm, M> {
         }
     }
 
-    /// The new place of a piece, and the old one. What is mapped a second time has no old place: no edges, and no pages.
+    /// The new place of a piece, and the old one. What is mapped a second time has no old place: no edges, and no
+    /// pages.
     fn places<'c>(&self, claims: &ClaimPair<'c, M>, piece: &Piece) -> (Claim<'c, M>, Option<Claim<'c, M>>) {
         let Shift { old, new, .. } = piece.shift;
         let source = (piece.old_length > 0).then(|| claims.part(old, old + piece.old_length));

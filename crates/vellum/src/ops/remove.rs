@@ -9,8 +9,8 @@ use crate::object::Object;
 use crate::space::{ClassId, Space};
 
 impl<'vm, M: Machine> Space<'vm, M> {
-    /// Makes a hole in each object where the range shows it: [`Object::punch`]. No range is claimed, as that sleeps: what is
-    /// unmapped meanwhile loses its pages all the same.
+    /// Makes a hole in each object where the range shows it: [`Object::punch`]. No range is claimed, as that sleeps:
+    /// what is unmapped meanwhile loses its pages all the same.
     pub(super) fn remove(&self, start: u64, length: u64, reach: Reach) -> Result<(), Error> {
         let (start, end) = checked::<M::Arch>(start, length)?;
         if reach == Reach::Whole {
@@ -41,8 +41,8 @@ impl<'vm, M: Machine> Space<'vm, M> {
         result
     }
 
-    /// The object which the mapping at `address` shows, and may store to, with a reference, and the offset there; and where
-    /// the next mapping may begin.
+    /// The object which the mapping at `address` shows, and may store to, with a reference, and the offset there; and
+    /// where the next mapping may begin.
     fn removable_at(&self, address: u64, end: u64) -> (u64, Result<(Object<'vm, M>, u64), Error>) {
         let cx = Cx::enter(self.vm());
         let span = self.inner().span_at(&cx, address, end);

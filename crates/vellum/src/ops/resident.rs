@@ -16,8 +16,8 @@ impl<M: Machine> Space<'_, M> {
     /// `mincore` says. That is a page which is mapped there, or in the cache of the object shown, or in memory still
     /// though it is on its way to swap or to another frame.
     ///
-    /// Reads without locks: beside concurrent changes each answer is of some moment. Neither sleeps nor allocates; `visit` is
-    /// called with pre-emption on.
+    /// Reads without locks: beside concurrent changes each answer is of some moment. Neither sleeps nor allocates;
+    /// `visit` is called with pre-emption on.
     ///
     /// # Errors
     /// [`Error::Unaligned`], [`Error::OutOfRange`]; [`Error::NotMapped`] at the first hole, after the pages before it.

@@ -104,7 +104,8 @@ fn step_of_memory<A: Arch>(
 
 fn ignore<T>(_: T) {}
 
-/// One random operation on places of huge pages from `base` on, of which there are `count`: moves of whole ones, most often.
+/// One random operation on places of huge pages from `base` on, of which there are `count`: moves of whole ones, most
+/// often.
 fn move_step<A: Arch>(space: &Space<'_, TestMachine<A>>, random: &mut Random, base: u64, count: u64) {
     let (page, huge) = (1u64 << A::PAGE_SHIFT, 1u64 << A::shift(1));
     let slots = 1 + random.below(3);
@@ -172,8 +173,8 @@ fn stress<A: Arch>(seed: u64, steps: u64, base: u64, pages: u64, huge_pages: Hug
     stress_of::<A>(seed, steps, (base, pages), (huge_pages, 0));
 }
 
-/// As [`stress`]; where `objects` is not 0, most of it is so much shared memory, of which each thread maps what it likes, makes
-/// holes in it, makes it shorter and longer, and moves it.
+/// As [`stress`]; where `objects` is not 0, most of it is so much shared memory, of which each thread maps what it
+/// likes, makes holes in it, makes it shorter and longer, and moves it.
 fn stress_of<A: Arch>(seed: u64, steps: u64, (base, pages): (u64, u64), (huge_pages, length): (HugePages, u64)) {
     let vm = Vm::new(TestMachine::<A>::with(&[(0x100, 60_000, 0)], &[0; THREADS])).expect("a machine");
     vm.set_huge_pages(huge_pages);

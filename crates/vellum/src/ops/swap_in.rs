@@ -66,8 +66,8 @@ fn is_writable<M: Machine>(plan: &Plan<'_, M>) -> bool {
     word.is_page() && word.bits().has(PageBits::WRITE)
 }
 
-/// Maps the page of the swap cache, whose folio lock is held, alone or of a folio. When done, the caller's reference is the
-/// mapping's.
+/// Maps the page of the swap cache, whose folio lock is held, alone or of a folio. When done, the caller's reference is
+/// the mapping's.
 fn map_cached<M: Machine>(
     cx: &Cx<'_, M>,
     space: &Inner<M>,

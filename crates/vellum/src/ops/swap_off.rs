@@ -26,9 +26,9 @@ impl<M: Machine> Vm<M> {
     /// Programs may run. Sleeps for I/O, and while others use pages of the area; allocates a frame for each page.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if there is no such area or somebody is switching it off already. [`Error::CommitLimit`] if more is
-    /// committed than may be without the area ([`Vm::set_overcommit`]): nothing has changed then. [`Error::OutOfMemory`] if
-    /// memory does not take what is in it: then the area stays on, with what is left.
+    /// [`Error::Invalid`] if there is no such area or somebody is switching it off already. [`Error::CommitLimit`] if
+    /// more is committed than may be without the area ([`Vm::set_overcommit`]): nothing has changed then.
+    /// [`Error::OutOfMemory`] if memory does not take what is in it: then the area stays on, with what is left.
     pub fn swap_off(&self, area: AreaId) -> Result<(), Error> {
         /// Leaves the area on, also if its device has panicked.
         struct Off<'vm, M: Machine>(&'vm Vm<M>, AreaId);
@@ -55,10 +55,10 @@ impl<M: Machine> Vm<M> {
 
     /// Brings pages in until no slot of the area is in use.
     ///
-    /// A search that finds nothing although slots are used has met somebody at work: one who takes an entry away (munmap,
-    /// the end of a space) has yet to drop its count; one who takes a slot has yet to put his page there, or to give it
-    /// back; what fork copied was gone, where it came from, before the search came there. All of these change the slot
-    /// afterwards, or have changed it during the search. So that is slept for.
+    /// A search that finds nothing although slots are used has met somebody at work: one who takes an entry away
+    /// (munmap, the end of a space) has yet to drop its count; one who takes a slot has yet to put his page there, or
+    /// to give it back; what fork copied was gone, where it came from, before the search came there. All of these
+    /// change the slot afterwards, or have changed it during the search. So that is slept for.
     fn empty_area(&self, area: AreaId) -> Result<(), Error> {
         loop {
             // First: what changes from here on ends the sleep.

@@ -220,7 +220,8 @@ fn nothing_moves_into_the_gap_of_a_stack() {
     vm.audited().expect("a sound machine");
 }
 
-/// Who maps and unmaps a page far from all others, again and again, makes its tables twice; and they go when he works elsewhere.
+/// Who maps and unmaps a page far from all others, again and again, makes its tables twice; and they go when he works
+/// elsewhere.
 #[test]
 fn tables_of_a_place_that_is_used_again_stay_for_a_while() {
     let vm = vm::<X86_64>();

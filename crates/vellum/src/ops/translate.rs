@@ -22,10 +22,10 @@ pub struct Translation {
 
 impl<'vm, M: Machine> Space<'vm, M> {
     /// What `address` translates to at this moment; `None` if no page is there. Takes no lock and never faults; where a
-    /// huge page is just being split it waits for that, and serves flush requests meanwhile: interrupts may be off, but an
-    /// interrupt handler, which may have interrupted who splits, must not call this.
-    /// The answer may be out of date when it arrives, unless the caller excludes changes. Who wants to use the frame
-    /// asks for it with [`Space::hold`].
+    /// huge page is just being split it waits for that, and serves flush requests meanwhile: interrupts may be off, but
+    /// an interrupt handler, which may have interrupted who splits, must not call this. The answer may be out of date
+    /// when it arrives, unless the caller excludes changes. Who wants to use the frame asks for it with
+    /// [`Space::hold`].
     #[inline(always)]
     pub fn translate(&self, address: u64) -> Option<Translation> {
         if address >= M::Arch::USER_END {
@@ -36,8 +36,8 @@ impl<'vm, M: Machine> Space<'vm, M> {
         translation_of::<M>(word)
     }
 
-    /// The entry of the page at `address` where there was no leaf: in a section of its own, so that the other way has nothing to
-    /// keep for it.
+    /// The entry of the page at `address` where there was no leaf: in a section of its own, so that the other way has
+    /// nothing to keep for it.
     #[cold]
     #[inline(never)]
     fn entry_above(&self, address: u64) -> Word<M::Arch> {

@@ -12,8 +12,8 @@ use crate::space::{ClassId, Space};
 
 impl<M: Machine> Space<'_, M> {
     /// Removes all mappings of a range, as `munmap` does; holes in it are fine. When it returns no CPU can reach what
-    /// was there, and page tables that became empty are on their way to be freed; but those of one place for each CPU, which it
-    /// has emptied twice in a row, stay until it empties another.
+    /// was there, and page tables that became empty are on their way to be freed; but those of one place for each CPU,
+    /// which it has emptied twice in a row, stay until it empties another.
     ///
     /// May sleep while another operation works on the same range, and when it ends the last use of a modified file.
     /// Allocates page tables if the range cuts a large mapping.

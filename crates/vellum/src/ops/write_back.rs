@@ -8,14 +8,14 @@ use crate::object::Object;
 use crate::space::{ClassId, Space};
 
 impl<'vm, M: Machine> Space<'vm, M> {
-    /// Writes the dirty pages of all files of which the range has shared mappings, as `msync` does with `MS_SYNC`: around
-    /// holes, the first of which it reports at the end.
+    /// Writes the dirty pages of all files of which the range has shared mappings, as `msync` does with `MS_SYNC`:
+    /// around holes, the first of which it reports at the end.
     ///
     /// Sleeps for I/O; see [`Object::write_back`].
     ///
     /// # Errors
-    /// [`Error::Unaligned`], [`Error::ZeroLength`], [`Error::OutOfRange`]; those of [`Object::write_back`] for the first file
-    /// that could not be written; [`Error::NotMapped`].
+    /// [`Error::Unaligned`], [`Error::ZeroLength`], [`Error::OutOfRange`]; those of [`Object::write_back`] for the
+    /// first file that could not be written; [`Error::NotMapped`].
     pub fn write_back(&self, start: u64, length: u64) -> Result<(), Error> {
         let (start, end) = checked::<M::Arch>(start, length)?;
         let mut here = start;

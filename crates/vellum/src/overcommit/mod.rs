@@ -1,8 +1,8 @@
 //! How much memory is promised to programs, and how much may be.
 //!
-//! Memory that a program may store to and that then is its own is *committed* to it: of private mappings that can be stored
-//! to, or could once, every page, whether it is there or not; of shared memory every page of its size. What was mapped, or
-//! made, without a reservation is not.
+//! Memory that a program may store to and that then is its own is *committed* to it: of private mappings that can be
+//! stored to, or could once, every page, whether it is there or not; of shared memory every page of its size. What was
+//! mapped, or made, without a reservation is not.
 //!
 //! **The count** is what the slots of all spaces say: the class of a slot says whether its pages are counted
 //! ([`ClassFlags::COMMITTED`](crate::space)), and whoever changes the class of a slot counts the difference
@@ -10,8 +10,8 @@
 //! committed, and the two cannot disagree; the audit recounts.
 //!
 //! **The check** is apart from that, before anything is changed ([`Vm::may_commit`]). Unless the policy is
-//! [`Overcommit::Never`] it is one comparison with a word that nobody writes. Under *never* it takes a [`Ticket`] for the
-//! pages that are to come, which stands for them until the slots do; see [`ticket`].
+//! [`Overcommit::Never`] it is one comparison with a word that nobody writes. Under *never* it takes a [`Ticket`] for
+//! the pages that are to come, which stands for them until the slots do; see [`ticket`].
 
 mod ticket;
 
@@ -149,8 +149,8 @@ impl<M: Machine> Commitment<M> {
 }
 
 impl<M: Machine> Vm<M> {
-    /// Says how much memory may be promised: [`Overcommit::Heuristic`] at first. What is committed already stays, also if it
-    /// is more than a new limit; calls under way may heed the policy or not.
+    /// Says how much memory may be promised: [`Overcommit::Heuristic`] at first. What is committed already stays, also
+    /// if it is more than a new limit; calls under way may heed the policy or not.
     pub fn set_overcommit(&self, policy: Overcommit) {
         let (kind, value) = match policy {
             Overcommit::Heuristic => (HEURISTIC, 0),
@@ -178,14 +178,14 @@ impl<M: Machine> Vm<M> {
         self.commitment().policy()
     }
 
-    /// Bytes that are committed (`Committed_AS`): of all spaces and objects, whatever the policy is. Exact while nothing
-    /// changes; beside changes, what one CPU has added or removed may be missed.
+    /// Bytes that are committed (`Committed_AS`): of all spaces and objects, whatever the policy is. Exact while
+    /// nothing changes; beside changes, what one CPU has added or removed may be missed.
     pub fn committed_bytes(&self) -> u64 {
         self.committed_pages() << M::Arch::PAGE_SHIFT
     }
 
-    /// Bytes that may be committed (`CommitLimit`): by the limit of [`Overcommit::Never`]; where the policy is another one,
-    /// what would be its limit if nothing else is said.
+    /// Bytes that may be committed (`CommitLimit`): by the limit of [`Overcommit::Never`]; where the policy is another
+    /// one, what would be its limit if nothing else is said.
     pub fn commit_limit(&self) -> u64 {
         let limit = match self.overcommit() {
             Overcommit::Never(limit) => limit,

@@ -1,12 +1,12 @@
 //! Who may commit memory under [`Overcommit::Never`].
 //!
 //! A call that commits pages adds them to one sum of all such calls, its *ticket*; then it adds up what the CPUs have
-//! counted. If both together are within the limit it goes on, and takes its ticket back when its slots are counted: if not
-//! it takes it back at once.
+//! counted. If both together are within the limit it goes on, and takes its ticket back when its slots are counted: if
+//! not it takes it back at once.
 //!
 //! *Why of two calls that do not both fit one is refused.* Tickets are added to one word, so one of the two is later. It
-//! finds the other's ticket there; or that has been taken back, and then, as taking it back is a release and adding is an
-//! acquire, its pages are found among what the CPUs have counted. The earlier one does not look at tickets that come
+//! finds the other's ticket there; or that has been taken back, and then, as taking it back is a release and adding is
+//! an acquire, its pages are found among what the CPUs have counted. The earlier one does not look at tickets that come
 //! after its own, or both might be refused.
 //!
 //! *Why it does no harm that the CPUs' parts are read one after the other.* Pages may be missed that one CPU has added
@@ -14,8 +14,8 @@
 //! are; if it is the later one, it was given with this one's pages in the sum, which so fit into the limit beside them.
 //!
 //! *Moves* remove pages at one place and count them at another, and nobody has to ask for that. But a call which adds up
-//! meanwhile might miss them. So a move has a ticket for what it moves, that is never refused, and counts itself; a call in
-//! the midst of which a move began looks again.
+//! meanwhile might miss them. So a move has a ticket for what it moves, that is never refused, and counts itself; a
+//! call in the midst of which a move began looks again.
 //!
 //! What others free, or give back because they were refused, may be seen late: a call may be refused that would fit a
 //! moment later. That is no more than in Linux.
@@ -79,9 +79,9 @@ impl<M: Machine> Vm<M> {
         pages <= self.commitment().unasked.load(core::sync::atomic::Ordering::Relaxed)
     }
 
-    /// Lets the caller commit `pages` pages; `freed` says how many committed ones go in the same call, before or as these
-    /// come. To be asked before anything is changed, and the result kept until the pages are counted. Neither sleeps nor
-    /// allocates.
+    /// Lets the caller commit `pages` pages; `freed` says how many committed ones go in the same call, before or as
+    /// these come. To be asked before anything is changed, and the result kept until the pages are counted. Neither
+    /// sleeps nor allocates.
     ///
     /// # Errors
     /// [`Error::CommitLimit`]; no reclaim helps against that.

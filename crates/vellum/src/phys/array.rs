@@ -83,8 +83,8 @@ impl<M: Machine> FrameArray<M> {
         Some(unsafe { &*words.add(place as usize) })
     }
 
-    /// The `length` words from `index` on, if the array has them and they lie in one frame: so do as many as a frame holds, or
-    /// a smaller power of two, where they are aligned.
+    /// The `length` words from `index` on, if the array has them and they lie in one frame: so do as many as a frame
+    /// holds, or a smaller power of two, where they are aligned.
     pub(crate) fn run(&self, vm: &Vm<M>, index: u64, length: u64) -> Option<&[AtomicU64<M>]> {
         let last = index.checked_add(length.checked_sub(1)?)?;
         if index / Self::WORDS != last / Self::WORDS || last >= self.length {

@@ -30,8 +30,8 @@ pub enum Kind {
     Absent = 0,
     /// The first frame of a free block in the buddy allocator.
     Free,
-    /// A further frame of a free block, or of an allocated block of order above 0. One of a folio says its order, any other
-    /// that of a huge page: see `phys::head`.
+    /// A further frame of a free block, or of an allocated block of order above 0. One of a folio says its order, any
+    /// other that of a huge page: see `phys::head`.
     Tail,
     /// Free, on a CPU's list.
     Cached,
@@ -183,8 +183,8 @@ impl<M: Machine> Frame<M> {
         self.state.store(other.state.load(Relaxed) & KIND_AND_ORDER | rest, Relaxed);
     }
 
-    /// Makes a block of `order`, which nobody else knows, anonymous memory, and gives it its name for reverse mappings: who made
-    /// it, and where. Neither fork nor remap changes that.
+    /// Makes a block of `order`, which nobody else knows, anonymous memory, and gives it its name for reverse mappings:
+    /// who made it, and where. Neither fork nor remap changes that.
     #[inline(always)]
     pub(crate) fn be_anonymous(&self, order: u8, owner: u64, offset: u64) {
         self.set_kind(Kind::Anonymous, order);
@@ -440,8 +440,8 @@ fn set_all<M: Machine>(frames: &[Frame<M>], kind_and_order: u32, node: u8, mut a
     first.state.store(state | start, Relaxed);
 }
 
-/// Makes all frames of a block but the first, which the caller has, tails of a folio of `order`: one store each. What else their
-/// state says is what the first one's does: a block has one node, and no range begins within it.
+/// Makes all frames of a block but the first, which the caller has, tails of a folio of `order`: one store each. What
+/// else their state says is what the first one's does: a block has one node, and no range begins within it.
 #[inline(always)]
 pub(super) fn set_tails<M: Machine>(block: &[Frame<M>], order: u8) {
     let Some((head, tails)) = block.split_first() else { return };

@@ -1,14 +1,14 @@
 //! Folios: pages that are one block of memory, and count as one.
 //!
-//! The first frame of a folio, its *head*, has what is counted and noted of all its pages: references, mappings, the folio
-//! lock, name and flags. A mapping is an entry, whether it shows the whole folio or one page of it. The other frames
-//! ([`Kind::Tail`](super::Kind::Tail)) say the folio's order, so that one load leads from any page to the head. Most
-//! folios are one page, which is its own head.
+//! The first frame of a folio, its *head*, has what is counted and noted of all its pages: references, mappings, the
+//! folio lock, name and flags. A mapping is an entry, whether it shows the whole folio or one page of it. The other
+//! frames ([`Kind::Tail`](super::Kind::Tail)) say the folio's order, so that one load leads from any page to the head.
+//! Most folios are one page, which is its own head.
 //!
-//! The tails of a block that is no folio, free or not, say the order of a huge page. So where a block becomes a huge page, or
-//! one becomes free, nothing is to be written to its tails; those of folios of other orders are written twice. Nobody relies on
-//! what a tail says whose block may be none: who has no reference asks again when he has one, and which block a frame lies in
-//! is asked of first frames ([`Physical::block_kind`]).
+//! The tails of a block that is no folio, free or not, say the order of a huge page. So where a block becomes a huge
+//! page, or one becomes free, nothing is to be written to its tails; those of folios of other orders are written twice.
+//! Nobody relies on what a tail says whose block may be none: who has no reference asks again when he has one, and
+//! which block a frame lies in is asked of first frames ([`Physical::block_kind`]).
 
 use super::frame::{order_of_none, set_tails};
 use super::{AllocFlags, Frame, Kind, Pfn, Physical, Policy, folio};
@@ -21,9 +21,9 @@ use crate::stat::Event;
 /// object.
 pub(crate) const COPY_OF_OBJECT: u64 = 1 << 63;
 
-/// The offset by which the first of so many pages of a folio is found that is mapped from page number `first` on, with difference
-/// `delta`. `None` if some offsets were below 0 and others not, as for a stack that was moved and has grown down past what
-/// corresponds to page 0: such pages are named one by one.
+/// The offset by which the first of so many pages of a folio is found that is mapped from page number `first` on, with
+/// difference `delta`. `None` if some offsets were below 0 and others not, as for a stack that was moved and has grown
+/// down past what corresponds to page 0: such pages are named one by one.
 pub(crate) fn folio_offset(first: u64, delta: u64, pages: u64) -> Option<u64> {
     let offset = first.wrapping_sub(delta);
     offset.checked_add(pages - 1).map(|_| offset & !COPY_OF_OBJECT)
@@ -63,8 +63,8 @@ impl<M: Machine> Physical<M> {
         Folio { head, order: self.frame(head).order() }
     }
 
-    /// The head of the folio that page `pfn` belongs to. Who holds no reference may get any other frame, if the folio has been
-    /// freed meanwhile, and asks once more when he has one.
+    /// The head of the folio that page `pfn` belongs to. Who holds no reference may get any other frame, if the folio
+    /// has been freed meanwhile, and asks once more when he has one.
     #[inline(always)]
     pub(crate) fn head(&self, pfn: Pfn) -> Pfn {
         self.frame(pfn).order_of_tail().map_or(pfn, |order| Pfn(pfn.0 >> order << order))
@@ -79,8 +79,8 @@ impl<M: Machine> Physical<M> {
 }
 
 impl<M: Machine> Physical<M> {
-    /// What the block that frame `pfn` lies in is used for: what its first frame says; `None` if there is no such frame. A folio that
-    /// is being split is one to the last, as its head says all the time.
+    /// What the block that frame `pfn` lies in is used for: what its first frame says; `None` if there is no such
+    /// frame. A folio that is being split is one to the last, as its head says all the time.
     pub(crate) fn block_kind(&self, pfn: Pfn) -> Option<Kind> {
         loop {
             let frame = self.get(pfn)?;
@@ -105,8 +105,8 @@ fn covers<M: Machine>(frame: &Frame<M>, order: u8) -> bool {
 }
 
 impl<M: Machine> Cx<'_, M> {
-    /// Allocates a folio of `1 << order` pages, not cleared, from the node that `policy` wants for page `offset` of what it is
-    /// for: its head, of [`Kind::Allocated`](super::Kind::Allocated) and with counts 0.
+    /// Allocates a folio of `1 << order` pages, not cleared, from the node that `policy` wants for page `offset` of
+    /// what it is for: its head, of [`Kind::Allocated`](super::Kind::Allocated) and with counts 0.
     ///
     /// # Errors
     /// [`Error::OutOfMemory`], without anything having been done to get some.
@@ -130,7 +130,8 @@ impl<M: Machine> Cx<'_, M> {
         Ok(head)
     }
 
-    /// Notes with the folio of a page, if it has several, that a part of it is unmapped. The caller has an entry's mapping.
+    /// Notes with the folio of a page, if it has several, that a part of it is unmapped. The caller has an entry's
+    /// mapping.
     #[cold]
     pub(crate) fn note_partly_mapped(&self, pfn: Pfn) {
         let frame = self.vm().physical().folio(pfn);

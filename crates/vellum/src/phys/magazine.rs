@@ -1,8 +1,8 @@
 //! Free slab objects that each CPU keeps: a *magazine* for each size, filled and emptied in batches.
 //!
-//! A magazine belongs to its CPU as the lists of frames do (see `percpu`): with pre-emption off nobody else accesses it,
-//! and it needs no lock and no atomic read-modify-write. To their slabs the objects in it are in use. They are linked
-//! through their first words.
+//! A magazine belongs to its CPU as the lists of frames do (see `percpu`): with pre-emption off nobody else accesses
+//! it, and it needs no lock and no atomic read-modify-write. To their slabs the objects in it are in use. They are
+//! linked through their first words.
 
 use super::slab::{CLASSES, Slab, check_poison, object_size, poison};
 use super::{Kind, Pfn, Physical, pfn_of};
@@ -21,8 +21,8 @@ const COUNT: u64 = 63;
 
 const _: () = assert!(2 * BATCH < COUNT as usize);
 
-/// The free objects that a CPU keeps, by size class: the address of the first, and in the bits that are free below it how
-/// many there are.
+/// The free objects that a CPU keeps, by size class: the address of the first, and in the bits that are free below it
+/// how many there are.
 #[repr(align(64))]
 pub(crate) struct Magazines<M>([AtomicU64<M>; CLASSES]);
 
@@ -66,8 +66,8 @@ impl<M: Machine> Magazines<M> {
         core::iter::successors(first(word), |&object| first(next_of(object))).take((word & COUNT) as usize)
     }
 
-    /// Calls `check` for each object kept of a size, with its slab if it lies in one of that size. At quiescence; how many
-    /// there are.
+    /// Calls `check` for each object kept of a size, with its slab if it lies in one of that size. At quiescence; how
+    /// many there are.
     pub(super) fn audit<E>(
         &self,
         vm: &Vm<M>,
@@ -98,8 +98,9 @@ fn next_of(object: NonNull<u8>) -> u64 {
 }
 
 impl<M: Machine> Physical<M> {
-    /// How many objects of a size go to a magazine, or from there, at a time; it has twice as many at most. 0 where memory
-    /// is small: even if each object kept lay in a slab of its own, all CPUs together would keep a sixth of the memory.
+    /// How many objects of a size go to a magazine, or from there, at a time; it has twice as many at most. 0 where
+    /// memory is small: even if each object kept lay in a slab of its own, all CPUs together would keep a sixth of the
+    /// memory.
     pub(super) fn magazine_batch(&self, class: usize) -> u64 {
         let most = BATCH.min(BATCH_BYTES / object_size(class)) as u64;
         most * self.batch as u64 / super::percpu::BATCH

@@ -2,11 +2,11 @@
 //!
 //! From the bottom: `memmap` finds a frame's descriptor; `buddy` keeps free blocks per node, under `Rank::Zone`;
 //! `percpu` keeps single free frames per CPU, without a lock, and is where allocations enter; `run` frees many frames
-//! at once; `policy` chooses among nodes; `head` makes blocks of pages that count as one, and `split` makes
-//! single pages of such a block; `scan` goes round the frames for reclaim; `isolate` puts blocks together for
-//! compaction; `workingset` notes pages that come back soon; `array` makes long arrays of frames; `slab` cuts frames into
-//! small objects, under `Rank::Slab`, of which `magazine` keeps some for each CPU; `boot` carves the core's own
-//! structures from the machine's memory and hands over the rest; `audit` recounts everything.
+//! at once; `policy` chooses among nodes; `head` makes blocks of pages that count as one, and `split` makes single
+//! pages of such a block; `scan` goes round the frames for reclaim; `isolate` puts blocks together for compaction;
+//! `workingset` notes pages that come back soon; `array` makes long arrays of frames; `slab` cuts frames into small
+//! objects, under `Rank::Slab`, of which `magazine` keeps some for each CPU; `boot` carves the core's own structures
+//! from the machine's memory and hands over the rest; `audit` recounts everything.
 //!
 //! No global allocator and no infallible allocation: running out of memory is [`Error::OutOfMemory`](crate::Error),
 //! and leaves everything as it was.

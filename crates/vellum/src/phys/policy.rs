@@ -205,8 +205,8 @@ impl<M: Machine> Cx<'_, M> {
         if flags.has(AllocFlags::RESERVE) { pfn.or_else(|| self.alloc_of(node, order, 0, 1)) } else { pfn }
     }
 
-    /// Takes a block of `node`, leaving `floor` in its zone: a single frame by way of this CPU's stack if it is the CPU's own
-    /// node.
+    /// Takes a block of `node`, leaving `floor` in its zone: a single frame by way of this CPU's stack if it is the
+    /// CPU's own node.
     fn alloc_of(&self, node: u8, order: u8, floor: u64, batch: u64) -> Option<Pfn> {
         if order > ORDER_MAX {
             return None;

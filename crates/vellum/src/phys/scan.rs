@@ -52,9 +52,9 @@ struct Chunk {
 
 impl<M: Machine> Physical<M> {
     /// Calls `visit` for what is in use among the next frames of `node`, from the hand on: once for a block, with its
-    /// first frame, and for the pages of a folio that it splits; also for frames on CPUs' lists and the core's own. Looks at
-    /// `frames` descriptors, free blocks counting as one each, or up to the end of the turn if that comes first, or until `visit`
-    /// breaks off; the number of turns completed, 0 or 1.
+    /// first frame, and for the pages of a folio that it splits; also for frames on CPUs' lists and the core's own.
+    /// Looks at `frames` descriptors, free blocks counting as one each, or up to the end of the turn if that comes
+    /// first, or until `visit` breaks off; the number of turns completed, 0 or 1.
     ///
     /// No lock is held, nor needed: frames change hands meanwhile, and another CPU may visit the same one.
     pub(crate) fn scan(
@@ -141,7 +141,8 @@ impl<M: Machine> Physical<M> {
         }
     }
 
-    /// Moves the hand back to `stop` from the end of a chunk, if it is still there; what lies between was not looked at.
+    /// Moves the hand back to `stop` from the end of a chunk, if it is still there; what lies between was not looked
+    /// at.
     fn return_to(&self, machine: &M, node: u8, end: u64, stop: u64) -> bool {
         self.clock(node).hand.compare_exchange(hand_at(machine, node, end), stop, Relaxed).is_ok()
     }

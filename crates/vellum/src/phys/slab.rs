@@ -3,9 +3,9 @@
 //! One frame is one slab, cut into objects of one size from its first byte, so each object is aligned to its size.
 //! Everything else is in the frame's descriptor: which class (`words[1]`), the first free object (`words[2]`, as its
 //! index plus one; the next one's is in the free object itself), how many objects are in use and how many have ever
-//! been (`words[3]`, low and high half; what was never used is on no list). Slabs with room are on the class's list;
-//! of those that are empty a class keeps one. Allocations are served from the CPU's own magazine (see `magazine`), which is
-//! filled from the slabs and emptied to them in batches.
+//! been (`words[3]`, low and high half; what was never used is on no list). Slabs with room are on the class's list; of
+//! those that are empty a class keeps one. Allocations are served from the CPU's own magazine (see `magazine`), which
+//! is filled from the slabs and emptied to them in batches.
 //!
 //! Lock: `Rank::Slab`, one per class; never held while a frame is allocated or freed.
 
@@ -70,8 +70,8 @@ impl<M: Machine> SlabClass<M> {
         object
     }
 
-    /// Under the lock: puts an object back into its slab, frame `pfn`. Whether the slab, now empty, is one too many: then it
-    /// is on no list any more, and the caller's to free.
+    /// Under the lock: puts an object back into its slab, frame `pfn`. Whether the slab, now empty, is one too many:
+    /// then it is on no list any more, and the caller's to free.
     fn put(&self, physical: &Physical<M>, machine: &M, pfn: Pfn, object: NonNull<u8>) -> bool {
         let Some(slab) = Slab::of(physical, machine, pfn) else { return false };
         if slab.is_full() {
@@ -143,7 +143,8 @@ impl<M: Machine> Cx<'_, M> {
         }
     }
 
-    /// Gives all objects that the current CPU keeps back to their slabs, and slabs that become empty to its list of frames.
+    /// Gives all objects that the current CPU keeps back to their slabs, and slabs that become empty to its list of
+    /// frames.
     pub(super) fn drain_magazines(&self) {
         (0..CLASSES).for_each(|class| self.slab_give_back(class, u64::MAX));
     }

@@ -1,11 +1,11 @@
 //! Making single pages of a folio: what its head counts and says is dealt out to its pages.
 //!
-//! The head has counted for all pages until then, and each page counts for itself afterwards. In between no count may change:
-//! either the entries that show pages cannot, their leaf being locked, and the head's counts are frozen against those who take
-//! references without a lock ([`Cx::deal_out_shown`]); or no entry shows a page ([`Cx::deal_out_hidden`], and
-//! [`Cx::deal_out_cached`] of what is an object's, where the counts are frozen, too). Whoever had found
-//! the head before, and takes a reference to it afterwards, has one to another page than he wanted, and finds that out by asking
-//! again of which folio that is (C16).
+//! The head has counted for all pages until then, and each page counts for itself afterwards. In between no count may
+//! change: either the entries that show pages cannot, their leaf being locked, and the head's counts are frozen against
+//! those who take references without a lock ([`Cx::deal_out_shown`]); or no entry shows a page
+//! ([`Cx::deal_out_hidden`], and [`Cx::deal_out_cached`] of what is an object's, where the counts are frozen, too).
+//! Whoever had found the head before, and takes a reference to it afterwards, has one to another page than he wanted,
+//! and finds that out by asking again of which folio that is (C16).
 
 use super::{Folio, FreeBatch, Kind, Pfn, folio};
 use crate::cpu::Cx;
@@ -14,9 +14,10 @@ use crate::machine::Machine;
 use core::sync::atomic::Ordering::Relaxed;
 
 impl<M: Machine> Cx<'_, M> {
-    /// Makes single pages of the folio of which `mappings` entries show a page each, those for which `is_shown` says so,
-    /// nothing else refers to it but the caller, and all of these entries' leaf is locked by him; whether that is so. Those that
-    /// no entry shows are freed, and the caller's reference is to the head's page; how many were freed. He has the folio lock.
+    /// Makes single pages of the folio of which `mappings` entries show a page each, those for which `is_shown` says
+    /// so, nothing else refers to it but the caller, and all of these entries' leaf is locked by him; whether that is
+    /// so. Those that no entry shows are freed, and the caller's reference is to the head's page; how many were freed.
+    /// He has the folio lock.
     pub(crate) fn deal_out_shown(&self, of: Folio, mappings: u32, is_shown: impl Fn(u64) -> bool) -> Option<u64> {
         let head = self.vm().physical().frame(of.head);
         if !head.freeze_mapped(mappings) {
@@ -43,8 +44,9 @@ impl<M: Machine> Cx<'_, M> {
         Some(of.pages() - 1 - u64::from(mappings - shown))
     }
 
-    /// Makes single pages of a folio that no entry shows, and to which nobody else has a reference: its mappings are entries
-    /// that name the head. They stay the head's. The caller gets a reference to each of the other pages, and its folio lock.
+    /// Makes single pages of a folio that no entry shows, and to which nobody else has a reference: its mappings are
+    /// entries that name the head. They stay the head's. The caller gets a reference to each of the other pages, and
+    /// its folio lock.
     pub(crate) fn deal_out_hidden(&self, of: Folio) {
         let kept = self.what_is_kept(of);
         for page in 1..of.pages() {
@@ -54,10 +56,10 @@ impl<M: Machine> Cx<'_, M> {
         self.make_single(of, 0, kept);
     }
 
-    /// Makes single pages of a folio in the cache of an object, which has a reference for each of `cached` pages of it, those for
-    /// which `is_cached` says so; no entry shows it, and nobody else has a reference but the caller. Whether that is so. Those
-    /// that are not cached are freed, and the caller's reference is to the head's page; how many were freed. He has the
-    /// folio lock.
+    /// Makes single pages of a folio in the cache of an object, which has a reference for each of `cached` pages of it,
+    /// those for which `is_cached` says so; no entry shows it, and nobody else has a reference but the caller. Whether
+    /// that is so. Those that are not cached are freed, and the caller's reference is to the head's page; how many were
+    /// freed. He has the folio lock.
     pub(crate) fn deal_out_cached(&self, of: Folio, cached: u32, is_cached: impl Fn(u64) -> bool) -> Option<u64> {
         let head = self.vm().physical().frame(of.head);
         if !head.freeze(1 + cached) {

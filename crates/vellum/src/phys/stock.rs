@@ -1,4 +1,5 @@
-//! Frames of one node that are taken ahead: who needs many, one after the other, takes the lock of its zone once for a batch.
+//! Frames of one node that are taken ahead: who needs many, one after the other, takes the lock of its zone once for a
+//! batch.
 //!
 //! They lie on a stack of the CPU's, as frames of its own node do, but not for longer than a section: nobody else is to
 //! miss them.
@@ -38,8 +39,8 @@ impl<'a, M: Machine> Stock<'a, M> {
         cx.pop_from(ahead).ok_or(Error::OutOfMemory)
     }
 
-    /// Takes frames of `node`, and gives back those of another one; whether there are any. None of the CPU's own node, of which it
-    /// has some anyway.
+    /// Takes frames of `node`, and gives back those of another one; whether there are any. None of the CPU's own node,
+    /// of which it has some anyway.
     #[inline(never)]
     fn refill(&self, node: u8, wanted: u64) -> bool {
         let (cx, physical) = (self.cx, self.cx.vm().physical());

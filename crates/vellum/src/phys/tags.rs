@@ -1,4 +1,5 @@
-//! Memory tags of frames: copying and clearing them. Each frame of a folio has its own; that they mean something says its head.
+//! Memory tags of frames: copying and clearing them. Each frame of a folio has its own; that they mean something says
+//! its head.
 
 use super::{Pfn, folio};
 use crate::arch::Arch;

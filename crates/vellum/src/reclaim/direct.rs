@@ -102,8 +102,8 @@ impl<M: Machine> Vm<M> {
         freed
     }
 
-    /// Looks at the next frames, as many as are said or as there is room for, from where the hand of `node` is, and adds the pages,
-    /// or folios, to the list that are of an age or older. Whether there may be more in this scan.
+    /// Looks at the next frames, as many as are said or as there is room for, from where the hand of `node` is, and
+    /// adds the pages, or folios, to the list that are of an age or older. Whether there may be more in this scan.
     pub(crate) fn isolate_old<'vm, const N: usize>(
         &'vm self,
         cx: &Cx<'_, M>,
@@ -146,8 +146,8 @@ impl<M: Machine> Vm<M> {
         freed > 0 || is_short && self.offer_victim()
     }
 
-    /// Carries `operation` out again after memory was freed, as often as that helps, if memory is what it lacked when it
-    /// had this `result`. It must have changed nothing then. Without a context, and without a claim.
+    /// Carries `operation` out again after memory was freed, as often as that helps, if memory is what it lacked when
+    /// it had this `result`. It must have changed nothing then. Without a context, and without a claim.
     #[cold]
     #[inline(never)]
     pub(crate) fn again_with_memory<R, E>(

@@ -1,10 +1,10 @@
 //! Folios of several pages: what is to go of them goes as a whole, or is split first.
 //!
-//! A folio has one age, that of its last use, whichever page was used. When it is old the hand takes it aside, and it gets slots of swap
-//! for all of its pages, side by side: then it is put out as a whole. Where there are none, or somebody has a reference
-//! to it, or it has so many entries that it would take too long, it is split, and the hand comes to its pages then; so it
-//! is where a part of it is mapped nowhere any more, however young it is: that part is free then. A folio stays whole
-//! where its pages have nowhere to go.
+//! A folio has one age, that of its last use, whichever page was used. When it is old the hand takes it aside, and it
+//! gets slots of swap for all of its pages, side by side: then it is put out as a whole. Where there are none, or
+//! somebody has a reference to it, or it has so many entries that it would take too long, it is split, and the hand
+//! comes to its pages then; so it is where a part of it is mapped nowhere any more, however young it is: that part is
+//! free then. A folio stays whole where its pages have nowhere to go.
 
 use super::list::{get, is_page};
 use super::shrink::{Choice, is_in_use, put_out, slot_of};
@@ -24,8 +24,8 @@ const MAPPINGS_MAX: u32 = 128;
 /// Huge mappings of a folio that are: each becomes a table.
 const HUGE_MAPPINGS_MAX: u32 = 2;
 
-/// A folio that is to go, with its lock and a reference. Dropping it gives that up: who has a list to write first may not come to
-/// it, if a device panics.
+/// A folio that is to go, with its lock and a reference. Dropping it gives that up: who has a list to write first may
+/// not come to it, if a device panics.
 pub(super) struct Going<'vm, M: Machine> {
     vm: &'vm Vm<M>,
     head: Pfn,
@@ -33,8 +33,8 @@ pub(super) struct Going<'vm, M: Machine> {
 }
 
 impl<M: Machine> Going<'_, M> {
-    /// Puts the folio out as a whole, if that can be done, or splits it, as far as that can be; how many pages were freed.
-    /// Without a [`Cx`].
+    /// Puts the folio out as a whole, if that can be done, or splits it, as far as that can be; how many pages were
+    /// freed. Without a [`Cx`].
     pub(super) fn go(self) -> u64 {
         if self.is_partly_mapped {
             return split_cached(self.vm, self.head).unwrap_or(0);
@@ -135,8 +135,8 @@ pub(super) fn make_single<M: Machine>(vm: &Vm<M>, pfn: Pfn, choice: Choice) {
     frame.folio_lock().release(vm);
 }
 
-/// As [`split_folio`], of one that may be cached: its slots are given up first, if no entry names them, since the cache's
-/// reference would keep it whole.
+/// As [`split_folio`], of one that may be cached: its slots are given up first, if no entry names them, since the
+/// cache's reference would keep it whole.
 pub(crate) fn split_cached<M: Machine>(vm: &Vm<M>, pfn: Pfn) -> Option<u64> {
     leave_cache_locked(&Cx::enter(vm), pfn);
     split_folio(vm, pfn)
@@ -156,7 +156,8 @@ fn may_go<M: Machine>(cx: &Cx<'_, M>, pfn: Pfn, choice: Choice) -> bool {
     has_somewhere_to_go(cx, cx.vm().physical().frame(pfn)) && (choice == Choice::All || !is_in_use(cx, pfn))
 }
 
-/// Whether there is a place for the pages of a folio: room in swap, or that its owner has given it up. Shared memory has none.
+/// Whether there is a place for the pages of a folio: room in swap, or that its owner has given it up. Shared memory
+/// has none.
 fn has_somewhere_to_go<M: Machine>(cx: &Cx<'_, M>, frame: &Frame<M>) -> bool {
     if !frame.is_kind(Kind::Anonymous) {
         return false;

@@ -6,7 +6,8 @@ use crate::machine::Machine;
 use crate::object;
 use crate::phys::{Frame, Kind, Pfn};
 
-/// Pages that are unmapped with one flush, and in one section: each is a thousand instructions, looked at and given a slot of swap.
+/// Pages that are unmapped with one flush, and in one section: each is a thousand instructions, looked at and given a
+/// slot of swap.
 pub(crate) const LENGTH: usize = 44;
 
 /// Some pages, each with a reference.

@@ -35,8 +35,9 @@ impl<M: Machine> Space<'_, M> {
         freed
     }
 
-    /// [`Space::page_out`] of `here..next` of the range, where there are folios of several pages: those that lie in the range are put
-    /// out as wholes, as far as that can be done, the others split. `pages`: how many there were, those of folios included.
+    /// [`Space::page_out`] of `here..next` of the range, where there are folios of several pages: those that lie in the
+    /// range are put out as wholes, as far as that can be done, the others split. `pages`: how many there were, those
+    /// of folios included.
     #[inline(never)]
     fn page_out_folios(&self, (here, next): (u64, u64), (start, end): (u64, u64), pages: u64) -> u64 {
         let (vm, space) = (self.vm(), self.inner());
@@ -46,8 +47,8 @@ impl<M: Machine> Space<'_, M> {
         if freed == pages {
             return freed;
         }
-        // Those of which a part alone lies in the range have a page at one of its ends, and are split here in its first and last
-        // turn. What is left is split in the end, as far as it can be.
+        // Those of which a part alone lies in the range have a page at one of its ends, and are split here in its first
+        // and last turn. What is left is split in the end, as far as it can be.
         let page = 1 << M::Arch::PAGE_SHIFT;
         if here == start {
             self.split_folios(start, start + page);
@@ -77,8 +78,8 @@ impl<M: Machine> Space<'_, M> {
         });
     }
 
-    /// Calls `act` with the pages of `start..end` that are meant, as [`each_list`] finds them, each with its folio lock held:
-    /// those whose lock somebody has are passed by.
+    /// Calls `act` with the pages of `start..end` that are meant, as [`each_list`] finds them, each with its folio lock
+    /// held: those whose lock somebody has are passed by.
     fn each_locked(&self, (start, end): (u64, u64), sharers: Sharers, act: &dyn Fn(&Cx<'_, M>, Pfn)) {
         let mut each = |list: &Isolated<LENGTH>| {
             let cx = Cx::enter(self.vm());
@@ -135,8 +136,8 @@ pub(crate) enum Sharers {
     Any,
 }
 
-/// Calls `each` with lists of the pages that `start..end` of `space` shows, of a folio of several its head, each with a reference
-/// which `each` drops; the sum of what it returns. Ends early when that `is_enough`. Without a context.
+/// Calls `each` with lists of the pages that `start..end` of `space` shows, of a folio of several its head, each with a
+/// reference which `each` drops; the sum of what it returns. Ends early when that `is_enough`. Without a context.
 pub(crate) fn each_list<M: Machine, const N: usize>(
     vm: &Vm<M>,
     space: &Inner<M>,
@@ -234,7 +235,8 @@ fn is_meant<M: Machine>(frame: &Frame<M>, word: Word<M::Arch>, (head, address): 
         Sharers::OneOfWhole { start, end } => {
             let first = || address.wrapping_sub((word.pfn().0 - head.0) << M::Arch::PAGE_SHIFT);
             let has_room = |first| first < end && end - first >= 1u64 << frame.order() << M::Arch::PAGE_SHIFT;
-            // What is mapped page by page is alone if there is an entry for each page, and this one is the only one of its.
+            // What is mapped page by page is alone if there is an entry for each page, and this one is the only one of
+            // its.
             let is_once = frame.mappings() == 1 || u64::from(frame.mappings()) == 1 << frame.order();
             frame.order() > 0 && is_alone() && is_once && first() >= start && has_room(first())
         }

@@ -25,13 +25,14 @@ pub(crate) enum Choice {
     All,
 }
 
-/// A page that was unmapped. Its folio lock is held, and there is a reference to it. No more than that, as there are many and
-/// they are on the stack: the rest says its frame, as long as the lock is held.
+/// A page that was unmapped. Its folio lock is held, and there is a reference to it. No more than that, as there are
+/// many and they are on the stack: the rest says its frame, as long as the lock is held.
 #[derive(Clone, Copy)]
 struct Page {
     pfn: Pfn,
     home: Home,
-    /// The frame with its contents as they were before the flush, where [`Guard::FlushBeforeWrite`] is off: its number + 1.
+    /// The frame with its contents as they were before the flush, where [`Guard::FlushBeforeWrite`] is off: its number
+    /// + 1.
     early: u64,
 }
 
@@ -68,11 +69,12 @@ impl Home {
 /// Pages that are finished in one section: each may have to be put back, which takes a thousand instructions.
 const PART: usize = 16;
 
-/// Pages that are looked at in the place of candidates that are in use, within the section in which the others are unmapped.
+/// Pages that are looked at in the place of candidates that are in use, within the section in which the others are
+/// unmapped.
 const MORE: usize = 8;
 
-/// Where candidates come from: of so many pages that are looked at they are added to the list, which has room for them. Whether
-/// there may be more.
+/// Where candidates come from: of so many pages that are looked at they are added to the list, which has room for them.
+/// Whether there may be more.
 pub(super) type Source<'s, M> = dyn FnMut(&Cx<'_, M>, usize, &mut Isolated<LENGTH>) -> bool + 's;
 
 /// As [`shrink`], of a list in which there may be folios of several pages: those that are to go are split first.
@@ -81,7 +83,8 @@ pub(super) fn shrink_singly<M: Machine>(vm: &Vm<M>, list: &Isolated<LENGTH>, cho
     shrink(vm, list, choice)
 }
 
-/// Reclaims of a list of single pages what can be; how many were freed. Without a [`Cx`]; the list's references are dropped.
+/// Reclaims of a list of single pages what can be; how many were freed. Without a [`Cx`]; the list's references are
+/// dropped.
 pub(crate) fn shrink<M: Machine>(vm: &Vm<M>, list: &Isolated<LENGTH>, choice: Choice) -> u64 {
     let mut given = Some(list);
     let mut source = |_: &Cx<'_, M>, _: usize, into: &mut Isolated<LENGTH>| {
@@ -127,8 +130,8 @@ pub(super) fn put_out<M: Machine>(vm: &Vm<M>, head: Pfn) -> u64 {
     give_up_folio(vm, head)
 }
 
-/// Pages between the two phases. Dropping it puts back what is left, so that nobody waits for a backing or a device that
-/// has panicked.
+/// Pages between the two phases. Dropping it puts back what is left, so that nobody waits for a backing or a device
+/// that has panicked.
 struct Pages<'vm, M: Machine, const N: usize> {
     vm: &'vm Vm<M>,
     list: [Option<Page>; N],
@@ -159,13 +162,14 @@ fn unmap<M: Machine>(
     freed + pages.chunks_mut(PART).map(|part| finish_clean(&Cx::enter(vm), part)).sum::<u64>()
 }
 
-/// Looks for candidates until the list is full or there are no more: in a section of its own, as what follows is long enough.
+/// Looks for candidates until the list is full or there are no more: in a section of its own, as what follows is long
+/// enough.
 fn fill<M: Machine>(cx: &Cx<'_, M>, source: &mut Source<'_, M>, list: &mut Isolated<LENGTH>) {
     while !list.is_full() && source(cx, list.room(), list) {}
 }
 
-/// Unmaps those of the list, and of what comes from `source` in the place of others, that can go, with one flush; how many were
-/// freed before that, which is none. The lists that this needs are off the stack when pages are written.
+/// Unmaps those of the list, and of what comes from `source` in the place of others, that can go, with one flush; how
+/// many were freed before that, which is none. The lists that this needs are off the stack when pages are written.
 #[inline(never)]
 fn unmap_list<M: Machine>(
     cx: &Cx<'_, M>,
@@ -216,8 +220,8 @@ fn unmap_folio<M: Machine>(vm: &Vm<M>, head: Pfn) -> Option<Page> {
     rmap::unmap(&cx, &mut batch, head, home.placeholder()).then_some(Page { pfn: head, home, early: 0 })
 }
 
-/// Gives up putting out the folio `head`: it gets its entries back, leaves the swap cache and is split, as far as all that can be
-/// done; how many pages that has freed. The caller's lock and reference go.
+/// Gives up putting out the folio `head`: it gets its entries back, leaves the swap cache and is split, as far as all
+/// that can be done; how many pages that has freed. The caller's lock and reference go.
 pub(super) fn give_up_folio<M: Machine>(vm: &Vm<M>, head: Pfn) -> u64 {
     let frame = vm.physical().frame(head);
     if let Some(first) = frame.swap_slot() {
@@ -281,8 +285,8 @@ fn home_of<M: Machine>(cx: &Cx<'_, M>, pfn: Pfn) -> Option<Home> {
     }
 }
 
-/// The slot that an anonymous page goes to: the one it is cached with, or a new one. Its folio lock is held. Of a folio of
-/// several, the first of as many.
+/// The slot that an anonymous page goes to: the one it is cached with, or a new one. Its folio lock is held. Of a folio
+/// of several, the first of as many.
 pub(super) fn slot_of<M: Machine>(cx: &Cx<'_, M>, pfn: Pfn) -> Option<SwapSlot> {
     let frame = cx.vm().physical().frame(pfn);
     if let Some(slot) = frame.swap_slot() {

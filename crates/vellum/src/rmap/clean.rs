@@ -9,12 +9,12 @@ use crate::object;
 use crate::phys::{Folio, Pfn, folio};
 use crate::space::{Begun, OneMore, UnmapBatch};
 
-/// Takes dirty marks, and the right to store, from the entries of page `pfn` of `object`. The flushes are the batch's to
-/// do, before the page is written. The caller has the folio lock and a reference.
+/// Takes dirty marks, and the right to store, from the entries of page `pfn` of `object`. The flushes are the batch's
+/// to do, before the page is written. The caller has the folio lock and a reference.
 ///
-/// Afterwards the page is marked if anything was stored to it through a mapping before this began and it was not written
-/// since, unless something is returned: then a space at its end may still have it, and this is to be done again after
-/// that was waited for. Of those ends only `which` count, if given.
+/// Afterwards the page is marked if anything was stored to it through a mapping before this began and it was not
+/// written since, unless something is returned: then a space at its end may still have it, and this is to be done again
+/// after that was waited for. Of those ends only `which` count, if given.
 pub(crate) fn clean_entries<'a, M: Machine>(
     cx: &'a Cx<'_, M>,
     batch: &mut UnmapBatch<'a, M>,

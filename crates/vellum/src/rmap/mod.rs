@@ -13,8 +13,8 @@
 //!
 //! A folio of several pages is named as its first page is, and a walk for it visits all entries that show a page of it.
 //!
-//! A walk takes no lock but those of leaves, one at a time; it neither sleeps nor allocates. What is done with an entry may: a
-//! huge page that is cut needs a table.
+//! A walk takes no lock but those of leaves, one at a time; it neither sleeps nor allocates. What is done with an entry
+//! may: a huge page that is cut needs a table.
 
 mod age;
 mod clean;

@@ -10,7 +10,8 @@
 //!   head, whose page it is not; so the head may have mappings to the end that nobody finds, as it has while a gather holds
 //!   them.
 //!
-//! Of shared memory the entries are taken away, as faults bring them back, and the counts are dealt out in the object's cache.
+//! Of shared memory the entries are taken away, as faults bring them back, and the counts are dealt out in the object's
+//! cache.
 //!
 //! Whoever holds a reference keeps the folio whole.
 
@@ -33,8 +34,8 @@ const LET_GO: usize = 64;
 
 /// Makes single pages of the folio `head`; how many were mapped nowhere, and are free now. `None` if that was not
 /// possible: it is as it was but that its mappings may be small ones. The caller has the folio lock and a reference,
-/// which are the first page's afterwards. Without a [`Cx`]: how much is changed in one section does not depend on how many map it.
-/// Allocates, from the reserve.
+/// which are the first page's afterwards. Without a [`Cx`]: how much is changed in one section does not depend on how
+/// many map it. Allocates, from the reserve.
 pub(crate) fn split_folio<M: Machine>(vm: &Vm<M>, head: Pfn) -> Option<u64> {
     let folio = vm.physical().whole(head);
     let freed = match vm.physical().frame(head).is_kind(Kind::File) {
@@ -52,8 +53,8 @@ fn split_anonymous<M: Machine>(vm: &Vm<M>, folio: Folio) -> Option<u64> {
     is_possible.then(|| in_place().or_else(|| deal_out_moving(vm, folio))).flatten()
 }
 
-/// As [`split_folio`], of shared memory: its entries go, and faults bring them back. They stay where somebody has a reference, as
-/// they would go for nothing.
+/// As [`split_folio`], of shared memory: its entries go, and faults bring them back. They stay where somebody has a
+/// reference, as they would go for nothing.
 fn split_shared<M: Machine>(vm: &Vm<M>, folio: Folio) -> Option<u64> {
     if !object::is_only_cached(&Cx::enter(vm), folio) {
         return None;
@@ -62,8 +63,8 @@ fn split_shared<M: Machine>(vm: &Vm<M>, folio: Folio) -> Option<u64> {
     object::split_folio(&Cx::enter(vm), folio)
 }
 
-/// Whether a part of the folio `head` is mapped nowhere, as was noted when it was unmapped. The caller has the folio lock and a
-/// reference.
+/// Whether a part of the folio `head` is mapped nowhere, as was noted when it was unmapped. The caller has the folio
+/// lock and a reference.
 pub(crate) fn is_partly_mapped<M: Machine>(cx: &Cx<'_, M>, head: Pfn) -> bool {
     let frame = cx.vm().physical().frame(head);
     if frame.flags() & folio::PARTLY_MAPPED == 0 {
@@ -96,7 +97,8 @@ fn cut_mappings<M: Machine>(vm: &Vm<M>, of: Folio) -> bool {
     is_possible
 }
 
-/// Puts tables in the place of [`CUT`] huge entries, if there are as many; breaks off if there may be more, or it is not possible.
+/// Puts tables in the place of [`CUT`] huge entries, if there are as many; breaks off if there may be more, or it is
+/// not possible.
 fn cut_part<M: Machine>(cx: &Cx<'_, M>, of: Folio, is_possible: &mut bool) -> ControlFlow<()> {
     let frame = cx.vm().physical().frame(of.head);
     let is_mapped = of.order > 0 && frame.mappings() > 0;
@@ -139,8 +141,8 @@ fn deal_out_in_leaf<M: Machine>(cx: &Cx<'_, M>, of: Folio, found: &Found<'_, '_,
     cx.deal_out_shown(of, mappings as u32, is_shown)
 }
 
-/// Deals out the counts of a folio whose entries are in several leaves, if all are found, and nobody else refers to it; how many
-/// pages were freed.
+/// Deals out the counts of a folio whose entries are in several leaves, if all are found, and nobody else refers to it;
+/// how many pages were freed.
 #[inline(never)]
 fn deal_out_moving<M: Machine>(vm: &Vm<M>, of: Folio) -> Option<u64> {
     let unmapped = take_exactly(vm, of)?;
@@ -156,11 +158,12 @@ fn deal_out_moving<M: Machine>(vm: &Vm<M>, of: Folio) -> Option<u64> {
     Some((1..of.pages()).step_by(LET_GO).map(|first| let_go(&Cx::enter(vm), of, first)).sum())
 }
 
-/// Takes the folio out of all entries that show a page of it, also of those that no walk finds any more: of a space that ends, or
-/// of a leaf that was taken out of its tree. These go on showing the page, whose counts are not the folio's afterwards.
+/// Takes the folio out of all entries that show a page of it, also of those that no walk finds any more: of a space
+/// that ends, or of a leaf that was taken out of its tree. These go on showing the page, whose counts are not the
+/// folio's afterwards.
 ///
-/// They are mappings still, so there are more mappings than entries were taken; unless of those, too, some have gone. That is
-/// noted with the folio, as if it had been mapped whole before.
+/// They are mappings still, so there are more mappings than entries were taken; unless of those, too, some have gone.
+/// That is noted with the folio, as if it had been mapped whole before.
 fn take_exactly<M: Machine>(vm: &Vm<M>, of: Folio) -> Option<Unmapped<'_, M>> {
     let frame = vm.physical().frame(of.head);
     let before = frame.clear_flags(folio::PARTLY_MAPPED);

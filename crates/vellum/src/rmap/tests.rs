@@ -367,8 +367,8 @@ fn accessed_marks_are_taken_from_all_entries() {
     let _ = vm.machine().now();
 }
 
-/// A page of a file that cannot be taken out of all its entries, since one is on its way out elsewhere: of those that it
-/// was taken out of no flush is owed any more when the caller goes on, and gives up the folio lock.
+/// A page of a file that cannot be taken out of all its entries, since one is on its way out elsewhere: of those that
+/// it was taken out of no flush is owed any more when the caller goes on, and gives up the folio lock.
 #[test]
 fn what_a_failed_unmapping_has_taken_is_flushed() {
     let vm = boot::<X86_64>();
@@ -399,8 +399,8 @@ fn what_a_failed_unmapping_has_taken_is_flushed() {
     vm.audited().expect("a sound machine");
 }
 
-/// A19: of the faults in a leaf to which a batch owes a flush, one flushes. What the batch takes afterwards is owed anew,
-/// and again once; when the batch has flushed, nothing is.
+/// A19: of the faults in a leaf to which a batch owes a flush, one flushes. What the batch takes afterwards is owed
+/// anew, and again once; when the batch has flushed, nothing is.
 #[test]
 fn a_leaf_is_settled_once() {
     become_cpu(0);

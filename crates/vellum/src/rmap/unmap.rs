@@ -30,14 +30,15 @@ pub(crate) enum Placeholder {
     Migration,
 }
 
-/// Entries of one page or folio that are taken, or get their pages back, in one section, where there may be more of them.
+/// Entries of one page or folio that are taken, or get their pages back, in one section, where there may be more of
+/// them.
 pub(crate) const PART: u32 = 96;
 
 /// What it is to take a huge entry that is flushed by itself, in entries.
 pub(crate) const FLUSHED: u32 = 12;
 
-/// Takes page `pfn` out of its entries, as far as they are found; the flushes are the batch's to do. Whether all were found
-/// and taken: else everything is as before. So it can be put back by [`Unmapped`].
+/// Takes page `pfn` out of its entries, as far as they are found; the flushes are the batch's to do. Whether all were
+/// found and taken: else everything is as before. So it can be put back by [`Unmapped`].
 pub(crate) fn unmap<'a, M: Machine>(
     cx: &'a Cx<'_, M>,
     batch: &mut UnmapBatch<'a, M>,
@@ -80,8 +81,8 @@ pub(crate) struct Unmapped<'vm, M: Machine> {
 }
 
 impl<'vm, M: Machine> Unmapped<'vm, M> {
-    /// As [`unmap`] for a page or folio that is to be moved, however many entries it has: [`PART`] of them in each section, with a
-    /// flush of their own. Without a [`Cx`]; `None` if it is as before.
+    /// As [`unmap`] for a page or folio that is to be moved, however many entries it has: [`PART`] of them in each
+    /// section, with a flush of their own. Without a [`Cx`]; `None` if it is as before.
     #[inline(never)]
     pub(crate) fn begin_in_parts(vm: &'vm Vm<M>, pfn: Pfn, into: Placeholder) -> Option<Self> {
         let whole = vm.physical().whole(pfn);
@@ -89,8 +90,8 @@ impl<'vm, M: Machine> Unmapped<'vm, M> {
         // If more come than there were, who forks is faster.
         let (mut taken, most) = (0, 2 * at_first as u64 + u64::from(PART));
         let is_through = parts(whole, at_first).all(|pages| {
-            // As of huge ones, which are all in the first part. How many were taken says nothing of the other parts: some
-            // of those may have gone since, and others have come.
+            // As of huge ones, which are all in the first part. How many were taken says nothing of the other parts:
+            // some of those may have gone since, and others have come.
             let is_none = vm.physical().frame(pfn).mappings() == 0;
             is_none || take_all(vm, (whole, Seek::page(whole).part(pages)), into, &mut taken, most)
         });
@@ -127,14 +128,15 @@ impl<M: Machine> Drop for Unmapped<'_, M> {
     }
 }
 
-/// Whether the page or folio in `frame` is unmapped, which had `at_first` mappings, and of which `taken` entries were taken.
+/// Whether the page or folio in `frame` is unmapped, which had `at_first` mappings, and of which `taken` entries were
+/// taken.
 #[inline(always)]
 fn is_unmapped<M: Machine>(frame: &Frame<M>, into: Placeholder, (at_first, taken): (u32, u32)) -> bool {
     match into {
         // Whatever has become of those that there were: a fault may have come back to a page of an object.
         Placeholder::Nothing | Placeholder::Slot(_) => frame.mappings() == 0,
-        // An entry that says so is a mapping still, and cannot be met, nor taken, a second time. Of many entries some may
-        // come and others go meanwhile, so it is asked also how many there are now.
+        // An entry that says so is a mapping still, and cannot be met, nor taken, a second time. Of many entries some
+        // may come and others go meanwhile, so it is asked also how many there are now.
         Placeholder::Migration => {
             let are_few = frame.order() == 0 && at_first <= PART;
             taken >= at_first && (are_few || frame.mappings() <= taken)
@@ -142,8 +144,8 @@ fn is_unmapped<M: Machine>(frame: &Frame<M>, into: Placeholder, (at_first, taken
     }
 }
 
-/// The pages of a page or folio that has so many entries, in parts of [`PART`] of them, if each page has as many as the others:
-/// so a section need not pass by what those before it have dealt with, in each of the spaces.
+/// The pages of a page or folio that has so many entries, in parts of [`PART`] of them, if each page has as many as the
+/// others: so a section need not pass by what those before it have dealt with, in each of the spaces.
 fn parts(of: Folio, entries: u32) -> impl Iterator<Item = Range<u64>> {
     let each = u64::from(entries).div_ceil(of.pages()).max(1);
     let step = (u64::from(PART) / each).max(1);
@@ -161,7 +163,8 @@ fn take_all<M: Machine>(vm: &Vm<M>, what: (Folio, Seek), into: Placeholder, take
     true
 }
 
-/// Takes [`PART`] entries that are sought of a page or folio, if there are as many, and flushes; breaks off if there may be more.
+/// Takes [`PART`] entries that are sought of a page or folio, if there are as many, and flushes; breaks off if there
+/// may be more.
 fn take_part<M: Machine>(
     cx: &Cx<'_, M>,
     (whole, seek): (Folio, Seek),
@@ -237,7 +240,8 @@ fn note_stores<M: Machine>(frame: &Frame<M>, bits: PageBits) {
     }
 }
 
-/// Takes the entry of a huge page, which becomes a table of entries that name its slots; whether that was possible. Flushed.
+/// Takes the entry of a huge page, which becomes a table of entries that name its slots; whether that was possible.
+/// Flushed.
 #[cold]
 #[inline(never)]
 fn take_huge<M: Machine>(cx: &Cx<'_, M>, pfn: Pfn, first: SwapSlot, found: &Found<'_, '_, M>) -> bool {
@@ -252,8 +256,8 @@ fn take_huge<M: Machine>(cx: &Cx<'_, M>, pfn: Pfn, first: SwapSlot, found: &Foun
     true
 }
 
-/// Takes the entry of a huge page of an object, which becomes empty. Flushed at once: a table may come there as soon as the lock
-/// goes, and what a batch owes to the table above is not looked for below it.
+/// Takes the entry of a huge page of an object, which becomes empty. Flushed at once: a table may come there as soon as
+/// the lock goes, and what a batch owes to the table above is not looked for below it.
 #[cold]
 #[inline(never)]
 fn take_shared<M: Machine>(cx: &Cx<'_, M>, frame: &Frame<M>, found: &Found<'_, '_, M>) -> bool {
@@ -306,9 +310,9 @@ pub(crate) fn restore_folio<M: Machine>(vm: &Vm<M>, first: SwapSlot, head: Pfn) 
     }
 }
 
-/// Maps `pfn`, a page or folio which is in the swap cache and whose folio lock is held, wherever entries name its slot, as far
-/// as they are found: those that are missed are as good as they are. Of a folio so with these pages, one by one, and the walk
-/// breaks off after [`PART`] of their entries, as the result says.
+/// Maps `pfn`, a page or folio which is in the swap cache and whose folio lock is held, wherever entries name its slot,
+/// as far as they are found: those that are missed are as good as they are. Of a folio so with these pages, one by one,
+/// and the walk breaks off after [`PART`] of their entries, as the result says.
 fn restore_swapped<M: Machine>(cx: &Cx<'_, M>, first: SwapSlot, pfn: Pfn, pages: Range<u64>) -> ControlFlow<()> {
     let frame = cx.vm().physical().frame(pfn);
     let whole = cx.vm().physical().whole(pfn).pages();
@@ -316,7 +320,8 @@ fn restore_swapped<M: Machine>(cx: &Cx<'_, M>, first: SwapSlot, pfn: Pfn, pages:
         1 => cx.swap_count(first) == 0,
         _ => cx.swap_run_is_unnamed(first.further(pages.start), pages.end - pages.start),
     };
-    // If an entry names a slot, in this section, a descendant of its owner lives; else there may be no such node any more.
+    // If an entry names a slot, in this section, a descendant of its owner lives; else there may be no such node any
+    // more.
     let Some(name) = Name::of(frame).filter(|_| !is_over()) else { return ControlFlow::Continue(()) };
     let mut restored = 0;
     walk(cx, &name, &Seek::swap(first, whole).part(pages.clone()), &mut |found| {
@@ -338,11 +343,12 @@ fn restore_swapped<M: Machine>(cx: &Cx<'_, M>, first: SwapSlot, pfn: Pfn, pages:
     })
 }
 
-/// Maps `to`, or the page of that folio, wherever entries say that a page is being moved from the folio `from`, [`PART`] of
-/// them in each section. Without a [`Cx`]; the folio locks of both are held.
+/// Maps `to`, or the page of that folio, wherever entries say that a page is being moved from the folio `from`,
+/// [`PART`] of them in each section. Without a [`Cx`]; the folio locks of both are held.
 ///
-/// Afterwards no entry says so but in spaces that end, and in leaves that were taken out of the tree. What is left of the old
-/// frame's mappings is on its way out: the gathers, operations and ends of spaces that took those entries drop them.
+/// Afterwards no entry says so but in spaces that end, and in leaves that were taken out of the tree. What is left of
+/// the old frame's mappings is on its way out: the gathers, operations and ends of spaces that took those entries drop
+/// them.
 pub(crate) fn restore_migrated<M: Machine>(vm: &Vm<M>, from: Folio, to: Pfn) {
     for pages in parts(from, vm.physical().frame(from.head).mappings()) {
         let seek = Seek::migration(from).part(pages);
@@ -379,8 +385,8 @@ fn restore_part<M: Machine>(cx: &Cx<'_, M>, (from, seek): (Folio, Seek), to: Pfn
     if left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
 }
 
-/// Maps so many a page of the folio `head` in place of one entry that says it is being moved from `from`. The entry counts as a
-/// mapping of that folio from then on.
+/// Maps so many a page of the folio `head` in place of one entry that says it is being moved from `from`. The entry
+/// counts as a mapping of that folio from then on.
 #[inline(always)]
 fn restore_one<M: Machine>(cx: &Cx<'_, M>, found: &Found<'_, '_, M>, from: Pfn, (head, page): (Pfn, u64)) {
     let Some(Absent::Migration { is_exclusive, is_dirty, is_accessed, .. }) = found.word.absent() else {
@@ -402,8 +408,8 @@ fn restore_one<M: Machine>(cx: &Cx<'_, M>, found: &Found<'_, '_, M>, from: Pfn, 
     }
 }
 
-/// The bits of an entry that shows the folio, or a page of it, in the place found: what its class grants, the right to write as
-/// far as faults need not intervene, and `flags`.
+/// The bits of an entry that shows the folio, or a page of it, in the place found: what its class grants, the right to
+/// write as far as faults need not intervene, and `flags`.
 #[inline(always)]
 fn bits_of<M: Machine>(cx: &Cx<'_, M>, found: &Found<'_, '_, M>, folio: &Frame<M>, flags: PageBits) -> PageBits {
     let attributes: Attributes<M> = cx.attributes(found.leaf.table.class(cx, found.index));

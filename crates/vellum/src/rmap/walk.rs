@@ -28,7 +28,8 @@ pub(crate) enum Name<M: Machine> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Seek {
     what: What,
-    /// The first frame, or slot of swap, that they may name, and of how many: so many entries are to be found at each place.
+    /// The first frame, or slot of swap, that they may name, and of how many: so many entries are to be found at each
+    /// place.
     first: u64,
     pages: u64,
     /// Which page of the folio that is the first of.
@@ -92,7 +93,8 @@ impl Seek {
         Seek { first, pages: pages.end - pages.start, from: pages.start, ..self }
     }
 
-    /// Whether there is nothing to be found in tables of that level: what shows all of a folio belongs to its first part.
+    /// Whether there is nothing to be found in tables of that level: what shows all of a folio belongs to its first
+    /// part.
     #[inline(always)]
     fn passes_by(self, level: usize) -> bool {
         if level == 0 { self.what == What::Huge } else { self.from > 0 }
@@ -123,8 +125,8 @@ impl Seek {
     }
 }
 
-/// An entry that was found: of a leaf, or of an upper table where it shows all of a folio. The table's lock is held, and the
-/// space does not end.
+/// An entry that was found: of a leaf, or of an upper table where it shows all of a folio. The table's lock is held,
+/// and the space does not end.
 pub(crate) struct Found<'a, 'l, M: Machine> {
     pub(crate) space: &'a Inner<M>,
     pub(crate) leaf: &'l Locked<'a, M>,
@@ -169,21 +171,22 @@ impl<M: Machine> Name<M> {
 }
 
 /// Visits the entries that `seek` means of the page called `name`, each under its leaf's lock, until `visit` breaks off
-/// or there is no further place to look. While nothing changes, each is visited once, unless it is left as it was and the
-/// space maps two objects privately with the same difference. One that `visit` leaves as it was may be visited again if
-/// something moves meanwhile. So visits are no count of entries.
+/// or there is no further place to look. While nothing changes, each is visited once, unless it is left as it was and
+/// the space maps two objects privately with the same difference. One that `visit` leaves as it was may be visited
+/// again if something moves meanwhile. So visits are no count of entries.
 ///
 /// What is there from the beginning to the end is found, whatever becomes of the rights there (B22). If it is of an
-/// anonymous page, it is found also if it moves meanwhile (F4), and if fork copies it: the copy is made under the lock of
-/// the parent's leaf, which is visited first, in a table that hangs in the child by then (F1). An entry of an object's
-/// page that moves may be missed. Nobody relies on it: who unmaps the page asks its mapping count, and a move notes with
-/// the page that it was stored to, for write-back (B22).
+/// anonymous page, it is found also if it moves meanwhile (F4), and if fork copies it: the copy is made under the lock
+/// of the parent's leaf, which is visited first, in a table that hangs in the child by then (F1). An entry of an
+/// object's page that moves may be missed. Nobody relies on it: who unmaps the page asks its mapping count, and a move
+/// notes with the page that it was stored to, for write-back (B22).
 ///
-/// Of a folio of several pages the place of its head is where its name says, and that of each page behind it; all that lies
-/// within one table is visited under one hold of its lock. Of a part of it ([`Seek::part`]) no other places are looked at.
+/// Of a folio of several pages the place of its head is where its name says, and that of each page behind it; all that
+/// lies within one table is visited under one hold of its lock. Of a part of it ([`Seek::part`]) no other places are
+/// looked at.
 ///
-/// What a walk does is bounded by the places that there are ([`Cx::each_class_within`]): a move in a space meanwhile makes
-/// it look there once more, but only a few times.
+/// What a walk does is bounded by the places that there are ([`Cx::each_class_within`]): a move in a space meanwhile
+/// makes it look there once more, but only a few times.
 pub(crate) fn walk<'a, M: Machine>(
     cx: &'a Cx<'_, M>,
     name: &Name<M>,
@@ -200,8 +203,9 @@ pub(crate) fn walk<'a, M: Machine>(
     }
 }
 
-/// [`walk`] for the page, or folio, of `frame`, which has so many mappings, if it has a name. A single one is mostly where the
-/// page was made: who breaks off when he has found it there is spared the rest. Who does not may be called for it twice.
+/// [`walk`] for the page, or folio, of `frame`, which has so many mappings, if it has a name. A single one is mostly
+/// where the page was made: who breaks off when he has found it there is spared the rest. Who does not may be called
+/// for it twice.
 #[inline(always)]
 pub(crate) fn walk_mapped<'a, M: Machine>(
     cx: &'a Cx<'_, M>,
@@ -280,8 +284,8 @@ fn walk_object<'a, M: Machine>(
     })
 }
 
-/// Whether a class leads to the place `last`, where the one before led; else it is that from now on. Classes that lead to
-/// one place follow each other, such as those of a mapping of which a part was protected.
+/// Whether a class leads to the place `last`, where the one before led; else it is that from now on. Classes that lead
+/// to one place follow each other, such as those of a mapping of which a part was protected.
 #[inline(always)]
 fn is_same<'a, M: Machine>(last: &mut Option<(&'a Inner<M>, u64)>, space: &'a Inner<M>, delta: u64) -> bool {
     let is_same = last.is_some_and(|(known, difference)| core::ptr::eq(known, space) && difference == delta);
@@ -292,9 +296,10 @@ fn is_same<'a, M: Machine>(last: &mut Option<(&'a Inner<M>, u64)>, space: &'a In
 /// Visits the entries that show the page, or folio, of `frame` until `visit` says no; how many it was content with. The
 /// caller has the folio lock and a reference.
 ///
-/// How often `visit` was called says nothing of how many entries there are: one that it leaves may be visited again, one
-/// that it takes may come back, and others come and go meanwhile. So the walk ends early only where it is certain that
-/// there is nothing else: under the lock of a leaf whose entry is the page's only mapping, or where none is left (F16).
+/// How often `visit` was called says nothing of how many entries there are: one that it leaves may be visited again,
+/// one that it takes may come back, and others come and go meanwhile. So the walk ends early only where it is certain
+/// that there is nothing else: under the lock of a leaf whose entry is the page's only mapping, or where none is left
+/// (F16).
 pub(super) fn each_mapping<'a, M: Machine>(
     cx: &'a Cx<'_, M>,
     frame: &Frame<M>,
@@ -352,8 +357,8 @@ fn between_moves<M: Machine>(
     }
 }
 
-/// The number of page `offset` of what is mapped with difference `delta`. Of an offset so high that it had the place of a
-/// flag, those bits are missing, as they are in an address.
+/// The number of page `offset` of what is mapped with difference `delta`. Of an offset so high that it had the place of
+/// a flag, those bits are missing, as they are in an address.
 #[inline(always)]
 fn page<M: Machine>(offset: u64, delta: u64) -> u64 {
     offset.wrapping_add(delta) & (u64::MAX >> M::Arch::PAGE_SHIFT)
@@ -422,8 +427,8 @@ fn look_pinned<'a, M: Machine>(
     look_once(cx, space, address, seek, visit).unwrap_or_else(|| again(cx, space, address, seek, visit))
 }
 
-/// Looks at the entry for `address`; `None` if its leaf is stale: it was empty, or went with all its entries, and what has come
-/// in its place is to be looked at.
+/// Looks at the entry for `address`; `None` if its leaf is stale: it was empty, or went with all its entries, and what
+/// has come in its place is to be looked at.
 #[inline(always)]
 fn look_once<'a, M: Machine>(
     cx: &'a Cx<'_, M>,

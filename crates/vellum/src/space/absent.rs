@@ -61,8 +61,9 @@ impl<M: Machine> Cx<'_, M> {
         kind
     }
 
-    /// Notes that an entry goes which says that a page, or so many, of the folio of `pfn` are being moved. Its mapping stays to the
-    /// end of this: who has taken the entries of a folio, and counted them, learns that of those there are fewer now.
+    /// Notes that an entry goes which says that a page, or so many, of the folio of `pfn` are being moved. Its mapping
+    /// stays to the end of this: who has taken the entries of a folio, and counted them, learns that of those there are
+    /// fewer now.
     fn note_migrating_dropped(&self, pfn: Pfn, pages: u64) {
         if pages == 1 {
             self.note_partly_mapped(pfn);

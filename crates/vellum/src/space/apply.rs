@@ -1,8 +1,8 @@
 //! Changing all slots of a claimed, prepared range: the commit of a range operation. Cannot fail.
 //!
-//! Slots of a leaf pass from the old state to the new under its lock, classes and entries together, so that nobody sees a
-//! replaced mapping as a hole: all that the range has there or, if there are many, one half after the other. Locks are held for
-//! one table at a time.
+//! Slots of a leaf pass from the old state to the new under its lock, classes and entries together, so that nobody sees
+//! a replaced mapping as a hole: all that the range has there or, if there are many, one half after the other. Locks
+//! are held for one table at a time.
 
 use super::claim::Claim;
 use super::cursor::{Begun, Cursor, Slots, Step};
@@ -58,8 +58,8 @@ pub(crate) enum Fold {
 
 /// What it is to change the classes of a table, in entries.
 const TABLE: usize = 8;
-/// Pages of a leaf that goes with them for the price of an entry. Nothing is done for them; but their memory is missing until
-/// the flush, which comes when the section ends: after some twenty full leaves of 512 pages.
+/// Pages of a leaf that goes with them for the price of an entry. Nothing is done for them; but their memory is missing
+/// until the flush, which comes when the section ends: after some twenty full leaves of 512 pages.
 const DETACHED: usize = 256;
 
 impl<M: Machine> Claim<'_, M> {
@@ -134,8 +134,8 @@ impl<'a, 'c, M: Machine> Change<'a, 'c, '_, M> {
     fn section(&mut self, cursor: &mut Cursor<'a, 'c, M>, begun: &mut Begun, gather: &mut Gather<'a, M>) {
         while let Some(step) = cursor.next() {
             match step {
-                // The classes of an upper table change once, for all sections: half-changed it might need more runs than
-                // before or after.
+                // The classes of an upper table change once, for all sections: half-changed it might need more runs
+                // than before or after.
                 Step::Down(table) if table.level > 0 => {
                     if !self.keeps_classes()
                         && let Some(slots) = cursor.part_of(&table, begun)
@@ -229,8 +229,8 @@ impl<'a, 'c, M: Machine> Change<'a, 'c, '_, M> {
         }
     }
 
-    /// Has slots of an upper table, if all of them have lower ones, say what these are going to say: so that each of these can
-    /// be unlinked without saying it here slot by slot, for which there may be no room.
+    /// Has slots of an upper table, if all of them have lower ones, say what these are going to say: so that each of
+    /// these can be unlinked without saying it here slot by slot, for which there may be no room.
     fn foretell(&mut self, upper: &Locked<'a, M>, (low, high): (usize, usize), class: ClassId) {
         let table = &upper.table;
         let has_room = self.spares.has_for_full || !Runs::needs_spare(self.cx, table.frame, table.len(), low, high);
@@ -245,8 +245,9 @@ impl<'a, 'c, M: Machine> Change<'a, 'c, '_, M> {
             ClassChange::Keep => {}
             ClassChange::Set(new) => locked.set_counted_class(self.cx, low, high, *new, self.spares),
             ClassChange::Map(change) => {
-                // Run by run: a slot with a lower table, whose class says nothing, goes along with its run, so that there
-                // are never more runs than before. A table between the edges of the range has no side array prepared.
+                // Run by run: a slot with a lower table, whose class says nothing, goes along with its run, so that
+                // there are never more runs than before. A table between the edges of the range has no side array
+                // prepared.
                 let mut slot = low;
                 while slot <= high {
                     let (class, end) = locked.table.runs(self.cx).run(slot, high + 1);
@@ -263,9 +264,9 @@ impl<'a, 'c, M: Machine> Change<'a, 'c, '_, M> {
         }
     }
 
-    /// Whether what was removed from a leaf is flushed before the leaf's lock is free. Where another mapping replaces it,
-    /// no CPU may still load the old page when a store to the new one is seen (B23). Where the mapping stays, a load that
-    /// races with the operation may find either, but entries may have to be broken before they are made.
+    /// Whether what was removed from a leaf is flushed before the leaf's lock is free. Where another mapping replaces
+    /// it, no CPU may still load the old page when a store to the new one is seen (B23). Where the mapping stays, a
+    /// load that races with the operation may find either, but entries may have to be broken before they are made.
     fn flushes_leaf(&self, level: usize) -> bool {
         match self.classes {
             ClassChange::Set(new) if *new == ClassId::NONE => false,
@@ -276,8 +277,8 @@ impl<'a, 'c, M: Machine> Change<'a, 'c, '_, M> {
         }
     }
 
-    /// Changes slots of a leaf, or one that shows a huge page; not if a fault which had the lock when the commit began has put a
-    /// table there.
+    /// Changes slots of a leaf, or one that shows a huge page; not if a fault which had the lock when the commit began
+    /// has put a table there.
     fn leaf(&mut self, slots: &Slots<'a, M>, gather: &mut Gather<'a, M>) -> bool {
         let Some(locked) = slots.leaf.lock(self.cx, self.space, slots.start) else { return true };
         if !slots.leaf.is_childless(slots.low) && M::guard(Guard::SplitSeen) {

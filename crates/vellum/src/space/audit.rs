@@ -39,7 +39,8 @@ pub enum AuditError {
         /// What the entry says.
         found: PageBits,
     },
-    /// An entry shows a page of an object, but not the one that its mapping shows there: that has left the object, or is another's.
+    /// An entry shows a page of an object, but not the one that its mapping shows there: that has left the object, or
+    /// is another's.
     Shown {
         /// The space.
         space: u64,
@@ -55,8 +56,8 @@ pub enum AuditError {
         /// The address.
         address: u64,
     },
-    /// A slot of an upper table says neither that there is a lower one nor that there is none: who goes by the tree passes it
-    /// by, and a processor perhaps does not.
+    /// A slot of an upper table says neither that there is a lower one nor that there is none: who goes by the tree
+    /// passes it by, and a processor perhaps does not.
     Upper {
         /// The space.
         space: u64,
@@ -225,8 +226,8 @@ impl<M: Machine> Vm<M> {
     /// [`AuditError`], the first thing found wrong.
     ///
     /// # Safety
-    /// At quiescence: no other CPU is inside the core, or enters it meanwhile, and no operation is under way. The audit goes
-    /// through lists that operations change, and counts in words that they use.
+    /// At quiescence: no other CPU is inside the core, or enters it meanwhile, and no operation is under way. The audit
+    /// goes through lists that operations change, and counts in words that they use.
     pub unsafe fn audit(&self) -> Result<Audit, AuditError> {
         let physical = self.physical().audit(self).map_err(AuditError::Physical)?;
         let cx = Cx::enter(self);
@@ -467,7 +468,8 @@ impl<M: Machine> SpaceAudit<'_, '_, M> {
         let granted = super::apply::readable::<M::Arch>(attributes.prot);
         let within = bits.prot().without(granted) == crate::arch::Prot::NONE;
         let is_exclusive = bits.has(PageBits::EXCLUSIVE);
-        // Of the pages of a folio, by themselves, one may be nobody else's and another not: the count says nothing of either.
+        // Of the pages of a folio, by themselves, one may be nobody else's and another not: the count says nothing of
+        // either.
         let is_alone = frame.mappings() <= 1 || pages == 1 && frame.order() > 0;
         let lonely = !is_exclusive || (frame.kind() == Kind::Anonymous && is_alone && !is_zero_page);
         let private_write = attributes.is_private() && bits.has(PageBits::WRITE);

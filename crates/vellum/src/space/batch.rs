@@ -8,8 +8,8 @@
 //! What the batch still owes is noted in the leaf's descriptor, under the leaf lock under which the entry went. Whoever
 //! relies on the translations being gone, since he finds the entry gone, looks there under the same lock and flushes
 //! himself ([`Cx::settle`]): protect, unmap, move, fork, and faults that install another page (A4, B4). The notes are
-//! counts and not flags: a batch takes back its own alone (A5). Who has flushed the whole leaf under its lock notes that
-//! too, so that the next fault there need not, until a batch takes another of its entries (A19).
+//! counts and not flags: a batch takes back its own alone (A5). Who has flushed the whole leaf under its lock notes
+//! that too, so that the next fault there need not, until a batch takes another of its entries (A19).
 //!
 //! What may be left unflushed while a page's contents are used: only entries through which nobody can store. That is
 //! what [`UnmapBatch::may_be_stored_to`] decides, from what the entry said when it was taken and from what the
@@ -84,8 +84,8 @@ impl<'a, M: Machine> UnmapBatch<'a, M> {
         bits.has(PageBits::WRITE) && (bits.has(PageBits::DIRTY) || is_blind)
     }
 
-    /// Notes that the entry at `address` of the locked leaf, or upper table, which showed a page with `bits`, was taken. The space is
-    /// pinned by the caller during the call.
+    /// Notes that the entry at `address` of the locked leaf, or upper table, which showed a page with `bits`, was
+    /// taken. The space is pinned by the caller during the call.
     ///
     /// Flushes at once where batching is off, and when there is no room for another space or leaf.
     #[inline(always)]
@@ -114,8 +114,8 @@ impl<'a, M: Machine> UnmapBatch<'a, M> {
         }
     }
 
-    /// [`UnmapBatch::add`], of an entry in another leaf than that of the latest one: whether it is one that was not noted before;
-    /// `None` if nothing is owed, since that was flushed at once.
+    /// [`UnmapBatch::add`], of an entry in another leaf than that of the latest one: whether it is one that was not
+    /// noted before; `None` if nothing is owed, since that was flushed at once.
     #[inline(never)]
     fn add_elsewhere(&mut self, space: &'a Inner<M>, leaf: &Locked<'_, M>, address: u64) -> Option<bool> {
         let end = address + leaf.table.span();
@@ -174,8 +174,8 @@ impl<M: Machine> Drop for UnmapBatch<'_, M> {
 
 impl<M: Machine> Cx<'_, M> {
     /// Flushes what unmap batches owe to the locked leaf that covers `address`. To be called when
-    /// [`Locked::has_pending_flush`] says so by whoever relies on translations of missing entries being gone. It does not
-    /// say so again until a batch takes another entry of the leaf. The batches flush once more, themselves.
+    /// [`Locked::has_pending_flush`] says so by whoever relies on translations of missing entries being gone. It does
+    /// not say so again until a batch takes another entry of the leaf. The batches flush once more, themselves.
     #[cold]
     pub(crate) fn settle(&self, space: &Inner<M>, leaf: &Locked<'_, M>, address: u64) {
         self.count(Event::BatchSettled, 1);

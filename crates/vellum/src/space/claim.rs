@@ -72,7 +72,8 @@ enum Tried {
 pub(super) enum Refused {
     /// There is no table for it of a level so low.
     TooHigh,
-    /// A claim is in the way whose owner may wait for the lower range: that is to be given back before he is waited for.
+    /// A claim is in the way whose owner may wait for the lower range: that is to be given back before he is waited
+    /// for.
     GiveWay(Conflict),
 }
 
@@ -124,8 +125,8 @@ impl<'s, M: Machine> Claim<'s, M> {
         Self::acquire_from(vm, space, (start, end), 0)
     }
 
-    /// [`Claim::acquire`], at a table of level `from` or above: by who takes tables below that out of the tree. It excludes
-    /// others as any claim does, which look for it on their whole way down.
+    /// [`Claim::acquire`], at a table of level `from` or above: by who takes tables below that out of the tree. It
+    /// excludes others as any claim does, which look for it on their whole way down.
     pub(crate) fn acquire_from(vm: &'s Vm<M>, space: &'s Inner<M>, range: (u64, u64), from: usize) -> Self {
         let terms = Terms { below: M::Arch::LEVELS, from, lower: None };
         loop {
@@ -249,8 +250,8 @@ impl<'s, M: Machine> Claim<'s, M> {
         last - first < FEW && (first..=last).all(|index| table.child(&cx, index).is_none())
     }
 
-    /// Calls `look` with the claimed table and those below it in the range, some in each read-side section. If it returns
-    /// somebody else's claim, that is waited for, and then it looks from there on again.
+    /// Calls `look` with the claimed table and those below it in the range, some in each read-side section. If it
+    /// returns somebody else's claim, that is waited for, and then it looks from there on again.
     fn each_below(&self, look: impl Fn(&Cx<'_, M>, &Table<'_, M>) -> Option<Conflict>) {
         let mut here = self.start;
         while here < self.end {

@@ -19,8 +19,8 @@
 //! A page that others map, after a fork, is copied as it is, and they keep it: nobody stores to it while it has several
 //! mappings, of which the one in the leaf is one. What is the leaf's alone, nobody else has.
 //!
-//! Where the entries show all pages of one folio in their places, as they do when a huge page was cut for something that is
-//! over, there is nothing to copy: the entry comes back under the locks ([`rejoin`]).
+//! Where the entries show all pages of one folio in their places, as they do when a huge page was cut for something
+//! that is over, there is nothing to copy: the entry comes back under the locks ([`rejoin`]).
 
 use super::apply::readable;
 use super::detach::Detached;
@@ -44,8 +44,8 @@ pub(crate) const LEVEL: usize = 1;
 /// What processors note in an entry.
 const NOTED: PageBits = PageBits::ACCESSED.with(PageBits::DIRTY);
 
-/// Of so many pages the references of one are asked at the first look, so that what is held for long is mostly noticed before
-/// anything is done; all of them are before they are copied.
+/// Of so many pages the references of one are asked at the first look, so that what is held for long is mostly noticed
+/// before anything is done; all of them are before they are copied.
 const SAMPLED: usize = 8;
 
 /// What a leaf shows, as far as that decides whether it is to be collapsed: numbers of its slots.
@@ -166,7 +166,8 @@ fn lone<M: Machine>(vm: &Vm<M>, word: Word<M::Arch>) -> Option<Pfn> {
     word.usual_page().filter(|&pfn| vm.physical().frame(pfn).is_lone())
 }
 
-/// Whether the page that an entry shows is anonymous, and has no references but those of mappings and of the swap cache.
+/// Whether the page that an entry shows is anonymous, and has no references but those of mappings and of the swap
+/// cache.
 fn is_unheld<M: Machine>(vm: &Vm<M>, word: Word<M::Arch>) -> bool {
     let frame = vm.physical().folio(word.pfn());
     let of_cache = u32::from(frame.flags_relaxed() & folio::SWAP_CACHE != 0);
@@ -199,8 +200,9 @@ pub(crate) struct Collapsing<'s, M: Machine> {
 }
 
 impl<'s, M: Machine> Collapsing<'s, M> {
-    /// Takes the leaf of the place that begins at `start`, which the caller has claimed, out of the tree for the folio `head`,
-    /// of whose lock and reference he is rid when it is shown. Takes the locks of both tables, one after the other; flushes.
+    /// Takes the leaf of the place that begins at `start`, which the caller has claimed, out of the tree for the folio
+    /// `head`, of whose lock and reference he is rid when it is shown. Takes the locks of both tables, one after the
+    /// other; flushes.
     ///
     /// # Errors
     /// Why not; all is as before then, and the folio the caller's.
@@ -260,7 +262,8 @@ impl<'s, M: Machine> Collapsing<'s, M> {
         Ok(noted)
     }
 
-    /// Copies the page that an entry shows to its place in the folio, or clears that; not if somebody has a reference to the page.
+    /// Copies the page that an entry shows to its place in the folio, or clears that; not if somebody has a reference
+    /// to the page.
     #[inline(always)]
     fn copy(&self, word: Word<M::Arch>, index: usize) -> bool {
         let machine = self.vm.machine();
@@ -285,8 +288,8 @@ impl<'s, M: Machine> Collapsing<'s, M> {
         true
     }
 
-    /// Shows the folio, in whose pages `noted` was noted, to everybody who waits for it, and drops the old pages. Enters and
-    /// leaves the core.
+    /// Shows the folio, in whose pages `noted` was noted, to everybody who waits for it, and drops the old pages.
+    /// Enters and leaves the core.
     pub(crate) fn finish(self, noted: PageBits) {
         {
             let cx = Cx::enter(self.vm);
@@ -358,11 +361,12 @@ fn spare_for<M: Machine>(cx: &Cx<'_, M>, parent: &Table<'_, M>, start: u64) -> R
     Ok(spares)
 }
 
-/// The table above a leaf and the leaf, both locked, and the class of all of the leaf's slots, with what it says, and by which
-/// offset a folio is found there.
+/// The table above a leaf and the leaf, both locked, and the class of all of the leaf's slots, with what it says, and
+/// by which offset a folio is found there.
 type Both<'a, M> = (Locked<'a, M>, Locked<'a, M>, ClassId, (Attributes<M>, u64));
 
-/// The locks of the leaf at `start` and of the table above, and the class of all of the leaf's slots, if it has one that fits.
+/// The locks of the leaf at `start` and of the table above, and the class of all of the leaf's slots, if it has one
+/// that fits.
 fn lock_both<'a, M: Machine>(
     cx: &'a Cx<'_, M>,
     space: &Inner<M>,
@@ -403,7 +407,8 @@ fn take_out<'a, M: Machine>(
 ) -> Result<TakenOut<'a, M>, Kept> {
     let (upper, lower, class, named) = lock_both(cx, space, parent, start, fits, spares)?;
     let leaf = lower.table;
-    // Under the lock: who has put a page out since it was looked at, or is about to move one, comes by no walk any more.
+    // Under the lock: who has put a page out since it was looked at, or is about to move one, comes by no walk any
+    // more.
     let is_kept = |slot: &Slot<M>| {
         let word = slot.load(Relaxed);
         // Most are of the usual kind, which is asked sooner.
@@ -426,7 +431,8 @@ fn is_page_or_none<A: Arch>(word: Word<A>) -> bool {
     word.is_page() || word.is_empty()
 }
 
-/// Puts `word` in the place of a leaf, at `start`, whose slots are all of `class`: the slot above says that from now on.
+/// Puts `word` in the place of a leaf, at `start`, whose slots are all of `class`: the slot above says that from now
+/// on.
 fn unhang<M: Machine>(
     cx: &Cx<'_, M>,
     upper: &Locked<'_, M>,
@@ -444,8 +450,8 @@ fn unhang<M: Machine>(
     cx.release_class(class, lower.table.len() as u64 - 1);
 }
 
-/// Makes one entry of those of a leaf at `start`, which the caller has claimed, that show all pages of a folio in their places.
-/// Takes the locks of both tables, and tries that of the folio; flushes under them.
+/// Makes one entry of those of a leaf at `start`, which the caller has claimed, that show all pages of a folio in their
+/// places. Takes the locks of both tables, and tries that of the folio; flushes under them.
 ///
 /// # Errors
 /// Why not; all is as before then.
@@ -466,12 +472,12 @@ pub(crate) fn rejoin<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, start: u64, f
     Ok(())
 }
 
-/// [`rejoin`] of what is at `address`, on behalf of who has cut it for an operation which then failed, and has claimed it. Where
-/// the folio is in somebody's hands, or its pages have changed meanwhile, it stays cut.
+/// [`rejoin`] of what is at `address`, on behalf of who has cut it for an operation which then failed, and has claimed
+/// it. Where the folio is in somebody's hands, or its pages have changed meanwhile, it stays cut.
 pub(super) fn undo_cut<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, address: u64) {
     let start = address & !((1 << M::Arch::shift(LEVEL)) - 1);
-    // It need not have been cut: a private mapping shows an object page by page, also where all pages of a folio are there,
-    // and who copies such a mapping relies on that. So does one that is to have no huge pages.
+    // It need not have been cut: a private mapping shows an object page by page, also where all pages of a folio are
+    // there, and who copies such a mapping relies on that. So does one that is to have no huge pages.
     let may_be_huge = |attributes: &Attributes<M>| {
         let lets = !attributes.flags.has(ClassFlags::NO_HUGE_PAGES) && space.huge_pages.load(Relaxed) != NO_HUGE_PAGES;
         !attributes.is_private() && lets
@@ -497,8 +503,8 @@ fn rejoin_locked<'a, M: Machine>(
     if !are_in_place || !is_whole_folio(cx, first, leaf.len()) {
         return Err(Kept::Changed);
     }
-    // Who has the folio's lock may have cut this mapping, and rely on there being none of all of the folio. Never waiting: tables
-    // are locked.
+    // Who has the folio's lock may have cut this mapping, and rely on there being none of all of the folio. Never
+    // waiting: tables are locked.
     let lock = cx.vm().physical().frame(first.pfn()).folio_lock();
     if M::guard(Guard::RejoinLocksFolio) && !lock.try_acquire() {
         return Err(Kept::Busy);
@@ -516,9 +522,10 @@ fn rejoin_locked<'a, M: Machine>(
     Ok(leaf)
 }
 
-/// Shows the folio `head` of shared memory in the place of a leaf at `start`, which the caller has claimed and emptied, if the
-/// leaf is empty still, and `is_whole` says under the locks that all of the folio is the object's and stays so. The caller's
-/// reference goes to the mapping. The entry does not let anybody store: as that of a small page, it does from the first store on.
+/// Shows the folio `head` of shared memory in the place of a leaf at `start`, which the caller has claimed and emptied,
+/// if the leaf is empty still, and `is_whole` says under the locks that all of the folio is the object's and stays so.
+/// The caller's reference goes to the mapping. The entry does not let anybody store: as that of a small page, it does
+/// from the first store on.
 ///
 /// # Errors
 /// Why not; all is as before then, and the reference the caller's.

@@ -1,13 +1,13 @@
 //! The way through the tables of a range: down, across, up again.
 //!
 //! There are two ways into the tree. [`Inner::lowest`] goes to one address; a [`Cursor`] goes through a range, table by
-//! table, in ascending order, and passes by what has no lower tables. It takes no locks: who needs one takes it where he is
-//! told that he has arrived.
+//! table, in ascending order, and passes by what has no lower tables. It takes no locks: who needs one takes it where
+//! he is told that he has arrived.
 //!
-//! A long range is gone through in several read-side sections, so that pre-emption is never off for long: a cursor that has
-//! done enough pauses, is dropped with its section, and another goes on from [`Cursor::here`]. That one comes down through the
-//! tables again in which the first was; [`Cursor::is_fresh`] tells them from those that nobody has been to. So who
-//! works on tables as he comes to them, and again as he leaves them, does both once for each.
+//! A long range is gone through in several read-side sections, so that pre-emption is never off for long: a cursor that
+//! has done enough pauses, is dropped with its section, and another goes on from [`Cursor::here`]. That one comes down
+//! through the tables again in which the first was; [`Cursor::is_fresh`] tells them from those that nobody has been to.
+//! So who works on tables as he comes to them, and again as he leaves them, does both once for each.
 
 use super::table::Table;
 use super::{Inner, Runs};
@@ -35,15 +35,16 @@ const HUGE_AT_ONCE: usize = 32;
 const PASSED: usize = 16;
 /// What it is to handle a run of classes, in entries.
 const RUN: usize = 3;
-/// The same where there are many, each perhaps with a record to be made or given up: a part of them is enough for a section.
+/// The same where there are many, each perhaps with a record to be made or given up: a part of them is enough for a
+/// section.
 const RUN_OF_MANY: usize = SECTION / PART_OF_MANY;
 
 /// Where a cursor has come to.
 pub(crate) enum Step<'a, M> {
     /// Down, to a table of any level; the first step is to the uppermost.
     Down(Table<'a, M>),
-    /// Slots of the leaf to which the last step down led; or one slot of an upper table that has an entry, but no lower table:
-    /// a huge page.
+    /// Slots of the leaf to which the last step down led; or one slot of an upper table that has an entry, but no lower
+    /// table: a huge page.
     Leaf(Slots<'a, M>),
     /// Up, to the parent of a table with which it is done.
     Up {
@@ -67,8 +68,8 @@ pub(crate) struct Slots<'a, M> {
     pub(crate) start: u64,
 }
 
-/// How far one has come with the slots of an upper table that has many runs: its level, and the next slot. Those above it are
-/// done.
+/// How far one has come with the slots of an upper table that has many runs: its level, and the next slot. Those above
+/// it are done.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Begun(Option<(usize, usize)>);
 
@@ -141,7 +142,8 @@ impl<'a, 'c, M: Machine> Cursor<'a, 'c, M> {
         Cursor { part: PLAIN, ..self }
     }
 
-    /// From here on as many slots of a leaf in one step as may be changed one after the other: see [`Runs::may_change_in_parts`].
+    /// From here on as many slots of a leaf in one step as may be changed one after the other: see
+    /// [`Runs::may_change_in_parts`].
     #[inline(always)]
     pub(crate) fn set_in_parts(&mut self, may: bool) {
         self.part = if may { PART } else { usize::MAX };
@@ -176,9 +178,9 @@ impl<'a, 'c, M: Machine> Cursor<'a, 'c, M> {
         (table.index(self.here), table.index(self.ends[table.level] - 1))
     }
 
-    /// The slots of the range in the upper table to which the last step led down that are to be worked on now: all at once,
-    /// or some of them, if there are many runs; noted as handled. None if that was done before. `begun` stays from one section to
-    /// the next.
+    /// The slots of the range in the upper table to which the last step led down that are to be worked on now: all at
+    /// once, or some of them, if there are many runs; noted as handled. None if that was done before. `begun` stays
+    /// from one section to the next.
     ///
     /// In parts only where there is a side array, so that what is half-changed fits.
     #[inline(always)]
@@ -198,7 +200,8 @@ impl<'a, 'c, M: Machine> Cursor<'a, 'c, M> {
         Some((low, high))
     }
 
-    /// How many of the slots `low..=last` of an upper table are worked on at once for their huge pages; notes that as handled.
+    /// How many of the slots `low..=last` of an upper table are worked on at once for their huge pages; notes that as
+    /// handled.
     fn part_of_huge(&mut self, table: &Table<'a, M>, (low, last): (usize, usize)) -> usize {
         if table.used() == 0 || table.level > M::Arch::HUGE_LEVEL {
             return usize::MAX;
@@ -337,7 +340,8 @@ impl<'a, 'c, M: Machine> Cursor<'a, 'c, M> {
         Slots { leaf: table, low: slot, high: slot, start }
     }
 
-    /// The first entry in the rest of the upper table `table`, at whose beginning the cursor is then; or it is behind that rest.
+    /// The first entry in the rest of the upper table `table`, at whose beginning the cursor is then; or it is behind
+    /// that rest.
     #[inline(always)]
     fn skip_to_entry(&mut self, table: &Table<'a, M>) -> Option<(usize, Word<M::Arch>)> {
         let end = self.ends[table.level];

@@ -1,20 +1,21 @@
 //! Taking whole leaves out of the tree of a live space, with what they show.
 //!
-//! Where an operation unmaps all pages of a leaf, nobody need touch them before the flush: the leaf is unlinked with its
-//! entries, as if it were empty and folded, and so are those that follow. One flush serves them all; then what they show is
-//! dropped, some pages in each read-side section, and the leaves go as other tables do.
+//! Where an operation unmaps all pages of a leaf, nobody need touch them before the flush: the leaf is unlinked with
+//! its entries, as if it were empty and folded, and so are those that follow. One flush serves them all; then what they
+//! show is dropped, some pages in each read-side section, and the leaves go as other tables do.
 //!
 //! Until that flush the entries are reached by the processors that have cached the way to the leaf, which go on noting
-//! accesses there. Who comes to the leaf by a way of his own finds it stale when he has its lock. Who reads it without the
-//! lock relies, as everywhere, on what an entry shows only if it shows it still after he has counted: an entry is cleared
-//! before its page goes (D8). To all others the pages are mapped, and nobody finds where, as those that a gather holds (B3).
+//! accesses there. Who comes to the leaf by a way of his own finds it stale when he has its lock. Who reads it without
+//! the lock relies, as everywhere, on what an entry shows only if it shows it still after he has counted: an entry is
+//! cleared before its page goes (D8). To all others the pages are mapped, and nobody finds where, as those that a
+//! gather holds (B3).
 //!
-//! No fault makes a table in the place of one that was taken out before the operation ends (B17). So no other page is there
-//! before the flush, also where another mapping replaces this one (B23).
+//! No fault makes a table in the place of one that was taken out before the operation ends (B17). So no other page is
+//! there before the flush, also where another mapping replaces this one (B23).
 //!
 //! What is shared is left to the way page by page: who writes a page to its file relies on finding the entries through
-//! which it is stored to, or on its having been marked (B2, B22). An entry of a private mapping that can be stored to shows
-//! a page that is no object's.
+//! which it is stored to, or on its having been marked (B2, B22). An entry of a private mapping that can be stored to
+//! shows a page that is no object's.
 
 use super::gone::Gone;
 use super::table::{Locked, Table};
@@ -27,8 +28,8 @@ use crate::phys::Pfn;
 use crate::vm::Vm;
 use core::sync::atomic::Ordering::{Relaxed, Release};
 
-/// Pages of anonymous memory that are dropped in one read-side section, others for the price of two of them, and slots that are
-/// looked at for that of one; and the most slots before it is asked what they were.
+/// Pages of anonymous memory that are dropped in one read-side section, others for the price of two of them, and slots
+/// that are looked at for that of one; and the most slots before it is asked what they were.
 const PORTION: usize = 520;
 const OTHERS: usize = 2;
 const EMPTY: usize = 16;

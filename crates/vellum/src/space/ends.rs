@@ -1,9 +1,9 @@
 //! Spaces at their end, for those who wait for what such a space still has.
 //!
 //! A walk finds no way into a space at its end ([`Inner::pin`](super::Inner::pin)), and yet its entries are there until
-//! the end has come to them, with what was stored through them to pages of files. Write-back waits for that (B22). An end
-//! takes a number when it begins; so who waits can tell those that began before from those that come after, and is not
-//! kept waiting by these.
+//! the end has come to them, with what was stored through them to pages of files. Write-back waits for that (B22). An
+//! end takes a number when it begins; so who waits can tell those that began before from those that come after, and is
+//! not kept waiting by these.
 
 use crate::cpu::Cx;
 use crate::guard::Guard;
@@ -81,8 +81,8 @@ impl<M: Machine> Ends<M> {
 }
 
 impl<M: Machine> Cx<'_, M> {
-    /// What to wait for if a space that shows `object` in a shared mapping is at its end, of those in `which`, if given:
-    /// entries of pages of the object may be there which a walk has not found.
+    /// What to wait for if a space that shows `object` in a shared mapping is at its end, of those in `which`, if
+    /// given: entries of pages of the object may be there which a walk has not found.
     pub(crate) fn end_under_way(&self, object: &object::Inner<M>, which: Option<Begun>) -> Option<OneMore> {
         let ends = self.vm().spaces().ends();
         if !ends.is_any_under_way() || !M::guard(Guard::EndsAwaited) {

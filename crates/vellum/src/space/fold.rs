@@ -100,8 +100,8 @@ fn leaf_of<A: Arch>(address: u64) -> u64 {
 }
 
 impl<M: Machine> Inner<M> {
-    /// Gives back the leaf that covers `address` and was emptied by a short operation, and what is above it, if it is still
-    /// empty and [`Inner::note_emptied`] does not keep it.
+    /// Gives back the leaf that covers `address` and was emptied by a short operation, and what is above it, if it is
+    /// still empty and [`Inner::note_emptied`] does not keep it.
     #[cold]
     pub(crate) fn leaf_emptied(&self, vm: &Vm<M>, address: u64) {
         self.table_emptied(vm, address, Emptied::Left);
@@ -121,9 +121,9 @@ impl<M: Machine> Inner<M> {
         last & !KEPT == leaf_of::<M::Arch>(address) && last != 0
     }
 
-    /// Notes that this CPU has emptied a table at `address`; whether that stays. It does if the CPU emptied one there the last
-    /// time, too, until it empties another one: who maps and unmaps a page, or a GiB, far from all others, again and again, does
-    /// not make the tables each time.
+    /// Notes that this CPU has emptied a table at `address`; whether that stays. It does if the CPU emptied one there
+    /// the last time, too, until it empties another one: who maps and unmaps a page, or a GiB, far from all others,
+    /// again and again, does not make the tables each time.
     fn note_emptied(&self, vm: &Vm<M>, address: u64) -> bool {
         let leaf = leaf_of::<M::Arch>(address);
         let last = {
@@ -176,8 +176,8 @@ impl<M: Machine> Claim<'_, M> {
         table.level < M::Arch::LEVELS - 1 && table.used() == 0 && Runs::uniform(table.frame).is_some()
     }
 
-    /// Unmaps the whole claimed range, as [`Claim::apply`] does: what became of the claimed table. It is left for now if this CPU
-    /// emptied it the last time, too.
+    /// Unmaps the whole claimed range, as [`Claim::apply`] does: what became of the claimed table. It is left for now
+    /// if this CPU emptied it the last time, too.
     pub(crate) fn apply_unmap(&mut self, vm: &Vm<M>, spares: Spares) -> Emptied {
         let level = self.level;
         let fold = if self.space.has_emptied(&Cx::enter(vm), self.start) { Fold::Below } else { Fold::Whole };
@@ -191,8 +191,8 @@ impl<M: Machine> Claim<'_, M> {
         }
     }
 
-    /// Folds the tables on the ways to both ends of the range that are not needed, after an operation which failed, and puts the
-    /// huge pages together that were cut there.
+    /// Folds the tables on the ways to both ends of the range that are not needed, after an operation which failed, and
+    /// puts the huge pages together that were cut there.
     pub(crate) fn tidy(&mut self, cx: &Cx<'_, M>) {
         self.tidy_part(cx);
         self.fold_now(cx);
@@ -218,16 +218,16 @@ impl<M: Machine> Claim<'_, M> {
         }
     }
 
-    /// Puts the huge page together in which `address` was, if it was cut for an operation which failed. Where the claim itself is
-    /// in a leaf, none was.
+    /// Puts the huge page together in which `address` was, if it was cut for an operation which failed. Where the claim
+    /// itself is in a leaf, none was.
     fn rejoin_at(&self, cx: &Cx<'_, M>, address: u64) {
         if self.level > 0 && self.space.lowest(cx, address).level == 0 {
             undo_cut(cx, self.space, address);
         }
     }
 
-    /// As [`Claim::tidy_part`], of an operation that may have cut all huge pages of the range, and has folded what is empty. A
-    /// section for each.
+    /// As [`Claim::tidy_part`], of an operation that may have cut all huge pages of the range, and has folded what is
+    /// empty. A section for each.
     pub(crate) fn rejoin_all(&self, vm: &Vm<M>) {
         let mut here = self.start;
         while here < self.end && self.level > 0 {

@@ -1,8 +1,8 @@
 //! Searching for free addresses.
 //!
-//! A search goes from gap to gap in ascending order and reads the tree without locks: a step is the slots of one table, from an
-//! address on, that are all free or all mapped, as they were at one moment. It comes to the next table by way of the one
-//! above the last. After some steps it pauses, so that pre-emption is never off for long.
+//! A search goes from gap to gap in ascending order and reads the tree without locks: a step is the slots of one table,
+//! from an address on, that are all free or all mapped, as they were at one moment. It comes to the next table by way
+//! of the one above the last. After some steps it pauses, so that pre-emption is never off for long.
 //!
 //! What it has gone by in vain is a [`Stretch`], which later searches pass by ([`super::place`]).
 
@@ -106,8 +106,8 @@ impl Search {
         self.pass::<A>();
     }
 
-    /// What it has gone by up to where it ended, if that was much: from what was mapped first, as the gap before that is where
-    /// others will begin.
+    /// What it has gone by up to where it ended, if that was much: from what was mapped first, as the gap before that
+    /// is where others will begin.
     pub(super) fn gone_by<A: Arch>(&self) -> Option<Stretch> {
         // The last gap has room for this one, or was too small for it alone.
         let (start, end) = (self.first?, self.start);
@@ -174,8 +174,8 @@ impl<M: Machine> Inner<M> {
         ControlFlow::Continue(())
     }
 
-    /// The slots from `address` on, of the lowest table there, that are all mapped or, up to about `limit`, all free: as they
-    /// were at one moment, as [`Inner::span_at`].
+    /// The slots from `address` on, of the lowest table there, that are all mapped or, up to about `limit`, all free:
+    /// as they were at one moment, as [`Inner::span_at`].
     fn alike_at<'a>(&self, cx: &'a Cx<'_, M>, near: &mut Near<'a, M>, address: u64, limit: u64) -> Alike {
         let find = || self.lowest_by(cx, near, address);
         self.read_lowest(cx, address, find, |table| {

@@ -15,7 +15,8 @@ use crate::tlb::{Flush, Gather};
 /// afterwards, and flushed by the gather before the operation returns, so that a store shows (B4). What is in swap, or
 /// lost, is dropped now. `first` is the address of slot `low`.
 ///
-/// Pages that others share, and parts of larger folios, stay as they are; a folio that is given up whole is marked as one.
+/// Pages that others share, and parts of larger folios, stay as they are; a folio that is given up whole is marked as
+/// one.
 pub(super) fn give_up<'a, M: Machine>(
     cx: &'a Cx<'_, M>,
     space: &Inner<M>,
@@ -52,8 +53,8 @@ pub(super) fn give_up<'a, M: Machine>(
     }
 }
 
-/// Marks the page that the entry `word` shows, or the folio of so many pages, as one that may be dropped, if it can be; whether
-/// it is marked.
+/// Marks the page that the entry `word` shows, or the folio of so many pages, as one that may be dropped, if it can be;
+/// whether it is marked.
 fn may_go<M: Machine>(cx: &Cx<'_, M>, word: Word<M::Arch>, pages: u64) -> bool {
     let bits = word.bits();
     if bits.has(PageBits::SPECIAL) {

@@ -102,8 +102,8 @@ impl<'vm, M: Machine> Space<'vm, M> {
         vm.spaces().first_alive(&Cx::enter(vm), None).map(|inner| Space { vm, inner })
     }
 
-    /// The one that was registered before this one. Whoever goes from one to the next comes to all that were there when he
-    /// began, unless they end meanwhile; in time, this is one step for each.
+    /// The one that was registered before this one. Whoever goes from one to the next comes to all that were there when
+    /// he began, unless they end meanwhile; in time, this is one step for each.
     pub(crate) fn older(&self) -> Option<Self> {
         let cx = Cx::enter(self.vm);
         self.vm.spaces().first_alive(&cx, Some(self.inner())).map(|inner| Space { vm: self.vm, inner })

@@ -1,15 +1,16 @@
 //! A huge page becomes small ones: a table takes the place of the entry that showed all of it.
 //!
-//! The folio stays what it is; each of its pages has an entry from then on, with the rights and marks of the one that there was.
-//! The table is filled before anybody sees it, and is published in one exchange, which is repeated if the processor has noted
-//! something in the old entry meanwhile: so no access, and no walk without a lock, finds nothing there, and no accessed or dirty
-//! bit is lost. The flush for it comes under the lock: a translation of all of the page would outlive changes of its parts that
-//! flush only those.
+//! The folio stays what it is; each of its pages has an entry from then on, with the rights and marks of the one that
+//! there was. The table is filled before anybody sees it, and is published in one exchange, which is repeated if the
+//! processor has noted something in the old entry meanwhile: so no access, and no walk without a lock, finds nothing
+//! there, and no accessed or dirty bit is lost. The flush for it comes under the lock: a translation of all of the page
+//! would outlive changes of its parts that flush only those.
 //!
-//! Or it goes to swap, and a table of entries that name its slots comes in its place in the same way ([`Inner::put_out_huge`]).
+//! Or it goes to swap, and a table of entries that name its slots comes in its place in the same way
+//! ([`Inner::put_out_huge`]).
 //!
-//! Where the architecture wants an invalid entry and a flush between entries of two sizes, the entry says so for the time of the
-//! flush ([`Absent::Splitting`]). Who comes upon that waits for the lock of the table where it stands.
+//! Where the architecture wants an invalid entry and a flush between entries of two sizes, the entry says so for the
+//! time of the flush ([`Absent::Splitting`]). Who comes upon that waits for the lock of the table where it stands.
 
 use super::absent::migrating;
 use super::claim::commit_above;
@@ -26,9 +27,9 @@ use crate::tlb::Flush;
 use core::sync::atomic::Ordering::{Relaxed, Release, SeqCst};
 
 impl<M: Machine> Inner<M> {
-    /// Puts a table in the place of the huge page that slot `index` of a locked table shows, at `address`, on behalf of who
-    /// works on its folio: from the reserve. Whether there was memory, and no range operation is committing there, which knows
-    /// what tables it has to do with.
+    /// Puts a table in the place of the huge page that slot `index` of a locked table shows, at `address`, on behalf of
+    /// who works on its folio: from the reserve. Whether there was memory, and no range operation is committing there,
+    /// which knows what tables it has to do with.
     pub(crate) fn cut_huge(&self, cx: &Cx<'_, M>, upper: &Locked<'_, M>, index: usize, address: u64) -> bool {
         let Some((child, class)) = self.table_for(cx, upper, index, address) else { return false };
         cx.retain_class(class, child.len() as u64 - 1);
@@ -57,8 +58,9 @@ impl<M: Machine> Inner<M> {
     /// puts its folio out, which is cached there: what the entry said of it, with all that was noted until it went.
     /// `None`, and nothing is changed, where [`Inner::cut_huge`] is not possible, or the entries cannot be counted.
     ///
-    /// The translation is flushed before anybody can do anything with one of the entries: whoever unmaps such a page relies on
-    /// its being gone, and flushes nothing. So the new table is locked until then, or does not stand there yet.
+    /// The translation is flushed before anybody can do anything with one of the entries: whoever unmaps such a page
+    /// relies on its being gone, and flushes nothing. So the new table is locked until then, or does not stand there
+    /// yet.
     pub(crate) fn put_out_huge(
         &self,
         cx: &Cx<'_, M>,
@@ -93,8 +95,8 @@ impl<M: Machine> Inner<M> {
         Some(old.bits())
     }
 
-    /// Puts `child`, which nobody knows yet, in the place of the huge page that slot `index` of a locked table shows, at
-    /// `address`, or of what says that one is being moved. The classes are the caller's to see to.
+    /// Puts `child`, which nobody knows yet, in the place of the huge page that slot `index` of a locked table shows,
+    /// at `address`, or of what says that one is being moved. The classes are the caller's to see to.
     pub(super) fn split_entry(
         &self,
         cx: &Cx<'_, M>,
@@ -114,8 +116,8 @@ impl<M: Machine> Inner<M> {
             cx.vm().physical().folio(pfn).add_mappings(child.len() as u64 - 1);
         }
         if !word.is_page() {
-            // Each page is where all of them are. What a batch that has taken the huge page owes is owed to this table here, and
-            // would be missed below it.
+            // Each page is where all of them are. What a batch that has taken the huge page owes is owed to this table
+            // here, and would be missed below it.
             child.fill(word, word);
             upper.publish(index, child);
             return flush();
@@ -133,14 +135,14 @@ impl<M: Machine> Inner<M> {
     }
 }
 
-/// Whether an entry must be invalid, and flushed, between a huge page and its table: also where nothing is wrong with the change
-/// but that a TLB may then have entries of both sizes.
+/// Whether an entry must be invalid, and flushed, between a huge page and its table: also where nothing is wrong with
+/// the change but that a TLB may then have entries of both sizes.
 pub(super) fn wants_break<A: Arch>() -> bool {
     A::semantics().break_before_make || A::semantics().mixed_sizes_fault
 }
 
-/// Gives `child`, which nobody knows, the pages of a huge one, which `word` shows as it would stand in a leaf. Of the huge page
-/// of zeroes none: faults bring what is wanted, and a table that was made for nothing can be given back.
+/// Gives `child`, which nobody knows, the pages of a huge one, which `word` shows as it would stand in a leaf. Of the
+/// huge page of zeroes none: faults bring what is wanted, and a table that was made for nothing can be given back.
 fn fill<M: Machine>(child: &Table<'_, M>, word: Word<M::Arch>) {
     if !word.bits().has(PageBits::SPECIAL) {
         // Both as they are made here: what a processor has noted may stand in other bits of the word (AArch64's AP[2]).

@@ -1,10 +1,10 @@
-//! The short way: an operation on a range within one leaf and of one class; or on whole slots of one upper table that have no
-//! lower ones, of one class: huge pages, or nothing.
+//! The short way: an operation on a range within one leaf and of one class; or on whole slots of one upper table that
+//! have no lower ones, of one class: huge pages, or nothing.
 //!
 //! It holds the table's lock from beginning to end instead of a claim. After it has taken the lock it looks for claims
 //! on the table and on the way to it; if there is one, or the range is not that simple, nothing is done here and the
-//! operation takes the long way. Below slots without lower tables nobody can have claims, nor make any as long as the lock is
-//! held; who has claimed above waits for the locks of all tables in his range, upper ones and leaves alike.
+//! operation takes the long way. Below slots without lower tables nobody can have claims, nor make any as long as the
+//! lock is held; who has claimed above waits for the locks of all tables in his range, upper ones and leaves alike.
 
 use super::apply::{PageChange, reprotect, zap};
 use super::claim::covers;
@@ -95,8 +95,8 @@ impl<M: Machine> Inner<M> {
         self.change_in::<true>(cx, start, end, decide)
     }
 
-    /// [`Inner::change_in_leaf`] for the place of one huge page, which begins at `start`, if there is no leaf: a piece of code by
-    /// itself, with nothing left to be gone through but one slot.
+    /// [`Inner::change_in_leaf`] for the place of one huge page, which begins at `start`, if there is no leaf: a piece
+    /// of code by itself, with nothing left to be gone through but one slot.
     #[inline(always)]
     pub(crate) fn change_one_slot(
         &self,
@@ -115,7 +115,8 @@ impl<M: Machine> Inner<M> {
         }
     }
 
-    /// [`Inner::change_in_leaf`]; without `ABOVE` in leaves only, which spares what `decide` has captured the way to memory.
+    /// [`Inner::change_in_leaf`]; without `ABOVE` in leaves only, which spares what `decide` has captured the way to
+    /// memory.
     #[inline(always)]
     fn change_in<const ABOVE: bool>(
         &self,
@@ -261,7 +262,8 @@ impl<M: Machine> Inner<M> {
             end,
             #[inline(always)]
             |old| {
-                // Under the lock: a stack that has grown is seen here, and one that is about to waits and finds this (G19).
+                // Under the lock: a stack that has grown is seen here, and one that is about to waits and finds this
+                // (G19).
                 if old != ClassId::NONE || !is_early && self.is_near_stack(start, end) {
                     return Ok(None);
                 }

@@ -1,28 +1,29 @@
 //! Who descends from whom: how the pages of anonymous memory are found.
 //!
-//! An anonymous page is named by a node of the tree of lines; neither fork nor a move changes that. It can be mapped in the
-//! spaces below that node and nowhere else. Each space has a node as its place in the tree; a space made from nothing
-//! begins a line of its own. So an address of a node which a *mapped* page names is that of a node below which spaces live,
-//! and stays so until the end of the read-side section in which the mapping was seen.
+//! An anonymous page is named by a node of the tree of lines; neither fork nor a move changes that. It can be mapped in
+//! the spaces below that node and nowhere else. Each space has a node as its place in the tree; a space made from
+//! nothing begins a line of its own. So an address of a node which a *mapped* page names is that of a node below which
+//! spaces live, and stays so until the end of the read-side section in which the mapping was seen.
 //!
-//! A node by which pages are named outlives its space as long as descendants live. Lest there be one for every generation
-//! that ever was, however few spaces live, names are used again: a node whose space has ended and that has one child leads
-//! to the same spaces as that child. A new space therefore names its pages by such a node above its parent, if there is one
-//! by which nobody else names his; and a node by which no page was ever named gives its place to its only child when its
-//! space has ended. So a line has no more nodes than a small multiple of the spaces that lived in it at one time, and `s =
-//! s.fork()` goes to and fro between two names.
+//! A node by which pages are named outlives its space as long as descendants live. Lest there be one for every
+//! generation that ever was, however few spaces live, names are used again: a node whose space has ended and that has
+//! one child leads to the same spaces as that child. A new space therefore names its pages by such a node above its
+//! parent, if there is one by which nobody else names his; and a node by which no page was ever named gives its place
+//! to its only child when its space has ended. So a line has no more nodes than a small multiple of the spaces that
+//! lived in it at one time, and `s = s.fork()` goes to and fro between two names.
 //!
-//! Walks pass by passages that lead to the same spaces as another one further down: they note that one, for the next walk.
-//! It stays as long as the node itself, since whatever is above it is above all that is below it.
+//! Walks pass by passages that lead to the same spaces as another one further down: they note that one, for the next
+//! walk. It stays as long as the node itself, since whatever is above it is above all that is below it.
 //!
-//! Links change under the lock of the registry of spaces. Readers take none: a node that has left the tree keeps its links
-//! until a grace period is over. A child is linked before its first entry is copied (F1, E16).
+//! Links change under the lock of the registry of spaces. Readers take none: a node that has left the tree keeps its
+//! links until a grace period is over. A child is linked before its first entry is copied (F1, E16).
 //!
 //! *Readers beside a node that gives its place to its child.* Nodes keep their order, parents before children: so who stands
-//! on that node goes on to its child, and who stands on the child, or comes up to it, goes on to what followed the node,
-//! which follows the child from then on. He has looked for a sibling of the child, there was none, and now goes up: but if
-//! he finds himself one level higher than where he looked, he has passed by the siblings of the node that has gone. The
-//! child gets those before it gets its new parent; so he asks for siblings once more when he knows the parent (F18).
+//! on that node goes on to its child, and who stands on the child, or comes up to it, goes on to what followed the
+//! node, which follows the child from then on. He has looked for a sibling of the child, there was none, and now goes
+//! up: but if he finds himself one level higher than where he looked, he has passed by the siblings of the node that
+//! has gone. The child gets those before it gets its new parent; so he asks for siblings once more when he knows the
+//! parent (F18).
 
 use super::Inner;
 use crate::cpu::Cx;
@@ -39,15 +40,15 @@ use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 const NEVER: u64 = 1;
 /// In [`Lineage::space`]: it has ended, and pages may be named by the node.
 const NAME_LEFT: u64 = 1;
-/// How many nodes are looked at to find a name that is not used. Names on longer ways are not used again before the way has
-/// become shorter.
+/// How many nodes are looked at to find a name that is not used. Names on longer ways are not used again before the way
+/// has become shorter.
 const SOUGHT: usize = 128;
 
 /// A space's place in its line: addresses of nodes, 0 for none.
 #[repr(C)]
 pub(crate) struct Lineage<M: Machine> {
-    /// The space that names its pages by the node: its address, 0 if that has ended, or [`NEVER`]. Like the next only for who
-    /// has the lock, and written over when the node is retired.
+    /// The space that names its pages by the node: its address, 0 if that has ended, or [`NEVER`]. Like the next only
+    /// for who has the lock, and written over when the node is retired.
     user: AtomicU64<M>,
     previous: AtomicU64<M>,
     /// Address of the space; once that has ended 0 or [`NAME_LEFT`].
@@ -96,8 +97,8 @@ impl<M: Machine> Lineage<M> {
         cx.slab_alloc(size_of::<Self>()).map(NonNull::cast)
     }
 
-    /// What the space at address `space` names its pages by, whose node this is to be, as a child of `parent`: a name that
-    /// is left over, or the node itself. Takes the lock of the registry.
+    /// What the space at address `space` names its pages by, whose node this is to be, as a child of `parent`: a name
+    /// that is left over, or the node itself. Takes the lock of the registry.
     pub(crate) fn choose_name(&self, cx: &Cx<'_, M>, space: u64, parent: Option<&Self>) -> OwnerName<M> {
         self.user.store(space, Relaxed);
         // Where none is left no lock is needed to see that: what comes meanwhile is for who forks next.
@@ -142,8 +143,8 @@ impl<M: Machine> Lineage<M> {
         parent.first_child.store(self.address(), Release);
     }
 
-    /// Notes that the space has ended, which named its pages by `name`, and none of its entries is left. Retires the node
-    /// when nobody needs it: now, or when the last of its descendants has ended. Takes the lock of the registry.
+    /// Notes that the space has ended, which named its pages by `name`, and none of its entries is left. Retires the
+    /// node when nobody needs it: now, or when the last of its descendants has ended. Takes the lock of the registry.
     pub(crate) fn end(&self, cx: &Cx<'_, M>, name: OwnerName<M>) {
         let _guard = cx.vm().spaces().lock.lock(cx, Rank::Spaces);
         let is_named = self.user.load(Relaxed) != NEVER;
@@ -230,8 +231,8 @@ impl<M: Machine> Lineage<M> {
         None
     }
 
-    /// The lowest passage that leads to the same spaces as this node; itself, if there is none below. It stays where it is as
-    /// long as this one. The next walk from here, or from further down, comes there at once.
+    /// The lowest passage that leads to the same spaces as this node; itself, if there is none below. It stays where it
+    /// is as long as this one. The next walk from here, or from further down, comes there at once.
     fn foremost<'a>(&'a self, cx: &'a Cx<'_, M>) -> &'a Self {
         let steps = || core::iter::successors(Some(self), |node| node.passage_below(cx));
         let Some(last) = steps().last().filter(|&last| !core::ptr::eq(last, self)) else { return self };
@@ -254,8 +255,8 @@ impl<M: Machine> Lineage<M> {
     }
 }
 
-/// The space whose node lies at address `owner`, if that has not ended: the first that [`each_descendant`] visits, on the same
-/// terms.
+/// The space whose node lies at address `owner`, if that has not ended: the first that [`each_descendant`] visits, on
+/// the same terms.
 #[inline(always)]
 pub(crate) fn space_named<'a, M: Machine>(cx: &'a Cx<'_, M>, owner: u64) -> Option<&'a Inner<M>> {
     Lineage::at(cx, owner)?.living(cx)

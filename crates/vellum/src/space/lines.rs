@@ -1,11 +1,11 @@
 //! What each CPU writes of a space, in a line of its own: counts, and where it searches.
 //!
-//! A space has a line for each CPU that has worked for it, made when the CPU first does: so one that ran on two CPUs of 256
-//! costs two lines. The lines are found by number: at first from a few words in the space, each of which leads to a line, or
-//! where there are more CPUs than words, to a *block* of words of as many CPUs.
+//! A space has a line for each CPU that has worked for it, made when the CPU first does: so one that ran on two CPUs of
+//! 256 costs two lines. The lines are found by number: at first from a few words in the space, each of which leads to a
+//! line, or where there are more CPUs than words, to a *block* of words of as many CPUs.
 //!
-//! No operation fails for want of a line. Who finds no memory for one, or only passes by, as reclaim does, uses the line that
-//! the space itself has, and shares it: by atomic read-modify-writes.
+//! No operation fails for want of a line. Who finds no memory for one, or only passes by, as reclaim does, uses the
+//! line that the space itself has, and shares it: by atomic read-modify-writes.
 
 use super::RssKind;
 use super::place::arena;
@@ -43,8 +43,8 @@ const LINE_BYTES: usize = size_of::<Line<()>>();
 #[repr(C)]
 pub(super) struct Lines<M> {
     shared: Line<M>,
-    /// Addresses of lines or, with [`IS_BLOCK`], of blocks of them; [`NONE`] where there is neither. They stay as long as the
-    /// space does.
+    /// Addresses of lines or, with [`IS_BLOCK`], of blocks of them; [`NONE`] where there is neither. They stay as long
+    /// as the space does.
     roots: [AtomicU64<M>; ROOTS],
 }
 
@@ -177,8 +177,8 @@ impl<M: Machine> Lines<M> {
         }
     }
 
-    /// As [`Lines::add`], by a CPU that has no line. Who takes pages away, or puts them into swap, is reclaim, more often than
-    /// not: it comes by many spaces, and leaves no line there.
+    /// As [`Lines::add`], by a CPU that has no line. Who takes pages away, or puts them into swap, is reclaim, more
+    /// often than not: it comes by many spaces, and leaves no line there.
     #[cold]
     #[inline(never)]
     fn add_first(&self, cx: &Cx<'_, M>, kind: RssKind, pages: i64) {

@@ -1,9 +1,9 @@
 //! What the spaces of a group have in common: a limit of resident pages, and how many there are.
 //!
-//! A CPU counts a few pages of a group for itself before it tells the group, so that CPUs that fault in one group write no
-//! common line. Where the number is so near to the limit that it matters, whoever asks collects what is untold, and
-//! whoever counts tells the group at once: there the count is exact, as far as a sum can be that others change. What has been
-//! collected need not be again, until a CPU counts for itself once more.
+//! A CPU counts a few pages of a group for itself before it tells the group, so that CPUs that fault in one group write
+//! no common line. Where the number is so near to the limit that it matters, whoever asks collects what is untold, and
+//! whoever counts tells the group at once: there the count is exact, as far as a sum can be that others change. What
+//! has been collected need not be again, until a CPU counts for itself once more.
 
 use crate::cpu::{Cpu, Cx};
 use crate::machine::Machine;
@@ -17,8 +17,8 @@ const ALIGN_SHIFT: u32 = 6;
 /// The most pages, more or fewer, that a CPU keeps untold.
 const UNTOLD_MAX: i64 = (1 << (ALIGN_SHIFT - 1)) - 1;
 
-/// What a CPU has counted for a group and not told it: the group's address and, in the bits that are free below it, the pages
-/// plus [`Untold::ZERO`]. 0 for no group. Taken by other CPUs, too: changed by compare and exchange.
+/// What a CPU has counted for a group and not told it: the group's address and, in the bits that are free below it, the
+/// pages plus [`Untold::ZERO`]. 0 for no group. Taken by other CPUs, too: changed by compare and exchange.
 #[repr(align(64))]
 pub(crate) struct Untold<M>(AtomicU64<M>);
 
@@ -46,8 +46,8 @@ impl<M: Machine> Untold<M> {
         }
     }
 
-    /// Tells the group what this has for it, if it is `only` or that is not said. Whoever adds up meanwhile finds rather too
-    /// many pages than too few: what is more is told before it goes from here, what is less afterwards.
+    /// Tells the group what this has for it, if it is `only` or that is not said. Whoever adds up meanwhile finds
+    /// rather too many pages than too few: what is more is told before it goes from here, what is less afterwards.
     fn tell(&self, _cx: &Cx<'_, M>, only: Option<u64>) {
         loop {
             let seen = self.0.load(SeqCst);
@@ -70,9 +70,9 @@ impl<M: Machine> Untold<M> {
 
 /// Whether all CPUs have told what they had: in the lowest bits; above them a number that every change makes another.
 ///
-/// A CPU counts for itself, then looks here, and undoes what it finds; who collects says so here, then looks at each CPU. All
-/// sequentially consistent, so one of the two sees the other. It is done only if nobody has undone it since it began, nor begun
-/// it anew.
+/// A CPU counts for itself, then looks here, and undoes what it finds; who collects says so here, then looks at each
+/// CPU. All sequentially consistent, so one of the two sees the other. It is done only if nobody has undone it since it
+/// began, nor begun it anew.
 struct Collection<M>(AtomicU64<M>);
 
 impl<M: Machine> Collection<M> {
@@ -206,14 +206,15 @@ impl<M: Machine> Members<M> {
         self.told().saturating_add(pages).abs_diff(self.limit()) <= untold
     }
 
-    /// Resident pages, but for what is untold. Changes of different CPUs may arrive in another order than they were made in.
+    /// Resident pages, but for what is untold. Changes of different CPUs may arrive in another order than they were
+    /// made in.
     #[inline(always)]
     fn told(&self) -> u64 {
         (self.pages.load(Relaxed) as i64).max(0) as u64
     }
 
-    /// Whether `pages` more reach the limit. Looks at each CPU's part if that is nearly so and nobody has looked since one
-    /// counted for itself.
+    /// Whether `pages` more reach the limit. Looks at each CPU's part if that is nearly so and nobody has looked since
+    /// one counted for itself.
     pub(crate) fn is_full_with(&self, vm: &Vm<M>, pages: u64) -> bool {
         if self.is_near(vm, pages) && !self.collection.is_done() {
             let cx = Cx::enter(vm);

@@ -1,11 +1,11 @@
 //! Claiming two ranges at once: the old and the new place of a move.
 //!
-//! One claim of all between them, their *hull*, keeps everybody out of what is between, and visits all tables there. So where the
-//! ranges lie far apart they are claimed one by one, the lower one first: if in the lowest table that could cover both, where
-//! they *part*, each lies within a slot of its own, and that is no table of leaves, of which there are too few for two
-//! claims to pay. The tables below those slots are made first, as a fault makes them, so that both claims stand below: a table
-//! has one claim at a time, and the place where the ranges part is everybody's. If such a table goes before it is
-//! claimed, both claims are given back, and all begins anew.
+//! One claim of all between them, their *hull*, keeps everybody out of what is between, and visits all tables there. So
+//! where the ranges lie far apart they are claimed one by one, the lower one first: if in the lowest table that could
+//! cover both, where they *part*, each lies within a slot of its own, and that is no table of leaves, of which there
+//! are too few for two claims to pay. The tables below those slots are made first, as a fault makes them, so that both
+//! claims stand below: a table has one claim at a time, and the place where the ranges part is everybody's. If such a
+//! table goes before it is claimed, both claims are given back, and all begins anew.
 //!
 //! *Nobody waits in a circle.* Say that a claim begins where the first of its slots does. Who waits with a claim in hand
 //! waits for another which begins behind it or, if at the same address, at a lower table:
@@ -20,10 +20,10 @@
 //!   its range, whose owner may wait for that or not: then the lower claim is given back before he is waited for, and all
 //!   begins anew. What is left begins behind the lower range's slot.
 //!
-//! So of those who wait for each other in a circle each would have to wait for a claim that begins behind the last. Short
-//! operations wait for nothing with a lock in hand, faults have no claims. A claim is moved up ([`Claim::move_up`]) only to
-//! be ended; and one of two only when the other's table is there or the other has ended, since the word of the table where
-//! they part has room for one.
+//! So of those who wait for each other in a circle each would have to wait for a claim that begins behind the last.
+//! Short operations wait for nothing with a lock in hand, faults have no claims. A claim is moved up
+//! ([`Claim::move_up`]) only to be ended; and one of two only when the other's table is there or the other has ended,
+//! since the word of the table where they part has room for one.
 
 use super::Inner;
 use super::claim::{Claim, Refused, Terms, wait};
@@ -35,8 +35,8 @@ use crate::guard::Guard;
 use crate::machine::Machine;
 use crate::vm::Vm;
 
-/// How often two ranges are tried to be claimed one by one, before their hull is claimed: each time another operation has
-/// changed the tables between, or had to be given way to, so this is for those who are never alone.
+/// How often two ranges are tried to be claimed one by one, before their hull is claimed: each time another operation
+/// has changed the tables between, or had to be given way to, so this is for those who are never alone.
 const TRIES: usize = 8;
 
 /// Two claimed ranges. Must be ended.
@@ -48,8 +48,8 @@ pub(crate) struct ClaimPair<'s, M: Machine> {
 }
 
 impl<'s, M: Machine> ClaimPair<'s, M> {
-    /// Claims two ranges, not empty. Sleeps while another operation has a claim that overlaps with one of them or, if they lie
-    /// near each other, with what is between; allocates tables if it can.
+    /// Claims two ranges, not empty. Sleeps while another operation has a claim that overlaps with one of them or, if
+    /// they lie near each other, with what is between; allocates tables if it can.
     pub(crate) fn acquire(vm: &'s Vm<M>, space: &'s Inner<M>, one: (u64, u64), other: (u64, u64)) -> Self {
         let is_ordered = one.0 < other.0 || !M::guard(Guard::LowerClaimedFirst);
         let (first, second) = if is_ordered { (one, other) } else { (other, one) };
@@ -66,8 +66,8 @@ impl<'s, M: Machine> ClaimPair<'s, M> {
         ClaimPair { vm, lower: Claim::acquire(vm, space, start, end), upper: None }
     }
 
-    /// Claims two ranges that part at a table of `level`, below that; `None` if there is no memory for the tables, or if it has
-    /// been tried often enough.
+    /// Claims two ranges that part at a table of `level`, below that; `None` if there is no memory for the tables, or
+    /// if it has been tried often enough.
     fn acquire_apart(
         vm: &'s Vm<M>,
         space: &'s Inner<M>,
@@ -115,7 +115,8 @@ impl<'s, M: Machine> ClaimPair<'s, M> {
         let ClaimPair { vm, mut lower, upper } = self;
         lower.fold_now(&Cx::enter(vm));
         let Some(mut upper) = upper else { return lower.release() };
-        // The objects end with the last claim, and that of the lower range before the other is moved up to where it may be.
+        // The objects end with the last claim, and that of the lower range before the other is moved up to where it may
+        // be.
         upper.dying.adopt(&lower.dying);
         lower.release();
         upper.fold_now(&Cx::enter(vm));
@@ -144,8 +145,8 @@ impl<M: Machine> Inner<M> {
     }
 }
 
-/// The level of the lowest table that could cover both ranges, if they are claimed one by one: each lies in a slot of its
-/// own there, and it is no table of pages or of leaves.
+/// The level of the lowest table that could cover both ranges, if they are claimed one by one: each lies in a slot of
+/// its own there, and it is no table of pages or of leaves.
 fn parting<A: Arch>(one: (u64, u64), other: (u64, u64)) -> Option<usize> {
     let part = |level: &usize| index::<A>(one.0, *level) != index::<A>(other.0, *level);
     let level = (2..A::LEVELS).rev().find(part)?;

@@ -4,14 +4,14 @@
 //! that map and unmap do not meet in the tree. Unmapping moves the cursor back, so freed addresses are reused. An
 //! arena is where a search begins, not a right: when it is full the search covers the whole space.
 //!
-//! What consists of whole slots of an upper table prefers to begin with one ([`preferred_span`]); the cursor stays before what is
-//! left free for that, so that what is smaller goes there.
+//! What consists of whole slots of an upper table prefers to begin with one ([`preferred_span`]); the cursor stays
+//! before what is left free for that, so that what is smaller goes there.
 //!
 //! A gap that is too small for most would be where each search begins, and goes by all that is mapped above. So the CPU
-//! remembers one *stretch* without room, beside its cursor: that no gap of so many pages begins in it. Who searches for as many
-//! passes it by. A long search makes one, of all that it has gone by and passed by; it gets shorter when in its midst as
-//! much is unmapped, or something beside what is free. Other CPUs do not heed it: what they unmap is found by the search of
-//! everything without which there is no room.
+//! remembers one *stretch* without room, beside its cursor: that no gap of so many pages begins in it. Who searches for
+//! as many passes it by. A long search makes one, of all that it has gone by and passed by; it gets shorter when in its
+//! midst as much is unmapped, or something beside what is free. Other CPUs do not heed it: what they unmap is found by
+//! the search of everything without which there is no room.
 //!
 //! The search reads the tree without a lock; the caller claims what it found and checks again.
 
@@ -48,9 +48,9 @@ pub(crate) fn arena<A: Arch>(cpu: usize, cpus: usize) -> (u64, u64) {
     (start, (start + share).min(A::SEARCH_END))
 }
 
-/// Of what a mapping of `length` bytes begins at a multiple, if there is room: of what the largest slots span of which it can
-/// consist. So it needs no lower tables, and may have huge pages. `None` for shorter ones, for those that would end within a
-/// slot all the same, whose neighbours shall be adjacent, and where little room is left by the spans.
+/// Of what a mapping of `length` bytes begins at a multiple, if there is room: of what the largest slots span of which
+/// it can consist. So it needs no lower tables, and may have huge pages. `None` for shorter ones, for those that would
+/// end within a slot all the same, whose neighbours shall be adjacent, and where little room is left by the spans.
 fn preferred_span<A: Arch>(length: u64, cpus: usize) -> Option<u64> {
     if length >> A::shift(1) == 0 {
         return None;
@@ -71,8 +71,9 @@ pub(crate) struct Span {
 }
 
 impl<M: Machine> Inner<M> {
-    /// The run of slots of one table and one class that begins at `address`, at most up to about `limit`: as it was at one
-    /// moment, whoever changes neighbours of it. Whether anything is mapped is decided by this, without a lock (G6).
+    /// The run of slots of one table and one class that begins at `address`, at most up to about `limit`: as it was at
+    /// one moment, whoever changes neighbours of it. Whether anything is mapped is decided by this, without a lock
+    /// (G6).
     pub(crate) fn span_at(&self, cx: &Cx<'_, M>, address: u64, limit: u64) -> Span {
         let find = || self.lowest(cx, address);
         self.read_lowest(cx, address, find, |table| self.span_in(cx, table, address, limit))
@@ -137,9 +138,9 @@ impl<M: Machine> Inner<M> {
         None
     }
 
-    /// A place for `length` bytes: in this CPU's arena from its cursor on, at a multiple of what [`preferred_span`] says if there
-    /// is one; else anywhere in it or above it, else anywhere below `end`, wherever other CPUs may have unmapped something
-    /// meanwhile.
+    /// A place for `length` bytes: in this CPU's arena from its cursor on, at a multiple of what [`preferred_span`]
+    /// says if there is one; else anywhere in it or above it, else anywhere below `end`, wherever other CPUs may have
+    /// unmapped something meanwhile.
     pub(crate) fn choose(&self, vm: &Vm<M>, length: u64, end: u64) -> Option<u64> {
         if let Some(span) = preferred_span::<M::Arch>(length, vm.cpu_count())
             && let Some(found) = self.search_ahead(vm, length, span).0
@@ -157,8 +158,8 @@ impl<M: Machine> Inner<M> {
         found.or_else(again).or_else(|| self.gap(vm, length, M::Arch::USER_START, end))
     }
 
-    /// Searches this CPU's arena from its cursor on for `length` bytes at a multiple of `span`: what it finds, the cursor, and what
-    /// it has passed by.
+    /// Searches this CPU's arena from its cursor on for `length` bytes at a multiple of `span`: what it finds, the
+    /// cursor, and what it has passed by.
     fn search_ahead(&self, vm: &Vm<M>, length: u64, span: u64) -> (Option<u64>, u64, Option<Stretch>) {
         let (cursor, stretch, mut search) = {
             let cx = Cx::enter(vm);
@@ -176,16 +177,16 @@ impl<M: Machine> Inner<M> {
         (found, cursor, stretch)
     }
 
-    /// Remembers what a search that has ended has gone by, if that was much and reaches up to the cursor, where the next one
-    /// begins.
+    /// Remembers what a search that has ended has gone by, if that was much and reaches up to the cursor, where the
+    /// next one begins.
     fn note_search(&self, cx: &Cx<'_, M>, search: &Search, cursor: u64) {
         if let Some(stretch) = search.gone_by::<M::Arch>().filter(|stretch| stretch.end >= cursor) {
             self.set_stretch(cx, stretch);
         }
     }
 
-    /// Notes that `start..end` was mapped: the next search begins behind it. But what may have been left free before it, so that
-    /// it begins at a multiple, is for others.
+    /// Notes that `start..end` was mapped: the next search begins behind it. But what may have been left free before
+    /// it, so that it begins at a multiple, is for others.
     pub(crate) fn note_mapped(&self, cx: &Cx<'_, M>, start: u64, end: u64) {
         let cursor = self.cursor(cx);
         let span = preferred_span::<M::Arch>(end - start, cx.vm().cpu_count());

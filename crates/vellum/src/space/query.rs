@@ -297,8 +297,9 @@ fn describe<M: Machine>(cx: &Cx<'_, M>, class: ClassId, start: u64, end: u64) ->
 type EachSpan<'v, M, B> = dyn FnMut(&Cx<'_, M>, u64, &Span) -> ControlFlow<B> + 'v;
 
 impl<M: Machine> Inner<M> {
-    /// Calls `visit` with all spans of `start..end`, and where each begins, until it breaks off: what there is at several
-    /// moments, unless it is claimed. Each is in a read-side section of its own, as there may be one for each page.
+    /// Calls `visit` with all spans of `start..end`, and where each begins, until it breaks off: what there is at
+    /// several moments, unless it is claimed. Each is in a read-side section of its own, as there may be one for each
+    /// page.
     pub(crate) fn each_span<B>(
         &self,
         vm: &Vm<M>,
@@ -316,8 +317,8 @@ impl<M: Machine> Inner<M> {
         ControlFlow::Continue(())
     }
 
-    /// The first address of `start..end` that is mapped, what class it was of when it was found, and what that says: a second
-    /// look may find something else there (G12M).
+    /// The first address of `start..end` that is mapped, what class it was of when it was found, and what that says: a
+    /// second look may find something else there (G12M).
     pub(crate) fn first_attributes(&self, vm: &Vm<M>, start: u64, end: u64) -> Option<(u64, ClassId, Attributes<M>)> {
         let found = self.each_span(vm, (start, end), &mut |cx, here, span| match span.class {
             ClassId::NONE => ControlFlow::Continue(()),

@@ -39,8 +39,8 @@ impl<M: Machine> Spaces<M> {
         }
     }
 
-    /// The first that has not begun to end, with one more handle: of those that were registered before `younger`, or of all,
-    /// the youngest first.
+    /// The first that has not begun to end, with one more handle: of those that were registered before `younger`, or of
+    /// all, the youngest first.
     pub(super) fn first_alive(&self, cx: &Cx<'_, M>, younger: Option<&Inner<M>>) -> Option<NonNull<Inner<M>>> {
         let _guard = self.lock.lock(cx, Rank::Spaces);
         let mut next = younger.map_or(&self.head, |space| &space.next).load(Relaxed);

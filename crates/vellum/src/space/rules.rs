@@ -1,8 +1,8 @@
-//! Which changes of an entry there are, and how each is made: one table for all operations, asked by debug builds wherever an
-//! entry changes. `docs/ARCHITECTURE.md`, "Huge pages", has it in words.
+//! Which changes of an entry there are, and how each is made: one table for all operations, asked by debug builds
+//! wherever an entry changes. `docs/ARCHITECTURE.md`, "Huge pages", has it in words.
 //!
-//! Walkers without a lock rely on it: a slot of an upper table may come to hold a page, a table or nothing at any moment, but
-//! not all can follow upon all; and where the same page is mapped before and after, nobody finds none.
+//! Walkers without a lock rely on it: a slot of an upper table may come to hold a page, a table or nothing at any
+//! moment, but not all can follow upon all; and where the same page is mapped before and after, nobody finds none.
 
 use crate::arch::{Absent, Arch, Entry, Word};
 use crate::pfn::Pfn;
@@ -45,8 +45,8 @@ fn standing<A: Arch>(word: Word<A>, level: usize) -> Standing {
 
 /// How an entry of a table of `level` is changed from one word to another; `None` if it never is.
 ///
-/// Not asked: a table becomes a huge page, and back if that fails ([`super::collapse`], by [`Locked::exchange`]): the leaf is
-/// stale and locked, and flushed.
+/// Not asked: a table becomes a huge page, and back if that fails ([`super::collapse`], by [`Locked::exchange`]): the
+/// leaf is stale and locked, and flushed.
 ///
 /// [`Locked::exchange`]: super::table::Locked::exchange
 pub(super) fn how<A: Arch>(level: usize, from: Word<A>, to: Word<A>) -> Option<How> {
@@ -81,8 +81,8 @@ mod tests {
     use std::string::String;
     use std::vec::Vec;
 
-    /// A letter for each change between what may stand in a slot of `level`, in rows from one and in columns to another: empty,
-    /// absent, a page, a page in another frame, being split, a table.
+    /// A letter for each change between what may stand in a slot of `level`, in rows from one and in columns to
+    /// another: empty, absent, a page, a page in another frame, being split, a table.
     fn table<A: Arch>(level: usize) -> String {
         let bits = PageBits::of(Prot::READ) | PageBits::ACCESSED;
         let page = |pfn| Word::<A>::of_page(Pfn(pfn), bits).at_level(level);

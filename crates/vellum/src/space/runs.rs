@@ -189,8 +189,8 @@ impl Runs {
         }
     }
 
-    /// Whether all slots may be changed part by part, from one end to the other, without a side array: there is one more run
-    /// in between.
+    /// Whether all slots may be changed part by part, from one end to the other, without a side array: there is one
+    /// more run in between.
     pub(crate) fn may_change_in_parts<M: Machine>(frame: &Frame<M>) -> bool {
         let count = frame.words[3].load(Acquire) >> COUNT_SHIFT;
         count == SIDE || count < INLINE as u64
@@ -302,8 +302,8 @@ impl Runs {
         frame.words[3].store(SIDE << COUNT_SHIFT | pfn.0, Release);
     }
 
-    /// Goes back to inline runs when there are few, so that what the operation in progress still does fits too, or finds
-    /// the side array in its pool; else that is freed after a grace period.
+    /// Goes back to inline runs when there are few, so that what the operation in progress still does fits too, or
+    /// finds the side array in its pool; else that is freed after a grace period.
     #[cold]
     fn shrink<M: Machine>(
         cx: &Cx<'_, M>,
@@ -363,8 +363,8 @@ impl<M: Machine> RunsView<'_, M> {
         (class, end.min(limit).max(index + 1))
     }
 
-    /// Whether slot `index` is mapped, and the end, exclusive, of the slots from there of which that is true: at most `len`,
-    /// or `limit` if they are free.
+    /// Whether slot `index` is mapped, and the end, exclusive, of the slots from there of which that is true: at most
+    /// `len`, or `limit` if they are free.
     pub(crate) fn alike(&self, index: usize, limit: usize, len: usize) -> (bool, usize) {
         let is_mapped = self.class(index) != ClassId::NONE;
         let limit = if is_mapped { len } else { limit };
@@ -563,8 +563,8 @@ fn side_slot<'a, M: Machine>(cx: &'a Cx<'_, M>, pfn: Pfn, index: usize) -> &'a A
     unsafe { &*cx.vm().machine().frame(pfn).cast_const().cast::<AtomicU32<M>>().add(index) }
 }
 
-/// Makes the slots `low..=high` of `class` in the side array in frame `pfn`. Apart: a loop costs more than its one round where
-/// a single slot is changed.
+/// Makes the slots `low..=high` of `class` in the side array in frame `pfn`. Apart: a loop costs more than its one
+/// round where a single slot is changed.
 #[inline(never)]
 fn fill_side<M: Machine>(cx: &Cx<'_, M>, pfn: Pfn, low: usize, high: usize, class: ClassId) {
     side_array(cx, pfn)[low..=high].iter().for_each(|slot| slot.store(class.0, Relaxed));

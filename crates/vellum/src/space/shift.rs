@@ -4,8 +4,8 @@
 //! translations are flushed before the locks go (B7, B8). So at any moment a page is at one of the two places, and a
 //! fault finds the class that belongs to it.
 //!
-//! Huge pages move in the same way, with the entries of upper tables, if the new place is one for a huge page, too, and has no
-//! lower table; else they become small ones before anything moves ([`upper`]).
+//! Huge pages move in the same way, with the entries of upper tables, if the new place is one for a huge page, too, and
+//! has no lower table; else they become small ones before anything moves ([`upper`]).
 
 mod upper;
 
@@ -48,8 +48,8 @@ struct Piece {
 }
 
 impl<M: Machine> Inner<M> {
-    /// Makes the tables at the new place for all that is at the old one: leaves for pages, and what huge pages need that move as
-    /// such. The others become small ones. The commit has begun, so no more come.
+    /// Makes the tables at the new place for all that is at the old one: leaves for pages, and what huge pages need
+    /// that move as such. The others become small ones. The commit has begun, so no more come.
     pub(crate) fn make_tables(&self, vm: &Vm<M>, shift: &Shift) -> Result<(), Error> {
         let range = (shift.old, shift.old + shift.length);
         let made = self.each_leaf(vm, range, &mut |cx, slots| match self.make_tables_for(cx, shift, slots) {
@@ -81,9 +81,9 @@ impl<M: Machine> Inner<M> {
         }
     }
 
-    /// Moves all pages and changes the classes of both places, where there are leaves or huge pages. The commit has begun, and the
-    /// tables are there. Other upper slots without a lower table have no pages and get none: the caller changes them afterwards,
-    /// all those of a table at once, which needs no side array.
+    /// Moves all pages and changes the classes of both places, where there are leaves or huge pages. The commit has
+    /// begun, and the tables are there. Other upper slots without a lower table have no pages and get none: the caller
+    /// changes them afterwards, all those of a table at once, which needs no side array.
     pub(crate) fn shift_pages(&self, vm: &Vm<M>, shift: &Shift, pool: &mut Spares) {
         let range = (shift.old, shift.old + shift.length);
         let (mut here, mut begun) = (range.0, Begun::default());
@@ -196,8 +196,9 @@ impl Shift {
     }
 }
 
-/// The first slot of a table whose class changes with that of `address`, in a move from, or to, `start` on. Of a leaf that is its
-/// own. In an upper table those before it go along which have no pages: so it never has more than one run more than before.
+/// The first slot of a table whose class changes with that of `address`, in a move from, or to, `start` on. Of a leaf
+/// that is its own. In an upper table those before it go along which have no pages: so it never has more than one run
+/// more than before.
 #[inline(always)]
 fn first_slot<M: Machine>(table: &Table<'_, M>, address: u64, start: u64) -> usize {
     table.index(if table.level == 0 { address } else { table.base(address).max(start) })
@@ -217,10 +218,10 @@ fn pieces<M: Machine>(shift: &Shift, slots: &Slots<'_, M>) -> impl Iterator<Item
 }
 
 impl<M: Machine> Inner<M> {
-    /// Removes those entries of a piece that show what is being cut off, or out of, the object of `class`, which the piece
-    /// is about to get. So truncation, which finds an entry neither at its old place nor at the new one if it looks first at this and
-    /// then at that, has nothing to find: who sees here, under the locks of both leaves, that nothing is being cut has
-    /// moved before truncation comes to the new place (F11).
+    /// Removes those entries of a piece that show what is being cut off, or out of, the object of `class`, which the
+    /// piece is about to get. So truncation, which finds an entry neither at its old place nor at the new one if it
+    /// looks first at this and then at that, has nothing to find: who sees here, under the locks of both leaves, that
+    /// nothing is being cut has moved before truncation comes to the new place (F11).
     fn leave_cut<'a>(&self, cx: &'a Cx<'_, M>, from: &Locked<'a, M>, piece: Piece, class: ClassId) {
         if !class.is_stored() {
             return;
@@ -252,8 +253,8 @@ impl<M: Machine> Inner<M> {
     }
 }
 
-/// Notes what an entry on its way says of stores to a page of an object: a write-back whose walk meets the entry neither
-/// at its old place nor at the new one finds it with the page (B22).
+/// Notes what an entry on its way says of stores to a page of an object: a write-back whose walk meets the entry
+/// neither at its old place nor at the new one finds it with the page (B22).
 fn note_store<M: Machine>(cx: &Cx<'_, M>, word: Word<M::Arch>) {
     if !word.is_page() || !word.bits().has(PageBits::DIRTY) {
         return;

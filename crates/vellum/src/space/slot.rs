@@ -43,8 +43,8 @@ impl<M: Machine> Slot<M> {
 /// Slots that are looked at together: upper tables of large and sparse mappings have few entries.
 const TOGETHER: usize = 4;
 
-/// How many slots at the beginning have no entry, as far as that shows by whole groups of them: behind these comes a group
-/// that has one, or less than a group.
+/// How many slots at the beginning have no entry, as far as that shows by whole groups of them: behind these comes a
+/// group that has one, or less than a group.
 #[inline(always)]
 pub(super) fn skip_empty<M: Machine>(slots: &[Slot<M>]) -> usize {
     // Nothing is gained in tables of a few slots, and looks are lost on who wants none of those behind the first entry.

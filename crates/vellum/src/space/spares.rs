@@ -13,14 +13,14 @@ const PORTION: usize = 64;
 
 /// Side arrays for the tables that an operation changes, by the tables' levels. Must be freed.
 ///
-/// An operation that changes a table once, or part by part from one end to the other, needs one for each table on the ways
-/// to its two ends, at most: [`Spares::default`].
+/// An operation that changes a table once, or part by part from one end to the other, needs one for each table on the
+/// ways to its two ends, at most: [`Spares::default`].
 ///
-/// One that changes tables in many steps has a *pool*: one for each table that may need an array and has none. A table which
-/// goes back to inline runs gives its array to the pool, and takes one again when its runs do not fit any more. So there are,
-/// at any moment, as many arrays in the pool as there are such tables without one, and it cannot run dry. That
-/// another table takes an array at once which readers without a lock may still look at does no harm: what they find there
-/// are classes that are held, or were when they began; and whose sequence count has changed look again.
+/// One that changes tables in many steps has a *pool*: one for each table that may need an array and has none. A table
+/// which goes back to inline runs gives its array to the pool, and takes one again when its runs do not fit any more.
+/// So there are, at any moment, as many arrays in the pool as there are such tables without one, and it cannot run dry.
+/// That another table takes an array at once which readers without a lock may still look at does no harm: what they
+/// find there are classes that are held, or were when they began; and whose sequence count has changed look again.
 #[derive(Default)]
 pub(crate) struct Spares {
     /// Those never used: frame + 1 of the first, linked as what waits for a grace period is.
@@ -113,8 +113,8 @@ fn pop<M: Machine>(cx: &Cx<'_, M>, first: &mut u64) -> Option<Pfn> {
     Some(pfn)
 }
 
-/// For which tables a pool has been given an array, on a way through ascending ranges: the last one of each level. A table
-/// that comes after another of its level never comes again.
+/// For which tables a pool has been given an array, on a way through ascending ranges: the last one of each level. A
+/// table that comes after another of its level never comes again.
 #[derive(Default)]
 pub(crate) struct Counted([Option<Pfn>; LEVELS_MAX]);
 

@@ -64,10 +64,10 @@ impl<M: Machine> Claim<'_, M> {
         split_at(cx, self.space, self.end, holes)
     }
 
-    /// Gives `pool` a side array for every table on the edges, which are cut, that has slots of its own in the range and
-    /// no array yet, for a commit in many steps. Those between the edges need none: all of their slots are changed, in
-    /// at most two steps where they are of one class before. `counted` are the tables that were seen to so far, for ranges
-    /// that lie below this one.
+    /// Gives `pool` a side array for every table on the edges, which are cut, that has slots of its own in the range
+    /// and no array yet, for a commit in many steps. Those between the edges need none: all of their slots are changed,
+    /// in at most two steps where they are of one class before. `counted` are the tables that were seen to so far, for
+    /// ranges that lie below this one.
     ///
     /// # Errors
     /// [`Error::OutOfMemory`].
@@ -82,8 +82,8 @@ impl<M: Machine> Claim<'_, M> {
         })
     }
 
-    /// Calls `visit` with each table on the ways to both ends, in ascending order on each level, and with the slots of the
-    /// range there, from the first to the last.
+    /// Calls `visit` with each table on the ways to both ends, in ascending order on each level, and with the slots of
+    /// the range there, from the first to the last.
     fn each_edge<'a>(&self, cx: &'a Cx<'_, M>, visit: &mut Visit<'_, 'a, M>) -> Result<(), Error> {
         let last = self.end - 1;
         let mut right = Some(self.table(cx));

@@ -13,8 +13,8 @@
 //! | `halves[1]` | claim: slots claimed by a range operation, see [`super::claim`] | T to set, owner to clear |
 //!
 //! A flush is owed for each unmap batch that has taken entries of the leaf and not flushed yet; it takes its own back
-//! without the lock. It is *unpaid* if nobody has flushed the leaf since the last of those entries was taken. The lookups
-//! that get none are those that saw a page in this frame before.
+//! without the lock. It is *unpaid* if nobody has flushed the leaf since the last of those entries was taken. The
+//! lookups that get none are those that saw a page in this frame before.
 //!
 //! *Used* slots are those with an entry. A table is freed when it has none, all its slots are of one class, and that
 //! class has been written to the slot which named it. It is marked stale first, under its own lock and its parent's;
@@ -151,9 +151,9 @@ impl<'a, M: Machine> Table<'a, M> {
         Ok(table)
     }
 
-    /// Makes the slots of a table that nobody knows show the pages of a huge one, of which `first` and `second` are the first two
-    /// as they would stand in a leaf, both as they are made here; or all of them one page, if these are one. So with the slots of
-    /// swap that they are in.
+    /// Makes the slots of a table that nobody knows show the pages of a huge one, of which `first` and `second` are the
+    /// first two as they would stand in a leaf, both as they are made here; or all of them one page, if these are one.
+    /// So with the slots of swap that they are in.
     pub(crate) fn fill(&self, first: Word<M::Arch>, second: Word<M::Arch>) {
         let (mut next, second) = (first.at_level(self.level), second.at_level(self.level));
         let step = next.step_to(second);
@@ -209,8 +209,8 @@ impl<'a, M: Machine> Table<'a, M> {
         (end, Word::EMPTY)
     }
 
-    /// Those slots of `low..end`, of an upper table, that have an entry and no lower table: huge pages, most often. Without the
-    /// lock, what comes meanwhile may be missed.
+    /// Those slots of `low..end`, of an upper table, that have an entry and no lower table: huge pages, most often.
+    /// Without the lock, what comes meanwhile may be missed.
     pub(crate) fn own_entries(self, low: usize, end: usize) -> impl Iterator<Item = usize> + 'a {
         // Most tables with few entries have them side by side, and need not be gone through to the end.
         let (mut next, mut left) = (low, self.used());
@@ -371,8 +371,8 @@ impl<'a, M: Machine> Table<'a, M> {
         }
     }
 
-    /// Calls `each` with the classes of the slots `low..=high` and how many say so side by side, those with a lower table
-    /// left out. Under the lock, or where nobody else has the table.
+    /// Calls `each` with the classes of the slots `low..=high` and how many say so side by side, those with a lower
+    /// table left out. Under the lock, or where nobody else has the table.
     pub(crate) fn each_class(&self, cx: &Cx<'_, M>, low: usize, high: usize, each: &mut dyn FnMut(ClassId, u64)) {
         let runs = self.runs(cx);
         let mut slot = low;
@@ -418,8 +418,8 @@ impl<'a, M: Machine> Locked<'a, M> {
         header.store(word & !USED | (word.wrapping_add(change as u64) & USED), Relaxed);
     }
 
-    /// Writes an entry into an empty slot: nothing else writes there, the lock being held. A page is given as it would stand in
-    /// a leaf, here as in [`Locked::update`], whatever the table's level.
+    /// Writes an entry into an empty slot: nothing else writes there, the lock being held. A page is given as it would
+    /// stand in a leaf, here as in [`Locked::update`], whatever the table's level.
     #[inline(always)]
     pub(crate) fn install(&self, index: usize, word: Word<M::Arch>) {
         debug_assert!(self.table.entry(index).is_empty() || !M::guard(Guard::Recheck));
@@ -449,7 +449,8 @@ impl<'a, M: Machine> Locked<'a, M> {
         );
     }
 
-    /// Puts `word`, as it stands in a table of this level, in the place of an entry, either of which may name a lower table.
+    /// Puts `word`, as it stands in a table of this level, in the place of an entry, either of which may name a lower
+    /// table.
     pub(super) fn exchange(&self, index: usize, word: Word<M::Arch>) {
         self.table.slot(index).swap(word, SeqCst);
     }
@@ -520,8 +521,8 @@ impl<'a, M: Machine> Locked<'a, M> {
     }
 
     /// Sets the class of the slots `low..=high`, and counts those that have no lower table, with all that is counted by
-    /// class: first for the new class, which the caller holds, lest one that stays is given up in between. If all have one,
-    /// what they say means nothing and stays.
+    /// class: first for the new class, which the caller holds, lest one that stays is given up in between. If all have
+    /// one, what they say means nothing and stays.
     pub(crate) fn set_counted_class(
         &self,
         cx: &Cx<'_, M>,
@@ -564,8 +565,8 @@ impl<'a, M: Machine> Locked<'a, M> {
         self.table.frame.counts().fetch_add(ONE_PENDING, SeqCst);
     }
 
-    /// Notes that an unmap batch which owes this leaf a flush has just taken an entry: what was flushed for it before does
-    /// not count any more.
+    /// Notes that an unmap batch which owes this leaf a flush has just taken an entry: what was flushed for it before
+    /// does not count any more.
     pub(crate) fn set_unpaid(&self) {
         self.change_header(0, UNPAID);
     }

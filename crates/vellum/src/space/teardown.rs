@@ -23,8 +23,8 @@ struct Teardown<'a, M: Machine> {
 }
 
 impl<M: Machine> Inner<M> {
-    /// Frees everything the space consists of, but the structure itself. The objects that came to their end by that: they
-    /// are written back when this is over, so that who waits for it waits for no device.
+    /// Frees everything the space consists of, but the structure itself. The objects that came to their end by that:
+    /// they are written back when this is over, so that who waits for it waits for no device.
     pub(super) fn end(&self, vm: &Vm<M>) -> Dying<M> {
         let dying = Dying::new();
         {
@@ -63,7 +63,8 @@ impl<M: Machine> Inner<M> {
 }
 
 impl<M: Machine> Teardown<'_, M> {
-    /// Ends what the cursor comes to. Tables go when it leaves them, so those on its way are there when another goes on.
+    /// Ends what the cursor comes to. Tables go when it leaves them, so those on its way are there when another goes
+    /// on.
     fn section(&mut self, cx: &Cx<'_, M>, cursor: &mut Cursor<'_, '_, M>, begun: &mut Begun) {
         while let Some(step) = cursor.next() {
             match step {

@@ -1,9 +1,10 @@
 //! Private memory that was never stored to: it moves without a trace of where it was.
 //!
-//! Pages that move keep their names, so what they move with says how far it was moved, and is not one with memory that is
-//! mapped beside it afresh. Where there are no pages, nothing need say so. But a fault may bring the first page at any
-//! moment: so the old place is looked at leaf by leaf, under each one's lock, and goes at once where there is none. A fault
-//! that comes later finds nothing, as after the move. If a page turns up further on, the rest moves as all others do.
+//! Pages that move keep their names, so what they move with says how far it was moved, and is not one with memory that
+//! is mapped beside it afresh. Where there are no pages, nothing need say so. But a fault may bring the first page at
+//! any moment: so the old place is looked at leaf by leaf, under each one's lock, and goes at once where there is none.
+//! A fault that comes later finds nothing, as after the move. If a page turns up further on, the rest moves as all
+//! others do.
 
 use super::apply::zap;
 use super::cursor::Slots;
@@ -18,8 +19,8 @@ use crate::tlb::Gather;
 use crate::vm::Vm;
 
 impl<M: Machine> Inner<M> {
-    /// Removes the old place of a move from all leaves, unless it is to stay, as long as no page is there; whether none was.
-    /// The zero page is none. The commit has begun, so no leaves come.
+    /// Removes the old place of a move from all leaves, unless it is to stay, as long as no page is there; whether none
+    /// was. The zero page is none. The commit has begun, so no leaves come.
     ///
     /// If the old place is to stay, what is faulted in there meanwhile stays with it, as after the move.
     pub(crate) fn vacate(&self, vm: &Vm<M>, shift: &Shift, pool: &mut Spares) -> bool {

@@ -19,8 +19,8 @@ impl<M: Machine> Inner<M> {
         Table::with_slots(cx, self.root(), self.top, M::Arch::LEVELS - 1)
     }
 
-    /// Goes down to the lowest table that covers `address`. Calls `pass` with each table on the way that has a lower one, and
-    /// its level. Touches entries only, no descriptor.
+    /// Goes down to the lowest table that covers `address`. Calls `pass` with each table on the way that has a lower
+    /// one, and its level. Touches entries only, no descriptor.
     #[inline(always)]
     pub(super) fn descend(&self, machine: &M, address: u64, mut pass: impl FnMut(usize, Pfn)) -> Lowest<'_, M> {
         let (mut pfn, mut level) = (self.root(), M::Arch::LEVELS - 1);
@@ -52,8 +52,8 @@ impl<M: Machine> Inner<M> {
         (lowest.level == 0).then(|| lowest.slot.load(Acquire))
     }
 
-    /// The entry of the page at `address`, as it stands in a leaf or, of one that is part of a huge page, would stand there;
-    /// empty if there is none.
+    /// The entry of the page at `address`, as it stands in a leaf or, of one that is part of a huge page, would stand
+    /// there; empty if there is none.
     #[inline(always)]
     pub(crate) fn page_entry(&self, reader: &Reader<'_, M>, address: u64) -> Word<M::Arch> {
         let lowest = self.descend(reader.vm().machine(), address, |_, _| ());
@@ -145,8 +145,8 @@ impl<M: Machine> Inner<M> {
         let commit = if waits { commit_above(cx, self, &table, address) } else { None };
         let has_changed =
             M::guard(Guard::RecheckAbove) && (!table.is_childless(index) || table.class(cx, index) != class);
-        // A huge page is being put together there, or moved: a fault waits for that. Who has claimed the place meets no other
-        // than one that is moved, and cuts it.
+        // A huge page is being put together there, or moved: a fault waits for that. Who has claimed the place meets no
+        // other than one that is moved, and cuts it.
         let is_kept =
             maker == Maker::Fault && M::guard(Guard::CollapsePlaceKept) && table.page(index).absent().is_some();
         if commit.is_some() || has_changed || is_kept {

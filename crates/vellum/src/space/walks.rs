@@ -1,5 +1,5 @@
-//! Walks that come to a space by reverse mapping: the space does not end under them, and while they are under way, entries
-//! do not move within it if they do not want it.
+//! Walks that come to a space by reverse mapping: the space does not end under them, and while they are under way,
+//! entries do not move within it if they do not want it.
 
 use super::Inner;
 use crate::cpu::Cx;
@@ -48,8 +48,8 @@ impl<M: Machine> Inner<M> {
         self.moves_held_back.load(SeqCst)
     }
 
-    /// Enters the core when no walk holds moves back. Whoever holds them back has pre-emption off; who waits for it has not,
-    /// but for a moment each turn.
+    /// Enters the core when no walk holds moves back. Whoever holds them back has pre-emption off; who waits for it has
+    /// not, but for a moment each turn.
     pub(super) fn enter_between_walks<'vm>(&self, vm: &'vm Vm<M>) -> Cx<'vm, M> {
         loop {
             let cx = Cx::enter(vm);

@@ -1,7 +1,7 @@
 //! Words on which operations decide, and what a change of one means: for the diagrams of a laboratory.
 //!
-//! To find what a word is takes no lock and changes nothing, so that it can be done in the midst of an operation; nobody
-//! else may be inside the core meanwhile, for what is found to be true.
+//! To find what a word is takes no lock and changes nothing, so that it can be done in the midst of an operation;
+//! nobody else may be inside the core meanwhile, for what is found to be true.
 
 use super::{Structure, holds};
 use crate::arch::SwapSlot;

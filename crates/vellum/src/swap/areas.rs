@@ -181,8 +181,8 @@ impl<M: Machine> Area<M> {
 
     /// Something has become of a slot: whoever switches the area off looks again. Inside the core.
     ///
-    /// The change is sequentially consistent, and so is what is asked here: either he is told, or he has begun after the
-    /// change and sees it.
+    /// The change is sequentially consistent, and so is what is asked here: either he is told, or he has begun after
+    /// the change and sees it.
     #[inline]
     pub(super) fn changed(&self, vm: &Vm<M>) {
         if !self.is_on() {

@@ -45,8 +45,8 @@ pub(crate) fn bring_one<M: Machine>(vm: &Vm<M>, slot: SwapSlot) -> Result<SwapIn
     reading.result.map(|()| SwapIn::Read).map_err(|_| PageError::Io { index: slot.offset() })
 }
 
-/// A page of the swap cache that is being read, with a reference and its folio lock. Ends on every way out, so that nobody
-/// waits for a device that has panicked.
+/// A page of the swap cache that is being read, with a reference and its folio lock. Ends on every way out, so that
+/// nobody waits for a device that has panicked.
 struct Reading<'a, M: Machine> {
     vm: &'a Vm<M>,
     slot: SwapSlot,

@@ -13,7 +13,8 @@ use crate::machine::Machine;
 use crate::phys::{Pfn, release};
 use core::sync::atomic::Ordering::Relaxed;
 
-/// A page that was found in the cache, and the head of its folio, which has the reference and the folio lock: itself, most often.
+/// A page that was found in the cache, and the head of its folio, which has the reference and the folio lock: itself,
+/// most often.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Cached {
     pub(crate) page: Pfn,
@@ -30,9 +31,9 @@ pub(crate) enum Inserted {
 }
 
 impl<M: Machine> Cx<'_, M> {
-    /// Puts `pfn` in the cache with `slot`, or a folio with as many slots from there on, which the caller has reserved: it is to
-    /// be written. Takes a reference for the cache, and notes `words[0]` of the frame as the owner. The caller has a
-    /// reference and the folio lock.
+    /// Puts `pfn` in the cache with `slot`, or a folio with as many slots from there on, which the caller has reserved:
+    /// it is to be written. Takes a reference for the cache, and notes `words[0]` of the frame as the owner. The caller
+    /// has a reference and the folio lock.
     pub(crate) fn swap_attach(&self, slot: SwapSlot, pfn: Pfn) {
         let whole = self.vm().physical().whole(pfn);
         if whole.order > 0 {
@@ -54,9 +55,9 @@ impl<M: Machine> Cx<'_, M> {
         debug_assert!(outcome.is_ok(), "a page for {slot:?}, which is {outcome:?}");
     }
 
-    /// The page that is cached with `slot`, with a reference for the caller, to its folio. Its contents may not be there yet: the
-    /// caller takes or awaits the folio lock, and then asks [`Cx::swap_is_cached`]. No lock is held: reclaim may be
-    /// about to free the page, and is waited for.
+    /// The page that is cached with `slot`, with a reference for the caller, to its folio. Its contents may not be
+    /// there yet: the caller takes or awaits the folio lock, and then asks [`Cx::swap_is_cached`]. No lock is held:
+    /// reclaim may be about to free the page, and is waited for.
     pub(crate) fn swap_lookup(&self, slot: SwapSlot) -> Option<Cached> {
         let place = self.swap_place(slot)?;
         loop {

@@ -110,8 +110,8 @@ impl<M: Machine> Cx<'_, M> {
 }
 
 impl<M: Machine> Area<M> {
-    /// Counts so many slots as used before they are taken; whether they may be. Whoever takes the area apart looks at the
-    /// count after he has changed the state: so either he sees the slots, or the state is seen here.
+    /// Counts so many slots as used before they are taken; whether they may be. Whoever takes the area apart looks at
+    /// the count after he has changed the state: so either he sees the slots, or the state is seen here.
     pub(super) fn begin_use(&self, vm: &Vm<M>, slots: u64) -> bool {
         self.used.fetch_add(slots, SeqCst);
         let is_on = self.is_on();

@@ -251,9 +251,9 @@ impl<M: Machine> Drop for Scratch<'_, M> {
 ///
 /// Each word is xored into a state, which is then multiplied by an odd number and rotated. These steps can be undone,
 /// so pages that differ in one word have different states from there on, and different checksums in the end; of other
-/// differences one in 2^64 goes unnoticed, unless somebody looks for it. There are four states, for every fourth word, so
-/// that the processor need not wait for one multiplication to begin the next. The last steps make one of them, in which
-/// each has its place, and spread each bit over all.
+/// differences one in 2^64 goes unnoticed, unless somebody looks for it. There are four states, for every fourth word,
+/// so that the processor need not wait for one multiplication to begin the next. The last steps make one of them, in
+/// which each has its place, and spread each bit over all.
 pub(super) fn checksum(page: &[u8]) -> u64 {
     const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
     let mix = |state: u64, word: u64| (state ^ word).wrapping_mul(FACTOR).rotate_left(29);

@@ -23,8 +23,8 @@ pub trait SwapDevice: Send + Sync {
     /// [`IoError`]: the page stays in memory. What the device has then, of the old page and the new, does not matter.
     fn write(&self, page: u64, from: &[u8]) -> Result<(), IoError>;
 
-    /// Stores the pages of a folio: `pages` gives them one after the other, of which the first is to be page `first`. The
-    /// default writes page by page; a device that takes many pages in one transfer may collect them.
+    /// Stores the pages of a folio: `pages` gives them one after the other, of which the first is to be page `first`.
+    /// The default writes page by page; a device that takes many pages in one transfer may collect them.
     ///
     /// # Errors
     /// [`IoError`]: all pages stay in memory. What the device has then, of any of them, does not matter.

@@ -6,8 +6,8 @@ use crate::cpu::Cx;
 use crate::machine::Machine;
 use crate::phys::{Pfn, folio, release};
 
-/// Takes a page, or a folio, out of the swap cache if no entry names a slot of it any more; whether it did. The caller has a
-/// reference.
+/// Takes a page, or a folio, out of the swap cache if no entry names a slot of it any more; whether it did. The caller
+/// has a reference.
 pub(crate) fn leave_cache<M: Machine>(cx: &Cx<'_, M>, pfn: Pfn) -> bool {
     let lock = cx.vm().physical().frame(pfn).folio_lock();
     if !lock.try_acquire() {

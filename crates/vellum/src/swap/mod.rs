@@ -36,8 +36,8 @@
 //! reads or writes it, or takes it out, has its folio lock; whoever has found a page in the cache takes that lock, and
 //! looks whether it still is there ([`Cx::swap_is_cached`](crate::cpu::Cx)).
 //!
-//! A folio of several pages enters and leaves the cache as a whole, and has as many slots side by side, each of which names its
-//! page; the head names the first slot, and has the cache's one reference and the folio lock.
+//! A folio of several pages enters and leaves the cache as a whole, and has as many slots side by side, each of which
+//! names its page; the head names the first slot, and has the cache's one reference and the folio lock.
 //!
 //! # What keeps an area
 //!

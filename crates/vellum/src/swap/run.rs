@@ -1,8 +1,9 @@
 //! Runs of slots: those of a folio of several pages, as many as it has, aligned and side by side, page *n* in the *n*-th.
 //!
-//! They are taken, named and given back together, as the folio enters and leaves the swap cache as a whole: with one reference,
-//! under the lock of its head, which names the first slot. Each slot names its own page, and counts its own entries. So when
-//! the folio has been written and its frames are freed, these are slots like all others, and come back page by page.
+//! They are taken, named and given back together, as the folio enters and leaves the swap cache as a whole: with one
+//! reference, under the lock of its head, which names the first slot. Each slot names its own page, and counts its own
+//! entries. So when the folio has been written and its frames are freed, these are slots like all others, and come back
+//! page by page.
 
 use super::areas::Area;
 use super::clusters::CLUSTER;
@@ -87,8 +88,8 @@ impl<M: Machine> Cx<'_, M> {
         run.changed(self);
     }
 
-    /// One more entry names each of the `pages` slots from `first` on; see [`Cx::swap_dup`]. The folio that is cached there has
-    /// its lock held, by the caller.
+    /// One more entry names each of the `pages` slots from `first` on; see [`Cx::swap_dup`]. The folio that is cached
+    /// there has its lock held, by the caller.
     ///
     /// # Errors
     /// [`Error::OutOfMemory`] if no more entries of one can be counted: nothing has changed.
@@ -115,8 +116,8 @@ impl<M: Machine> Cx<'_, M> {
         run.changed(self);
     }
 
-    /// Whether no entry names any of the `pages` slots from `first` on. It stays so for whoever has the folio lock of what is
-    /// cached there.
+    /// Whether no entry names any of the `pages` slots from `first` on. It stays so for whoever has the folio lock of
+    /// what is cached there.
     pub(crate) fn swap_run_is_unnamed(&self, first: SwapSlot, pages: u64) -> bool {
         // Backwards: whoever unmaps them begins with the first.
         let is_unnamed = |slot: &AtomicU64<M>| SlotWord(slot.load(SeqCst)).count() == 0;
@@ -131,12 +132,14 @@ impl<M: Machine> Cx<'_, M> {
             return false;
         }
         let stored = |word: SlotWord| Some(if word.count() == 0 { word.ending() } else { word.stored(shadow) });
-        // Before the slots, of which some end at once: who sees the cache's reference without it takes it for somebody's.
+        // Before the slots, of which some end at once: who sees the cache's reference without it takes it for
+        // somebody's.
         frame.set_swap_slot(None);
         // As long as all of them end, those that do wait for the last: all at once is cheaper.
         let mut waiting = 0;
         for (page, slot) in (0..).zip(run.slots) {
-            // Whose exchange says that a slot ends, ends it: this one, or that of who drops its last entry from then on.
+            // Whose exchange says that a slot ends, ends it: this one, or that of who drops its last entry from then
+            // on.
             let is_mine = update(slot, stored).is_some_and(SlotWord::is_reserved);
             if is_mine && waiting == page {
                 waiting += 1;
@@ -210,7 +213,8 @@ impl<M: Machine> Area<M> {
         first
     }
 
-    /// Looks for slots, from where the last ones were found, among clusters that have as many free ones, and takes them.
+    /// Looks for slots, from where the last ones were found, among clusters that have as many free ones, and takes
+    /// them.
     fn find_run(&self, cx: &Cx<'_, M>, pages: u64) -> Option<u64> {
         let runs = self.slots() / pages;
         let begin = self.run_hand.load(Relaxed) / pages;

@@ -22,8 +22,8 @@ impl<M: Machine> Vm<M> {
     /// those of equal priority in turns.
     ///
     /// The device is moved into the core's memory, and dropped when the area is switched off or the instance is
-    /// dropped: pass a small handle of it. An `Arc` is one, and a reference with static lifetime. Uses 24 to 32 bytes of
-    /// memory a page.
+    /// dropped: pass a small handle of it. An `Arc` is one, and a reference with static lifetime. Uses 24 to 32 bytes
+    /// of memory a page.
     ///
     /// # Errors
     /// [`Error::OutOfMemory`]; [`Error::ZeroLength`] for an empty device; [`Error::Invalid`] if the handle is larger
@@ -46,12 +46,12 @@ impl<M: Machine> Vm<M> {
         self.add_area(pages, None, priority)
     }
 
-    /// Begins to switch an area off: from now on it gives out no slots. Its pages can be read and written as before. What
-    /// may be committed is less by them.
+    /// Begins to switch an area off: from now on it gives out no slots. Its pages can be read and written as before.
+    /// What may be committed is less by them.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if there is no such area, or somebody is switching it off already; [`Error::CommitLimit`] if more
-    /// is committed than may be without it.
+    /// [`Error::Invalid`] if there is no such area, or somebody is switching it off already; [`Error::CommitLimit`] if
+    /// more is committed than may be without it.
     pub(crate) fn begin_off(&self, id: AreaId) -> Result<(), Error> {
         let cx = Cx::enter(self);
         let area = cx.swap_area_of(id).ok_or(UNKNOWN)?;
@@ -72,7 +72,8 @@ impl<M: Machine> Vm<M> {
         self.area_entry(id).changes.load(SeqCst)
     }
 
-    /// Sleeps until something becomes of a slot, unless it has since [`Vm::area_changes`] said `seen`. Without a [`Cx`].
+    /// Sleeps until something becomes of a slot, unless it has since [`Vm::area_changes`] said `seen`. Without a
+    /// [`Cx`].
     pub(crate) fn await_area_change(&self, id: AreaId, seen: u32) {
         self.machine().sleep(self.area_entry(id).changes.as_core(), seen);
     }
@@ -129,8 +130,8 @@ impl<M: Machine> Vm<M> {
     }
 
     /// Takes apart an area after [`Vm::begin_off`], if no slot of it is used; whether it did. Sleeps until nobody uses
-    /// it, and drops the device: without a [`Cx`]. If slots are in use, or for a moment seem to be, the area still gives
-    /// none out.
+    /// it, and drops the device: without a [`Cx`]. If slots are in use, or for a moment seem to be, the area still
+    /// gives none out.
     ///
     /// # Errors
     /// [`Error::Invalid`] if there is no such area, or nobody has begun.

@@ -179,7 +179,8 @@ mod tests {
         freed
     }
 
-    /// Of things that wait together the last retired decides: a reader of it entered later than those of the first left.
+    /// Of things that wait together the last retired decides: a reader of it entered later than those of the first
+    /// left.
     #[test]
     fn a_chain_waits_for_its_youngest_member() {
         let waiting = Deferred::new();

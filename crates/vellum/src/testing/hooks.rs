@@ -1,8 +1,8 @@
 //! What a test does when something happens on its test machine, at the exact place: just before an access to shared
 //! state, say.
 //!
-//! This is for every test that acts within the core, so that none needs a machine of its own: the whole core is compiled
-//! for each machine there is.
+//! This is for every test that acts within the core, so that none needs a machine of its own: the whole core is
+//! compiled for each machine there is.
 
 use crate::machine::Touch;
 use core::cell::RefCell;

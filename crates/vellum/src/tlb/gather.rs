@@ -68,8 +68,8 @@ impl<'a, M: Machine> Gather<'a, M> {
         self.frames == CAPACITY
     }
 
-    /// Adds a frame which was mapped at `address`, a folio by itself: its mapping is dropped after the flush. The gather is
-    /// not full.
+    /// Adds a frame which was mapped at `address`, a folio by itself: its mapping is dropped after the flush. The
+    /// gather is not full.
     #[inline(always)]
     pub(crate) fn add(&mut self, pfn: Pfn, address: u64) {
         self.note(pfn.0);
@@ -97,8 +97,8 @@ impl<'a, M: Machine> Gather<'a, M> {
         }
     }
 
-    /// Notes the flush of a table that was unlinked with all its entries, which is the operation's own and covers `pages`
-    /// pages from `start` on.
+    /// Notes the flush of a table that was unlinked with all its entries, which is the operation's own and covers
+    /// `pages` pages from `start` on.
     pub(crate) fn touch_table(&mut self, start: u64, pages: u64) {
         self.has_detached = true;
         self.touch_range(Flush { start, pages, tables_freed: true });

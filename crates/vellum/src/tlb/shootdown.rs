@@ -88,8 +88,8 @@ impl<M: Machine> Cx<'_, M> {
         self.shoot_around(&targets, what.request(space, generation), meanwhile);
     }
 
-    /// As [`Cx::flush`], of at most [`BATCH_SPACES`] spaces at once: one interrupt for each CPU that runs any of them. They
-    /// are pinned, and no lock is held.
+    /// As [`Cx::flush`], of at most [`BATCH_SPACES`] spaces at once: one interrupt for each CPU that runs any of them.
+    /// They are pinned, and no lock is held.
     #[inline(never)]
     pub(crate) fn flush_all<'o>(&self, all: impl Iterator<Item = Owed<'o, M>> + Clone)
     where
@@ -205,8 +205,8 @@ impl<M: Machine> Cx<'_, M> {
         }
     }
 
-    /// Interrupts `targets`, to whom this CPU has posted. That it has let go of their mailboxes is seen by the time they
-    /// look: else they would leave once more, and nobody would come after that (J14).
+    /// Interrupts `targets`, to whom this CPU has posted. That it has let go of their mailboxes is seen by the time
+    /// they look: else they would leave once more, and nobody would come after that (J14).
     fn call_for(&self, targets: &CpuSet) {
         if M::guard(Guard::ReleasedBeforeInterrupt) {
             fence::<M>(SeqCst);

@@ -326,8 +326,8 @@ fn identifiers_in_use_survive_rollovers() {
     leave(&vm);
 }
 
-/// What is asked of a CPU that has not answered the first of two requests does the work of both, in whichever order they
-/// came (J7).
+/// What is asked of a CPU that has not answered the first of two requests does the work of both, in whichever order
+/// they came (J7).
 #[test]
 fn merged_requests_cover_both() {
     let vm = boot();

@@ -113,15 +113,15 @@ impl Settings {
         self.relief.is_some() || self.huge_pages == HugePages::Always && is_large
     }
 
-    /// The same, with huge pages wherever they may come, and more memory than most sequences need then, unless it is to be
-    /// short.
+    /// The same, with huge pages wherever they may come, and more memory than most sequences need then, unless it is to
+    /// be short.
     pub fn with_huge_pages<A: Arch>(self) -> Settings {
         let more = if self.relief.is_none() { 40 << (A::shift(1) - A::PAGE_SHIFT) } else { 0 };
         Settings { huge_pages: HugePages::Always, frames: self.frames + more, ..self }
     }
 
-    /// The same with folios of several pages, of sizes that `random` chooses: none, some from 16 KiB to 1 MiB where pages have
-    /// 4 KiB, one, or all.
+    /// The same with folios of several pages, of sizes that `random` chooses: none, some from 16 KiB to 1 MiB where
+    /// pages have 4 KiB, one, or all.
     fn with_folios(self, random: &mut Random) -> Settings {
         let one = 1 << (1 + random.below(8));
         Settings { folio_orders: random.pick(&[0, 1 << 2 | 1 << 4 | 1 << 6 | 1 << 8, one, u32::MAX]), ..self }

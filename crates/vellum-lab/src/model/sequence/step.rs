@@ -219,8 +219,8 @@ impl<'h, A: Arch> World<'h, A> {
         Ok(())
     }
 
-    /// Collapses a range, which changes nothing that programs see. Whether there is a page, a huge one to be had, a guard or a
-    /// tag in the way, the model does not know.
+    /// Collapses a range, which changes nothing that programs see. Whether there is a page, a huge one to be had, a
+    /// guard or a tag in the way, the model does not know.
     fn collapse(&mut self, cpu: u8, space: u8, at: Spot, length: Length) -> Result<(), Wrong> {
         self.on_range(cpu, space, at, length, |pair, start, length| {
             let core = pair.core.advise(start, length, Advice::Collapse);

@@ -194,8 +194,8 @@ impl Oracle {
         self.beyond_end((process, page), &shows, true)
     }
 
-    /// What is wrong with an access that was done: it may not be done beyond the end of the file, unless an operation that
-    /// takes the page from the process is under way, which has not flushed yet.
+    /// What is wrong with an access that was done: it may not be done beyond the end of the file, unless an operation
+    /// that takes the page from the process is under way, which has not flushed yet.
     fn beyond_end(&self, key: Key, shows: &[Shown], by_user: bool) -> Option<Wrong> {
         let [Shown::File(index) | Shown::Copy(index)] = *shows else { return None };
         let is_beyond = by_user && self.length.is_some_and(|length| index >= length);

@@ -114,8 +114,8 @@ impl<A: Arch> World<A> {
         lock(&self.processes)[process].clone().expect("the scenario uses a process that has ended")
     }
 
-    /// A handle to the file, unless it has been closed. To count it is no step: whoever waited for the handle would wait
-    /// outside the exploration.
+    /// A handle to the file, unless it has been closed. To count it is no step: whoever waited for the handle would
+    /// wait outside the exploration.
     pub(in crate::scenario) fn file_handle(&self) -> Option<Object<'static, Lab<A>>> {
         let file = lock(&self.file);
         sim::quietly(|| file.clone())

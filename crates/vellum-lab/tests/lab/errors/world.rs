@@ -255,8 +255,8 @@ impl<'vm> World<'vm> {
         result
     }
 
-    /// As [`World::fails`], while memory is short: none is left from the first allocation on, or from the second, and so
-    /// on, until the call does with what it gets.
+    /// As [`World::fails`], while memory is short: none is left from the first allocation on, or from the second, and
+    /// so on, until the call does with what it gets.
     pub(super) fn starves<T, E: Mistake>(&self, mut call: impl FnMut() -> Result<T, E>) -> Told {
         let told = self.fails(|| self.short(0, &mut call));
         let mut more = |left: &u64| {

@@ -100,7 +100,8 @@ impl<A: Arch> Board<A> {
         self.slot(address, 0).store(A::page(pfn, bits), Relaxed);
     }
 
-    /// Lets the tables say a huge page at `address`, of level 1, with `bits`: fresh anonymous frames, of which this is the first.
+    /// Lets the tables say a huge page at `address`, of level 1, with `bits`: fresh anonymous frames, of which this is
+    /// the first.
     pub fn map_huge(&self, address: u64, bits: PageBits) -> Pfn {
         let first = Pfn(1 << (A::shift(1) - A::PAGE_SHIFT) << 4);
         (0..16).for_each(|page| self.set_kind(Pfn(first.0 + page), Kind::Anonymous));

@@ -1,5 +1,5 @@
-//! The files that the programs share: one of constant length, and one that is made shorter and longer all the time. What
-//! write-back has promised is compared with what the backings hold.
+//! The files that the programs share: one of constant length, and one that is made shorter and longer all the time.
+//! What write-back has promised is compared with what the backings hold.
 
 use super::{CHANGING, CPUS, EACH, PAGE, Worker};
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
@@ -85,8 +85,8 @@ impl Backing for File {
 }
 
 impl<A: Arch> Worker<'_, '_, A> {
-    /// Stores to and loads from one of this thread's pages of the changing file. A page that was cut off is zero when the
-    /// file has grown again, and what it held does not come back.
+    /// Stores to and loads from one of this thread's pages of the changing file. A page that was cut off is zero when
+    /// the file has grown again, and what it held does not come back.
     pub(super) fn use_changing(&mut self, program: usize) {
         let index = self.random.usize(..EACH as usize);
         let address = CHANGING + (index as u64 * CPUS as u64 + self.number) * PAGE;

@@ -38,7 +38,8 @@ struct Layout {
     frames: u64,
     /// Of a device for swap.
     slots: u64,
-    /// A program forks, or ends, at one of so many of the turns that are for that: the later, the more memory it gets to have.
+    /// A program forks, or ends, at one of so many of the turns that are for that: the later, the more memory it gets
+    /// to have.
     ages: u32,
 }
 
@@ -198,8 +199,8 @@ impl<'w, 'h, A: Arch> Worker<'w, 'h, A> {
         }
     }
 
-    /// Makes an access to the first granule of a page with the tag that it bears. A page that was given up may have lost
-    /// its tags with its contents.
+    /// Makes an access to the first granule of a page with the tag that it bears. A page that was given up may have
+    /// lost its tags with its contents.
     fn with_tag<T>(
         &mut self,
         program: usize,

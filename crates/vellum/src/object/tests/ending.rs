@@ -519,8 +519,9 @@ fn a_read_that_panicked_keeps_nothing() {
 /// What is done with memory that runs short, but for so many frames, when it calls what it is given.
 type Operation = dyn Fn(&TestVm, &Log, &mut dyn FnMut()) + Sync;
 
-/// Carries `operation` out as CPU 1, beside a dirty page of a file that panics when it is written to make room. For each
-/// number of frames that are left until it does not panic; how often it did. Whatever it took is free again each time.
+/// Carries `operation` out as CPU 1, beside a dirty page of a file that panics when it is written to make room. For
+/// each number of frames that are left until it does not panic; how often it did. Whatever it took is free again each
+/// time.
 fn while_room_panics(operation: &Operation) -> usize {
     for left in 0.. {
         let (vm, log) = (boot(512), Log::default());

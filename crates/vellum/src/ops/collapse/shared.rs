@@ -1,7 +1,8 @@
 //! Collapse of shared memory: for all who map it, on behalf of one.
 //!
-//! The object gathers its pages in a folio, and nobody maps them then. Whoever has no table in the place gets the huge page by a fault.
-//! The table of who has asked for it goes, with what it shows of the memory, which is nobody's loss, and one entry comes there.
+//! The object gathers its pages in a folio, and nobody maps them then. Whoever has no table in the place gets the huge
+//! page by a fault. The table of who has asked for it goes, with what it shows of the memory, which is nobody's loss,
+//! and one entry comes there.
 
 use super::{LEVEL, Refused, Wish, sizes};
 use crate::arch::Arch;
@@ -49,7 +50,8 @@ impl<'vm, M: Machine> Space<'vm, M> {
         Ok(Some(Shared { object, first, attributes }))
     }
 
-    /// Makes one folio of what the object has where `start` shows it, and has the space show that; whether it did not show it before.
+    /// Makes one folio of what the object has where `start` shows it, and has the space show that; whether it did not
+    /// show it before.
     #[cold]
     pub(super) fn collapse_shared(&self, start: u64, shared: &Shared<'_, M>, wish: Wish<'_>) -> Result<bool, Refused> {
         let (vm, pages) = (self.vm(), sizes::<M::Arch>().1);

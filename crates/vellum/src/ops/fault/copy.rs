@@ -71,8 +71,8 @@ pub(super) fn replace<M: Machine>(
     true
 }
 
-/// Flushes the entry that the plan saw, which was `word` when it was removed, and drops its mapping: of what kind of page, whose
-/// count is the caller's.
+/// Flushes the entry that the plan saw, which was `word` when it was removed, and drops its mapping: of what kind of
+/// page, whose count is the caller's.
 #[inline(always)]
 fn drop_flushed<M: Machine>(
     cx: &Cx<'_, M>,

@@ -1,7 +1,8 @@
 //! Folios of several pages, of fewer than a huge page, at the first store to one of them.
 //!
-//! One fault then serves all the pages: the largest folio that the policy allows, at its natural place, where all slots are of
-//! one class and have no entries. Each page has an entry of its own. As a huge page, it is cleared outside of the core.
+//! One fault then serves all the pages: the largest folio that the policy allows, at its natural place, where all slots
+//! are of one class and have no entries. Each page has an entry of its own. As a huge page, it is cleared outside of
+//! the core.
 
 use super::fetched::Fetched;
 use super::huge::has_tags_for;
@@ -55,8 +56,8 @@ fn order_for<M: Machine>(cx: &Cx<'_, M>, plan: &Plan<'_, M>, orders: u32) -> Opt
     (1..u32::BITS as u8).rev().filter(|order| orders & 1 << order != 0).find(has_room)
 }
 
-/// Installs the pages of the folio `head`, cleared and nobody else's, if everything is as planned and there is room for it; else
-/// it is the caller's still.
+/// Installs the pages of the folio `head`, cleared and nobody else's, if everything is as planned and there is room for
+/// it; else it is the caller's still.
 fn install<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, plan: &Plan<'_, M>, head: Pfn, order: u8) -> bool {
     let frame = cx.vm().physical().frame(head);
     let low = plan.index >> order << order;

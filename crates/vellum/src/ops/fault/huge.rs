@@ -1,8 +1,8 @@
 //! Faults at an upper table: where a huge page is, or may come.
 //!
-//! A slot of an upper table that has no lower one is of one class for its whole span. So whether a huge page may come there is
-//! asked of the class, and nothing of the mapping's extent. It is cleared outside of the core, as that takes long, and then
-//! installed as any page is: if the table, its classes and the entry are what they were.
+//! A slot of an upper table that has no lower one is of one class for its whole span. So whether a huge page may come
+//! there is asked of the class, and nothing of the mapping's extent. It is cleared outside of the core, as that takes
+//! long, and then installed as any page is: if the table, its classes and the entry are what they were.
 
 use super::fetched::Fetched;
 use super::huge_object::absent_huge;
@@ -52,7 +52,8 @@ pub(super) fn above_leaf<M: Machine>(
     if let Step::Split = step { add_table(cx, space, table, page, class) } else { Ok(step) }
 }
 
-/// The first store to a place that has no page yet, or shows only that nothing was stored there: a huge page, if it may come.
+/// The first store to a place that has no page yet, or shows only that nothing was stored there: a huge page, if it may
+/// come.
 #[inline(always)]
 pub(super) fn first_store<M: Machine>(
     cx: &Cx<'_, M>,
@@ -145,9 +146,10 @@ enum Installed {
     Claimed,
 }
 
-/// Installs the folio `head` at the plan's place, if that is still as planned, and nobody has claimed any of it: who has
-/// prepared the edges of his range does not expect a page that lies across one. It is the argument of the short way
-/// ([`crate::space::leaf`]): either the claim is seen here, under the lock, or who has claimed waits until the lock is free.
+/// Installs the folio `head` at the plan's place, if that is still as planned, and nobody has claimed any of it: who
+/// has prepared the edges of his range does not expect a page that lies across one. It is the argument of the short way
+/// ([`crate::space::leaf`]): either the claim is seen here, under the lock, or who has claimed waits until the lock is
+/// free.
 fn install<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, plan: &Plan<'_, M>, head: Pfn) -> Installed {
     let bits = bits_for::<M::Arch>(plan.attributes.prot, true, plan.access) | PageBits::EXCLUSIVE | plan.tag_bit();
     let frame = cx.vm().physical().frame(head);
@@ -186,8 +188,8 @@ fn install_zero<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, plan: &Plan<'_, M>
 }
 
 impl<M: Machine> Space<'_, M> {
-    /// A cleared folio for a fault of this space; none if there is none free, or the space's group has no room for so many pages.
-    /// Clears it with pre-emption on.
+    /// A cleared folio for a fault of this space; none if there is none free, or the space's group has no room for so
+    /// many pages. Clears it with pre-emption on.
     #[cold]
     pub(super) fn clear_folio(&self, wanted: Wanted) -> Fetched {
         let (vm, Wanted { order, policy, offset, is_tagged, .. }) = (self.vm(), wanted);

@@ -1,9 +1,10 @@
 //! Faults at an upper table where shared memory is mapped: a huge page of it, where the object has one or may get one.
 //!
-//! A slot of an upper table shows a huge page of an object if the mapping is shared, and the slot lies in the mapping as the huge
-//! page lies in the object. What is in the cache as a folio of that size is shown by one entry; where there is no page yet a
-//! folio is cleared, outside of the core, and added, if the policy says so. Everything else is shown by small pages: what has
-//! small pages already, private mappings, which copy page by page, and a huge page of which a part goes.
+//! A slot of an upper table shows a huge page of an object if the mapping is shared, and the slot lies in the mapping
+//! as the huge page lies in the object. What is in the cache as a folio of that size is shown by one entry; where there
+//! is no page yet a folio is cleared, outside of the core, and added, if the policy says so. Everything else is shown
+//! by small pages: what has small pages already, private mappings, which copy page by page, and a huge page of which a
+//! part goes.
 
 use super::fetched::{Fetched, Wanted};
 use super::object::find_page;
@@ -21,7 +22,8 @@ use crate::space::{Inner, RssKind};
 use crate::stat::Event;
 use core::ptr::NonNull;
 
-/// An access to a slot of an upper table that shows an object, and has no entry; [`Step::Split`] if small pages are to come there.
+/// An access to a slot of an upper table that shows an object, and has no entry; [`Step::Split`] if small pages are to
+/// come there.
 #[cold]
 #[inline(never)]
 pub(super) fn absent_huge<M: Machine>(
@@ -42,7 +44,8 @@ pub(super) fn absent_huge<M: Machine>(
         return show(cx, space, plan, inner, pfn);
     }
     if inner.has_any(cx, first..first + 1) {
-        // It is being moved, or has just been added: small pages would stay. It may be gone by then, and none is asked for.
+        // It is being moved, or has just been added: small pages would stay. It may be gone by then, and none is asked
+        // for.
         return if inner.try_get() { Step::AwaitPage(object, first) } else { Step::Retry };
     }
     match wanted(cx, plan, inner, *fetched) {
@@ -116,8 +119,8 @@ fn add<M: Machine>(
     step
 }
 
-/// Shows the folio that page `pfn`, to which there is a reference, is the first one of, if it is as large as the slot. The
-/// reference goes.
+/// Shows the folio that page `pfn`, to which there is a reference, is the first one of, if it is as large as the slot.
+/// The reference goes.
 fn show<M: Machine>(
     cx: &Cx<'_, M>,
     space: &Inner<M>,
@@ -135,8 +138,8 @@ fn show<M: Machine>(
     step
 }
 
-/// Installs the folio at the plan's place, if that is as planned, nobody has claimed any of it, as for any huge page, and all of
-/// the folio is the object's and stays so. The caller's reference goes to the mapping.
+/// Installs the folio at the plan's place, if that is as planned, nobody has claimed any of it, as for any huge page,
+/// and all of the folio is the object's and stays so. The caller's reference goes to the mapping.
 fn install<M: Machine>(
     cx: &Cx<'_, M>,
     space: &Inner<M>,

@@ -86,8 +86,8 @@ impl<M: Machine> Space<'_, M> {
     /// Resolves the page fault of an access to `address` by a program of this space; the access is then to be repeated.
     ///
     /// Context: pre-emptible. Takes the lock of one page table at a time, never one of the space. Allocates; sleeps for
-    /// the I/O of files and of swap, for pages that are being moved or written, while a fork of the space in progress has
-    /// copied that part, and to free memory.
+    /// the I/O of files and of swap, for pages that are being moved or written, while a fork of the space in progress
+    /// has copied that part, and to free memory.
     ///
     /// # Errors
     /// [`FaultError`]; nothing has changed then, but that a stack may have grown which does not allow the access.
@@ -215,8 +215,8 @@ impl<M: Machine> Space<'_, M> {
         }
     }
 
-    /// What was read for the page at `address`. A bus error is the program's only if the address still shows what could not
-    /// be read: it was read without a lock, and something else may be mapped by now. `None`: look again (G2B).
+    /// What was read for the page at `address`. A bus error is the program's only if the address still shows what could
+    /// not be read: it was read without a lock, and something else may be mapped by now. `None`: look again (G2B).
     #[cold]
     fn unless_gone<T>(
         &self,

@@ -87,8 +87,8 @@ pub(super) fn map_page<M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, plan: &Plan
     Step::Done(FaultKind::File)
 }
 
-/// Whether page `pfn` is still one of the plan's object, and is not being taken away: it may have been truncated, or be in
-/// a hole, since it was looked up (F11, F12, F14, F17). The leaf's lock is held.
+/// Whether page `pfn` is still one of the plan's object, and is not being taken away: it may have been truncated, or be
+/// in a hole, since it was looked up (F11, F12, F14, F17). The leaf's lock is held.
 pub(super) fn is_still_shown<M: Machine>(cx: &Cx<'_, M>, plan: &Plan<'_, M>, pfn: Pfn) -> bool {
     let Some(object) = plan.attributes.object else { return true };
     // This first: who takes a page away has dropped it before he says that it is not going any more.

@@ -41,7 +41,8 @@ impl<M: Machine> Plan<'_, M> {
         (self.offset(M::Arch::PAGE_SHIFT) & !COPY_OF_OBJECT) | copy
     }
 
-    /// That of the first page of a folio of `1 << order` pages, of which the page here is one; none if it cannot be one folio.
+    /// That of the first page of a folio of `1 << order` pages, of which the page here is one; none if it cannot be one
+    /// folio.
     pub(super) fn folio_offset(&self, order: u8) -> Option<u64> {
         let first = self.address >> M::Arch::PAGE_SHIFT >> order << order;
         folio_offset(first, self.attributes.delta, 1 << order)
@@ -112,7 +113,8 @@ pub(in crate::ops) fn commit<'a, M: Machine>(
     Some(locked)
 }
 
-/// `locked`, in which nothing is owed any more for the page at `address`. By value, so that a lock need not lie in memory for it.
+/// `locked`, in which nothing is owed any more for the page at `address`. By value, so that a lock need not lie in
+/// memory for it.
 #[cold]
 #[inline(never)]
 fn settled<'a, M: Machine>(cx: &Cx<'_, M>, space: &Inner<M>, locked: Locked<'a, M>, address: u64) -> Locked<'a, M> {

@@ -56,8 +56,8 @@ pub(super) fn present<M: Machine>(
     }
     // From here on the frame cannot become another page; that it did not before, the entry says, which still names it.
     let is_it = plan.leaf.entry(plan.index) == plan.word && cx.vm().physical().head(source) == head;
-    // A page whose only other user is the swap cache need not be copied: it leaves the cache and is looked at again. The
-    // slot is asked for first: another mapping is another user, too, and most pages have that instead.
+    // A page whose only other user is the swap cache need not be copied: it leaves the cache and is looked at again.
+    // The slot is asked for first: another mapping is another user, too, and most pages have that instead.
     let is_nearly_alone = || frame.kind() == Kind::Anonymous && frame.swap_slot().is_some() && frame.references() == 3;
     let step = if is_it && !(is_nearly_alone() && crate::ops::swap_in::leave_cache(cx, head)) {
         copy_to(cx, space, plan, source)

@@ -415,7 +415,8 @@ fn a_group_at_its_limit_gets_none() {
     finish(&vm);
 }
 
-/// What a space lets have huge pages holds for faults, folios of several pages, the background and advice, and for children.
+/// What a space lets have huge pages holds for faults, folios of several pages, the background and advice, and for
+/// children.
 #[test]
 fn a_space_may_have_none() {
     let vm = vm::<X86_64>();

@@ -51,8 +51,8 @@ fn edges<A: Arch>() {
     vm.audited().expect("all is well");
 }
 
-/// On an architecture of each kind: the range ends a page before the kernel's half, at it, with the root's last slot, or
-/// anywhere.
+/// On an architecture of each kind: the range ends a page before the kernel's half, at it, with the root's last slot,
+/// or anywhere.
 #[test]
 fn every_operation_stops_at_the_end_of_the_user_range() {
     edges::<X86_64>();

@@ -14,8 +14,8 @@ use crate::{Error, NodeSet, Overcommit, Policy, Space, Vm};
 use std::vec::Vec;
 
 /// Runs a check on an architecture of each kind that the core tells apart: a huge page is cut in place, is broken first
-/// with what is in it, or is broken first for its size alone; and on one whose tables have other sizes. The core is compiled
-/// for each.
+/// with what is in it, or is broken first for its size alone; and on one whose tables have other sizes. The core is
+/// compiled for each.
 macro_rules! everywhere {
     ($check:ident) => {
         $check::<X86_64>();
@@ -223,7 +223,8 @@ fn pages_of_a_huge_one_are_shared_or_not() {
     everywhere!(partly_shared);
 }
 
-/// Which ranges of an upper table go the short way: whole slots without lower tables, where nobody has claimed anything.
+/// Which ranges of an upper table go the short way: whole slots without lower tables, where nobody has claimed
+/// anything.
 fn short_way<A: Arch>() {
     let (page, huge_page) = sizes::<A>();
     let vm = vm::<A>(frames::<A>());

@@ -31,8 +31,8 @@ fn guards(space: &TestSpace<'_>) -> Vec<(u64, u64)> {
     all
 }
 
-/// Three leaves of guards move to four others. There is memory for the pieces, of which 64 are in a frame, and for each table
-/// that is made and an array for it, and for hardly more.
+/// Three leaves of guards move to four others. There is memory for the pieces, of which 64 are in a frame, and for each
+/// table that is made and an array for it, and for hardly more.
 #[test]
 fn many_pieces_take_one_side_array_a_table() {
     const PAGES: u64 = 3 * 512;
@@ -53,8 +53,8 @@ fn many_pieces_take_one_side_array_a_table() {
     vm.audited().expect("a sound machine");
 }
 
-/// The leaves to which guards move are full of guards too: what was there goes first, and with it the need for side arrays,
-/// which comes back. Each allocation fails in turn.
+/// The leaves to which guards move are full of guards too: what was there goes first, and with it the need for side
+/// arrays, which comes back. Each allocation fails in turn.
 #[test]
 fn pieces_that_lack_memory_stay() {
     // More than a table has, so that there are pieces in two of them at both places.
@@ -115,8 +115,8 @@ fn pieces_move_within_a_table() {
     }
 }
 
-/// Where what is cut off begins, a table of four runs has one more for a moment: the part that has gone already. It must have
-/// an array for that; all tables at edges have one already, so that none is left over.
+/// Where what is cut off begins, a table of four runs has one more for a moment: the part that has gone already. It
+/// must have an array for that; all tables at edges have one already, so that none is left over.
 #[test]
 fn what_is_cut_off_begins_with_an_edge() {
     let vm = vm::<X86_64>();
@@ -143,8 +143,8 @@ fn what_is_cut_off_begins_with_an_edge() {
     vm.audited().expect("a sound machine");
 }
 
-/// Each slot has a class of its own, in a leaf with pages, and in an upper table: it takes several sections to change them all,
-/// to copy them, and to end them.
+/// Each slot has a class of its own, in a leaf with pages, and in an upper table: it takes several sections to change
+/// them all, to copy them, and to end them.
 #[test]
 fn tables_of_many_classes_are_done_in_parts() {
     const MANY: u64 = 100;

@@ -13,7 +13,8 @@ fn map<A: Arch>(space: &Space<'_, TestMachine<A>>, pages: u64, parity: usize) ->
     space.map(&MapRequest::anonymous(pages * PAGE, prot))
 }
 
-/// Mappings of a page side by side, of which every other one goes: more gaps than a search goes by unnoticed. Where they begin.
+/// Mappings of a page side by side, of which every other one goes: more gaps than a search goes by unnoticed. Where
+/// they begin.
 fn combed(space: &Space<'_, TestMachine<X86_64>>, count: u64) -> u64 {
     let low = map(space, 1, 0).expect("room");
     (1..count).for_each(|number| assert_eq!(map(space, 1, number as usize), Ok(low + number * PAGE)));
@@ -87,8 +88,8 @@ fn gaps_that_were_passed_by_are_found() {
     assert_eq!([map(&space, 1, 0), map(&space, 1, 0)], [Ok(low), Ok(low + 2 * PAGE)]);
 }
 
-/// What consists of whole upper slots begins with one, and needs no tables; what is smaller goes into what is left free for that, and
-/// neighbours are adjacent.
+/// What consists of whole upper slots begins with one, and needs no tables; what is smaller goes into what is left free
+/// for that, and neighbours are adjacent.
 #[test]
 fn large_mappings_begin_with_a_slot_and_leave_no_holes_for_good() {
     const LEAF: u64 = 512;
@@ -173,7 +174,8 @@ fn all_room_is_found_whoever_made_it() {
     (0..20).for_each(|seed| finds_all_there_is::<Tiny>(seed, 400));
 }
 
-/// Near and far, up and down, with and without tables at the new place, what moves comes there and leaves no tables behind.
+/// Near and far, up and down, with and without tables at the new place, what moves comes there and leaves no tables
+/// behind.
 #[test]
 fn moves_leave_no_tables_wherever_they_go() {
     const GIB: u64 = 1 << 30;

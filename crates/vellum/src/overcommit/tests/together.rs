@@ -13,8 +13,8 @@ const NEVER: Overcommit = Overcommit::Never(CommitLimit::Bytes(4 * PAGE));
 /// More accesses than a call does that is not disturbed more than twice.
 const ACCESSES: usize = 16;
 
-/// Sets the policy to [`NEVER`], while another CPU makes `calls`, each before that access of this one. How many accesses
-/// this one does.
+/// Sets the policy to [`NEVER`], while another CPU makes `calls`, each before that access of this one. How many
+/// accesses this one does.
 fn set_beside(vm: &Arc<Vm<TestMachine>>, calls: [(usize, Overcommit); 2]) -> usize {
     let (other, accesses) = (vm.clone(), Rc::new(Cell::new(0)));
     let number = accesses.clone();

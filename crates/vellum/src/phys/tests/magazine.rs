@@ -67,8 +67,8 @@ fn what_another_cpu_frees_is_kept_there() {
     audit(&vm);
 }
 
-/// Before an allocation says that there is no memory, the CPU's objects go back to their slabs, and those that become empty
-/// to whoever asks.
+/// Before an allocation says that there is no memory, the CPU's objects go back to their slabs, and those that become
+/// empty to whoever asks.
 #[test]
 fn a_cpu_in_want_of_memory_gives_back_what_it_keeps() {
     let vm = boot(&[(0, 512, 0)], &[0]);

@@ -119,8 +119,8 @@ fn walks_pass_by_generations_that_have_ended() {
     vm.audited().expect("a sound machine");
 }
 
-/// Whatever forks and ends in whatever order: every page is found, and there are no more nodes than a few for each of the
-/// spaces that lived at one time.
+/// Whatever forks and ends in whatever order: every page is found, and there are no more nodes than a few for each of
+/// the spaces that lived at one time.
 #[test]
 fn pages_are_found_whoever_has_ended() {
     const MOST: usize = 6;

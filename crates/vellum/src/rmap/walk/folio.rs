@@ -13,16 +13,16 @@ use crate::space::table::Table;
 use crate::stat::Event;
 use core::ops::ControlFlow;
 
-/// `pages` page numbers from `first` on, as what is before and what is behind the last number that there is: where each begins,
-/// and how many they are. An offset and a difference may come to a number below 0 for the first pages of a folio that
-/// was moved in parts.
+/// `pages` page numbers from `first` on, as what is before and what is behind the last number that there is: where each
+/// begins, and how many they are. An offset and a difference may come to a number below 0 for the first pages of a
+/// folio that was moved in parts.
 pub(super) fn parts<M: Machine>(first: u64, pages: u64) -> [(u64, u64); 2] {
     let before = ((u64::MAX >> M::Arch::PAGE_SHIFT) - first).saturating_add(1).min(pages);
     [(first, before), (0, pages - before)]
 }
 
-/// Looks at the entries of a folio, or a part, whose first page has, or would have, number `first` in `space`, where it is
-/// mapped with difference `delta`.
+/// Looks at the entries of a folio, or a part, whose first page has, or would have, number `first` in `space`, where it
+/// is mapped with difference `delta`.
 #[cold]
 #[inline(never)]
 pub(super) fn look<'a, M: Machine>(
@@ -62,8 +62,8 @@ impl<'a, M: Machine> Look<'a, '_, M> {
             let left = (high - (here >> M::Arch::PAGE_SHIFT)).div_ceil(table.pages());
             let slots = (table.len() - table.index(here)).min(left as usize);
             let slots = if table.level == 0 { slots } else { 1 };
-            // A stale table was empty, or went with all its entries, and in the place of a huge page came a table: what has come
-            // there is looked at.
+            // A stale table was empty, or went with all its entries, and in the place of a huge page came a table: what
+            // has come there is looked at.
             let Some(flow) = self.slots(&table, here, slots, visit) else { continue };
             flow?;
             here = (here & !(table.span() - 1)) + slots as u64 * table.span();
@@ -105,16 +105,16 @@ impl<'a, M: Machine> Look<'a, '_, M> {
         Some(ControlFlow::Continue(()))
     }
 
-    /// Whether an entry that says a page of the folio is being moved, but not which, belongs to another place: where the folio
-    /// lies, page behind page, another page of it may have been moved to, with another difference. That is what its class
-    /// says.
+    /// Whether an entry that says a page of the folio is being moved, but not which, belongs to another place: where
+    /// the folio lies, page behind page, another page of it may have been moved to, with another difference. That is
+    /// what its class says.
     fn is_elsewhere(&self, table: &Table<'a, M>, index: usize) -> bool {
         let tells_page = self.seek.what != What::Migration || table.level > 0;
         !tells_page && self.cx.attributes(table.class(self.cx, index)).delta != self.delta
     }
 
-    /// Whether a slot has to be looked at under the lock, as seen without: it has what is sought, or is about to, or has got a
-    /// lower table.
+    /// Whether a slot has to be looked at under the lock, as seen without: it has what is sought, or is about to, or
+    /// has got a lower table.
     fn is_looked_at(&self, table: &Table<'_, M>, index: usize) -> bool {
         let word = table.entry(index);
         if table.level > 0 && word.table().is_some() {

@@ -14,8 +14,8 @@ const AT: u64 = 1 << 40;
 /// Of an entry of x86-64: its pages are not cached. The core makes no upper entry with it, and takes one for no table.
 const CACHE_DISABLE: u64 = 1 << 4;
 
-/// An upper entry in which somebody has changed what the core does not: from then on it would pass by the tables below, and
-/// the processor would not.
+/// An upper entry in which somebody has changed what the core does not: from then on it would pass by the tables below,
+/// and the processor would not.
 #[test]
 fn an_upper_entry_that_is_no_table_is_found() {
     become_cpu(0);

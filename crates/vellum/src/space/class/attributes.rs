@@ -28,8 +28,8 @@ flag_set! {
         SEQUENTIAL = 16;
         /// Expected to be read out of order.
         RANDOM = 32;
-        /// Every access faults, and nothing is shown. Of a slot, not of its mapping: neighbours that differ in nothing else are
-        /// one mapping.
+        /// Every access faults, and nothing is shown. Of a slot, not of its mapping: neighbours that differ in nothing
+        /// else are one mapping.
         GUARD = 64;
         /// Stores go to the object.
         SHARED = 128;
@@ -176,8 +176,8 @@ impl<M: Machine> Attributes<M> {
         self.space.map_or_else(|| self.bits().wrapping_mul(MIX) >> 40, |space| unsafe { space.as_ref() }.id()) as usize
     }
 
-    /// By identities, not addresses: where something lies in memory does not decide what the core does. Classes that lead
-    /// to one place have one hash, so that they find each other.
+    /// By identities, not addresses: where something lies in memory does not decide what the core does. Classes that
+    /// lead to one place have one hash, so that they find each other.
     pub(super) fn hash(&self) -> usize {
         // SAFETY: the class has a reference to its object, and slots of its space or an operation in it; whoever is
         // about to make the class has both.

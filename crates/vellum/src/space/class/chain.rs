@@ -23,8 +23,8 @@ pub(super) enum Chain {
 impl Chain {
     const BOTH: [Chain; 2] = [Chain::Object, Chain::Space];
 
-    /// Takes the lock of the chain of an object. The chain of a space changes under the lock of the part of the registry that
-    /// has all its classes.
+    /// Takes the lock of the chain of an object. The chain of a space changes under the lock of the part of the
+    /// registry that has all its classes.
     fn lock<'a, M: Machine>(self, cx: &'a Cx<'_, M>, attributes: &Attributes<M>) -> Option<LockGuard<'a, M>> {
         match (self, attributes.object) {
             (Chain::Object, Some(object)) if M::guard(Guard::ChainUnderLock) => {
@@ -51,8 +51,8 @@ impl Chain {
 }
 
 impl<M: Machine> Cx<'_, M> {
-    /// Puts a new record on the chains it belongs to: in front of `sibling`, the first of its place, or at the head. Under
-    /// the lock of its part of the registry, so that the sibling stays there.
+    /// Puts a new record on the chains it belongs to: in front of `sibling`, the first of its place, or at the head.
+    /// Under the lock of its part of the registry, so that the sibling stays there.
     pub(super) fn chain(
         &self,
         id: ClassId,
@@ -106,9 +106,10 @@ impl<M: Machine> Cx<'_, M> {
         self.each_chained(Chain::Object, &object.classes, visit)
     }
 
-    /// Calls `visit` with each class of `space` that shows an object or moved memory, and where, until it breaks off; those that lead
-    /// to one place one after the other. The chain may change meanwhile: a place that has a class of the chain from before
-    /// to the end is visited, be it by another class than before. Ends, whatever comes: see the module.
+    /// Calls `visit` with each class of `space` that shows an object or moved memory, and where, until it breaks off;
+    /// those that lead to one place one after the other. The chain may change meanwhile: a place that has a class of
+    /// the chain from before to the end is visited, be it by another class than before. Ends, whatever comes: see the
+    /// module.
     #[inline(always)]
     pub(crate) fn each_class_within(
         &self,

@@ -12,14 +12,14 @@
 //! meaningful.
 //!
 //! The registry is in parts, each with a lock of its own: all classes of one space are in one part. A part's hash table
-//! grows by one bucket when it has got one more class than buckets, so neither its chains nor the sections under its lock
-//! get longer with the number of classes; where there is no memory for that, it stays as it is.
+//! grows by one bucket when it has got one more class than buckets, so neither its chains nor the sections under its
+//! lock get longer with the number of classes; where there is no memory for that, it stays as it is.
 //!
 //! The classes that show an object, and those of moved anonymous memory, are of one space each and stand on the chain
 //! of that space and, if they have one, of the object: so the classes are what reverse mapping finds a page's addresses
 //! by, and need no second structure that says who maps what. They leave the chains with their last slot. The chain of a
-//! space changes under the lock of its part, the one of an object under that of some objects; readers follow them without, within
-//! a read-side section.
+//! space changes under the lock of its part, the one of an object under that of some objects; readers follow them
+//! without, within a read-side section.
 //!
 //! Classes that lead to one *place* stand side by side, those that are equal but for what may change in place: rights,
 //! advice, policy. The first class of a place comes to the head of the chain, each further one in front of those of its
@@ -33,9 +33,9 @@
 //! *Comes to an end.* No place comes ahead of him, only to the head. Of a place ahead he meets the classes that are there
 //! when he gets to it, and none that come later.
 //!
-//! The classes of a place know where slots may say one of them: a hull of that, the same for all of them, which is widened
-//! before a slot elsewhere does. So walks pass by places that do not reach as far as the page they are for; and whether
-//! they do, does not depend on by which class of the place they come by (B22).
+//! The classes of a place know where slots may say one of them: a hull of that, the same for all of them, which is
+//! widened before a slot elsewhere does. So walks pass by places that do not reach as far as the page they are for; and
+//! whether they do, does not depend on by which class of the place they come by (B22).
 
 mod attributes;
 mod chain;

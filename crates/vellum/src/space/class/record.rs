@@ -66,8 +66,8 @@ impl<M: Machine> Record<M> {
         Extent { low: self.low.load(SeqCst), high: self.high.load(SeqCst) }
     }
 
-    /// Notes where its slots may be from now on. Sequentially consistent: a walk that looks for pages there after they came
-    /// does not pass by.
+    /// Notes where its slots may be from now on. Sequentially consistent: a walk that looks for pages there after they
+    /// came does not pass by.
     pub(super) fn set_extent(&self, extent: Extent) {
         self.low.swap(extent.low, SeqCst);
         self.high.swap(extent.high, SeqCst);
@@ -92,8 +92,8 @@ fn space_at<M: Machine>(address: u64) -> Option<NonNull<Inner<M>>> {
     NonNull::new(core::ptr::with_exposed_provenance_mut(address as usize))
 }
 
-/// An array that grows by frames, which never go: `ROOTS` trees of two levels of frame numbers + 1 above frames of `T`, for
-/// which zeroes are a value.
+/// An array that grows by frames, which never go: `ROOTS` trees of two levels of frame numbers + 1 above frames of `T`,
+/// for which zeroes are a value.
 pub(super) struct FrameTree<M, T, const ROOTS: usize> {
     roots: [AtomicU64<M>; ROOTS],
     _of: PhantomData<fn(T)>,

@@ -89,8 +89,8 @@ impl<M: Machine> Part<M> {
 }
 
 impl<M: Machine> Cx<'_, M> {
-    /// The class with `attributes`, held once by the caller, who lets slots of `extent` say it: every successful call wants
-    /// a [`Cx::release_class`] of 1. May allocate; takes locks of the registry for classes with a record.
+    /// The class with `attributes`, held once by the caller, who lets slots of `extent` say it: every successful call
+    /// wants a [`Cx::release_class`] of 1. May allocate; takes locks of the registry for classes with a record.
     #[inline(always)]
     pub(crate) fn intern(&self, attributes: &Attributes<M>, extent: Extent) -> Result<ClassId, Error> {
         match attributes.plain() {
@@ -137,8 +137,8 @@ impl<M: Machine> Cx<'_, M> {
         Ok(id)
     }
 
-    /// Has the classes of the place of one of them, whose hash that is, reach over `extent`, too; over what they reach then.
-    /// Under the lock of their part.
+    /// Has the classes of the place of one of them, whose hash that is, reach over `extent`, too; over what they reach
+    /// then. Under the lock of their part.
     fn widen(&self, part: &Part<M>, hash: usize, one: &Record<M>, extent: Extent) -> Extent {
         let known = one.extent();
         if known.covers(extent) {
@@ -199,8 +199,8 @@ impl<M: Machine> Cx<'_, M> {
         }
     }
 
-    /// Ends the counting of `slots` slots, of `pages` pages each, for class `old`. They pass to class `new`, which is held, or
-    /// counts them already: but for what is committed, of which the difference is counted here.
+    /// Ends the counting of `slots` slots, of `pages` pages each, for class `old`. They pass to class `new`, which is
+    /// held, or counts them already: but for what is committed, of which the difference is counted here.
     #[inline(always)]
     pub(crate) fn end_slots(&self, old: ClassId, new: ClassId, slots: u64, pages: u64) {
         if ClassId(old.0 | new.0).is_stored() {

@@ -14,9 +14,9 @@ const FIRST: usize = 8;
 
 /// A table. It is accessed under the lock of its part of the registry.
 ///
-/// With n buckets, a power of two or between two of them, a hash means the bucket that its low bits number: as many as n has,
-/// or one less where that number is not below n. So one bucket more takes classes from one other only, and there never is
-/// more to do at a time than that. (Litwin, "Linear hashing", 1980.)
+/// With n buckets, a power of two or between two of them, a hash means the bucket that its low bits number: as many as
+/// n has, or one less where that number is not below n. So one bucket more takes classes from one other only, and there
+/// never is more to do at a time than that. (Litwin, "Linear hashing", 1980.)
 pub(super) struct Table<M> {
     /// How many buckets there are.
     length: AtomicU32<M>,
@@ -95,8 +95,8 @@ impl<M: Machine> Table<M> {
         self.classes.store(self.classes.load(Relaxed) - 1, Relaxed);
     }
 
-    /// One bucket more, to which classes come from the one whose number has the same low bits; in their order, which tells
-    /// the age. Without memory for it there is none.
+    /// One bucket more, to which classes come from the one whose number has the same low bits; in their order, which
+    /// tells the age. Without memory for it there is none.
     #[cold]
     fn add_bucket(&self, cx: &Cx<'_, M>) {
         let length = self.length.load(Relaxed);

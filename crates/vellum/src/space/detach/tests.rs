@@ -11,8 +11,8 @@ const LEAVES: u64 = 32;
 
 type Operation = fn(&Space<'_, TestMachine>, u64, u64);
 
-/// The flushes of `operation` on [`LEAVES`] leaves, of which two pages each are touched, in the middle of a mapping of two
-/// more; and how many tables it has freed.
+/// The flushes of `operation` on [`LEAVES`] leaves, of which two pages each are touched, in the middle of a mapping of
+/// two more; and how many tables it has freed.
 fn flushes_of(operation: Operation) -> (u64, u64) {
     become_cpu(0);
     let vm = Vm::new(TestMachine::<X86_64>::new(40_000)).expect("a machine that boots");

@@ -20,8 +20,8 @@ const UPPER: (u64, u64) = (3 * GIB, 3 * GIB + 4096);
 /// Level of the table where the two part.
 const PARTING: usize = 2;
 
-/// Somebody with a claim that covers the slots of both, as far as whoever has the lower one sees: it is there whenever the
-/// upper one's way is looked at, and is over when it was waited for.
+/// Somebody with a claim that covers the slots of both, as far as whoever has the lower one sees: it is there whenever
+/// the upper one's way is looked at, and is over when it was waited for.
 struct Other {
     vm: Arc<Vm<TestMachine>>,
     table: Pfn,
@@ -57,8 +57,8 @@ impl Other {
     }
 }
 
-/// Claims the two ranges while another comes between so many times; whether both were claimed for themselves, and how often
-/// he came.
+/// Claims the two ranges while another comes between so many times; whether both were claimed for themselves, and how
+/// often he came.
 fn claimed_apart(times: usize) -> (bool, usize) {
     become_cpu(0);
     let vm = Arc::new(Vm::new(TestMachine::new(512)).expect("a machine"));

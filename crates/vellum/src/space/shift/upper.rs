@@ -1,12 +1,14 @@
 //! Moving huge pages as wholes.
 //!
-//! Where the old and the new place lie alike in the places of huge pages, the entry of an upper table goes from one to the other
-//! as that of a leaf does: taken, flushed and installed under the locks of both tables, whatever it says of the page, so that
-//! reverse mapping finds it as it finds small ones. Nothing is allocated for it but upper tables, before anything moves.
+//! Where the old and the new place lie alike in the places of huge pages, the entry of an upper table goes from one to
+//! the other as that of a leaf does: taken, flushed and installed under the locks of both tables, whatever it says of
+//! the page, so that reverse mapping finds it as it finds small ones. Nothing is allocated for it but upper tables,
+//! before anything moves.
 //!
-//! What decides is seen when the tables of both places are frozen, and stays so: no fault, and nobody who works on a folio, puts a
-//! table there, no huge page comes into a claimed place, and collapse has claims of its own. Those claims are above the leaves,
-//! as there are none. Where the new place has a lower table, of what is replaced there, a huge page becomes small ones.
+//! What decides is seen when the tables of both places are frozen, and stays so: no fault, and nobody who works on a
+//! folio, puts a table there, no huge page comes into a claimed place, and collapse has claims of its own. Those claims
+//! are above the leaves, as there are none. Where the new place has a lower table, of what is replaced there, a huge
+//! page becomes small ones.
 
 use super::{Piece, Shift};
 use crate::arch::Arch;
@@ -76,8 +78,8 @@ impl<M: Machine> Inner<M> {
         }
     }
 
-    /// As [`Inner::leave_cut`], of the huge pages of a piece, which shows `object` from page `first` on: one of which a part goes
-    /// is removed whole, as truncation does it, since faults bring the rest back.
+    /// As [`Inner::leave_cut`], of the huge pages of a piece, which shows `object` from page `first` on: one of which a
+    /// part goes is removed whole, as truncation does it, since faults bring the rest back.
     pub(super) fn leave_cut_huge<'a>(
         &self,
         cx: &'a Cx<'_, M>,

@@ -31,7 +31,8 @@ fn boot() -> &'static Vm<TestMachine> {
     Box::leak(Box::new(Vm::new(machine).expect("a machine that boots")))
 }
 
-/// A folio in the swap cache, with a reference besides, whose slots are named by an entry each: its head, and the first slot.
+/// A folio in the swap cache, with a reference besides, whose slots are named by an entry each: its head, and the first
+/// slot.
 fn cached(cx: &Cx<'_, TestMachine>) -> (Pfn, SwapSlot) {
     let head = cx.alloc_folio_on(0, ORDER).expect("memory");
     let (frame, first) = (cx.vm().physical().frame(head), cx.swap_reserve_run(ORDER).expect("slots"));
@@ -83,8 +84,8 @@ fn what_is_no_run_any_more_stays_free() {
     assert_eq!(words, [SlotWord::FREE, SlotWord::FREE, SlotWord::RESERVED, SlotWord::FREE].map(|word| word.0));
 }
 
-/// Of a folio's four slots the last one ends with it. The first, which goes on, is about to end just then, by who has dropped its
-/// last entry: it ends once.
+/// Of a folio's four slots the last one ends with it. The first, which goes on, is about to end just then, by who has
+/// dropped its last entry: it ends once.
 #[test]
 fn a_slot_of_a_folio_ends_once() {
     let vm = boot();

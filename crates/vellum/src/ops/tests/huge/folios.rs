@@ -1,4 +1,5 @@
-//! Folios of several pages under reclaim, reverse mapping and migration: split where something forces it, whole elsewhere.
+//! Folios of several pages under reclaim, reverse mapping and migration: split where something forces it, whole
+//! elsewhere.
 
 use super::{Count, Vmm, check, finish, frames, huge, load, mark, sizes, store, vm};
 use crate::arch::{Aarch64, Arch, Prot, Sparc64, Tiny, X86_64};
@@ -213,7 +214,8 @@ fn moved_apart<A: Arch>() {
     finish(&vm);
 }
 
-/// A page of a folio may be moved to where another one of it was: there it is found by its own difference, and by that alone.
+/// A page of a folio may be moved to where another one of it was: there it is found by its own difference, and by that
+/// alone.
 fn in_anothers_place<A: Arch>() {
     let (page, huge_page) = sizes::<A>();
     let vm = two_nodes::<A>(frames::<A>());
@@ -359,8 +361,9 @@ impl Programs {
     }
 }
 
-/// A folio that is mapped page by page by several programs, of which some begin and others end while it is moved: of one
-/// part of it as many entries may have been taken as it has in all, and more, while those of another are still to come.
+/// A folio that is mapped page by page by several programs, of which some begin and others end while it is moved: of
+/// one part of it as many entries may have been taken as it has in all, and more, while those of another are still to
+/// come.
 ///
 /// So many are born after the first section, and all children end when so many are left that have not been dealt with;
 /// whether that lets the folio be moved.
@@ -398,8 +401,8 @@ fn moved_while_programs_come_and_go(births: usize, left: usize) -> bool {
     moved.1 == 0
 }
 
-/// A folio is split while a program ends that shows its pages, as nobody finds any more, and others come and go: before this
-/// the end has let others in so many times. Whether it has so often.
+/// A folio is split while a program ends that shows its pages, as nobody finds any more, and others come and go: before
+/// this the end has let others in so many times. Whether it has so often.
 ///
 /// The children bring as many entries as are not found, and take them with them.
 fn split_while_a_program_ends(times: usize) -> bool {

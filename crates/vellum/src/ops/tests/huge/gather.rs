@@ -93,8 +93,8 @@ fn held_since<A: Arch>(vm: &Vmm<A>, memory: &Memory<'_, A>) {
     release(&Cx::enter(vm), head);
 }
 
-/// Collapses the place at `start`, whose pages are all marked, with ever more memory, until that is enough: before, nothing has
-/// changed.
+/// Collapses the place at `start`, whose pages are all marked, with ever more memory, until that is enough: before,
+/// nothing has changed.
 fn collapse_with_less<A: Arch>(vm: &Vmm<A>, space: &Spc<'_, A>, start: u64) {
     let (page, huge_page) = sizes::<A>();
     vm.set_overcommit(Overcommit::Always);
@@ -195,8 +195,8 @@ fn full_above_of<A: Arch>(is_shared: bool) {
     vm.set_huge_pages(HugePages::Never);
     vm.set_shared_huge_pages(HugePages::Never);
     let start = place::<A>() - 8 * huge_page;
-    // Before, between and behind these there is nothing: as many runs as there is room for. The leaf of one place then comes to
-    // be all of another mapping, half by half, of which nothing is said above.
+    // Before, between and behind these there is nothing: as many runs as there is room for. The leaf of one place then
+    // comes to be all of another mapping, half by half, of which nothing is said above.
     let object = MapRequest::object(&memory, 0, Sharing::Shared, 3 * huge_page, Prot::READ);
     let anonymous = || MapRequest::anonymous(3 * huge_page, Prot::READ);
     for (at, request) in [

@@ -139,8 +139,8 @@ fn onto_others<A: Arch>() {
     finish(&vm);
 }
 
-/// From the end of one upper table to the beginning of the next, and to where they part elsewhere; with small pages and nothing
-/// in between.
+/// From the end of one upper table to the beginning of the next, and to where they part elsewhere; with small pages and
+/// nothing in between.
 fn across_upper_tables<A: Arch>() {
     let (page, huge_page) = sizes::<A>();
     let vm = vm::<A>(2 * frames::<A>());

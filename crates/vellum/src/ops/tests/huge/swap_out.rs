@@ -323,7 +323,8 @@ fn locked<A: Arch, T>(vm: &Vmm<A>, head: Pfn, what: impl FnOnce() -> T) -> T {
     done
 }
 
-/// A folio that is in the swap cache, written, and mapped, as after a putting out that somebody's reference has stopped.
+/// A folio that is in the swap cache, written, and mapped, as after a putting out that somebody's reference has
+/// stopped.
 fn cached<A: Arch>(vm: &Vmm<A>, space: &Space<'_, TestMachine<A>>, at: u64) -> (Pfn, SwapSlot) {
     let head = vm.physical().head(space.translate(at).expect("a page").pfn);
     let (frame, whole) = (vm.physical().frame(head), vm.physical().whole(head));
@@ -389,8 +390,8 @@ fn cached_and_shared<A: Arch>() {
     finish(&vm);
 }
 
-/// Somebody finds the folio in the cache while it is written, and has a reference when it is to be freed: it stays, in its
-/// entries, and leaves the cache, though it is clean.
+/// Somebody finds the folio in the cache while it is written, and has a reference when it is to be freed: it stays, in
+/// its entries, and leaves the cache, though it is clean.
 fn found_while_written<A: Arch>() {
     let (_, huge_page) = sizes::<A>();
     let (vm, device) = with_device::<A>(4 * pages::<A>());
@@ -422,7 +423,8 @@ fn found_while_written<A: Arch>() {
     finish(&vm);
 }
 
-/// The space ends while its folio is written, and the write fails: what named it may be gone, and nothing is sought by that.
+/// The space ends while its folio is written, and the write fails: what named it may be gone, and nothing is sought by
+/// that.
 fn ended_while_written<A: Arch>() {
     let (vm, device) = with_device::<A>(4 * pages::<A>());
     let (space, _) = huge(&vm, 1);

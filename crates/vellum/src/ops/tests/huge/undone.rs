@@ -84,7 +84,8 @@ fn what_was_cut_in_vain_is_whole_again() {
     everywhere!(undone);
 }
 
-/// Small pages that were never cut stay small, though they are all of a folio's: in a private mapping, and where none are to be huge.
+/// Small pages that were never cut stay small, though they are all of a folio's: in a private mapping, and where none
+/// are to be huge.
 fn small_stay_small<A: Arch>(sharing: Sharing, forbid: fn(&Spc<'_, A>, u64)) {
     let (page, huge_page) = sizes::<A>();
     let vm = shared::vm::<A>(frames::<A>());
