@@ -61,6 +61,7 @@ const JOBS: &[(&str, Job)] = &[
         on_pages(window, true, |space, _| Ok(std::hint::black_box(space.vm().compact(0, 9))).map(|_| ()))
     }),
     ("collapse", collapse),
+    ("collapse-shared", collapse_shared),
     ("rejoin", rejoin),
     ("truncate", truncate),
     ("punch", |window| on_object(window, |object| object.punch(0, LENGTH))),
@@ -124,6 +125,24 @@ fn collapse(window: &mut Window) {
     let vm: BenchVm<false> = used_vm();
     let (space, at) = with_place(&vm);
     window.whole(1, || space.advise(at, LENGTH, Advice::Collapse).expect("it can be done"), || vm.quiesce());
+}
+
+/// Shared memory of small pages, which eight programs show.
+fn collapse_shared(window: &mut Window) {
+    let vm: BenchVm<false> = used_vm();
+    let object = vm.shared_memory(PAGES).expect("there is memory");
+    let at = 1 << 40;
+    let spaces = [(); 8].map(|()| {
+        let space = vm.create_space().expect("there is memory");
+        let request = MapRequest::object(&object, 0, Sharing::Shared, LENGTH, Prot::READ_WRITE).at(Place::Fixed(at));
+        space.map(&request).expect("there is room");
+        space.populate(at, LENGTH, Access::Write).expect("there is memory");
+        space
+    });
+    vm.switch_to(Some(&spaces[0]));
+    let collapse = || spaces[0].advise(at, LENGTH, Advice::Collapse).expect("it can be done");
+    window.whole(1, collapse, || vm.quiesce());
+    assert_eq!(vm.totals().get(vellum::Event::Collapse), LENGTH / HUGE, "they are put together");
 }
 
 /// Putting huge pages together that were cut.
