@@ -11,6 +11,7 @@ use crate::space::leaf::{Short, Simple};
 use crate::stat::Event;
 use crate::testing::TestMachine;
 use crate::{Error, NodeSet, Overcommit, Policy, Space, Vm};
+use std::boxed::Box;
 use std::vec::Vec;
 
 /// Runs a check on an architecture of each kind that the core tells apart: a huge page is cut in place, is broken first
@@ -86,6 +87,11 @@ impl<A: Arch> Count for Vmm<A> {
     fn count(&self, event: Event) -> u64 {
         self.totals().get(event)
     }
+}
+
+/// For a test with hooks: what these know must last as long as they may.
+fn lasting<A: Arch>(vm: Vmm<A>) -> &'static Vmm<A> {
+    Box::leak(Box::new(vm))
 }
 
 fn frames<A: Arch>() -> u64 {

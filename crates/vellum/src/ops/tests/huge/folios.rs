@@ -1,7 +1,7 @@
 //! Folios of several pages under reclaim, reverse mapping and migration: split where something forces it, whole
 //! elsewhere.
 
-use super::{Count, Vmm, check, finish, frames, huge, load, mark, sizes, store, vm};
+use super::{Count, Vmm, check, finish, frames, huge, lasting, load, mark, sizes, store, vm};
 use crate::arch::{Aarch64, Arch, Prot, Sparc64, Tiny, X86_64};
 use crate::cpu::Cx;
 use crate::ops::{Advice, HugePages, MapRequest, RemapPlace, RemapRequest, Sharing};
@@ -13,7 +13,6 @@ use crate::testing::hooks::{self, Event as Happening, before};
 use crate::{Space, Vm};
 use core::cell::{Cell, RefCell};
 use core::iter;
-use std::boxed::Box;
 use std::rc::Rc;
 use std::vec::Vec;
 
@@ -370,8 +369,7 @@ impl Programs {
 fn moved_while_programs_come_and_go(births: usize, left: usize) -> bool {
     type A = X86_64;
     let (page, huge_page) = sizes::<A>();
-    // What hooks know lives as long as they may.
-    let vm: &'static Vmm<A> = Box::leak(Box::new(two_nodes::<A>(frames::<A>())));
+    let vm = lasting(two_nodes::<A>(frames::<A>()));
     let (space, start) = huge(vm, 1);
     let [(first, first_end), (second, second_end)] =
         [(0, 40), (100, 110)].map(|(low, end)| (start + low * page, start + end * page));
@@ -408,7 +406,7 @@ fn moved_while_programs_come_and_go(births: usize, left: usize) -> bool {
 fn split_while_a_program_ends(times: usize) -> bool {
     type A = X86_64;
     let (page, huge_page) = sizes::<A>();
-    let vm: &'static Vmm<A> = Box::leak(Box::new(vm::<A>(4 * frames::<A>())));
+    let vm = lasting(vm::<A>(frames::<A>()));
     let (ending, start) = huge(vm, 1);
     // Each has small pages.
     ending.advise(start + huge_page / 2, page, Advice::DontNeed).expect("advice");

@@ -1,7 +1,7 @@
 //! Shared memory that has small pages gets huge ones: on advice, and by policy.
 
 use super::shared::{Memory, Spc, huge, map, order, order_of, place, shown_huge, vm};
-use super::{Count, Vmm, finish, frames, load, mark, sizes, store};
+use super::{Count, Vmm, finish, frames, lasting, load, mark, sizes, store};
 use crate::arch::{Aarch64, Arch, Prot, Sparc64, X86_64};
 use crate::cpu::Cx;
 use crate::object::gather;
@@ -12,7 +12,6 @@ use crate::space::collapse::Kept;
 use crate::stat::Event;
 use crate::testing::hooks::{Event as Happening, before};
 use crate::{Error, Overcommit, Policy};
-use std::boxed::Box;
 use std::rc::Rc;
 
 /// Memory of two huge pages, of which all pages but the last were stored to while none came.
@@ -278,11 +277,6 @@ fn shared_memory_is_collapsed_by_policy() {
     everywhere!(by_policy);
 }
 
-/// A machine for what happens at once: what hooks know lives as long as they may.
-fn lasting() -> &'static Vmm<X86_64> {
-    Box::leak(Box::new(vm(2 * frames::<X86_64>())))
-}
-
 /// Does `act` in the space once a folio was allocated for a collapse, which has no claim yet.
 fn while_collapsed(space: &Rc<Spc<'static, X86_64>>, act: impl FnOnce(&Spc<'static, X86_64>) + 'static) {
     let (seen, space) = (Rc::clone(space), Rc::clone(space));
@@ -295,7 +289,7 @@ fn while_collapsed(space: &Rc<Spc<'static, X86_64>>, act: impl FnOnce(&Spc<'stat
 #[test]
 fn memory_that_comes_while_private_pages_are_collapsed_stays_shared() {
     let (page, huge_page) = sizes::<X86_64>();
-    let vm = lasting();
+    let vm = lasting(vm(2 * frames::<X86_64>()));
     vm.set_huge_pages(HugePages::Never);
     vm.set_shared_huge_pages(HugePages::Never);
     let (space, other) = (Rc::new(vm.create_space().expect("a space")), vm.create_space().expect("a space"));
@@ -327,7 +321,7 @@ fn memory_that_comes_while_private_pages_are_collapsed_stays_shared() {
 #[test]
 fn advice_that_comes_while_shared_memory_is_collapsed_is_heeded() {
     let (page, huge_page) = sizes::<X86_64>();
-    let vm = lasting();
+    let vm = lasting(vm(2 * frames::<X86_64>()));
     let (space, memory, start) = small(vm);
     let space = Rc::new(space);
     // So the leaf that guards empty a second time is kept.
